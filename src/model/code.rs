@@ -1,0 +1,125 @@
+//! Backup codes and their one canonical form (BKC-1, BKC-3).
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Codes in a set.
+pub const CODES_PER_SET: u8 = 10;
+/// Symbols in a code, five bits each.
+pub const CODE_SYMBOLS: usize = 16;
+
+/// Crockford's Base32: no I, L, O, U.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// One backup code: 80 bits as sixteen symbols, wiped on drop.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct BackupCode([u8; CODE_SYMBOLS]);
+
+impl BackupCode {
+    /// Writes 80 random bits as a code.
+    pub fn from_random(random: &[u8; 10]) -> Self {
+        let mut symbols = [0u8; CODE_SYMBOLS];
+        let bits = random.iter().flat_map(|byte| (0..8).rev().map(move |bit| (byte >> bit) & 1));
+        for (index, bit) in bits.enumerate() {
+            if let Some(symbol) = symbols.get_mut(index / 5) {
+                *symbol = (*symbol << 1) | bit;
+            }
+        }
+        for symbol in &mut symbols {
+            *symbol = ALPHABET.get(usize::from(*symbol)).copied().unwrap_or(b'0');
+        }
+        Self(symbols)
+    }
+
+    /// Reads what a person typed: any case, hyphens anywhere, `I` and `L` for 1, `O` for 0.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > 2 * CODE_SYMBOLS {
+            return None;
+        }
+        let mut code = Self([0; CODE_SYMBOLS]);
+        let mut places = code.0.iter_mut();
+        for typed in text.bytes().filter(|b| *b != b'-') {
+            let symbol = match typed.to_ascii_uppercase() {
+                b'I' | b'L' => b'1',
+                b'O' => b'0',
+                upper => upper,
+            };
+            if !ALPHABET.contains(&symbol) {
+                return None;
+            }
+            *places.next()? = symbol;
+        }
+        places.next().is_none().then_some(code)
+    }
+
+    /// The canonical sixteen symbols, which is what gets hashed.
+    pub fn symbols(&self) -> &[u8; CODE_SYMBOLS] {
+        &self.0
+    }
+
+    /// The form for people, `XXXX-XXXX-XXXX-XXXX`. The caller keeps it from being seen again.
+    pub fn grouped(&self) -> String {
+        let mut text = String::with_capacity(19);
+        for (index, symbol) in self.0.iter().enumerate() {
+            if index > 0 && index % 4 == 0 {
+                text.push('-');
+            }
+            text.push(char::from(*symbol));
+        }
+        text
+    }
+}
+
+impl std::fmt::Debug for BackupCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BackupCode")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn look_alikes_case_and_hyphens_do_not_matter() {
+        let code = BackupCode::parse("0123-4567-89AB-CDEF").unwrap();
+
+        for same in ["o1234567-89abcdef", "OL23456789ABCDEF", "-0-i-2-3456789abcdef"] {
+            assert_eq!(BackupCode::parse(same).unwrap().symbols(), code.symbols(), "{same}");
+        }
+    }
+
+    #[test]
+    fn other_symbols_and_lengths_are_no_code() {
+        for odd in [
+            "",
+            "0123-4567-89AB-CDE",
+            "0123-4567-89AB-CDEFG",
+            "U123-4567-89AB-CDEF",
+            "0123 4567 89AB CDEF",
+            "0123-4567-89AB-CDÉF",
+            "123456",
+        ] {
+            assert!(BackupCode::parse(odd).is_none(), "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bkc_3_what_is_printed_reads_back(random in any::<[u8; 10]>()) {
+            let code = BackupCode::from_random(&random);
+            let read = BackupCode::parse(&code.grouped()).unwrap();
+
+            prop_assert_eq!(read.symbols(), code.symbols());
+            prop_assert_eq!(read.grouped(), code.grouped());
+        }
+
+        #[test]
+        fn different_bits_give_different_codes(one in any::<[u8; 10]>(), other in any::<[u8; 10]>()) {
+            let same = BackupCode::from_random(&one).symbols() == BackupCode::from_random(&other).symbols();
+
+            prop_assert_eq!(same, one == other);
+        }
+    }
+}

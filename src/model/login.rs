@@ -1,0 +1,105 @@
+//! How somebody logged in, and the kinds of token that tell of it.
+
+/// What a token may be used for. Each kind has its own `typ` and `aud` (TOK-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenKind {
+    /// Acts as the user.
+    Access,
+    /// A right password that still lacks its second factor.
+    Challenge,
+    /// May only set up the first factor.
+    Enroll,
+}
+
+impl TokenKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Access, Self::Challenge, Self::Enroll];
+
+    /// The `typ` of the token and the `type` of the answer that carries it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Access => "ACCESS",
+            Self::Challenge => "CHALLENGE",
+            Self::Enroll => "ENROLL",
+        }
+    }
+
+    /// The `aud` of the token.
+    pub fn audience(self) -> &'static str {
+        match self {
+            Self::Access => "mfad:access",
+            Self::Challenge => "mfad:challenge",
+            Self::Enroll => "mfad:enroll",
+        }
+    }
+}
+
+/// The second factor that answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// A time-based code.
+    Totp,
+    /// A counter-based code.
+    Hotp,
+    /// A backup code.
+    Recovery,
+}
+
+impl Method {
+    /// The name in answers and in the audit log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Totp => "totp",
+            Self::Hotp => "hotp",
+            Self::Recovery => "recovery",
+        }
+    }
+}
+
+/// Authentication method references (RFC 8176) of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amr {
+    /// Password only.
+    Password,
+    /// Password, then a one-time password of a device.
+    PasswordAndOtp,
+    /// Password, then a backup code. RFC 8176 has no name for a look-up secret; `kba` is its nearest.
+    PasswordAndRecovery,
+    /// An API key.
+    ApiKey,
+}
+
+impl Amr {
+    const ALL: [Self; 4] = [Self::Password, Self::PasswordAndOtp, Self::PasswordAndRecovery, Self::ApiKey];
+
+    /// The values of the `amr` claim, in order.
+    pub fn values(self) -> &'static [&'static str] {
+        match self {
+            Self::Password => &["pwd"],
+            Self::PasswordAndOtp => &["pwd", "otp", "mfa"],
+            Self::PasswordAndRecovery => &["pwd", "kba", "mfa"],
+            Self::ApiKey => &["swk"],
+        }
+    }
+
+    /// Reads those values back; any other list is `None`.
+    pub fn from_values<S: AsRef<str>>(values: &[S]) -> Option<Self> {
+        Self::ALL.into_iter().find(|amr| amr.values().iter().copied().eq(values.iter().map(AsRef::as_ref)))
+    }
+
+    /// Whether a second factor took part.
+    pub fn has_second_factor(self) -> bool {
+        match self {
+            Self::Password | Self::ApiKey => false,
+            Self::PasswordAndOtp | Self::PasswordAndRecovery => true,
+        }
+    }
+
+    /// What a login becomes once this second factor has answered.
+    pub fn after(method: Method) -> Self {
+        match method {
+            Method::Totp | Method::Hotp => Self::PasswordAndOtp,
+            Method::Recovery => Self::PasswordAndRecovery,
+        }
+    }
+}

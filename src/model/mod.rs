@@ -1,0 +1,24 @@
+//! The words of the domain: ids, names, profiles, codes, rights, and the throttle.
+//! Pure: no I/O, no clock, no random source, and no serde on anything secret.
+
+mod code;
+mod id;
+mod login;
+mod moment;
+mod name;
+mod profile;
+mod rights;
+mod sensitive;
+mod throttle;
+mod token_input;
+
+pub use code::{BackupCode, CODE_SYMBOLS, CODES_PER_SET};
+pub use id::{ChallengeId, SecretId, SessionId, UserId, UserRef};
+pub use login::{Amr, Method, TokenKind};
+pub use moment::{BootId, Moment};
+pub use name::{Email, Label, Text, UserName, canonical};
+pub use profile::{Algorithm, Digits, Moving, Period, Profile};
+pub use rights::{Peer, Right, Rights};
+pub use sensitive::Sensitive;
+pub use throttle::{Deadline, Gate, LONGEST_DELAY, Limits, Throttle};
+pub use token_input::TokenInput;

@@ -1,0 +1,196 @@
+//! Names people choose, and the canonical key under which two spellings are one (THR-4).
+
+use unicode_normalization::UnicodeNormalization;
+
+use super::id::UserId;
+
+/// The longest user name or secret name, in characters.
+const LONGEST_NAME: usize = 64;
+
+/// NFKC, case fold, NFKC again: equal keys mean the same name (Unicode 15, section 3.13, `toNFKC_Casefold` in effect).
+pub fn canonical(text: &str) -> String {
+    let composed: String = text.nfkc().collect();
+    caseless::default_case_fold_str(&composed).nfkc().collect()
+}
+
+/// A user's login name as typed, with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserName {
+    text: String,
+    key: String,
+}
+
+impl UserName {
+    /// 1–64 characters without control characters, `:` or outer white space. A text that is itself
+    /// an id is refused, since a login may be an id, and one person's name must not be another's id.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        check_text(text, LONGEST_NAME)?;
+        if text.contains(':') {
+            return Err("must not contain a colon");
+        }
+        if UserId::parse(text).is_some() {
+            return Err("must not be a UUID");
+        }
+        let key = key_of(text)?;
+        if key.contains(':') || UserId::parse(&key).is_some() {
+            return Err("must not be a colon or a UUID in another spelling");
+        }
+        Ok(Self { text: text.to_owned(), key })
+    }
+
+    /// As the user wrote it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The key that is unique among all users.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+/// An e-mail address as far as a login cares: `local@domain`, unique after folding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Email {
+    text: String,
+    key: String,
+}
+
+impl Email {
+    /// 3–254 characters with one `@` that has something on both sides, no white space, no `:`.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        check_text(text, 254)?;
+        let (local, domain) = text.rsplit_once('@').ok_or("must have an @")?;
+        if local.is_empty() || domain.is_empty() || text.contains(':') || text.contains(char::is_whitespace) {
+            return Err("must be an address like name@example.org");
+        }
+        Ok(Self { text: text.to_owned(), key: key_of(text)? })
+    }
+
+    /// As the user wrote it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The key that is unique among all names and addresses.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+/// The name of a secret, unique among the secrets of its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    text: String,
+    key: String,
+}
+
+impl Label {
+    /// 1–64 characters without control characters or outer white space.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        check_text(text, LONGEST_NAME)?;
+        Ok(Self { text: text.to_owned(), key: key_of(text)? })
+    }
+
+    /// As the user wrote it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The key that is unique within one user.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+/// Free text of a bounded length without control characters: display names, descriptions, reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(String);
+
+impl Text {
+    /// 1 to `longest` characters, no control characters, no outer white space.
+    pub fn parse(text: &str, longest: usize) -> Result<Self, &'static str> {
+        check_text(text, longest)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The part of an otpauth label: as [`Text::parse`] with at most 64 characters and no `:`.
+    pub fn parse_label_part(text: &str) -> Result<Self, &'static str> {
+        if text.contains(':') {
+            return Err("must not contain a colon");
+        }
+        Self::parse(text, LONGEST_NAME)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn key_of(text: &str) -> Result<String, &'static str> {
+    let key = canonical(text);
+    if key.trim().is_empty() || key.trim() != key || key.chars().any(char::is_control) {
+        return Err("must have visible characters");
+    }
+    Ok(key)
+}
+
+fn check_text(text: &str, longest: usize) -> Result<(), &'static str> {
+    if text.is_empty() {
+        return Err("must not be empty");
+    }
+    if text.chars().count() > longest {
+        return Err("is too long");
+    }
+    if text.chars().any(|c| c.is_control() || is_invisible(c)) {
+        return Err("must not contain control characters");
+    }
+    if text.trim() != text {
+        return Err("must not begin or end with white space");
+    }
+    Ok(())
+}
+
+/// Format characters that change how a text looks without being seen in it: direction overrides,
+/// zero-width marks, line and paragraph separators.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thr_4_spellings_of_one_name_share_a_key() {
+        let names = ["Ångström", "ÅNGSTRÖM", "A\u{30a}ngstro\u{308}m", "ｱngström"];
+
+        let keys: Vec<_> = names.iter().map(|n| UserName::parse(n).unwrap().key().to_owned()).collect();
+
+        assert_eq!(keys[0], keys[1]);
+        assert_eq!(keys[0], keys[2]);
+        assert_ne!(keys[0], keys[3]);
+        assert_eq!(UserName::parse("ＡＬＩＣＥ").unwrap().key(), "alice");
+        assert_eq!(UserName::parse("straße").unwrap().key(), UserName::parse("STRASSE").unwrap().key());
+    }
+
+    #[test]
+    fn names_that_could_deceive_are_refused() {
+        let long = "a".repeat(65);
+        for odd in
+            ["", " a", "a ", "a:b", "a\nb", "a\u{202e}b", "a：b", long.as_str(), "00000000-0000-0000-0000-000000000000"]
+        {
+            assert!(UserName::parse(odd).is_err(), "{odd:?}");
+        }
+        assert!(UserName::parse(&"a".repeat(64)).is_ok());
+    }
+
+    #[test]
+    fn an_address_has_two_sides() {
+        assert!(Email::parse("a@example.org").is_ok());
+        for odd in ["@", "a@", "@b", "a b@c", "a:b@c", "plain"] {
+            assert!(Email::parse(odd).is_err(), "{odd:?}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The wrapper of every value that must not be seen: wiped on drop, silent in Debug.
+
+use std::fmt;
+
+use zeroize::Zeroize;
+
+/// A secret value. It has no `Clone`, `PartialEq`, `Display` or serde; [`Sensitive::expose`] is the
+/// one door to what it holds, so that every use can be found by searching for that word.
+pub struct Sensitive<T: Zeroize>(T);
+
+impl<T: Zeroize> Sensitive<T> {
+    /// Takes the value in; it is wiped when the wrapper is dropped.
+    pub fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value itself. Keep the borrow short, and never copy it into something that is not wiped.
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Zeroize> Drop for Sensitive<T> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Sensitive<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sensitive")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_prints_the_name_only() {
+        let secret = Sensitive::new(String::from("correct horse"));
+
+        assert_eq!(format!("{secret:?}"), "Sensitive");
+    }
+}

@@ -1,0 +1,181 @@
+//! The throttle of guesses as a pure state machine (THR-1 to THR-6).
+//!
+//! ```text
+//!              failure, fewer than delay_after in a row
+//!                 ┌───┐
+//!   success ┌───▶ │   ▼          failure no. delay_after
+//!  ─────────┴──── OPEN ─────────────────────────────────▶ DELAYED(1 s · 2ⁿ, at most 15 min)
+//!                  ▲                                        │    ▲
+//!                  │ success                  the delay ends│    │ failure
+//!                  └──────────────── OPEN AGAIN ◀───────────┘────┘
+//!                                       │ failure no. lock_after (second factors only)
+//!                                       ▼
+//!                                    LOCKED ── unlock by an administrator, or a factor bound anew ──▶ OPEN
+//! ```
+
+use std::time::Duration;
+
+use super::moment::{BootId, Moment};
+
+/// The longest delay.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+
+/// When a delay ends, on both clocks: within the boot that set it the boot clock counts, after a
+/// reboot the wall clock does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// On the wall clock, in milliseconds since 1970.
+    pub wall_ms: i64,
+    /// On the boot clock, in milliseconds.
+    pub boot_ms: i64,
+    /// The boot that `boot_ms` belongs to.
+    pub boot: BootId,
+}
+
+impl Deadline {
+    fn after(now: &Moment, delay: Duration) -> Self {
+        let millis = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            wall_ms: now.wall_ms.saturating_add(millis),
+            boot_ms: now.boot_ms.saturating_add(millis),
+            boot: now.boot,
+        }
+    }
+
+    fn remaining(&self, now: &Moment) -> Duration {
+        let millis = if self.boot == now.boot {
+            self.boot_ms.saturating_sub(now.boot_ms)
+        } else {
+            self.wall_ms.saturating_sub(now.wall_ms)
+        };
+        // A wall clock that was set back must not turn seconds into years.
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(LONGEST_DELAY)
+    }
+}
+
+/// After how many failures in a row something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From this failure on each one starts a delay.
+    pub delay_after: u32,
+    /// At this failure the authenticator is locked; `None` for passwords (THR-5).
+    pub lock_after: Option<u32>,
+}
+
+/// Whether an attempt may be evaluated at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Gate {
+    /// It may.
+    Open,
+    /// Not for this long, whether right or wrong.
+    Delayed(Duration),
+    /// Not until somebody unlocks it.
+    Locked,
+}
+
+/// The failures of one authenticator since its last success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Throttle {
+    /// Failures in a row.
+    pub failures: u32,
+    /// The delay that the last one started.
+    pub until: Option<Deadline>,
+}
+
+impl Throttle {
+    /// Says whether an attempt may be evaluated now.
+    pub fn gate(&self, limits: &Limits, now: &Moment) -> Gate {
+        if limits.lock_after.is_some_and(|most| self.failures >= most) {
+            return Gate::Locked;
+        }
+        match self.until.map(|deadline| deadline.remaining(now)) {
+            None | Some(Duration::ZERO) => Gate::Open,
+            Some(wait) => Gate::Delayed(wait),
+        }
+    }
+
+    /// The state after one more failure.
+    #[must_use]
+    pub fn fail(self, limits: &Limits, now: &Moment) -> Self {
+        let failures = self.failures.saturating_add(1);
+        let until = failures.checked_sub(limits.delay_after).map(|doublings| Deadline::after(now, delay(doublings)));
+        Self { failures, until }
+    }
+
+    /// The state after a success, or after an administrator unlocked it.
+    #[must_use]
+    pub fn clear() -> Self {
+        Self::default()
+    }
+
+    /// Whether there is anything to clear.
+    pub fn is_clear(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn delay(doublings: u32) -> Duration {
+    let seconds = 1u64.checked_shl(doublings).unwrap_or(u64::MAX);
+    Duration::from_secs(seconds).min(LONGEST_DELAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { delay_after: 5, lock_after: Some(100) };
+
+    fn at(seconds: i64) -> Moment {
+        Moment { wall_ms: 1_700_000_000_000 + seconds * 1000, boot_ms: seconds * 1000, boot: [1; 16] }
+    }
+
+    fn failed(times: u32, now: &Moment) -> Throttle {
+        (0..times).fold(Throttle::default(), |t, _| t.fail(&LIMITS, now))
+    }
+
+    #[test]
+    fn thr_1_the_fifth_failure_delays_and_each_later_one_doubles() {
+        let now = at(0);
+
+        assert_eq!(failed(4, &now).gate(&LIMITS, &now), Gate::Open);
+        for (times, seconds) in [(5, 1), (6, 2), (7, 4), (14, 512), (15, 900), (40, 900), (99, 900)] {
+            assert_eq!(failed(times, &now).gate(&LIMITS, &now), Gate::Delayed(Duration::from_secs(seconds)), "{times}");
+        }
+    }
+
+    #[test]
+    fn thr_1_the_hundredth_failure_locks_for_good() {
+        let locked = failed(100, &at(0));
+
+        assert_eq!(locked.gate(&LIMITS, &at(10_000_000)), Gate::Locked);
+    }
+
+    #[test]
+    fn thr_5_a_password_is_delayed_but_never_locked() {
+        let limits = Limits { lock_after: None, ..LIMITS };
+
+        let tired = (0..1000).fold(Throttle::default(), |t, _| t.fail(&limits, &at(0)));
+
+        assert_eq!(tired.gate(&limits, &at(901)), Gate::Open);
+    }
+
+    #[test]
+    fn thr_6_stepping_the_wall_clock_does_not_shorten_a_delay() {
+        let delayed = failed(8, &at(0));
+        let stepped = Moment { wall_ms: at(1_000_000).wall_ms, ..at(3) };
+
+        assert_eq!(delayed.gate(&LIMITS, &stepped), Gate::Delayed(Duration::from_secs(5)));
+        assert_eq!(delayed.gate(&LIMITS, &at(8)), Gate::Open);
+    }
+
+    #[test]
+    fn thr_6_after_a_reboot_the_wall_clock_counts_and_never_more_than_the_longest_delay() {
+        let delayed = failed(8, &at(0));
+        let rebooted = |seconds| Moment { boot: [2; 16], boot_ms: 0, ..at(seconds) };
+
+        assert_eq!(delayed.gate(&LIMITS, &rebooted(3)), Gate::Delayed(Duration::from_secs(5)));
+        assert_eq!(delayed.gate(&LIMITS, &rebooted(-1_000_000)), Gate::Delayed(LONGEST_DELAY));
+        assert_eq!(delayed.gate(&LIMITS, &rebooted(8)), Gate::Open);
+    }
+}
