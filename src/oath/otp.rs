@@ -1,0 +1,151 @@
+//! Codes, steps and counters. All arithmetic is checked (OTP-8), all comparisons take the same time
+//! whatever matches (OTP-6).
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use zeroize::Zeroize;
+
+use crate::model::{Algorithm, Digits, Period};
+
+/// How far ahead of the expected counter a HOTP code may be (RFC 4226 section 7.2, OTP-9).
+pub const LOOK_AHEAD: u8 = 10;
+/// How far ahead two consecutive codes may resynchronise a counter (RFC 4226 section 7.4, OTP-9).
+pub const RESYNC_RANGE: u8 = 100;
+/// Larger than every code, so that it equals none.
+const NO_CODE: u32 = u32::MAX;
+
+/// Which steps around the current one are accepted (RFC 6238 section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    back: u8,
+    forward: u8,
+}
+
+impl Window {
+    /// One back, one forward: three steps in all.
+    pub const DEFAULT: Self = Self { back: 1, forward: 1 };
+
+    /// 0–2 back, 0–1 forward, never more than three steps in total (OTP-4).
+    pub fn new(back: u8, forward: u8) -> Option<Self> {
+        (back <= 2 && forward <= 1 && back.saturating_add(forward) <= 2).then_some(Self { back, forward })
+    }
+
+    fn steps(self, current: u64) -> impl Iterator<Item = u64> {
+        let first = current.saturating_sub(u64::from(self.back));
+        let last = current.saturating_add(u64::from(self.forward));
+        first..=last
+    }
+}
+
+/// The HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
+pub fn hotp(seed: &[u8], algorithm: Algorithm, counter: u64, digits: Digits) -> u32 {
+    let message = counter.to_be_bytes();
+    let digest = match algorithm {
+        Algorithm::Sha1 => mac::<Hmac<Sha1>>(seed, &message),
+        Algorithm::Sha256 => mac::<Hmac<Sha256>>(seed, &message),
+        Algorithm::Sha512 => mac::<Hmac<Sha512>>(seed, &message),
+    };
+    digest.and_then(|digest| truncate(digest).checked_rem(digits.modulus())).unwrap_or(NO_CODE)
+}
+
+/// The TOTP step of a time in Unix seconds; a time before 1970 lies in step 0 (RFC 6238 section 4.2).
+pub fn step_at(unix_seconds: i64, period: Period) -> u64 {
+    let seconds = u64::try_from(unix_seconds).unwrap_or(0);
+    seconds.checked_div(u64::from(period.seconds())).unwrap_or(0)
+}
+
+/// The highest step of the window whose code is `code` and that lies above `last_step`, if any
+/// (OTP-3, OTP-5). Every step of the window is computed and compared whatever the outcome (OTP-6).
+pub fn match_step(
+    seed: &[u8],
+    algorithm: Algorithm,
+    digits: Digits,
+    code: u32,
+    current: u64,
+    window: Window,
+    last_step: Option<u64>,
+) -> Option<u64> {
+    let mut found = Choice::from(0);
+    let mut step = 0u64;
+    for candidate in window.steps(current) {
+        let unused = last_step.is_none_or(|last| candidate > last);
+        let hit = hotp(seed, algorithm, candidate, digits).ct_eq(&code) & Choice::from(u8::from(unused));
+        step.conditional_assign(&candidate, hit);
+        found |= hit;
+    }
+    bool::from(found).then_some(step)
+}
+
+/// Where a HOTP code was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum CounterMatch {
+    /// Inside the look-ahead, or the second of two consecutive codes: accept, and expect `next` from now on.
+    Accepted {
+        /// The counter after the one that matched.
+        next: u64,
+    },
+    /// Beyond the look-ahead, within the range of resynchronisation: refuse, but remember this counter.
+    Ahead {
+        /// The counter that matched.
+        counter: u64,
+    },
+    /// Nowhere.
+    Unknown,
+}
+
+/// Looks a HOTP code up from the expected counter on. `remembered` is what an earlier attempt
+/// returned as [`CounterMatch::Ahead`]; the code right after that one resynchronises the counter.
+/// At the end of the range there is no next counter and every code is refused (OTP-9).
+pub fn match_counter(
+    seed: &[u8],
+    algorithm: Algorithm,
+    digits: Digits,
+    code: u32,
+    expected: u64,
+    remembered: Option<u64>,
+) -> CounterMatch {
+    let mut near = Choice::from(0);
+    let mut far = Choice::from(0);
+    let mut again = Choice::from(0);
+    let mut at = 0u64;
+    // Downwards, so that the lowest matching counter is the one that stays.
+    for offset in (0..=RESYNC_RANGE).rev() {
+        let Some(counter) = expected.checked_add(u64::from(offset)).filter(|c| *c < u64::MAX) else {
+            continue;
+        };
+        let hit = hotp(seed, algorithm, counter, digits).ct_eq(&code);
+        let is_near = Choice::from(u8::from(offset <= LOOK_AHEAD));
+        let follows = Choice::from(u8::from(remembered.and_then(|r| r.checked_add(1)) == Some(counter)));
+        // A hit further down overrides one further up, except that the awaited one stays.
+        let takes = hit & (!again | is_near);
+        at.conditional_assign(&counter, takes);
+        near |= hit & is_near;
+        again |= hit & follows;
+        far |= hit;
+    }
+    match at.checked_add(1) {
+        Some(next) if bool::from(near | again) => CounterMatch::Accepted { next },
+        Some(_) if bool::from(far) => CounterMatch::Ahead { counter: at },
+        Some(_) | None => CounterMatch::Unknown,
+    }
+}
+
+/// A MAC over a seed. HMAC takes keys of every length; should it ever not, there is no code.
+fn mac<M: Mac + KeyInit>(seed: &[u8], message: &[u8]) -> Option<Vec<u8>> {
+    let mac = <M as KeyInit>::new_from_slice(seed).ok()?;
+    Some(mac.chain_update(message).finalize().into_bytes().to_vec())
+}
+
+/// Dynamic truncation (RFC 4226 section 5.3).
+fn truncate(mut digest: Vec<u8>) -> u32 {
+    let offset = usize::from(digest.last().copied().unwrap_or(0) & 0x0f);
+    let mut window = [0u8; 4];
+    for (to, from) in window.iter_mut().zip(digest.iter().skip(offset)) {
+        *to = *from;
+    }
+    digest.zeroize();
+    u32::from_be_bytes(window) & 0x7fff_ffff
+}

@@ -1,0 +1,203 @@
+//! Vectors of the two RFCs, properties, and a second implementation to agree with.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Algorithm, Digits, Moving, Period, Profile, Text, TokenInput};
+
+const SEED: &[u8] = b"12345678901234567890";
+
+fn digits(count: u64) -> Digits {
+    Digits::new(count).unwrap()
+}
+
+#[test]
+fn otp_10_rfc_4226_appendix_d() {
+    let expected = [755_224, 287_082, 359_152, 969_429, 338_314, 254_676, 287_922, 162_583, 399_871, 520_489];
+
+    for (counter, code) in (0..).zip(expected) {
+        assert_eq!(hotp(SEED, Algorithm::Sha1, counter, Digits::SIX), code, "counter {counter}");
+    }
+}
+
+#[test]
+fn otp_10_rfc_6238_appendix_b() {
+    let seed_256 = b"12345678901234567890123456789012";
+    let seed_512 = b"1234567890123456789012345678901234567890123456789012345678901234";
+    let table: [(i64, u32, u32, u32); 6] = [
+        (59, 94_287_082, 46_119_246, 90_693_936),
+        (1_111_111_109, 7_081_804, 68_084_774, 25_091_201),
+        (1_111_111_111, 14_050_471, 67_062_674, 99_943_326),
+        (1_234_567_890, 89_005_924, 91_819_424, 93_441_116),
+        (2_000_000_000, 69_279_037, 90_698_825, 38_618_901),
+        (20_000_000_000, 65_353_130, 77_737_706, 47_863_826),
+    ];
+
+    for (time, sha1, sha256, sha512) in table {
+        let step = step_at(time, Period::THIRTY);
+        assert_eq!(hotp(SEED, Algorithm::Sha1, step, digits(8)), sha1, "SHA1 at {time}");
+        assert_eq!(hotp(seed_256, Algorithm::Sha256, step, digits(8)), sha256, "SHA256 at {time}");
+        assert_eq!(hotp(seed_512, Algorithm::Sha512, step, digits(8)), sha512, "SHA512 at {time}");
+    }
+}
+
+#[test]
+fn otp_4_a_window_never_holds_more_than_three_steps() {
+    let allowed = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)];
+
+    for back in 0..=5 {
+        for forward in 0..=5 {
+            assert_eq!(Window::new(back, forward).is_some(), allowed.contains(&(back, forward)), "{back} {forward}");
+        }
+    }
+}
+
+#[test]
+fn otp_5_of_two_steps_with_one_code_the_highest_is_burned() {
+    let (seed, first, second) = colliding_seed();
+    let code = hotp(&seed, Algorithm::Sha1, first, Digits::SIX);
+    let window = Window::new(2, 0).unwrap();
+
+    let fresh = match_step(&seed, Algorithm::Sha1, Digits::SIX, code, second, window, None);
+    let first_burned = match_step(&seed, Algorithm::Sha1, Digits::SIX, code, second, window, Some(first));
+    let both_burned = match_step(&seed, Algorithm::Sha1, Digits::SIX, code, second, window, Some(second));
+
+    assert_eq!((fresh, first_burned, both_burned), (Some(second), Some(second), None));
+}
+
+/// A seed and two steps at most two apart with the same code.
+fn colliding_seed() -> (Vec<u8>, u64, u64) {
+    let seed = SEED.to_vec();
+    let mut before = [hotp(&seed, Algorithm::Sha1, 0, Digits::SIX), hotp(&seed, Algorithm::Sha1, 1, Digits::SIX)];
+    for step in 2..20_000_000u64 {
+        let code = hotp(&seed, Algorithm::Sha1, step, Digits::SIX);
+        if code == before[0] {
+            return (seed, step - 2, step);
+        }
+        if code == before[1] {
+            return (seed, step - 1, step);
+        }
+        before = [before[1], code];
+    }
+    panic!("no collision in twenty million steps");
+}
+
+#[test]
+fn otp_8_no_time_and_no_counter_makes_the_arithmetic_fail() {
+    let window = Window::DEFAULT;
+    for time in [i64::MIN, -1, 0, 1, 1 << 32, i64::MAX] {
+        let step = step_at(time, Period::THIRTY);
+        let _ = match_step(SEED, Algorithm::Sha1, Digits::SIX, 0, step, window, None);
+    }
+    for step in [0, 1, u64::MAX - 1, u64::MAX] {
+        let _ = match_step(SEED, Algorithm::Sha1, Digits::SIX, 0, step, window, Some(u64::MAX));
+        let _ = match_counter(SEED, Algorithm::Sha1, Digits::SIX, 0, step, Some(u64::MAX));
+    }
+}
+
+#[test]
+fn otp_9_a_counter_looks_ahead_ten_and_resyncs_with_two_codes_within_a_hundred() {
+    let at = |counter| hotp(SEED, Algorithm::Sha1, counter, Digits::SIX);
+    let look =
+        |code, expected, remembered| match_counter(SEED, Algorithm::Sha1, Digits::SIX, code, expected, remembered);
+
+    assert_eq!(look(at(5), 5, None), CounterMatch::Accepted { next: 6 });
+    assert_eq!(look(at(15), 5, None), CounterMatch::Accepted { next: 16 });
+    assert_eq!(look(at(16), 5, None), CounterMatch::Ahead { counter: 16 });
+    assert_eq!(look(at(105), 5, None), CounterMatch::Ahead { counter: 105 });
+    assert_eq!(look(at(106), 5, None), CounterMatch::Unknown);
+    assert_eq!(look(at(4), 5, None), CounterMatch::Unknown);
+    assert_eq!(look(at(17), 5, Some(16)), CounterMatch::Accepted { next: 18 });
+    assert_eq!(look(at(18), 5, Some(16)), CounterMatch::Ahead { counter: 18 });
+}
+
+#[test]
+fn otp_9_at_the_end_of_the_range_a_counter_refuses_instead_of_wrapping() {
+    let code = hotp(SEED, Algorithm::Sha1, u64::MAX, Digits::SIX);
+
+    assert_eq!(match_counter(SEED, Algorithm::Sha1, Digits::SIX, code, u64::MAX, None), CounterMatch::Unknown);
+}
+
+#[test]
+fn an_uri_says_everything_and_escapes_what_it_must() {
+    let profile =
+        Profile { algorithm: Algorithm::Sha256, digits: digits(8), moving: Moving::Time(Period::new(60).unwrap()) };
+    let issuer = Text::parse("Big & Co", 64).unwrap();
+    let account = Text::parse("ålice/?#", 64).unwrap();
+
+    let uri = otpauth_uri(&profile, b"12345678901234567890", &issuer, &account);
+
+    assert_eq!(
+        uri.expose(),
+        "otpauth://totp/Big%20%26%20Co:%C3%A5lice%2F%3F%23?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\
+         &issuer=Big%20%26%20Co&algorithm=SHA256&digits=8&period=60"
+    );
+}
+
+#[test]
+fn a_diagnosis_names_the_profile_or_the_drift() {
+    let own = Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving: Moving::Time(Period::THIRTY) };
+    let now = 1_700_000_000;
+    let code = |profile: &Profile, time| {
+        let Moving::Time(period) = profile.moving else { panic!("a time profile") };
+        let value = hotp(SEED, profile.algorithm, step_at(time, period), profile.digits);
+        TokenInput::from_text(&format!("{value:0width$}", width = usize::from(profile.digits.count()))).unwrap()
+    };
+
+    let late = diagnose(&own, SEED, &code(&own, now - 600), now);
+    let sha256 = Profile { algorithm: Algorithm::Sha256, ..own };
+    let other_hash = diagnose(&own, SEED, &code(&sha256, now), now);
+    let long = Profile { digits: digits(8), moving: Moving::Time(Period::new(60).unwrap()), ..own };
+    let other_shape = diagnose(&own, SEED, &code(&long, now), now);
+
+    assert_eq!(late, Some(Diagnosis { profile: own, drift_seconds: -600 }));
+    assert_eq!(other_hash, Some(Diagnosis { profile: sha256, drift_seconds: 0 }));
+    assert_eq!(other_shape, Some(Diagnosis { profile: long, drift_seconds: 0 }));
+}
+
+proptest! {
+    #[test]
+    fn sup_4_a_code_is_accepted_once_in_its_window_and_steps_only_rise(
+        seed in proptest::collection::vec(any::<u8>(), 16..=64),
+        current in 2u64..u64::MAX / 2,
+        offset in -3i64..=3,
+    ) {
+        let step = current.checked_add_signed(offset).unwrap();
+        let code = hotp(&seed, Algorithm::Sha256, step, digits(8));
+
+        let found = match_step(&seed, Algorithm::Sha256, digits(8), code, current, Window::DEFAULT, None);
+
+        if offset.abs() <= 1 {
+            let found = found.unwrap();
+            prop_assert!(found >= step);
+            prop_assert_eq!(match_step(&seed, Algorithm::Sha256, digits(8), code, current, Window::DEFAULT, Some(found)), None);
+        }
+    }
+
+    #[test]
+    fn totp_rs_computes_the_same_codes(
+        seed in proptest::collection::vec(any::<u8>(), 16..=64),
+        time in 0u64..10_000_000_000,
+        algorithm in 0usize..3,
+        count in 6u64..=8,
+        period in 15u64..=120,
+    ) {
+        let (ours, theirs) = [
+            (Algorithm::Sha1, totp_rs::Algorithm::SHA1),
+            (Algorithm::Sha256, totp_rs::Algorithm::SHA256),
+            (Algorithm::Sha512, totp_rs::Algorithm::SHA512),
+        ][algorithm];
+        let other = totp_rs::Builder::new()
+            .with_algorithm(theirs)
+            .with_digits(u8::try_from(count).unwrap())
+            .with_skew(0)
+            .with_step_duration(period)
+            .with_secret(seed.clone())
+            .build_noncompliant();
+
+        let step = step_at(i64::try_from(time).unwrap(), Period::new(period).unwrap());
+        let code = hotp(&seed, ours, step, digits(count));
+
+        prop_assert_eq!(format!("{code:0width$}", width = usize::try_from(count).unwrap()), other.generate(time).to_string());
+    }
+}

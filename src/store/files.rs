@@ -1,0 +1,174 @@
+//! The files of the store: made only by `init`, checked at every start (STO-1, 2, 4, 8, 9).
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use crate::entropy;
+
+use super::schema::{migrate, newest};
+use super::vault::{MasterKey, Vault, same_tag};
+use super::{OpenFault, audit};
+
+/// The database's file name inside the state directory.
+pub const DATABASE: &str = "mfad.db";
+/// Marks the file as ours (`PRAGMA application_id`): "mfad" in ASCII.
+const APPLICATION_ID: i32 = 0x6d66_6164;
+/// SQLite before 3.51.3 can lose a commit when a WAL reset races a checkpoint.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Where the database lies in a state directory.
+pub(super) fn database(state_dir: &Path) -> PathBuf {
+    state_dir.join(DATABASE)
+}
+
+/// Makes a new, empty store in an existing directory. Fails if there is one already.
+pub fn create(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
+    let path = database(state_dir);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => OpenFault::Exists,
+        _ => OpenFault::Io(error),
+    })?;
+    let vault = Vault::new(master)?;
+    let mut connection = Connection::open_with_flags(&path, writer_flags())?;
+    apply_settings(&connection)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    migrate(&mut connection)?;
+    let instance = entropy::public::<16>().map_err(super::Fault::from)?;
+    let tx = connection.transaction()?;
+    put_meta(&tx, "instance", &instance)?;
+    put_meta(&tx, "key-check", &vault.key_check(&instance))?;
+    tx.commit()?;
+    connection.close().map_err(|(_, error)| OpenFault::from(error))?;
+    fs::File::open(state_dir)?.sync_all()?;
+    Ok(())
+}
+
+/// Opens the writing connection and checks everything that must hold.
+pub(super) fn open(state_dir: &Path, vault: &Vault) -> Result<Connection, OpenFault> {
+    let path = database(state_dir);
+    check_file(&path)?;
+    let mut connection = Connection::open_with_flags(&path, writer_flags())?;
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(OpenFault::Setting("sqlite 3.51.3 or newer"));
+    }
+    let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if application != APPLICATION_ID || version == 0 {
+        return Err(OpenFault::Damaged("this is not a database of mfad".to_owned()));
+    }
+    if version > newest() {
+        return Err(OpenFault::Newer { found: version, known: newest() });
+    }
+    apply_settings(&connection)?;
+    check_key(&connection, vault)?;
+    quick_check(&connection)?;
+    if version < newest() {
+        back_up(&connection, state_dir, version)?;
+        migrate(&mut connection)?;
+    }
+    audit::check_head(&connection, vault)?;
+    Ok(connection)
+}
+
+/// Opens one read-only connection.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenFault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn writer_flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// A file that is missing, empty, a link or open to others is no store.
+fn check_file(path: &Path) -> Result<(), OpenFault> {
+    let meta = match fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(OpenFault::Missing),
+        Err(error) => return Err(error.into()),
+    };
+    if !meta.file_type().is_file() {
+        return Err(OpenFault::Damaged("the database is not a regular file".to_owned()));
+    }
+    if meta.len() == 0 {
+        return Err(OpenFault::Damaged("the database is empty".to_owned()));
+    }
+    if meta.uid() != rustix::process::geteuid().as_raw() || meta.permissions().mode() & 0o077 != 0 {
+        return Err(OpenFault::Damaged("the database belongs to another user or is open to others".to_owned()));
+    }
+    Ok(())
+}
+
+fn apply_settings(connection: &Connection) -> Result<(), OpenFault> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;
+         PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON;
+         PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 8388608;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(128);
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(OpenFault::Setting("journal_mode=WAL"));
+    }
+    let wanted: [(&str, &str, i64); 6] = [
+        ("PRAGMA synchronous", "synchronous=FULL", 2),
+        ("PRAGMA foreign_keys", "foreign_keys=ON", 1),
+        ("PRAGMA secure_delete", "secure_delete=ON", 1),
+        ("PRAGMA temp_store", "temp_store=MEMORY", 2),
+        ("PRAGMA trusted_schema", "trusted_schema=OFF", 0),
+        ("PRAGMA mmap_size", "mmap_size=0", 0),
+    ];
+    for (question, setting, expected) in wanted {
+        let found: Option<i64> = connection.query_row(question, [], |row| row.get(0)).optional()?;
+        if found.unwrap_or(0) != expected {
+            return Err(OpenFault::Setting(setting));
+        }
+    }
+    Ok(())
+}
+
+fn check_key(connection: &Connection, vault: &Vault) -> Result<(), OpenFault> {
+    let missing = || OpenFault::Damaged("the key check is missing".to_owned());
+    let instance = meta(connection, "instance")?.ok_or_else(missing)?;
+    let check = meta(connection, "key-check")?.ok_or_else(missing)?;
+    if !same_tag(&check, &vault.key_check(&instance)) {
+        return Err(OpenFault::WrongKey);
+    }
+    Ok(())
+}
+
+fn quick_check(connection: &Connection) -> Result<(), OpenFault> {
+    let finding: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if finding == "ok" { Ok(()) } else { Err(OpenFault::Damaged(finding)) }
+}
+
+/// Copies the database beside itself before its schema changes.
+fn back_up(connection: &Connection, state_dir: &Path, version: u32) -> Result<(), OpenFault> {
+    let path = state_dir.join(format!("mfad.db.before-v{version}-upgrade"));
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    connection.backup("main", &path, None::<fn(rusqlite::backup::Progress)>)?;
+    Ok(())
+}
+
+/// Reads one value of the table of single values.
+pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?.query_row([key], |row| row.get(0)).optional()
+}
+
+/// Writes one value of the table of single values.
+pub(super) fn put_meta(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
+        )?
+        .execute(rusqlite::params![key, value])?;
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! The durable state: one SQLite file, one writer thread, a few readers, sealed columns.
+//! It is asked in verbs of the domain. It knows no HTTP, no OTP arithmetic, no clock.
+
+mod audit;
+mod fault;
+mod files;
+mod logins;
+mod readers;
+mod schema;
+mod secrets;
+mod sessions;
+mod signing;
+mod throttles;
+mod users;
+mod vault;
+mod writer;
+
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+pub use audit::{AuditEntry, AuditRow, ChainState, Outcome};
+pub use fault::{Fault, OpenFault};
+pub use files::{DATABASE, create};
+pub use logins::{ChallengeRow, ReceiptRow};
+pub use secrets::{BackupSet, NewSecret, SecretRow, SecretType, Status};
+pub use sessions::SessionRow;
+pub use signing::SigningKeyRow;
+pub use throttles::{Class, Subject};
+pub use users::{MfaState, NewUser, Taken, UserRow};
+pub use vault::{KEY_VERSION, MasterKey, Place, Vault, same_tag};
+pub use writer::{Decision, Depth};
+
+/// Read-only connections kept open.
+const READERS: usize = 4;
+
+/// The open store. Cheap to share; dropping the last handle stops the writer after its queue is empty.
+pub struct Store {
+    vault: Arc<Vault>,
+    writer: writer::Writer,
+    readers: readers::Readers,
+}
+
+/// What a reader sees: one snapshot of everything committed.
+pub struct View<'a> {
+    connection: &'a Connection,
+    vault: &'a Vault,
+}
+
+/// What a writing job sees. Its changes are kept when the job returns [`Decision::Keep`] and the
+/// batch commits.
+pub struct Tx<'a> {
+    view: View<'a>,
+}
+
+impl<'a> Deref for Tx<'a> {
+    type Target = View<'a>;
+
+    fn deref(&self) -> &View<'a> {
+        &self.view
+    }
+}
+
+impl View<'_> {
+    /// The keys that seal and tag what is stored.
+    pub fn vault(&self) -> &Vault {
+        self.vault
+    }
+}
+
+impl Tx<'_> {
+    /// Writes something that changes nothing, so that a commit shows whether the disk takes writes.
+    pub fn probe(&self, now: i64) -> Result<(), Fault> {
+        Ok(files::put_meta(self.connection, "probe", &now.to_be_bytes())?)
+    }
+}
+
+impl Store {
+    /// Opens an existing store: checks files, version, settings, key and audit chain head, migrates.
+    /// `on_audit` is told the newest audit sequence number after each commit that wrote one.
+    pub fn open(
+        state_dir: &Path,
+        master: &MasterKey,
+        on_audit: impl Fn(i64) + Send + 'static,
+    ) -> Result<Self, OpenFault> {
+        let vault = Arc::new(Vault::new(master)?);
+        let connection = files::open(state_dir, &vault)?;
+        let readers = readers::Readers::open(&files::database(state_dir), READERS)?;
+        let writer = writer::Writer::start(connection, Arc::clone(&vault), Box::new(on_audit))?;
+        Ok(Self { vault, writer, readers })
+    }
+
+    /// Runs `job` in the next write batch and returns what it decided once that batch is durable, or
+    /// fails with nothing changed. On [`Fault::Busy`] after `patience` the change may still happen later.
+    pub fn write<T, F>(&self, patience: Duration, job: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<Decision<T>, Fault> + Send + 'static,
+    {
+        self.writer.run(patience, job)
+    }
+
+    /// Reads one consistent snapshot.
+    pub fn read<T>(&self, patience: Duration, job: impl FnOnce(&View<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let reader = self.readers.take(patience)?;
+        reader.snapshot(|connection| job(&View { connection, vault: &self.vault }))
+    }
+
+    /// The keys that seal and tag what is stored.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// How many jobs wait for the writer.
+    pub fn depth(&self) -> Depth {
+        self.writer.depth()
+    }
+
+    /// Whether a write reached an unknown state, so that the process has to end (STO-6).
+    pub fn has_failed(&self) -> bool {
+        self.writer.has_failed()
+    }
+
+    /// Waits for the queue to empty, moves the log into the database file, and closes it.
+    pub fn close(self) {
+        let Self { writer, readers, vault } = self;
+        drop(readers);
+        writer.stop();
+        drop(vault);
+    }
+}
+
+/// The version of the SQLite library linked in.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}

@@ -1,0 +1,56 @@
+//! A few read-only connections, handed out one at a time.
+
+use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::{Fault, OpenFault, files};
+
+pub(super) struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    returned: Condvar,
+}
+
+/// A borrowed connection; it goes back when dropped.
+pub(super) struct Reader<'a> {
+    pool: &'a Readers,
+    connection: Option<Connection>,
+}
+
+impl Readers {
+    pub(super) fn open(path: &Path, count: usize) -> Result<Self, OpenFault> {
+        let idle = (0..count).map(|_| files::open_reader(path)).collect::<Result<_, _>>()?;
+        Ok(Self { idle: Mutex::new(idle), returned: Condvar::new() })
+    }
+
+    pub(super) fn take(&self, patience: Duration) -> Result<Reader<'_>, Fault> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut idle, _) = self
+            .returned
+            .wait_timeout_while(idle, patience, |idle| idle.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        let connection = idle.pop().ok_or(Fault::Busy)?;
+        Ok(Reader { pool: self, connection: Some(connection) })
+    }
+}
+
+impl Reader<'_> {
+    /// Runs `job` inside one read transaction, so that all it reads belongs together.
+    pub(super) fn snapshot<T>(&self, job: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        let Some(connection) = &self.connection else { return Err(Fault::Busy) };
+        let tx = connection.unchecked_transaction()?;
+        let result = job(&tx);
+        tx.finish()?;
+        result
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.pool.returned.notify_one();
+    }
+}

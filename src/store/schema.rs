@@ -1,0 +1,152 @@
+//! The tables, and the way from each released version to the newest (STO-11).
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::OpenFault;
+
+/// One entry for each schema version, applied in order; never edited after a release.
+const MIGRATIONS: [&str; 1] = [VERSION_1];
+
+const VERSION_1: &str = "
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE users (
+    id           BLOB PRIMARY KEY CHECK (length(id) = 16),
+    name         TEXT NOT NULL,
+    display_name TEXT,
+    email        TEXT,
+    roles        TEXT NOT NULL DEFAULT '',
+    disabled     INTEGER NOT NULL DEFAULT 0 CHECK (disabled IN (0, 1)),
+    created      INTEGER NOT NULL,
+    modified     INTEGER NOT NULL,
+    version      INTEGER NOT NULL DEFAULT 1,
+    epoch        INTEGER NOT NULL DEFAULT 1
+) STRICT, WITHOUT ROWID;
+
+-- Names and addresses share one space of keys, so that a login is never ambiguous.
+CREATE TABLE logins (
+    key  TEXT PRIMARY KEY,
+    user BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL CHECK (kind IN ('name', 'email'))
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX logins_by_user ON logins (user, kind);
+
+CREATE TABLE secrets (
+    id          BLOB PRIMARY KEY CHECK (length(id) = 16),
+    user        BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    type        TEXT NOT NULL CHECK (type IN ('password', 'mfa', 'apikey', 'mfabackup')),
+    status      TEXT NOT NULL CHECK (status IN ('pending', 'active', 'ended')),
+    name        TEXT NOT NULL,
+    name_key    TEXT NOT NULL,
+    description TEXT,
+    created     INTEGER NOT NULL,
+    modified    INTEGER NOT NULL,
+    last_used   INTEGER,
+    expires     INTEGER,
+    version     INTEGER NOT NULL DEFAULT 1,
+    algorithm   TEXT CHECK (algorithm IN ('SHA1', 'SHA256', 'SHA512')),
+    digits      INTEGER CHECK (digits BETWEEN 6 AND 8),
+    period      INTEGER CHECK (period BETWEEN 15 AND 120),
+    counter     INTEGER CHECK (counter >= 0),
+    resync      INTEGER,
+    last_step   INTEGER,
+    wrong       INTEGER NOT NULL DEFAULT 0,
+    used        INTEGER NOT NULL DEFAULT 0,
+    sealed      BLOB,
+    CHECK ((type = 'mfa') = (algorithm IS NOT NULL AND digits IS NOT NULL)),
+    CHECK (type <> 'mfa' OR (period IS NULL) <> (counter IS NULL)),
+    CHECK ((status = 'ended') = (sealed IS NULL)),
+    CHECK (status = 'active' OR type = 'mfa')
+) STRICT, WITHOUT ROWID;
+CREATE INDEX secrets_by_user ON secrets (user);
+CREATE UNIQUE INDEX secrets_name ON secrets (user, name_key) WHERE status <> 'ended';
+CREATE UNIQUE INDEX secrets_one_each ON secrets (user, type) WHERE type IN ('password', 'mfabackup');
+CREATE UNIQUE INDEX secrets_one_pending ON secrets (user) WHERE status = 'pending';
+
+CREATE TABLE throttles (
+    subject  BLOB NOT NULL,
+    class    TEXT NOT NULL CHECK (class IN ('password', 'factor')),
+    failures INTEGER NOT NULL CHECK (failures > 0),
+    until_wall INTEGER,
+    until_boot INTEGER,
+    boot     BLOB,
+    PRIMARY KEY (subject, class)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE challenges (
+    id      BLOB PRIMARY KEY CHECK (length(id) = 16),
+    user    BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    epoch   INTEGER NOT NULL,
+    wrong   INTEGER NOT NULL DEFAULT 0,
+    created INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX challenges_by_user ON challenges (user, created);
+
+CREATE TABLE sessions (
+    id         BLOB PRIMARY KEY CHECK (length(id) = 16),
+    user       BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    epoch      INTEGER NOT NULL,
+    peer       INTEGER NOT NULL,
+    generation INTEGER NOT NULL DEFAULT 1,
+    amr        TEXT NOT NULL,
+    auth_time  INTEGER NOT NULL,
+    created    INTEGER NOT NULL,
+    expires    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_user ON sessions (user, created);
+
+CREATE TABLE receipts (
+    digest    BLOB PRIMARY KEY CHECK (length(digest) = 32),
+    user      BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    epoch     INTEGER NOT NULL,
+    action    BLOB NOT NULL CHECK (length(action) = 32),
+    amr       TEXT NOT NULL,
+    auth_time INTEGER NOT NULL,
+    expires   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX receipts_by_user ON receipts (user);
+
+CREATE TABLE signing_keys (
+    kid     TEXT PRIMARY KEY,
+    created INTEGER NOT NULL,
+    sealed  BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit (
+    seq      INTEGER PRIMARY KEY,
+    at       INTEGER NOT NULL,
+    event    TEXT NOT NULL,
+    subject  BLOB,
+    object   BLOB,
+    peer_uid INTEGER,
+    peer_pid INTEGER,
+    request  TEXT,
+    outcome  TEXT NOT NULL CHECK (outcome IN ('ok', 'refused')),
+    detail   TEXT,
+    hash     BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+";
+
+/// The newest schema version this program knows.
+pub(super) fn newest() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
+/// Brings the schema from whatever version it has to the newest, one transaction a version.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenFault> {
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > newest() {
+        return Err(OpenFault::Newer { found, known: newest() });
+    }
+    for (version, sql) in (1u32..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(sql)?;
+        tx.pragma_update(None, "user_version", version)?;
+        tx.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! The keys that sign tokens, sealed under the master key (TOK-7).
+
+use rusqlite::params;
+
+use crate::model::Sensitive;
+
+use super::vault::Place;
+use super::{Fault, Tx, View};
+
+/// A signing key.
+pub struct SigningKeyRow {
+    /// The id that tokens carry.
+    pub kid: String,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    /// The Ed25519 private key (RFC 8032).
+    pub seed: Sensitive<[u8; 32]>,
+}
+
+impl View<'_> {
+    /// All keys, oldest first.
+    pub fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, Fault> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT kid, created, sealed FROM signing_keys ORDER BY created, kid")?;
+        let mut rows = statement.query([])?;
+        let mut keys = Vec::new();
+        while let Some(row) = rows.next()? {
+            let kid: String = row.get(0)?;
+            let sealed: Vec<u8> = row.get(2)?;
+            let opened = self.vault.open(&place(&kid), &sealed)?;
+            let seed = <[u8; 32]>::try_from(opened.expose().as_slice()).map_err(|_| Fault::Corrupt("a signing key"))?;
+            keys.push(SigningKeyRow { created: row.get(1)?, seed: Sensitive::new(seed), kid });
+        }
+        Ok(keys)
+    }
+}
+
+impl Tx<'_> {
+    /// Adds a key.
+    pub fn insert_signing_key(&self, key: &SigningKeyRow) -> Result<(), Fault> {
+        let sealed = self.vault.seal(&place(&key.kid), key.seed.expose())?;
+        self.connection
+            .prepare_cached("INSERT INTO signing_keys (kid, created, sealed) VALUES (?1, ?2, ?3)")?
+            .execute(params![key.kid, key.created, sealed])?;
+        Ok(())
+    }
+
+    /// Removes a key that nothing valid is signed with any more.
+    pub fn delete_signing_key(&self, kid: &str) -> Result<(), Fault> {
+        self.connection.prepare_cached("DELETE FROM signing_keys WHERE kid = ?1")?.execute([kid])?;
+        Ok(())
+    }
+}
+
+fn place(kid: &str) -> Place<'_> {
+    Place { table: "signing_keys", row: kid.as_bytes(), user: &[], kind: "ed25519", parameters: "" }
+}

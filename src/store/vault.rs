@@ -1,0 +1,197 @@
+//! Seals columns: XChaCha20-Poly1305 under keys derived from the one master key (KEY-2, KEY-3).
+//! What a value is and where it stands is authenticated with it, so a ciphertext moved to another
+//! row, user or profile does not open.
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::entropy;
+use crate::model::Sensitive;
+
+use super::Fault;
+
+/// The version of the master key that new values are sealed under.
+pub const KEY_VERSION: u32 = 1;
+const NONCE_LENGTH: usize = 24;
+
+/// The master key: 32 bytes from outside the database.
+pub type MasterKey = Sensitive<[u8; 32]>;
+
+/// Where a sealed value stands. All of it is authenticated.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The table.
+    pub table: &'static str,
+    /// The row's key.
+    pub row: &'a [u8],
+    /// The user the row belongs to, or nothing.
+    pub user: &'a [u8],
+    /// What kind of value it is.
+    pub kind: &'static str,
+    /// Parameters that must not be swapped under the value.
+    pub parameters: &'a str,
+}
+
+/// The keys derived from the master key, one for each purpose.
+pub struct Vault {
+    cipher: XChaCha20Poly1305,
+    check: Sensitive<[u8; 32]>,
+    audit: Sensitive<[u8; 32]>,
+    refresh: Sensitive<[u8; 32]>,
+    throttle: Sensitive<[u8; 32]>,
+}
+
+impl Vault {
+    /// Derives the keys by HKDF-SHA-256 (RFC 5869) with a distinct label each.
+    pub fn new(master: &MasterKey) -> Result<Self, Fault> {
+        let seal = derive(master, "mfad seal v1")?;
+        Ok(Self {
+            cipher: XChaCha20Poly1305::new_from_slice(seal.expose()).map_err(|_| Fault::Crypto)?,
+            check: derive(master, "mfad key check v1")?,
+            audit: derive(master, "mfad audit head v1")?,
+            refresh: derive(master, "mfad refresh v1")?,
+            throttle: derive(master, "mfad unknown logins v1")?,
+        })
+    }
+
+    /// A value that only this master key gives for this database; tells a wrong key at start (KEY-1).
+    pub fn key_check(&self, instance: &[u8]) -> [u8; 32] {
+        keyed(&self.check, &[instance])
+    }
+
+    /// Authenticates the newest row of the audit chain, so that cutting its end is noticed.
+    pub fn audit_head(&self, seq: i64, hash: &[u8]) -> [u8; 32] {
+        keyed(&self.audit, &[&seq.to_be_bytes(), hash])
+    }
+
+    /// Authenticates a refresh token's parts.
+    pub fn refresh_tag(&self, session: &[u8], generation: u32) -> Sensitive<[u8; 32]> {
+        Sensitive::new(keyed(&self.refresh, &[session, &generation.to_be_bytes()]))
+    }
+
+    /// Where failures of a login that names nobody are counted: one of 65,536 places, so that the
+    /// table stays small while an unknown name is throttled as a known one is (AUT-4).
+    pub fn unknown_login_place(&self, login: &str) -> [u8; 2] {
+        let tag = keyed(&self.throttle, &[login.as_bytes()]);
+        [tag[0], tag[1]]
+    }
+
+    /// Seals `plain` for its place: nonce, then ciphertext and tag.
+    pub fn seal(&self, place: &Place<'_>, plain: &[u8]) -> Result<Vec<u8>, Fault> {
+        let nonce = entropy::public::<NONCE_LENGTH>().map_err(|_| Fault::Crypto)?;
+        let aad = place.bytes();
+        let body =
+            self.cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &aad }).map_err(|_| Fault::Crypto)?;
+        Ok([nonce.as_slice(), &body].concat())
+    }
+
+    /// Opens what was sealed for this very place; anything else is a fault, never a value (KEY-4).
+    pub fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
+        let (nonce, body) = sealed.split_first_chunk::<NONCE_LENGTH>().ok_or(Fault::Seal)?;
+        let aad = place.bytes();
+        self.cipher
+            .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: &aad })
+            .map(Sensitive::new)
+            .map_err(|_| Fault::Seal)
+    }
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Vault")
+    }
+}
+
+impl Place<'_> {
+    /// Every part with its length before it, so that no two places have the same bytes.
+    fn bytes(&self) -> Vec<u8> {
+        let version = KEY_VERSION.to_be_bytes();
+        let parts: [&[u8]; 6] =
+            [self.table.as_bytes(), self.row, self.user, self.kind.as_bytes(), self.parameters.as_bytes(), &version];
+        let mut bytes = Vec::with_capacity(128);
+        for part in parts {
+            bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        bytes
+    }
+}
+
+/// Whether two tags are the same, in constant time.
+pub fn same_tag(one: &[u8], other: &[u8]) -> bool {
+    bool::from(one.ct_eq(other))
+}
+
+fn derive(master: &MasterKey, label: &str) -> Result<Sensitive<[u8; 32]>, Fault> {
+    let mut key = [0u8; 32];
+    Hkdf::<Sha256>::new(None, master.expose()).expand(label.as_bytes(), &mut key).map_err(|_| Fault::Crypto)?;
+    Ok(Sensitive::new(key))
+}
+
+fn keyed(key: &Sensitive<[u8; 32]>, parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC takes a key of every length; 32 bytes cannot fail.
+    let Ok(mut mac) = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key.expose()) else { return [0; 32] };
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vault(byte: u8) -> Vault {
+        Vault::new(&Sensitive::new([byte; 32])).unwrap()
+    }
+
+    fn place<'a>(row: &'a [u8], user: &'a [u8], parameters: &'a str) -> Place<'a> {
+        Place { table: "secrets", row, user, kind: "mfa", parameters }
+    }
+
+    #[test]
+    fn key_3_a_value_opens_in_its_own_place_only() {
+        let vault_one = vault(1);
+        let home = place(b"row", b"user", "totp/SHA1/6/30");
+        let sealed = vault_one.seal(&home, b"seed").unwrap();
+
+        assert_eq!(vault_one.open(&home, &sealed).unwrap().expose(), b"seed");
+        for other in [
+            place(b"row2", b"user", "totp/SHA1/6/30"),
+            place(b"row", b"user2", "totp/SHA1/6/30"),
+            place(b"row", b"user", "totp/SHA1/8/30"),
+            place(b"rowu", b"ser", "totp/SHA1/6/30"),
+            Place { kind: "password", ..home },
+            Place { table: "keys", ..home },
+        ] {
+            assert!(vault_one.open(&other, &sealed).is_err(), "{other:?}");
+        }
+        assert!(vault(2).open(&home, &sealed).is_err());
+    }
+
+    #[test]
+    fn key_4_a_changed_or_short_value_does_not_open() {
+        let vault = vault(1);
+        let home = place(b"row", b"user", "");
+        let sealed = vault.seal(&home, b"seed").unwrap();
+
+        for at in 0..sealed.len() {
+            let mut bent = sealed.clone();
+            bent[at] ^= 1;
+            assert!(vault.open(&home, &bent).is_err(), "byte {at}");
+            assert!(vault.open(&home, &sealed[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn the_same_value_is_never_sealed_alike() {
+        let vault = vault(1);
+        let home = place(b"row", b"user", "");
+
+        assert_ne!(vault.seal(&home, b"seed").unwrap(), vault.seal(&home, b"seed").unwrap());
+    }
+}

@@ -1,0 +1,282 @@
+//! Signing keys and what is signed with them.
+
+use data_encoding::BASE64URL_NOPAD;
+use ed25519_dalek::{Signature, Signer};
+use sha2::{Digest, Sha256};
+
+use crate::model::{Sensitive, TokenKind};
+
+use super::claims::{Claims, Wire};
+
+/// The longest token that is looked at (TOK-5).
+const LONGEST: usize = 4096;
+
+/// Why a token is not accepted. The caller learns only that it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFault {
+    /// Not three parts of strict base64url, or too long.
+    #[error("not a token")]
+    Shape,
+    /// The header is none that this program writes.
+    #[error("a header of another maker")]
+    Header,
+    /// The signature does not hold.
+    #[error("a wrong signature")]
+    Signature,
+    /// A claim is missing, doubled, unknown or wrong.
+    #[error("a wrong claim")]
+    Claims,
+    /// It was good once.
+    #[error("expired")]
+    Expired,
+    /// There is no key to sign with.
+    #[error("no signing key")]
+    NoKey,
+}
+
+/// One key, with the headers of the tokens it signs.
+pub struct SigningKey {
+    kid: String,
+    created: i64,
+    key: ed25519_dalek::SigningKey,
+    headers: [(TokenKind, String); 3],
+}
+
+/// The public half, for the JWK set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    /// The key's id.
+    pub kid: String,
+    /// The public key, base64url (RFC 8037 section 2).
+    pub x: String,
+}
+
+impl SigningKey {
+    /// Takes an Ed25519 private key; its id is derived from the public one.
+    pub fn new(seed: &Sensitive<[u8; 32]>, created: i64) -> Self {
+        let key = ed25519_dalek::SigningKey::from_bytes(seed.expose());
+        let digest = Sha256::digest(key.verifying_key().as_bytes());
+        let kid = BASE64URL_NOPAD.encode(digest.get(..12).unwrap_or(&[]));
+        let header = |kind: TokenKind| {
+            let json = format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"{}"}}"#, kind.name());
+            (kind, BASE64URL_NOPAD.encode(json.as_bytes()))
+        };
+        Self { headers: TokenKind::ALL.map(header), kid, created, key }
+    }
+
+    /// The key's id.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// When it was made, in milliseconds since 1970.
+    pub fn created(&self) -> i64 {
+        self.created
+    }
+
+    fn header(&self, kind: TokenKind) -> &str {
+        self.headers.iter().find(|(k, _)| *k == kind).map_or("", |(_, header)| header)
+    }
+}
+
+/// The keys in use: the newest signs, all verify.
+pub struct KeySet {
+    issuer: String,
+    keys: Vec<SigningKey>,
+}
+
+impl KeySet {
+    /// Takes keys, oldest first, and the name to sign as (`iss`).
+    pub fn new(issuer: String, keys: Vec<SigningKey>) -> Self {
+        Self { issuer, keys }
+    }
+
+    /// Signs claims with the newest key.
+    pub fn sign(&self, claims: &Claims) -> Result<Sensitive<String>, TokenFault> {
+        let key = self.keys.last().ok_or(TokenFault::NoKey)?;
+        let body = serde_json::to_vec(&claims.to_wire(&self.issuer)).map_err(|_| TokenFault::Claims)?;
+        let mut token = String::with_capacity(1024);
+        token.push_str(key.header(claims.kind));
+        token.push('.');
+        BASE64URL_NOPAD.encode_append(&body, &mut token);
+        let signature = key.key.sign(token.as_bytes());
+        token.push('.');
+        BASE64URL_NOPAD.encode_append(&signature.to_bytes(), &mut token);
+        Ok(Sensitive::new(token))
+    }
+
+    /// Checks a token of any kind at that time (seconds since 1970): header, then signature
+    /// (strict, RFC 8032 section 5.1.7), then claims.
+    pub fn verify(&self, token: &str, now: i64) -> Result<Claims, TokenFault> {
+        if token.len() > LONGEST {
+            return Err(TokenFault::Shape);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenFault::Shape)?;
+        let (header, body) = signed.split_once('.').filter(|(_, body)| !body.contains('.')).ok_or(TokenFault::Shape)?;
+        let (key, kind) = self.of_header(header).ok_or(TokenFault::Header)?;
+        let signature = decode(signature)?;
+        let signature = Signature::from_slice(&signature).map_err(|_| TokenFault::Shape)?;
+        key.key.verifying_key().verify_strict(signed.as_bytes(), &signature).map_err(|_| TokenFault::Signature)?;
+        let wire: Wire = serde_json::from_slice(&decode(body)?).map_err(|_| TokenFault::Claims)?;
+        Claims::from_wire(wire, kind, &self.issuer, now)
+    }
+
+    /// The public keys.
+    pub fn public_keys(&self) -> Vec<PublicKey> {
+        self.keys
+            .iter()
+            .map(|key| PublicKey {
+                kid: key.kid.clone(),
+                x: BASE64URL_NOPAD.encode(key.key.verifying_key().as_bytes()),
+            })
+            .collect()
+    }
+
+    /// When the newest key was made, in milliseconds since 1970.
+    pub fn newest_created(&self) -> Option<i64> {
+        self.keys.last().map(SigningKey::created)
+    }
+
+    fn of_header(&self, header: &str) -> Option<(&SigningKey, TokenKind)> {
+        self.keys
+            .iter()
+            .find_map(|key| key.headers.iter().find(|(_, ours)| ours == header).map(|(kind, _)| (key, *kind)))
+    }
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, TokenFault> {
+    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| TokenFault::Shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Amr, SessionId, UserId};
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn set(bytes: &[u8]) -> KeySet {
+        let keys = bytes.iter().map(|b| SigningKey::new(&Sensitive::new([*b; 32]), 0)).collect();
+        KeySet::new("mfad".to_owned(), keys)
+    }
+
+    fn claims(kind: TokenKind) -> Claims {
+        Claims {
+            kind,
+            subject: UserId::at(1, &[1; 10]),
+            id: *SessionId::at(1, &[2; 10]).as_bytes(),
+            session: (kind == TokenKind::Access).then(|| SessionId::at(1, &[3; 10])),
+            issued_at: NOW,
+            expires_at: NOW + 900,
+            epoch: 3,
+            amr: Amr::PasswordAndOtp,
+            auth_time: NOW,
+            peer: 1000,
+            roles: vec!["admin".to_owned()],
+        }
+    }
+
+    fn resign(set: &KeySet, header: &str, body: &str) -> String {
+        let signed =
+            format!("{}.{}", BASE64URL_NOPAD.encode(header.as_bytes()), BASE64URL_NOPAD.encode(body.as_bytes()));
+        let signature = set.keys[0].key.sign(signed.as_bytes());
+        format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature.to_bytes()))
+    }
+
+    #[test]
+    fn what_was_signed_verifies_with_an_older_key_too() {
+        for kind in TokenKind::ALL {
+            let token = set(&[1]).sign(&claims(kind)).unwrap();
+
+            assert_eq!(set(&[1, 2]).verify(token.expose(), NOW), Ok(claims(kind)));
+            assert_eq!(set(&[2]).verify(token.expose(), NOW), Err(TokenFault::Header));
+        }
+    }
+
+    #[test]
+    fn tok_3_times_are_checked() {
+        let token = set(&[1]).sign(&claims(TokenKind::Access)).unwrap();
+
+        assert_eq!(set(&[1]).verify(token.expose(), NOW + 899).map(|c| c.epoch), Ok(3));
+        assert_eq!(set(&[1]).verify(token.expose(), NOW + 900), Err(TokenFault::Expired));
+        assert_eq!(set(&[1]).verify(token.expose(), NOW - 30).map(|c| c.epoch), Ok(3));
+        assert_eq!(set(&[1]).verify(token.expose(), NOW - 31), Err(TokenFault::Claims));
+        let long = Claims { expires_at: NOW + 901, ..claims(TokenKind::Access) };
+        let token = set(&[1]).sign(&long).unwrap();
+        assert_eq!(set(&[1]).verify(token.expose(), NOW), Err(TokenFault::Claims));
+    }
+
+    #[test]
+    fn tok_2_a_header_of_another_making_is_refused_before_anything_else() {
+        let set = set(&[1]);
+        let kid = set.keys[0].kid.clone();
+        let body = serde_json::to_string(&claims(TokenKind::Access).to_wire("mfad")).unwrap();
+        let good = format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"ACCESS"}}"#);
+
+        assert!(set.verify(&resign(&set, &good, &body), NOW).is_ok());
+        for header in [
+            format!(r#"{{"alg":"none","kid":"{kid}","typ":"ACCESS"}}"#),
+            format!(r#"{{"alg":"HS256","kid":"{kid}","typ":"ACCESS"}}"#),
+            format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"ACCESS","jwk":{{}}}}"#),
+            format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"ACCESS","crit":["x"]}}"#),
+            format!(r#"{{"alg": "EdDSA","kid":"{kid}","typ":"ACCESS"}}"#),
+            r#"{"alg":"EdDSA","kid":"other","typ":"ACCESS"}"#.to_owned(),
+            "{}".to_owned(),
+        ] {
+            assert_eq!(set.verify(&resign(&set, &header, &body), NOW), Err(TokenFault::Header), "{header}");
+        }
+    }
+
+    #[test]
+    fn tok_3_and_tok_5_claims_are_complete_single_and_of_the_right_type() {
+        let set = set(&[1]);
+        let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"ACCESS"}}"#, set.keys[0].kid);
+        let good = serde_json::to_value(claims(TokenKind::Access).to_wire("mfad")).unwrap();
+
+        for member in good.as_object().unwrap().keys() {
+            let mut less = good.clone();
+            less.as_object_mut().unwrap().remove(member);
+            assert!(set.verify(&resign(&set, &header, &less.to_string()), NOW).is_err(), "without {member}");
+            let mut odd = good.clone();
+            odd[member] = serde_json::json!({"x": 1});
+            assert!(set.verify(&resign(&set, &header, &odd.to_string()), NOW).is_err(), "odd {member}");
+        }
+        let text = good.to_string();
+        let doubled = text.replacen('{', r#"{"exp":99999999999,"#, 1);
+        assert!(set.verify(&resign(&set, &header, &doubled), NOW).is_err());
+        let unknown = text.replacen('{', r#"{"admin":true,"#, 1);
+        assert!(set.verify(&resign(&set, &header, &unknown), NOW).is_err());
+    }
+
+    #[test]
+    fn tok_4_a_token_of_one_kind_under_the_header_of_another_is_refused() {
+        let set = set(&[1]);
+        let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"ACCESS"}}"#, set.keys[0].kid);
+        let body = serde_json::to_string(&claims(TokenKind::Challenge).to_wire("mfad")).unwrap();
+
+        assert_eq!(set.verify(&resign(&set, &header, &body), NOW), Err(TokenFault::Claims));
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_token_is_refused(at in 0usize..600, byte in any::<u8>()) {
+            let set = set(&[1]);
+            let token = set.sign(&claims(TokenKind::Access)).unwrap();
+            let mut bytes = token.expose().clone().into_bytes();
+            let at = at % bytes.len();
+            prop_assume!(bytes[at] != byte);
+            bytes[at] = byte;
+
+            if let Ok(text) = String::from_utf8(bytes) {
+                prop_assert!(set.verify(&text, NOW).is_err());
+            }
+        }
+
+        #[test]
+        fn any_text_is_refused_without_a_panic(text in "\\PC*") {
+            prop_assert!(set(&[1]).verify(&text, NOW).is_err());
+        }
+    }
+}
