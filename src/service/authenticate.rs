@@ -1,0 +1,160 @@
+//! From a challenge to a session, and what can be done with one: step-up, refresh, logout.
+
+use crate::error::Error;
+use crate::model::{Amr, ChallengeId, Text};
+use crate::store::{Outcome, SessionRow, UserRow};
+use crate::token::Claims;
+
+use super::authorise::Signed;
+use super::receipts::new_receipt;
+use super::second_factor::{accept, judge};
+use super::tokens::{CHALLENGE_ANSWERS, extended, open_session, refresh_token};
+use super::{Occasion, Proof, Reply, Service, Stop};
+
+impl Service {
+    /// Answers a challenge with a second factor. Right: the challenge is used up and a session is
+    /// open, in the transaction that used up the code (AUT-2).
+    pub(super) fn answer_challenge(&self, occasion: &Occasion, claims: Claims, proof: Proof) -> Result<Reply, Error> {
+        let id = ChallengeId::from_slice(&claims.id).ok_or(Error::Unauthenticated)?;
+        self.look(occasion, |view| view.challenge(id, occasion.now.wall_ms))?.ok_or(Error::ChallengeEnded)?;
+        let (prepared, _held) = self.prepare_for(occasion, claims.subject, proof)?;
+        let rules = self.rules();
+        let scene = occasion.scene();
+        let job_scene = scene.clone();
+        let outcome = self.change(occasion, move |tx| {
+            let scene = job_scene;
+            let challenge = tx.challenge(id, scene.now.wall_ms)?.ok_or(Error::ChallengeEnded)?;
+            let user = tx.user(challenge.user)?.ok_or(Error::ChallengeEnded)?;
+            let is_open = challenge.user == claims.subject && challenge.epoch == user.epoch && !user.disabled;
+            if !is_open {
+                return Err(Error::ChallengeEnded.into());
+            }
+            let verdict = judge(tx, &scene, rules, user.id, &prepared)?;
+            let mut remaining = 0;
+            if matches!(verdict, super::second_factor::Verdict::Wrong) {
+                remaining = tx.count_wrong_answer(&challenge, CHALLENGE_ANSWERS)?;
+                tx.audit(&scene.entry("login.factor", Outcome::Refused, Some(user.id), None))?;
+            }
+            let accepted = accept(verdict, || Stop::Keep(Error::WrongCode { remaining: Some(remaining) }))?;
+            if !tx.end_challenge(id)? {
+                return Err(Error::ChallengeEnded.into());
+            }
+            tx.audit(&scene.entry_with(
+                "login.factor",
+                Outcome::Ok,
+                Some(user.id),
+                Some(accepted.secret),
+                accepted.method.name(),
+            ))?;
+            let granted = open_session(tx, &scene, user, Amr::after(accepted.method))?;
+            Ok((granted, accepted.remaining))
+        });
+        self.metrics.count_login("factor", outcome.is_ok());
+        let (granted, remaining) = outcome?;
+        let mut view = self.sign_grant(&scene, &granted)?;
+        view.remaining = remaining;
+        Ok(Reply::Auth(view))
+    }
+
+    /// Takes a second factor for one action: a fresh access token, and a receipt for the action.
+    pub(super) fn step_up(
+        &self,
+        occasion: &Occasion,
+        signed: Signed,
+        proof: Proof,
+        action: &Text,
+    ) -> Result<Reply, Error> {
+        let factors = self.look(occasion, |view| view.active_factors(signed.user.id))?;
+        if factors.is_empty() {
+            return Err(Error::NoFactor);
+        }
+        let (prepared, _held) = self.prepare_for(occasion, signed.user.id, proof)?;
+        let rules = self.rules();
+        let scene = occasion.scene();
+        let job_scene = scene.clone();
+        let (receipt, mut row) = new_receipt(&scene, &signed.user, action)?;
+        let outcome = self.change(occasion, move |tx| {
+            let scene = job_scene;
+            let session = live_session(tx, &scene, &signed)?;
+            let verdict = judge(tx, &scene, rules, signed.user.id, &prepared)?;
+            if matches!(verdict, super::second_factor::Verdict::Wrong) {
+                tx.audit(&scene.entry("login.step-up", Outcome::Refused, Some(signed.user.id), None))?;
+            }
+            let accepted = accept(verdict, || Stop::Keep(Error::WrongCode { remaining: None }))?;
+            let session =
+                SessionRow { amr: Amr::after(accepted.method), auth_time: scene.now.unix_seconds(), ..session };
+            tx.raise_session(session.id, session.amr, session.auth_time)?;
+            row.amr = session.amr;
+            tx.insert_receipt(&row, super::receipts::OPEN_RECEIPTS)?;
+            tx.audit(&scene.entry_with(
+                "login.step-up",
+                Outcome::Ok,
+                Some(signed.user.id),
+                Some(accepted.secret),
+                accepted.method.name(),
+            ))?;
+            Ok((session, signed.user, accepted.remaining))
+        });
+        self.metrics.count_login("step-up", outcome.is_ok());
+        let (session, user, remaining) = outcome?;
+        let mut view = self.access_view(&scene, &session, &user)?;
+        view.remaining = remaining;
+        view.receipt = Some(receipt);
+        Ok(Reply::Auth(view))
+    }
+
+    /// Exchanges a refresh token for a new pair. One that was exchanged before is in two hands: its
+    /// whole family ends.
+    pub(super) fn refresh(&self, occasion: &Occasion) -> Result<Reply, Error> {
+        let token = occasion.caller.token.as_ref().ok_or(Error::Unauthenticated)?;
+        let parts = self.refresh_parts(token.expose())?;
+        let scene = occasion.scene();
+        let job_scene = scene.clone();
+        let binds = self.policy.bind_tokens;
+        let (session, user) = self.change(occasion, move |tx| {
+            let scene = job_scene;
+            let now = scene.now.wall_ms;
+            let session = tx.session(parts.session, now)?.ok_or(Error::RefreshEnded)?;
+            if binds && session.peer != scene.peer_uid {
+                return Err(Error::RefreshEnded.into());
+            }
+            let user = tx.user(session.user)?.filter(|user| !user.disabled && user.epoch == session.epoch);
+            let user = user.ok_or(Error::RefreshEnded)?;
+            let expires = extended(&session, now);
+            if !tx.rotate_session(session.id, parts.generation, expires)? {
+                tx.end_session(session.id)?;
+                tx.audit(&scene.entry_with(
+                    "session.reuse",
+                    Outcome::Refused,
+                    Some(user.id),
+                    None,
+                    "a refresh token came back; its session was ended",
+                ))?;
+                return Err(Stop::Keep(Error::RefreshEnded));
+            }
+            let session = tx.session(session.id, now)?.ok_or(Error::RefreshEnded)?;
+            Ok((session, user))
+        })?;
+        let mut view = self.access_view(&scene, &session, &user)?;
+        view.refresh = Some(refresh_token(self.store.vault(), &session));
+        Ok(Reply::Auth(view))
+    }
+
+    /// Ends the session of the caller's token.
+    pub(super) fn log_out(&self, occasion: &Occasion, signed: Signed) -> Result<Reply, Error> {
+        let scene = occasion.scene();
+        self.change(occasion, move |tx| {
+            tx.end_session(signed.session)?;
+            Ok(tx.audit(&scene.entry("session.end", Outcome::Ok, Some(signed.user.id), None))?)
+        })?;
+        Ok(Reply::Done)
+    }
+}
+
+/// The session as it is now, with its user; gone or outdated is a refusal.
+fn live_session(tx: &crate::store::Tx<'_>, scene: &super::Scene, signed: &Signed) -> Result<SessionRow, Stop> {
+    let user: Option<UserRow> = tx.user(signed.user.id)?;
+    let is_current = user.is_some_and(|user| !user.disabled && user.epoch == signed.user.epoch);
+    let session = tx.session(signed.session, scene.now.wall_ms)?;
+    Ok(session.filter(|_| is_current).ok_or(Error::Unauthenticated)?)
+}

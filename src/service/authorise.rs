@@ -1,0 +1,296 @@
+//! Who may do what. A request with a token speaks for that token's user alone: the peer's own rights
+//! are not added, so an app can pass a user's token on and rely on the daemon to hold the line.
+
+use crate::error::Error;
+use crate::model::{Amr, Right, Rights, SessionId, TokenKind, UserRef};
+use crate::store::{MfaState, SecretType, Status, UserRow, View};
+use crate::token::Claims;
+
+use super::tokens::{api_key_parts, digest};
+use super::{Occasion, SecretRef, Service, Stop};
+
+/// How old a second factor may be to count as fresh, in seconds.
+const FRESH: i64 = 5 * 60;
+/// The role that lets a user's token use the `admin` right of its peer.
+const ADMIN_ROLE: &str = "admin";
+/// How often the use of an API key is written down, in milliseconds.
+const API_KEY_NOTE: i64 = 60_000;
+
+/// What a call wants to do with a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// What an enrolment needs; an ENROLL token is enough.
+    Enrolment,
+    /// Anything that is the user's own business.
+    Full,
+    /// An administrator's act, with a reason.
+    Administration,
+}
+
+/// By what right somebody acts on a user.
+#[derive(Clone, Debug)]
+pub(super) enum Authority {
+    /// The user's own token.
+    Own { amr: Amr, auth_time: i64 },
+    /// The peer's right `app`.
+    App,
+    /// The peer's right `admin`; the reason opens what a fresh proof opens.
+    Admin { reason: Option<String> },
+}
+
+/// The user that is acted on, and by what right.
+#[derive(Clone, Debug)]
+pub(super) struct Over {
+    pub(super) user: UserRow,
+    pub(super) by: Authority,
+}
+
+/// A user who is logged in.
+pub(super) struct Signed {
+    pub(super) user: UserRow,
+    pub(super) session: SessionId,
+}
+
+/// Who wants to redeem a receipt.
+pub(super) enum Redeemer {
+    /// An app, for any user.
+    App,
+    /// The user whose receipt it must be.
+    User(UserRow),
+}
+
+/// Whose credential a request carries.
+struct Bearer {
+    user: UserRow,
+    kind: BearerKind,
+}
+
+enum BearerKind {
+    Token(Claims),
+    ApiKey,
+}
+
+impl Over {
+    /// Refuses unless the user has no active factor, or a second factor was given just now, or an
+    /// administrator says why (ENR-3). Asked inside the transaction that makes the change.
+    pub(super) fn must_be_fresh(&self, view: &View<'_>, occasion: &super::Scene) -> Result<(), Stop> {
+        if self.is_fresh(occasion.now.unix_seconds()) {
+            return Ok(());
+        }
+        match view.mfa_state(self.user.id, occasion.now.wall_ms)? {
+            MfaState::Active => Err(Error::FreshProofRequired.into()),
+            MfaState::None | MfaState::Pending => Ok(()),
+        }
+    }
+
+    fn is_fresh(&self, now: i64) -> bool {
+        match &self.by {
+            Authority::Own { amr, auth_time } => {
+                let age = now.saturating_sub(*auth_time);
+                amr.has_second_factor() && (0..=FRESH).contains(&age)
+            }
+            Authority::App => false,
+            Authority::Admin { reason } => reason.is_some(),
+        }
+    }
+
+    /// The reason an administrator gave.
+    pub(super) fn reason(&self) -> Option<String> {
+        match &self.by {
+            Authority::Admin { reason } => reason.clone(),
+            Authority::Own { .. } | Authority::App => None,
+        }
+    }
+}
+
+impl Service {
+    /// The peer's right; of a request with a token, only an administrator's on both sides (AZ-4).
+    pub(super) fn right(&self, occasion: &Occasion, right: Right) -> Result<(), Error> {
+        let rights = self.policy.rights(&occasion.caller.peer);
+        let holds = match self.bearer(occasion)? {
+            None if rights.is_empty() => return Err(Error::Unauthenticated),
+            None => rights.holds(right),
+            Some(bearer) => bearer.is_admin(rights),
+        };
+        if holds { Ok(()) } else { Err(Error::Forbidden(name_of(right))) }
+    }
+
+    /// Whether the caller may make users.
+    pub(super) fn may_register(&self, occasion: &Occasion) -> Result<(), Error> {
+        if self.policy.open_registration { Ok(()) } else { self.right(occasion, Right::App) }
+    }
+
+    /// The user that the path names, if the caller may act on it. Foreign, unknown and malformed ids
+    /// are one and the same refusal (AZ-2).
+    pub(super) fn over(&self, occasion: &Occasion, user: UserRef, scope: Scope) -> Result<Over, Error> {
+        let rights = self.policy.rights(&occasion.caller.peer);
+        let over = match self.bearer(occasion)? {
+            Some(bearer) if bearer.is_admin(rights) && !bearer.is_named_by(user) => {
+                Over { user: self.named(occasion, user)?, by: admin(occasion) }
+            }
+            Some(bearer) => bearer.over_self(user, scope)?,
+            None if rights.holds(Right::Admin) => Over { user: self.named(occasion, user)?, by: admin(occasion) },
+            None if rights.holds(Right::App) => Over { user: self.named(occasion, user)?, by: Authority::App },
+            None if user == UserRef::Me => return Err(Error::MeWithoutUser),
+            None => return Err(Error::Unauthenticated),
+        };
+        if scope == Scope::Administration {
+            match &over.by {
+                Authority::Admin { reason: Some(_) } => {}
+                Authority::Admin { reason: None } => return Err(Error::FreshProofRequired),
+                Authority::Own { .. } | Authority::App => return Err(Error::Forbidden("admin")),
+            }
+        }
+        Ok(over)
+    }
+
+    /// An enrolment ends the very token it was made with, so whoever repeats it, or lost the race for
+    /// it, comes with a token that is over. That caller is told so (ENR-8), and nothing else.
+    pub(super) fn late_enrolment(
+        &self,
+        occasion: &Occasion,
+        user: UserRef,
+        secret: SecretRef,
+        refusal: Error,
+    ) -> Error {
+        let (Error::Unauthenticated, SecretRef::Id(secret)) = (&refusal, secret) else { return refusal };
+        let Ok(Some(claims)) = self.claims(occasion) else { return refusal };
+        let is_named = user == UserRef::Me || user == UserRef::Id(claims.subject);
+        let found = self.look(occasion, |view| Ok((view.user(claims.subject)?, view.secret(claims.subject, secret)?)));
+        let Ok((Some(user), Some(row))) = found else { return refusal };
+        let is_older = claims.kind != TokenKind::Challenge && claims.epoch < user.epoch && !user.disabled;
+        let is_enrolled = row.kind == SecretType::Mfa && row.status == Status::Active;
+        if is_named && is_older && is_enrolled { Error::AlreadyActive } else { refusal }
+    }
+
+    /// The login session that the request's access token belongs to.
+    pub(super) fn session(&self, occasion: &Occasion) -> Result<Signed, Error> {
+        let bearer = self.bearer(occasion)?.ok_or(Error::Unauthenticated)?;
+        let BearerKind::Token(claims) = bearer.kind else { return Err(Error::Unauthenticated) };
+        let session = claims.session.ok_or(Error::Unauthenticated)?;
+        Ok(Signed { user: bearer.user, session })
+    }
+
+    /// The claims of the request's challenge token. Whether its challenge is still open is for the
+    /// transaction that answers it to see.
+    pub(super) fn challenge(&self, occasion: &Occasion) -> Result<Claims, Error> {
+        let claims = self.claims(occasion)?.ok_or(Error::Unauthenticated)?;
+        if claims.kind == TokenKind::Challenge { Ok(claims) } else { Err(Error::Unauthenticated) }
+    }
+
+    /// An app, or a user for its own receipts.
+    pub(super) fn redeemer(&self, occasion: &Occasion) -> Result<Redeemer, Error> {
+        if occasion.caller.token.is_some() {
+            return Ok(Redeemer::User(self.session(occasion)?.user));
+        }
+        self.right(occasion, Right::App)?;
+        Ok(Redeemer::App)
+    }
+
+    /// Checks the request's token or API key against its user as it is now (TOK-6); `None` without one.
+    fn bearer(&self, occasion: &Occasion) -> Result<Option<Bearer>, Error> {
+        let Some(text) = &occasion.caller.token else { return Ok(None) };
+        if let Some(parts) = api_key_parts(text.expose()) {
+            return self.api_key_bearer(occasion, &parts).map(Some);
+        }
+        let Some(claims) = self.claims(occasion)? else { return Ok(None) };
+        let now = occasion.now.wall_ms;
+        let (user, session) = self.look(occasion, |view| {
+            let session = claims.session.map(|id| view.session(id, now)).transpose()?.flatten();
+            Ok((view.user(claims.subject)?, session))
+        })?;
+        let user = user.filter(|user| !user.disabled && user.epoch == claims.epoch).ok_or(Error::Unauthenticated)?;
+        let has_session = session.is_some_and(|s| s.user == user.id && s.epoch == user.epoch);
+        match claims.kind {
+            TokenKind::Access if has_session => {}
+            TokenKind::Enroll => {}
+            TokenKind::Access | TokenKind::Challenge => return Err(Error::Unauthenticated),
+        }
+        Ok(Some(Bearer { user, kind: BearerKind::Token(claims) }))
+    }
+
+    /// The claims of the request's token, checked by themselves and for the peer it is bound to.
+    fn claims(&self, occasion: &Occasion) -> Result<Option<Claims>, Error> {
+        let Some(text) = &occasion.caller.token else { return Ok(None) };
+        let claims = self.with_keys(|keys| keys.verify(text.expose(), occasion.now.unix_seconds()))?;
+        if self.policy.bind_tokens && claims.peer != occasion.caller.peer.uid {
+            return Err(Error::Unauthenticated);
+        }
+        Ok(Some(claims))
+    }
+
+    fn api_key_bearer(&self, occasion: &Occasion, parts: &super::tokens::ApiKeyParts) -> Result<Bearer, Error> {
+        let presented = digest(parts.secret.expose());
+        let found = self.look(occasion, |view| {
+            let Some(row) = view.api_key(parts.id)? else { return Ok(None) };
+            let stored = view.open_secret(&row)?;
+            let is_right = crate::store::same_tag(stored.expose(), &presented);
+            Ok(if is_right { view.user(row.user)?.map(|user| (user, row)) } else { None })
+        })?;
+        let (user, row) = found.filter(|(user, _)| !user.disabled).ok_or(Error::Unauthenticated)?;
+        let now = occasion.now.wall_ms;
+        if row.last_used.is_none_or(|used| now.saturating_sub(used) > API_KEY_NOTE) {
+            let id = row.id;
+            self.change(occasion, move |tx| Ok(tx.touch(id, now)?))?;
+        }
+        Ok(Bearer { user, kind: BearerKind::ApiKey })
+    }
+
+    fn named(&self, occasion: &Occasion, user: UserRef) -> Result<UserRow, Error> {
+        match user {
+            UserRef::Me => Err(Error::MeWithoutUser),
+            UserRef::Malformed => Err(Error::NotFound),
+            UserRef::Id(id) => self.look(occasion, |view| view.user(id))?.ok_or(Error::NotFound),
+        }
+    }
+}
+
+impl Bearer {
+    fn is_admin(&self, rights: Rights) -> bool {
+        let has_role = self.user.roles.iter().any(|role| role == ADMIN_ROLE);
+        let is_access = match &self.kind {
+            BearerKind::Token(claims) => claims.kind == TokenKind::Access,
+            BearerKind::ApiKey => true,
+        };
+        has_role && is_access && rights.holds(Right::Admin)
+    }
+
+    fn is_named_by(&self, user: UserRef) -> bool {
+        match user {
+            UserRef::Me => true,
+            UserRef::Id(id) => id == self.user.id,
+            UserRef::Malformed => false,
+        }
+    }
+
+    fn over_self(self, user: UserRef, scope: Scope) -> Result<Over, Error> {
+        let (kind, amr, auth_time) = match &self.kind {
+            BearerKind::Token(claims) => (claims.kind, claims.amr, claims.auth_time),
+            BearerKind::ApiKey => (TokenKind::Access, Amr::ApiKey, 0),
+        };
+        let suffices = match kind {
+            TokenKind::Access => true,
+            TokenKind::Enroll => scope == Scope::Enrolment,
+            TokenKind::Challenge => false,
+        };
+        if !suffices {
+            return Err(Error::Unauthenticated);
+        }
+        if !self.is_named_by(user) {
+            return Err(Error::NotFound);
+        }
+        Ok(Over { user: self.user, by: Authority::Own { amr, auth_time } })
+    }
+}
+
+fn admin(occasion: &Occasion) -> Authority {
+    Authority::Admin { reason: occasion.caller.reason.as_ref().map(|r| r.as_str().to_owned()) }
+}
+
+fn name_of(right: Right) -> &'static str {
+    match right {
+        Right::Admin => "admin",
+        Right::App => "app",
+        Right::Audit => "audit",
+    }
+}

@@ -1,0 +1,391 @@
+//! Everything that can be asked, and everything that can be answered.
+
+use crate::model::{
+    BackupCode, Email, Label, Method, Profile, SecretId, Sensitive, Text, TokenInput, TokenKind, UserId, UserName,
+    UserRef,
+};
+use crate::token::PublicKey;
+
+/// Everything the API can be asked. No outside text is left in it that has not been checked for its shape.
+pub enum Call {
+    /// Make a user.
+    CreateUser(NewUserOrder),
+    /// List users by id.
+    ListUsers {
+        /// Only those after this one.
+        after: Option<UserId>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Show a user.
+    ShowUser(UserRef),
+    /// Change a user.
+    UpdateUser(UserRef, UserChange),
+    /// Remove a user with everything it has.
+    DeleteUser(UserRef),
+    /// End delays and locks.
+    UnlockUser(UserRef),
+    /// Make a secret.
+    CreateSecret(UserRef, SecretOrder),
+    /// List a user's secrets.
+    ListSecrets(UserRef),
+    /// Show one.
+    ShowSecret(UserRef, SecretRef),
+    /// Rename or describe one.
+    ChangeSecret(UserRef, SecretRef, SecretChange),
+    /// Confirm a pending factor with its first code.
+    Enroll(UserRef, SecretRef, TokenInput),
+    /// Put a new password in the place of the old one.
+    ChangePassword {
+        /// Whose.
+        user: UserRef,
+        /// The new one.
+        new: Sensitive<String>,
+        /// The old one.
+        current: Option<Sensitive<String>>,
+    },
+    /// Make new backup codes.
+    RenewCodes(UserRef),
+    /// Remove a secret.
+    DeleteSecret(UserRef, SecretRef),
+    /// What can one log in with.
+    AuthMethods,
+    /// The first step of a login.
+    LogIn {
+        /// Name, address or id.
+        login: String,
+        /// The password, unchecked.
+        password: Sensitive<String>,
+    },
+    /// The second step of a login.
+    AnswerChallenge(Proof),
+    /// Confirm one action with a second factor.
+    StepUp {
+        /// The second factor.
+        proof: Proof,
+        /// What is confirmed.
+        action: Text,
+    },
+    /// Check a receipt, once.
+    RedeemReceipt {
+        /// The receipt.
+        receipt: Sensitive<String>,
+        /// What it must be for.
+        action: Text,
+    },
+    /// Make a new pair of tokens.
+    Refresh,
+    /// End this session.
+    LogOut,
+    /// Check a second factor for an app.
+    Verify(UserRef, Proof),
+    /// The public keys.
+    KeySet,
+    /// A page of the audit log.
+    AuditRows {
+        /// Only rows after this one.
+        after: i64,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Is the process there.
+    Live,
+    /// Can it do its work.
+    Ready,
+    /// The counters.
+    Metrics,
+    /// What is running.
+    Version,
+}
+
+/// A secret named by a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretRef {
+    /// A well-formed id.
+    Id(SecretId),
+    /// Text that is no id; it answers as an unknown one (AZ-2).
+    Malformed,
+}
+
+/// A second factor that a caller shows.
+pub enum Proof {
+    /// A one-time password.
+    Token(TokenInput),
+    /// A backup code.
+    Code(BackupCode),
+}
+
+/// A user to be made.
+pub struct NewUserOrder {
+    /// The id wanted, or none to have one made.
+    pub id: Option<UserId>,
+    /// The login name.
+    pub name: UserName,
+    /// A name for display.
+    pub display_name: Option<Text>,
+    /// An address.
+    pub email: Option<Email>,
+    /// A first password, 8–1024 bytes.
+    pub password: Option<Sensitive<String>>,
+}
+
+/// Changes of a user; what is `None` stays.
+#[derive(Debug)]
+pub struct UserChange {
+    /// The version that was read.
+    pub version: i64,
+    /// A new name.
+    pub name: Option<UserName>,
+    /// A new display name, or none.
+    pub display_name: Option<Option<Text>>,
+    /// A new address, or none.
+    pub email: Option<Option<Email>>,
+    /// Disable or enable.
+    pub disabled: Option<bool>,
+    /// New roles.
+    pub roles: Option<Vec<String>>,
+}
+
+/// A secret to be made.
+pub enum SecretOrder {
+    /// A software factor.
+    Mfa(MfaOrder),
+    /// A password, 8–1024 bytes.
+    Password(Sensitive<String>),
+    /// An API key.
+    ApiKey {
+        /// Its name.
+        name: Option<Label>,
+    },
+}
+
+/// A software factor to be made.
+#[derive(Debug)]
+pub struct MfaOrder {
+    /// Its name.
+    pub name: Option<Label>,
+    /// Its parameters.
+    pub profile: Profile,
+    /// Who the authenticator app shall say it is from.
+    pub issuer: Option<Text>,
+    /// Whose account the app shall say it is.
+    pub account: Option<Text>,
+}
+
+/// Changes of a secret; what is `None` stays.
+#[derive(Debug)]
+pub struct SecretChange {
+    /// The version that was read.
+    pub version: i64,
+    /// A new name.
+    pub name: Option<Label>,
+    /// A new description, or none.
+    pub description: Option<Option<Text>>,
+}
+
+/// Everything the API can answer when it does what was asked. Times are milliseconds since 1970.
+pub enum Reply {
+    /// A user was made.
+    UserCreated {
+        /// The user.
+        user: UserView,
+        /// A login, if there was a password.
+        auth: Option<AuthView>,
+    },
+    /// A user.
+    User(UserView),
+    /// Users, and where the next page begins.
+    Users {
+        /// The users.
+        users: Vec<UserView>,
+        /// The id to go on after.
+        next: Option<UserId>,
+    },
+    /// A secret.
+    Secret(SecretView),
+    /// Secrets.
+    Secrets(Vec<SecretView>),
+    /// A secret was made that has no value to show.
+    SecretCreated(SecretView),
+    /// A pending factor with its seed, shown this once.
+    FactorCreated {
+        /// The factor.
+        secret: SecretView,
+        /// The URI for authenticator apps.
+        uri: Sensitive<String>,
+        /// The seed in Base32.
+        base32: Sensitive<String>,
+    },
+    /// An API key with its value, shown this once.
+    ApiKeyCreated {
+        /// The key's entry.
+        secret: SecretView,
+        /// The key.
+        key: Sensitive<String>,
+    },
+    /// A factor is active now.
+    Enrolled {
+        /// The factor.
+        secret: SecretView,
+        /// Backup codes, with the first factor.
+        codes: Vec<Sensitive<String>>,
+    },
+    /// New backup codes.
+    Codes(Vec<Sensitive<String>>),
+    /// What one can log in with.
+    AuthMethods {
+        /// Whether anybody may make a user.
+        open_registration: bool,
+        /// Whether everybody needs a second factor.
+        mfa_required: bool,
+    },
+    /// A login, or a step of one.
+    Auth(AuthView),
+    /// A receipt was good.
+    ReceiptRedeemed {
+        /// Who confirmed.
+        user: UserId,
+        /// When, in seconds since 1970.
+        auth_time: i64,
+        /// How (RFC 8176).
+        amr: &'static [&'static str],
+    },
+    /// A second factor was right.
+    Verified {
+        /// Which.
+        secret: SecretId,
+        /// Of which kind.
+        method: Method,
+        /// When.
+        at: i64,
+    },
+    /// The public keys.
+    KeySet(Vec<PublicKey>),
+    /// Rows of the audit log, and where the next page begins.
+    Audit {
+        /// The rows.
+        events: Vec<AuditView>,
+        /// The number to go on after.
+        next: Option<i64>,
+    },
+    /// It is there.
+    Live,
+    /// It can do its work.
+    Ready,
+    /// The counters as Prometheus text.
+    Metrics(String),
+    /// What is running.
+    Version {
+        /// The SQLite linked in.
+        sqlite: &'static str,
+    },
+    /// Done, and nothing to say.
+    Done,
+}
+
+/// A user as shown.
+#[derive(Clone, Debug)]
+pub struct UserView {
+    /// The id.
+    pub id: UserId,
+    /// The login name.
+    pub name: String,
+    /// A name for display.
+    pub display_name: Option<String>,
+    /// An address.
+    pub email: Option<String>,
+    /// Roles.
+    pub roles: Vec<String>,
+    /// Whether it may log in.
+    pub disabled: bool,
+    /// When it was made.
+    pub created: i64,
+    /// When it was changed.
+    pub modified: i64,
+    /// Counts the changes.
+    pub version: i64,
+    /// `none`, `pending` or `active`.
+    pub mfa: &'static str,
+}
+
+/// A secret as shown: everything but its value.
+#[derive(Clone, Debug)]
+pub struct SecretView {
+    /// The id.
+    pub id: SecretId,
+    /// Whose it is.
+    pub user: UserId,
+    /// The type.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// `pending` or `active`.
+    pub status: &'static str,
+    /// When it was made.
+    pub created: i64,
+    /// When it was changed.
+    pub modified: i64,
+    /// When it was used.
+    pub last_used: Option<i64>,
+    /// Counts the changes.
+    pub version: i64,
+    /// Words about it.
+    pub description: Option<String>,
+    /// When a pending one ends.
+    pub expires: Option<i64>,
+    /// A factor's parameters.
+    pub profile: Option<Profile>,
+    /// HOTP: the next counter.
+    pub counter: Option<u64>,
+    /// Backup codes left.
+    pub remaining: Option<u32>,
+}
+
+/// A token with what belongs to it.
+pub struct AuthView {
+    /// The token.
+    pub token: Sensitive<String>,
+    /// Its kind.
+    pub kind: TokenKind,
+    /// How many seconds it is good.
+    pub expires_in: u64,
+    /// The refresh token.
+    pub refresh: Option<Sensitive<String>>,
+    /// Whose it is.
+    pub user: UserId,
+    /// What a challenge takes.
+    pub methods: Option<Vec<&'static str>>,
+    /// Backup codes left, after one was used.
+    pub remaining: Option<u32>,
+    /// A receipt for the confirmed action.
+    pub receipt: Option<Sensitive<String>>,
+}
+
+/// One row of the audit log as shown.
+#[derive(Clone, Debug)]
+pub struct AuditView {
+    /// 1, 2, 3, …
+    pub seq: i64,
+    /// When.
+    pub at: i64,
+    /// What happened.
+    pub event: String,
+    /// Whom it concerns.
+    pub subject: Option<UserId>,
+    /// Which secret it concerns.
+    pub object: Option<SecretId>,
+    /// Who asked.
+    pub peer_uid: Option<u32>,
+    /// By which process.
+    pub peer_pid: Option<i32>,
+    /// In which request.
+    pub request: Option<String>,
+    /// `ok` or `refused`.
+    pub outcome: String,
+    /// Words for a person.
+    pub detail: Option<String>,
+    /// The hash of the row before.
+    pub previous: [u8; 32],
+    /// The hash of this row.
+    pub hash: [u8; 32],
+}

@@ -1,0 +1,233 @@
+//! Enrolment: a pending factor becomes active by its first code, in one transaction with everything
+//! that follows from it (ENR-4). Also the backup codes that come with it.
+
+use crate::entropy;
+use crate::error::Error;
+use crate::model::{BackupCode, CODES_PER_SET, Label, Moving, SecretId, Sensitive, Throttle, TokenInput, UserId};
+use crate::oath::{CounterMatch, Window, diagnose, match_counter, match_step, step_at};
+use crate::store::{Class, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View};
+
+use super::authorise::Over;
+use super::second_factor::misshapen;
+use super::secrets::view_of;
+use super::{Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
+
+/// Wrong first codes that end a pending factor (ENR-5).
+const FIRST_CODES: u32 = 5;
+/// The name of every set of backup codes.
+const CODES_NAME: &str = "backup codes";
+
+/// A set of backup codes, made and hashed before the transaction that stores it.
+pub(super) struct CodeSet {
+    codes: Vec<BackupCode>,
+    record: Sensitive<Vec<u8>>,
+}
+
+/// What a first code used up.
+struct FirstCode {
+    last_step: Option<u64>,
+    counter: Option<u64>,
+}
+
+/// How an attempt to enrol ended inside its transaction.
+enum Attempt {
+    Done(Box<SecretView>, Vec<Sensitive<String>>),
+    /// The codes of a first factor are needed and were not made.
+    NeedsCodes(TokenInput),
+}
+
+impl Service {
+    /// Confirms a pending factor with its first code. Of many at once one wins, the others find it
+    /// active already.
+    pub(super) fn enroll(
+        &self,
+        occasion: &Occasion,
+        over: &Over,
+        secret: SecretRef,
+        token: TokenInput,
+    ) -> Result<Reply, Error> {
+        let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
+        // Only one of them makes and hashes codes; the others wait and then see that it is done.
+        let _held = self.locks.hold(id.as_bytes(), occasion.patience)?;
+        let mut codes = None;
+        let mut token = token;
+        // The second round has the codes. A third would mean that the state flips under us.
+        for _ in 0..3 {
+            match self.attempt(occasion, over, id, token, codes)? {
+                Attempt::Done(secret, codes) => {
+                    self.metrics.count_enrolment();
+                    return Ok(Reply::Enrolled { secret: *secret, codes });
+                }
+                Attempt::NeedsCodes(again) => {
+                    token = again;
+                    codes = Some(self.new_codes(occasion)?);
+                }
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    fn attempt(
+        &self,
+        occasion: &Occasion,
+        over: &Over,
+        id: SecretId,
+        token: TokenInput,
+        codes: Option<CodeSet>,
+    ) -> Result<Attempt, Error> {
+        let scene = occasion.scene();
+        let over = over.clone();
+        let window = self.policy.window;
+        self.change(occasion, move |tx| {
+            let user = over.user.id;
+            let row = pending(tx, &scene, user, id)?;
+            over.must_be_fresh(tx, &scene)?;
+            let Some(first) = check_first_code(tx, &scene, window, &row, &token)? else {
+                return Err(refuse_first_code(tx, &scene, &row, &token)?);
+            };
+            let is_first = tx.mfa_state(user, scene.now.wall_ms)? != MfaState::Active;
+            let shown = match (is_first, codes) {
+                (true, None) => return Ok(Attempt::NeedsCodes(token)),
+                (true, Some(set)) => set.store(tx, &scene, user)?,
+                (false, _) => Vec::new(),
+            };
+            if !tx.activate(&row, first.last_step, first.counter, scene.now.wall_ms)? {
+                return Err(Error::AlreadyActive.into());
+            }
+            // Bound anew: the user starts with a clear throttle (THR-1).
+            tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
+            tx.bump_epoch(user)?;
+            let mut entry = scene.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
+            entry.detail = over.reason();
+            tx.audit(&entry)?;
+            let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
+            Ok(Attempt::Done(Box::new(view_of(&row)), shown))
+        })
+    }
+
+    /// Replaces all backup codes by new ones.
+    pub(super) fn renew_codes(&self, occasion: &Occasion, over: Over) -> Result<Reply, Error> {
+        let now = occasion.now.wall_ms;
+        let scene = occasion.scene();
+        // Refuse before the dear part; the transaction asks again.
+        let state = self.look(occasion, |view| view.mfa_state(over.user.id, now))?;
+        if state != MfaState::Active {
+            return Err(Error::NoFactor);
+        }
+        self.must_be_fresh_now(occasion, &over)?;
+        let set = self.new_codes(occasion)?;
+        let shown = self.change(occasion, move |tx| {
+            let user = over.user.id;
+            over.must_be_fresh(tx, &scene)?;
+            if tx.mfa_state(user, now)? != MfaState::Active {
+                return Err(Error::NoFactor.into());
+            }
+            let shown = set.store(tx, &scene, user)?;
+            tx.bump_epoch(user)?;
+            let mut entry = scene.entry("codes.renew", Outcome::Ok, Some(user), None);
+            entry.detail = over.reason();
+            tx.audit(&entry)?;
+            Ok(shown)
+        })?;
+        Ok(Reply::Codes(shown))
+    }
+
+    fn must_be_fresh_now(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
+        let scene = occasion.scene();
+        self.look(occasion, |view| match over.must_be_fresh(view, &scene) {
+            Ok(()) => Ok(Ok(())),
+            Err(Stop::Undo(error) | Stop::Keep(error)) => Ok(Err(error)),
+            Err(Stop::Fault(fault)) => Err(fault),
+        })?
+    }
+
+    fn new_codes(&self, occasion: &Occasion) -> Result<CodeSet, Error> {
+        let codes = (0..CODES_PER_SET)
+            .map(|_| entropy::secret::<10>().map(|random| BackupCode::from_random(random.expose())))
+            .collect::<Result<Vec<_>, _>>()?;
+        let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
+        let record = permit.codes_record(&codes)?;
+        Ok(CodeSet { codes, record })
+    }
+}
+
+impl CodeSet {
+    /// Puts this set in the place of any older one, and hands the codes out, this once (BKC-8).
+    fn store(self, tx: &Tx<'_>, scene: &Scene, user: UserId) -> Result<Vec<Sensitive<String>>, Stop> {
+        if let Some(old) = tx.active_secret(user, SecretType::Backup)? {
+            tx.delete_secret(old.id)?;
+        }
+        let base = |text: &str| Label::parse(text).map_err(|cause| Error::Internal(cause.to_owned()));
+        let mut name = base(CODES_NAME)?;
+        let mut number = 2u32;
+        while !tx.is_name_free(user, &name)? {
+            name = base(&format!("{CODES_NAME} {number}"))?;
+            number = number.saturating_add(1);
+        }
+        let new = NewSecret {
+            id: scene.new_secret_id()?,
+            user,
+            kind: SecretType::Backup,
+            name,
+            created: scene.now.wall_ms,
+            expires: None,
+            profile: None,
+            value: self.record,
+        };
+        if !tx.insert_secret(&new)? {
+            return Err(Fault::Corrupt("two sets of backup codes").into());
+        }
+        Ok(self.codes.iter().map(|code| Sensitive::new(code.grouped())).collect())
+    }
+}
+
+/// The factor if it waits for its first code; otherwise the reason why not.
+fn pending(tx: &Tx<'_>, scene: &Scene, user: UserId, id: SecretId) -> Result<SecretRow, Stop> {
+    let row = tx.secret(user, id)?.filter(|row| row.kind == SecretType::Mfa).ok_or(Error::NotFound)?;
+    match row.status {
+        Status::Active => Err(Error::AlreadyActive.into()),
+        Status::Ended => Err(Error::Expired.into()),
+        Status::Pending if row.is_pending_at(scene.now.wall_ms) => Ok(row),
+        Status::Pending => Err(Error::Expired.into()),
+    }
+}
+
+fn check_first_code(
+    view: &View<'_>,
+    scene: &Scene,
+    window: Window,
+    row: &SecretRow,
+    token: &TokenInput,
+) -> Result<Option<FirstCode>, Fault> {
+    let profile = row.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
+    let Some(code) = token.for_digits(profile.digits) else { return Ok(None) };
+    let seed = view.open_secret(row)?;
+    Ok(match profile.moving {
+        Moving::Time(period) => {
+            let current = step_at(scene.now.unix_seconds(), period);
+            match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, None)
+                .map(|step| FirstCode { last_step: Some(step), counter: None })
+        }
+        Moving::Counter => match match_counter(seed.expose(), profile.algorithm, profile.digits, code, 0, None) {
+            CounterMatch::Accepted { next } => Some(FirstCode { last_step: None, counter: Some(next) }),
+            CounterMatch::Ahead { .. } | CounterMatch::Unknown => None,
+        },
+    })
+}
+
+/// Counts a wrong first code, says what it may have been, and ends the factor at the last one. A
+/// code of another length is malformed and costs nothing, unless it is right for another profile.
+fn refuse_first_code(tx: &Tx<'_>, scene: &Scene, row: &SecretRow, token: &TokenInput) -> Result<Stop, Stop> {
+    let profile = row.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
+    let seed = tx.open_secret(row)?;
+    let diagnosis = diagnose(&profile, seed.expose(), token, scene.now.unix_seconds());
+    if diagnosis.is_none() && token.for_digits(profile.digits).is_none() {
+        return Ok(Stop::Undo(misshapen()));
+    }
+    let wrong = tx.count_wrong_code(row)?;
+    if wrong >= FIRST_CODES {
+        tx.end_pending(row.user, scene.now.wall_ms)?;
+    }
+    tx.audit(&scene.entry("factor.enroll", Outcome::Refused, Some(row.user), Some(row.id)))?;
+    Ok(Stop::Keep(Error::WrongFirstCode { remaining: FIRST_CODES.saturating_sub(wrong), diagnosis }))
+}

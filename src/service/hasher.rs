@@ -1,0 +1,345 @@
+//! Slow hashes: argon2id (RFC 9106) on a bounded number of permits (AUT-5). A record carries its own
+//! cost; what is read back is bounded before it is believed (AUT-8).
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+
+use crate::entropy;
+use crate::error::Error;
+use crate::model::{BackupCode, CODES_PER_SET, Sensitive};
+use crate::store::same_tag;
+
+const SALT: usize = 16;
+const PASSWORD_HASH: usize = 32;
+const CODE_HASH: usize = 16;
+/// The record format.
+const FORMAT: u8 = 1;
+
+/// How dear a hash is, and how many run or wait at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashCost {
+    /// KiB of memory; at least 19,456.
+    pub memory_kib: u32,
+    /// Passes; at least 2.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+    /// Hashes at the same time.
+    pub workers: usize,
+    /// Callers that may wait; a single peer gets half of the places.
+    pub queue: usize,
+}
+
+impl HashCost {
+    /// The least memory in KiB (BKC-2, AUT-8).
+    pub const LEAST_MEMORY_KIB: u32 = 19_456;
+    /// The fewest passes.
+    pub const FEWEST_PASSES: u32 = 2;
+    const MOST_MEMORY_KIB: u32 = 1_048_576;
+    const MOST_PASSES: u32 = 16;
+    const MOST_LANES: u32 = 8;
+
+    /// Whether the cost is neither below the floor nor absurd.
+    pub fn is_sane(&self) -> bool {
+        (Self::LEAST_MEMORY_KIB..=Self::MOST_MEMORY_KIB).contains(&self.memory_kib)
+            && (Self::FEWEST_PASSES..=Self::MOST_PASSES).contains(&self.passes)
+            && (1..=Self::MOST_LANES).contains(&self.lanes)
+            && self.workers > 0
+            && self.queue > 0
+    }
+}
+
+/// Cost and salt of one record.
+struct Recipe {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+    salt: [u8; SALT],
+}
+
+/// Whether a password was the right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum PasswordCheck {
+    /// It was not.
+    Wrong,
+    /// It was.
+    Right,
+    /// It was, and its record is cheaper than today's cost.
+    RightButCheap,
+}
+
+pub(super) struct Hasher {
+    cost: HashCost,
+    room: Mutex<Room>,
+    freed: Condvar,
+    decoy: Sensitive<Vec<u8>>,
+}
+
+#[derive(Default)]
+struct Room {
+    running: usize,
+    waiting: usize,
+    by_peer: HashMap<u32, usize>,
+}
+
+/// The right to run one hash, and a place in the room.
+pub(super) struct Permit<'a> {
+    hasher: &'a Hasher,
+    peer: u32,
+}
+
+impl Hasher {
+    /// Also makes the decoy that unknown users are checked against, with the live cost (AUT-4).
+    pub(super) fn new(cost: HashCost) -> Result<Self, Error> {
+        let mut hasher =
+            Self { cost, room: Mutex::default(), freed: Condvar::new(), decoy: Sensitive::new(Vec::new()) };
+        let nobody = entropy::secret::<32>()?;
+        hasher.decoy = hasher.password_record_of(nobody.expose())?;
+        Ok(hasher)
+    }
+
+    /// Waits for a free worker. Full queue, too many of one peer, or no patience left: busy.
+    pub(super) fn permit(&self, peer: u32, patience: Duration) -> Result<Permit<'_>, Error> {
+        let mut room = self.lock();
+        let of_peer = room.by_peer.get(&peer).copied().unwrap_or(0);
+        let share = self.cost.queue.div_ceil(2).saturating_add(self.cost.workers);
+        if room.waiting >= self.cost.queue || of_peer >= share {
+            return Err(Error::Busy);
+        }
+        room.waiting = room.waiting.saturating_add(1);
+        *room.by_peer.entry(peer).or_default() = of_peer.saturating_add(1);
+        let (mut room, _) = self
+            .freed
+            .wait_timeout_while(room, patience, |room| room.running >= self.cost.workers)
+            .unwrap_or_else(PoisonError::into_inner);
+        room.waiting = room.waiting.saturating_sub(1);
+        if room.running >= self.cost.workers {
+            room.leave(peer);
+            return Err(Error::Busy);
+        }
+        room.running = room.running.saturating_add(1);
+        Ok(Permit { hasher: self, peer })
+    }
+
+    /// Callers that wait for a worker.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_recipe(&self) -> Result<Recipe, Error> {
+        let HashCost { memory_kib, passes, lanes, .. } = self.cost;
+        Ok(Recipe { memory_kib, passes, lanes, salt: entropy::public()? })
+    }
+
+    fn password_record_of(&self, password: &[u8]) -> Result<Sensitive<Vec<u8>>, Error> {
+        let recipe = self.new_recipe()?;
+        let hash = recipe.hash::<PASSWORD_HASH>(password)?;
+        let mut record = recipe.to_bytes();
+        record.extend_from_slice(hash.expose());
+        Ok(Sensitive::new(record))
+    }
+}
+
+impl Room {
+    fn leave(&mut self, peer: u32) {
+        let left = self.by_peer.get(&peer).copied().unwrap_or(0).saturating_sub(1);
+        if left == 0 {
+            self.by_peer.remove(&peer);
+        } else {
+            self.by_peer.insert(peer, left);
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let mut room = self.hasher.lock();
+        room.running = room.running.saturating_sub(1);
+        room.leave(self.peer);
+        drop(room);
+        self.hasher.freed.notify_all();
+    }
+}
+
+impl Permit<'_> {
+    /// The record to store for a password.
+    pub(super) fn password_record(&self, password: &Sensitive<String>) -> Result<Sensitive<Vec<u8>>, Error> {
+        self.hasher.password_record_of(password.expose().as_bytes())
+    }
+
+    /// Checks a password against its record; without a record, against the decoy, and it is wrong.
+    pub(super) fn check_password(
+        &self,
+        record: Option<&Sensitive<Vec<u8>>>,
+        password: &Sensitive<String>,
+    ) -> Result<PasswordCheck, Error> {
+        let against = record.unwrap_or(&self.hasher.decoy);
+        let (recipe, stored) = Recipe::split(against.expose())?;
+        let hash = recipe.hash::<PASSWORD_HASH>(password.expose().as_bytes())?;
+        let equal = same_tag(hash.expose(), stored);
+        if record.is_none() || !equal {
+            return Ok(PasswordCheck::Wrong);
+        }
+        let HashCost { memory_kib, passes, .. } = self.hasher.cost;
+        let is_cheap = recipe.memory_kib < memory_kib || recipe.passes < passes;
+        Ok(if is_cheap { PasswordCheck::RightButCheap } else { PasswordCheck::Right })
+    }
+
+    /// The record of a set of backup codes: one salt for the set, a hash for each code. One salt
+    /// means that an attempt costs one hash whatever code it is, without storing a part of the code.
+    pub(super) fn codes_record(&self, codes: &[BackupCode]) -> Result<Sensitive<Vec<u8>>, Error> {
+        let recipe = self.hasher.new_recipe()?;
+        let mut record = recipe.to_bytes();
+        for code in codes {
+            record.extend_from_slice(recipe.hash::<CODE_HASH>(code.symbols())?.expose());
+        }
+        Ok(Sensitive::new(record))
+    }
+
+    /// The hash of a code as it would stand in that record; without one, the same work for nothing.
+    pub(super) fn code_hash(
+        &self,
+        record: Option<&Sensitive<Vec<u8>>>,
+        code: &BackupCode,
+    ) -> Result<Sensitive<[u8; CODE_HASH]>, Error> {
+        let recipe = match record {
+            Some(record) => Recipe::split(record.expose())?.0,
+            None => self.hasher.new_recipe()?,
+        };
+        recipe.hash(code.symbols())
+    }
+}
+
+/// The place of a code's hash in a record; every place is compared.
+pub(super) fn find_code(record: &Sensitive<Vec<u8>>, hash: &Sensitive<[u8; CODE_HASH]>) -> Result<Option<u8>, Error> {
+    let (_, stored) = Recipe::split(record.expose())?;
+    let mut found = None;
+    for (place, candidate) in (0..CODES_PER_SET).zip(stored.chunks_exact(CODE_HASH)) {
+        if same_tag(candidate, hash.expose()) {
+            found = Some(place);
+        }
+    }
+    Ok(found)
+}
+
+impl Recipe {
+    const LENGTH: usize = 1 + 4 + 4 + 4 + SALT;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::LENGTH.saturating_add(256));
+        bytes.push(FORMAT);
+        for number in [self.memory_kib, self.passes, self.lanes] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        bytes.extend_from_slice(&self.salt);
+        bytes
+    }
+
+    /// Reads cost and salt, and returns what follows. A foreign format or an absurd cost is an error.
+    fn split(record: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let broken = || Error::Internal("a hash record that cannot be".to_owned());
+        let (format, rest) = record.split_first().ok_or_else(broken)?;
+        let (memory_kib, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
+        let (passes, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
+        let (lanes, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
+        let (salt, rest) = rest.split_first_chunk::<SALT>().ok_or_else(broken)?;
+        let recipe = Self {
+            memory_kib: u32::from_be_bytes(*memory_kib),
+            passes: u32::from_be_bytes(*passes),
+            lanes: u32::from_be_bytes(*lanes),
+            salt: *salt,
+        };
+        let is_bounded = recipe.memory_kib <= HashCost::MOST_MEMORY_KIB
+            && recipe.passes <= HashCost::MOST_PASSES
+            && recipe.lanes <= HashCost::MOST_LANES;
+        if *format != FORMAT || !is_bounded {
+            return Err(broken());
+        }
+        Ok((recipe, rest))
+    }
+
+    fn hash<const N: usize>(&self, input: &[u8]) -> Result<Sensitive<[u8; N]>, Error>
+    where
+        [u8; N]: zeroize::Zeroize,
+    {
+        let failed = |error: argon2::Error| Error::Internal(format!("argon2: {error}"));
+        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(N)).map_err(failed)?;
+        let mut hash = [0u8; N];
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(input, &self.salt, &mut hash)
+            .map_err(failed)?;
+        Ok(Sensitive::new(hash))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COST: HashCost = HashCost { memory_kib: 19_456, passes: 2, lanes: 1, workers: 1, queue: 4 };
+
+    fn permit(hasher: &Hasher) -> Permit<'_> {
+        hasher.permit(1, Duration::ZERO).unwrap()
+    }
+
+    #[test]
+    fn a_password_is_checked_byte_for_byte() {
+        let hasher = Hasher::new(COST).unwrap();
+        let permit = permit(&hasher);
+        let record = permit.password_record(&Sensitive::new("correct horse ".to_owned())).unwrap();
+
+        let check = |text: &str| permit.check_password(Some(&record), &Sensitive::new(text.to_owned())).unwrap();
+
+        assert_eq!(check("correct horse "), PasswordCheck::Right);
+        assert_eq!(check("correct horse"), PasswordCheck::Wrong);
+        assert_eq!(permit.check_password(None, &Sensitive::new("x".to_owned())).unwrap(), PasswordCheck::Wrong);
+    }
+
+    #[test]
+    fn aut_8_a_cheaper_record_is_noticed_and_a_foreign_one_fails_closed() {
+        let cheap = Hasher::new(COST).unwrap();
+        let dear = Hasher::new(HashCost { passes: 3, ..COST }).unwrap();
+        let password = Sensitive::new("correct horse".to_owned());
+        let record = permit(&cheap).password_record(&password).unwrap();
+
+        assert_eq!(permit(&dear).check_password(Some(&record), &password).unwrap(), PasswordCheck::RightButCheap);
+        let mut absurd = record.expose().clone();
+        absurd[1] = 0xff;
+        for broken in [absurd, vec![], vec![1; 20], vec![9; 61]] {
+            assert!(permit(&dear).check_password(Some(&Sensitive::new(broken)), &password).is_err());
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_by_one_hash_wherever_it_stands() {
+        let hasher = Hasher::new(COST).unwrap();
+        let permit = permit(&hasher);
+        let codes: Vec<BackupCode> = (0..3).map(|n| BackupCode::from_random(&[n; 10])).collect();
+        let record = permit.codes_record(&codes).unwrap();
+        let find = |code| find_code(&record, &permit.code_hash(Some(&record), &code).unwrap()).unwrap();
+
+        assert_eq!(find(BackupCode::from_random(&[2; 10])), Some(2));
+        assert_eq!(find(BackupCode::from_random(&[3; 10])), None);
+    }
+
+    #[test]
+    fn aut_5_and_thr_8_the_queue_is_bounded_and_one_peer_gets_a_part_of_it() {
+        let hasher = Hasher::new(COST).unwrap();
+        let _running = hasher.permit(1, Duration::ZERO).unwrap();
+
+        assert!(matches!(hasher.permit(1, Duration::ZERO), Err(Error::Busy)));
+        assert_eq!(hasher.waiting(), 0);
+        let mut room = hasher.lock();
+        room.by_peer.insert(7, 3);
+        drop(room);
+        assert!(matches!(hasher.permit(7, Duration::from_secs(60)), Err(Error::Busy)));
+    }
+}

@@ -1,0 +1,317 @@
+//! The use cases. [`Service::handle`] is the only way from a [`Call`] to a [`Reply`]: each arm
+//! authorises once, then calls one use case. It knows no HTTP, no SQL, no clock.
+
+mod audit;
+mod authenticate;
+mod authorise;
+mod call;
+mod enroll;
+mod hasher;
+mod health;
+mod locks;
+mod metrics;
+mod password;
+mod policy;
+mod receipts;
+mod second_factor;
+mod secrets;
+mod tokens;
+mod users;
+mod verify;
+
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::model::{Moment, Peer, Right, SecretId, Sensitive, Text, UserId};
+use crate::store::{AuditEntry, Decision, Fault, Outcome, Store, Tx, View};
+use crate::token::KeySet;
+
+pub use call::{
+    AuditView, AuthView, Call, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder, SecretRef, SecretView,
+    UserChange, UserView,
+};
+pub use hasher::HashCost;
+pub use metrics::Metrics;
+pub use policy::{PeerRule, Policy, Who};
+
+use authorise::Scope;
+
+/// Who asks, when, and how long they wait.
+#[derive(Debug)]
+pub struct Occasion {
+    /// The caller.
+    pub caller: Caller,
+    /// When the request arrived.
+    pub now: Moment,
+    /// How long each wait inside may last.
+    pub patience: Duration,
+    /// The request's id, as in its answer and in the audit log.
+    pub request: String,
+}
+
+/// The caller as the door saw it.
+#[derive(Debug)]
+pub struct Caller {
+    /// The peer, from the kernel.
+    pub peer: Peer,
+    /// The text of a token, unchecked.
+    pub token: Option<Sensitive<String>>,
+    /// Why an administrator does this.
+    pub reason: Option<Text>,
+}
+
+/// The daemon's work, behind whatever door.
+pub struct Service {
+    store: Store,
+    keys: RwLock<KeySet>,
+    policy: Policy,
+    hasher: hasher::Hasher,
+    locks: locks::Locks,
+    metrics: Metrics,
+}
+
+/// Why a writing job stops.
+enum Stop {
+    /// Refused; what the job changed is undone.
+    Undo(Error),
+    /// Refused; what the job changed (a count, an audit row) is kept.
+    Keep(Error),
+    /// The store failed; everything is undone.
+    Fault(Fault),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Undo(error)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// What of an occasion goes into audit rows.
+#[derive(Clone, Debug)]
+struct Scene {
+    now: Moment,
+    peer_uid: u32,
+    peer_pid: Option<i32>,
+    request: String,
+}
+
+impl Service {
+    /// Takes an open store and the policy; makes the first signing key if there is none.
+    pub fn new(store: Store, policy: Policy, now: &Moment) -> Result<Self, Error> {
+        let hasher = hasher::Hasher::new(policy.hashing)?;
+        let service = Self {
+            keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
+            store,
+            policy,
+            hasher,
+            locks: locks::Locks::default(),
+            metrics: Metrics::default(),
+        };
+        service.tend(now)?;
+        Ok(service)
+    }
+
+    /// Carries out one call.
+    pub fn handle(&self, occasion: &Occasion, call: Call) -> Result<Reply, Error> {
+        match call {
+            Call::CreateUser(order) => {
+                self.may_register(occasion)?;
+                self.create_user(occasion, order)
+            }
+            Call::ListUsers { after, limit } => {
+                self.right(occasion, Right::App)?;
+                self.list_users(occasion, after, limit)
+            }
+            Call::ShowUser(user) => {
+                let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.show_user(occasion, &over)
+            }
+            Call::UpdateUser(user, change) => {
+                let over = self.over(occasion, user, Scope::Full)?;
+                self.update_user(occasion, over, change)
+            }
+            Call::DeleteUser(user) => {
+                let over = self.over(occasion, user, Scope::Full)?;
+                self.delete_user(occasion, over)
+            }
+            Call::UnlockUser(user) => {
+                let over = self.over(occasion, user, Scope::Administration)?;
+                self.unlock_user(occasion, &over)
+            }
+            Call::CreateSecret(user, SecretOrder::Mfa(order)) => {
+                let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.create_factor(occasion, over, order)
+            }
+            Call::CreateSecret(user, SecretOrder::Password(password)) => {
+                let over = self.over(occasion, user, Scope::Full)?;
+                self.create_password(occasion, over, &password)
+            }
+            Call::CreateSecret(user, SecretOrder::ApiKey { name }) => {
+                let over = self.over(occasion, user, Scope::Full)?;
+                self.create_api_key(occasion, over, name)
+            }
+            Call::ListSecrets(user) => {
+                let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.list_secrets(occasion, &over)
+            }
+            Call::ShowSecret(user, secret) => {
+                let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.show_secret(occasion, &over, secret)
+            }
+            Call::ChangeSecret(user, secret, change) => {
+                let over = self.over(occasion, user, Scope::Full)?;
+                self.change_secret(occasion, over, secret, change)
+            }
+            Call::Enroll(user, secret, token) => {
+                let over = self
+                    .over(occasion, user, Scope::Enrolment)
+                    .map_err(|refusal| self.late_enrolment(occasion, user, secret, refusal))?;
+                self.enroll(occasion, &over, secret, token)
+            }
+            Call::ChangePassword { user, new, current } => {
+                let over = self.over(occasion, user, Scope::Full)?;
+                self.change_password(occasion, over, &new, current.as_ref())
+            }
+            Call::RenewCodes(user) => {
+                let over = self.over(occasion, user, Scope::Full)?;
+                self.renew_codes(occasion, over)
+            }
+            Call::DeleteSecret(user, secret) => {
+                let over = self.over(occasion, user, Scope::Full)?;
+                self.delete_secret(occasion, over, secret)
+            }
+            Call::AuthMethods => Ok(Reply::AuthMethods {
+                open_registration: self.policy.open_registration,
+                mfa_required: self.policy.mfa_required,
+            }),
+            Call::LogIn { login, password } => self.log_in(occasion, &login, &password),
+            Call::AnswerChallenge(proof) => {
+                let claims = self.challenge(occasion)?;
+                self.answer_challenge(occasion, claims, proof)
+            }
+            Call::StepUp { proof, action } => {
+                let signed = self.session(occasion)?;
+                self.step_up(occasion, signed, proof, &action)
+            }
+            Call::RedeemReceipt { receipt, action } => {
+                let redeemer = self.redeemer(occasion)?;
+                self.redeem_receipt(occasion, redeemer, &receipt, &action)
+            }
+            Call::Refresh => self.refresh(occasion),
+            Call::LogOut => {
+                let signed = self.session(occasion)?;
+                self.log_out(occasion, signed)
+            }
+            Call::Verify(user, proof) => {
+                self.right(occasion, Right::App)?;
+                self.verify(occasion, user, proof)
+            }
+            Call::KeySet => Ok(Reply::KeySet(self.with_keys(KeySet::public_keys))),
+            Call::AuditRows { after, limit } => {
+                self.right(occasion, Right::Audit)?;
+                self.audit_rows(occasion, after, limit)
+            }
+            Call::Live => Ok(Reply::Live),
+            Call::Ready => self.ready(occasion),
+            Call::Metrics => {
+                self.right(occasion, Right::Audit)?;
+                self.metrics_text()
+            }
+            Call::Version => Ok(Reply::Version { sqlite: crate::store::sqlite_version() }),
+        }
+    }
+
+    /// The counters of this service.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Whether the process has to end because a write reached an unknown state (STO-6).
+    pub fn has_failed(&self) -> bool {
+        self.store.has_failed()
+    }
+
+    /// Ends the service once nobody uses it: waits for the writes under way, closes the store.
+    pub fn close(self) {
+        self.store.close();
+    }
+
+    /// Runs a writing job; returns once what it changed is durable.
+    fn change<T, F>(&self, occasion: &Occasion, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, Stop> + Send + 'static,
+    {
+        self.store.write(occasion.patience, move |tx| match job(tx) {
+            Ok(value) => Ok(Decision::Keep(Ok(value))),
+            Err(Stop::Keep(error)) => Ok(Decision::Keep(Err(error))),
+            Err(Stop::Undo(error)) => Ok(Decision::Undo(Err(error))),
+            Err(Stop::Fault(fault)) => Err(fault),
+        })?
+    }
+
+    fn look<T>(&self, occasion: &Occasion, job: impl FnOnce(&View<'_>) -> Result<T, Fault>) -> Result<T, Error> {
+        Ok(self.store.read(occasion.patience, job)?)
+    }
+
+    fn with_keys<T>(&self, job: impl FnOnce(&KeySet) -> T) -> T {
+        job(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Occasion {
+    fn scene(&self) -> Scene {
+        Scene {
+            now: self.now,
+            peer_uid: self.caller.peer.uid,
+            peer_pid: self.caller.peer.pid,
+            request: self.request.clone(),
+        }
+    }
+}
+
+impl Scene {
+    /// An audit row of this occasion.
+    fn entry(
+        &self,
+        event: &'static str,
+        outcome: Outcome,
+        subject: Option<UserId>,
+        object: Option<SecretId>,
+    ) -> AuditEntry {
+        AuditEntry {
+            at: self.now.wall_ms,
+            event,
+            subject,
+            object,
+            peer_uid: Some(self.peer_uid),
+            peer_pid: self.peer_pid,
+            request: Some(self.request.clone()),
+            outcome,
+            detail: None,
+        }
+    }
+
+    /// The same with words for a person.
+    fn entry_with(
+        &self,
+        event: &'static str,
+        outcome: Outcome,
+        subject: Option<UserId>,
+        object: Option<SecretId>,
+        detail: impl Into<String>,
+    ) -> AuditEntry {
+        AuditEntry { detail: Some(detail.into()), ..self.entry(event, outcome, subject, object) }
+    }
+
+    fn new_secret_id(&self) -> Result<SecretId, Fault> {
+        Ok(SecretId::at(self.now.wall_ms, &crate::entropy::public()?))
+    }
+}

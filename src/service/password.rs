@@ -1,0 +1,270 @@
+//! Passwords: the first step of a login, making one, changing one.
+
+use crate::error::Error;
+use crate::model::{Gate, Label, Limits, Sensitive, Throttle, UserId, canonical};
+use crate::store::{Class, MfaState, NewSecret, Outcome, SecretRow, SecretType, Subject, Tx, UserRow};
+
+use super::authorise::{Authority, Over};
+use super::hasher::PasswordCheck;
+use super::second_factor::refuse_closed;
+use super::secrets::view_of;
+use super::tokens::{Granted, open_challenge, open_session};
+use super::{Occasion, Reply, Scene, Service, Stop};
+
+/// The name of every password's entry.
+const PASSWORD_NAME: &str = "password";
+
+/// What a login names: a user, or nobody, who is treated alike.
+struct Target {
+    user: Option<UserRow>,
+    password: Option<SecretRow>,
+    record: Option<Sensitive<Vec<u8>>>,
+    subject: Subject,
+}
+
+impl Service {
+    /// Checks a password. With an active factor it opens no more than a challenge (AUT-1). Unknown,
+    /// wrong and disabled take the same way, the same work, the same refusal (AUT-4).
+    pub(super) fn log_in(
+        &self,
+        occasion: &Occasion,
+        login: &str,
+        password: &Sensitive<String>,
+    ) -> Result<Reply, Error> {
+        let target = self.target(occasion, login)?;
+        let held = self.locks.hold(target.subject.as_bytes(), occasion.patience)?;
+        let limits = self.policy.password_limits;
+        let throttle = self.look(occasion, |view| view.throttle(&target.subject, Class::Password))?;
+        refuse_closed(throttle.gate(&limits, &occasion.now))?;
+
+        let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
+        let check = permit.check_password(target.record.as_ref(), password)?;
+        let better = match check {
+            PasswordCheck::RightButCheap => Some(permit.password_record(password)?),
+            PasswordCheck::Right | PasswordCheck::Wrong => None,
+        };
+        drop(permit);
+
+        let scene = occasion.scene();
+        let grant =
+            Grant { scene: scene.clone(), subject: target.subject, limits, mfa_required: self.policy.mfa_required };
+        let enabled = target.user.as_ref().filter(|user| !user.disabled).map(|user| user.id);
+        let granted = match (check, enabled, target.password) {
+            (PasswordCheck::Right | PasswordCheck::RightButCheap, Some(user), Some(row)) => {
+                self.change(occasion, move |tx| grant.after_right_password(tx, user, &row, better.as_ref()))
+            }
+            (PasswordCheck::Right | PasswordCheck::RightButCheap | PasswordCheck::Wrong, _, _) => {
+                let user = target.user.map(|user| user.id);
+                self.change(occasion, move |tx| grant.after_wrong_password(tx, user))
+            }
+        };
+        drop(held);
+        self.metrics.count_login("password", granted.is_ok());
+        self.sign_grant(&scene, &granted?).map(Reply::Auth)
+    }
+
+    fn target(&self, occasion: &Occasion, login: &str) -> Result<Target, Error> {
+        let key = canonical(login);
+        let peer = occasion.caller.peer.uid;
+        self.look(occasion, |view| {
+            let by_id = UserId::parse(login).map(|id| view.user(id)).transpose()?.flatten();
+            let user = match by_id {
+                Some(user) => Some(user),
+                None => view.user_by_login(&key)?,
+            };
+            let password = match &user {
+                Some(user) => view.active_secret(user.id, SecretType::Password)?,
+                None => None,
+            };
+            let record = password.as_ref().map(|row| view.open_secret(row)).transpose()?;
+            let subject = match &user {
+                Some(user) => Subject::password(user.id, peer),
+                None => Subject::nobody(view.vault().unknown_login_place(&key), peer),
+            };
+            Ok(Target { user, password, record, subject })
+        })
+    }
+
+    /// Gives a user who has none a password.
+    pub(super) fn create_password(
+        &self,
+        occasion: &Occasion,
+        over: Over,
+        password: &Sensitive<String>,
+    ) -> Result<Reply, Error> {
+        let record = self.password_record(occasion, password)?;
+        let scene = occasion.scene();
+        let view = self.change(occasion, move |tx| {
+            over.must_be_fresh(tx, &scene)?;
+            let row = insert_password(tx, &scene, over.user.id, record)?;
+            Ok(view_of(&row))
+        })?;
+        Ok(Reply::SecretCreated(view))
+    }
+
+    /// Puts a new password in the place of the old one and ends everything that the old one opened.
+    pub(super) fn change_password(
+        &self,
+        occasion: &Occasion,
+        over: Over,
+        new: &Sensitive<String>,
+        current: Option<&Sensitive<String>>,
+    ) -> Result<Reply, Error> {
+        let may_omit = matches!(over.by, Authority::Admin { reason: Some(_) });
+        match current {
+            Some(current) => self.check_current(occasion, &over, current)?,
+            None if may_omit => {}
+            None => return Err(Error::Malformed("`current` is missing".to_owned())),
+        }
+        let record = self.password_record(occasion, new)?;
+        let scene = occasion.scene();
+        let view = self.change(occasion, move |tx| {
+            over.must_be_fresh(tx, &scene)?;
+            let user = over.user.id;
+            let row = tx.active_secret(user, SecretType::Password)?.ok_or(Error::NotFound)?;
+            tx.replace_value(&row, &record, scene.now.wall_ms)?;
+            tx.bump_epoch(user)?;
+            let mut entry = scene.entry("password.change", Outcome::Ok, Some(user), Some(row.id));
+            entry.detail = over.reason();
+            tx.audit(&entry)?;
+            let row = tx.secret(user, row.id)?.ok_or(Error::NotFound)?;
+            Ok(view_of(&row))
+        })?;
+        Ok(Reply::Secret(view))
+    }
+
+    /// The old password is guessed against the same throttle as at login (THR-7).
+    fn check_current(&self, occasion: &Occasion, over: &Over, current: &Sensitive<String>) -> Result<(), Error> {
+        let user = over.user.id;
+        let subject = Subject::password(user, occasion.caller.peer.uid);
+        let limits = self.policy.password_limits;
+        let _held = self.locks.hold(subject.as_bytes(), occasion.patience)?;
+        let (throttle, record) = self.look(occasion, |view| {
+            let row = view.active_secret(user, SecretType::Password)?;
+            let record = row.map(|row| view.open_secret(&row)).transpose()?;
+            Ok((view.throttle(&subject, Class::Password)?, record))
+        })?;
+        let record = record.ok_or(Error::NotFound)?;
+        refuse_closed(throttle.gate(&limits, &occasion.now))?;
+        let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
+        let check = permit.check_password(Some(&record), current)?;
+        drop(permit);
+        let scene = occasion.scene();
+        match check {
+            PasswordCheck::Right | PasswordCheck::RightButCheap if throttle.is_clear() => Ok(()),
+            PasswordCheck::Right | PasswordCheck::RightButCheap => {
+                self.change(occasion, move |tx| Ok(tx.set_throttle(&subject, Class::Password, &Throttle::clear())?))
+            }
+            PasswordCheck::Wrong => self.change(occasion, move |tx| {
+                charge_password(tx, &scene, &subject, &limits, Some(user))?;
+                Err(Stop::Keep(Error::WrongCredentials))
+            }),
+        }
+    }
+
+    /// Hashes a new password on a worker of the pool.
+    pub(super) fn password_record(
+        &self,
+        occasion: &Occasion,
+        password: &Sensitive<String>,
+    ) -> Result<Sensitive<Vec<u8>>, Error> {
+        let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
+        permit.password_record(password)
+    }
+}
+
+/// Stores a first password inside a writing job.
+pub(super) fn insert_password(
+    tx: &Tx<'_>,
+    scene: &Scene,
+    user: UserId,
+    record: Sensitive<Vec<u8>>,
+) -> Result<SecretRow, Stop> {
+    if tx.active_secret(user, SecretType::Password)?.is_some() {
+        return Err(Error::PasswordExists.into());
+    }
+    let name = Label::parse(PASSWORD_NAME).map_err(|cause| Error::Internal(cause.to_owned()))?;
+    let new = NewSecret {
+        id: scene.new_secret_id()?,
+        user,
+        kind: SecretType::Password,
+        name,
+        created: scene.now.wall_ms,
+        expires: None,
+        profile: None,
+        value: record,
+    };
+    if !tx.insert_secret(&new)? {
+        return Err(Error::SecretNameTaken.into());
+    }
+    tx.audit(&scene.entry("password.create", Outcome::Ok, Some(user), Some(new.id)))?;
+    let row = tx.secret(user, new.id)?.ok_or(Error::NotFound)?;
+    Ok(row)
+}
+
+/// What a password check leads to, decided inside the transaction that records it.
+struct Grant {
+    scene: Scene,
+    subject: Subject,
+    limits: Limits,
+    mfa_required: bool,
+}
+
+impl Grant {
+    fn after_right_password(
+        &self,
+        tx: &Tx<'_>,
+        user: UserId,
+        checked: &SecretRow,
+        better: Option<&Sensitive<Vec<u8>>>,
+    ) -> Result<Granted, Stop> {
+        let now = self.scene.now.wall_ms;
+        let user = tx.user(user)?.filter(|user| !user.disabled).ok_or(Error::WrongCredentials)?;
+        let password = tx.active_secret(user.id, SecretType::Password)?;
+        // Changed while the hash was computed: the one that was checked counts no more.
+        let password = password
+            .filter(|now| now.id == checked.id && now.version == checked.version)
+            .ok_or(Error::WrongCredentials)?;
+        let throttle = tx.throttle(&self.subject, Class::Password)?;
+        if let Gate::Delayed(wait) = throttle.gate(&self.limits, &self.scene.now) {
+            return Err(Error::TooManyAttempts { wait }.into());
+        }
+        if !throttle.is_clear() {
+            tx.set_throttle(&self.subject, Class::Password, &Throttle::clear())?;
+        }
+        match better {
+            Some(record) => tx.replace_value(&password, record, now)?,
+            None => tx.touch(password.id, now)?,
+        }
+        let (id, scene) = (user.id, &self.scene);
+        let (granted, detail) = match tx.mfa_state(id, now)? {
+            MfaState::Active => (open_challenge(tx, scene, user)?, "a second factor is needed"),
+            MfaState::None | MfaState::Pending if self.mfa_required => {
+                (Granted::Enrolment(user), "a factor has to be enrolled")
+            }
+            MfaState::None | MfaState::Pending => {
+                (open_session(tx, scene, user, crate::model::Amr::Password)?, "logged in")
+            }
+        };
+        tx.audit(&scene.entry_with("login.password", Outcome::Ok, Some(id), Some(password.id), detail))?;
+        Ok(granted)
+    }
+
+    fn after_wrong_password(&self, tx: &Tx<'_>, user: Option<UserId>) -> Result<Granted, Stop> {
+        charge_password(tx, &self.scene, &self.subject, &self.limits, user)?;
+        Err(Stop::Keep(Error::WrongCredentials))
+    }
+}
+
+fn charge_password(
+    tx: &Tx<'_>,
+    scene: &Scene,
+    subject: &Subject,
+    limits: &Limits,
+    user: Option<UserId>,
+) -> Result<(), Stop> {
+    let throttle = tx.throttle(subject, Class::Password)?.fail(limits, &scene.now);
+    tx.set_throttle(subject, Class::Password, &throttle)?;
+    tx.audit(&scene.entry("login.password", Outcome::Refused, user, None))?;
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! What the configuration decides about the use cases.
+
+use crate::model::{Limits, Peer, Rights};
+use crate::oath::Window;
+
+use super::hasher::HashCost;
+
+/// Which peers a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// One user id.
+    Uid(u32),
+    /// Everybody in a group.
+    Gid(u32),
+}
+
+/// Gives rights to peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerRule {
+    /// Whom.
+    pub who: Who,
+    /// What.
+    pub rights: Rights,
+}
+
+/// The settings of the service.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Whether anybody may make a user.
+    pub open_registration: bool,
+    /// Whether a token works only for the uid it was issued to.
+    pub bind_tokens: bool,
+    /// Whether a user without a factor gets nothing but an enrolment.
+    pub mfa_required: bool,
+    /// The name that tokens and otpauth URIs are issued under.
+    pub issuer: String,
+    /// Which TOTP steps are accepted.
+    pub window: Window,
+    /// The throttle of second factors.
+    pub factor_limits: Limits,
+    /// The throttle of passwords.
+    pub password_limits: Limits,
+    /// Cost and room of password hashing.
+    pub hashing: HashCost,
+    /// Who has which rights; uid 0 always has all.
+    pub peers: Vec<PeerRule>,
+}
+
+impl Policy {
+    /// The rights of a peer: the union of all rules that fit.
+    pub fn rights(&self, peer: &Peer) -> Rights {
+        if peer.uid == 0 {
+            return Rights::ADMIN;
+        }
+        let fits = |rule: &&PeerRule| match rule.who {
+            Who::Uid(uid) => uid == peer.uid,
+            Who::Gid(gid) => gid == peer.gid || peer.groups.contains(&gid),
+        };
+        self.peers.iter().filter(fits).fold(Rights::default(), |all, rule| all.union(rule.rights))
+    }
+}

@@ -1,0 +1,70 @@
+//! Receipts: a user confirmed one action with a second factor, and an app can check that once.
+
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::entropy;
+use crate::error::Error;
+use crate::model::{Amr, Sensitive, Text};
+use crate::store::{Outcome, ReceiptRow, UserRow, same_tag};
+
+use super::authorise::Redeemer;
+use super::tokens::{digest, later};
+use super::{Occasion, Reply, Scene, Service, Stop};
+
+/// How long a receipt can be redeemed.
+const RECEIPT_LIFETIME: Duration = Duration::from_secs(5 * 60);
+/// Receipts a user may have open.
+pub(super) const OPEN_RECEIPTS: u32 = 32;
+
+/// A receipt of 256 random bits, and the row that knows its digest.
+pub(super) fn new_receipt(
+    scene: &Scene,
+    user: &UserRow,
+    action: &Text,
+) -> Result<(Sensitive<String>, ReceiptRow), Error> {
+    let random = entropy::secret::<32>()?;
+    let receipt = Sensitive::new(BASE64URL_NOPAD.encode(random.expose()));
+    let row = ReceiptRow {
+        digest: digest(receipt.expose().as_bytes()),
+        user: user.id,
+        epoch: user.epoch,
+        action: digest(action.as_str().as_bytes()),
+        amr: Amr::PasswordAndOtp,
+        auth_time: scene.now.unix_seconds(),
+        expires: later(scene.now.wall_ms, RECEIPT_LIFETIME),
+    };
+    Ok((receipt, row))
+}
+
+impl Service {
+    /// Checks a receipt against an action and uses it up, whatever the outcome.
+    pub(super) fn redeem_receipt(
+        &self,
+        occasion: &Occasion,
+        redeemer: Redeemer,
+        receipt: &Sensitive<String>,
+        action: &Text,
+    ) -> Result<Reply, Error> {
+        let presented = digest(receipt.expose().as_bytes());
+        let action = digest(action.as_str().as_bytes());
+        let scene = occasion.scene();
+        let row = self.change(occasion, move |tx| {
+            let Some(row) = tx.take_receipt(&presented, scene.now.wall_ms)? else {
+                return Err(Stop::Keep(Error::ReceiptRefused));
+            };
+            let user = tx.user(row.user)?;
+            let is_current = user.is_some_and(|user| !user.disabled && user.epoch == row.epoch);
+            let is_owner = match &redeemer {
+                Redeemer::App => true,
+                Redeemer::User(user) => user.id == row.user,
+            };
+            let is_good = is_current && is_owner && same_tag(&row.action, &action);
+            let outcome = if is_good { Outcome::Ok } else { Outcome::Refused };
+            tx.audit(&scene.entry("receipt.redeem", outcome, Some(row.user), None))?;
+            if is_good { Ok(row) } else { Err(Stop::Keep(Error::ReceiptRefused)) }
+        })?;
+        Ok(Reply::ReceiptRedeemed { user: row.user, auth_time: row.auth_time, amr: row.amr.values() })
+    }
+}

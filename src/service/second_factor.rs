@@ -1,0 +1,321 @@
+//! The one place where a second factor is judged: login, step-up and verify all come through here,
+//! and the count, the comparison and the consumption are one transaction (THR-2, THR-7, OTP-3).
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::model::{
+    BackupCode, Gate, Limits, Method, Moment, Moving, Profile, SecretId, Sensitive, Throttle, TokenInput, UserId,
+};
+use crate::oath::{CounterMatch, Window, match_counter, match_step, step_at};
+use crate::store::{Class, Fault, Outcome, SecretRow, Subject, Tx};
+
+use super::hasher::find_code;
+use super::locks::Held;
+use super::{Occasion, Proof, Scene, Service, Stop};
+
+/// A second factor ready to be judged inside a transaction. A backup code has been hashed already,
+/// since that takes too long for one.
+pub(super) enum Prepared {
+    Token(TokenInput),
+    Code { set: Option<SecretId>, hash: Sensitive<[u8; 16]> },
+}
+
+/// The settings a verdict depends on.
+#[derive(Clone, Copy)]
+pub(super) struct Rules {
+    window: Window,
+    limits: Limits,
+}
+
+/// Which factor answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accepted {
+    pub(super) secret: SecretId,
+    pub(super) method: Method,
+    /// Backup codes left, when one was used.
+    pub(super) remaining: Option<u32>,
+}
+
+/// What became of an attempt. Counting and consuming are done when it is returned; the caller has to
+/// let the transaction commit.
+#[must_use]
+pub(super) enum Verdict {
+    Accepted(Accepted),
+    /// Wrong, used, or nothing there; counted.
+    Wrong,
+    /// Not evaluated.
+    Delayed(Duration),
+    /// Not evaluated.
+    Locked,
+    /// Of a length that none of the user's factors has; not counted.
+    Misshapen,
+}
+
+impl Service {
+    pub(super) fn rules(&self) -> Rules {
+        Rules { window: self.policy.window, limits: self.policy.factor_limits }
+    }
+
+    /// Gets a proof ready. For a backup code that means: wait for other codes of this user, see that
+    /// the throttle lets it through, hash once. Without a user it is the same work, counted on
+    /// `nobody`. The held lock must live until the verdict.
+    pub(super) fn prepare<'a>(
+        &'a self,
+        occasion: &Occasion,
+        user: Option<UserId>,
+        nobody: &Subject,
+        proof: Proof,
+    ) -> Result<(Prepared, Option<Held<'a>>), Error> {
+        let code = match proof {
+            Proof::Token(token) => return Ok((Prepared::Token(token), None)),
+            Proof::Code(code) => code,
+        };
+        let subject = user.map_or_else(|| nobody.clone(), Subject::factors);
+        let held = self.locks.hold(subject.as_bytes(), occasion.patience)?;
+        let limits = self.policy.factor_limits;
+        let (gate, set) = self.look(occasion, |view| {
+            let gate = view.throttle(&subject, Class::Factor)?.gate(&limits, &occasion.now);
+            Ok((gate, user.map(|user| view.backup_set(user)).transpose()?.flatten()))
+        })?;
+        refuse_closed(gate)?;
+        let prepared = self.hash_code(occasion, set.as_ref().map(|(row, set)| (row.id, &set.record)), &code)?;
+        Ok((prepared, Some(held)))
+    }
+
+    /// [`Service::prepare`] for a user who is there.
+    pub(super) fn prepare_for<'a>(
+        &'a self,
+        occasion: &Occasion,
+        user: UserId,
+        proof: Proof,
+    ) -> Result<(Prepared, Option<Held<'a>>), Error> {
+        self.prepare(occasion, Some(user), &Subject::factors(user), proof)
+    }
+
+    fn hash_code(
+        &self,
+        occasion: &Occasion,
+        set: Option<(SecretId, &Sensitive<Vec<u8>>)>,
+        code: &BackupCode,
+    ) -> Result<Prepared, Error> {
+        let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
+        let hash = permit.code_hash(set.map(|(_, record)| record), code)?;
+        Ok(Prepared::Code { set: set.map(|(id, _)| id), hash })
+    }
+}
+
+/// Judges an attempt on a user's second factors. Every failure counts on the one throttle that all
+/// of them share, every success clears it.
+pub(super) fn judge(
+    tx: &Tx<'_>,
+    scene: &Scene,
+    rules: Rules,
+    user: UserId,
+    prepared: &Prepared,
+) -> Result<Verdict, Stop> {
+    let subject = Subject::factors(user);
+    let throttle = tx.throttle(&subject, Class::Factor)?;
+    match throttle.gate(&rules.limits, &scene.now) {
+        Gate::Open => {}
+        Gate::Delayed(wait) => return Ok(Verdict::Delayed(wait)),
+        Gate::Locked => return Ok(Verdict::Locked),
+    }
+    let found = match prepared {
+        Prepared::Token(token) => match find_factor(tx, scene, rules.window, user, token)? {
+            Found::Misshapen => return Ok(Verdict::Misshapen),
+            Found::Nothing => None,
+            Found::Factor(accepted) => Some(accepted),
+        },
+        Prepared::Code { set, hash } => use_code(tx, scene, user, *set, hash)?,
+    };
+    match found {
+        Some(accepted) => {
+            if !throttle.is_clear() {
+                tx.set_throttle(&subject, Class::Factor, &Throttle::clear())?;
+            }
+            Ok(Verdict::Accepted(accepted))
+        }
+        None => {
+            charge(tx, scene, rules, &subject, throttle, Some(user))?;
+            Ok(Verdict::Wrong)
+        }
+    }
+}
+
+/// The same work and the same throttle for a user who is not there (AUT-4, AZ-2).
+pub(super) fn judge_nobody(tx: &Tx<'_>, scene: &Scene, rules: Rules, subject: &Subject) -> Result<Verdict, Stop> {
+    let throttle = tx.throttle(subject, Class::Factor)?;
+    match throttle.gate(&rules.limits, &scene.now) {
+        Gate::Open => {}
+        Gate::Delayed(wait) => return Ok(Verdict::Delayed(wait)),
+        Gate::Locked => return Ok(Verdict::Locked),
+    }
+    charge(tx, scene, rules, subject, throttle, None)?;
+    Ok(Verdict::Wrong)
+}
+
+fn charge(
+    tx: &Tx<'_>,
+    scene: &Scene,
+    rules: Rules,
+    subject: &Subject,
+    throttle: Throttle,
+    user: Option<UserId>,
+) -> Result<(), Fault> {
+    let failed = throttle.fail(&rules.limits, &scene.now);
+    tx.set_throttle(subject, Class::Factor, &failed)?;
+    if let (Some(user), Gate::Locked) = (user, failed.gate(&rules.limits, &scene.now)) {
+        tx.audit(&scene.entry("factor.lock", Outcome::Ok, Some(user), None))?;
+    }
+    Ok(())
+}
+
+/// Turns every verdict but the accepted one into its refusal; `wrong` is the refusal for a wrong code.
+pub(super) fn accept(verdict: Verdict, wrong: impl FnOnce() -> Stop) -> Result<Accepted, Stop> {
+    match verdict {
+        Verdict::Accepted(accepted) => Ok(accepted),
+        Verdict::Wrong => Err(wrong()),
+        Verdict::Delayed(wait) => Err(Error::TooManyAttempts { wait }.into()),
+        Verdict::Locked => Err(Error::FactorLocked.into()),
+        Verdict::Misshapen => Err(misshapen().into()),
+    }
+}
+
+/// The refusal of a code that no factor of the user could have made.
+pub(super) fn misshapen() -> Error {
+    Error::Malformed("`token` does not have the number of digits of this factor".to_owned())
+}
+
+/// Refuses at a gate that is not open.
+pub(super) fn refuse_closed(gate: Gate) -> Result<(), Error> {
+    match gate {
+        Gate::Open => Ok(()),
+        Gate::Delayed(wait) => Err(Error::TooManyAttempts { wait }),
+        Gate::Locked => Err(Error::FactorLocked),
+    }
+}
+
+enum Found {
+    Factor(Accepted),
+    Nothing,
+    Misshapen,
+}
+
+/// Compares a code with every active factor of its length, and uses up what it matches.
+fn find_factor(tx: &Tx<'_>, scene: &Scene, window: Window, user: UserId, token: &TokenInput) -> Result<Found, Fault> {
+    let factors = tx.active_factors(user)?;
+    let mut candidates = 0u32;
+    let mut accepted = None;
+    for factor in &factors {
+        let profile = factor.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
+        let Some(code) = token.for_digits(profile.digits) else { continue };
+        candidates = candidates.saturating_add(1);
+        let matched = match_factor(tx, scene, window, factor, &profile, code)?;
+        if accepted.is_none() {
+            accepted = matched.map(|method| Accepted { secret: factor.id, method, remaining: None });
+        }
+    }
+    Ok(match accepted {
+        Some(accepted) => Found::Factor(accepted),
+        None if candidates == 0 && !factors.is_empty() => Found::Misshapen,
+        None => Found::Nothing,
+    })
+}
+
+fn match_factor(
+    tx: &Tx<'_>,
+    scene: &Scene,
+    window: Window,
+    factor: &SecretRow,
+    profile: &Profile,
+    code: u32,
+) -> Result<Option<Method>, Fault> {
+    let now = scene.now.wall_ms;
+    let seed = tx.open_secret(factor)?;
+    match profile.moving {
+        Moving::Time(period) => {
+            let current = step_at(scene.now.unix_seconds(), period);
+            report_future_step(tx, scene, factor, current)?;
+            let step =
+                match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, factor.last_step);
+            let Some(step) = step else { return Ok(None) };
+            Ok(tx.consume_step(factor.id, step, now)?.then_some(Method::Totp))
+        }
+        Moving::Counter => {
+            let expected = factor.counter.ok_or(Fault::Corrupt("a counter-based factor without a counter"))?;
+            let matched =
+                match_counter(seed.expose(), profile.algorithm, profile.digits, code, expected, factor.resync);
+            match matched {
+                CounterMatch::Accepted { next } => {
+                    Ok(tx.consume_counter(factor.id, next, now)?.then_some(Method::Hotp))
+                }
+                CounterMatch::Ahead { counter } => {
+                    tx.remember_resync(factor.id, Some(counter))?;
+                    Ok(None)
+                }
+                CounterMatch::Unknown => {
+                    if factor.resync.is_some() {
+                        tx.remember_resync(factor.id, None)?;
+                    }
+                    Ok(None)
+                }
+            }
+        }
+    }
+}
+
+/// A step used up in the future means that the clock was ahead once. No code works until time has
+/// caught up or an administrator unlocks the user (TIME-2).
+fn report_future_step(tx: &Tx<'_>, scene: &Scene, factor: &SecretRow, current: u64) -> Result<(), Fault> {
+    if factor.last_step.is_some_and(|last| last > current.saturating_add(1)) {
+        tx.audit(&scene.entry_with(
+            "clock.future-step",
+            Outcome::Refused,
+            Some(factor.user),
+            Some(factor.id),
+            "the newest used step lies in the future; was the clock ahead?",
+        ))?;
+    }
+    Ok(())
+}
+
+fn use_code(
+    tx: &Tx<'_>,
+    scene: &Scene,
+    user: UserId,
+    hashed_for: Option<SecretId>,
+    hash: &Sensitive<[u8; 16]>,
+) -> Result<Option<Accepted>, Stop> {
+    let Some((row, set)) = tx.backup_set(user)? else { return Ok(None) };
+    if hashed_for != Some(row.id) {
+        return Ok(None);
+    }
+    let Some(place) = find_code(&set.record, hash)? else { return Ok(None) };
+    if !tx.consume_code(row.id, place, scene.now.wall_ms)? {
+        return Ok(None);
+    }
+    let remaining = row.codes_left().saturating_sub(1);
+    tx.audit(&scene.entry_with(
+        "code.use",
+        Outcome::Ok,
+        Some(user),
+        Some(row.id),
+        format!("{remaining} backup codes left"),
+    ))?;
+    Ok(Some(Accepted { secret: row.id, method: Method::Recovery, remaining: Some(remaining) }))
+}
+
+/// The steps that lie in the future of `now` are taken back to the present one.
+pub(super) fn lower_future_steps(tx: &Tx<'_>, user: UserId, now: &Moment) -> Result<u32, Fault> {
+    let mut lowered = 0u32;
+    for factor in tx.active_factors(user)? {
+        let Some(Moving::Time(period)) = factor.profile.map(|p| p.moving) else { continue };
+        let current = step_at(now.unix_seconds(), period);
+        let is_ahead = factor.last_step.is_some_and(|last| last > current.saturating_add(1));
+        if is_ahead && tx.lower_last_step(factor.id, current)? {
+            lowered = lowered.saturating_add(1);
+        }
+    }
+    Ok(lowered)
+}

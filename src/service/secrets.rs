@@ -1,0 +1,232 @@
+//! Secrets of a user: make, list, show, rename, remove. Values are shown once, when made (ENR-6).
+
+use std::time::Duration;
+
+use data_encoding::BASE32_NOPAD;
+
+use crate::entropy;
+use crate::error::Error;
+use crate::model::{Label, Sensitive, Text, UserId};
+use crate::oath::otpauth_uri;
+use crate::store::{NewSecret, Outcome, SecretRow, SecretType, Status, Tx};
+
+use super::authorise::Over;
+use super::tokens::{api_key, digest, later};
+use super::{MfaOrder, Occasion, Reply, SecretChange, SecretRef, SecretView, Service, Stop};
+
+/// How long a pending factor waits for its first code (ENR-2).
+const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// Secrets a user may have.
+const MOST_SECRETS: usize = 32;
+
+impl Service {
+    /// Makes a pending factor. An older pending one ends; an active one is never touched (ENR-2).
+    pub(super) fn create_factor(&self, occasion: &Occasion, over: Over, order: MfaOrder) -> Result<Reply, Error> {
+        let profile = order.profile;
+        let seed = entropy::secret_of_length(profile.algorithm.seed_length())?;
+        let uri = self.uri_of(&order, &over, &seed)?;
+        let base32 = Sensitive::new(BASE32_NOPAD.encode(seed.expose()));
+        let scene = occasion.scene();
+        let secret = self.change(occasion, move |tx| {
+            let user = over.user.id;
+            let now = scene.now.wall_ms;
+            over.must_be_fresh(tx, &scene)?;
+            tx.end_pending(user, now)?;
+            let new = NewSecret {
+                id: scene.new_secret_id()?,
+                user,
+                kind: SecretType::Mfa,
+                name: free_name(tx, user, order.name, "authenticator")?,
+                created: now,
+                expires: Some(later(now, PENDING_LIFETIME)),
+                profile: Some(profile),
+                value: seed,
+            };
+            insert(tx, &new)?;
+            let mut entry = scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), profile.binding());
+            if let Some(reason) = over.reason() {
+                entry.detail = Some(format!("{}: {reason}", profile.binding()));
+            }
+            tx.audit(&entry)?;
+            shown(tx, user, &new)
+        })?;
+        Ok(Reply::FactorCreated { secret, uri, base32 })
+    }
+
+    fn uri_of(&self, order: &MfaOrder, over: &Over, seed: &Sensitive<Vec<u8>>) -> Result<Sensitive<String>, Error> {
+        let own = |text: &str| Text::parse_label_part(text).map_err(|cause| Error::Internal(cause.to_owned()));
+        let issuer = order.issuer.clone().map_or_else(|| own(&self.policy.issuer), Ok)?;
+        let account = order.account.clone().map_or_else(|| own(&over.user.name), Ok)?;
+        Ok(otpauth_uri(&order.profile, seed.expose(), &issuer, &account))
+    }
+
+    /// Makes an API key.
+    pub(super) fn create_api_key(&self, occasion: &Occasion, over: Over, name: Option<Label>) -> Result<Reply, Error> {
+        let value = entropy::secret::<32>()?;
+        let scene = occasion.scene();
+        let (secret, key) = self.change(occasion, move |tx| {
+            let user = over.user.id;
+            over.must_be_fresh(tx, &scene)?;
+            let new = NewSecret {
+                id: scene.new_secret_id()?,
+                user,
+                kind: SecretType::ApiKey,
+                name: free_name(tx, user, name, "api key")?,
+                created: scene.now.wall_ms,
+                expires: None,
+                profile: None,
+                value: Sensitive::new(digest(value.expose()).to_vec()),
+            };
+            insert(tx, &new)?;
+            tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), "apikey"))?;
+            Ok((shown(tx, user, &new)?, api_key(new.id, &value)))
+        })?;
+        Ok(Reply::ApiKeyCreated { secret, key })
+    }
+
+    /// All secrets of a user.
+    pub(super) fn list_secrets(&self, occasion: &Occasion, over: &Over) -> Result<Reply, Error> {
+        let rows = self.look(occasion, |view| view.secrets(over.user.id))?;
+        let now = occasion.now.wall_ms;
+        Ok(Reply::Secrets(rows.iter().filter(|row| is_visible(row, now)).map(view_of).collect()))
+    }
+
+    /// One of them.
+    pub(super) fn show_secret(&self, occasion: &Occasion, over: &Over, secret: SecretRef) -> Result<Reply, Error> {
+        let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
+        let row = self.look(occasion, |view| view.secret(over.user.id, id))?;
+        let row = row.filter(|row| is_visible(row, occasion.now.wall_ms)).ok_or(Error::NotFound)?;
+        Ok(Reply::Secret(view_of(&row)))
+    }
+
+    /// Renames or describes a secret, if nobody else did since it was read.
+    pub(super) fn change_secret(
+        &self,
+        occasion: &Occasion,
+        over: Over,
+        secret: SecretRef,
+        change: SecretChange,
+    ) -> Result<Reply, Error> {
+        let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
+        let scene = occasion.scene();
+        let view = self.change(occasion, move |tx| {
+            let user = over.user.id;
+            let now = scene.now.wall_ms;
+            let row = tx.secret(user, id)?.filter(|row| is_visible(row, now)).ok_or(Error::NotFound)?;
+            if row.version != change.version {
+                return Err(Error::Version.into());
+            }
+            let name = match change.name {
+                Some(name) => name,
+                None => Label::parse(&row.name).map_err(|cause| Error::Internal(cause.to_owned()))?,
+            };
+            let description = match &change.description {
+                Some(new) => new.as_ref().map(Text::as_str),
+                None => row.description.as_deref(),
+            };
+            if !tx.relabel(&row, &name, description, now)? {
+                return Err(Error::SecretNameTaken.into());
+            }
+            tx.audit(&scene.entry("secret.rename", Outcome::Ok, Some(user), Some(id)))?;
+            let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
+            Ok(view_of(&row))
+        })?;
+        Ok(Reply::Secret(view))
+    }
+
+    /// Removes a secret with its value. With an active factor gone, all tokens are over; with the
+    /// last one, the backup codes too (ENR-9, ENR-10).
+    pub(super) fn delete_secret(&self, occasion: &Occasion, over: Over, secret: SecretRef) -> Result<Reply, Error> {
+        let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
+        let scene = occasion.scene();
+        self.change(occasion, move |tx| {
+            let user = over.user.id;
+            let row = tx.secret(user, id)?.filter(|row| is_visible(row, scene.now.wall_ms)).ok_or(Error::NotFound)?;
+            over.must_be_fresh(tx, &scene)?;
+            tx.delete_secret(id)?;
+            if row.status == Status::Active {
+                end_what_it_opened(tx, user, row.kind)?;
+            }
+            let mut entry = scene.entry("secret.delete", Outcome::Ok, Some(user), Some(id));
+            entry.detail = Some(match over.reason() {
+                Some(reason) => format!("{}: {reason}", row.kind.name()),
+                None => row.kind.name().to_owned(),
+            });
+            Ok(tx.audit(&entry)?)
+        })?;
+        Ok(Reply::Done)
+    }
+}
+
+fn end_what_it_opened(tx: &Tx<'_>, user: UserId, kind: SecretType) -> Result<(), Stop> {
+    match kind {
+        SecretType::ApiKey => return Ok(()),
+        SecretType::Mfa => {
+            let codes = tx.active_secret(user, SecretType::Backup)?;
+            if let (true, Some(codes)) = (tx.active_factors(user)?.is_empty(), codes) {
+                tx.delete_secret(codes.id)?;
+            }
+        }
+        SecretType::Password | SecretType::Backup => {}
+    }
+    Ok(tx.bump_epoch(user)?)
+}
+
+fn insert(tx: &Tx<'_>, new: &NewSecret) -> Result<(), Stop> {
+    if tx.secrets(new.user)?.len() >= MOST_SECRETS {
+        return Err(Error::TooManySecrets.into());
+    }
+    if !tx.insert_secret(new)? {
+        return Err(Error::SecretNameTaken.into());
+    }
+    Ok(())
+}
+
+/// The name wanted, or the first free one of `base`, `base 2`, `base 3`, …
+fn free_name(tx: &Tx<'_>, user: UserId, wanted: Option<Label>, base: &str) -> Result<Label, Stop> {
+    if let Some(name) = wanted {
+        return Ok(name);
+    }
+    for number in 1..=MOST_SECRETS.saturating_add(1) {
+        let text = if number == 1 { base.to_owned() } else { format!("{base} {number}") };
+        let name = Label::parse(&text).map_err(|cause| Error::Internal(cause.to_owned()))?;
+        if tx.is_name_free(user, &name)? {
+            return Ok(name);
+        }
+    }
+    Err(Error::TooManySecrets.into())
+}
+
+fn shown(tx: &Tx<'_>, user: UserId, new: &NewSecret) -> Result<SecretView, Stop> {
+    let row = tx.secret(user, new.id)?.ok_or(Error::NotFound)?;
+    Ok(view_of(&row))
+}
+
+/// A secret that is over, or pending for too long, is not there any more.
+fn is_visible(row: &SecretRow, now: i64) -> bool {
+    match row.status {
+        Status::Active => true,
+        Status::Pending => row.is_pending_at(now),
+        Status::Ended => false,
+    }
+}
+
+/// Everything of a secret but its value.
+pub(super) fn view_of(row: &SecretRow) -> SecretView {
+    SecretView {
+        id: row.id,
+        user: row.user,
+        kind: row.kind.name(),
+        name: row.name.clone(),
+        status: row.status.name(),
+        created: row.created,
+        modified: row.modified,
+        last_used: row.last_used,
+        version: row.version,
+        description: row.description.clone(),
+        expires: row.expires,
+        profile: row.profile,
+        counter: row.counter,
+        remaining: (row.kind == SecretType::Backup).then(|| row.codes_left()),
+    }
+}

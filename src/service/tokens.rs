@@ -1,0 +1,261 @@
+//! Making what proves a login: access, challenge and enrolment tokens, refresh tokens, API keys.
+
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
+
+use crate::entropy;
+use crate::error::Error;
+use crate::model::{Amr, ChallengeId, Moment, SecretId, Sensitive, SessionId, TokenKind};
+use crate::store::{ChallengeRow, Fault, SessionRow, SigningKeyRow, Tx, UserRow, Vault, same_tag};
+use crate::token::{ACCESS_LIFETIME, Claims, KeySet, SigningKey};
+
+use super::{AuthView, Scene, Service};
+
+/// How long a challenge waits for its second factor (AUT-2).
+pub(super) const CHALLENGE_LIFETIME: Duration = Duration::from_secs(5 * 60);
+/// Wrong answers that end a challenge (AUT-2).
+pub(super) const CHALLENGE_ANSWERS: u32 = 5;
+/// Challenges a user may have open (AUT-2).
+const OPEN_CHALLENGES: u32 = 5;
+/// Sessions a user may have open.
+const OPEN_SESSIONS: u32 = 32;
+/// How long a session lasts without being refreshed.
+const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
+/// How long a session lasts at the most.
+const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How old the newest signing key may get before another takes over.
+const KEY_ROTATION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long an older key still verifies: longer than any token it signed.
+const KEY_OVERLAP: Duration = Duration::from_secs(3600);
+
+const API_KEY_PREFIX: &str = "mfad_";
+const SESSION_BYTES: usize = 16;
+const GENERATION_BYTES: usize = 4;
+
+/// An API key taken apart.
+pub(super) struct ApiKeyParts {
+    pub(super) id: SecretId,
+    pub(super) secret: Sensitive<[u8; 32]>,
+}
+
+/// A refresh token whose tag was right: which session, which generation of it.
+pub(super) struct RefreshParts {
+    pub(super) session: SessionId,
+    pub(super) generation: u32,
+}
+
+/// What a writing job made, before it is signed.
+pub(super) enum Granted {
+    /// A session, with its user.
+    Session(SessionRow, UserRow),
+    /// A challenge, with its user.
+    Challenge(ChallengeRow, UserRow),
+    /// Nothing but an enrolment.
+    Enrolment(UserRow),
+}
+
+/// Opens a session inside a writing job.
+pub(super) fn open_session(tx: &Tx<'_>, scene: &Scene, user: UserRow, amr: Amr) -> Result<Granted, Fault> {
+    let now = scene.now.wall_ms;
+    let session = SessionRow {
+        id: SessionId::at(now, &entropy::public()?),
+        user: user.id,
+        epoch: user.epoch,
+        peer: scene.peer_uid,
+        generation: 1,
+        amr,
+        auth_time: scene.now.unix_seconds(),
+        created: now,
+        expires: later(now, SESSION_IDLE),
+    };
+    tx.insert_session(&session, OPEN_SESSIONS)?;
+    Ok(Granted::Session(session, user))
+}
+
+/// Opens a challenge inside a writing job.
+pub(super) fn open_challenge(tx: &Tx<'_>, scene: &Scene, user: UserRow) -> Result<Granted, Fault> {
+    let now = scene.now.wall_ms;
+    let challenge = ChallengeRow {
+        id: ChallengeId::at(now, &entropy::public()?),
+        user: user.id,
+        epoch: user.epoch,
+        wrong: 0,
+        created: now,
+        expires: later(now, CHALLENGE_LIFETIME),
+    };
+    tx.insert_challenge(&challenge, OPEN_CHALLENGES)?;
+    Ok(Granted::Challenge(challenge, user))
+}
+
+/// When a refreshed session ends: a day on, but never a month after it was opened.
+pub(super) fn extended(session: &SessionRow, now: i64) -> i64 {
+    later(now, SESSION_IDLE).min(later(session.created, SESSION_LONGEST))
+}
+
+impl Service {
+    /// Signs what was granted, and says what goes with it.
+    pub(super) fn sign_grant(&self, scene: &Scene, granted: &Granted) -> Result<AuthView, Error> {
+        match granted {
+            Granted::Session(session, user) => {
+                let mut view = self.access_view(scene, session, user)?;
+                view.refresh = Some(refresh_token(self.store.vault(), session));
+                Ok(view)
+            }
+            Granted::Challenge(challenge, user) => {
+                let claims = Claims { id: *challenge.id.as_bytes(), ..claims(scene, TokenKind::Challenge, user)? };
+                let mut view = self.view_of(&claims, CHALLENGE_LIFETIME)?;
+                view.methods = Some(vec!["totp", "recovery"]);
+                Ok(view)
+            }
+            Granted::Enrolment(user) => self.view_of(&claims(scene, TokenKind::Enroll, user)?, ACCESS_LIFETIME),
+        }
+    }
+
+    /// A fresh access token of a session, without a refresh token.
+    pub(super) fn access_view(&self, scene: &Scene, session: &SessionRow, user: &UserRow) -> Result<AuthView, Error> {
+        let claims = Claims {
+            session: Some(session.id),
+            amr: session.amr,
+            auth_time: session.auth_time,
+            peer: session.peer,
+            ..claims(scene, TokenKind::Access, user)?
+        };
+        self.view_of(&claims, ACCESS_LIFETIME)
+    }
+
+    fn view_of(&self, claims: &Claims, lifetime: Duration) -> Result<AuthView, Error> {
+        let lifetime_seconds = lifetime.as_secs();
+        let claims = Claims {
+            expires_at: claims.issued_at.saturating_add(i64::try_from(lifetime_seconds).unwrap_or(0)),
+            ..claims.clone()
+        };
+        Ok(AuthView {
+            token: self.with_keys(|keys| keys.sign(&claims))?,
+            kind: claims.kind,
+            expires_in: lifetime_seconds,
+            refresh: None,
+            user: claims.subject,
+            methods: None,
+            remaining: None,
+            receipt: None,
+        })
+    }
+
+    /// Takes a refresh token apart if this host made it.
+    pub(super) fn refresh_parts(&self, token: &str) -> Result<RefreshParts, Error> {
+        refresh_parts(self.store.vault(), token).ok_or(Error::RefreshEnded)
+    }
+
+    /// Housekeeping that needs doing now and then: rotates the signing key when it is old (TOK-7),
+    /// forgets what has expired.
+    pub fn tend(&self, now: &Moment) -> Result<(), Error> {
+        let patience = Duration::from_secs(30);
+        let newest = self.with_keys(KeySet::newest_created);
+        let new_key = match newest {
+            Some(created) if later(created, KEY_ROTATION) > now.wall_ms => None,
+            Some(_) | None => Some(entropy::secret::<32>()?),
+        };
+        let at = now.wall_ms;
+        let rows = self.store.write(patience, move |tx| {
+            tx.sweep_logins(at)?;
+            tx.sweep_secrets(at, earlier(at, Duration::from_secs(24 * 3600)))?;
+            let mut rows = tx.signing_keys()?;
+            let is_due = rows.last().is_none_or(|key| later(key.created, KEY_ROTATION) <= at);
+            if let Some(seed) = new_key.filter(|_| is_due) {
+                let kid = SigningKey::new(&seed, at).kid().to_owned();
+                let row = SigningKeyRow { kid, created: at, seed };
+                tx.insert_signing_key(&row)?;
+                rows.push(row);
+            }
+            retire(tx, &mut rows, at)?;
+            Ok(crate::store::Decision::Keep(rows))
+        })?;
+        let keys = rows.iter().map(|row| SigningKey::new(&row.seed, row.created)).collect();
+        let set = KeySet::new(self.policy.issuer.clone(), keys);
+        *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = set;
+        Ok(())
+    }
+}
+
+/// Drops the keys that were followed by another one long enough ago.
+fn retire(tx: &Tx<'_>, rows: &mut Vec<SigningKeyRow>, now: i64) -> Result<(), Fault> {
+    let successors: Vec<i64> = rows.iter().skip(1).map(|key| key.created).collect();
+    let is_over = |index: usize| successors.get(index).is_some_and(|created| later(*created, KEY_OVERLAP) <= now);
+    let over: Vec<String> =
+        rows.iter().enumerate().filter(|(index, _)| is_over(*index)).map(|(_, key)| key.kid.clone()).collect();
+    for kid in &over {
+        tx.delete_signing_key(kid)?;
+    }
+    rows.retain(|key| !over.contains(&key.kid));
+    Ok(())
+}
+
+fn claims(scene: &Scene, kind: TokenKind, user: &UserRow) -> Result<Claims, Error> {
+    let now = scene.now.unix_seconds();
+    Ok(Claims {
+        kind,
+        subject: user.id,
+        id: entropy::public()?,
+        session: None,
+        issued_at: now,
+        expires_at: now,
+        epoch: user.epoch,
+        amr: Amr::Password,
+        auth_time: now,
+        peer: scene.peer_uid,
+        roles: user.roles.clone(),
+    })
+}
+
+/// The refresh token of a session's present generation: session, generation and a tag over both, so
+/// that nothing of it has to be stored and an old one is still known as ours.
+pub(super) fn refresh_token(vault: &Vault, session: &SessionRow) -> Sensitive<String> {
+    let tag = vault.refresh_tag(session.id.as_bytes(), session.generation);
+    let generation = session.generation.to_be_bytes();
+    let bytes = Sensitive::new([session.id.as_bytes().as_slice(), &generation, tag.expose()].concat());
+    Sensitive::new(BASE64URL_NOPAD.encode(bytes.expose()))
+}
+
+fn refresh_parts(vault: &Vault, token: &str) -> Option<RefreshParts> {
+    if token.len() > 128 {
+        return None;
+    }
+    let bytes = Sensitive::new(BASE64URL_NOPAD.decode(token.as_bytes()).ok()?);
+    let (session, rest) = bytes.expose().split_first_chunk::<SESSION_BYTES>()?;
+    let (generation, tag) = rest.split_first_chunk::<GENERATION_BYTES>()?;
+    let generation = u32::from_be_bytes(*generation);
+    if !same_tag(vault.refresh_tag(session, generation).expose(), tag) {
+        return None;
+    }
+    Some(RefreshParts { session: SessionId::from_slice(session)?, generation })
+}
+
+/// The text of an API key: a prefix that scanners can find, the entry's id, 256 random bits.
+pub(super) fn api_key(id: SecretId, secret: &Sensitive<[u8; 32]>) -> Sensitive<String> {
+    let bytes = Sensitive::new([id.as_bytes().as_slice(), secret.expose()].concat());
+    Sensitive::new(format!("{API_KEY_PREFIX}{}", Sensitive::new(BASE64URL_NOPAD.encode(bytes.expose())).expose()))
+}
+
+/// Takes a text apart if it looks like an API key.
+pub(super) fn api_key_parts(text: &str) -> Option<ApiKeyParts> {
+    let encoded = text.strip_prefix(API_KEY_PREFIX).filter(|rest| rest.len() == 64)?;
+    let bytes = Sensitive::new(BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?);
+    let (id, secret) = bytes.expose().split_first_chunk::<16>()?;
+    Some(ApiKeyParts { id: SecretId::from_slice(id)?, secret: Sensitive::new(secret.try_into().ok()?) })
+}
+
+/// SHA-256. Enough for what has 256 random bits.
+pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// `millis` and so much later, in milliseconds.
+pub(super) fn later(millis: i64, by: Duration) -> i64 {
+    millis.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn earlier(millis: i64, by: Duration) -> i64 {
+    millis.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,191 @@
+//! Users: make, show, list, change, remove, unlock.
+
+use crate::entropy;
+use crate::error::Error;
+use crate::model::{Amr, Email, Text, UserId};
+use crate::store::{MfaState, NewUser, Outcome, Taken, Tx, UserRow};
+
+use super::authorise::{Authority, Over};
+use super::password::insert_password;
+use super::second_factor::lower_future_steps;
+use super::tokens::{Granted, open_session};
+use super::{NewUserOrder, Occasion, Reply, Service, Stop, UserChange, UserView};
+
+impl Service {
+    /// Makes a user. With a password the answer is a login at once; where a factor is required, an
+    /// enrolment.
+    pub(super) fn create_user(&self, occasion: &Occasion, order: NewUserOrder) -> Result<Reply, Error> {
+        let record = order.password.as_ref().map(|p| self.password_record(occasion, p)).transpose()?;
+        let scene = occasion.scene();
+        let id = match order.id {
+            Some(id) => id,
+            None => UserId::at(occasion.now.wall_ms, &entropy::public()?),
+        };
+        let new = NewUser {
+            id,
+            name: order.name,
+            display_name: order.display_name,
+            email: order.email,
+            created: occasion.now.wall_ms,
+        };
+        let mfa_required = self.policy.mfa_required;
+        let job_scene = scene.clone();
+        let (row, granted) = self.change(occasion, move |tx| {
+            tx.insert_user(&new)?.map_err(taken)?;
+            tx.audit(&job_scene.entry("user.create", Outcome::Ok, Some(id), None))?;
+            let row = tx.user(id)?.ok_or(Error::NotFound)?;
+            let Some(record) = record else { return Ok((row, None)) };
+            insert_password(tx, &job_scene, id, record)?;
+            let granted = if mfa_required {
+                Granted::Enrolment(row.clone())
+            } else {
+                open_session(tx, &job_scene, row.clone(), Amr::Password)?
+            };
+            Ok((row, Some(granted)))
+        })?;
+        let auth = granted.map(|granted| self.sign_grant(&scene, &granted)).transpose()?;
+        Ok(Reply::UserCreated { user: view_of(row, MfaState::None), auth })
+    }
+
+    /// Up to `limit` users in the order of their ids.
+    pub(super) fn list_users(&self, occasion: &Occasion, after: Option<UserId>, limit: u32) -> Result<Reply, Error> {
+        let now = occasion.now.wall_ms;
+        let users = self.look(occasion, |view| {
+            let rows = view.users(after, limit)?;
+            rows.into_iter()
+                .map(|row| view.mfa_state(row.id, now).map(|mfa| view_of(row, mfa)))
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        let is_full = u32::try_from(users.len()).is_ok_and(|count| count == limit);
+        let next = users.last().filter(|_| is_full).map(|user| user.id);
+        Ok(Reply::Users { users, next })
+    }
+
+    /// One user.
+    pub(super) fn show_user(&self, occasion: &Occasion, over: &Over) -> Result<Reply, Error> {
+        let mfa = self.look(occasion, |view| view.mfa_state(over.user.id, occasion.now.wall_ms))?;
+        Ok(Reply::User(view_of(over.user.clone(), mfa)))
+    }
+
+    /// Changes a user, if nobody else did since it was read. Disabling ends all its tokens.
+    pub(super) fn update_user(&self, occasion: &Occasion, over: Over, change: UserChange) -> Result<Reply, Error> {
+        over.may_set(&change)?;
+        let scene = occasion.scene();
+        let view = self.change(occasion, move |tx| {
+            let old = tx.user(over.user.id)?.ok_or(Error::NotFound)?;
+            if old.version != change.version {
+                return Err(Error::Version.into());
+            }
+            let new = merged(&old, change);
+            tx.update_user(&new, scene.now.wall_ms)?.map_err(taken)?;
+            if old.disabled != new.disabled || old.roles != new.roles {
+                tx.bump_epoch(new.id)?;
+            }
+            let event = match (old.disabled, new.disabled) {
+                (false, true) => "user.disable",
+                (true, false) => "user.enable",
+                (false, false) | (true, true) => "user.update",
+            };
+            let mut entry = scene.entry(event, Outcome::Ok, Some(new.id), None);
+            entry.detail = over.reason();
+            tx.audit(&entry)?;
+            shown(tx, new.id, scene.now.wall_ms)
+        })?;
+        Ok(Reply::User(view))
+    }
+
+    /// Removes a user with everything it has.
+    pub(super) fn delete_user(&self, occasion: &Occasion, over: Over) -> Result<Reply, Error> {
+        let scene = occasion.scene();
+        self.change(occasion, move |tx| {
+            if matches!(over.by, Authority::Own { .. }) {
+                over.must_be_fresh(tx, &scene)?;
+            }
+            if !tx.delete_user(over.user.id)? {
+                return Err(Error::NotFound.into());
+            }
+            let mut entry = scene.entry("user.delete", Outcome::Ok, Some(over.user.id), None);
+            entry.detail = over.reason();
+            Ok(tx.audit(&entry)?)
+        })?;
+        Ok(Reply::Done)
+    }
+
+    /// Ends delays and locks of a user, and forgets steps used up in the future (AZ-4, TIME-2).
+    pub(super) fn unlock_user(&self, occasion: &Occasion, over: &Over) -> Result<Reply, Error> {
+        let scene = occasion.scene();
+        let user = over.user.id;
+        let reason = over.reason().unwrap_or_default();
+        self.change(occasion, move |tx| {
+            tx.clear_throttles(user)?;
+            let lowered = lower_future_steps(tx, user, &scene.now)?;
+            let detail = match lowered {
+                0 => reason,
+                count => format!("{reason} ({count} future steps reset)"),
+            };
+            Ok(tx.audit(&scene.entry_with("user.unlock", Outcome::Ok, Some(user), None, detail))?)
+        })?;
+        Ok(Reply::Done)
+    }
+}
+
+impl Over {
+    /// Whether one may be disabled or gets roles is for others to say than oneself.
+    fn may_set(&self, change: &UserChange) -> Result<(), Error> {
+        let is_admin = matches!(self.by, Authority::Admin { .. });
+        let is_app = matches!(self.by, Authority::App);
+        if change.roles.is_some() && !is_admin {
+            return Err(Error::Forbidden("admin"));
+        }
+        if change.disabled.is_some() && !is_admin && !is_app {
+            return Err(Error::Forbidden("app"));
+        }
+        Ok(())
+    }
+}
+
+fn merged(old: &UserRow, change: UserChange) -> UserRow {
+    UserRow {
+        name: change.name.map_or_else(|| old.name.clone(), |name| name.text().to_owned()),
+        display_name: change
+            .display_name
+            .map_or_else(|| old.display_name.clone(), |new| new.as_ref().map(Text::as_str).map(str::to_owned)),
+        email: change.email.map_or_else(|| old.email.clone(), |new| new.as_ref().map(Email::text).map(str::to_owned)),
+        disabled: change.disabled.unwrap_or(old.disabled),
+        roles: change.roles.unwrap_or_else(|| old.roles.clone()),
+        ..old.clone()
+    }
+}
+
+fn shown(tx: &Tx<'_>, id: UserId, now: i64) -> Result<UserView, Stop> {
+    let row = tx.user(id)?.ok_or(Error::NotFound)?;
+    let mfa = tx.mfa_state(id, now)?;
+    Ok(view_of(row, mfa))
+}
+
+fn taken(what: Taken) -> Error {
+    match what {
+        Taken::Id => Error::IdTaken,
+        Taken::Name => Error::NameTaken,
+        Taken::Email => Error::EmailTaken,
+    }
+}
+
+fn view_of(row: UserRow, mfa: MfaState) -> UserView {
+    UserView {
+        id: row.id,
+        name: row.name,
+        display_name: row.display_name,
+        email: row.email,
+        roles: row.roles,
+        disabled: row.disabled,
+        created: row.created,
+        modified: row.modified,
+        version: row.version,
+        mfa: match mfa {
+            MfaState::None => "none",
+            MfaState::Pending => "pending",
+            MfaState::Active => "active",
+        },
+    }
+}
