@@ -1,0 +1,463 @@
+//! Settings: flag over environment over file over default. Unknown keys are refused.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::http::Caps;
+use crate::model::{Limits, Right, Rights, Text};
+use crate::oath::Window;
+use crate::service::{HashCost, PeerRule, Policy, Who};
+
+/// Where the configuration lies unless a flag or the environment says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/mfad/mfad.toml";
+/// The group whose members are administrators (besides uid 0), if the host has it.
+const ADMIN_GROUP: &str = "mfad-admin";
+
+/// The file that `mfad init` writes when there is none.
+pub const EXAMPLE: &str = r#"# Configuration of mfad. Every key is optional; what stands here is the default.
+
+# The Unix socket, its mode, and the group that may connect ("" leaves the group as it is).
+# socket = "/run/mfad/mfad.sock"
+# socketMode = "0660"
+# socketGroup = ""
+
+# Where the database and the master key lie.
+# stateDir = "/var/lib/mfad"
+
+# Who may create users without a right: "closed" (peers with the right app) or "open" (anybody).
+# registration = "closed"
+
+# Whether a token works for other local users than the one it was issued to: "peer" (no) or "none" (yes).
+# tokenBinding = "peer"
+
+# Whether a user without a second factor may do nothing but enrol one.
+# mfaRequired = false
+
+# The name in tokens and in authenticator apps.
+# issuer = "mfad"
+
+# error, warn, info, debug or trace; and "text" or "json".
+# log = "info"
+# logFormat = "text"
+
+# Rights of local peers: app (create users, authenticate, verify, manage factors), audit (read the
+# audit log and the metrics), admin (everything). uid 0 and the group mfad-admin are admin.
+# [[peer]]
+# user = "www-data"      # or: group = "…", uid = 33
+# rights = ["app"]
+
+# [limits]
+# connections = 4096
+# connectionsPerPeer = 256
+
+# Steps accepted before and after the present one; three in all at the most.
+# [otp]
+# windowBack = 1
+# windowForward = 1
+
+# Failures in a row that start a delay, and that lock a factor. They can only be lowered.
+# [throttle]
+# delayAfter = 5
+# lockAfter = 100
+
+# Cost of a password hash, hashes at a time (0: as many as there are processors), callers that may wait.
+# [argon2]
+# memoryKib = 19456
+# passes = 2
+# lanes = 1
+# workers = 0
+# queue = 64
+"#;
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigFault {
+    /// The file cannot be read.
+    #[error("{path}: {cause}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{path}: {cause}")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Why, and where.
+        cause: String,
+    },
+    /// A value is out of its range.
+    #[error("{key}: {why}")]
+    Value {
+        /// Which setting.
+        key: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Settings from flags and environment, which win over the file.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// The socket.
+    pub socket: Option<PathBuf>,
+    /// The state directory.
+    pub state_dir: Option<PathBuf>,
+    /// The log filter.
+    pub log: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The settings, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The socket's path.
+    pub socket: PathBuf,
+    /// The socket's permission bits.
+    pub socket_mode: u32,
+    /// The socket's group.
+    pub socket_group: Option<u32>,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// The log filter.
+    pub log: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Connection limits.
+    pub caps: Caps,
+    /// What the service goes by.
+    pub policy: Policy,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct File {
+    socket: Option<PathBuf>,
+    socket_mode: Option<String>,
+    socket_group: Option<String>,
+    state_dir: Option<PathBuf>,
+    registration: Registration,
+    token_binding: TokenBinding,
+    mfa_required: bool,
+    issuer: Option<String>,
+    log: Option<String>,
+    log_format: LogFormat,
+    peer: Vec<PeerEntry>,
+    limits: LimitsEntry,
+    otp: OtpEntry,
+    throttle: ThrottleEntry,
+    argon2: Argon2Entry,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Registration {
+    #[default]
+    Closed,
+    Open,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TokenBinding {
+    #[default]
+    Peer,
+    None,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PeerEntry {
+    user: Option<String>,
+    group: Option<String>,
+    uid: Option<u32>,
+    rights: Vec<RightName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RightName {
+    Admin,
+    App,
+    Audit,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct LimitsEntry {
+    connections: usize,
+    connections_per_peer: usize,
+}
+
+impl Default for LimitsEntry {
+    fn default() -> Self {
+        Self { connections: 4096, connections_per_peer: 256 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct OtpEntry {
+    window_back: u8,
+    window_forward: u8,
+}
+
+impl Default for OtpEntry {
+    fn default() -> Self {
+        Self { window_back: 1, window_forward: 1 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct ThrottleEntry {
+    delay_after: u32,
+    lock_after: u32,
+}
+
+/// The numbers of THR-1, which a configuration may only lower.
+const MOST_BEFORE_DELAY: u32 = 5;
+const MOST_BEFORE_LOCK: u32 = 100;
+
+impl Default for ThrottleEntry {
+    fn default() -> Self {
+        Self { delay_after: MOST_BEFORE_DELAY, lock_after: MOST_BEFORE_LOCK }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct Argon2Entry {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+    workers: usize,
+    queue: usize,
+}
+
+impl Default for Argon2Entry {
+    fn default() -> Self {
+        Self {
+            memory_kib: HashCost::LEAST_MEMORY_KIB,
+            passes: HashCost::FEWEST_PASSES,
+            lanes: 1,
+            workers: 0,
+            queue: 64,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, if there has to be one, and puts the overrides over it.
+    pub fn load(overrides: &Overrides) -> Result<Self, ConfigFault> {
+        let file = match &overrides.config {
+            Some(path) => read(path)?,
+            None if Path::new(DEFAULT_PATH).exists() => read(Path::new(DEFAULT_PATH))?,
+            None => File::default(),
+        };
+        file.checked(overrides)
+    }
+}
+
+fn read(path: &Path) -> Result<File, ConfigFault> {
+    let text =
+        std::fs::read_to_string(path).map_err(|cause| ConfigFault::Unreadable { path: path.to_owned(), cause })?;
+    toml::from_str(&text).map_err(|cause| ConfigFault::Malformed { path: path.to_owned(), cause: cause.to_string() })
+}
+
+impl File {
+    fn checked(self, overrides: &Overrides) -> Result<Config, ConfigFault> {
+        let issuer = self.issuer.as_deref().unwrap_or("mfad");
+        Text::parse_label_part(issuer).map_err(|why| value("issuer", why))?;
+        let or = |flag: &Option<PathBuf>, file: &Option<PathBuf>, usual: &str| {
+            flag.clone().or_else(|| file.clone()).unwrap_or_else(|| PathBuf::from(usual))
+        };
+        let log = overrides.log.clone().or_else(|| self.log.clone()).unwrap_or_else(|| "info".to_owned());
+        if self.limits.connections == 0 || self.limits.connections_per_peer == 0 {
+            return Err(value("limits", "a limit of 0 would lock everybody out"));
+        }
+        Ok(Config {
+            socket: or(&overrides.socket, &self.socket, "/run/mfad/mfad.sock"),
+            socket_mode: socket_mode(self.socket_mode.as_deref().unwrap_or("0660"))?,
+            socket_group: self.socket_group.as_deref().filter(|g| !g.is_empty()).map(group_id).transpose()?,
+            state_dir: or(&overrides.state_dir, &self.state_dir, "/var/lib/mfad"),
+            log,
+            log_format: self.log_format,
+            caps: Caps { total: self.limits.connections, per_peer: self.limits.connections_per_peer },
+            policy: Policy {
+                open_registration: self.registration == Registration::Open,
+                bind_tokens: self.token_binding == TokenBinding::Peer,
+                mfa_required: self.mfa_required,
+                issuer: issuer.to_owned(),
+                window: self.otp.checked()?,
+                factor_limits: self.throttle.checked(true)?,
+                password_limits: self.throttle.checked(false)?,
+                hashing: self.argon2.checked()?,
+                peers: peers(&self.peer)?,
+            },
+        })
+    }
+}
+
+impl OtpEntry {
+    fn checked(&self) -> Result<Window, ConfigFault> {
+        Window::new(self.window_back, self.window_forward)
+            .ok_or_else(|| value("otp", "windowBack is 0 to 2, windowForward 0 or 1, together at most 2"))
+    }
+}
+
+impl ThrottleEntry {
+    fn checked(&self, locks: bool) -> Result<Limits, ConfigFault> {
+        if !(1..=MOST_BEFORE_DELAY).contains(&self.delay_after) {
+            return Err(value("throttle.delayAfter", "is 1 to 5"));
+        }
+        if !(self.delay_after..=MOST_BEFORE_LOCK).contains(&self.lock_after) {
+            return Err(value("throttle.lockAfter", "is at least delayAfter and at most 100"));
+        }
+        Ok(Limits { delay_after: self.delay_after, lock_after: locks.then_some(self.lock_after) })
+    }
+}
+
+impl Argon2Entry {
+    fn checked(&self) -> Result<HashCost, ConfigFault> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let cost = HashCost {
+            memory_kib: self.memory_kib,
+            passes: self.passes,
+            lanes: self.lanes,
+            workers: if self.workers == 0 { processors } else { self.workers },
+            queue: self.queue,
+        };
+        if cost.is_sane() {
+            Ok(cost)
+        } else {
+            Err(value("argon2", "memoryKib is at least 19456, passes at least 2, lanes 1 to 8, queue at least 1"))
+        }
+    }
+}
+
+fn peers(entries: &[PeerEntry]) -> Result<Vec<PeerRule>, ConfigFault> {
+    let mut rules = entries.iter().map(PeerEntry::rule).collect::<Result<Vec<_>, _>>()?;
+    if let Ok(Some(group)) = nix::unistd::Group::from_name(ADMIN_GROUP) {
+        rules.push(PeerRule { who: Who::Gid(group.gid.as_raw()), rights: Rights::ADMIN });
+    }
+    Ok(rules)
+}
+
+impl PeerEntry {
+    fn rule(&self) -> Result<PeerRule, ConfigFault> {
+        let who = match (&self.user, &self.group, self.uid) {
+            (Some(user), None, None) => Who::Uid(user_id(user)?),
+            (None, Some(group), None) => Who::Gid(group_id(group)?),
+            (None, None, Some(uid)) => Who::Uid(uid),
+            _ => return Err(value("peer", "needs exactly one of user, group and uid")),
+        };
+        let rights = self.rights.iter().fold(Rights::default(), |all, name| {
+            all.with(match name {
+                RightName::Admin => Right::Admin,
+                RightName::App => Right::App,
+                RightName::Audit => Right::Audit,
+            })
+        });
+        Ok(PeerRule { who, rights })
+    }
+}
+
+fn user_id(name: &str) -> Result<u32, ConfigFault> {
+    let user = nix::unistd::User::from_name(name).ok().flatten();
+    user.map(|user| user.uid.as_raw()).ok_or_else(|| value("peer", format!("there is no user {name:?} on this host")))
+}
+
+fn group_id(name: &str) -> Result<u32, ConfigFault> {
+    let group = nix::unistd::Group::from_name(name).ok().flatten();
+    group.map(|g| g.gid.as_raw()).ok_or_else(|| value("group", format!("there is no group {name:?} on this host")))
+}
+
+fn socket_mode(text: &str) -> Result<u32, ConfigFault> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| mode & !0o666 == 0 && mode & 0o600 == 0o600)
+        .ok_or_else(|| value("socketMode", "is an octal mode such as \"0660\""))
+}
+
+fn value(key: &'static str, why: impl Into<String>) -> ConfigFault {
+    ConfigFault::Value { key, why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
+        file.checked(&Overrides::default()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_example_says_the_defaults_and_every_key_of_it_exists() {
+        let uncommented: String = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("# ").unwrap_or(line))
+            .filter(|line| line.contains(" = ") || line.starts_with('['))
+            .filter(|line| !line.contains("www-data") && !line.contains("[[peer]]") && !line.starts_with("rights"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+
+        let spelled_out = load(&uncommented).unwrap();
+        let implied = load("").unwrap();
+
+        assert_eq!(format!("{spelled_out:?}"), format!("{implied:?}"));
+        assert!(uncommented.lines().count() > 20);
+    }
+
+    #[test]
+    fn what_is_unknown_or_out_of_range_is_refused() {
+        for odd in [
+            "sokcet = 1",
+            "registration = \"maybe\"",
+            "issuer = \"a:b\"",
+            "socketMode = \"0777\"",
+            "socketMode = \"0060\"",
+            "[otp]\nwindowBack = 2\nwindowForward = 1",
+            "[throttle]\ndelayAfter = 6",
+            "[throttle]\nlockAfter = 101",
+            "[throttle]\ndelayAfter = 0",
+            "[argon2]\nmemoryKib = 1024",
+            "[argon2]\npasses = 1",
+            "[limits]\nconnections = 0",
+            "[[peer]]\nrights = [\"app\"]",
+            "[[peer]]\nuid = 1\nuser = \"root\"\nrights = [\"app\"]",
+            "[[peer]]\nuid = 1\nrights = [\"root\"]",
+            "[[peer]]\nuser = \"no such user here\"\nrights = []",
+        ] {
+            assert!(load(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn peers_get_the_union_of_their_rights_and_root_gets_all() {
+        let config = load("[[peer]]\nuid = 7\nrights = [\"app\"]\n[[peer]]\nuid = 7\nrights = [\"audit\"]").unwrap();
+        let peer = |uid| crate::model::Peer { uid, gid: 99_999, groups: vec![], pid: None };
+
+        let rights = config.policy.rights(&peer(7));
+
+        assert!(rights.holds(Right::App) && rights.holds(Right::Audit) && !rights.holds(Right::Admin));
+        assert!(config.policy.rights(&peer(0)).holds(Right::Admin));
+        assert!(config.policy.rights(&peer(8)).is_empty());
+    }
+}

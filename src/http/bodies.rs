@@ -1,0 +1,318 @@
+//! The bodies that routes take, and the one way from each to the checked parts of a call.
+
+use serde::Deserialize;
+
+use crate::model::{
+    Algorithm, BackupCode, Digits, Email, Label, Moving, Period, Profile, Sensitive, Text, UserId, UserName, UserRef,
+};
+use crate::service::{Call, MfaOrder, NewUserOrder, Proof, SecretChange, SecretOrder, SecretRef, UserChange};
+
+use super::problem::Problem;
+use super::wire::{SecretText, TokenMember, present};
+
+/// The longest password that is hashed, in bytes (AUT-5).
+pub const LONGEST_PASSWORD: usize = 1024;
+/// The shortest new password, in bytes (AUT-5).
+const SHORTEST_PASSWORD: usize = 8;
+/// The longest text of an action (api, step-up).
+const LONGEST_ACTION: usize = 256;
+/// The longest role name, and how many there may be.
+const LONGEST_ROLE: usize = 32;
+const MOST_ROLES: usize = 16;
+
+/// `POST /users`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct NewUserBody {
+    pub name: String,
+    #[serde(default, deserialize_with = "present")]
+    pub id: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub display_name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub email: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub password: Option<SecretText>,
+}
+
+impl TryFrom<NewUserBody> for NewUserOrder {
+    type Error = Problem;
+
+    fn try_from(body: NewUserBody) -> Result<Self, Problem> {
+        Ok(Self {
+            id: body.id.map(|text| UserId::parse(&text).ok_or_else(|| wrong("id"))).transpose()?,
+            name: UserName::parse(&body.name).map_err(because("name"))?,
+            display_name: display_name(body.display_name)?,
+            email: email(body.email)?,
+            password: body.password.map(|text| new_password(text, "password")).transpose()?,
+        })
+    }
+}
+
+/// `PUT /users/:id`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct UserBody {
+    pub version: i64,
+    #[serde(default, deserialize_with = "present")]
+    pub name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub display_name: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub email: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub disabled: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    pub roles: Option<Vec<String>>,
+}
+
+impl TryFrom<UserBody> for UserChange {
+    type Error = Problem;
+
+    fn try_from(body: UserBody) -> Result<Self, Problem> {
+        Ok(Self {
+            version: body.version,
+            name: body.name.map(|text| UserName::parse(&text).map_err(because("name"))).transpose()?,
+            display_name: body.display_name.map(display_name).transpose()?,
+            email: body.email.map(email).transpose()?,
+            disabled: body.disabled,
+            roles: body.roles.map(roles).transpose()?,
+        })
+    }
+}
+
+fn display_name(text: Option<String>) -> Result<Option<Text>, Problem> {
+    text.map(|text| Text::parse(&text, 128).map_err(because("displayName"))).transpose()
+}
+
+fn email(text: Option<String>) -> Result<Option<Email>, Problem> {
+    text.map(|text| Email::parse(&text).map_err(because("email"))).transpose()
+}
+
+fn roles(mut roles: Vec<String>) -> Result<Vec<String>, Problem> {
+    let is_role = |role: &String| {
+        (1..=LONGEST_ROLE).contains(&role.len())
+            && role.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    if roles.len() > MOST_ROLES || !roles.iter().all(is_role) {
+        return Err(Problem::malformed("`roles` are at most 16 words of letters, digits, `-`, `_` and `.`"));
+    }
+    roles.sort_unstable();
+    roles.dedup();
+    Ok(roles)
+}
+
+/// `POST /users/:id/secrets`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SecretBody {
+    pub r#type: String,
+    #[serde(default, deserialize_with = "present")]
+    pub secret: Option<SecretText>,
+    #[serde(default, deserialize_with = "present")]
+    pub name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub algorithm: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub digits: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
+    pub period: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
+    pub kind: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub issuer: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub account_name: Option<String>,
+}
+
+impl TryFrom<SecretBody> for SecretOrder {
+    type Error = Problem;
+
+    fn try_from(body: SecretBody) -> Result<Self, Problem> {
+        match body.r#type.as_str() {
+            "mfa" if body.secret.is_none() => body.mfa().map(Self::Mfa),
+            "password" if !body.has_mfa_members() && body.name.is_none() => {
+                let secret = body.secret.ok_or_else(|| Problem::malformed("missing field `secret`"))?;
+                new_password(secret, "secret").map(Self::Password)
+            }
+            "apikey" if !body.has_mfa_members() && body.secret.is_none() => {
+                Ok(Self::ApiKey { name: label(body.name)? })
+            }
+            "mfa" | "password" | "apikey" => Err(Problem::malformed("a member that this type does not take")),
+            _ => Err(Problem::malformed("`type` is one of mfa, password, apikey")),
+        }
+    }
+}
+
+impl SecretBody {
+    fn has_mfa_members(&self) -> bool {
+        self.algorithm.is_some()
+            || self.digits.is_some()
+            || self.period.is_some()
+            || self.kind.is_some()
+            || self.issuer.is_some()
+            || self.account_name.is_some()
+    }
+
+    fn mfa(self) -> Result<MfaOrder, Problem> {
+        let period = self.period.map(|n| Period::new(n).ok_or_else(|| wrong("period"))).transpose()?;
+        let moving = match (self.kind.as_deref(), period) {
+            (None | Some("totp"), period) => Moving::Time(period.unwrap_or(Period::THIRTY)),
+            (Some("hotp"), None) => Moving::Counter,
+            (Some("hotp"), Some(_)) => return Err(Problem::malformed("`period` is for totp only")),
+            (Some(_), _) => return Err(wrong("kind")),
+        };
+        let algorithm = self
+            .algorithm
+            .map_or(Ok(Algorithm::Sha1), |text| Algorithm::parse(&text).ok_or_else(|| wrong("algorithm")))?;
+        let digits = self.digits.map_or(Ok(Digits::SIX), |n| Digits::new(n).ok_or_else(|| wrong("digits")))?;
+        let part = |text: Option<String>, member| {
+            text.map(|text| Text::parse_label_part(&text).map_err(because(member))).transpose()
+        };
+        Ok(MfaOrder {
+            name: label(self.name)?,
+            profile: Profile { algorithm, digits, moving },
+            issuer: part(self.issuer, "issuer")?,
+            account: part(self.account_name, "accountName")?,
+        })
+    }
+}
+
+fn label(text: Option<String>) -> Result<Option<Label>, Problem> {
+    text.map(|text| Label::parse(&text).map_err(because("name"))).transpose()
+}
+
+/// Either changes of the entry, or the first code of a pending factor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeBody {
+    #[serde(default, deserialize_with = "present")]
+    pub version: Option<i64>,
+    #[serde(default, deserialize_with = "present")]
+    pub name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub description: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub token: Option<TokenMember>,
+}
+
+impl ChangeBody {
+    /// What the body asks to do with the secret.
+    pub fn call(self, user: UserRef, secret: SecretRef) -> Result<Call, Problem> {
+        if let Some(token) = self.token {
+            if self.version.is_some() || self.name.is_some() || self.description.is_some() {
+                return Err(Problem::malformed("`token` stands alone"));
+            }
+            return Ok(Call::Enroll(user, secret, token.0));
+        }
+        let describe = |text: Option<String>| {
+            text.map(|text| Text::parse(&text, LONGEST_ACTION).map_err(because("description"))).transpose()
+        };
+        let change = SecretChange {
+            version: self.version.ok_or_else(|| Problem::malformed("missing field `version`"))?,
+            name: label(self.name)?,
+            description: self.description.map(describe).transpose()?,
+        };
+        Ok(Call::ChangeSecret(user, secret, change))
+    }
+}
+
+/// `PUT /users/:id/secrets/password`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordBody {
+    pub secret: SecretText,
+    #[serde(default, deserialize_with = "present")]
+    pub current: Option<SecretText>,
+}
+
+/// `POST /auth/password`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginBody {
+    pub id: String,
+    pub password: SecretText,
+}
+
+/// A one-time password alone.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenBody {
+    pub token: TokenMember,
+}
+
+/// A backup code alone.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodeBody {
+    pub code: SecretText,
+}
+
+/// One second factor of any kind.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofBody {
+    #[serde(default, deserialize_with = "present")]
+    pub token: Option<TokenMember>,
+    #[serde(default, deserialize_with = "present")]
+    pub code: Option<SecretText>,
+}
+
+impl ProofBody {
+    /// The one proof it holds.
+    pub fn proof(self) -> Result<Proof, Problem> {
+        match (self.token, self.code) {
+            (Some(token), None) => Ok(Proof::Token(token.0)),
+            (None, Some(code)) => backup_code(&code).map(Proof::Code),
+            (None, None) | (Some(_), Some(_)) => Err(Problem::malformed("one of `token` and `code` is needed")),
+        }
+    }
+}
+
+/// `POST /auth/stepup`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepUpBody {
+    #[serde(default, deserialize_with = "present")]
+    pub token: Option<TokenMember>,
+    #[serde(default, deserialize_with = "present")]
+    pub code: Option<SecretText>,
+    pub action: String,
+}
+
+/// `POST /auth/receipt`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptBody {
+    pub receipt: SecretText,
+    pub action: String,
+}
+/// The refusal of a member or parameter that is not what it should be.
+pub fn wrong(member: &str) -> Problem {
+    Problem::malformed(format!("`{member}` is not what it should be"))
+}
+
+/// The refusal of a member, with the reason.
+fn because(member: &str) -> impl Fn(&'static str) -> Problem {
+    move |why| Problem::malformed(format!("`{member}` {why}"))
+}
+
+/// The text of an action that is confirmed.
+pub fn action(text: &str) -> Result<Text, Problem> {
+    Text::parse(text, LONGEST_ACTION).map_err(because("action"))
+}
+
+/// A password that is to be stored.
+pub fn new_password(text: SecretText, member: &str) -> Result<Sensitive<String>, Problem> {
+    let length = text.0.expose().len();
+    if (SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&length) {
+        Ok(text.0)
+    } else {
+        Err(Problem::malformed(format!("`{member}` must have 8 to 1024 bytes")))
+    }
+}
+
+/// A backup code in any spelling.
+pub fn backup_code(text: &SecretText) -> Result<BackupCode, Problem> {
+    BackupCode::parse(text.0.expose()).ok_or_else(|| Problem::malformed("`code` is no backup code"))
+}

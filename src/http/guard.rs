@@ -1,0 +1,188 @@
+//! The stream between the socket and the HTTP library: every byte read passes the sieve, and every
+//! wait has an end (HTTP-1).
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::time::{Sleep, sleep};
+
+use super::sieve::{Phase, Reject, Sieve};
+
+/// From accept, or from the first byte of a later request, to the end of its header block.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// From the header block to the end of the body.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// Between an answer and the next request. Short, because the buffers of an idle connection may
+/// still hold secrets and are wiped when it closes (MEM-3).
+const IDLE_TIME: Duration = Duration::from_secs(3);
+/// For the peer to take the next part of an answer.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+
+/// What the stream and the request handlers of one connection tell each other.
+#[derive(Debug, Default)]
+pub struct Signals {
+    streaming: AtomicBool,
+    reject: Mutex<Option<Reject>>,
+}
+
+impl Signals {
+    /// From now on the answer is an endless stream, so silence from the peer is no sign of anything.
+    pub fn start_streaming(&self) {
+        self.streaming.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the stream refused to read on, once.
+    pub fn take_reject(&self) -> Option<Reject> {
+        self.reject.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn reject(&self, reason: Reject) {
+        *self.reject.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+
+    fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
+    }
+}
+
+/// What is being waited for from the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Head,
+    Body,
+    /// The request is complete and being worked on; the peer owes nothing.
+    Answer,
+    Idle,
+}
+
+/// A guarded socket.
+pub struct Guard {
+    inner: UnixStream,
+    sieve: Sieve,
+    signals: Arc<Signals>,
+    wait: Wait,
+    read_timer: Pin<Box<Sleep>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+    refused: bool,
+}
+
+impl Guard {
+    /// Starts the clock of the first request.
+    pub fn new(inner: UnixStream, signals: Arc<Signals>) -> Self {
+        Self {
+            inner,
+            sieve: Sieve::default(),
+            signals,
+            wait: Wait::Head,
+            read_timer: Box::pin(sleep(HEAD_TIME)),
+            write_timer: None,
+            refused: false,
+        }
+    }
+
+    /// The socket itself, to say a last word on it.
+    pub fn into_inner(self) -> UnixStream {
+        self.inner
+    }
+
+    fn expect(&mut self, wait: Wait) {
+        if self.wait == wait && wait != Wait::Idle {
+            return;
+        }
+        self.wait = wait;
+        let time = match wait {
+            Wait::Head => HEAD_TIME,
+            Wait::Body => BODY_TIME,
+            Wait::Idle => IDLE_TIME,
+            Wait::Answer => return,
+        };
+        self.read_timer = Box::pin(sleep(time));
+    }
+
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.wait == Wait::Answer || self.signals.is_streaming() {
+            return false;
+        }
+        self.read_timer.as_mut().poll(cx).is_ready()
+    }
+
+    fn after_write(&mut self) {
+        self.write_timer = None;
+        if matches!(self.wait, Wait::Answer | Wait::Idle) {
+            self.expect(Wait::Idle);
+        }
+    }
+
+    fn is_write_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep(WRITE_TIME)));
+        timer.as_mut().poll(cx).is_ready()
+    }
+
+    fn check(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Err(reason) = self.sieve.feed(bytes) {
+            self.refused = true;
+            self.signals.reject(reason);
+            return Err(refused());
+        }
+        match self.sieve.phase() {
+            Phase::Between => self.expect(Wait::Answer),
+            Phase::Head => self.expect(Wait::Head),
+            Phase::Body => self.expect(Wait::Body),
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for Guard {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.refused {
+            return Poll::Ready(Err(refused()));
+        }
+        let before = buf.filled().len();
+        match Pin::new(&mut self.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                let filled = buf.filled();
+                let checked = self.check(filled.get(before..).unwrap_or(&[]));
+                if checked.is_err() {
+                    buf.set_filled(before);
+                }
+                Poll::Ready(checked)
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending if self.is_overdue(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Guard {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.inner).poll_write(cx, bytes) {
+            Poll::Ready(result) => {
+                self.after_write();
+                Poll::Ready(result)
+            }
+            Poll::Pending if self.is_write_overdue(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+fn refused() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "refused by the sieve")
+}

@@ -1,0 +1,145 @@
+//! The door: accepts connections on the socket, names the peer, bounds everything, turns requests
+//! into calls and replies into answers. It knows no store, no OTP, no device, and logs no body.
+
+mod answer;
+mod bodies;
+mod clock;
+mod connections;
+mod events;
+mod guard;
+mod idempotency;
+mod lenient;
+mod peer;
+mod problem;
+mod qr;
+mod route;
+mod sieve;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use clock::Clock;
+pub use connections::Caps;
+pub use lenient::normalise;
+pub use peer::Peers;
+
+use crate::service::Service;
+
+use connections::Connections;
+use idempotency::Idempotency;
+
+/// How long requests under way may take to end once the daemon stops (SVC-2).
+const DRAIN: Duration = Duration::from_secs(5);
+/// The pause after an accept that failed for lack of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Everything the door needs of the house.
+pub struct Door {
+    service: Service,
+    clock: Clock,
+    peers: Peers,
+    connections: Connections,
+    idempotency: Idempotency,
+    audit_head: watch::Receiver<i64>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Door {
+    /// Puts the parts together. `audit_head` follows the newest audit row; `closing` turns true when
+    /// the daemon stops.
+    pub fn new(
+        service: Service,
+        clock: Clock,
+        caps: Caps,
+        audit_head: watch::Receiver<i64>,
+        closing: watch::Receiver<bool>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            service,
+            clock,
+            peers: Peers::new()?,
+            connections: Connections::new(caps),
+            idempotency: Idempotency::new().map_err(std::io::Error::other)?,
+            audit_head,
+            closing,
+        })
+    }
+
+    /// The service behind the door.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Housekeeping that needs doing now and then.
+    pub fn tend(&self) {
+        let now = self.clock.now();
+        self.idempotency.sweep(&now);
+        if let Err(error) = self.service.tend(&now) {
+            tracing::error!(%error, "housekeeping failed");
+        }
+    }
+
+    /// Takes the door apart, for a clean end.
+    pub fn into_service(self) -> Service {
+        self.service
+    }
+}
+
+/// Serves until the daemon stops, then lets the requests under way end.
+pub async fn serve(listener: UnixListener, door: Arc<Door>) {
+    let mut closing = door.closing.clone();
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => admit(&door, stream, &mut open),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = open.join_next(), if !open.is_empty() => {}
+            () = closed(&mut closing) => break,
+        }
+    }
+    drop(listener);
+    let all = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, all).await.is_err() {
+        tracing::warn!("some requests did not end in time");
+        open.abort_all();
+        while open.join_next().await.is_some() {}
+    }
+}
+
+/// Waits until the daemon stops.
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left who could say so, which is the same.
+    let _ = closing.wait_for(|closing| *closing).await.map(|_| ());
+}
+
+fn admit(door: &Arc<Door>, stream: UnixStream, open: &mut JoinSet<()>) {
+    let peer = match door.peers.of(&stream) {
+        Ok(peer) => peer,
+        Err(error) => {
+            tracing::warn!(%error, "a connection without a known peer was closed");
+            return;
+        }
+    };
+    let Some(place) = door.connections.enter(peer.uid) else {
+        door.service.metrics().count_refused_connection();
+        open.spawn(connections::turn_away(stream));
+        return;
+    };
+    door.service.metrics().set_connections(door.connections.open());
+    let door = Arc::clone(door);
+    open.spawn(async move {
+        answer::serve_connection(&door, stream, peer).await;
+        drop(place);
+        door.service.metrics().set_connections(door.connections.open());
+    });
+}

@@ -1,0 +1,378 @@
+//! From (method, path, query, body) to a [`Call`]: one match. From here on no outside text exists
+//! that has not been checked for its shape.
+
+use data_encoding::BASE64;
+use hyper::Method;
+
+use crate::model::{SecretId, Sensitive, UserId, UserRef};
+use crate::service::{Call, Proof, SecretOrder, SecretRef};
+
+use super::bodies::{
+    ChangeBody, CodeBody, LONGEST_PASSWORD, LoginBody, NewUserBody, PasswordBody, ProofBody, ReceiptBody, SecretBody,
+    StepUpBody, TokenBody, UserBody, action, backup_code, new_password, wrong,
+};
+use super::problem::Problem;
+use super::qr::QrFormat;
+use super::wire::read;
+
+/// A path that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `/users`
+    Users,
+    /// `/users/:id`
+    User(UserRef),
+    /// `/users/:id/unlock`
+    Unlock(UserRef),
+    /// `/users/:id/codes`
+    Codes(UserRef),
+    /// `/users/:id/verify`
+    Verify(UserRef),
+    /// `/users/:id/secrets`
+    Secrets(UserRef),
+    /// `/users/:id/secrets/password`
+    PasswordOf(UserRef),
+    /// `/users/:id/secrets/:id`
+    Secret(UserRef, SecretRef),
+    /// `/users/:id/secrets/:id/enroll`
+    Enroll(UserRef, SecretRef),
+    /// `/auth`
+    Auth,
+    /// `/auth/password`
+    AuthPassword,
+    /// `/auth/totp`
+    AuthTotp,
+    /// `/auth/recovery`
+    AuthRecovery,
+    /// `/auth/mfa`
+    AuthMfa,
+    /// `/auth/stepup`
+    AuthStepUp,
+    /// `/auth/receipt`
+    AuthReceipt,
+    /// `/auth/refresh`
+    AuthRefresh,
+    /// `/auth/logout`
+    AuthLogout,
+    /// `/.well-known/jwks.json`
+    KeySet,
+    /// `/health/live`
+    Live,
+    /// `/health/ready`
+    Ready,
+    /// `/metrics`
+    Metrics,
+    /// `/openapi.json`
+    OpenApi,
+    /// `/version`
+    Version,
+    /// `/audit`
+    Audit,
+    /// `/audit/events`
+    AuditEvents,
+}
+
+/// What a request asks for.
+pub enum Ask {
+    /// A call to the service, and how to draw the QR code if one is wanted.
+    Call(Call, Option<QrFormat>),
+    /// The description of this API.
+    OpenApi,
+    /// The audit log as a stream, from this number on.
+    AuditEvents {
+        /// Only rows after this one.
+        after: i64,
+    },
+}
+
+/// The parts of a request that a route reads.
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The query, without the question mark.
+    pub query: Option<&'a str>,
+    /// The login and password of an `Authorization: Basic` header.
+    pub basic: Option<Basic>,
+    /// The body.
+    pub body: &'a [u8],
+    /// The header `Last-Event-ID`.
+    pub last_event: Option<&'a str>,
+}
+
+/// The credentials of HTTP's Basic scheme (RFC 7617).
+pub struct Basic {
+    /// Before the first colon.
+    pub login: String,
+    /// After it.
+    pub password: Sensitive<String>,
+}
+
+impl Basic {
+    /// Decodes what stands behind the scheme's name.
+    pub fn decode(encoded: &str) -> Option<Self> {
+        let bytes = Sensitive::new(BASE64.decode(encoded.as_bytes()).ok()?);
+        let (login, password) = std::str::from_utf8(bytes.expose()).ok()?.split_once(':')?;
+        Some(Self { login: login.to_owned(), password: Sensitive::new(password.to_owned()) })
+    }
+}
+
+impl Resource {
+    /// The resource of a path, with or without `/v1` before it.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let path = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path);
+        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        Some(match segments.as_slice() {
+            ["users"] => Self::Users,
+            ["users", user] => Self::User(UserRef::parse(named(user)?)),
+            ["users", user, "unlock"] => Self::Unlock(UserRef::parse(named(user)?)),
+            ["users", user, "codes"] => Self::Codes(UserRef::parse(named(user)?)),
+            ["users", user, "verify"] => Self::Verify(UserRef::parse(named(user)?)),
+            ["users", user, "secrets"] => Self::Secrets(UserRef::parse(named(user)?)),
+            ["users", user, "secrets", "password"] => Self::PasswordOf(UserRef::parse(named(user)?)),
+            ["users", user, "secrets", secret] => {
+                Self::Secret(UserRef::parse(named(user)?), secret_ref(named(secret)?))
+            }
+            ["users", user, "secrets", secret, "enroll"] => {
+                Self::Enroll(UserRef::parse(named(user)?), secret_ref(named(secret)?))
+            }
+            ["auth"] => Self::Auth,
+            ["auth", "password"] => Self::AuthPassword,
+            ["auth", "totp"] => Self::AuthTotp,
+            ["auth", "recovery"] => Self::AuthRecovery,
+            ["auth", "mfa"] => Self::AuthMfa,
+            ["auth", "stepup"] => Self::AuthStepUp,
+            ["auth", "receipt"] => Self::AuthReceipt,
+            ["auth", "refresh"] => Self::AuthRefresh,
+            ["auth", "logout"] => Self::AuthLogout,
+            [".well-known", "jwks.json"] => Self::KeySet,
+            ["health", "live"] => Self::Live,
+            ["health", "ready"] => Self::Ready,
+            ["metrics"] => Self::Metrics,
+            ["openapi.json"] => Self::OpenApi,
+            ["version"] => Self::Version,
+            ["audit"] => Self::Audit,
+            ["audit", "events"] => Self::AuditEvents,
+            _ => return None,
+        })
+    }
+
+    /// The methods that the resource takes.
+    pub fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Users | Self::Secrets(_) => &[Method::GET, Method::POST],
+            Self::User(_) | Self::Secret(..) => &[Method::GET, Method::PUT, Method::DELETE],
+            Self::AuthPassword => &[Method::GET, Method::POST],
+            Self::Unlock(_)
+            | Self::Codes(_)
+            | Self::Verify(_)
+            | Self::AuthTotp
+            | Self::AuthRecovery
+            | Self::AuthMfa
+            | Self::AuthStepUp
+            | Self::AuthReceipt
+            | Self::AuthLogout => &[Method::POST],
+            Self::PasswordOf(_) | Self::Enroll(..) => &[Method::PUT],
+            Self::Auth
+            | Self::AuthRefresh
+            | Self::KeySet
+            | Self::Live
+            | Self::Ready
+            | Self::Metrics
+            | Self::OpenApi
+            | Self::Version
+            | Self::Audit
+            | Self::AuditEvents => &[Method::GET],
+        }
+    }
+}
+
+/// Reads what a request asks of a resource that takes its method.
+pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> {
+    let is = |method: Method| *request.method == method;
+    let mut query = Query::parse(request.query)?;
+    let mut qr = None;
+    let call = match resource {
+        Resource::Users if is(Method::POST) => Call::CreateUser(read::<NewUserBody>(request.body)?.try_into()?),
+        Resource::Users => {
+            request.no_body()?;
+            let after =
+                query.take("after").map(|text| UserId::parse(text).ok_or_else(|| wrong("after"))).transpose()?;
+            Call::ListUsers { after, limit: query.limit(50, 200)? }
+        }
+        Resource::User(user) if is(Method::PUT) => Call::UpdateUser(user, read::<UserBody>(request.body)?.try_into()?),
+        Resource::User(user) => {
+            request.no_body()?;
+            if is(Method::DELETE) { Call::DeleteUser(user) } else { Call::ShowUser(user) }
+        }
+        Resource::Unlock(user) => {
+            request.no_body()?;
+            Call::UnlockUser(user)
+        }
+        Resource::Codes(user) => {
+            request.no_body()?;
+            Call::RenewCodes(user)
+        }
+        Resource::Verify(user) => Call::Verify(user, read::<ProofBody>(request.body)?.proof()?),
+        Resource::Secrets(user) if is(Method::POST) => {
+            qr = query.take("qr").map(|text| QrFormat::parse(text).ok_or_else(|| wrong("qr"))).transpose()?;
+            let order: SecretOrder = read::<SecretBody>(request.body)?.try_into()?;
+            if qr.is_some() && !matches!(order, SecretOrder::Mfa(_)) {
+                return Err(wrong("qr"));
+            }
+            Call::CreateSecret(user, order)
+        }
+        Resource::Secrets(user) => {
+            request.no_body()?;
+            Call::ListSecrets(user)
+        }
+        Resource::PasswordOf(user) => {
+            let body = read::<PasswordBody>(request.body)?;
+            let current = body.current.map(|text| text.0);
+            if current.as_ref().is_some_and(|text| text.expose().len() > LONGEST_PASSWORD) {
+                return Err(wrong("current"));
+            }
+            Call::ChangePassword { user, new: new_password(body.secret, "secret")?, current }
+        }
+        Resource::Secret(user, secret) if is(Method::PUT) => read::<ChangeBody>(request.body)?.call(user, secret)?,
+        Resource::Secret(user, secret) => {
+            request.no_body()?;
+            if is(Method::DELETE) {
+                // Known, and without meaning for a secret that lies on no device.
+                query.take("device").map(check_device).transpose()?;
+                Call::DeleteSecret(user, secret)
+            } else {
+                Call::ShowSecret(user, secret)
+            }
+        }
+        Resource::Enroll(user, secret) => Call::Enroll(user, secret, read::<TokenBody>(request.body)?.token.0),
+        Resource::Auth => request.without_body(Call::AuthMethods)?,
+        Resource::AuthPassword if is(Method::POST) => {
+            let body = read::<LoginBody>(request.body)?;
+            log_in(body.id, body.password.0)?
+        }
+        Resource::AuthPassword => {
+            request.no_body()?;
+            let basic = request.basic.as_ref().ok_or_else(|| Problem::from(&crate::error::Error::Unauthenticated))?;
+            log_in(basic.login.clone(), Sensitive::new(basic.password.expose().clone()))?
+        }
+        Resource::AuthTotp => Call::AnswerChallenge(Proof::Token(read::<TokenBody>(request.body)?.token.0)),
+        Resource::AuthRecovery => {
+            Call::AnswerChallenge(Proof::Code(backup_code(&read::<CodeBody>(request.body)?.code)?))
+        }
+        Resource::AuthMfa => Call::AnswerChallenge(read::<ProofBody>(request.body)?.proof()?),
+        Resource::AuthStepUp => {
+            let body = read::<StepUpBody>(request.body)?;
+            let action = action(&body.action)?;
+            Call::StepUp { proof: ProofBody { token: body.token, code: body.code }.proof()?, action }
+        }
+        Resource::AuthReceipt => {
+            let body = read::<ReceiptBody>(request.body)?;
+            Call::RedeemReceipt { receipt: body.receipt.0, action: action(&body.action)? }
+        }
+        Resource::AuthRefresh => request.without_body(Call::Refresh)?,
+        Resource::AuthLogout => request.without_body(Call::LogOut)?,
+        Resource::KeySet => request.without_body(Call::KeySet)?,
+        Resource::Live => request.without_body(Call::Live)?,
+        Resource::Ready => request.without_body(Call::Ready)?,
+        Resource::Metrics => request.without_body(Call::Metrics)?,
+        Resource::Version => request.without_body(Call::Version)?,
+        Resource::Audit => {
+            request.no_body()?;
+            Call::AuditRows { after: query.after()?, limit: query.limit(100, 500)? }
+        }
+        Resource::OpenApi => {
+            request.no_body()?;
+            query.end()?;
+            return Ok(Ask::OpenApi);
+        }
+        Resource::AuditEvents => {
+            request.no_body()?;
+            let from_query = query.after()?;
+            query.end()?;
+            let resumed = request.last_event.map(|id| id.parse().map_err(|_| wrong("Last-Event-ID"))).transpose()?;
+            return Ok(Ask::AuditEvents { after: resumed.unwrap_or(from_query) });
+        }
+    };
+    query.end()?;
+    Ok(Ask::Call(call, qr))
+}
+
+impl Request<'_> {
+    /// A route without a body takes nothing, or an empty object.
+    fn no_body(&self) -> Result<(), Problem> {
+        if self.body.is_empty() || (*self.method == Method::POST && self.body.trim_ascii() == b"{}") {
+            Ok(())
+        } else {
+            Err(Problem::malformed("this route takes no body"))
+        }
+    }
+
+    fn without_body(&self, call: Call) -> Result<Call, Problem> {
+        self.no_body().map(|()| call)
+    }
+}
+
+/// The parameters of a query: each known, each once.
+struct Query<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Query<'a> {
+    fn parse(query: Option<&'a str>) -> Result<Self, Problem> {
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        for part in query.into_iter().filter(|q| !q.is_empty()).flat_map(|q| q.split('&')) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            if pairs.iter().any(|(known, _)| *known == name) {
+                return Err(Problem::malformed("a query parameter comes twice"));
+            }
+            pairs.push((name, value));
+        }
+        Ok(Self(pairs))
+    }
+
+    fn take(&mut self, name: &str) -> Option<&'a str> {
+        let at = self.0.iter().position(|(known, _)| *known == name)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    fn limit(&mut self, usual: u32, most: u32) -> Result<u32, Problem> {
+        let Some(text) = self.take("limit") else { return Ok(usual) };
+        plain_number(text)
+            .filter(|n| (1..=i64::from(most)).contains(n))
+            .and_then(|n| u32::try_from(n).ok())
+            .ok_or_else(|| wrong("limit"))
+    }
+
+    fn after(&mut self) -> Result<i64, Problem> {
+        self.take("after").map_or(Ok(0), |text| plain_number(text).ok_or_else(|| wrong("after")))
+    }
+
+    fn end(self) -> Result<(), Problem> {
+        if self.0.is_empty() { Ok(()) } else { Err(Problem::malformed("an unknown query parameter")) }
+    }
+}
+
+fn plain_number(text: &str) -> Option<i64> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn check_device(text: &str) -> Result<(), Problem> {
+    if matches!(text, "erase" | "keep") {
+        return Err(Problem::malformed("`device` is for a factor on a device, and this daemon has none"));
+    }
+    Err(wrong("device"))
+}
+
+/// A segment that names something is not empty.
+fn named(segment: &str) -> Option<&str> {
+    (!segment.is_empty()).then_some(segment)
+}
+
+fn secret_ref(segment: &str) -> SecretRef {
+    SecretId::parse(segment).map_or(SecretRef::Malformed, SecretRef::Id)
+}
+
+fn log_in(login: String, password: Sensitive<String>) -> Result<Call, Problem> {
+    if login.is_empty() || login.len() > LONGEST_PASSWORD || password.expose().len() > LONGEST_PASSWORD {
+        return Err(Problem::malformed("a login and a password have at most 1024 bytes each"));
+    }
+    Ok(Call::LogIn { login, password })
+}

@@ -1,0 +1,394 @@
+//! Watches the bytes of a connection before the HTTP library sees them, and refuses what two readers
+//! could understand differently (RFC 9112 sections 2.2, 5, 6, 11.2; HTTP-2, HTTP-4, HTTP-8). It
+//! follows the framing only; what the fields mean is read elsewhere.
+
+/// The longest request target (HTTP-2).
+pub const LONGEST_TARGET: usize = 2048;
+/// The longest header block, request line included (HTTP-2).
+pub const LONGEST_HEAD: usize = 16 * 1024;
+/// The most header fields (HTTP-2).
+pub const MOST_FIELDS: usize = 64;
+/// The longest body in either framing (HTTP-2).
+pub const LONGEST_BODY: u64 = 16 * 1024;
+/// The longest method name.
+const LONGEST_METHOD: usize = 32;
+/// The longest chunk-size line, extensions included.
+const LONGEST_CHUNK_LINE: usize = 64;
+
+/// Why the bytes are refused; the connection ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reject {
+    /// Not HTTP/1.1 as it should be.
+    Malformed(&'static str),
+    /// The body is, or says it is, too long.
+    BodyTooLarge,
+    /// The request target is too long.
+    TargetTooLong,
+    /// The header block is too long, or has too many fields.
+    HeadersTooLarge,
+}
+
+/// Where in a message the last byte lay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Before the first byte of a message.
+    Between,
+    /// In a header block.
+    Head,
+    /// In a body.
+    Body,
+}
+
+/// Follows the messages of one connection.
+#[derive(Debug)]
+pub struct Sieve {
+    state: State,
+    line: Vec<u8>,
+    last_was_cr: bool,
+    head_length: usize,
+    fields: usize,
+    framing: Framing,
+    body_length: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    RequestLine,
+    Field,
+    FixedBody(u64),
+    ChunkSize,
+    ChunkData(u64),
+    ChunkEnd,
+    Trailer,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Framing {
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Default for Sieve {
+    fn default() -> Self {
+        Self {
+            state: State::RequestLine,
+            line: Vec::new(),
+            last_was_cr: false,
+            head_length: 0,
+            fields: 0,
+            framing: Framing::default(),
+            body_length: 0,
+        }
+    }
+}
+
+impl Sieve {
+    /// Where the connection stands.
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::RequestLine if self.head_length == 0 => Phase::Between,
+            State::RequestLine | State::Field => Phase::Head,
+            State::FixedBody(_) | State::ChunkSize | State::ChunkData(_) | State::ChunkEnd | State::Trailer => {
+                Phase::Body
+            }
+        }
+    }
+
+    /// Takes the next bytes. After a refusal the connection must not be read any further.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Reject> {
+        while !bytes.is_empty() {
+            let taken = match self.state {
+                State::FixedBody(left) => self.skip(bytes, left, |left| match left {
+                    0 => State::RequestLine,
+                    left => State::FixedBody(left),
+                }),
+                State::ChunkData(left) => self.skip(bytes, left, |left| match left {
+                    0 => State::ChunkEnd,
+                    left => State::ChunkData(left),
+                }),
+                State::RequestLine | State::Field | State::ChunkSize | State::ChunkEnd | State::Trailer => {
+                    let byte = bytes.first().copied().unwrap_or(0);
+                    self.take_line_byte(byte)?;
+                    1
+                }
+            };
+            bytes = bytes.get(taken..).unwrap_or(&[]);
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, bytes: &[u8], left: u64, next: impl Fn(u64) -> State) -> usize {
+        let taken = u64::try_from(bytes.len()).unwrap_or(u64::MAX).min(left);
+        self.state = next(left.saturating_sub(taken));
+        usize::try_from(taken).unwrap_or(usize::MAX)
+    }
+
+    fn take_line_byte(&mut self, byte: u8) -> Result<(), Reject> {
+        self.count_head_byte()?;
+        match (byte, self.last_was_cr) {
+            (b'\n', true) => {
+                self.last_was_cr = false;
+                let line = std::mem::take(&mut self.line);
+                self.take_line(&line)?;
+                self.line = line;
+                self.line.clear();
+                Ok(())
+            }
+            (b'\n', false) => Err(Reject::Malformed("a line ends without a carriage return")),
+            (_, true) => Err(Reject::Malformed("a carriage return stands alone")),
+            (0, false) => Err(Reject::Malformed("a NUL byte")),
+            (b'\r', false) => {
+                self.last_was_cr = true;
+                Ok(())
+            }
+            (other, false) => {
+                self.line.push(other);
+                self.check_line_length()
+            }
+        }
+    }
+
+    fn count_head_byte(&mut self) -> Result<(), Reject> {
+        if matches!(self.state, State::RequestLine | State::Field | State::Trailer) {
+            self.head_length = self.head_length.saturating_add(1);
+            if self.head_length > LONGEST_HEAD {
+                return Err(Reject::HeadersTooLarge);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_line_length(&self) -> Result<(), Reject> {
+        match self.state {
+            State::RequestLine if self.line.len() > LONGEST_TARGET.saturating_add(LONGEST_METHOD) => {
+                Err(Reject::TargetTooLong)
+            }
+            State::ChunkSize | State::ChunkEnd if self.line.len() > LONGEST_CHUNK_LINE => {
+                Err(Reject::Malformed("a chunk size is too long"))
+            }
+            State::RequestLine
+            | State::Field
+            | State::Trailer
+            | State::ChunkSize
+            | State::ChunkEnd
+            | State::FixedBody(_)
+            | State::ChunkData(_) => Ok(()),
+        }
+    }
+
+    fn take_line(&mut self, line: &[u8]) -> Result<(), Reject> {
+        match self.state {
+            State::RequestLine => {
+                check_request_line(line)?;
+                self.state = State::Field;
+            }
+            State::Field if line.is_empty() => self.end_head()?,
+            State::Field => self.take_field(line)?,
+            State::ChunkSize => {
+                let size = chunk_size(line)?;
+                self.body_length = self.body_length.saturating_add(size);
+                if self.body_length > LONGEST_BODY {
+                    return Err(Reject::BodyTooLarge);
+                }
+                self.state = if size == 0 { State::Trailer } else { State::ChunkData(size) };
+            }
+            State::ChunkEnd if line.is_empty() => self.state = State::ChunkSize,
+            State::ChunkEnd => return Err(Reject::Malformed("a chunk is longer than it says")),
+            State::Trailer if line.is_empty() => *self = Self::default(),
+            State::Trailer => self.check_field(line).map(|_| ())?,
+            State::FixedBody(_) | State::ChunkData(_) => {}
+        }
+        Ok(())
+    }
+
+    fn take_field(&mut self, line: &[u8]) -> Result<(), Reject> {
+        let (name, value) = self.check_field(line)?;
+        if name.eq_ignore_ascii_case(b"content-length") {
+            if self.framing.length.is_some() {
+                return Err(Reject::Malformed("Content-Length comes twice"));
+            }
+            self.framing.length = Some(content_length(value)?);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if self.framing.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Reject::Malformed("the only transfer coding is chunked"));
+            }
+            self.framing.chunked = true;
+        }
+        Ok(())
+    }
+
+    fn check_field<'a>(&mut self, line: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Reject> {
+        self.fields = self.fields.saturating_add(1);
+        if self.fields > MOST_FIELDS {
+            return Err(Reject::HeadersTooLarge);
+        }
+        let colon = line.iter().position(|b| *b == b':').ok_or(Reject::Malformed("a header field without a colon"))?;
+        let (name, rest) = line.split_at_checked(colon).unwrap_or((line, &[]));
+        if name.is_empty() || !name.iter().copied().all(is_token_byte) {
+            return Err(Reject::Malformed("a header field name that is none"));
+        }
+        Ok((name, rest.get(1..).unwrap_or(&[]).trim_ascii()))
+    }
+
+    fn end_head(&mut self) -> Result<(), Reject> {
+        let framing = self.framing;
+        let length = match (framing.chunked, framing.length) {
+            (true, Some(_)) => return Err(Reject::Malformed("Content-Length and Transfer-Encoding together")),
+            (true, None) => {
+                *self = Self { state: State::ChunkSize, ..Self::default() };
+                return Ok(());
+            }
+            (false, length) => length.unwrap_or(0),
+        };
+        if length > LONGEST_BODY {
+            return Err(Reject::BodyTooLarge);
+        }
+        let state = if length == 0 { State::RequestLine } else { State::FixedBody(length) };
+        *self = Self { state, ..Self::default() };
+        Ok(())
+    }
+}
+
+fn check_request_line(line: &[u8]) -> Result<(), Reject> {
+    let mut parts = line.split(|b| *b == b' ');
+    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Reject::Malformed("a request line has a method, a target and a version"));
+    };
+    if method.is_empty() || method.len() > LONGEST_METHOD || !method.iter().copied().all(is_token_byte) {
+        return Err(Reject::Malformed("a method that is none"));
+    }
+    if target.len() > LONGEST_TARGET {
+        return Err(Reject::TargetTooLong);
+    }
+    if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+        return Err(Reject::Malformed("a request target that is none"));
+    }
+    if version == b"HTTP/1.1" { Ok(()) } else { Err(Reject::Malformed("only HTTP/1.1 is spoken here")) }
+}
+
+/// Decimal digits and nothing else; a number beyond every limit is too large rather than malformed.
+fn content_length(value: &[u8]) -> Result<u64, Reject> {
+    let text = std::str::from_utf8(value).ok().filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()));
+    let text = text.ok_or(Reject::Malformed("a Content-Length that is no number"))?;
+    text.parse().map_err(|_| Reject::BodyTooLarge)
+}
+
+/// Hexadecimal digits; an extension after `;` is passed over.
+fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
+    let digits = line.split(|b| *b == b';').next().unwrap_or(&[]);
+    let text = std::str::from_utf8(digits).ok().filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_hexdigit()));
+    let text = text.ok_or(Reject::Malformed("a chunk size that is no number"))?;
+    u64::from_str_radix(text, 16).map_err(|_| Reject::BodyTooLarge)
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn feed(text: &[u8]) -> Result<Phase, Reject> {
+        let mut sieve = Sieve::default();
+        sieve.feed(text)?;
+        Ok(sieve.phase())
+    }
+
+    #[test]
+    fn good_messages_pass_one_after_another() {
+        let text = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\
+            POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello\
+            POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: v\r\n\r\n";
+
+        assert_eq!(feed(text), Ok(Phase::Between));
+        for cut in 0..text.len() {
+            assert!(feed(&text[..cut]).is_ok(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn http_4_what_two_readers_could_split_differently_is_refused() {
+        for text in [
+            "GET / HTTP/1.1\nHost: x\n\n",
+            "GET / HTTP/1.1\r\nHost: x\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: \0\r\n\r\n",
+            "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+            "GET / HTTP/1.1\r\n: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nA\r\n\r\n",
+            "GET  / HTTP/1.1\r\n\r\n",
+            "GET /\r\n\r\n",
+            "\r\nGET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.0\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 1 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 0x1\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length:\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\nab\r\n",
+        ] {
+            assert!(matches!(feed(text.as_bytes()), Err(Reject::Malformed(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn http_2_every_limit_holds_at_its_edge() {
+        let target = |length: usize| format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(length - 1));
+        let fields = |count: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(count));
+        let body = |length: u64| format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+        let chunk = |length: u64| format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n");
+        let long_field = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "b".repeat(LONGEST_HEAD));
+
+        assert!(feed(target(LONGEST_TARGET).as_bytes()).is_ok());
+        assert_eq!(feed(target(LONGEST_TARGET + 1).as_bytes()), Err(Reject::TargetTooLong));
+        assert_eq!(feed(target(100_000).as_bytes()), Err(Reject::TargetTooLong));
+        assert!(feed(fields(MOST_FIELDS).as_bytes()).is_ok());
+        assert_eq!(feed(fields(MOST_FIELDS + 1).as_bytes()), Err(Reject::HeadersTooLarge));
+        assert_eq!(feed(long_field.as_bytes()), Err(Reject::HeadersTooLarge));
+        assert!(feed(body(LONGEST_BODY).as_bytes()).is_ok());
+        assert_eq!(feed(body(LONGEST_BODY + 1).as_bytes()), Err(Reject::BodyTooLarge));
+        assert!(feed(chunk(LONGEST_BODY).as_bytes()).is_ok());
+        assert_eq!(feed(chunk(LONGEST_BODY + 1).as_bytes()), Err(Reject::BodyTooLarge));
+        assert_eq!(
+            feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n"),
+            Err(Reject::BodyTooLarge)
+        );
+        assert_eq!(
+            feed(b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n"),
+            Err(Reject::BodyTooLarge)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_are_cut_changes_nothing(text in r#"(GET|POST) /[a-z]{0,5} HTTP/1.1\r\n(Content-Length: [0-9]{1,2}\r\n|Transfer-Encoding: chunked\r\n|A: b\r\n){0,3}\r\n[0-9a-f\r\n]{0,30}"#, cut in 0usize..80) {
+            let bytes = text.as_bytes();
+            let cut = cut.min(bytes.len());
+            let mut in_two = Sieve::default();
+
+            let result = in_two.feed(&bytes[..cut]).and_then(|()| in_two.feed(&bytes[cut..])).map(|()| in_two.phase());
+
+            prop_assert_eq!(result, feed(bytes));
+        }
+
+        #[test]
+        fn any_bytes_end_in_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = feed(&bytes);
+        }
+    }
+}

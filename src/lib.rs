@@ -1,0 +1,16 @@
+//! mfad, the multi-factor authentication daemon of one Linux host.
+//!
+//! The floors, lowest first: [`model`] (words of the domain), [`entropy`], then [`store`], [`oath`]
+//! and [`token`] beside each other, [`error`], [`service`] (use cases) and
+//! [`http`] (the door), and above them [`config`] and [`daemon`]. `docs/design.md` says why.
+
+pub mod config;
+pub mod daemon;
+pub mod entropy;
+pub mod error;
+pub mod http;
+pub mod model;
+pub mod oath;
+pub mod service;
+pub mod store;
+pub mod token;
