@@ -34,7 +34,7 @@ const TEND: Duration = Duration::from_secs(20);
 /// The pause between two looks whether the store has failed.
 const WATCH: Duration = Duration::from_secs(1);
 /// Threads that may block: store, hashes.
-const BLOCKING_THREADS: usize = 256;
+const BLOCKING_THREADS: usize = 512;
 
 /// The multi-factor authentication daemon of one host.
 #[derive(Debug, Parser)]
@@ -245,7 +245,8 @@ fn daemon(config: &Config) -> Result<(), Failure> {
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
     let door = Arc::new(door);
     let ended = runtime.block_on(serve_until_told(config, Arc::clone(&door), &close));
-    drop(runtime);
+    // Writes under way are with the store already; nothing else is worth waiting for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     match Arc::try_unwrap(door) {
         Ok(door) => door.into_service().close(),
         Err(_) => tracing::warn!("a request is still under way; the store recovers at the next start"),

@@ -48,7 +48,7 @@ impl Service {
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         // Only one of them makes and hashes codes; the others wait and then see that it is done.
-        let _held = self.locks.hold(id.as_bytes(), occasion.patience)?;
+        let _held = self.locks.hold(id.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
         let mut codes = None;
         let mut token = token;
         // The second round has the codes. A third would mean that the state flips under us.

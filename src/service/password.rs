@@ -32,7 +32,7 @@ impl Service {
         password: &Sensitive<String>,
     ) -> Result<Reply, Error> {
         let target = self.target(occasion, login)?;
-        let held = self.locks.hold(target.subject.as_bytes(), occasion.patience)?;
+        let held = self.locks.hold(target.subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
         let limits = self.policy.password_limits;
         let throttle = self.look(occasion, |view| view.throttle(&target.subject, Class::Password))?;
         refuse_closed(throttle.gate(&limits, &occasion.now))?;
@@ -138,7 +138,7 @@ impl Service {
         let user = over.user.id;
         let subject = Subject::password(user, occasion.caller.peer.uid);
         let limits = self.policy.password_limits;
-        let _held = self.locks.hold(subject.as_bytes(), occasion.patience)?;
+        let _held = self.locks.hold(subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
         let (throttle, record) = self.look(occasion, |view| {
             let row = view.active_secret(user, SecretType::Password)?;
             let record = row.map(|row| view.open_secret(&row)).transpose()?;

@@ -72,7 +72,7 @@ impl Service {
             Proof::Code(code) => code,
         };
         let subject = user.map_or_else(|| nobody.clone(), Subject::factors);
-        let held = self.locks.hold(subject.as_bytes(), occasion.patience)?;
+        let held = self.locks.hold(subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
         let limits = self.policy.factor_limits;
         let (gate, set) = self.look(occasion, |view| {
             let gate = view.throttle(&subject, Class::Factor)?.gate(&limits, &occasion.now);

@@ -10,6 +10,8 @@ mod schema;
 mod secrets;
 mod sessions;
 mod signing;
+#[cfg(test)]
+mod tests;
 mod throttles;
 mod users;
 mod vault;

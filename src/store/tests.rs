@@ -1,0 +1,364 @@
+//! The store on a real file: what opens, what commits, what is undone, what is noticed.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::{Algorithm, Digits, Label, Moving, Period, Profile, SecretId, Sensitive, UserId, UserName};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SEED: &[u8] = b"a seed that nobody may see in a file";
+
+fn key(byte: u8) -> MasterKey {
+    Sensitive::new([byte; 32])
+}
+
+fn home() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let made = under_umask(|| create(dir.path(), &key(1)));
+    made.unwrap();
+    dir
+}
+
+/// The daemon runs under umask 077, and SQLite makes its side files accordingly.
+fn under_umask<T>(job: impl FnOnce() -> T) -> T {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    job()
+}
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, &key(1), |_| ()).unwrap()
+}
+
+fn open_fault(dir: &Path, byte: u8) -> OpenFault {
+    Store::open(dir, &key(byte), |_| ()).err().expect("it must not open")
+}
+
+fn raw(dir: &Path) -> Connection {
+    Connection::open(dir.join(DATABASE)).unwrap()
+}
+
+fn user(number: u8) -> NewUser {
+    NewUser {
+        id: UserId::at(i64::from(number), &[number; 10]),
+        name: UserName::parse(&format!("user {number}")).unwrap(),
+        display_name: None,
+        email: None,
+        created: 1,
+    }
+}
+
+fn factor(number: u8, owner: UserId, moving: Moving) -> NewSecret {
+    NewSecret {
+        id: SecretId::at(i64::from(number), &[number; 10]),
+        user: owner,
+        kind: SecretType::Mfa,
+        name: Label::parse(&format!("factor {number}")).unwrap(),
+        created: 1,
+        expires: Some(1000),
+        profile: Some(Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving }),
+        value: Sensitive::new(SEED.to_vec()),
+    }
+}
+
+fn keep<T>(value: T) -> Result<Decision<T>, Fault> {
+    Ok(Decision::Keep(value))
+}
+
+/// A user with one active factor.
+fn with_factor(store: &Store, moving: Moving) -> (UserId, SecretId) {
+    let owner = user(1).id;
+    let id = factor(1, owner, moving).id;
+    let counter = matches!(moving, Moving::Counter).then_some(0);
+    store
+        .write(PATIENCE, move |tx| {
+            tx.insert_user(&user(1))?.unwrap();
+            assert!(tx.insert_secret(&factor(1, owner, moving))?);
+            let row = tx.secret(owner, id)?.unwrap();
+            assert!(tx.activate(&row, None, counter, 2)?);
+            keep(())
+        })
+        .unwrap();
+    (owner, id)
+}
+
+const TIME: Moving = Moving::Time(Period::THIRTY);
+
+#[test]
+fn sto_8_what_is_not_our_store_does_not_open_and_is_not_replaced() {
+    let empty_dir = TempDir::new().unwrap();
+    assert!(matches!(open_fault(empty_dir.path(), 1), OpenFault::Missing));
+    assert!(!empty_dir.path().join(DATABASE).exists());
+
+    let dir = home();
+    assert!(matches!(create(dir.path(), &key(2)), Err(OpenFault::Exists)));
+    assert!(matches!(open_fault(dir.path(), 2), OpenFault::WrongKey));
+    open(dir.path()).close();
+
+    let path = dir.path().join(DATABASE);
+    let whole = fs::read(&path).unwrap();
+    for (what, bytes) in [
+        ("empty", &b""[..]),
+        ("foreign", &b"not a database, but long enough to be one"[..]),
+        ("cut", &whole[..whole.len() / 2]),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        assert!(matches!(open_fault(dir.path(), 1), OpenFault::Damaged(_)), "{what}");
+    }
+}
+
+#[test]
+fn sto_11_a_newer_schema_is_refused() {
+    let dir = home();
+    raw(dir.path()).pragma_update(None, "user_version", 99).unwrap();
+
+    assert!(matches!(open_fault(dir.path(), 1), OpenFault::Newer { found: 99, .. }));
+}
+
+#[test]
+fn sto_9_a_database_open_to_others_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = home();
+    fs::set_permissions(dir.path().join(DATABASE), fs::Permissions::from_mode(0o644)).unwrap();
+
+    assert!(matches!(open_fault(dir.path(), 1), OpenFault::Damaged(_)));
+}
+
+#[test]
+fn a_job_is_kept_or_undone_as_a_whole_and_a_panic_is_undone() {
+    let dir = home();
+    let store = open(dir.path());
+    let insert = |number: u8| move |tx: &Tx<'_>| tx.insert_user(&user(number)).map(|taken| taken.unwrap());
+
+    store.write(PATIENCE, move |tx| insert(1)(tx).map(Decision::Keep)).unwrap();
+    store.write(PATIENCE, move |tx| insert(2)(tx).map(Decision::Undo)).unwrap();
+    let fault = store.write(PATIENCE, move |tx| {
+        insert(3)(tx)?;
+        Err::<Decision<()>, _>(Fault::Corrupt("on purpose"))
+    });
+    let panic = store.write(PATIENCE, move |tx| -> Result<Decision<()>, Fault> {
+        insert(4)(tx)?;
+        panic!("on purpose")
+    });
+    store.write(PATIENCE, move |tx| insert(5)(tx).map(Decision::Keep)).unwrap();
+
+    assert!(matches!(fault, Err(Fault::Corrupt(_))));
+    assert!(matches!(panic, Err(Fault::Panic)));
+    let names = store.read(PATIENCE, |view| view.users(None, 10)).unwrap();
+    let names: Vec<&str> = names.iter().map(|u| u.name.as_str()).collect();
+    assert_eq!(names, ["user 1", "user 5"]);
+}
+
+#[test]
+fn many_callers_at_once_lose_nothing_and_all_is_there_after_a_restart() {
+    let dir = home();
+    let store = Arc::new(open(dir.path()));
+
+    let callers: Vec<_> = (0..8u8)
+        .map(|caller| {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                for round in 0..25u8 {
+                    let number = caller * 25 + round;
+                    store.write(PATIENCE, move |tx| keep(tx.insert_user(&user(number))?.unwrap())).unwrap();
+                }
+            })
+        })
+        .collect();
+    callers.into_iter().for_each(|caller| caller.join().unwrap());
+    Arc::into_inner(store).unwrap().close();
+
+    let users = open(dir.path()).read(PATIENCE, |view| view.users(None, 1000)).unwrap();
+    assert_eq!(users.len(), 200);
+}
+
+#[test]
+fn otp_3_a_step_is_used_up_once_and_never_goes_back() {
+    let dir = home();
+    let store = open(dir.path());
+    let (_, id) = with_factor(&store, TIME);
+    let consume = |step| store.write(PATIENCE, move |tx| keep(tx.consume_step(id, step, 3)?)).unwrap();
+
+    assert_eq!([0, 0, 7, 7, 6, 8].map(consume), [true, false, true, false, false, true]);
+}
+
+#[test]
+fn otp_9_a_counter_only_moves_on() {
+    let dir = home();
+    let store = open(dir.path());
+    let (_, id) = with_factor(&store, Moving::Counter);
+    let consume = |next| store.write(PATIENCE, move |tx| keep(tx.consume_counter(id, next, 3)?)).unwrap();
+
+    assert_eq!([1, 1, 5, 4, 6].map(consume), [true, false, true, false, true]);
+}
+
+#[test]
+fn bkc_4_a_backup_code_is_used_up_once() {
+    let dir = home();
+    let store = open(dir.path());
+    let (owner, _) = with_factor(&store, TIME);
+    let set = NewSecret { kind: SecretType::Backup, expires: None, profile: None, ..factor(2, owner, TIME) };
+    let id = set.id;
+    store.write(PATIENCE, move |tx| keep(assert!(tx.insert_secret(&set)?))).unwrap();
+    let consume = |place| store.write(PATIENCE, move |tx| keep(tx.consume_code(id, place, 3)?)).unwrap();
+
+    assert_eq!([3, 3, 9, 0, 9].map(consume), [true, false, true, true, false]);
+    let row = store.read(PATIENCE, |view| view.secret(owner, id)).unwrap().unwrap();
+    assert_eq!(row.codes_left(), 7);
+}
+
+#[test]
+fn enr_2_one_pending_factor_at_a_time_and_an_active_one_is_not_touched() {
+    let dir = home();
+    let store = open(dir.path());
+    let (owner, active) = with_factor(&store, TIME);
+
+    store
+        .write(PATIENCE, move |tx| {
+            assert!(tx.insert_secret(&factor(2, owner, TIME))?);
+            assert!(!tx.insert_secret(&factor(3, owner, TIME))?, "a second pending one");
+            tx.end_pending(owner, 3)?;
+            assert!(tx.insert_secret(&factor(3, owner, TIME))?);
+            keep(())
+        })
+        .unwrap();
+
+    let rows = store.read(PATIENCE, |view| view.secrets(owner)).unwrap();
+    let states: Vec<_> = rows.iter().map(|row| (row.id, row.status)).collect();
+    assert_eq!(states, [(active, Status::Active), (factor(3, owner, TIME).id, Status::Pending)]);
+    let ended = store.read(PATIENCE, |view| view.secret(owner, factor(2, owner, TIME).id)).unwrap().unwrap();
+    assert_eq!(ended.status, Status::Ended);
+    assert!(store.read(PATIENCE, |view| view.open_secret(&ended)).is_err());
+}
+
+#[test]
+fn key_3_a_ciphertext_moved_to_another_row_does_not_open() {
+    let dir = home();
+    let store = open(dir.path());
+    let (owner, first) = with_factor(&store, TIME);
+    store.write(PATIENCE, move |tx| keep(assert!(tx.insert_secret(&factor(2, owner, TIME))?))).unwrap();
+    let second = factor(2, owner, TIME).id;
+    store.close();
+
+    raw(dir.path())
+        .execute(
+            "UPDATE secrets SET sealed = (SELECT sealed FROM secrets WHERE id = ?1) WHERE id = ?2",
+            rusqlite::params![first.as_bytes(), second.as_bytes()],
+        )
+        .unwrap();
+
+    let store = open(dir.path());
+    let opens = |id| {
+        let row = store.read(PATIENCE, |view| view.secret(owner, id)).unwrap().unwrap();
+        store.read(PATIENCE, |view| view.open_secret(&row)).is_ok()
+    };
+    assert!(opens(first));
+    assert!(!opens(second));
+}
+
+#[test]
+fn no_seed_lies_in_the_files_in_clear() {
+    let dir = home();
+    let store = open(dir.path());
+    with_factor(&store, TIME);
+    store.close();
+
+    let holds = |needle: &[u8]| {
+        fs::read_dir(dir.path()).unwrap().any(|file| {
+            let bytes = fs::read(file.unwrap().path()).unwrap();
+            bytes.windows(needle.len()).any(|window| window == needle)
+        })
+    };
+
+    assert!(holds(b"factor 1"), "the search must find what is there");
+    assert!(!holds(SEED));
+}
+
+fn entry(at: i64) -> AuditEntry {
+    AuditEntry {
+        at,
+        event: "test.event",
+        subject: Some(user(1).id),
+        object: None,
+        peer_uid: Some(7),
+        peer_pid: None,
+        request: Some("r".to_owned()),
+        outcome: Outcome::Ok,
+        detail: None,
+    }
+}
+
+fn with_three_audit_rows() -> TempDir {
+    let dir = home();
+    let store = open(dir.path());
+    for at in 1..=3 {
+        store.write(PATIENCE, move |tx| keep(tx.audit(&entry(at))?)).unwrap();
+    }
+    store.close();
+    dir
+}
+
+#[test]
+fn log_5_a_changed_or_missing_audit_row_breaks_the_chain() {
+    for (sql, expected) in [
+        ("UPDATE audit SET peer_uid = 8 WHERE seq = 2", ChainState::BrokenAt(2)),
+        ("DELETE FROM audit WHERE seq = 1", ChainState::BrokenAt(2)),
+        ("UPDATE audit SET detail = 'x' WHERE seq = 0", ChainState::Whole),
+    ] {
+        let dir = with_three_audit_rows();
+        raw(dir.path()).execute(sql, []).unwrap();
+
+        assert_eq!(open(dir.path()).read(PATIENCE, |view| view.audit_chain()).unwrap(), expected, "{sql}");
+    }
+}
+
+#[test]
+fn log_5_the_end_of_the_audit_log_cannot_be_cut_off() {
+    let dir = with_three_audit_rows();
+    raw(dir.path()).execute("DELETE FROM audit WHERE seq = 3", []).unwrap();
+
+    assert!(matches!(open_fault(dir.path(), 1), OpenFault::Damaged(_)));
+}
+
+#[test]
+fn listeners_hear_of_new_audit_rows_once_they_are_durable() {
+    let dir = home();
+    let (said, heard) = std::sync::mpsc::channel();
+    let store = Store::open(dir.path(), &key(1), move |seq| said.send(seq).unwrap()).unwrap();
+
+    store.write(PATIENCE, |tx| keep(tx.probe(1)?)).unwrap();
+    store.write(PATIENCE, |tx| keep(tx.audit(&entry(1))?)).unwrap();
+
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok(1));
+}
+
+#[test]
+fn a_throttle_and_a_signing_key_read_back_as_written() {
+    let dir = home();
+    let store = open(dir.path());
+    let limits = crate::model::Limits { delay_after: 1, lock_after: None };
+    let now = crate::model::Moment { wall_ms: 5, boot_ms: 6, boot: [7; 16] };
+    let failed = crate::model::Throttle::default().fail(&limits, &now);
+    let subject = Subject::factors(user(1).id);
+    let written = subject.clone();
+    store
+        .write(PATIENCE, move |tx| {
+            tx.set_throttle(&written, Class::Factor, &failed)?;
+            tx.insert_signing_key(&SigningKeyRow { kid: "k".to_owned(), created: 9, seed: Sensitive::new([3; 32]) })?;
+            keep(())
+        })
+        .unwrap();
+    store.close();
+
+    let store = open(dir.path());
+    assert_eq!(store.read(PATIENCE, |view| view.throttle(&subject, Class::Factor)).unwrap(), failed);
+    assert!(store.read(PATIENCE, |view| view.throttle(&subject, Class::Password)).unwrap().is_clear());
+    let keys = store.read(PATIENCE, |view| view.signing_keys()).unwrap();
+    assert_eq!(keys.iter().map(|k| (k.kid.as_str(), *k.seed.expose())).collect::<Vec<_>>(), [("k", [3; 32])]);
+}
