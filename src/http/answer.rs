@@ -133,7 +133,7 @@ impl Visit {
             let allow: Vec<&str> = resource.methods().iter().map(Method::as_str).collect();
             return Err(Problem::method_not_allowed(allow.join(", ")));
         }
-        let body = read_body(body).await?;
+        let body = read_body(body, &self.signals).await?;
         if !body.expose().is_empty() {
             check_content_type(&parts.headers)?;
         }
@@ -245,7 +245,7 @@ impl Caller {
     }
 }
 
-async fn read_body(body: Incoming) -> Result<Sensitive<Vec<u8>>, Problem> {
+async fn read_body(body: Incoming, signals: &Signals) -> Result<Sensitive<Vec<u8>>, Problem> {
     let most = usize::try_from(LONGEST_BODY).unwrap_or(usize::MAX);
     if body.is_end_stream() {
         return Ok(Sensitive::new(Vec::new()));
@@ -254,7 +254,9 @@ async fn read_body(body: Incoming) -> Result<Sensitive<Vec<u8>>, Problem> {
         if error.is::<http_body_util::LengthLimitError>() {
             Problem::body_too_large()
         } else {
-            Problem::malformed("the body did not arrive as announced")
+            signals
+                .take_reject()
+                .map_or_else(|| Problem::malformed("the body did not arrive as announced"), Problem::from)
         }
     })?;
     Ok(Sensitive::new(collected.to_bytes().to_vec()))

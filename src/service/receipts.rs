@@ -39,7 +39,7 @@ pub(super) fn new_receipt(
 }
 
 impl Service {
-    /// Checks a receipt against an action and uses it up, whatever the outcome.
+    /// Checks a receipt against an action and uses it up, right or wrong.
     pub(super) fn redeem_receipt(
         &self,
         occasion: &Occasion,
@@ -56,11 +56,13 @@ impl Service {
             };
             let user = tx.user(row.user)?;
             let is_current = user.is_some_and(|user| !user.disabled && user.epoch == row.epoch);
-            let is_owner = match &redeemer {
-                Redeemer::App => true,
-                Redeemer::User(user) => user.id == row.user,
-            };
-            let is_good = is_current && is_owner && same_tag(&row.action, &action);
+            if let Redeemer::User(user) = &redeemer
+                && user.id != row.user
+            {
+                // Somebody else's receipt stays good for its owner.
+                return Err(Error::ReceiptRefused.into());
+            }
+            let is_good = is_current && same_tag(&row.action, &action);
             let outcome = if is_good { Outcome::Ok } else { Outcome::Refused };
             tx.audit(&scene.entry("receipt.redeem", outcome, Some(row.user), None))?;
             if is_good { Ok(row) } else { Err(Stop::Keep(Error::ReceiptRefused)) }
