@@ -1,0 +1,175 @@
+//! Who a command acts on and by which right: names become uids, and `--as-user` becomes a token.
+
+use crate::args::ActingArgs;
+use crate::call::{Authority, Call, segment};
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::login;
+use crate::prompt::{Hidden, Source};
+use crate::wire::{User, UserPage};
+
+/// A user, and the right by which the command acts on them.
+pub struct Acting {
+    /// The user's uid.
+    pub uid: String,
+    /// The right.
+    pub authority: Authority,
+    /// The password, if the user has just typed it.
+    pub password: Option<Hidden>,
+    has_session: bool,
+}
+
+impl Acting {
+    /// Finds the user and gets the right that the flags ask for.
+    pub async fn begin(desk: &mut Desk, user: &str, how: &ActingArgs) -> Result<Self, Failure> {
+        if how.as_user {
+            return Self::by_login(desk, user).await;
+        }
+        let uid = uid_of(desk, user).await?;
+        Ok(Self { uid, authority: Authority::with_reason(how.reason.clone()), password: None, has_session: false })
+    }
+
+    /// Ends the session that `begin` made. A token that has ended already is no matter.
+    pub async fn end(self, desk: &mut Desk) {
+        if self.has_session {
+            login::log_out(desk, &self.authority).await;
+        }
+    }
+
+    /// The path of the user, with `rest` below it.
+    pub fn path(&self, rest: &str) -> String {
+        path(&self.uid, rest)
+    }
+
+    /// Whether an admin acts, who need not know the current password.
+    pub fn is_admin_with_reason(&self) -> bool {
+        matches!(self.authority, Authority::Reason(_))
+    }
+
+    async fn by_login(desk: &mut Desk, user: &str) -> Result<Self, Failure> {
+        let id = match user {
+            "me" => desk.asker.word("user name", "give the name instead of `me`").await?,
+            name => name.to_owned(),
+        };
+        let login = login::log_in(
+            desk,
+            &id,
+            &login::Answers { recovery: false, password: Source::Prompt, code: Source::Prompt },
+        )
+        .await?;
+        let has_session = login.token.kind == "ACCESS";
+        let token = Hidden::new(login.token.token);
+        Ok(Self {
+            uid: login.token.user_uid,
+            authority: Authority::Token(token),
+            password: Some(login.password),
+            has_session,
+        })
+    }
+}
+
+/// The path of a user, with `rest` below it.
+pub fn path(uid: &str, rest: &str) -> String {
+    format!("/v1/users/{}{rest}", segment(uid))
+}
+
+/// The uid of a user by name; a uid and `me` stay what they are.
+pub async fn uid_of(desk: &mut Desk, user: &str) -> Result<String, Failure> {
+    if user == "me" || is_uid(user) {
+        return Ok(user.to_owned());
+    }
+    let users = all_users(desk).await.map_err(explain_lookup)?;
+    pick(&users, user).map(|found| found.uid.clone())
+}
+
+/// All users, page by page.
+pub async fn all_users(desk: &mut Desk) -> Result<Vec<User>, Failure> {
+    let mut users = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page: UserPage = desk.client.ask(Call::get(format!("/v1/users?limit=200{after}"))).await?.read()?;
+        users.extend(page.users);
+        match page.next {
+            Some(next) => after = format!("&after={}", segment(&next)),
+            None => return Ok(users),
+        }
+    }
+}
+
+fn pick<'a>(users: &'a [User], name: &str) -> Result<&'a User, Failure> {
+    if let Some(exact) = users.iter().find(|user| user.name == name) {
+        return Ok(exact);
+    }
+    let folded = name.to_lowercase();
+    let mut alike = users.iter().filter(|user| user.name.to_lowercase() == folded);
+    match (alike.next(), alike.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(_), Some(_)) => {
+            Err(Failure::Denied(format!("several users are named like {name}; write the name exactly or give the uid")))
+        }
+        (None, _) => Err(Failure::Denied(format!("there is no user {name}"))),
+    }
+}
+
+fn explain_lookup(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(problem) if matches!(problem.status, 401 | 403) => {
+            let text = "only an account with the right app or admin can look a name up; \
+                        give the uid, or use --as-user where the command has it";
+            Failure::Forbidden(text.to_owned())
+        }
+        other => other,
+    }
+}
+
+/// The canonical form of 36 characters (RFC 9562, section 4).
+fn is_uid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(place, byte)| match place {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn users(names: &[&str]) -> Vec<User> {
+        let user = |name: &&str| User {
+            uid: format!("uid of {name}"),
+            name: (*name).to_owned(),
+            display_name: None,
+            email: None,
+            roles: Vec::new(),
+            disabled: false,
+            date_created: String::new(),
+            date_modified: String::new(),
+            version: 1,
+            mfa: "none".to_owned(),
+        };
+        names.iter().map(user).collect()
+    }
+
+    #[test]
+    fn the_exact_name_wins() {
+        let users = users(&["ANN", "ann"]);
+
+        assert_eq!(pick(&users, "ann").unwrap().uid, "uid of ann");
+    }
+
+    #[test]
+    fn case_does_not_matter_when_one_name_fits() {
+        assert_eq!(pick(&users(&["Ann", "bob"]), "aNN").unwrap().uid, "uid of Ann");
+        assert!(pick(&users(&["Ann", "ANN"]), "ann").is_err());
+        assert!(pick(&users(&["Ann"]), "an").is_err());
+    }
+
+    #[test]
+    fn a_uid_is_36_characters() {
+        assert!(is_uid("00000000-0000-0000-0000-000000000000"));
+        assert!(!is_uid("00000000-0000-0000-0000-00000000000"));
+        assert!(!is_uid("00000000000000000000000000000000-000"));
+        assert!(!is_uid("g0000000-0000-0000-0000-000000000000"));
+    }
+}

@@ -1,0 +1,146 @@
+//! `audit tail` and `audit verify`.
+
+use serde_json::json;
+
+use crate::call::Call;
+use crate::chain::{Break, Chain};
+use crate::cli::AuditCommand;
+use crate::client::Answer;
+use crate::desk::Desk;
+use crate::events::Blocks;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, Tone, visible};
+use crate::wire::{Event, EventPage};
+
+/// Rows asked for at once; the daemon gives no more.
+const PAGE: u32 = 500;
+
+/// `audit …`.
+pub async fn run(desk: &mut Desk, command: &AuditCommand) -> Result<(), Failure> {
+    match command {
+        AuditCommand::Tail { lines, follow } => tail(desk, *lines, *follow).await,
+        AuditCommand::Verify => verify(desk).await,
+    }
+}
+
+async fn tail(desk: &mut Desk, lines: u32, follow: bool) -> Result<(), Failure> {
+    let newest = newest(desk).await?;
+    let mut after = newest.saturating_sub(i64::from(lines)).max(0);
+    let mut documents = Vec::new();
+    while after < newest {
+        let answer = page(desk, after, PAGE).await?;
+        let events: EventPage = answer.read()?;
+        let Some(last) = events.events.last().map(|event| event.seq) else { break };
+        let shown = events.events.iter().take_while(|event| event.seq <= newest).count();
+        if desk.out.is_json() {
+            documents.extend(raw_events(&answer)?.into_iter().take(shown));
+        } else {
+            events.events.iter().take(shown).try_for_each(|event| desk.out.line(&line(desk.out, event)))?;
+        }
+        after = last.min(newest);
+    }
+    match (desk.out.is_json(), follow) {
+        (true, true) => documents.iter().try_for_each(|event| desk.out.document(&event.to_string()))?,
+        (true, false) => desk.out.document(&json!({"events": documents, "next": null}).to_string())?,
+        (false, _) => {}
+    }
+    if follow { follow_after(desk, newest).await } else { Ok(()) }
+}
+
+async fn follow_after(desk: &mut Desk, after: i64) -> Result<(), Failure> {
+    let mut stream = desk.client.open(Call::get(format!("/v1/audit/events?after={after}"))).await?;
+    let mut blocks = Blocks::default();
+    while let Some(bytes) = stream.next().await? {
+        for data in blocks.take(&bytes)? {
+            if desk.out.is_json() {
+                desk.out.document(&data)?;
+                continue;
+            }
+            let event: Event = serde_json::from_str(&data)
+                .map_err(|error| Failure::Internal(format!("an audit event is not understood: {error}")))?;
+            desk.out.line(&line(desk.out, &event))?;
+        }
+    }
+    Err(Failure::Unreachable("the daemon ended the stream".to_owned()))
+}
+
+/// The newest row's number, 0 when there is none. The log can be read from its old end only, and
+/// rows have no gaps: so the end is found by doubling and halving, not by reading all of it.
+async fn newest(desk: &mut Desk) -> Result<i64, Failure> {
+    let (mut low, mut high) = (0_i64, 1_i64);
+    while has_rows_after(desk, high.saturating_sub(1)).await? {
+        low = high;
+        high = high.saturating_mul(2);
+    }
+    // INVARIANT: row `low` is there (or 0), row `high` is not.
+    while high.saturating_sub(low) > 1 {
+        let middle = low.midpoint(high);
+        if has_rows_after(desk, middle.saturating_sub(1)).await? { low = middle } else { high = middle }
+    }
+    Ok(low)
+}
+
+async fn has_rows_after(desk: &mut Desk, after: i64) -> Result<bool, Failure> {
+    let page: EventPage = page(desk, after, 1).await?.read()?;
+    Ok(!page.events.is_empty())
+}
+
+async fn page(desk: &mut Desk, after: i64, limit: u32) -> Result<Answer, Failure> {
+    desk.client.ask(Call::get(format!("/v1/audit?after={after}&limit={limit}"))).await
+}
+
+fn raw_events(answer: &Answer) -> Result<Vec<serde_json::Value>, Failure> {
+    let mut page: serde_json::Value = answer.read()?;
+    Ok(page.get_mut("events").and_then(serde_json::Value::as_array_mut).map(std::mem::take).unwrap_or_default())
+}
+
+fn line(out: Output, event: &Event) -> String {
+    let tone = if event.outcome == "ok" { Tone::Good } else { Tone::Bad };
+    let mut words = vec![
+        event.seq.to_string(),
+        visible(&event.time),
+        out.tone(&visible(&event.outcome), tone),
+        visible(&event.event),
+    ];
+    let named = [
+        ("user", event.subject.clone()),
+        ("secret", event.object.clone()),
+        ("peer", event.peer_uid.map(|uid| uid.to_string())),
+        ("pid", event.peer_pid.map(|pid| pid.to_string())),
+        ("detail", event.detail.clone()),
+    ];
+    words.extend(named.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", visible(&value?)))));
+    words.join(" ")
+}
+
+async fn verify(desk: &mut Desk) -> Result<(), Failure> {
+    let mut chain = Chain::start();
+    loop {
+        let page: EventPage = page(desk, chain.seq, PAGE).await?.read()?;
+        if page.events.is_empty() {
+            return whole(desk.out, &chain);
+        }
+        for event in &page.events {
+            if let Err(found) = chain.follow(event) {
+                return broken(desk.out, &chain, &found);
+            }
+        }
+    }
+}
+
+fn whole(out: Output, chain: &Chain) -> Result<(), Failure> {
+    if out.is_json() {
+        return out.document(&json!({"ok": true, "events": chain.seq, "hash": chain.hash}).to_string());
+    }
+    out.note(&format!("the chain of {} events is whole; newest hash {}", chain.seq, chain.hash))
+}
+
+fn broken(out: Output, chain: &Chain, found: &Break) -> Result<(), Failure> {
+    if out.is_json() {
+        out.document(
+            &json!({"ok": false, "events": chain.seq, "brokenAt": found.seq, "reason": found.reason}).to_string(),
+        )?;
+        return Err(Failure::Told(Exit::Denied));
+    }
+    Err(Failure::Denied(format!("the chain breaks at event {}: {}", found.seq, found.reason)))
+}

@@ -1,0 +1,335 @@
+//! The words of the command line: commands, flags and their help. Knows nothing of the daemon.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::args::{ActOnUser, CodeFrom, PasswordFrom, UserArg};
+use crate::help;
+
+const GLOBAL: &str = "Global options";
+
+/// Manage users and their second factors in mfad.
+#[derive(Debug, Parser)]
+#[command(name = "mfactl", version, after_help = help::MFACTL)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Globals {
+    /// Socket of the daemon
+    #[arg(
+        long,
+        global = true,
+        env = "MFAD_SOCKET",
+        default_value = "/run/mfad/mfad.sock",
+        value_name = "PATH",
+        help_heading = "Global options"
+    )]
+    pub socket: PathBuf,
+    /// Print the daemon's answer as one JSON document
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub json: bool,
+    /// Print only what was asked for, no remarks
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
+    pub quiet: bool,
+    /// Never ask on the terminal; what is missing is a usage error
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub no_input: bool,
+    /// Do not ask for confirmation
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
+    pub yes: bool,
+    /// Colours
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", help_heading = GLOBAL)]
+    pub color: Colour,
+    /// Show each exchange as a curl line on standard error; secrets become $PASSWORD, $CODE, $TOKEN
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub curl: bool,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Users: add, list, show, disable, enable, delete
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Set a user's password
+    #[command(
+        after_help = help::PASSWD
+    )]
+    Passwd(PasswdArgs),
+    /// Log in as a user: password, then a code if one is needed
+    #[command(
+        after_help = help::LOGIN
+    )]
+    Login(LoginArgs),
+    /// Set up a second factor: show the QR code, check the first code, print the backup codes
+    #[command(
+        alias = "enrol",
+        after_help = help::ENROLL
+    )]
+    Enroll(EnrollArgs),
+    /// Check one code or backup code of a user, as an application does
+    #[command(
+        after_help = help::VERIFY
+    )]
+    Verify(VerifyArgs),
+    /// Backup codes: renew
+    #[command(subcommand)]
+    Codes(CodesCommand),
+    /// Secrets of a user: list, rename, delete
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// End the locks and delays of a user (admin)
+    Unlock(UnlockArgs),
+    /// The audit log: tail, verify
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Whether the daemon lives and is ready, its version and login methods
+    Status,
+}
+
+/// What can be done with users.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Create a user
+    #[command(
+        after_help = help::USER_ADD
+    )]
+    Add(UserAddArgs),
+    /// List all users
+    List,
+    /// Show one user
+    Show(ActOnUser),
+    /// Keep a user from logging in; ends their sessions
+    Disable(UserArg),
+    /// Let a disabled user log in again
+    Enable(UserArg),
+    /// Delete a user with all secrets
+    Delete(ActOnUser),
+}
+
+/// Arguments of `user add`.
+#[derive(Debug, Args)]
+pub struct UserAddArgs {
+    /// Name, 1 to 64 characters
+    pub name: String,
+    /// Take this uid instead of a new one
+    #[arg(long, value_name = "UUID")]
+    pub id: Option<String>,
+    /// Name for people
+    #[arg(long, value_name = "TEXT")]
+    pub display_name: Option<String>,
+    /// Mail address; may be used to log in
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: Option<String>,
+    /// Ask for a password
+    #[arg(long, conflicts_with_all = ["password_file", "password_stdin"])]
+    pub password: bool,
+    /// Where the password comes from.
+    #[command(flatten)]
+    pub password_from: PasswordFrom,
+}
+
+/// Arguments of `passwd`.
+#[derive(Debug, Args)]
+pub struct PasswdArgs {
+    /// Who, and by which right.
+    #[command(flatten)]
+    pub on: ActOnUser,
+    /// Where the new password comes from.
+    #[command(flatten)]
+    pub new: PasswordFrom,
+    /// Read the current password from a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["as_user", "reason"])]
+    pub current_file: Option<PathBuf>,
+}
+
+/// Arguments of `login`.
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// Name, mail address or uid
+    pub user: String,
+    /// Answer with a backup code
+    #[arg(long)]
+    pub recovery: bool,
+    /// Print the access and refresh tokens; with --quiet the bare access token
+    #[arg(long)]
+    pub show_token: bool,
+    /// Where the password comes from.
+    #[command(flatten)]
+    pub password: PasswordFrom,
+    /// Where the code comes from.
+    #[command(flatten)]
+    pub code: CodeFrom,
+}
+
+/// Arguments of `enroll`.
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    /// Who, and by which right.
+    #[command(flatten)]
+    pub on: ActOnUser,
+    /// The secret to make.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// Create the secret and stop; it stays pending for 15 minutes
+    #[arg(long, conflicts_with_all = ["finish", "code_file", "code_stdin"])]
+    pub start: bool,
+    /// Finish a pending secret with its first code
+    #[arg(long, value_name = "SECRET", conflicts_with = "ProfileArgs")]
+    pub finish: Option<String>,
+    /// Where the first code comes from.
+    #[command(flatten)]
+    pub code: CodeFrom,
+}
+
+/// What kind of secret `enroll` makes. What is left out, the daemon decides.
+#[derive(Debug, Args)]
+pub struct ProfileArgs {
+    /// Name of the secret, such as `phone`
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Hash algorithm; many authenticators know only SHA1
+    #[arg(long, value_parser = ["SHA1", "SHA256", "SHA512"], ignore_case = true)]
+    pub algorithm: Option<String>,
+    /// Digits of a code
+    #[arg(long, value_parser = clap::value_parser!(u8).range(6..=8))]
+    pub digits: Option<u8>,
+    /// Seconds a code is shown
+    #[arg(long, value_name = "SECONDS", conflicts_with = "hotp")]
+    #[arg(value_parser = clap::value_parser!(u16).range(15..=120))]
+    pub period: Option<u16>,
+    /// Codes by counter instead of time
+    #[arg(long)]
+    pub hotp: bool,
+    /// Issuer shown by the authenticator
+    #[arg(long)]
+    pub issuer: Option<String>,
+    /// Account shown by the authenticator
+    #[arg(long)]
+    pub account: Option<String>,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Name or uid
+    pub user: String,
+    /// Where the code comes from.
+    #[command(flatten)]
+    pub code: CodeFrom,
+}
+
+/// What can be done with backup codes.
+#[derive(Debug, Subcommand)]
+pub enum CodesCommand {
+    /// Make new backup codes; the old ones end
+    Renew(ActOnUser),
+}
+
+/// What can be done with secrets.
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// List a user's secrets; values are never shown
+    List(ActOnUser),
+    /// Give a secret another name
+    #[command(after_help = help::SECRET_RENAME)]
+    Rename {
+        /// Who, and by which right.
+        #[command(flatten)]
+        on: ActOnUser,
+        /// Uid or present name of the secret
+        secret: String,
+        /// New name
+        name: String,
+    },
+    /// Delete a secret
+    Delete {
+        /// Who, and by which right.
+        #[command(flatten)]
+        on: ActOnUser,
+        /// Uid or name of the secret
+        secret: String,
+    },
+}
+
+/// Arguments of `unlock`.
+#[derive(Debug, Args)]
+pub struct UnlockArgs {
+    /// Name or uid
+    pub user: String,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// What can be done with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Show the newest events
+    #[command(
+        after_help = help::AUDIT_TAIL
+    )]
+    Tail {
+        /// How many
+        #[arg(short = 'n', long = "lines", default_value_t = 10, value_name = "N")]
+        lines: u32,
+        /// Go on with new events as they come
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Recompute the hash chain of the whole log
+    #[command(after_help = help::AUDIT_VERIFY)]
+    Verify,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_password_is_never_an_argument() {
+        assert!(Cli::try_parse_from(["mfactl", "user", "add", "ann", "--password", "hunter2"]).is_err());
+        assert!(Cli::try_parse_from(["mfactl", "login", "ann", "--code-stdin=123456"]).is_err());
+    }
+
+    #[test]
+    fn one_source_and_one_right_at_most() {
+        for refused in [
+            &["mfactl", "passwd", "ann", "--as-user", "--reason", "x"][..],
+            &["mfactl", "user", "add", "ann", "--password", "--password-stdin"],
+            &["mfactl", "verify", "ann", "--code-stdin", "--code-file", "f"],
+            &["mfactl", "enroll", "ann", "--hotp", "--period", "30"],
+            &["mfactl", "enroll", "ann", "--start", "--finish", "x"],
+            &["mfactl", "enroll", "ann", "--finish", "x", "--digits", "8"],
+        ] {
+            assert!(Cli::try_parse_from(refused).is_err(), "{refused:?}");
+        }
+    }
+}

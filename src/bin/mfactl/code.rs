@@ -1,0 +1,121 @@
+//! The two kinds of answer to a second factor, told apart by their shape.
+
+use crate::call::Body;
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::prompt::{Hidden, Source, Wanted};
+
+/// A code of either kind.
+pub const ANY_CODE: Wanted = Wanted { label: "code", instead: "use --code-file or --code-stdin" };
+/// A code of an authenticator.
+pub const TOKEN: Wanted = Wanted { label: "code of the authenticator", instead: "use --code-file or --code-stdin" };
+/// A backup code.
+pub const BACKUP_CODE: Wanted = Wanted { label: "backup code", instead: "use --code-file or --code-stdin" };
+
+/// How often a code of neither shape may be typed again.
+const TYPING_AGAIN: u8 = 2;
+/// Symbols of a backup code without its hyphens.
+const BACKUP_SYMBOLS: usize = 16;
+/// Crockford's Base32, and what is read as one of its symbols.
+const BACKUP_ALPHABET: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZILO";
+
+/// An answer to a second factor.
+pub enum Code {
+    /// 6 to 8 digits of an authenticator.
+    Token(Hidden),
+    /// A backup code.
+    Backup(Hidden),
+}
+
+impl Code {
+    /// Reads the shape. A code of neither shape is not sent.
+    pub fn parse(text: Hidden) -> Result<Self, Failure> {
+        if (6..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(Self::Token(text));
+        }
+        let mut symbols = text.chars().filter(|symbol| *symbol != '-');
+        if symbols.clone().count() == BACKUP_SYMBOLS && symbols.all(is_backup_symbol) {
+            return Ok(Self::Backup(text));
+        }
+        Err(Failure::Usage(
+            "that is neither a code of 6 to 8 digits nor a backup code of 16 letters and digits".to_owned(),
+        ))
+    }
+
+    /// Asks for one. Blanks in a typed code are let go, since authenticators show `123 456`, and a
+    /// slip of the hand may be typed again.
+    pub async fn ask(desk: &Desk, wanted: Wanted, source: &Source) -> Result<Self, Failure> {
+        if *source != Source::Prompt {
+            return Self::parse(desk.asker.secret(wanted, source).await?);
+        }
+        for _ in 0..TYPING_AGAIN {
+            match Self::parse(without_blanks(&desk.asker.secret(wanted, source).await?)) {
+                Ok(code) => return Ok(code),
+                Err(slip) => desk.out.error(&slip.to_string()),
+            }
+        }
+        Self::parse(without_blanks(&desk.asker.secret(wanted, source).await?))
+    }
+
+    /// The request body that carries it.
+    pub fn body(&self) -> Body {
+        match self {
+            Self::Token(token) => Body::new().secret("token", token, "$CODE"),
+            Self::Backup(code) => Body::new().secret("code", code, "$BACKUP_CODE"),
+        }
+    }
+}
+
+fn is_backup_symbol(symbol: char) -> bool {
+    BACKUP_ALPHABET.contains(symbol.to_ascii_uppercase())
+}
+
+fn without_blanks(text: &Hidden) -> Hidden {
+    let mut kept = Hidden::new(String::with_capacity(text.len()));
+    kept.extend(text.chars().filter(|symbol| *symbol != ' '));
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Code, Failure> {
+        Code::parse(Hidden::new(text.to_owned()))
+    }
+
+    #[test]
+    fn six_to_eight_digits_are_a_token() {
+        for token in ["021589", "0215890", "02158900"] {
+            assert!(matches!(parse(token), Ok(Code::Token(_))), "{token}");
+        }
+    }
+
+    #[test]
+    fn sixteen_symbols_are_a_backup_code() {
+        for code in ["0123-4567-89AB-CDEF", "o1l23456789abcde", "0123456789012345", "-0-123-456789abcdef"] {
+            assert!(matches!(parse(code), Ok(Code::Backup(_))), "{code}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_not_sent() {
+        for odd in [
+            "",
+            "12345",
+            "123456789",
+            " 123456",
+            "123456\n",
+            "１２３４５６",
+            "0123-4567-89AB-CDEU",
+            "0123-4567-89AB-CDE",
+        ] {
+            assert!(matches!(parse(odd), Err(Failure::Usage(_))), "{odd}");
+        }
+    }
+
+    #[test]
+    fn blanks_of_a_typed_code_are_let_go() {
+        assert_eq!(without_blanks(&Hidden::new("123 456".to_owned())).as_str(), "123456");
+    }
+}

@@ -1,0 +1,183 @@
+//! `enroll`: make an mfa secret, show it, check its first code, print the backup codes.
+
+use crate::acting::Acting;
+use crate::call::{Body, Call, segment};
+use crate::cli::{EnrollArgs, ProfileArgs};
+use crate::client::Answer;
+use crate::code::{Code, TOKEN};
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::output::{Output, visible};
+use crate::prompt::Source;
+use crate::secrets::{find, print_codes};
+use crate::wire::{Codes, Diagnosis, NewFactor, Problem, Secret};
+
+/// `enroll`.
+pub async fn run(desk: &mut Desk, args: &EnrollArgs) -> Result<(), Failure> {
+    if desk.asker.no_input && !args.start && args.code.source() == Source::Prompt {
+        return Err(Failure::Usage("with --no-input give --start, or --code-file or --code-stdin".to_owned()));
+    }
+    let acting = Acting::begin(desk, &args.on.user, &args.on.acting).await?;
+    let enrolled = enroll(desk, &acting, args).await;
+    acting.end(desk).await;
+    enrolled
+}
+
+async fn enroll(desk: &mut Desk, acting: &Acting, args: &EnrollArgs) -> Result<(), Failure> {
+    let pending = match &args.finish {
+        Some(secret) => find(desk, acting, secret).await?,
+        None => {
+            let answer = create(desk, acting, &args.profile).await?;
+            let made: NewFactor = answer.read()?;
+            if args.start && desk.out.is_json() {
+                return desk.out.document(answer.text());
+            }
+            present(desk.out, &made)?;
+            if args.start {
+                return desk.out.note(&format!(
+                    "finish with: mfactl enroll {} --finish {}",
+                    visible(&args.on.user),
+                    visible(&made.record.uid)
+                ));
+            }
+            made.record
+        }
+    };
+    let answer = finish(desk, acting, &pending, &args.code.source()).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    desk.out.note("the second factor is active; older sessions have ended")?;
+    let codes: Codes = answer.read()?;
+    if codes.codes.is_empty() {
+        return desk.out.note("the backup codes made with the first factor stay valid");
+    }
+    print_codes(desk.out, &codes)
+}
+
+async fn create(desk: &mut Desk, acting: &Acting, profile: &ProfileArgs) -> Result<Answer, Failure> {
+    let body = Body::new()
+        .member("type", "mfa")
+        .optional("name", profile.name.as_deref())
+        .optional("algorithm", profile.algorithm.as_deref().map(str::to_ascii_uppercase))
+        .optional("digits", profile.digits)
+        .optional("period", profile.period)
+        .optional("kind", profile.hotp.then_some("hotp"))
+        .optional("issuer", profile.issuer.as_deref())
+        .optional("accountName", profile.account.as_deref());
+    desk.client.ask(Call::post(acting.path("/secrets?qr=text")).by(&acting.authority).with(body)).await
+}
+
+fn present(out: Output, made: &NewFactor) -> Result<(), Failure> {
+    if let Some(qr) = &made.qr {
+        qr.lines().try_for_each(|line| out.show(&visible(line)))?;
+    }
+    out.show(&visible(&made.secret.otpauth_url))?;
+    out.show(&format!("key     {}", visible(&made.secret.secret)))?;
+    let until = made.expires.as_deref().map(|time| format!(", pending until {time}")).unwrap_or_default();
+    out.show(&visible(&format!("secret  {}{until}", made.record.uid)))?;
+    if out.is_quiet() {
+        return Ok(());
+    }
+    out.show("scan the picture with an authenticator or type the key into it; it is shown only now")
+}
+
+async fn finish(desk: &mut Desk, acting: &Acting, pending: &Secret, source: &Source) -> Result<Answer, Failure> {
+    let path = acting.path(&format!("/secrets/{}/enroll", segment(&pending.uid)));
+    loop {
+        let code = Code::ask(desk, TOKEN, source).await?;
+        let Code::Token(_) = code else {
+            return Err(Failure::Usage(
+                "a factor is set up with a code of the authenticator, not a backup code".to_owned(),
+            ));
+        };
+        let answer = desk.client.send(Call::put(path.as_str()).by(&acting.authority).with(code.body())).await?;
+        match answer.granted() {
+            Err(Failure::Refused(problem)) => {
+                explain(desk.out, &problem, pending);
+                if *source != Source::Prompt || !problem.may_try_again() {
+                    return Err(Failure::Refused(problem));
+                }
+                desk.out.error(&problem.to_string());
+            }
+            other => return other,
+        }
+    }
+}
+
+fn explain(out: Output, problem: &Problem, pending: &Secret) {
+    if let Some(diagnosis) = &problem.diagnosis {
+        out.aside(&visible(&sentence(diagnosis, pending)));
+    }
+}
+
+/// What is wrong with the authenticator, in words.
+fn sentence(found: &Diagnosis, own: &Secret) -> String {
+    let mut odd = Vec::new();
+    if let Some(algorithm) = found.algorithm.as_ref().filter(|algorithm| own.algorithm.as_ref() != Some(algorithm)) {
+        odd.push(format!("algorithm {algorithm} instead of {}", own.algorithm.as_deref().unwrap_or("another")));
+    }
+    if let Some(digits) = found.digits.filter(|digits| own.digits != Some(*digits)) {
+        odd.push(format!("{digits} digits instead of {}", or_another(own.digits)));
+    }
+    if let Some(period) = found.period.filter(|period| own.period != Some(*period)) {
+        odd.push(format!(
+            "a period of {period} s instead of {}",
+            own.period.map_or_else(|| "another".to_owned(), |own| format!("{own} s"))
+        ));
+    }
+    let profile = (!odd.is_empty())
+        .then(|| format!("the authenticator uses {}: enter the key anew with the right settings", odd.join(", ")));
+    let drift = found.drift_seconds.filter(|seconds| *seconds != 0).map(|seconds| {
+        let way = if seconds > 0 { "ahead of" } else { "behind" };
+        format!(
+            "the authenticator's clock is about {} s {way} this host's: set it by the network",
+            seconds.unsigned_abs()
+        )
+    });
+    let parts: Vec<String> = profile.into_iter().chain(drift).collect();
+    if parts.is_empty() {
+        "the code was right a moment ago: wait for the next one".to_owned()
+    } else {
+        parts.join("; ")
+    }
+}
+
+fn or_another(value: Option<u8>) -> String {
+    value.map_or_else(|| "another number".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending() -> Secret {
+        let record = serde_json::json!({
+            "uid": "s", "type": "mfa", "status": "pending", "dateCreated": "", "version": 1,
+            "kind": "totp", "algorithm": "SHA256", "digits": 6, "period": 30,
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    fn diagnosed(json: &str) -> String {
+        sentence(&serde_json::from_str(json).unwrap(), &pending())
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_named() {
+        let text = diagnosed(r#"{"algorithm":"SHA256","digits":6,"period":30,"driftSeconds":-90}"#);
+
+        assert_eq!(text, "the authenticator's clock is about 90 s behind this host's: set it by the network");
+    }
+
+    #[test]
+    fn only_what_differs_is_named() {
+        let text = diagnosed(r#"{"algorithm":"SHA1","digits":6,"period":60,"driftSeconds":0}"#);
+
+        assert_eq!(
+            text,
+            "the authenticator uses algorithm SHA1 instead of SHA256, a period of 60 s instead of 30 s: \
+             enter the key anew with the right settings"
+        );
+    }
+}

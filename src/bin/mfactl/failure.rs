@@ -1,0 +1,193 @@
+//! What can go wrong for the person at the command line, and the exit code each gets.
+
+use std::fmt;
+
+use crate::wire::Problem;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Denied, not found, in conflict, or a wrong code.
+    Denied,
+    /// The command line or its input is wrong or not complete.
+    Usage,
+    /// The daemon does not answer or is not ready.
+    Unreachable,
+    /// The caller may not do this.
+    Forbidden,
+    /// Something about a hardware key.
+    Device,
+    /// Locked, or too many attempts.
+    Limited,
+    /// A defect, here or in the daemon.
+    Internal,
+    /// Control-C.
+    Interrupted,
+}
+
+impl Exit {
+    /// The number the process ends with.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Denied => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::Forbidden => 4,
+            Self::Device => 5,
+            Self::Limited => 6,
+            Self::Internal => 70,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// The one map from the daemon's refusals (status and code of the problem document) to exit
+    /// codes. The code decides only for devices, whose refusals come with several statuses.
+    pub fn of_refusal(status: u16, code: &str) -> Self {
+        if DEVICE_CODES.contains(&code) {
+            return Self::Device;
+        }
+        match status {
+            401 | 404 | 409 | 410 | 422 => Self::Denied,
+            400 | 413 | 414 | 431 => Self::Usage,
+            503 => Self::Unreachable,
+            403 => Self::Forbidden,
+            423 | 429 => Self::Limited,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// Section 5 of the API, but for `name-taken`, which users share.
+const DEVICE_CODES: [&str; 11] = [
+    "no-pcscd",
+    "pcscd-denied",
+    "no-device",
+    "many-devices",
+    "device-busy",
+    "device-removed",
+    "device-full",
+    "device-locked",
+    "touch-timeout",
+    "device-changed",
+    "unsupported",
+];
+
+/// Why a command was not done.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something is missing or wrong on the command line or in what it names.
+    Usage(String),
+    /// A plain no that the daemon did not say: not found, not confirmed.
+    Denied(String),
+    /// The daemon could not be reached or broke off.
+    Unreachable(String),
+    /// The operating system does not let the caller.
+    Forbidden(String),
+    /// The daemon refused.
+    Refused(Box<Problem>),
+    /// The result is already told; only the exit code is left.
+    Told(Exit),
+    /// A defect, or an answer that makes no sense.
+    Internal(String),
+    /// Nobody reads our output any more.
+    OutputClosed,
+    /// Control-C.
+    Interrupted,
+}
+
+impl Failure {
+    /// The exit code it gets; none when it is no failure worth one.
+    pub fn exit(&self) -> Option<Exit> {
+        match self {
+            Self::Usage(_) => Some(Exit::Usage),
+            Self::Denied(_) => Some(Exit::Denied),
+            Self::Unreachable(_) => Some(Exit::Unreachable),
+            Self::Forbidden(_) => Some(Exit::Forbidden),
+            Self::Refused(problem) => Some(Exit::of_refusal(problem.status, &problem.code)),
+            Self::Told(exit) => Some(*exit),
+            Self::Internal(_) => Some(Exit::Internal),
+            Self::OutputClosed => None,
+            Self::Interrupted => Some(Exit::Interrupted),
+        }
+    }
+
+    /// Whether there is a sentence to show.
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Self::Told(_) | Self::OutputClosed | Self::Interrupted)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text)
+            | Self::Denied(text)
+            | Self::Unreachable(text)
+            | Self::Forbidden(text)
+            | Self::Internal(text) => f.write_str(text),
+            Self::Refused(problem) => write!(f, "{problem}"),
+            Self::Told(_) | Self::OutputClosed | Self::Interrupted => Ok(()),
+        }
+    }
+}
+
+/// What the person may do about a refusal, where this program knows a way.
+pub fn advice(code: &str) -> Option<&'static str> {
+    match code {
+        "fresh-proof-required" => {
+            Some("use --as-user to log in as the user (password, then code), or as an admin --reason TEXT")
+        }
+        "unauthenticated" => Some("this account has no rights of its own here; use --as-user where the command has it"),
+        "me-without-user" => Some("give a name or uid, or use --as-user"),
+        "forbidden" => {
+            Some("rights come from [[peer]] in the daemon's configuration; some commands take --as-user instead")
+        }
+        "version" => Some("run the command again"),
+        "expired" => Some("start again with mfactl enroll"),
+        "factor-locked" => Some("with mfactl unlock"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_refusal_has_its_exit_code() {
+        for (status, code, number) in [
+            (400, "malformed", 2),
+            (401, "unauthenticated", 1),
+            (401, "wrong-credentials", 1),
+            (401, "wrong-code", 1),
+            (401, "challenge-ended", 1),
+            (403, "forbidden", 4),
+            (403, "fresh-proof-required", 4),
+            (403, "me-without-user", 4),
+            (404, "not-found", 1),
+            (405, "method-not-allowed", 70),
+            (409, "version", 1),
+            (409, "name-taken", 1),
+            (410, "expired", 1),
+            (413, "body-too-large", 2),
+            (415, "unsupported-media-type", 70),
+            (422, "wrong-code", 1),
+            (423, "factor-locked", 6),
+            (429, "too-many-attempts", 6),
+            (500, "internal", 70),
+            (503, "busy", 3),
+            (503, "storage-unavailable", 3),
+            (503, "not-ready", 3),
+            (503, "no-pcscd", 5),
+            (403, "pcscd-denied", 5),
+            (409, "device-full", 5),
+        ] {
+            assert_eq!(Exit::of_refusal(status, code).number(), number, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn closed_output_is_no_failure() {
+        assert!(Failure::OutputClosed.exit().is_none());
+    }
+}

@@ -1,0 +1,114 @@
+//! mfactl: the command line of mfad. It knows the HTTP API and nothing of the daemon's inside.
+
+mod acting;
+mod args;
+mod audit;
+mod call;
+mod chain;
+mod cli;
+mod client;
+mod code;
+mod curl;
+mod desk;
+mod enroll;
+mod events;
+mod failure;
+mod help;
+mod login;
+mod output;
+mod prompt;
+mod secrets;
+mod status;
+mod users;
+mod wire;
+
+use std::alloc::System;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use zeroizing_alloc::ZeroAlloc;
+
+use crate::cli::{Cli, Command};
+use crate::client::Client;
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::prompt::Asker;
+
+/// Freed memory is wiped: libraries copy what they are given (MEM-3).
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Output::new(&cli.globals);
+    match in_runtime(cli, out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure, out),
+    }
+}
+
+fn in_runtime(cli: Cli, out: Output) -> Result<(), Failure> {
+    leave_no_dump().map_err(|error| Failure::Internal(format!("core dumps cannot be forbidden: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
+    let done = runtime.block_on(until_interrupted(cli, out));
+    // A prompt that was interrupted gets the time to put the terminal right; others are not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    done
+}
+
+/// Passwords and tokens pass through this process (MEM-4).
+fn leave_no_dump() -> io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+async fn until_interrupted(cli: Cli, out: Output) -> Result<(), Failure> {
+    // Taken first: a prompt raises SIGINT itself and must live on to restore the terminal.
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        done = run(cli, out) => done,
+    }
+}
+
+async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
+    let globals = cli.globals;
+    let mut desk = Desk {
+        client: Client::new(globals.socket, globals.curl.then_some(out)),
+        out,
+        asker: Asker { no_input: globals.no_input, yes: globals.yes },
+    };
+    match &cli.command {
+        Command::User(command) => users::run(&mut desk, command).await,
+        Command::Passwd(args) => users::passwd(&mut desk, args).await,
+        Command::Login(args) => login::run(&mut desk, args).await,
+        Command::Enroll(args) => enroll::run(&mut desk, args).await,
+        Command::Verify(args) => users::verify(&mut desk, args).await,
+        Command::Codes(command) => secrets::codes(&mut desk, command).await,
+        Command::Secret(command) => secrets::run(&mut desk, command).await,
+        Command::Unlock(args) => users::unlock(&mut desk, args).await,
+        Command::Audit(command) => audit::run(&mut desk, command).await,
+        Command::Status => status::run(&mut desk).await,
+    }
+}
+
+/// Says what went wrong. With `--json` a refusal is also the one document: the daemon's own.
+fn report(failure: &Failure, out: Output) -> ExitCode {
+    if let Failure::Refused(problem) = failure
+        && out.is_json()
+        && !problem.document.is_empty()
+        && out.document(&problem.document).is_err()
+    {
+        out.aside("the answer could not be written");
+    }
+    if !failure.is_silent() {
+        out.error(&failure.to_string());
+    }
+    failure.exit().map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit.number()))
+}

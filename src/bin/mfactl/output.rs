@@ -1,0 +1,218 @@
+//! Where text goes: data to standard output, remarks and errors to standard error. Text of others
+//! passes `visible` first, so that it cannot steer the terminal.
+
+use std::env;
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use crate::cli::{Colour, Globals};
+use crate::failure::Failure;
+
+/// The two streams and how to write on them.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+    colour_out: bool,
+    colour_err: bool,
+}
+
+/// How a piece of text stands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// Heads of tables.
+    Head,
+    /// All is well.
+    Good,
+    /// Something is not.
+    Bad,
+}
+
+impl Output {
+    /// As the flags say.
+    pub fn new(globals: &Globals) -> Self {
+        Self {
+            json: globals.json,
+            quiet: globals.quiet,
+            colour_out: coloured(globals.color, io::stdout().is_terminal()),
+            colour_err: coloured(globals.color, io::stderr().is_terminal()),
+        }
+    }
+
+    /// Whether one JSON document is wanted instead of text.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether remarks are not wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// One line of what was asked for. `text` is visible already.
+    pub fn line(&self, text: &str) -> Result<(), Failure> {
+        write_line(io::stdout().lock(), text)
+    }
+
+    /// A remark for people: neither in JSON nor when quiet.
+    pub fn note(&self, text: &str) -> Result<(), Failure> {
+        if self.json || self.quiet { Ok(()) } else { self.line(text) }
+    }
+
+    /// What a person must see for the next step; beside the document when JSON is wanted.
+    pub fn show(&self, text: &str) -> Result<(), Failure> {
+        if self.json { write_line(io::stderr().lock(), text) } else { self.line(text) }
+    }
+
+    /// The daemon's document as it came; `{}` when it had nothing to say.
+    pub fn document(&self, json: &str) -> Result<(), Failure> {
+        self.line(&if json.trim().is_empty() { "{}".to_owned() } else { visible_json(json.trim_end()) })
+    }
+
+    /// A line on standard error. That nobody reads it is no failure.
+    pub fn aside(&self, text: &str) {
+        let _unread = write_line(io::stderr().lock(), text);
+    }
+
+    /// An error and its sentence.
+    pub fn error(&self, text: &str) {
+        let head = paint("error:", Tone::Bad, self.colour_err);
+        self.aside(&format!("{head} {}", visible(text)));
+    }
+
+    /// Text in a tone, for standard output.
+    pub fn tone(&self, text: &str, tone: Tone) -> String {
+        paint(text, tone, self.colour_out)
+    }
+
+    /// Rows under a head, columns aligned. Cells may be raw.
+    pub fn table<const N: usize>(&self, head: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+        let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| visible(cell))).collect();
+        if !self.quiet {
+            let widths = widths(head, &rows);
+            self.line(&self.tone(&aligned(&head.map(str::to_owned), &widths), Tone::Head))?;
+        }
+        let widths = widths(head, &rows);
+        rows.iter().try_for_each(|row| self.line(&aligned(row, &widths)))
+    }
+
+    /// Names and values, one pair a line. Values may be raw.
+    pub fn pairs(&self, pairs: &[(&str, String)]) -> Result<(), Failure> {
+        let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        pairs.iter().try_for_each(|(name, value)| {
+            let name = self.tone(&format!("{name:width$}"), Tone::Head);
+            self.line(&format!("{name}  {}", visible(value)))
+        })
+    }
+}
+
+/// Text that cannot steer a terminal: control characters and those that turn the direction of
+/// writing are shown as escapes.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || turns_text(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// The same for a JSON document: the escapes are JSON's own. Whitespace between tokens stays.
+fn visible_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        let layout = matches!(character, '\n' | '\r' | '\t');
+        if !layout && (character.is_control() || turns_text(character)) {
+            let _written = write!(shown, "\\u{:04x}", u32::from(character));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// The bidirectional controls of Unicode (UAX 9, section 2).
+fn turns_text(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn coloured(choice: Colour, terminal: bool) -> bool {
+    match choice {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => {
+            terminal
+                && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                && env::var_os("TERM").is_none_or(|term| term != "dumb")
+        }
+    }
+}
+
+fn paint(text: &str, tone: Tone, coloured: bool) -> String {
+    let code = match tone {
+        Tone::Head => "1",
+        Tone::Good => "32",
+        Tone::Bad => "31",
+    };
+    if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+fn widths<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> [usize; N] {
+    let mut widths = head.map(|title| title.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    widths
+}
+
+fn aligned<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> String {
+    let cells: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+    cells.join("  ").trim_end().to_owned()
+}
+
+fn write_line(mut stream: impl Write, text: &str) -> Result<(), Failure> {
+    writeln!(stream, "{text}").and_then(|()| stream.flush()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::Internal(format!("cannot write the output: {error}")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        assert_eq!(visible("a\x1b[2Jb\n\u{9b}\u{202e}é"), "a\\u{1b}[2Jb\\n\\u{9b}\\u{202e}é");
+    }
+
+    #[test]
+    fn a_document_stays_json() {
+        let shown = visible_json("{\"name\": \"a\u{7f}\u{9b}\"}");
+
+        assert_eq!(shown, r#"{"name": "a\u007f\u009b"}"#);
+        assert!(serde_json::from_str::<serde_json::Value>(&shown).is_ok());
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["ann".to_owned(), "x".to_owned()], ["é".to_owned(), "yy".to_owned()]];
+
+        let widths = widths(["N", "LONG"], &rows);
+
+        assert_eq!(widths, [3, 4]);
+        assert_eq!(aligned(&rows[1], &widths), "é    yy");
+    }
+
+    #[test]
+    fn no_colour_means_plain_text() {
+        assert_eq!(paint("ok", Tone::Good, false), "ok");
+        assert!(!coloured(Colour::Never, true));
+        assert!(coloured(Colour::Always, false));
+    }
+}

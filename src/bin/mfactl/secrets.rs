@@ -1,0 +1,170 @@
+//! `secret …` and `codes renew`.
+
+use crate::acting::Acting;
+use crate::args::ActOnUser;
+use crate::call::{Body, Call, segment};
+use crate::cli::{CodesCommand, SecretCommand};
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::output::{Output, visible};
+use crate::wire::{Codes, Secret, SecretList};
+
+/// `secret …`.
+pub async fn run(desk: &mut Desk, command: &SecretCommand) -> Result<(), Failure> {
+    let on = match command {
+        SecretCommand::List(on) | SecretCommand::Rename { on, .. } | SecretCommand::Delete { on, .. } => on,
+    };
+    let acting = Acting::begin(desk, &on.user, &on.acting).await?;
+    let done = match command {
+        SecretCommand::List(_) => list(desk, &acting).await,
+        SecretCommand::Rename { secret, name, .. } => rename(desk, &acting, secret, name).await,
+        SecretCommand::Delete { secret, .. } => delete(desk, &acting, secret).await,
+    };
+    acting.end(desk).await;
+    done
+}
+
+/// `codes renew`.
+pub async fn codes(desk: &mut Desk, command: &CodesCommand) -> Result<(), Failure> {
+    let CodesCommand::Renew(on) = command;
+    let acting = Acting::begin(desk, &on.user, &on.acting).await?;
+    let renewed = renew(desk, &acting, on).await;
+    acting.end(desk).await;
+    renewed
+}
+
+/// Prints backup codes, the only time they can be seen.
+pub fn print_codes(out: Output, codes: &Codes) -> Result<(), Failure> {
+    out.note("backup codes:")?;
+    codes.codes.iter().try_for_each(|code| out.line(&visible(code)))?;
+    out.note(
+        "each works once, in place of a code of the authenticator. They are shown only now: print them or write them",
+    )?;
+    out.note("down and keep them away from the authenticator.")
+}
+
+/// A secret of the user, by uid or by name.
+pub async fn find(desk: &mut Desk, acting: &Acting, wanted: &str) -> Result<Secret, Failure> {
+    let list: SecretList = desk.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?.read()?;
+    pick(list.secrets, wanted)
+}
+
+fn pick(secrets: Vec<Secret>, wanted: &str) -> Result<Secret, Failure> {
+    let (by_uid, others): (Vec<Secret>, Vec<Secret>) = secrets.into_iter().partition(|secret| secret.uid == wanted);
+    let by_name = others.into_iter().filter(|secret| secret.name.as_deref() == Some(wanted));
+    let mut found = by_uid.into_iter().chain(by_name);
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(_), Some(_)) => Err(Failure::Denied(format!("several secrets are named {wanted}; give the uid"))),
+        (None, _) => Err(Failure::Denied(format!("the user has no secret {wanted}"))),
+    }
+}
+
+async fn list(desk: &mut Desk, acting: &Acting) -> Result<(), Failure> {
+    let answer = desk.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    let list: SecretList = answer.read()?;
+    let rows: Vec<[String; 7]> = list.secrets.into_iter().map(row).collect();
+    desk.out.table(["NAME", "UID", "TYPE", "STATUS", "PROFILE", "CREATED", "LAST USED"], &rows)
+}
+
+fn row(secret: Secret) -> [String; 7] {
+    let profile = profile(&secret);
+    let or_dash = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned());
+    [
+        or_dash(secret.name),
+        secret.uid,
+        secret.kind,
+        secret.status,
+        profile,
+        secret.date_created,
+        or_dash(secret.last_used),
+    ]
+}
+
+fn profile(secret: &Secret) -> String {
+    let parts = [
+        secret.moving.clone(),
+        secret.algorithm.clone(),
+        secret.digits.map(|digits| format!("{digits} digits")),
+        secret.period.map(|period| format!("{period} s")),
+        secret.counter.map(|counter| format!("counter {counter}")),
+        secret.remaining.map(|left| format!("{left} left")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(" ") }
+}
+
+async fn rename(desk: &mut Desk, acting: &Acting, wanted: &str, name: &str) -> Result<(), Failure> {
+    let secret = find(desk, acting, wanted).await?;
+    let body = Body::new().member("name", name).member("version", secret.version);
+    let answer = desk.client.ask(Call::put(one(acting, &secret)).by(&acting.authority).with(body)).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    desk.out.note(&format!("renamed secret {} to {}", visible(&secret.uid), visible(name)))
+}
+
+async fn delete(desk: &mut Desk, acting: &Acting, wanted: &str) -> Result<(), Failure> {
+    let secret = find(desk, acting, wanted).await?;
+    let what = format!(
+        "{} {} ({}, {})",
+        secret.kind,
+        secret.name.as_deref().unwrap_or("without a name"),
+        secret.uid,
+        secret.status
+    );
+    desk.asker.confirm(format!("delete {}?", visible(&what))).await?;
+    let answer = desk.client.ask(Call::delete(one(acting, &secret)).by(&acting.authority)).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    desk.out.note(&format!("deleted {}", visible(&what)))
+}
+
+async fn renew(desk: &mut Desk, acting: &Acting, on: &ActOnUser) -> Result<(), Failure> {
+    let answer = desk.client.ask(Call::post(acting.path("/codes")).by(&acting.authority)).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    desk.out.note(&format!("the older backup codes of {} have ended", visible(&on.user)))?;
+    print_codes(desk.out, &answer.read()?)
+}
+
+fn one(acting: &Acting, secret: &Secret) -> String {
+    acting.path(&format!("/secrets/{}", segment(&secret.uid)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(uid: &str, name: &str) -> Secret {
+        let record = serde_json::json!({
+            "uid": uid, "type": "mfa", "name": name, "status": "active", "dateCreated": "", "version": 1,
+            "kind": "hotp", "digits": 6, "counter": 3,
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_found_by_uid_or_by_name() {
+        let secrets = || vec![secret("1", "phone"), secret("2", "key")];
+
+        assert_eq!(pick(secrets(), "2").unwrap().uid, "2");
+        assert_eq!(pick(secrets(), "phone").unwrap().uid, "1");
+        assert!(pick(secrets(), "pho").is_err());
+    }
+
+    #[test]
+    fn two_of_one_name_need_the_uid() {
+        assert!(pick(vec![secret("1", "phone"), secret("2", "phone")], "phone").is_err());
+    }
+
+    #[test]
+    fn a_profile_says_what_is_known() {
+        assert_eq!(profile(&secret("1", "phone")), "hotp 6 digits counter 3");
+    }
+}

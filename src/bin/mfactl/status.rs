@@ -1,0 +1,69 @@
+//! `status`: what the daemon says of itself.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::client::Answer;
+use crate::desk::Desk;
+use crate::failure::{Exit, Failure};
+use crate::output::{Tone, visible};
+
+#[derive(Deserialize)]
+struct Version {
+    name: String,
+    version: String,
+    sqlite: Option<String>,
+    api: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Methods {
+    methods: Vec<String>,
+    registration: String,
+    mfa_required: bool,
+}
+
+/// `status`.
+pub async fn run(desk: &mut Desk) -> Result<(), Failure> {
+    let live = desk.client.ask(Call::get("/v1/health/live")).await?;
+    let ready = desk.client.send(Call::get("/v1/health/ready")).await?;
+    let version = desk.client.ask(Call::get("/v1/version")).await?;
+    let methods = desk.client.ask(Call::get("/v1/auth")).await?;
+    if desk.out.is_json() {
+        let document = json!({
+            "live": live.read::<Value>()?,
+            "ready": ready.read::<Value>()?,
+            "version": version.read::<Value>()?,
+            "auth": methods.read::<Value>()?,
+        });
+        desk.out.document(&document.to_string())?;
+    } else {
+        tell(desk, &ready, &version.read()?, &methods.read()?)?;
+    }
+    match ready.status {
+        200 => Ok(()),
+        _ => Err(Failure::Told(Exit::Unreachable)),
+    }
+}
+
+fn tell(desk: &Desk, ready: &Answer, version: &Version, methods: &Methods) -> Result<(), Failure> {
+    let out = desk.out;
+    if out.is_quiet() {
+        return Ok(());
+    }
+    let state = match ready.status {
+        200 => out.tone("ready", Tone::Good),
+        _ => format!("{}: {}", out.tone("not ready", Tone::Bad), visible(&ready.problem().to_string())),
+    };
+    out.line(&format!("{} {} is live and {state}", visible(&version.name), visible(&version.version)))?;
+    let part = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    out.pairs(&[
+        ("api", part(&version.api)),
+        ("sqlite", part(&version.sqlite)),
+        ("login methods", methods.methods.join(", ")),
+        ("registration", methods.registration.clone()),
+        ("second factor", if methods.mfa_required { "required" } else { "optional" }.to_owned()),
+    ])
+}
