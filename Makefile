@@ -1,0 +1,69 @@
+# The ways into the project. `tools/needs` installs what a target lacks and is silent otherwise.
+
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+# One target folder for everything, and the place where `cargo install` puts programs.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+# The tests that speak Python find the pinned packages here.
+export MFAD_TEST_PYTHON := $(abspath .venv/bin/python)
+
+DEBUG := $(CARGO_TARGET_DIR)/debug
+RELEASE := $(CARGO_TARGET_DIR)/release
+
+.PHONY: demo run build test proof bench install fmt clean
+
+# Walks through an enrolment, a login and a recovery against a daemon of its own, and shows each exchange.
+demo:
+	@tools/needs demo
+	cargo build --locked
+	tools/demo $(DEBUG)
+
+# A daemon for trying things out, without root: open registration, and you are its administrator.
+run: build run/mfad.toml
+	test -e run/state/mfad.db || $(DEBUG)/mfad init --config run/mfad.toml --state-dir run/state
+	exec $(DEBUG)/mfad --config run/mfad.toml --state-dir run/state --socket run/mfad.sock
+
+run/mfad.toml:
+	install -d -m 0700 run
+	printf '%s\n' 'registration = "open"' '' '[[peer]]' "uid = $$(id -u)" 'rights = ["admin"]' > $@
+
+build:
+	@tools/needs build
+	cargo build --locked
+
+# All that CI runs.
+test:
+	@tools/needs test
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+	cargo deny check bans licenses sources
+	cargo nextest run --locked
+	cargo test --doc --locked
+	$(MAKE) demo
+
+# The long tests behind the figures in the documents: those marked `#[ignore]`.
+proof:
+	@tools/needs proof
+	cargo build --release --locked
+	cargo nextest run --locked --run-ignored only
+
+bench:
+	@if [ -d benches ]; then cargo bench --locked; else echo 'no benchmarks yet: they will live in benches/'; fi
+
+install:
+	@tools/needs build
+	cargo build --release --locked
+	install -D -m 0755 $(RELEASE)/mfad $(DESTDIR)$(PREFIX)/sbin/mfad
+	install -D -m 0755 $(RELEASE)/mfactl $(DESTDIR)$(PREFIX)/bin/mfactl
+
+fmt:
+	cargo fmt
+
+# `run/` stays: it holds a master key and the users made with it.
+clean:
+	cargo clean
+	rm -rf .venv
