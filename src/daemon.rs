@@ -75,6 +75,8 @@ enum Failure {
     NotInitialised(PathBuf),
     #[error("{0}: the master key is missing")]
     NoKey(PathBuf),
+    #[error("{0}: this is no master key: it has to have 32 bytes")]
+    NoSuchKey(PathBuf),
     #[error("the store: {0}")]
     Store(OpenFault),
     #[error("{path}: {cause}")]
@@ -96,11 +98,12 @@ impl Failure {
             Self::Unsafe { .. } | Self::File { .. } => 5,
             Self::NotInitialised(_) => 6,
             Self::NoKey(_) => 7,
+            Self::NoSuchKey(_) => 8,
             Self::Store(fault) => match fault {
                 OpenFault::WrongKey => 8,
                 OpenFault::Missing | OpenFault::Damaged(_) | OpenFault::Setting(_) | OpenFault::Fault(_) => 9,
                 OpenFault::Newer { .. } => 10,
-                OpenFault::Io(_) => 5,
+                OpenFault::Io(_) | OpenFault::Unsafe => 5,
                 OpenFault::Exists => 13,
             },
             Self::Socket { .. } => 11,
@@ -392,10 +395,8 @@ fn read_key(path: &Path) -> Result<MasterKey, Failure> {
             key.zeroize();
             Ok(sealed)
         }
-        Ok(_) => Err(Failure::Unsafe { path: path.to_owned(), why: "is no key: it has to have 32 bytes" }),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Err(Failure::Unsafe { path: path.to_owned(), why: "is no key: it has to have 32 bytes" })
-        }
+        Ok(_) => Err(Failure::NoSuchKey(path.to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Failure::NoSuchKey(path.to_owned())),
         Err(cause) => Err(file_fault(path, cause)),
     }
 }

@@ -113,10 +113,12 @@ impl Guard {
         self.read_timer.as_mut().poll(cx).is_ready()
     }
 
-    fn after_write(&mut self) {
+    fn after_write(&mut self, cx: &mut Context<'_>) {
         self.write_timer = None;
         if matches!(self.wait, Wait::Answer | Wait::Idle) {
             self.expect(Wait::Idle);
+            // The library may not read again before something wakes it; the timer has to be able to.
+            let _ = self.read_timer.as_mut().poll(cx);
         }
     }
 
@@ -166,7 +168,7 @@ impl AsyncWrite for Guard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.inner).poll_write(cx, bytes) {
             Poll::Ready(result) => {
-                self.after_write();
+                self.after_write(cx);
                 Poll::Ready(result)
             }
             Poll::Pending if self.is_write_overdue(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

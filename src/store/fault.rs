@@ -79,6 +79,9 @@ pub enum OpenFault {
     /// Not a store of ours, or damaged.
     #[error("the store is damaged or foreign: {0}")]
     Damaged(String),
+    /// The database file is not for this user alone.
+    #[error("the database belongs to another user or is open to others; its mode has to be 0600")]
+    Unsafe,
     /// A setting did not take.
     #[error("the store does not keep the setting {0}")]
     Setting(&'static str),

@@ -101,7 +101,7 @@ fn check_file(path: &Path) -> Result<(), OpenFault> {
         return Err(OpenFault::Damaged("the database is empty".to_owned()));
     }
     if meta.uid() != rustix::process::geteuid().as_raw() || meta.permissions().mode() & 0o077 != 0 {
-        return Err(OpenFault::Damaged("the database belongs to another user or is open to others".to_owned()));
+        return Err(OpenFault::Unsafe);
     }
     Ok(())
 }

@@ -127,7 +127,7 @@ fn sto_9_a_database_open_to_others_is_refused() {
     let dir = home();
     fs::set_permissions(dir.path().join(DATABASE), fs::Permissions::from_mode(0o644)).unwrap();
 
-    assert!(matches!(open_fault(dir.path(), 1), OpenFault::Damaged(_)));
+    assert!(matches!(open_fault(dir.path(), 1), OpenFault::Unsafe));
 }
 
 #[test]
