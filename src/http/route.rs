@@ -252,6 +252,7 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         }
         Resource::AuthPassword => {
             request.no_body()?;
+            query.end()?;
             let basic = request.basic.as_ref().ok_or_else(|| Problem::from(&crate::error::Error::Unauthenticated))?;
             log_in(basic.login.clone(), Sensitive::new(basic.password.expose().clone()))?
         }
@@ -345,7 +346,7 @@ impl<'a> Query<'a> {
         self.take("after").map_or(Ok(0), |text| plain_number(text).ok_or_else(|| wrong("after")))
     }
 
-    fn end(self) -> Result<(), Problem> {
+    fn end(&self) -> Result<(), Problem> {
         if self.0.is_empty() { Ok(()) } else { Err(Problem::malformed("an unknown query parameter")) }
     }
 }

@@ -1,0 +1,113 @@
+//! `mfactl` as scripts use it: answers as JSON on standard output, secrets on standard input, exit codes.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::host::Host;
+use crate::people::{PASSWORD, text};
+use crate::wire::Request;
+
+fn mfactl(host: &Host, arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
+    command.arg("--socket").arg(host.socket()).args(arguments).env_remove("MFAD_SOCKET");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A program that refuses its arguments does not read its input.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[track_caller]
+fn succeeds(host: &Host, arguments: &[&str], input: &str) -> Value {
+    let output = mfactl(host, &[&["--json"], arguments].concat(), input);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {}\n{stdout}\n{stderr}", output.status);
+    if stdout.trim().is_empty() {
+        json!(null)
+    } else {
+        serde_json::from_str(&stdout).unwrap_or_else(|why| panic!("{arguments:?}: {why}: {stdout}"))
+    }
+}
+
+/// The exit code of a refusal; it says something about it, and never on standard output alone.
+#[track_caller]
+fn fails(host: &Host, arguments: &[&str], input: &str) -> i32 {
+    let output = mfactl(host, &[&["--json"], arguments].concat(), input);
+    assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+    assert!(!output.stderr.is_empty() || !output.stdout.is_empty(), "{arguments:?} says nothing");
+    output.status.code().expect("an exit code")
+}
+
+#[test]
+fn users_are_added_listed_and_shown() {
+    let host = Host::start("");
+
+    let added = succeeds(&host, &["user", "add", "anna", "--password-stdin"], &format!("{PASSWORD}\n"));
+    let listed = succeeds(&host, &["user", "list"], "");
+    let shown = succeeds(&host, &["user", "show", "anna"], "");
+
+    assert!(added.to_string().contains("anna"), "{added}");
+    assert!(listed.to_string().contains("anna"), "{listed}");
+    assert_eq!((&shown["name"], &shown["mfa"]), (&json!("anna"), &json!("none")));
+    let login = host.ask(&Request::post("/auth/password", &json!({"id": "anna", "password": PASSWORD}))).ok();
+    assert_eq!(login["userUid"], shown["uid"], "the end of the line is no part of the password");
+    assert_eq!(fails(&host, &["user", "add", "anna"], ""), 1);
+    assert_eq!(fails(&host, &["user", "show", "nobody"], ""), 1);
+    assert!(!String::from_utf8_lossy(&mfactl(&host, &["user", "list"], "").stdout).trim().is_empty());
+}
+
+#[test]
+fn an_enrolment_that_may_not_ask_fails() {
+    let host = Host::start("");
+    host.person("anna");
+
+    assert_eq!(fails(&host, &["enroll", "anna", "--no-input"], ""), 2);
+}
+
+#[test]
+fn codes_are_verified_from_standard_input_and_a_lock_is_ended() {
+    let host = Host::start("");
+    let (person, mut factor, _) = host.guarded("anna");
+
+    let verified = succeeds(&host, &["verify", "anna", "--code-stdin"], &format!("{}\n", factor.next()));
+    assert_eq!((&verified["ok"], &verified["secretId"]), (&json!(true), &json!(factor.id)));
+    for _ in 0..5 {
+        assert_eq!(fails(&host, &["verify", "anna", "--code-stdin"], &format!("{}\n", factor.wrong())), 1);
+    }
+    succeeds(&host, &["unlock", "anna", "--reason", "she called"], "");
+    host.verify(&person.id, &json!({"token": factor.next()})).ok();
+}
+
+#[test]
+fn the_audit_log_is_verified_and_the_state_told() {
+    let host = Host::start("");
+    host.guarded("anna");
+
+    succeeds(&host, &["audit", "verify"], "");
+    let status = succeeds(&host, &["status"], "");
+
+    assert!(status.to_string().contains(&text(&host.ask(&Request::get("/version")).ok()["version"])), "{status}");
+}
+
+#[test]
+fn faults_have_their_exit_codes() {
+    let mut host = Host::start("");
+
+    assert_eq!(mfactl(&host, &["no-such-command"], "").status.code(), Some(2));
+    assert_eq!(mfactl(&host, &["user", "add"], "").status.code(), Some(2));
+    host.kill();
+    assert_eq!(mfactl(&host, &["status"], "").status.code(), Some(3));
+    std::fs::remove_file(host.socket()).unwrap();
+    assert_eq!(mfactl(&host, &["--json", "user", "list"], "").status.code(), Some(3));
+}
+
+#[test]
+fn mem_5_no_secret_is_taken_from_the_command_line() {
+    let host = Host::start("");
+
+    for arguments in [["user", "add", "anna", "--password", PASSWORD], ["verify", "anna", "--code", "123456", "--json"]]
+    {
+        assert_eq!(mfactl(&host, &arguments, "").status.code(), Some(2), "{arguments:?}");
+    }
+}

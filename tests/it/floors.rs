@@ -1,0 +1,97 @@
+//! The floors of `docs/design.md`: a room imports only from floors below it, and rooms of one floor
+//! do not know each other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room with its floor. Rooms that share a floor may not import each other.
+const FLOORS: [(&str, u32); 10] = [
+    ("model", 1),
+    ("entropy", 2),
+    ("store", 3),
+    ("oath", 3),
+    ("token", 3),
+    ("error", 4),
+    ("service", 5),
+    ("http", 6),
+    ("config", 7),
+    ("daemon", 8),
+];
+/// The door may not look behind the service, whatever floor it stands on.
+const HIDDEN_FROM_HTTP: [&str; 2] = ["store", "token"];
+
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn room_of(path: &Path) -> Option<String> {
+    let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+    let room = first.strip_suffix(".rs").unwrap_or(first);
+    FLOORS.iter().any(|(name, _)| *name == room).then(|| room.to_owned())
+}
+
+/// Every room that the text names as `crate::ROOM`, wherever it does.
+fn rooms_named(text: &str) -> Vec<&str> {
+    text.split("crate::")
+        .skip(1)
+        .map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap())
+        .filter(|word| FLOORS.iter().any(|(name, _)| name == word))
+        .collect()
+}
+
+fn floor(room: &str) -> u32 {
+    FLOORS.iter().find(|(name, _)| *name == room).unwrap().1
+}
+
+fn offences(room: &str, text: &str) -> Vec<String> {
+    rooms_named(text)
+        .into_iter()
+        .filter(|used| *used != room)
+        .filter(|used| {
+            let is_hidden = room == "http" && HIDDEN_FROM_HTTP.contains(used);
+            floor(used) >= floor(room) || is_hidden
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_room_imports_only_from_the_floors_below_it() {
+    let mut seen = 0;
+    for path in sources() {
+        let Some(room) = room_of(&path) else { continue };
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(offences(&room, &text), Vec::<String>::new(), "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 40, "the sources were not found");
+}
+
+#[test]
+fn the_check_itself_finds_an_offence() {
+    assert_eq!(offences("store", "use crate::oath::hotp;"), ["oath"]);
+    assert_eq!(offences("model", "fn x() { crate::service::y() }"), ["service"]);
+    assert_eq!(offences("http", "use crate::store::Store;"), ["store"]);
+    assert_eq!(offences("service", "use crate::store::Store;"), Vec::<String>::new());
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//! "), "{} does not open with //!", path.display());
+    }
+}

@@ -1,0 +1,218 @@
+//! A daemon of its own for a test: private directory, configuration, process, log.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::document::{Contract, Watch};
+use crate::identity::{self, APP, AUDITOR};
+use crate::wire::{Answer, Connection, Request};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// The places of a daemon, before there is one.
+pub struct Premises {
+    pub dir: TempDir,
+    pub config: PathBuf,
+    pub state: PathBuf,
+    pub socket: PathBuf,
+    pub log: PathBuf,
+}
+
+impl Premises {
+    /// A private directory with a configuration; nothing is initialised yet.
+    pub fn new(extra_config: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let premises =
+            Self { config: at("mfad.toml"), state: at("state"), socket: at("mfad.sock"), log: at("mfad.log"), dir };
+        fs::write(&premises.config, config(extra_config)).unwrap();
+        premises
+    }
+
+    pub fn mfad(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mfad"));
+        for name in
+            ["MFAD_CONFIG", "MFAD_STATE_DIR", "MFAD_SOCKET", "CREDENTIALS_DIRECTORY", "LISTEN_FDS", "NOTIFY_SOCKET"]
+        {
+            command.env_remove(name);
+        }
+        command.env("MFAD_LOG", "trace").stdin(Stdio::null());
+        command
+    }
+
+    pub fn init(&self) -> ExitStatus {
+        let mut command = self.mfad();
+        command.arg("init").arg("--config").arg(&self.config).arg("--state-dir").arg(&self.state);
+        command.stdout(Stdio::null()).stderr(self.log_file()).status().unwrap()
+    }
+
+    /// The command that serves, its log going to the file.
+    pub fn serve(&self) -> Command {
+        let mut command = self.mfad();
+        command.arg("--config").arg(&self.config).arg("--state-dir").arg(&self.state).arg("--socket").arg(&self.socket);
+        command.stdout(Stdio::null()).stderr(self.log_file());
+        command
+    }
+
+    fn log_file(&self) -> File {
+        File::options().create(true).append(true).open(&self.log).unwrap()
+    }
+
+    pub fn log_text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+}
+
+/// The configuration of a test: whoever runs it may do everything, two other peers something, all others
+/// nothing, and anybody may register unless `extra` says otherwise.
+fn config(extra: &str) -> String {
+    let registration = if extra.contains("registration") { "" } else { "registration = \"open\"\n" };
+    let peer = |uid: u32, rights: &str| format!("\n[[peer]]\nuid = {uid}\nrights = [{rights}]\n");
+    let mut text = format!("{registration}{extra}\n");
+    text.push_str(&peer(identity::own_uid(), "\"admin\", \"app\", \"audit\""));
+    text.push_str(&peer(APP, "\"app\""));
+    text.push_str(&peer(AUDITOR, "\"audit\""));
+    text
+}
+
+/// A running daemon. It is killed when the test is done with it.
+pub struct Host {
+    pub premises: Premises,
+    daemon: Option<Child>,
+    watch: OnceLock<Arc<Watch>>,
+}
+
+impl Host {
+    pub fn start(extra_config: &str) -> Self {
+        let premises = Premises::new(extra_config);
+        assert!(premises.init().success(), "init: {}", premises.log_text());
+        Self::on(premises)
+    }
+
+    /// A daemon on premises that are initialised.
+    pub fn on(premises: Premises) -> Self {
+        let mut host = Self { premises, daemon: None, watch: OnceLock::new() };
+        host.launch();
+        let contract = Contract::once(|| host.plainly(&Request::get("/openapi.json")).expect("the document").ok());
+        let watched = host.watch.set(Arc::new(Watch::new(contract)));
+        assert!(watched.is_ok(), "a host is watched once");
+        host
+    }
+
+    fn launch(&mut self) {
+        self.daemon = Some(self.premises.serve().spawn().unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        while !self.plainly(&Request::get("/health/ready")).is_ok_and(|answer| answer.status == 200) {
+            let ended = self.daemon.as_mut().and_then(|daemon| daemon.try_wait().unwrap());
+            assert!(ended.is_none(), "the daemon ended, {ended:?}: {}", self.tail());
+            assert!(Instant::now() < deadline, "the daemon is not ready: {}", self.tail());
+            thread::sleep(GLANCE);
+        }
+    }
+
+    fn plainly(&self, request: &Request) -> io::Result<Answer> {
+        Connection::new(UnixStream::connect(&self.premises.socket)?, None).try_ask(request)
+    }
+
+    /// SIGKILL, as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+        }
+    }
+
+    /// Kills it and starts it again on what is on the disk.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.launch();
+    }
+
+    /// SIGTERM; it must end well, and soon (SVC-2).
+    pub fn stop(&mut self) {
+        let mut daemon = self.daemon.take().expect("a running daemon");
+        kill_process(pid_of(&daemon), Signal::TERM).unwrap();
+        let status =
+            wait(&mut daemon, Duration::from_secs(10)).unwrap_or_else(|| panic!("still there: {}", self.tail()));
+        assert_eq!(status.code(), Some(0), "{}", self.tail());
+    }
+
+    pub fn start_again(&mut self) {
+        self.launch();
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.premises.socket
+    }
+
+    pub fn watch(&self) -> Arc<Watch> {
+        Arc::clone(self.watch.get().expect("a started host is watched"))
+    }
+
+    pub fn connect(&self) -> Connection {
+        Connection::new(UnixStream::connect(self.socket()).unwrap(), Some(self.watch()))
+    }
+
+    /// A connection as the peer `uid`; needs root.
+    pub fn connect_as(&self, uid: u32) -> Connection {
+        Connection::new(identity::connect_as(self.socket(), uid).unwrap(), Some(self.watch()))
+    }
+
+    #[track_caller]
+    pub fn ask(&self, request: &Request) -> Answer {
+        self.connect().ask(request)
+    }
+
+    #[track_caller]
+    pub fn ask_as(&self, uid: u32, request: &Request) -> Answer {
+        self.connect_as(uid).ask(request)
+    }
+
+    /// The last lines of the log.
+    fn tail(&self) -> String {
+        let text = self.premises.log_text();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let early = daemon.try_wait().ok().flatten();
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+            if thread::panicking() {
+                eprintln!("the daemon {early:?}, its last words:\n{}", self.tail());
+            }
+        }
+    }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+/// The status of a child that ends in time.
+pub fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        thread::sleep(GLANCE);
+    }
+}

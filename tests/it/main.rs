@@ -1,0 +1,45 @@
+//! The daemon as its callers see it: the real programs, driven over the real socket. Written from the
+//! contract; no test knows a module of the daemon.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, reads the clock as its user does, and says why it skips"
+)]
+
+mod document;
+mod host;
+mod identity;
+mod otp;
+mod people;
+mod wire;
+
+mod audit;
+mod bad_input;
+mod cli;
+mod contract;
+mod enrolment;
+mod floors;
+mod interop;
+mod leaks;
+mod login;
+mod process;
+mod proofs;
+mod races;
+mod raw_http;
+mod restart;
+mod secrets;
+mod seed;
+mod sessions;
+mod throttle;
+mod tokens;
+mod tour;
+mod tutorials;
+mod users;

@@ -1,0 +1,245 @@
+//! Users and their authenticators, as the tests play them.
+
+use serde_json::{Value, json};
+
+use crate::host::Host;
+use crate::otp::{self, Moving, Profile};
+use crate::wire::{Answer, Request};
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A user with a password, and the tokens it holds at the moment.
+#[derive(Clone, Debug)]
+pub struct Person {
+    pub id: String,
+    pub name: String,
+    pub password: String,
+    pub token: String,
+    pub refresh: String,
+}
+
+impl Person {
+    pub fn path(&self) -> String {
+        format!("/users/{}", self.id)
+    }
+
+    pub fn secrets(&self) -> String {
+        format!("/users/{}/secrets", self.id)
+    }
+}
+
+/// An authenticator that knows a seed and never shows a code twice.
+#[derive(Clone, Debug)]
+pub struct Factor {
+    pub id: String,
+    pub path: String,
+    pub base32: String,
+    pub url: String,
+    pub seed: Vec<u8>,
+    pub profile: Profile,
+    shown: Option<u64>,
+}
+
+impl Factor {
+    /// From the answer that created it.
+    #[track_caller]
+    pub fn of(secret: &Value) -> Self {
+        let (user, id) = (text(&secret["userId"]), text(&secret["uid"]));
+        let base32 = text(&secret["secret"]["secret"]);
+        Self {
+            path: format!("/users/{user}/secrets/{id}"),
+            url: text(&secret["secret"]["otpauth_url"]),
+            seed: otp::seed_of(&base32),
+            profile: Profile::of(secret),
+            shown: None,
+            base32,
+            id,
+        }
+    }
+
+    pub fn code(&self, moving: u64) -> String {
+        self.profile.code(&self.seed, moving)
+    }
+
+    pub fn period(&self) -> u64 {
+        match self.profile.moving {
+            Moving::Time(period) => period,
+            Moving::Counter => panic!("a counter has no period"),
+        }
+    }
+
+    pub fn step(&self) -> u64 {
+        otp::step(self.period())
+    }
+
+    /// The next code that the daemon must take: above the last one shown and inside the window, also if a step
+    /// ends between here and there. A time-based factor has at most two before time moves on.
+    #[track_caller]
+    pub fn next(&mut self) -> String {
+        let after = self.shown.map_or(0, |shown| shown + 1);
+        let moving = match self.profile.moving {
+            Moving::Counter => after,
+            Moving::Time(period) => {
+                let current = otp::step(period);
+                assert!(after <= current + 1, "more codes than the window has: use a counter for this test");
+                after.max(current)
+            }
+        };
+        self.shown = Some(moving);
+        self.code(moving)
+    }
+
+    /// The step or counter of the last code shown.
+    pub fn shown(&self) -> u64 {
+        self.shown.expect("a code was shown")
+    }
+
+    /// Says that the code of this step or counter was shown.
+    pub fn show(&mut self, moving: u64) -> String {
+        self.shown = Some(moving);
+        self.code(moving)
+    }
+
+    /// Every code that is right, or may become so within a test.
+    pub fn near(&self) -> Vec<String> {
+        match self.profile.moving {
+            Moving::Counter => (0..=self.shown.unwrap_or(0) + 250).map(|counter| self.code(counter)).collect(),
+            Moving::Time(period) => {
+                (otp::step(period) - 20..otp::step(period) + 20).map(|step| self.code(step)).collect()
+            }
+        }
+    }
+
+    /// Different codes that are wrong now and stay so for the length of a test.
+    pub fn wrong_codes(&self) -> impl Iterator<Item = String> + use<> {
+        let (near, digits) = (self.near(), self.profile.digits as usize);
+        (0..10_u64.pow(self.profile.digits))
+            .map(move |number| format!("{number:0digits$}"))
+            .filter(move |code| !near.contains(code))
+    }
+
+    pub fn wrong(&self) -> String {
+        self.wrong_codes().next().unwrap()
+    }
+}
+
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+/// `base` with the members of `more` put in.
+pub fn with(mut base: Value, more: &Value) -> Value {
+    for (name, value) in more.as_object().expect("an object") {
+        base[name] = value.clone();
+    }
+    base
+}
+
+pub fn codes_of(answer: &Value) -> Vec<String> {
+    answer["codes"].as_array().expect("codes").iter().map(text).collect()
+}
+
+impl Host {
+    /// A user with a password, logged in.
+    #[track_caller]
+    pub fn person(&self, name: &str) -> Person {
+        let made = self.ask(&Request::post("/users", &json!({"name": name, "password": PASSWORD}))).ok();
+        Person {
+            id: text(&made["user"]["uid"]),
+            name: name.to_owned(),
+            password: PASSWORD.to_owned(),
+            token: text(&made["token"]),
+            refresh: made["refresh"].as_str().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// A user without a password; yields its id.
+    #[track_caller]
+    pub fn nobody(&self, name: &str) -> String {
+        text(&self.ask(&Request::post("/users", &json!({"name": name}))).ok()["user"]["uid"])
+    }
+
+    /// A pending factor made by the user's own token.
+    #[track_caller]
+    pub fn pending(&self, person: &Person, more: &Value) -> Factor {
+        let order = with(json!({"type": "mfa"}), more);
+        Factor::of(&self.ask(&Request::post(person.secrets(), &order).token(&person.token)).ok())
+    }
+
+    /// A pending factor made by the administrator, for a user in any state.
+    #[track_caller]
+    pub fn pending_for(&self, user: &str, more: &Value) -> Factor {
+        let order = with(json!({"type": "mfa"}), more);
+        Factor::of(&self.ask(&Request::post(format!("/users/{user}/secrets"), &order).reason()).ok())
+    }
+
+    /// Confirms a pending factor as the administrator.
+    #[track_caller]
+    pub fn confirm(&self, factor: &mut Factor) -> Value {
+        self.ask(&Request::put(format!("{}/enroll", factor.path), &json!({"token": factor.next()})).reason()).ok()
+    }
+
+    /// The first factor of a person, and the backup codes. The person's tokens are dead afterwards.
+    #[track_caller]
+    pub fn enrol(&self, person: &Person, more: &Value) -> (Factor, Vec<String>) {
+        let mut factor = self.pending(person, more);
+        let enrol = Request::put(format!("{}/enroll", factor.path), &json!({"token": factor.next()}));
+        let codes = codes_of(&self.ask(&enrol.token(&person.token)).ok());
+        assert_eq!(codes.len(), 10);
+        (factor, codes)
+    }
+
+    /// A person with an active counter-based factor, logged in with it a moment ago. Eight digits, so that no
+    /// wrong code is right by chance within the look-ahead.
+    #[track_caller]
+    pub fn guarded(&self, name: &str) -> (Person, Factor, Vec<String>) {
+        let mut person = self.person(name);
+        let (mut factor, codes) = self.enrol(&person, &json!({"kind": "hotp", "digits": 8}));
+        self.log_in(&mut person, &mut factor);
+        (person, factor, codes)
+    }
+
+    #[track_caller]
+    pub fn password(&self, person: &Person) -> Answer {
+        self.ask(&Request::post("/auth/password", &json!({"id": person.name, "password": person.password})))
+    }
+
+    #[track_caller]
+    pub fn challenge(&self, person: &Person) -> String {
+        let answer = self.password(person).ok();
+        assert_eq!(answer["type"], "CHALLENGE", "{answer}");
+        text(&answer["token"])
+    }
+
+    pub fn answer_totp(&self, challenge: &str, code: &str) -> Answer {
+        self.ask(&Request::post("/auth/totp", &json!({"token": code})).token(challenge))
+    }
+
+    pub fn answer_recovery(&self, challenge: &str, code: &str) -> Answer {
+        self.ask(&Request::post("/auth/recovery", &json!({"code": code})).token(challenge))
+    }
+
+    /// Both steps of a login; the person holds the new tokens.
+    #[track_caller]
+    pub fn log_in(&self, person: &mut Person, factor: &mut Factor) {
+        let challenge = self.challenge(person);
+        let answer = self.answer_totp(&challenge, &factor.next()).ok();
+        person.token = text(&answer["token"]);
+        person.refresh = text(&answer["refresh"]);
+    }
+
+    /// A code shown at the app's door.
+    pub fn verify(&self, user: &str, proof: &Value) -> Answer {
+        self.ask(&Request::post(format!("/users/{user}/verify"), proof))
+    }
+
+    /// The status with which the token is met where its user may look.
+    pub fn token_status(&self, person: &Person, token: &str) -> u16 {
+        self.ask(&Request::get(person.path()).token(token)).status
+    }
+
+    #[track_caller]
+    pub fn unlock(&self, user: &str) {
+        self.ask(&Request::new("POST", format!("/users/{user}/unlock")).reason()).done();
+    }
+}

@@ -1,0 +1,222 @@
+//! What a login is good for afterwards: refresh, logout, step-up, receipts, and the app's `verify`.
+
+use serde_json::{Value, json};
+
+use crate::host::Host;
+use crate::identity::{APP, STRANGER, can_be_others};
+use crate::login::without_request_id;
+use crate::people::{Person, text};
+use crate::tokens::claims;
+use crate::wire::{Answer, Request};
+
+fn refresh(host: &Host, token: &str) -> Answer {
+    host.ask(&Request::get("/auth/refresh").token(token))
+}
+
+#[test]
+fn a_refresh_token_rotates_and_the_reuse_of_an_old_one_ends_the_family() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    let other_session = host.password(&person).ok();
+
+    let second = refresh(&host, &person.refresh).ok();
+    let third = refresh(&host, &text(&second["refresh"])).ok();
+    assert_eq!((&second["type"], &third["type"]), (&json!("ACCESS"), &json!("ACCESS")));
+    assert_eq!(host.token_status(&person, &text(&third["token"])), 200);
+
+    refresh(&host, &text(&second["refresh"])).refused(401, "refresh-ended");
+    refresh(&host, &text(&third["refresh"])).refused(401, "refresh-ended");
+    assert_eq!(host.token_status(&person, &text(&third["token"])), 401, "the family ended with its access tokens");
+    refresh(&host, &text(&other_session["refresh"])).ok();
+}
+
+#[test]
+fn aut_3_a_refreshed_token_says_how_and_when_its_user_logged_in_not_when_it_was_refreshed() {
+    let host = Host::start("");
+    let (person, _, _) = host.guarded("anna");
+
+    let refreshed = refresh(&host, &person.refresh).ok();
+
+    let (old, new) = (claims(&person.token), claims(&text(&refreshed["token"])));
+    for member in ["authTime", "amr", "sub", "iss", "aud", "peer", "epoch"] {
+        assert_eq!(old[member], new[member], "{member}");
+    }
+    assert!(new["amr"].as_array().unwrap().contains(&json!("mfa")), "{new}");
+    assert_ne!(old["jti"], new["jti"]);
+}
+
+#[test]
+fn tok_6_logout_ends_its_session_and_no_other_also_after_a_restart() {
+    let mut host = Host::start("");
+    let person = host.person("anna");
+    let other: Value = host.password(&person).ok();
+
+    host.ask(&Request::new("POST", "/auth/logout").token(&person.token)).done();
+
+    for _ in 0..2 {
+        assert_eq!(host.token_status(&person, &person.token), 401);
+        assert_eq!(refresh(&host, &person.refresh).status, 401);
+        assert_eq!(host.token_status(&person, &text(&other["token"])), 200);
+        host.restart();
+    }
+    refresh(&host, &text(&other["refresh"])).ok();
+}
+
+/// Confirms an action with a second factor; yields the receipt.
+fn step_up(host: &Host, person: &Person, proof: Value, action: &str) -> Answer {
+    let mut body = proof;
+    body["action"] = json!(action);
+    host.ask(&Request::post("/auth/stepup", &body).token(&person.token))
+}
+
+fn redeem(host: &Host, receipt: &Value, action: &str) -> Answer {
+    host.ask(&Request::post("/auth/receipt", &json!({"receipt": receipt, "action": action})))
+}
+
+#[test]
+fn a_receipt_is_good_for_its_action_and_once() {
+    let host = Host::start("");
+    let (person, mut factor, codes) = host.guarded("anna");
+
+    let stepped = step_up(&host, &person, json!({"token": factor.next()}), "pay 10").ok();
+    assert_eq!((&stepped["type"], &stepped["refresh"]), (&json!("ACCESS"), &json!(null)));
+    assert_eq!(host.token_status(&person, &text(&stepped["token"])), 200);
+
+    redeem(&host, &stepped["receipt"], "pay 1000").refused(401, "receipt-refused");
+    let by_code = step_up(&host, &person, json!({"code": codes[0]}), "pay 20").ok();
+    let redeemed = redeem(&host, &by_code["receipt"], "pay 20").ok();
+    assert_eq!((&redeemed["ok"], &redeemed["userId"]), (&json!(true), &json!(person.id)));
+    assert!(redeemed["amr"].as_array().unwrap().contains(&json!("mfa")), "{redeemed}");
+    redeem(&host, &by_code["receipt"], "pay 20").refused(401, "receipt-refused");
+    redeem(&host, &json!("no receipt at all"), "pay 20").refused(401, "receipt-refused");
+}
+
+#[test]
+fn a_receipt_is_redeemed_by_its_user_or_an_app_and_by_nobody_else() {
+    let host = Host::start("");
+    let (person, mut factor, _) = host.guarded("anna");
+    let other = host.person("boris");
+    let mut receipt = |action| step_up(&host, &person, json!({"token": factor.next()}), action).ok()["receipt"].clone();
+    let mut redeem = |action| Request::post("/auth/receipt", &json!({"receipt": receipt(action), "action": action}));
+
+    let foreign = host.ask(&redeem("one").token(&other.token));
+    let own = host.ask(&redeem("two").token(&person.token));
+
+    assert!(matches!(foreign.status, 401 | 403), "{}", foreign.status);
+    own.ok();
+    if can_be_others("a_receipt_is_redeemed_by_its_user_or_an_app_and_by_nobody_else") {
+        assert!(matches!(host.ask_as(STRANGER, &redeem("three")).status, 401 | 403));
+        host.ask_as(APP, &redeem("four")).ok();
+    }
+}
+
+#[test]
+fn a_step_up_needs_a_good_code_and_an_access_token() {
+    let host = Host::start("");
+    let (person, mut factor, _) = host.guarded("anna");
+    let plain = host.person("boris");
+
+    step_up(&host, &person, json!({"token": factor.wrong()}), "x").refused(401, "wrong-code");
+    step_up(&host, &person, json!({"token": factor.next()}), &"x".repeat(257)).refused(400, "malformed");
+    let no_action = Request::post("/auth/stepup", &json!({"token": factor.next()})).token(&person.token);
+    host.ask(&no_action).refused(400, "malformed");
+    let challenge = host.challenge(&person);
+    let by_challenge = Request::post("/auth/stepup", &json!({"token": factor.next(), "action": "x"})).token(&challenge);
+    host.ask(&by_challenge).refused(401, "unauthenticated");
+    let without_factor = step_up(&host, &plain, json!({"token": "000000"}), "x");
+    assert!(matches!(without_factor.status, 401 | 409), "AUT-6: {}", without_factor.text());
+}
+
+#[test]
+fn verify_says_which_factor_and_when() {
+    let host = Host::start("");
+    let (person, mut counter, codes) = host.guarded("anna");
+    let mut time = host.pending_for(&person.id, &json!({"name": "time", "digits": 8}));
+    host.confirm(&mut time);
+
+    for (proof, method, secret) in [
+        (json!({"token": counter.next()}), "hotp", Some(&counter.id)),
+        (json!({"token": time.next()}), "totp", Some(&time.id)),
+        (json!({"code": codes[0]}), "recovery", None),
+    ] {
+        let before = crate::otp::now();
+        let verified = host.verify(&person.id, &proof).ok();
+
+        assert_eq!((&verified["ok"], &verified["method"]), (&json!(true), &json!(method)), "{verified}");
+        assert!(secret.is_none_or(|secret| verified["secretId"] == *secret), "{verified}");
+        let shown = host.ask(&Request::get(format!("{}/{}", person.secrets(), text(&verified["secretId"])))).ok();
+        assert!(shown["lastUsed"].is_string(), "{shown}");
+        assert!(crate::otp::now() - before < 60);
+    }
+}
+
+#[test]
+fn verify_answers_alike_for_wrong_used_unknown_and_pending() {
+    let host = Host::start("");
+    let (person, mut factor, codes) = host.guarded("anna");
+    let pending = host.person("boris");
+    let mut not_yet = host.pending(&pending, &json!({}));
+    let bare = host.person("clara");
+    let used = factor.next();
+    host.verify(&person.id, &json!({"token": used})).ok();
+    host.verify(&person.id, &json!({"code": codes[0]})).ok();
+
+    let answers = [
+        host.verify(&person.id, &json!({"token": factor.wrong()})),
+        host.verify(&person.id, &json!({"token": used})),
+        host.verify(&person.id, &json!({"code": codes[0]})),
+        host.verify(&pending.id, &json!({"token": not_yet.next()})),
+        host.verify(&bare.id, &json!({"token": "123456"})),
+        host.verify("0190f3c2-6a4e-7000-8000-000000000000", &json!({"token": "123456"})),
+        host.verify("0190f3c2-6a4e-7000-8000-000000000000", &json!({"code": codes[1]})),
+    ];
+
+    let alike = without_request_id(&answers[0]);
+    assert_eq!(alike.0, 401);
+    for answer in &answers {
+        answer.refused(401, "wrong-code");
+        assert_eq!(without_request_id(answer), alike);
+    }
+}
+
+#[test]
+fn verify_is_for_peers_with_the_right_app_and_not_for_users() {
+    let host = Host::start("");
+    let (person, mut factor, _) = host.guarded("anna");
+    let request = |code: String| Request::post(format!("{}/verify", person.path()), &json!({"token": code}));
+
+    let by_user = host.ask(&request(factor.next()).token(&person.token));
+
+    by_user.refused(403, "forbidden");
+    if can_be_others("verify_is_for_peers_with_the_right_app_and_not_for_users") {
+        assert!(matches!(host.ask_as(STRANGER, &request(factor.next())).status, 401 | 403));
+        host.ask_as(APP, &request(factor.next())).ok();
+    }
+}
+
+#[test]
+fn otp_9_a_counter_far_ahead_is_found_again_by_two_codes_in_a_row() {
+    let host = Host::start("");
+    let (person, mut factor, _) = host.guarded("anna");
+    let login = |code: &str| host.answer_totp(&host.challenge(&person), code);
+    let base = factor.shown();
+
+    // Within the look-ahead one code is enough, and what was passed over is gone.
+    login(&factor.show(base + 10)).ok();
+    login(&factor.code(base + 5)).refused(401, "wrong-code");
+
+    // Beyond it the first code only says where to look.
+    let far = factor.shown() + 60;
+    login(&factor.code(far)).refused(401, "wrong-code");
+    login(&factor.code(far + 2)).refused(401, "wrong-code");
+    login(&factor.code(far)).refused(401, "wrong-code");
+    login(&factor.show(far + 1)).ok();
+    login(&factor.code(far)).refused(401, "wrong-code");
+    login(&factor.next()).ok();
+
+    // More than a hundred ahead is nowhere.
+    let beyond = factor.shown() + 130;
+    login(&factor.code(beyond)).refused(401, "wrong-code");
+    login(&factor.code(beyond + 1)).refused(401, "wrong-code");
+    login(&factor.next()).ok();
+}
