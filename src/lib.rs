@@ -4,6 +4,8 @@
 //! and [`token`] beside each other, [`error`], [`service`] (use cases) and
 //! [`http`] (the door), and above them [`config`] and [`daemon`]. `docs/design.md` says why.
 
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
+
 pub mod config;
 pub mod daemon;
 pub mod entropy;

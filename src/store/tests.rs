@@ -1,5 +1,7 @@
 //! The store on a real file: what opens, what commits, what is undone, what is noticed.
 
+#![allow(clippy::unit_arg, reason = "a job that only changes something has nothing to hand back")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
