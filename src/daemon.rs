@@ -156,7 +156,10 @@ fn harden() -> Result<(), Failure> {
     let failed = |what: &str| Failure::Internal(format!("{what} could not be set"));
     umask(rustix::fs::Mode::from_raw_mode(0o077));
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(|_| failed("the core limit"))?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|_| failed("the dump behaviour"))
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|_| failed("the dump behaviour"))?;
+    // The usual soft limit is less than the connections that are allowed by default.
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(|_| failed("the file limit"))
 }
 
 #[expect(clippy::print_stderr, reason = "an administrator reads what was made")]

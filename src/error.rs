@@ -112,6 +112,9 @@ pub enum Error {
     /// Not ready to serve.
     #[error("not ready: {0}")]
     NotReady(&'static str),
+    /// A sealed value does not open: changed, moved, or under another key (KEY-3). Shown as a defect.
+    #[error("internal error")]
+    Tampered,
     /// A defect. On an authentication path it is a refusal like any other (AUT-6).
     #[error("internal error")]
     Internal(String),
@@ -122,9 +125,8 @@ impl From<Fault> for Error {
         match fault {
             Fault::Busy => Self::Busy,
             Fault::Unwritable(_) | Fault::Failed => Self::StorageUnavailable(fault.to_string()),
-            Fault::Seal | Fault::Crypto | Fault::Corrupt(_) | Fault::Sqlite(_) | Fault::Panic => {
-                Self::Internal(fault.to_string())
-            }
+            Fault::Seal => Self::Tampered,
+            Fault::Crypto | Fault::Corrupt(_) | Fault::Sqlite(_) | Fault::Panic => Self::Internal(fault.to_string()),
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer:
         .max_buf_size(longest_head.max(8192))
         .max_headers(MOST_FIELDS)
         .header_read_timeout(None)
-        .half_close(false)
+        .half_close(true)
         .serve_connection(io, service);
     let mut closing = door.closing.clone();
     let ended = tokio::select! {
@@ -115,6 +115,7 @@ pub(super) fn raw_answer(problem: &Problem) -> Vec<u8> {
 
 impl Visit {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        self.signals.set_answering(true);
         let now = self.door.clock.now();
         let id = request_id(&now);
         let answer = match tokio::time::timeout(REQUEST_TIME, self.attempt(request, now, &id)).await {
@@ -123,6 +124,7 @@ impl Visit {
             Err(_) => problem_answer(&Problem::busy(), &id),
         };
         self.door.service.metrics().count_request(answer.status().as_u16());
+        self.signals.set_answering(false);
         answer
     }
 
@@ -350,6 +352,7 @@ fn location_of(reply: &Reply) -> Option<String> {
 
 fn log_error(request: &str, error: &Error) {
     match error {
+        Error::Tampered => tracing::error!(request, "a sealed value does not open; was the database changed?"),
         Error::Internal(cause) => tracing::error!(request, cause, "internal error"),
         Error::StorageUnavailable(cause) => tracing::error!(request, cause, "the store cannot be written"),
         other => tracing::debug!(request, refusal = %other, "refused"),

@@ -29,6 +29,7 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Signals {
     streaming: AtomicBool,
+    answering: AtomicBool,
     reject: Mutex<Option<Reject>>,
 }
 
@@ -36,6 +37,11 @@ impl Signals {
     /// From now on the answer is an endless stream, so silence from the peer is no sign of anything.
     pub fn start_streaming(&self) {
         self.streaming.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request of this connection is being worked on.
+    pub fn set_answering(&self, answering: bool) {
+        self.answering.store(answering, Ordering::Relaxed);
     }
 
     /// Why the stream refused to read on, once.
@@ -47,8 +53,9 @@ impl Signals {
         *self.reject.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 
-    fn is_streaming(&self) -> bool {
-        self.streaming.load(Ordering::Relaxed)
+    /// Whether silence from the peer means nothing at the moment.
+    fn is_busy(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed) || self.answering.load(Ordering::Relaxed)
     }
 }
 
@@ -70,7 +77,16 @@ pub struct Guard {
     wait: Wait,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Option<Pin<Box<Sleep>>>,
-    refused: bool,
+    refusal: Option<Refused>,
+}
+
+/// What comes of bytes that the sieve refused.
+#[derive(Clone, Copy, Debug)]
+enum Refused {
+    /// They are reported.
+    Now,
+    /// An earlier request is still to be answered; they are reported once the connection is idle.
+    Later(Reject),
 }
 
 impl Guard {
@@ -83,7 +99,7 @@ impl Guard {
             wait: Wait::Head,
             read_timer: Box::pin(sleep(HEAD_TIME)),
             write_timer: None,
-            refused: false,
+            refusal: None,
         }
     }
 
@@ -106,8 +122,17 @@ impl Guard {
         self.read_timer = Box::pin(sleep(time));
     }
 
+    /// Whether it is this side that owes something: an answer, or the next part of a stream.
+    fn is_owing(&self) -> bool {
+        match self.wait {
+            Wait::Answer => true,
+            Wait::Idle => self.signals.is_busy(),
+            Wait::Head | Wait::Body => false,
+        }
+    }
+
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.wait == Wait::Answer || self.signals.is_streaming() {
+        if self.is_owing() {
             return false;
         }
         self.read_timer.as_mut().poll(cx).is_ready()
@@ -127,36 +152,57 @@ impl Guard {
         timer.as_mut().poll(cx).is_ready()
     }
 
-    fn check(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Err(reason) = self.sieve.feed(bytes) {
-            self.refused = true;
-            self.signals.reject(reason);
-            return Err(refused());
+    /// Sees whether the bytes may pass; returns how many of them may.
+    fn check(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Err(refusal) = self.sieve.feed(bytes) {
+            if refusal.good > 0 || self.is_owing() {
+                self.refusal = Some(Refused::Later(refusal.reason));
+                self.expect(Wait::Answer);
+                return Ok(refusal.good);
+            }
+            return Err(self.refuse(refusal.reason));
         }
         match self.sieve.phase() {
             Phase::Between => self.expect(Wait::Answer),
             Phase::Head => self.expect(Wait::Head),
             Phase::Body => self.expect(Wait::Body),
         }
-        Ok(())
+        Ok(bytes.len())
+    }
+
+    fn refuse(&mut self, reason: Reject) -> io::Error {
+        self.refusal = Some(Refused::Now);
+        self.signals.reject(reason);
+        refused()
     }
 }
 
 impl AsyncRead for Guard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.refused {
-            return Poll::Ready(Err(refused()));
+        let refusal = self.refusal;
+        match refusal {
+            None => {}
+            Some(Refused::Now) => return Poll::Ready(Err(refused())),
+            Some(Refused::Later(reason)) if self.is_overdue(cx) => return Poll::Ready(Err(self.refuse(reason))),
+            Some(Refused::Later(_)) => return Poll::Pending,
         }
         let before = buf.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => {
-                let filled = buf.filled();
-                let checked = self.check(filled.get(before..).unwrap_or(&[]));
-                if checked.is_err() {
+            Poll::Ready(Ok(())) => match self.check(buf.filled().get(before..).unwrap_or(&[])) {
+                // Nothing of it may pass, and an empty read would mean the end.
+                Ok(0) if self.refusal.is_some() => {
                     buf.set_filled(before);
+                    Poll::Pending
                 }
-                Poll::Ready(checked)
-            }
+                Ok(good) => {
+                    buf.set_filled(before.saturating_add(good));
+                    Poll::Ready(Ok(()))
+                }
+                Err(error) => {
+                    buf.set_filled(before);
+                    Poll::Ready(Err(error))
+                }
+            },
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending if self.is_overdue(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,

@@ -28,6 +28,15 @@ pub enum Reject {
     HeadersTooLarge,
 }
 
+/// A refusal, and how many of the bytes just fed belong to whole messages before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reject,
+    /// Bytes up to the end of the last whole message; they can be served.
+    pub good: usize,
+}
+
 /// Where in a message the last byte lay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -95,7 +104,10 @@ impl Sieve {
     }
 
     /// Takes the next bytes. After a refusal the connection must not be read any further.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Reject> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let whole = bytes.len();
+        let mut bytes = bytes;
+        let mut good = 0;
         while !bytes.is_empty() {
             let taken = match self.state {
                 State::FixedBody(left) => self.skip(bytes, left, |left| match left {
@@ -108,11 +120,14 @@ impl Sieve {
                 }),
                 State::RequestLine | State::Field | State::ChunkSize | State::ChunkEnd | State::Trailer => {
                     let byte = bytes.first().copied().unwrap_or(0);
-                    self.take_line_byte(byte)?;
+                    self.take_line_byte(byte).map_err(|reason| Refusal { reason, good })?;
                     1
                 }
             };
             bytes = bytes.get(taken..).unwrap_or(&[]);
+            if self.phase() == Phase::Between {
+                good = whole.saturating_sub(bytes.len());
+            }
         }
         Ok(())
     }
@@ -295,7 +310,7 @@ mod tests {
 
     fn feed(text: &[u8]) -> Result<Phase, Reject> {
         let mut sieve = Sieve::default();
-        sieve.feed(text)?;
+        sieve.feed(text).map_err(|refusal| refusal.reason)?;
         Ok(sieve.phase())
     }
 
@@ -309,6 +324,16 @@ mod tests {
         for cut in 0..text.len() {
             assert!(feed(&text[..cut]).is_ok(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_refusal_says_how_much_before_it_is_good() {
+        let good = "GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi";
+        let text = format!("{good}GET / HTTP/9\r\n\r\n");
+
+        let refusal = Sieve::default().feed(text.as_bytes()).unwrap_err();
+
+        assert_eq!(refusal.good, good.len());
     }
 
     #[test]
@@ -382,6 +407,7 @@ mod tests {
             let mut in_two = Sieve::default();
 
             let result = in_two.feed(&bytes[..cut]).and_then(|()| in_two.feed(&bytes[cut..])).map(|()| in_two.phase());
+            let result = result.map_err(|refusal| refusal.reason);
 
             prop_assert_eq!(result, feed(bytes));
         }

@@ -19,7 +19,7 @@ mod tokens;
 mod users;
 mod verify;
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::error::Error;
@@ -69,6 +69,8 @@ pub struct Service {
     hasher: hasher::Hasher,
     locks: locks::Locks,
     metrics: Metrics,
+    /// Wall clock minus boot clock when it was last looked at, in milliseconds.
+    clock_offset: Mutex<Option<i64>>,
 }
 
 /// Why a writing job stops.
@@ -113,6 +115,7 @@ impl Service {
             hasher,
             locks: locks::Locks::default(),
             metrics: Metrics::default(),
+            clock_offset: Mutex::new(None),
         };
         service.tend(now)?;
         Ok(service)
@@ -120,6 +123,20 @@ impl Service {
 
     /// Carries out one call.
     pub fn handle(&self, occasion: &Occasion, call: Call) -> Result<Reply, Error> {
+        self.dispatch(occasion, call).inspect_err(|error| self.note_tampering(occasion, error))
+    }
+
+    /// A sealed value that does not open leaves a row in the audit log (KEY-3). The call that met it
+    /// was undone, so the row is a write of its own.
+    fn note_tampering(&self, occasion: &Occasion, error: &Error) {
+        let Error::Tampered = error else { return };
+        let entry = occasion.scene().entry("store.tampered", Outcome::Refused, None, None);
+        if let Err(error) = self.change(occasion, move |tx| Ok(tx.audit(&entry)?)) {
+            tracing::error!(%error, "tampering could not be written to the audit log");
+        }
+    }
+
+    fn dispatch(&self, occasion: &Occasion, call: Call) -> Result<Reply, Error> {
         match call {
             Call::CreateUser(order) => {
                 self.may_register(occasion)?;

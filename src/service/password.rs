@@ -265,6 +265,10 @@ fn charge_password(
 ) -> Result<(), Stop> {
     let throttle = tx.throttle(subject, Class::Password)?.fail(limits, &scene.now);
     tx.set_throttle(subject, Class::Password, &throttle)?;
-    tx.audit(&scene.entry("login.password", Outcome::Refused, user, None))?;
+    // A name that nobody has is written down once its guesses begin to be delayed: who tries names
+    // must not be able to fill the disk.
+    if user.is_some() || throttle.failures == limits.delay_after {
+        tx.audit(&scene.entry("login.password", Outcome::Refused, user, None))?;
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{Amr, ChallengeId, Moment, SecretId, Sensitive, SessionId, TokenKind};
-use crate::store::{ChallengeRow, Fault, SessionRow, SigningKeyRow, Tx, UserRow, Vault, same_tag};
+use crate::store::{AuditEntry, ChallengeRow, Fault, Outcome, SessionRow, SigningKeyRow, Tx, UserRow, Vault, same_tag};
 use crate::token::{ACCESS_LIFETIME, Claims, KeySet, SigningKey};
 
 use super::{AuthView, Scene, Service};
@@ -29,6 +29,9 @@ const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 const KEY_ROTATION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long an older key still verifies: longer than any token it signed.
 const KEY_OVERLAP: Duration = Duration::from_secs(3600);
+
+/// How far the wall clock may move against the boot clock unnoticed, in milliseconds (TIME-1).
+const CLOCK_STEP: i64 = 60_000;
 
 const API_KEY_PREFIX: &str = "mfad_";
 const SESSION_BYTES: usize = 16;
@@ -148,6 +151,14 @@ impl Service {
         refresh_parts(self.store.vault(), token).ok_or(Error::RefreshEnded)
     }
 
+    /// By how much the wall clock moved against the boot clock since the last look, if by more than a minute.
+    fn clock_step(&self, now: &Moment) -> Option<i64> {
+        let offset = now.wall_ms.saturating_sub(now.boot_ms);
+        let mut last = self.clock_offset.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let moved = last.replace(offset).map_or(0, |before| offset.saturating_sub(before));
+        (moved.saturating_abs() > CLOCK_STEP).then_some(moved)
+    }
+
     /// Housekeeping that needs doing now and then: rotates the signing key when it is old (TOK-7),
     /// forgets what has expired.
     pub fn tend(&self, now: &Moment) -> Result<(), Error> {
@@ -158,7 +169,11 @@ impl Service {
             Some(_) | None => Some(entropy::secret::<32>()?),
         };
         let at = now.wall_ms;
+        let stepped = self.clock_step(now);
         let rows = self.store.write(patience, move |tx| {
+            if let Some(millis) = stepped {
+                tx.audit(&clock_entry(at, millis))?;
+            }
             tx.sweep_logins(at)?;
             tx.sweep_secrets(at, earlier(at, Duration::from_secs(24 * 3600)))?;
             let mut rows = tx.signing_keys()?;
@@ -176,6 +191,22 @@ impl Service {
         let set = KeySet::new(self.policy.issuer.clone(), keys);
         *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = set;
         Ok(())
+    }
+}
+
+/// The wall clock was set, by so many milliseconds (TIME-1).
+fn clock_entry(at: i64, millis: i64) -> AuditEntry {
+    let seconds = millis.checked_div(1000).unwrap_or(0);
+    AuditEntry {
+        at,
+        event: "clock.step",
+        subject: None,
+        object: None,
+        peer_uid: None,
+        peer_pid: None,
+        request: None,
+        outcome: Outcome::Ok,
+        detail: Some(format!("the wall clock moved by {seconds} s against the boot clock")),
     }
 }
 

@@ -35,7 +35,7 @@ impl Service {
                 Some(id) => judge(tx, &scene, rules, id, &prepared)?,
                 None => judge_nobody(tx, &scene, rules, &nobody)?,
             };
-            if matches!(verdict, super::second_factor::Verdict::Wrong) {
+            if subject.is_some() && matches!(verdict, super::second_factor::Verdict::Wrong) {
                 tx.audit(&scene.entry("verify", Outcome::Refused, subject, None))?;
             }
             let accepted = accept(verdict, || Stop::Keep(Error::WrongCode { remaining: None }))?;

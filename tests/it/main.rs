@@ -38,6 +38,7 @@ mod restart;
 mod secrets;
 mod seed;
 mod sessions;
+mod tampering;
 mod throttle;
 mod tokens;
 mod tour;
