@@ -10,21 +10,22 @@ pub const CODE_SYMBOLS: usize = 16;
 /// Crockford's Base32: no I, L, O, U.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// One backup code: 80 bits as sixteen symbols, wiped on drop.
+/// One backup code: 80 bits as sixteen symbols, wiped on drop. It lies on the heap, because a value
+/// that is moved from one stack frame to the next leaves a copy behind in each.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub struct BackupCode([u8; CODE_SYMBOLS]);
+pub struct BackupCode(Box<[u8]>);
 
 impl BackupCode {
     /// Writes 80 random bits as a code.
     pub fn from_random(random: &[u8; 10]) -> Self {
-        let mut symbols = [0u8; CODE_SYMBOLS];
+        let mut symbols = vec![0u8; CODE_SYMBOLS].into_boxed_slice();
         let bits = random.iter().flat_map(|byte| (0..8).rev().map(move |bit| (byte >> bit) & 1));
         for (index, bit) in bits.enumerate() {
             if let Some(symbol) = symbols.get_mut(index / 5) {
                 *symbol = (*symbol << 1) | bit;
             }
         }
-        for symbol in &mut symbols {
+        for symbol in &mut *symbols {
             *symbol = ALPHABET.get(usize::from(*symbol)).copied().unwrap_or(b'0');
         }
         Self(symbols)
@@ -35,7 +36,7 @@ impl BackupCode {
         if text.len() > 2 * CODE_SYMBOLS {
             return None;
         }
-        let mut code = Self([0; CODE_SYMBOLS]);
+        let mut code = Self(vec![0; CODE_SYMBOLS].into_boxed_slice());
         let mut places = code.0.iter_mut();
         for typed in text.bytes().filter(|b| *b != b'-') {
             let symbol = match typed.to_ascii_uppercase() {
@@ -52,7 +53,7 @@ impl BackupCode {
     }
 
     /// The canonical sixteen symbols, which is what gets hashed.
-    pub fn symbols(&self) -> &[u8; CODE_SYMBOLS] {
+    pub fn symbols(&self) -> &[u8] {
         &self.0
     }
 

@@ -24,7 +24,7 @@ pub(super) fn new_receipt(
     user: &UserRow,
     action: &Text,
 ) -> Result<(Sensitive<String>, ReceiptRow), Error> {
-    let random = entropy::secret::<32>()?;
+    let random = entropy::secret_of_length(32)?;
     let receipt = Sensitive::new(BASE64URL_NOPAD.encode(random.expose()));
     let row = ReceiptRow {
         digest: digest(receipt.expose().as_bytes()),

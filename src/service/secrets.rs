@@ -16,6 +16,8 @@ use super::{MfaOrder, Occasion, Reply, SecretChange, SecretRef, SecretView, Serv
 
 /// How long a pending factor waits for its first code (ENR-2).
 const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// Random bytes of an API key.
+const API_KEY_LENGTH: usize = 32;
 /// Secrets a user may have.
 const MOST_SECRETS: usize = 32;
 
@@ -62,7 +64,7 @@ impl Service {
 
     /// Makes an API key.
     pub(super) fn create_api_key(&self, occasion: &Occasion, over: Over, name: Option<Label>) -> Result<Reply, Error> {
-        let value = entropy::secret::<32>()?;
+        let value = entropy::secret_of_length(API_KEY_LENGTH)?;
         let scene = occasion.scene();
         let (secret, key) = self.change(occasion, move |tx| {
             let user = over.user.id;

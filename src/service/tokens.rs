@@ -40,7 +40,7 @@ const GENERATION_BYTES: usize = 4;
 /// An API key taken apart.
 pub(super) struct ApiKeyParts {
     pub(super) id: SecretId,
-    pub(super) secret: Sensitive<[u8; 32]>,
+    pub(super) secret: Sensitive<Vec<u8>>,
 }
 
 /// A refresh token whose tag was right: which session, which generation of it.
@@ -264,8 +264,8 @@ fn refresh_parts(vault: &Vault, token: &str) -> Option<RefreshParts> {
 }
 
 /// The text of an API key: a prefix that scanners can find, the entry's id, 256 random bits.
-pub(super) fn api_key(id: SecretId, secret: &Sensitive<[u8; 32]>) -> Sensitive<String> {
-    let bytes = Sensitive::new([id.as_bytes().as_slice(), secret.expose()].concat());
+pub(super) fn api_key(id: SecretId, secret: &Sensitive<Vec<u8>>) -> Sensitive<String> {
+    let bytes = Sensitive::new([id.as_bytes().as_slice(), secret.expose().as_slice()].concat());
     Sensitive::new(format!("{API_KEY_PREFIX}{}", Sensitive::new(BASE64URL_NOPAD.encode(bytes.expose())).expose()))
 }
 
@@ -274,7 +274,7 @@ pub(super) fn api_key_parts(text: &str) -> Option<ApiKeyParts> {
     let encoded = text.strip_prefix(API_KEY_PREFIX).filter(|rest| rest.len() == 64)?;
     let bytes = Sensitive::new(BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?);
     let (id, secret) = bytes.expose().split_first_chunk::<16>()?;
-    Some(ApiKeyParts { id: SecretId::from_slice(id)?, secret: Sensitive::new(secret.try_into().ok()?) })
+    Some(ApiKeyParts { id: SecretId::from_slice(id)?, secret: Sensitive::new(secret.to_vec()) })
 }
 
 /// SHA-256. Enough for what has 256 random bits.

@@ -151,6 +151,10 @@ impl Host {
         self.launch();
     }
 
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a running daemon").id()
+    }
+
     pub fn socket(&self) -> &Path {
         &self.premises.socket
     }

@@ -30,6 +30,7 @@ mod floors;
 mod interop;
 mod leaks;
 mod login;
+mod memory;
 mod process;
 mod proofs;
 mod races;
