@@ -2,6 +2,7 @@
 //! Pure: no I/O, no clock, no random source, and no serde on anything secret.
 
 mod code;
+mod device;
 mod id;
 mod login;
 mod moment;
@@ -13,6 +14,7 @@ mod throttle;
 mod token_input;
 
 pub use code::{BackupCode, CODE_SYMBOLS, CODES_PER_SET};
+pub use device::{AccountName, DeviceId, Firmware, Serial};
 pub use id::{ChallengeId, SecretId, SessionId, UserId, UserRef};
 pub use login::{Amr, Method, TokenKind};
 pub use moment::{BootId, Moment};

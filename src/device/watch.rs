@@ -1,0 +1,211 @@
+//! The one thread that follows which readers there are and which of them hold a card.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use pcsc::{Context, Error, PNP_NOTIFICATION, ReaderState, Scope, State};
+
+use super::{DeviceFault, Slot};
+
+/// The pause before the service is looked for again.
+const RETRY: Duration = Duration::from_secs(1);
+/// The longest wait for a change in one go, so that the thread ends soon after the daemon.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What is known about the readers, shared between the watching thread and everybody else.
+pub(super) struct Board {
+    state: Mutex<Known>,
+    changed: Condvar,
+    /// Readers whose name contains one of these are ours; all in lower case.
+    wanted: Vec<String>,
+}
+
+struct Known {
+    generation: u64,
+    insertions: u64,
+    slots: Result<BTreeMap<String, u64>, DeviceFault>,
+}
+
+impl Board {
+    /// Starts the thread. It ends once nobody else holds the board.
+    pub(super) fn start(wanted: Vec<String>) -> std::io::Result<Arc<Self>> {
+        let wanted = wanted.into_iter().map(|part| part.to_lowercase()).collect();
+        let known = Known { generation: 0, insertions: 0, slots: Ok(BTreeMap::new()) };
+        let board = Arc::new(Self { state: Mutex::new(known), changed: Condvar::new(), wanted });
+        let watched = Arc::downgrade(&board);
+        std::thread::Builder::new().name("device-watch".to_owned()).spawn(move || follow(&watched))?;
+        Ok(board)
+    }
+
+    pub(super) fn slots(&self) -> Result<Vec<Slot>, DeviceFault> {
+        let known = self.known();
+        let slots = known.slots.as_ref().map_err(Clone::clone)?;
+        Ok(slots.iter().map(|(reader, insertion)| Slot { reader: reader.clone(), insertion: *insertion }).collect())
+    }
+
+    pub(super) fn holds(&self, slot: &Slot) -> bool {
+        self.known().slots.as_ref().is_ok_and(|slots| slots.get(&slot.reader) == Some(&slot.insertion))
+    }
+
+    pub(super) fn wait_for_change(&self, seen: u64, patience: Duration) -> u64 {
+        let waited = self.changed.wait_timeout_while(self.known(), patience, |known| known.generation == seen);
+        waited.unwrap_or_else(PoisonError::into_inner).0.generation
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_wanted(&self, reader: &str) -> bool {
+        let reader = reader.to_lowercase();
+        self.wanted.iter().any(|part| reader.contains(part))
+    }
+
+    fn lose(&self, fault: DeviceFault) {
+        let mut known = self.known();
+        if known.slots.as_ref().err() != Some(&fault) {
+            tracing::info!(%fault, "hardware keys cannot be used");
+            known.slots = Err(fault);
+            known.generation = known.generation.saturating_add(1);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Takes over what a look at the readers showed: names, with a number that moves with each insertion.
+    fn see(&self, seen: &[(String, u32)], last: &mut BTreeMap<String, u32>) {
+        let mut known = self.known();
+        let before = known.slots.as_ref().ok().cloned();
+        let mut now = BTreeMap::new();
+        for (reader, events) in seen {
+            let unmoved = last.get(reader) == Some(events);
+            let insertion = before.as_ref().and_then(|slots| slots.get(reader)).filter(|_| unmoved).copied();
+            let insertion = insertion.unwrap_or_else(|| {
+                known.insertions = known.insertions.saturating_add(1);
+                known.insertions
+            });
+            now.insert(reader.clone(), insertion);
+        }
+        *last = seen.iter().cloned().collect();
+        if before.as_ref() != Some(&now) {
+            known.slots = Ok(now);
+            known.generation = known.generation.saturating_add(1);
+            self.changed.notify_all();
+        }
+    }
+}
+
+fn follow(board: &Weak<Board>) {
+    while board.strong_count() > 0 {
+        let fault = match Context::establish(Scope::System) {
+            Ok(context) => follow_service(board, &context),
+            Err(error) => fault_of(error),
+        };
+        let Some(board) = board.upgrade() else { return };
+        board.lose(fault);
+        // Sleeps unless somebody else is told of a change, which is soon enough.
+        let seen = board.known().generation;
+        board.wait_for_change(seen, RETRY);
+    }
+}
+
+/// Follows the readers of one connection to the service until it breaks.
+fn follow_service(board: &Weak<Board>, context: &Context) -> DeviceFault {
+    let mut states = vec![ReaderState::new(PNP_NOTIFICATION(), State::UNAWARE)];
+    let mut last = BTreeMap::new();
+    loop {
+        match context.list_readers_owned() {
+            Ok(names) => renew(&mut states, names),
+            Err(Error::NoReadersAvailable) => renew(&mut states, Vec::new()),
+            Err(error) => return fault_of(error),
+        }
+        // Readers not looked at yet make this answer at once.
+        match context.get_status_change(LOOK, &mut states) {
+            Ok(()) | Err(Error::Timeout) => {}
+            Err(Error::UnknownReader) => continue,
+            Err(error) => return fault_of(error),
+        }
+        states.iter_mut().for_each(ReaderState::sync_current_state);
+        let Some(board) = board.upgrade() else { return DeviceFault::NoService };
+        let cards: Vec<(String, u32)> = states
+            .iter()
+            .skip(1)
+            .filter(|state| state.event_state().contains(State::PRESENT) && !state.event_state().contains(State::MUTE))
+            .map(|state| (state.name().to_string_lossy().into_owned(), state.event_count()))
+            .filter(|(reader, _)| board.is_wanted(reader))
+            .collect();
+        board.see(&cards, &mut last);
+    }
+}
+
+/// Keeps the state of readers that stay, drops those that went, adds those that came.
+fn renew(states: &mut Vec<ReaderState>, names: Vec<CString>) {
+    let mut kept: Vec<ReaderState> = Vec::with_capacity(names.len().saturating_add(1));
+    let mut old: Vec<ReaderState> = std::mem::take(states);
+    let mut take = |name: &std::ffi::CStr| {
+        let at = old.iter().position(|state| state.name() == name);
+        at.map(|at| old.swap_remove(at)).unwrap_or_else(|| ReaderState::new(name, State::UNAWARE))
+    };
+    kept.push(take(PNP_NOTIFICATION()));
+    kept.extend(names.iter().map(|name| take(name)));
+    *states = kept;
+}
+
+/// What an answer of PC/SC means for the whole service or one card.
+pub(super) fn fault_of(error: Error) -> DeviceFault {
+    match error {
+        Error::NoService | Error::ServiceStopped | Error::CommError | Error::InvalidHandle => DeviceFault::NoService,
+        Error::SecurityViolation | Error::NoAccess => DeviceFault::Denied,
+        Error::SharingViolation | Error::ServerTooBusy => DeviceFault::Busy { holder: None },
+        Error::NoSmartcard
+        | Error::RemovedCard
+        | Error::UnknownReader
+        | Error::ReaderUnavailable
+        | Error::NoReadersAvailable
+        | Error::ResetCard
+        | Error::NotTransacted
+        | Error::UnpoweredCard
+        | Error::UnresponsiveCard => DeviceFault::Removed,
+        Error::Timeout | Error::Cancelled => DeviceFault::Hung,
+        other => DeviceFault::Failed(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board() -> Board {
+        let known = Known { generation: 0, insertions: 0, slots: Err(DeviceFault::NoService) };
+        Board { state: Mutex::new(known), changed: Condvar::new(), wanted: vec!["yubikey".to_owned()] }
+    }
+
+    #[test]
+    fn a_card_that_was_away_is_another_insertion() {
+        let board = board();
+        let mut last = BTreeMap::new();
+        let look = |events: u32| vec![("Yubico YubiKey 00".to_owned(), events)];
+
+        board.see(&look(1), &mut last);
+        let first = board.slots().unwrap().remove(0);
+        board.see(&look(1), &mut last);
+        assert_eq!(board.slots().unwrap(), [first.clone()]);
+        assert_eq!(board.known().generation, 1);
+
+        board.see(&look(3), &mut last);
+        assert!(!board.holds(&first));
+        assert!(board.holds(&board.slots().unwrap()[0]));
+    }
+
+    #[test]
+    fn a_lost_service_is_told_once_and_other_readers_are_left_alone() {
+        let board = board();
+
+        board.lose(DeviceFault::Denied);
+        board.lose(DeviceFault::Denied);
+
+        assert_eq!((board.slots(), board.known().generation), (Err(DeviceFault::Denied), 1));
+        assert!(board.is_wanted("Yubico YUBIKEY OTP+FIDO+CCID 00 00") && !board.is_wanted("Some eID reader"));
+    }
+}
