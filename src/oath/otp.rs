@@ -7,7 +7,7 @@ use sha2::{Sha256, Sha512};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroize;
 
-use crate::model::{Algorithm, Digits, Period};
+use crate::model::{Algorithm, Digits, Period, Sensitive};
 
 /// How far ahead of the expected counter a HOTP code may be (RFC 4226 section 7.2, OTP-9).
 pub const LOOK_AHEAD: u8 = 10;
@@ -41,13 +41,22 @@ impl Window {
 
 /// The HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
 pub fn hotp(seed: &[u8], algorithm: Algorithm, counter: u64, digits: Digits) -> u32 {
-    let message = counter.to_be_bytes();
-    let digest = match algorithm {
-        Algorithm::Sha1 => mac::<Hmac<Sha1>>(seed, &message),
-        Algorithm::Sha256 => mac::<Hmac<Sha256>>(seed, &message),
-        Algorithm::Sha512 => mac::<Hmac<Sha512>>(seed, &message),
-    };
+    let digest = digest(seed, algorithm, &counter.to_be_bytes());
     digest.and_then(|digest| truncate(digest).checked_rem(digits.modulus())).unwrap_or(NO_CODE)
+}
+
+/// The whole HMAC that a code is cut out of (RFC 4226 section 5.3, step 1); `None` should HMAC ever not
+/// take the seed.
+pub fn hmac_of(seed: &[u8], algorithm: Algorithm, message: &[u8; 8]) -> Option<Sensitive<Vec<u8>>> {
+    digest(seed, algorithm, message).map(Sensitive::new)
+}
+
+fn digest(seed: &[u8], algorithm: Algorithm, message: &[u8; 8]) -> Option<Vec<u8>> {
+    match algorithm {
+        Algorithm::Sha1 => mac::<Hmac<Sha1>>(seed, message),
+        Algorithm::Sha256 => mac::<Hmac<Sha256>>(seed, message),
+        Algorithm::Sha512 => mac::<Hmac<Sha512>>(seed, message),
+    }
 }
 
 /// The TOTP step of a time in Unix seconds; a time before 1970 lies in step 0 (RFC 6238 section 4.2).
