@@ -2,6 +2,8 @@
 //! It is asked in verbs of the domain. It knows no HTTP, no OTP arithmetic, no clock.
 
 mod audit;
+mod credentials;
+mod devices;
 mod fault;
 mod files;
 mod logins;
@@ -25,12 +27,14 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 pub use audit::{AuditEntry, AuditRow, ChainState, Outcome};
+pub use credentials::{CredentialRow, Journal};
+pub use devices::DeviceRow;
 pub use fault::{Fault, OpenFault};
 pub use files::{DATABASE, create};
 pub use logins::{ChallengeRow, ReceiptRow};
 pub use secrets::{BackupSet, NewSecret, SecretRow, SecretType, Status};
 pub use sessions::SessionRow;
-pub use signing::SigningKeyRow;
+pub use signing::{Purpose, SigningKeyRow};
 pub use throttles::{Class, Subject};
 pub use users::{MfaState, NewUser, Taken, UserRow};
 pub use vault::{KEY_VERSION, MasterKey, Place, Vault, same_tag};

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::OpenFault;
 
 /// One entry for each schema version, applied in order; never edited after a release.
-const MIGRATIONS: [&str; 1] = [VERSION_1];
+const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (
@@ -129,6 +129,57 @@ CREATE TABLE audit (
     detail   TEXT,
     hash     BLOB NOT NULL CHECK (length(hash) = 32)
 ) STRICT;
+";
+
+const VERSION_2: &str = "
+-- A factor on a spare key waits beside the one it is the spare of.
+ALTER TABLE secrets ADD COLUMN spare_of BLOB;
+DROP INDEX secrets_one_pending;
+CREATE UNIQUE INDEX secrets_one_pending ON secrets (user) WHERE status = 'pending' AND spare_of IS NULL;
+CREATE UNIQUE INDEX secrets_one_spare ON secrets (user) WHERE status = 'pending' AND spare_of IS NOT NULL;
+
+ALTER TABLE signing_keys ADD COLUMN purpose TEXT NOT NULL DEFAULT 'token' CHECK (purpose IN ('token', 'receipt'));
+
+-- Hardware keys that this daemon has programmed or was told the password of.
+CREATE TABLE devices (
+    serial    INTEGER PRIMARY KEY CHECK (serial BETWEEN 1 AND 4294967295),
+    device_id TEXT NOT NULL,
+    firmware  TEXT NOT NULL,
+    model     TEXT NOT NULL,
+    seen      INTEGER NOT NULL,
+    was_reset INTEGER NOT NULL DEFAULT 0 CHECK (was_reset IN (0, 1)),
+    access    BLOB,
+    escrow    TEXT
+) STRICT;
+
+-- The journal of accounts on keys: written before a key is, and kept until the account is known to be gone.
+-- No reference to the user or the secret: the row has to outlive both.
+CREATE TABLE credentials (
+    id        BLOB PRIMARY KEY CHECK (length(id) = 16),
+    user      BLOB NOT NULL CHECK (length(user) = 16),
+    serial    INTEGER NOT NULL,
+    device_id TEXT NOT NULL,
+    firmware  TEXT NOT NULL,
+    name      BLOB NOT NULL CHECK (length(name) BETWEEN 1 AND 64),
+    state     TEXT NOT NULL CHECK (state IN ('intended', 'programmed', 'erase')),
+    replaces  INTEGER NOT NULL CHECK (replaces IN (0, 1)),
+    touch     INTEGER NOT NULL CHECK (touch IN (0, 1)),
+    counts    INTEGER NOT NULL CHECK (counts IN (0, 1)),
+    challenge BLOB NOT NULL CHECK (length(challenge) = 8),
+    responses BLOB NOT NULL CHECK (length(responses) % 32 = 0),
+    created   INTEGER NOT NULL,
+    proved    INTEGER,
+    CHECK ((state = 'intended') = (proved IS NULL) OR state = 'erase')
+) STRICT, WITHOUT ROWID;
+CREATE INDEX credentials_by_serial ON credentials (serial);
+
+-- However a factor ends, its account on the key is to be erased.
+CREATE TRIGGER credentials_of_deleted AFTER DELETE ON secrets BEGIN
+    UPDATE credentials SET state = 'erase' WHERE id = OLD.id;
+END;
+CREATE TRIGGER credentials_of_ended AFTER UPDATE OF status ON secrets WHEN NEW.status = 'ended' BEGIN
+    UPDATE credentials SET state = 'erase' WHERE id = NEW.id;
+END;
 ";
 
 /// The newest schema version this program knows.

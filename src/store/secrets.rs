@@ -96,6 +96,8 @@ pub struct SecretRow {
     pub wrong: u32,
     /// Backup codes used up, one bit each.
     pub used: u32,
+    /// The factor that this one is the spare of, on another key.
+    pub spare_of: Option<SecretId>,
     sealed: Option<Vec<u8>>,
 }
 
@@ -115,6 +117,10 @@ pub struct NewSecret {
     pub expires: Option<i64>,
     /// For a factor, its parameters.
     pub profile: Option<Profile>,
+    /// HOTP: the first counter expected.
+    pub first_counter: u64,
+    /// For a factor on a spare key, the pending one it stands beside.
+    pub spare_of: Option<SecretId>,
     /// The value; sealed before it is stored.
     pub value: Sensitive<Vec<u8>>,
 }
@@ -128,7 +134,8 @@ pub struct BackupSet {
 }
 
 const COLUMNS: &str = "id, user, type, status, name, description, created, modified, last_used, expires, version, \
-                       algorithm, digits, period, counter, resync, last_step, wrong, used, sealed";
+                       algorithm, digits, period, counter, resync, last_step, wrong, used, sealed, \
+                       spare_of";
 
 impl SecretRow {
     /// Codes of the set not used yet.
@@ -212,7 +219,7 @@ impl Tx<'_> {
         let sealed = self.vault.seal(&place, new.value.expose())?;
         let (period, counter) = match new.profile.map(|p| p.moving) {
             Some(Moving::Time(period)) => (Some(period.seconds()), None),
-            Some(Moving::Counter) => (None, Some(0i64)),
+            Some(Moving::Counter) => (None, Some(stored(new.first_counter)?)),
             None => (None, None),
         };
         let status = if new.expires.is_some() { Status::Pending } else { Status::Active };
@@ -220,8 +227,8 @@ impl Tx<'_> {
             .connection
             .prepare_cached(
                 "INSERT INTO secrets (id, user, type, status, name, name_key, created, modified, expires, algorithm,
-                                      digits, period, counter, sealed)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                                      digits, period, counter, sealed, spare_of)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             )?
             .execute(params![
                 new.id.as_bytes(),
@@ -237,6 +244,7 @@ impl Tx<'_> {
                 period,
                 counter,
                 sealed,
+                new.spare_of.as_ref().map(SecretId::as_bytes),
             ]);
         match inserted {
             Ok(_) => Ok(true),
@@ -290,6 +298,12 @@ impl Tx<'_> {
             )?
             .execute(params![user.as_bytes(), now])?;
         Ok(())
+    }
+
+    /// The pending factors of a user: one, or two on a key and its spare.
+    pub fn pending_factors(&self, user: UserId, now: i64) -> Result<Vec<SecretRow>, Fault> {
+        let all = self.secrets(user)?;
+        Ok(all.into_iter().filter(|secret| secret.is_pending_at(now)).collect())
     }
 
     /// Counts a wrong first code; returns how many there were.
@@ -445,6 +459,7 @@ fn read(row: &Row<'_>) -> Result<SecretRow, Fault> {
         wrong: row.get(17)?,
         used: row.get(18)?,
         sealed: row.get(19)?,
+        spare_of: row.get::<_, Option<Vec<u8>>>(20)?.and_then(|id| SecretId::from_slice(&id)),
     })
 }
 

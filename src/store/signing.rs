@@ -1,4 +1,4 @@
-//! The keys that sign tokens, sealed under the master key (TOK-7).
+//! The keys that sign tokens and receipts, sealed under the master key (TOK-7).
 
 use rusqlite::params;
 
@@ -6,6 +6,32 @@ use crate::model::Sensitive;
 
 use super::vault::Place;
 use super::{Fault, Tx, View};
+
+/// What a key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Tokens; such keys rotate.
+    Token,
+    /// Receipts of programmed hardware keys; such keys stay.
+    Receipt,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Receipt => "receipt",
+        }
+    }
+
+    /// Bound into the sealed key, so that none can be passed off as one of the other purpose.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Token => "ed25519",
+            Self::Receipt => "ed25519-receipt",
+        }
+    }
+}
 
 /// A signing key.
 pub struct SigningKeyRow {
@@ -18,16 +44,17 @@ pub struct SigningKeyRow {
 }
 
 impl View<'_> {
-    /// All keys, oldest first.
-    pub fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, Fault> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT kid, created, sealed FROM signing_keys ORDER BY created, kid")?;
-        let mut rows = statement.query([])?;
+    /// All keys of a purpose, oldest first.
+    pub fn signing_keys(&self, purpose: Purpose) -> Result<Vec<SigningKeyRow>, Fault> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT kid, created, sealed FROM signing_keys WHERE purpose = ?1 ORDER BY created, kid")?;
+        let mut rows = statement.query([purpose.name()])?;
         let mut keys = Vec::new();
         while let Some(row) = rows.next()? {
             let kid: String = row.get(0)?;
             let sealed: Vec<u8> = row.get(2)?;
-            let opened = self.vault.open(&place(&kid), &sealed)?;
+            let opened = self.vault.open(&place(purpose, &kid), &sealed)?;
             let seed = <[u8; 32]>::try_from(opened.expose().as_slice()).map_err(|_| Fault::Corrupt("a signing key"))?;
             keys.push(SigningKeyRow { created: row.get(1)?, seed: Sensitive::new(seed), kid });
         }
@@ -37,11 +64,11 @@ impl View<'_> {
 
 impl Tx<'_> {
     /// Adds a key.
-    pub fn insert_signing_key(&self, key: &SigningKeyRow) -> Result<(), Fault> {
-        let sealed = self.vault.seal(&place(&key.kid), key.seed.expose())?;
+    pub fn insert_signing_key(&self, purpose: Purpose, key: &SigningKeyRow) -> Result<(), Fault> {
+        let sealed = self.vault.seal(&place(purpose, &key.kid), key.seed.expose())?;
         self.connection
-            .prepare_cached("INSERT INTO signing_keys (kid, created, sealed) VALUES (?1, ?2, ?3)")?
-            .execute(params![key.kid, key.created, sealed])?;
+            .prepare_cached("INSERT INTO signing_keys (kid, created, sealed, purpose) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![key.kid, key.created, sealed, purpose.name()])?;
         Ok(())
     }
 
@@ -52,6 +79,6 @@ impl Tx<'_> {
     }
 }
 
-fn place(kid: &str) -> Place<'_> {
-    Place { table: "signing_keys", row: kid.as_bytes(), user: &[], kind: "ed25519", parameters: "" }
+fn place(purpose: Purpose, kid: &str) -> Place<'_> {
+    Place { table: "signing_keys", row: kid.as_bytes(), user: &[], kind: purpose.kind(), parameters: "" }
 }

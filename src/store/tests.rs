@@ -65,6 +65,8 @@ fn factor(number: u8, owner: UserId, moving: Moving) -> NewSecret {
         created: 1,
         expires: Some(1000),
         profile: Some(Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving }),
+        first_counter: 0,
+        spare_of: None,
         value: Sensitive::new(SEED.to_vec()),
     }
 }
@@ -352,7 +354,10 @@ fn a_throttle_and_a_signing_key_read_back_as_written() {
     store
         .write(PATIENCE, move |tx| {
             tx.set_throttle(&written, Class::Factor, &failed)?;
-            tx.insert_signing_key(&SigningKeyRow { kid: "k".to_owned(), created: 9, seed: Sensitive::new([3; 32]) })?;
+            let row =
+                |kid: &str, byte| SigningKeyRow { kid: kid.to_owned(), created: 9, seed: Sensitive::new([byte; 32]) };
+            tx.insert_signing_key(Purpose::Token, &row("k", 3))?;
+            tx.insert_signing_key(Purpose::Receipt, &row("r", 4))?;
             keep(())
         })
         .unwrap();
@@ -361,6 +366,10 @@ fn a_throttle_and_a_signing_key_read_back_as_written() {
     let store = open(dir.path());
     assert_eq!(store.read(PATIENCE, |view| view.throttle(&subject, Class::Factor)).unwrap(), failed);
     assert!(store.read(PATIENCE, |view| view.throttle(&subject, Class::Password)).unwrap().is_clear());
-    let keys = store.read(PATIENCE, |view| view.signing_keys()).unwrap();
-    assert_eq!(keys.iter().map(|k| (k.kid.as_str(), *k.seed.expose())).collect::<Vec<_>>(), [("k", [3; 32])]);
+    let keys = |purpose| {
+        let keys = store.read(PATIENCE, |view| view.signing_keys(purpose)).unwrap();
+        keys.iter().map(|key| (key.kid.clone(), *key.seed.expose())).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(Purpose::Token), [("k".to_owned(), [3; 32])]);
+    assert_eq!(keys(Purpose::Receipt), [("r".to_owned(), [4; 32])]);
 }
