@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::http::Caps;
 use crate::model::{Limits, Right, Rights, Text};
 use crate::oath::Window;
-use crate::service::{HashCost, PeerRule, Policy, Who};
+use crate::service::{HashCost, PeerRule, Policy, Recipient, Who};
 
 /// Where the configuration lies unless a flag or the environment says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/mfad/mfad.toml";
@@ -50,6 +50,15 @@ pub const EXAMPLE: &str = r#"# Configuration of mfad. Every key is optional; wha
 # [limits]
 # connections = 4096
 # connectionsPerPeer = 256
+
+# Hardware keys: whether to use them; the readers to use, by a part of their name; whether every key that is
+# programmed gets an OATH password of its own, which the daemon keeps; and an age public key ("age1…") to which
+# such passwords are sealed as well.
+# [devices]
+# enabled = true
+# readers = ["yubikey"]
+# protect = false
+# escrow = ""
 
 # Steps accepted before and after the present one; three in all at the most.
 # [otp]
@@ -140,6 +149,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Connection limits.
     pub caps: Caps,
+    /// Parts of the names of the readers whose keys are used; none if hardware is off.
+    pub readers: Vec<String>,
     /// What the service goes by.
     pub policy: Policy,
 }
@@ -159,6 +170,7 @@ struct File {
     log_format: LogFormat,
     peer: Vec<PeerEntry>,
     limits: LimitsEntry,
+    devices: DevicesEntry,
     otp: OtpEntry,
     throttle: ThrottleEntry,
     argon2: Argon2Entry,
@@ -207,6 +219,21 @@ struct LimitsEntry {
 impl Default for LimitsEntry {
     fn default() -> Self {
         Self { connections: 4096, connections_per_peer: 256 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct DevicesEntry {
+    enabled: bool,
+    readers: Vec<String>,
+    protect: bool,
+    escrow: String,
+}
+
+impl Default for DevicesEntry {
+    fn default() -> Self {
+        Self { enabled: true, readers: vec!["yubikey".to_owned()], protect: false, escrow: String::new() }
     }
 }
 
@@ -299,6 +326,7 @@ impl File {
             log,
             log_format: self.log_format,
             caps: Caps { total: self.limits.connections, per_peer: self.limits.connections_per_peer },
+            readers: self.devices.checked()?,
             policy: Policy {
                 open_registration: self.registration == Registration::Open,
                 bind_tokens: self.token_binding == TokenBinding::Peer,
@@ -308,9 +336,28 @@ impl File {
                 factor_limits: self.throttle.checked(true)?,
                 password_limits: self.throttle.checked(false)?,
                 hashing: self.argon2.checked()?,
+                protect_keys: self.devices.protect,
+                escrow: self.devices.recipient()?,
                 peers: peers(&self.peer)?,
             },
         })
+    }
+}
+
+impl DevicesEntry {
+    fn checked(&self) -> Result<Vec<String>, ConfigFault> {
+        if self.readers.is_empty() || self.readers.iter().any(String::is_empty) {
+            return Err(value("devices.readers", "is a list of parts of reader names, none of them empty"));
+        }
+        Ok(if self.enabled { self.readers.clone() } else { Vec::new() })
+    }
+
+    fn recipient(&self) -> Result<Option<Recipient>, ConfigFault> {
+        if self.escrow.is_empty() {
+            return Ok(None);
+        }
+        let recipient = Recipient::parse(&self.escrow);
+        recipient.map(Some).ok_or_else(|| value("devices.escrow", "is no public key of age (age1…)"))
     }
 }
 
@@ -440,6 +487,8 @@ mod tests {
             "[argon2]\nmemoryKib = 1024",
             "[argon2]\npasses = 1",
             "[limits]\nconnections = 0",
+            "[devices]\nreaders = []",
+            "[devices]\nescrow = \"age1x\"",
             "[[peer]]\nrights = [\"app\"]",
             "[[peer]]\nuid = 1\nuser = \"root\"\nrights = [\"app\"]",
             "[[peer]]\nuid = 1\nrights = [\"root\"]",

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use zeroize::Zeroize;
 
 use crate::config::{Config, ConfigFault, EXAMPLE, LogFormat, Overrides};
+use crate::device::{Devices, NoDevices, PcscDevices};
 use crate::entropy;
 use crate::error::Error;
 use crate::http::{Clock, Door, serve};
@@ -240,9 +241,13 @@ fn daemon(config: &Config) -> Result<(), Failure> {
     .map_err(Failure::Store)?;
     drop(key);
     let clock = Clock::new().map_err(|cause| Failure::Internal(cause.to_string()))?;
-    let service = Service::new(store, config.policy.clone(), &clock.now())?;
+    let (device_head, device_seen) = watch::channel(0u64);
+    let on_device = Box::new(move |seq| {
+        device_head.send_if_modified(|newest| std::mem::replace(newest, seq) != seq);
+    });
+    let service = Service::new(store, config.policy.clone(), hardware(config)?, on_device, &clock.now())?;
     let (close, closing) = watch::channel(false);
-    let door = Door::new(service, clock, config.caps, audit_seen, closing)
+    let door = Door::new(service, clock, config.caps, audit_seen, device_seen, closing)
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -250,15 +255,36 @@ fn daemon(config: &Config) -> Result<(), Failure> {
         .build()
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
     let door = Arc::new(door);
+    let attending = attend_devices(&door)?;
     let ended = runtime.block_on(serve_until_told(config, Arc::clone(&door), &close));
+    // Also when it could not even begin to serve.
+    close.send_replace(true);
     // Writes under way are with the store already; nothing else is worth waiting for.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    if attending.join().is_err() {
+        tracing::error!("the thread that follows the hardware keys panicked");
+    }
     match Arc::try_unwrap(door) {
         Ok(door) => door.into_service().close(),
         Err(_) => tracing::warn!("a request is still under way; the store recovers at the next start"),
     }
     tracing::info!("stopped");
     ended
+}
+
+/// The hardware of this host, or none if it is switched off.
+fn hardware(config: &Config) -> Result<Arc<dyn Devices>, Failure> {
+    if config.readers.is_empty() {
+        return Ok(Arc::new(NoDevices));
+    }
+    let devices = PcscDevices::start(config.readers.clone());
+    Ok(Arc::new(devices.map_err(|cause| Failure::Internal(format!("no thread to watch the readers: {cause}")))?))
+}
+
+fn attend_devices(door: &Arc<Door>) -> Result<std::thread::JoinHandle<()>, Failure> {
+    let door = Arc::clone(door);
+    let attend = std::thread::Builder::new().name("device-attend".to_owned()).spawn(move || door.attend_devices());
+    attend.map_err(|cause| Failure::Internal(format!("no thread to follow the hardware keys: {cause}")))
 }
 
 async fn serve_until_told(config: &Config, door: Arc<Door>, close: &watch::Sender<bool>) -> Result<(), Failure> {

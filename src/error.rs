@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::device::DeviceFault;
 use crate::entropy::NoEntropy;
-use crate::oath::Diagnosis;
+use crate::model::Serial;
+use crate::oath::{CardFault, Diagnosis};
 use crate::store::Fault;
 use crate::token::TokenFault;
 
@@ -91,6 +93,58 @@ pub enum Error {
         diagnosis: Option<Diagnosis>,
     },
 
+    // The hardware is in the way.
+    /// The smart card service does not run.
+    #[error("the smart card service pcscd does not run on this host; install and start it, then try again")]
+    NoPcscd,
+    /// The smart card service refuses the daemon.
+    #[error(
+        "pcscd refuses access to the daemon's user; allow it with a polkit rule (docs/hardware.md), then try again"
+    )]
+    PcscdDenied,
+    /// No such key is plugged in.
+    #[error("{0}; plug it in and try again")]
+    NoDevice(String),
+    /// More than one key could be meant.
+    #[error("more than one key is plugged in; name one by its serial number, or leave only one in")]
+    ManyDevices(Vec<Serial>),
+    /// Somebody else holds the key.
+    #[error("{}", busy_sentence(.holder.as_deref()))]
+    DeviceBusy {
+        /// The program that likely does.
+        holder: Option<String>,
+    },
+    /// The key went away in the middle.
+    #[error("the key was pulled or reset in the middle; nothing became active; put it back and try again")]
+    DeviceRemoved,
+    /// No room for another account.
+    #[error("the key has no room for another account; delete one on it, or use another key")]
+    DeviceFull,
+    /// The key's applet wants a password.
+    #[error("the key's OATH application has a password that the daemon does not know; give it along")]
+    DeviceLocked,
+    /// That is not the password.
+    #[error("the password of the key's OATH application is wrong")]
+    WrongDevicePassword,
+    /// An account of that name is on the key.
+    #[error("an account of that name is on the key; choose another name, or replace it expressly")]
+    AccountTaken,
+    /// Nobody touched it.
+    #[error("the key was not touched in time; try again and touch it while it blinks")]
+    TouchTimeout,
+    /// The key is another one than it was, or was reset.
+    #[error("this is not the key as it was programmed: it was swapped or its OATH application was reset")]
+    DeviceChanged,
+    /// The key, or this factor, cannot do that.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The key does not do what it should, or does not answer.
+    #[error("the key does not answer as it should; nothing became active; take it out, put it in and try again")]
+    DeviceFailed(String),
+    /// Factors depend on what would go.
+    #[error("an active or pending factor needs this account; delete the factor, or return the key, instead")]
+    DeviceInUse,
+
     // Too much of something.
     /// Locked after too many failures in a row.
     #[error("locked after too many wrong codes; an administrator can unlock it")]
@@ -118,6 +172,40 @@ pub enum Error {
     /// A defect. On an authentication path it is a refusal like any other (AUT-6).
     #[error("internal error")]
     Internal(String),
+}
+
+fn busy_sentence(holder: Option<&str>) -> String {
+    match holder {
+        Some(holder) => format!("another program uses the key, likely {holder}; end it and try again"),
+        None => "another program or request uses the key; try again".to_owned(),
+    }
+}
+
+impl From<DeviceFault> for Error {
+    fn from(fault: DeviceFault) -> Self {
+        match fault {
+            DeviceFault::NoService => Self::NoPcscd,
+            DeviceFault::Denied => Self::PcscdDenied,
+            DeviceFault::Busy { holder } => Self::DeviceBusy { holder },
+            DeviceFault::Removed => Self::DeviceRemoved,
+            DeviceFault::Hung | DeviceFault::Failed(_) => Self::DeviceFailed(fault.to_string()),
+        }
+    }
+}
+
+impl From<CardFault> for Error {
+    fn from(fault: CardFault) -> Self {
+        match fault {
+            CardFault::Device(fault) => fault.into(),
+            CardFault::Full => Self::DeviceFull,
+            CardFault::Locked => Self::DeviceLocked,
+            CardFault::WrongPassword => Self::WrongDevicePassword,
+            CardFault::NoSuchAccount => Self::DeviceChanged,
+            CardFault::NotTouched => Self::TouchTimeout,
+            CardFault::Unsupported(what) => Self::Unsupported(format!("this key cannot do that: {what}")),
+            CardFault::Status(_) | CardFault::Nonsense(_) => Self::DeviceFailed(fault.to_string()),
+        }
+    }
 }
 
 impl From<Fault> for Error {

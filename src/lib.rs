@@ -1,13 +1,14 @@
 //! mfad, the multi-factor authentication daemon of one Linux host.
 //!
-//! The floors, lowest first: [`model`] (words of the domain), [`entropy`], then [`store`], [`oath`]
-//! and [`token`] beside each other, [`error`], [`service`] (use cases) and
+//! The floors, lowest first: [`model`] (words of the domain), [`entropy`] and [`device`] (cards and
+//! readers), then [`store`], [`oath`] and [`token`] beside each other, [`error`], [`service`] (use cases) and
 //! [`http`] (the door), and above them [`config`] and [`daemon`]. `docs/design.md` says why.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 
 pub mod config;
 pub mod daemon;
+pub mod device;
 pub mod entropy;
 pub mod error;
 pub mod http;

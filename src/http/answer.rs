@@ -156,7 +156,16 @@ impl Visit {
         let (call, qr) = match ask {
             Ask::Call(call, qr) => (call, qr),
             Ask::OpenApi => return Ok(plain_answer(StatusCode::OK, JSON, OPENAPI.as_bytes().to_vec())),
-            Ask::AuditEvents { after } => return self.event_answer(caller, now, id, after).await,
+            Ask::AuditEvents { after } => {
+                return self
+                    .event_answer(caller, now, id, Call::AuditRows { after, limit: 1 }, |door, caller, id| {
+                        events::audit(door, caller, id, after)
+                    })
+                    .await;
+            }
+            Ask::DeviceEvents => {
+                return self.event_answer(caller, now, id, Call::DeviceEvents { after: None }, events::devices).await;
+            }
         };
         let occasion = Occasion { caller, now, patience: PATIENCE, request: id.to_owned() };
         let Some(key) = key else {
@@ -225,17 +234,24 @@ impl Visit {
         Ok(kept_answer(kept, &id))
     }
 
-    async fn event_answer(&self, caller: Caller, now: Moment, id: &str, after: i64) -> Result<Answer, Problem> {
-        // The first look decides whether there is a stream at all.
+    /// A stream, if `first` is granted: the first look decides whether there is one at all.
+    async fn event_answer(
+        &self,
+        caller: Caller,
+        now: Moment,
+        id: &str,
+        first: Call,
+        stream: impl FnOnce(Arc<Door>, Caller, String) -> EventStream,
+    ) -> Result<Answer, Problem> {
         let occasion = Occasion { caller, now, patience: PATIENCE, request: id.to_owned() };
         let door = Arc::clone(&self.door);
         let allowed = tokio::task::spawn_blocking(move || {
-            let verdict = door.service.handle(&occasion, Call::AuditRows { after, limit: 1 });
+            let verdict = door.service.handle(&occasion, first);
             verdict.map(|_| occasion.caller)
         });
         let caller = allowed.await.map_err(|_| Problem::internal())?.map_err(|error| Problem::from(&error))?;
         self.signals.start_streaming();
-        let body = events::stream(Arc::clone(&self.door), caller, id.to_owned(), after);
+        let body = stream(Arc::clone(&self.door), caller, id.to_owned());
         Ok(answer(StatusCode::OK, EVENT_STREAM, Either::Right(body)))
     }
 }
@@ -327,9 +343,10 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 fn location_of(reply: &Reply) -> Option<String> {
     match reply {
         Reply::UserCreated { user, .. } => Some(format!("/users/{}", user.id)),
-        Reply::SecretCreated(secret) | Reply::FactorCreated { secret, .. } | Reply::ApiKeyCreated { secret, .. } => {
-            Some(format!("/users/{}/secrets/{}", secret.user, secret.id))
-        }
+        Reply::SecretCreated(secret)
+        | Reply::FactorCreated { secret, .. }
+        | Reply::Provisioned { secret, .. }
+        | Reply::ApiKeyCreated { secret, .. } => Some(format!("/users/{}/secrets/{}", secret.user, secret.id)),
         Reply::User(_)
         | Reply::Users { .. }
         | Reply::Secret(_)
@@ -341,6 +358,13 @@ fn location_of(reply: &Reply) -> Option<String> {
         | Reply::ReceiptRedeemed { .. }
         | Reply::Verified { .. }
         | Reply::KeySet(_)
+        | Reply::Devices(_)
+        | Reply::Device { .. }
+        | Reply::DeviceEvents { .. }
+        | Reply::Accounts(_)
+        | Reply::Account(_)
+        | Reply::DevicePassword { .. }
+        | Reply::Returned { .. }
         | Reply::Audit { .. }
         | Reply::Live
         | Reply::Ready
@@ -354,6 +378,7 @@ fn log_error(request: &str, error: &Error) {
     match error {
         Error::Tampered => tracing::error!(request, "a sealed value does not open; was the database changed?"),
         Error::Internal(cause) => tracing::error!(request, cause, "internal error"),
+        Error::DeviceFailed(cause) => tracing::warn!(request, cause, "a hardware key failed"),
         Error::StorageUnavailable(cause) => tracing::error!(request, cause, "the store cannot be written"),
         other => tracing::debug!(request, refusal = %other, "refused"),
     }

@@ -5,8 +5,11 @@ use serde::Deserialize;
 use crate::model::{
     Algorithm, BackupCode, Digits, Email, Label, Moving, Period, Profile, Sensitive, Text, UserId, UserName, UserRef,
 };
-use crate::service::{Call, MfaOrder, NewUserOrder, Proof, SecretChange, SecretOrder, SecretRef, UserChange};
+use crate::service::{
+    Call, FirstCode, MfaOrder, NewUserOrder, Proof, SecretChange, SecretOrder, SecretRef, UserChange,
+};
 
+use super::devices::{DeviceMember, HardwareMembers, provision_order};
 use super::problem::Problem;
 use super::wire::{SecretText, TokenMember, present};
 
@@ -123,14 +126,35 @@ pub struct SecretBody {
     pub issuer: Option<String>,
     #[serde(default, deserialize_with = "present")]
     pub account_name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub device: Option<DeviceMember>,
+    #[serde(default, deserialize_with = "present")]
+    pub touch: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    pub activate: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub replace: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    pub protect: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    pub spare_of: Option<String>,
 }
 
 impl TryFrom<SecretBody> for SecretOrder {
     type Error = Problem;
 
-    fn try_from(body: SecretBody) -> Result<Self, Problem> {
+    fn try_from(mut body: SecretBody) -> Result<Self, Problem> {
+        let device = body.device.take();
+        let hardware = body.hardware_members();
+        if device.is_none() && hardware.is_there() {
+            return Err(Problem::malformed("a member that goes only with `device`"));
+        }
         match body.r#type.as_str() {
-            "mfa" if body.secret.is_none() => body.mfa().map(Self::Mfa),
+            "mfa" if body.secret.is_none() => match device {
+                Some(device) => provision_order(body.mfa()?, device, hardware).map(Self::Hardware),
+                None => body.mfa().map(Self::Mfa),
+            },
+            _ if device.is_some() => Err(Problem::malformed("`device` is for the type mfa only")),
             "password" if !body.has_mfa_members() && body.name.is_none() => {
                 let secret = body.secret.ok_or_else(|| Problem::malformed("missing field `secret`"))?;
                 new_password(secret, "secret").map(Self::Password)
@@ -145,6 +169,16 @@ impl TryFrom<SecretBody> for SecretOrder {
 }
 
 impl SecretBody {
+    fn hardware_members(&mut self) -> HardwareMembers {
+        HardwareMembers {
+            touch: self.touch.take(),
+            activate: self.activate.take(),
+            replace: self.replace.take(),
+            protect: self.protect.take(),
+            spare_of: self.spare_of.take(),
+        }
+    }
+
     fn has_mfa_members(&self) -> bool {
         self.algorithm.is_some()
             || self.digits.is_some()
@@ -194,16 +228,19 @@ pub struct ChangeBody {
     pub description: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     pub token: Option<TokenMember>,
+    #[serde(default, deserialize_with = "present")]
+    pub device: Option<bool>,
 }
 
 impl ChangeBody {
     /// What the body asks to do with the secret.
     pub fn call(self, user: UserRef, secret: SecretRef) -> Result<Call, Problem> {
-        if let Some(token) = self.token {
+        if self.token.is_some() || self.device.is_some() {
             if self.version.is_some() || self.name.is_some() || self.description.is_some() {
-                return Err(Problem::malformed("`token` stands alone"));
+                return Err(Problem::malformed("`token` or `device` stands alone"));
             }
-            return Ok(Call::Enroll(user, secret, token.0));
+            let first = FirstCodeBody { token: self.token, device: self.device };
+            return Ok(Call::Enroll(user, secret, first.first_code()?));
         }
         let describe = |text: Option<String>| {
             text.map(|text| Text::parse(&text, LONGEST_ACTION).map_err(because("description"))).transpose()
@@ -241,6 +278,28 @@ pub struct TokenBody {
     pub token: TokenMember,
 }
 
+/// The first code of a factor: from the user, or from the hardware key itself.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstCodeBody {
+    #[serde(default, deserialize_with = "present")]
+    pub token: Option<TokenMember>,
+    #[serde(default, deserialize_with = "present")]
+    pub device: Option<bool>,
+}
+
+impl FirstCodeBody {
+    /// The one that it holds.
+    pub fn first_code(self) -> Result<FirstCode, Problem> {
+        match (self.token, self.device) {
+            (Some(token), None) => Ok(FirstCode::Token(token.0)),
+            (None, Some(true)) => Ok(FirstCode::Device),
+            (None, None) => Err(Problem::malformed("missing field `token`")),
+            (Some(_) | None, Some(_)) => Err(Problem::malformed("one of `token` and `device: true` is needed")),
+        }
+    }
+}
+
 /// A backup code alone.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -256,15 +315,18 @@ pub struct ProofBody {
     pub token: Option<TokenMember>,
     #[serde(default, deserialize_with = "present")]
     pub code: Option<SecretText>,
+    #[serde(default, deserialize_with = "present")]
+    pub device: Option<bool>,
 }
 
 impl ProofBody {
     /// The one proof it holds.
     pub fn proof(self) -> Result<Proof, Problem> {
-        match (self.token, self.code) {
-            (Some(token), None) => Ok(Proof::Token(token.0)),
-            (None, Some(code)) => backup_code(&code).map(Proof::Code),
-            (None, None) | (Some(_), Some(_)) => Err(Problem::malformed("one of `token` and `code` is needed")),
+        match (self.token, self.code, self.device) {
+            (Some(token), None, None) => Ok(Proof::Token(token.0)),
+            (None, Some(code), None) => backup_code(&code).map(Proof::Code),
+            (None, None, Some(true)) => Ok(Proof::Device),
+            _ => Err(Problem::malformed("one of `token`, `code` and `device: true` is needed")),
         }
     }
 }
@@ -277,6 +339,8 @@ pub struct StepUpBody {
     pub token: Option<TokenMember>,
     #[serde(default, deserialize_with = "present")]
     pub code: Option<SecretText>,
+    #[serde(default, deserialize_with = "present")]
+    pub device: Option<bool>,
     pub action: String,
 }
 

@@ -1,4 +1,4 @@
-//! The audit log as server-sent events (WHATWG HTML section 9.2).
+//! The audit log and the hardware keys as server-sent events (WHATWG HTML section 9.2).
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::service::{AuditView, Call, Caller, Occasion, Reply};
 
 use super::Door;
+use super::devices::event_text;
 use super::wire::audit_value;
 
 /// A comment is sent when nothing else was for so long.
@@ -33,25 +34,86 @@ impl Body for EventStream {
     }
 }
 
-/// Starts the stream after row `after`. It ends with the reader, the right to read, or the daemon.
-pub fn stream(door: Arc<Door>, caller: Caller, request: String, after: i64) -> EventStream {
+/// What a stream reads, one page after another.
+trait Source: Send + 'static {
+    /// What to ask next.
+    fn question(&self) -> Call;
+    /// The answer as text, or `None` if it is no answer to that; where to go on is kept.
+    fn text(&mut self, reply: Reply) -> Option<String>;
+}
+
+struct AuditSource {
+    after: i64,
+}
+
+impl Source for AuditSource {
+    fn question(&self) -> Call {
+        Call::AuditRows { after: self.after, limit: PAGE }
+    }
+
+    fn text(&mut self, reply: Reply) -> Option<String> {
+        let Reply::Audit { events, .. } = reply else { return None };
+        self.after = events.last().map_or(self.after, |row| row.seq);
+        Some(events.iter().map(event).collect())
+    }
+}
+
+/// At first the keys that are there, then what happens.
+struct DeviceSource {
+    after: Option<u64>,
+}
+
+impl Source for DeviceSource {
+    fn question(&self) -> Call {
+        Call::DeviceEvents { after: self.after }
+    }
+
+    fn text(&mut self, reply: Reply) -> Option<String> {
+        let Reply::DeviceEvents { events, next } = reply else { return None };
+        self.after = Some(next);
+        Some(events.iter().map(event_text).collect())
+    }
+}
+
+/// The audit log after row `after`. It ends with the reader, the right to read, or the daemon.
+pub fn audit(door: Arc<Door>, caller: Caller, request: String, after: i64) -> EventStream {
+    let head = door.audit_head.clone();
+    stream(door, caller, request, head, AuditSource { after })
+}
+
+/// The hardware keys that are there and those that come and go. It ends likewise.
+pub fn devices(door: Arc<Door>, caller: Caller, request: String) -> EventStream {
+    let head = door.device_head.clone();
+    stream(door, caller, request, head, DeviceSource { after: None })
+}
+
+fn stream<T: Send + Sync + 'static>(
+    door: Arc<Door>,
+    caller: Caller,
+    request: String,
+    head: watch::Receiver<T>,
+    source: impl Source,
+) -> EventStream {
     let (parts, body) = mpsc::channel(AHEAD);
-    tokio::spawn(feed(door, caller, request, after, parts));
+    tokio::spawn(feed(door, caller, request, head, source, parts));
     EventStream(body)
 }
 
-async fn feed(door: Arc<Door>, caller: Caller, request: String, mut after: i64, parts: mpsc::Sender<Bytes>) {
-    let mut head = door.audit_head.clone();
+async fn feed<T: Send + Sync + 'static>(
+    door: Arc<Door>,
+    mut caller: Caller,
+    request: String,
+    mut head: watch::Receiver<T>,
+    mut source: impl Source,
+    parts: mpsc::Sender<Bytes>,
+) {
     let mut closing = door.closing.clone();
-    let mut caller = caller;
     loop {
         head.mark_unchanged();
-        let (rows, same_caller) = page(&door, caller, &request, after).await;
+        let (reply, same_caller) = page(&door, caller, &request, source.question()).await;
         caller = same_caller;
-        let Some(rows) = rows else { return };
-        if let Some(last) = rows.last() {
-            after = last.seq;
-            let text: String = rows.iter().map(event).collect();
+        let Some(text) = reply.and_then(|reply| source.text(reply)) else { return };
+        if !text.is_empty() {
             if parts.send(Bytes::from(text)).await.is_err() {
                 return;
             }
@@ -71,17 +133,13 @@ async fn feed(door: Arc<Door>, caller: Caller, request: String, mut after: i64, 
 }
 
 /// One page, asked as any other call is, so that a lost right ends the stream.
-async fn page(door: &Arc<Door>, caller: Caller, request: &str, after: i64) -> (Option<Vec<AuditView>>, Caller) {
+async fn page(door: &Arc<Door>, caller: Caller, request: &str, question: Call) -> (Option<Reply>, Caller) {
     let occasion =
         Occasion { caller, now: door.clock.now(), patience: super::answer::PATIENCE, request: request.to_owned() };
     let door = Arc::clone(door);
     let work = tokio::task::spawn_blocking(move || {
-        let reply = door.service.handle(&occasion, Call::AuditRows { after, limit: PAGE });
-        let rows = match reply {
-            Ok(Reply::Audit { events, .. }) => Some(events),
-            Ok(_) | Err(_) => None,
-        };
-        (rows, occasion.caller)
+        let reply = door.service.handle(&occasion, question);
+        (reply.ok(), occasion.caller)
     });
     work.await.unwrap_or_else(|_| (None, Caller::nobody()))
 }

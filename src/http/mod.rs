@@ -5,6 +5,7 @@ mod answer;
 mod bodies;
 mod clock;
 mod connections;
+mod devices;
 mod events;
 mod guard;
 mod idempotency;
@@ -37,6 +38,8 @@ use idempotency::Idempotency;
 const DRAIN: Duration = Duration::from_secs(5);
 /// The pause after an accept that failed for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The longest wait for hardware keys in one go, so that the thread ends soon after the daemon.
+const DEVICE_LOOK: Duration = Duration::from_millis(500);
 
 /// Everything the door needs of the house.
 pub struct Door {
@@ -46,17 +49,19 @@ pub struct Door {
     connections: Connections,
     idempotency: Idempotency,
     audit_head: watch::Receiver<i64>,
+    device_head: watch::Receiver<u64>,
     closing: watch::Receiver<bool>,
 }
 
 impl Door {
-    /// Puts the parts together. `audit_head` follows the newest audit row; `closing` turns true when
-    /// the daemon stops.
+    /// Puts the parts together. `audit_head` follows the newest audit row, `device_head` the newest event about
+    /// hardware keys; `closing` turns true when the daemon stops.
     pub fn new(
         service: Service,
         clock: Clock,
         caps: Caps,
         audit_head: watch::Receiver<i64>,
+        device_head: watch::Receiver<u64>,
         closing: watch::Receiver<bool>,
     ) -> std::io::Result<Self> {
         Ok(Self {
@@ -66,6 +71,7 @@ impl Door {
             connections: Connections::new(caps),
             idempotency: Idempotency::new().map_err(std::io::Error::other)?,
             audit_head,
+            device_head,
             closing,
         })
     }
@@ -81,6 +87,28 @@ impl Door {
         self.idempotency.sweep(&now);
         if let Err(error) = self.service.tend(&now) {
             tracing::error!(%error, "housekeeping failed");
+        }
+        for slot in self.service.unsettled_slots() {
+            self.service.contact(&slot, &now);
+        }
+    }
+
+    /// Follows the hardware keys that come and go, until the daemon stops. Each that comes is met on a
+    /// thread of its own, so that one that hangs delays no other.
+    pub fn attend_devices(self: &Arc<Self>) {
+        let mut seen = 0;
+        while !*self.closing.borrow() {
+            let (now_seen, new) = self.service.attend_devices(seen, DEVICE_LOOK, &self.clock.now());
+            seen = now_seen;
+            for slot in new {
+                let door = Arc::clone(self);
+                let met = std::thread::Builder::new()
+                    .name("device-contact".to_owned())
+                    .spawn(move || door.service.contact(&slot, &door.clock.now()));
+                if let Err(error) = met {
+                    tracing::error!(%error, "no thread to meet a hardware key");
+                }
+            }
         }
     }
 

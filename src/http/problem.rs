@@ -139,6 +139,8 @@ impl From<Reject> for Problem {
 impl From<&Error> for Problem {
     fn from(error: &Error) -> Self {
         let says = |status, code, title| Self::new(status, code, title, error.to_string());
+        let unavailable =
+            |code, title| says(StatusCode::SERVICE_UNAVAILABLE, code, title).retry_in(Duration::from_secs(1));
         match error {
             Error::Malformed(_) => says(StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
             Error::MeWithoutUser => says(StatusCode::FORBIDDEN, "me-without-user", "No user to be `me`"),
@@ -175,6 +177,32 @@ impl From<&Error> for Problem {
                     None => problem,
                 }
             }
+            Error::NoPcscd => unavailable("no-pcscd", "No smart card service"),
+            Error::PcscdDenied => unavailable("pcscd-denied", "Smart card service refuses"),
+            Error::NoDevice(_) => unavailable("no-device", "No such key"),
+            Error::ManyDevices(serials) => {
+                let serials: Vec<u32> = serials.iter().map(|serial| serial.number()).collect();
+                says(StatusCode::CONFLICT, "many-devices", "Several keys").with("devices", json!(serials))
+            }
+            Error::DeviceBusy { holder } => {
+                let problem = unavailable("device-busy", "Key in use");
+                match holder {
+                    Some(holder) => problem.with("holder", json!(holder)),
+                    None => problem,
+                }
+            }
+            Error::DeviceRemoved => unavailable("device-removed", "Key removed"),
+            Error::DeviceFull => says(StatusCode::CONFLICT, "device-full", "Key full"),
+            Error::DeviceLocked => says(StatusCode::LOCKED, "device-locked", "Key locked"),
+            Error::WrongDevicePassword => {
+                says(StatusCode::UNPROCESSABLE_ENTITY, "wrong-device-password", "Wrong password of the key")
+            }
+            Error::AccountTaken => says(StatusCode::CONFLICT, "name-taken", "Name taken"),
+            Error::TouchTimeout => says(StatusCode::CONFLICT, "touch-timeout", "Key not touched"),
+            Error::DeviceChanged => says(StatusCode::CONFLICT, "device-changed", "Another key"),
+            Error::Unsupported(_) => says(StatusCode::CONFLICT, "unsupported", "Not supported"),
+            Error::DeviceFailed(_) => unavailable("device-failed", "Key failed"),
+            Error::DeviceInUse => says(StatusCode::CONFLICT, "device-in-use", "Key in use by a factor"),
             Error::FactorLocked => says(StatusCode::LOCKED, "factor-locked", "Factor locked"),
             Error::TooManyAttempts { wait } => {
                 says(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "Too many attempts").retry_in(*wait)

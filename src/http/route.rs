@@ -4,13 +4,14 @@
 use data_encoding::BASE64;
 use hyper::Method;
 
-use crate::model::{SecretId, Sensitive, UserId, UserRef};
+use crate::model::{AccountName, SecretId, Sensitive, Serial, UserId, UserRef};
 use crate::service::{Call, Proof, SecretOrder, SecretRef};
 
 use super::bodies::{
-    ChangeBody, CodeBody, LONGEST_PASSWORD, LoginBody, NewUserBody, PasswordBody, ProofBody, ReceiptBody, SecretBody,
-    StepUpBody, TokenBody, UserBody, action, backup_code, new_password, wrong,
+    ChangeBody, CodeBody, FirstCodeBody, LONGEST_PASSWORD, LoginBody, NewUserBody, PasswordBody, ProofBody,
+    ReceiptBody, SecretBody, StepUpBody, TokenBody, UserBody, action, backup_code, new_password, wrong,
 };
+use super::devices::{DevicePasswordBody, RenameBody, on_device};
 use super::problem::Problem;
 use super::qr::QrFormat;
 use super::wire::read;
@@ -56,6 +57,24 @@ pub enum Resource {
     AuthLogout,
     /// `/.well-known/jwks.json`
     KeySet,
+    /// `/.well-known/receipt-keys.json`
+    ReceiptKeys,
+    /// `/devices`
+    Devices,
+    /// `/devices/events`
+    DeviceEvents,
+    /// `/devices/:serial`
+    Device(Serial),
+    /// `/devices/:serial/oath/accounts`
+    DeviceAccounts(Serial),
+    /// `/devices/:serial/oath/accounts/:name`
+    DeviceAccount(Serial, AccountName),
+    /// `/devices/:serial/oath/reset`
+    DeviceReset(Serial),
+    /// `/devices/:serial/oath/password`
+    DevicePassword(Serial),
+    /// `/devices/:serial/return`
+    DeviceReturn(Serial),
     /// `/health/live`
     Live,
     /// `/health/ready`
@@ -78,6 +97,8 @@ pub enum Ask {
     Call(Call, Option<QrFormat>),
     /// The description of this API.
     OpenApi,
+    /// The hardware keys that come and go, as a stream.
+    DeviceEvents,
     /// The audit log as a stream, from this number on.
     AuditEvents {
         /// Only rows after this one.
@@ -145,6 +166,17 @@ impl Resource {
             ["auth", "refresh"] => Self::AuthRefresh,
             ["auth", "logout"] => Self::AuthLogout,
             [".well-known", "jwks.json"] => Self::KeySet,
+            [".well-known", "receipt-keys.json"] => Self::ReceiptKeys,
+            ["devices"] => Self::Devices,
+            ["devices", "events"] => Self::DeviceEvents,
+            ["devices", serial] => Self::Device(Serial::parse(serial)?),
+            ["devices", serial, "oath", "accounts"] => Self::DeviceAccounts(Serial::parse(serial)?),
+            ["devices", serial, "oath", "accounts", name] => {
+                Self::DeviceAccount(Serial::parse(serial)?, account_name(name)?)
+            }
+            ["devices", serial, "oath", "reset"] => Self::DeviceReset(Serial::parse(serial)?),
+            ["devices", serial, "oath", "password"] => Self::DevicePassword(Serial::parse(serial)?),
+            ["devices", serial, "return"] => Self::DeviceReturn(Serial::parse(serial)?),
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Metrics,
@@ -170,11 +202,19 @@ impl Resource {
             | Self::AuthMfa
             | Self::AuthStepUp
             | Self::AuthReceipt
-            | Self::AuthLogout => &[Method::POST],
-            Self::PasswordOf(_) | Self::Enroll(..) => &[Method::PUT],
+            | Self::AuthLogout
+            | Self::DeviceReset(_)
+            | Self::DeviceReturn(_) => &[Method::POST],
+            Self::PasswordOf(_) | Self::Enroll(..) | Self::DevicePassword(_) => &[Method::PUT],
+            Self::DeviceAccount(..) => &[Method::PUT, Method::DELETE],
             Self::Auth
             | Self::AuthRefresh
             | Self::KeySet
+            | Self::ReceiptKeys
+            | Self::Devices
+            | Self::DeviceEvents
+            | Self::Device(_)
+            | Self::DeviceAccounts(_)
             | Self::Live
             | Self::Ready
             | Self::Metrics
@@ -237,14 +277,14 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         Resource::Secret(user, secret) => {
             request.no_body()?;
             if is(Method::DELETE) {
-                // Known, and without meaning for a secret that lies on no device.
-                query.take("device").map(check_device).transpose()?;
-                Call::DeleteSecret(user, secret)
+                Call::DeleteSecret(user, secret, query.take("device").map(on_device).transpose()?)
             } else {
                 Call::ShowSecret(user, secret)
             }
         }
-        Resource::Enroll(user, secret) => Call::Enroll(user, secret, read::<TokenBody>(request.body)?.token.0),
+        Resource::Enroll(user, secret) => {
+            Call::Enroll(user, secret, read::<FirstCodeBody>(request.body)?.first_code()?)
+        }
         Resource::Auth => request.without_body(Call::AuthMethods)?,
         Resource::AuthPassword if is(Method::POST) => {
             let body = read::<LoginBody>(request.body)?;
@@ -264,7 +304,10 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         Resource::AuthStepUp => {
             let body = read::<StepUpBody>(request.body)?;
             let action = action(&body.action)?;
-            Call::StepUp { proof: ProofBody { token: body.token, code: body.code }.proof()?, action }
+            Call::StepUp {
+                proof: ProofBody { token: body.token, code: body.code, device: body.device }.proof()?,
+                action,
+            }
         }
         Resource::AuthReceipt => {
             let body = read::<ReceiptBody>(request.body)?;
@@ -273,6 +316,22 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         Resource::AuthRefresh => request.without_body(Call::Refresh)?,
         Resource::AuthLogout => request.without_body(Call::LogOut)?,
         Resource::KeySet => request.without_body(Call::KeySet)?,
+        Resource::ReceiptKeys => request.without_body(Call::ReceiptKeys)?,
+        Resource::Devices => request.without_body(Call::ListDevices)?,
+        Resource::Device(serial) => request.without_body(Call::ShowDevice(serial))?,
+        Resource::DeviceEvents => {
+            request.no_body()?;
+            query.end()?;
+            return Ok(Ask::DeviceEvents);
+        }
+        Resource::DeviceAccounts(serial) => request.without_body(Call::DeviceAccounts(serial))?,
+        Resource::DeviceAccount(serial, name) if is(Method::PUT) => {
+            Call::RenameAccount(serial, name, read::<RenameBody>(request.body)?.name()?)
+        }
+        Resource::DeviceAccount(serial, name) => request.without_body(Call::DeleteAccount(serial, name))?,
+        Resource::DeviceReset(serial) => request.without_body(Call::ResetDevice(serial))?,
+        Resource::DevicePassword(serial) => read::<DevicePasswordBody>(request.body)?.call(serial)?,
+        Resource::DeviceReturn(serial) => request.without_body(Call::ReturnDevice(serial))?,
         Resource::Live => request.without_body(Call::Live)?,
         Resource::Ready => request.without_body(Call::Ready)?,
         Resource::Metrics => request.without_body(Call::Metrics)?,
@@ -355,11 +414,9 @@ fn plain_number(text: &str) -> Option<i64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-fn check_device(text: &str) -> Result<(), Problem> {
-    if matches!(text, "erase" | "keep") {
-        return Err(Problem::malformed("`device` is for a factor on a device, and this daemon has none"));
-    }
-    Err(wrong("device"))
+/// The name of an account on a key, percent-encoded (RFC 3986 section 2.1).
+fn account_name(segment: &str) -> Option<AccountName> {
+    AccountName::from_bytes(&percent_encoding::percent_decode_str(segment).collect::<Vec<u8>>())
 }
 
 /// A segment that names something is not empty.

@@ -11,6 +11,7 @@ use crate::model::{Moving, Profile, Sensitive, TokenInput};
 use crate::oath::Diagnosis;
 use crate::service::{AuditView, AuthView, Reply, SecretView, UserView};
 
+use super::devices;
 use super::lenient::normalise;
 use super::problem::Problem;
 use super::qr::{self, QrFormat};
@@ -112,6 +113,31 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
             }
             Value::Object(members)
         }
+        Reply::Provisioned { secret, receipt, codes } => {
+            let mut members = secret_members(&secret);
+            members.insert("receipt".to_owned(), json!(receipt));
+            if let Some(codes) = codes {
+                members.insert("codes".to_owned(), code_list(&codes));
+            }
+            Value::Object(members)
+        }
+        Reply::Devices(keys) => json!({ "devices": keys.iter().map(devices::key_value).collect::<Vec<_>>() }),
+        Reply::Device { key, credentials, escrow } => {
+            devices::key_with_credentials(&key, &credentials, escrow.as_deref())
+        }
+        // Only ever a stream, which writes each event by itself.
+        Reply::DeviceEvents { events, .. } => Value::from(events.iter().map(devices::event_text).collect::<String>()),
+        Reply::Accounts(accounts) => {
+            json!({ "accounts": accounts.iter().map(devices::account_value).collect::<Vec<_>>() })
+        }
+        Reply::Account(account) => devices::account_value(&account),
+        Reply::DevicePassword { has_password, is_known, escrow } => {
+            json!({ "locked": has_password, "passwordKnown": is_known, "escrow": escrow })
+        }
+        Reply::Returned { serial, credentials } => json!({
+            "serial": serial.number(),
+            "credentials": credentials.iter().map(devices::returned_value).collect::<Vec<_>>(),
+        }),
         Reply::ApiKeyCreated { secret, key } => {
             let mut members = secret_members(&secret);
             members.insert("secret".to_owned(), json!({ "apikey": key.expose() }));
@@ -219,6 +245,9 @@ fn secret_members(secret: &SecretView) -> Map<String, Value> {
     }
     if let Some(remaining) = secret.remaining {
         put("remaining", json!(remaining));
+    }
+    if let Some(device) = &secret.device {
+        put("device", devices::device_of_secret(device));
     }
     if let Some(profile) = &secret.profile {
         put("kind", json!(profile.kind()));

@@ -115,6 +115,12 @@ impl Service {
         if holds { Ok(()) } else { Err(Error::Forbidden(name_of(right))) }
     }
 
+    /// An administrator who says why.
+    pub(super) fn right_with_reason(&self, occasion: &Occasion) -> Result<(), Error> {
+        self.right(occasion, Right::Admin)?;
+        if occasion.caller.reason.is_some() { Ok(()) } else { Err(Error::FreshProofRequired) }
+    }
+
     /// Whether the caller may make users.
     pub(super) fn may_register(&self, occasion: &Occasion) -> Result<(), Error> {
         if self.policy.open_registration { Ok(()) } else { self.right(occasion, Right::App) }

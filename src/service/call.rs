@@ -1,10 +1,15 @@
 //! Everything that can be asked, and everything that can be answered.
 
 use crate::model::{
-    BackupCode, Email, Label, Method, Profile, SecretId, Sensitive, Text, TokenInput, TokenKind, UserId, UserName,
-    UserRef,
+    AccountName, BackupCode, Email, Label, Method, Profile, SecretId, Sensitive, Serial, Text, TokenInput, TokenKind,
+    UserId, UserName, UserRef,
 };
 use crate::token::PublicKey;
+
+use super::devices::{
+    AccountView, CredentialView, DeviceEvent, DeviceOfSecret, KeyView, OnDevice, PasswordChange, ProvisionOrder,
+    ReturnedView,
+};
 
 /// Everything the API can be asked. No outside text is left in it that has not been checked for its shape.
 pub enum Call {
@@ -34,7 +39,7 @@ pub enum Call {
     /// Rename or describe one.
     ChangeSecret(UserRef, SecretRef, SecretChange),
     /// Confirm a pending factor with its first code.
-    Enroll(UserRef, SecretRef, TokenInput),
+    Enroll(UserRef, SecretRef, FirstCode),
     /// Put a new password in the place of the old one.
     ChangePassword {
         /// Whose.
@@ -46,8 +51,8 @@ pub enum Call {
     },
     /// Make new backup codes.
     RenewCodes(UserRef),
-    /// Remove a secret.
-    DeleteSecret(UserRef, SecretRef),
+    /// Remove a secret; of a factor on a hardware key, the account there too or not.
+    DeleteSecret(UserRef, SecretRef, Option<OnDevice>),
     /// What can one log in with.
     AuthMethods,
     /// The first step of a login.
@@ -81,6 +86,36 @@ pub enum Call {
     Verify(UserRef, Proof),
     /// The public keys.
     KeySet,
+    /// The public keys of receipts.
+    ReceiptKeys,
+    /// The hardware keys that are plugged in.
+    ListDevices,
+    /// One of them, with the factors on it.
+    ShowDevice(Serial),
+    /// Which keys came and went; without a number, which are there.
+    DeviceEvents {
+        /// Only events after this one.
+        after: Option<u64>,
+    },
+    /// The accounts on a key.
+    DeviceAccounts(Serial),
+    /// Give an account on a key another name.
+    RenameAccount(Serial, AccountName, AccountName),
+    /// Remove an account from a key.
+    DeleteAccount(Serial, AccountName),
+    /// Remove everything in a key's OATH applet.
+    ResetDevice(Serial),
+    /// Learn, set or remove the password of a key's OATH applet.
+    ChangeDevicePassword {
+        /// Of which key.
+        serial: Serial,
+        /// What to do.
+        change: PasswordChange,
+        /// The present one, where the daemon does not know it.
+        current: Option<Sensitive<String>>,
+    },
+    /// Take a key back from its user.
+    ReturnDevice(Serial),
     /// A page of the audit log.
     AuditRows {
         /// Only rows after this one.
@@ -113,6 +148,16 @@ pub enum Proof {
     Token(TokenInput),
     /// A backup code.
     Code(BackupCode),
+    /// The user's hardware key, plugged into this host: it is asked for a code.
+    Device,
+}
+
+/// The first code of a factor.
+pub enum FirstCode {
+    /// From the user.
+    Token(TokenInput),
+    /// From the hardware key itself.
+    Device,
 }
 
 /// A user to be made.
@@ -150,6 +195,8 @@ pub struct UserChange {
 pub enum SecretOrder {
     /// A software factor.
     Mfa(MfaOrder),
+    /// A factor on a hardware key.
+    Hardware(ProvisionOrder),
     /// A password, 8–1024 bytes.
     Password(Sensitive<String>),
     /// An API key.
@@ -216,6 +263,15 @@ pub enum Reply {
         /// The seed in Base32.
         base32: Sensitive<String>,
     },
+    /// A factor on a hardware key, programmed and proved.
+    Provisioned {
+        /// The factor, pending or active.
+        secret: SecretView,
+        /// The signed statement of what was programmed.
+        receipt: String,
+        /// With an active one: backup codes, with the first factor.
+        codes: Option<Vec<Sensitive<String>>>,
+    },
     /// An API key with its value, shown this once.
     ApiKeyCreated {
         /// The key's entry.
@@ -261,6 +317,44 @@ pub enum Reply {
     },
     /// The public keys.
     KeySet(Vec<PublicKey>),
+    /// The hardware keys that are plugged in.
+    Devices(Vec<KeyView>),
+    /// One key, with the factors on it.
+    Device {
+        /// The key.
+        key: KeyView,
+        /// What the daemon put onto it.
+        credentials: Vec<CredentialView>,
+        /// The password of its applet, sealed to the escrow's key.
+        escrow: Option<String>,
+    },
+    /// Keys that came and went, and the number to go on after.
+    DeviceEvents {
+        /// The events, oldest first.
+        events: Vec<DeviceEvent>,
+        /// The newest number.
+        next: u64,
+    },
+    /// The accounts on a key.
+    Accounts(Vec<AccountView>),
+    /// One of them.
+    Account(AccountView),
+    /// The password of a key's applet is as wanted.
+    DevicePassword {
+        /// Whether there is one.
+        has_password: bool,
+        /// Whether the daemon keeps it.
+        is_known: bool,
+        /// The new one, sealed to the escrow's key.
+        escrow: Option<String>,
+    },
+    /// A key was taken back.
+    Returned {
+        /// The key.
+        serial: Serial,
+        /// What became of each factor on it.
+        credentials: Vec<ReturnedView>,
+    },
     /// Rows of the audit log, and where the next page begins.
     Audit {
         /// The rows.
@@ -339,6 +433,8 @@ pub struct SecretView {
     pub counter: Option<u64>,
     /// Backup codes left.
     pub remaining: Option<u32>,
+    /// The hardware key it is on.
+    pub device: Option<DeviceOfSecret>,
 }
 
 /// A token with what belongs to it.

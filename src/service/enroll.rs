@@ -9,8 +9,8 @@ use crate::store::{Class, Fault, MfaState, NewSecret, Outcome, SecretRow, Secret
 
 use super::authorise::Over;
 use super::second_factor::misshapen;
-use super::secrets::view_of;
-use super::{Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
+use super::secrets::view_with_device;
+use super::{FirstCode as Given, Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
 
 /// Wrong first codes that end a pending factor (ENR-5).
 const FIRST_CODES: u32 = 5;
@@ -37,6 +37,25 @@ enum Attempt {
 }
 
 impl Service {
+    /// Confirms a pending factor with a code from the user, or from the hardware key that it is on.
+    pub(super) fn enroll_with(
+        &self,
+        occasion: &Occasion,
+        over: &Over,
+        secret: SecretRef,
+        first: Given,
+    ) -> Result<Reply, Error> {
+        let token = match (first, secret) {
+            (Given::Token(token), _) => token,
+            (Given::Device, SecretRef::Id(id)) => {
+                self.must_be_fresh_now(occasion, over)?;
+                self.code_for_enrolment(occasion, over.user.id, id)?
+            }
+            (Given::Device, SecretRef::Malformed) => return Err(Error::NotFound),
+        };
+        self.enroll(occasion, over, secret, token)
+    }
+
     /// Confirms a pending factor with its first code. Of many at once one wins, the others find it
     /// active already.
     pub(super) fn enroll(
@@ -94,6 +113,7 @@ impl Service {
             if !tx.activate(&row, first.last_step, first.counter, scene.now.wall_ms)? {
                 return Err(Error::AlreadyActive.into());
             }
+            activate_pair(tx, &scene, &row)?;
             // Bound anew: the user starts with a clear throttle (THR-1).
             tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
             tx.bump_epoch(user)?;
@@ -101,7 +121,7 @@ impl Service {
             entry.detail = over.reason();
             tx.audit(&entry)?;
             let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
-            Ok(Attempt::Done(Box::new(view_of(&row)), shown))
+            Ok(Attempt::Done(Box::new(view_with_device(tx, &row)?), shown))
         })
     }
 
@@ -132,7 +152,7 @@ impl Service {
         Ok(Reply::Codes(shown))
     }
 
-    fn must_be_fresh_now(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
+    pub(super) fn must_be_fresh_now(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
         let scene = occasion.scene();
         self.look(occasion, |view| match over.must_be_fresh(view, &scene) {
             Ok(()) => Ok(Ok(())),
@@ -172,6 +192,8 @@ impl CodeSet {
             created: scene.now.wall_ms,
             expires: None,
             profile: None,
+            first_counter: 0,
+            spare_of: None,
             value: self.record,
         };
         if !tx.insert_secret(&new)? {
@@ -179,6 +201,19 @@ impl CodeSet {
         }
         Ok(self.codes.iter().map(|code| Sensitive::new(code.grouped())).collect())
     }
+}
+
+/// A key and its spare become active together. Both were proved when they were programmed, so the code of
+/// one is enough.
+fn activate_pair(tx: &Tx<'_>, scene: &Scene, row: &SecretRow) -> Result<(), Stop> {
+    let now = scene.now.wall_ms;
+    let is_other = |other: &&SecretRow| row.spare_of == Some(other.id) || other.spare_of == Some(row.id);
+    let pending = tx.pending_factors(row.user, now)?;
+    let Some(other) = pending.iter().find(is_other) else { return Ok(()) };
+    if tx.activate(other, None, other.counter, now)? {
+        tx.audit(&scene.entry_with("factor.enroll", Outcome::Ok, Some(row.user), Some(other.id), "spare key"))?;
+    }
+    Ok(())
 }
 
 /// The factor if it waits for its first code; otherwise the reason why not.
@@ -208,10 +243,13 @@ fn check_first_code(
             match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, None)
                 .map(|step| FirstCode { last_step: Some(step), counter: None })
         }
-        Moving::Counter => match match_counter(seed.expose(), profile.algorithm, profile.digits, code, 0, None) {
-            CounterMatch::Accepted { next } => Some(FirstCode { last_step: None, counter: Some(next) }),
-            CounterMatch::Ahead { .. } | CounterMatch::Unknown => None,
-        },
+        Moving::Counter => {
+            match match_counter(seed.expose(), profile.algorithm, profile.digits, code, row.counter.unwrap_or(0), None)
+            {
+                CounterMatch::Accepted { next } => Some(FirstCode { last_step: None, counter: Some(next) }),
+                CounterMatch::Ahead { .. } | CounterMatch::Unknown => None,
+            }
+        }
     })
 }
 

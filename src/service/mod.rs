@@ -5,6 +5,7 @@ mod audit;
 mod authenticate;
 mod authorise;
 mod call;
+mod devices;
 mod enroll;
 mod hasher;
 mod health;
@@ -19,17 +20,22 @@ mod tokens;
 mod users;
 mod verify;
 
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::device::Devices;
 use crate::error::Error;
 use crate::model::{Moment, Peer, Right, SecretId, Sensitive, Text, UserId};
 use crate::store::{AuditEntry, Decision, Fault, Outcome, Store, Tx, View};
 use crate::token::KeySet;
 
 pub use call::{
-    AuditView, AuthView, Call, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder, SecretRef, SecretView,
-    UserChange, UserView,
+    AuditView, AuthView, Call, FirstCode, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder, SecretRef,
+    SecretView, UserChange, UserView,
+};
+pub use devices::{
+    AccountView, Activation, Announce, AppletView, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, KeyState,
+    KeyView, OnDevice, PasswordChange, ProvisionOrder, Recipient, ReturnedView,
 };
 pub use hasher::HashCost;
 pub use metrics::Metrics;
@@ -69,6 +75,7 @@ pub struct Service {
     hasher: hasher::Hasher,
     locks: locks::Locks,
     metrics: Metrics,
+    keyring: devices::Keyring,
     /// Wall clock minus boot clock when it was last looked at, in milliseconds.
     clock_offset: Mutex<Option<i64>>,
 }
@@ -105,8 +112,15 @@ struct Scene {
 }
 
 impl Service {
-    /// Takes an open store and the policy; makes the first signing key if there is none.
-    pub fn new(store: Store, policy: Policy, now: &Moment) -> Result<Self, Error> {
+    /// Takes an open store, the policy and the hardware; makes the first signing keys if there are none.
+    /// `on_device` is told the number of the newest event about hardware keys.
+    pub fn new(
+        store: Store,
+        policy: Policy,
+        devices: Arc<dyn Devices>,
+        on_device: Announce,
+        now: &Moment,
+    ) -> Result<Self, Error> {
         let hasher = hasher::Hasher::new(policy.hashing)?;
         let service = Self {
             keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
@@ -115,9 +129,11 @@ impl Service {
             hasher,
             locks: locks::Locks::default(),
             metrics: Metrics::default(),
+            keyring: devices::Keyring::new(devices, on_device),
             clock_offset: Mutex::new(None),
         };
         service.tend(now)?;
+        service.make_receipt_key(now.wall_ms)?;
         Ok(service)
     }
 
@@ -166,6 +182,10 @@ impl Service {
                 let over = self.over(occasion, user, Scope::Enrolment)?;
                 self.create_factor(occasion, over, order)
             }
+            Call::CreateSecret(user, SecretOrder::Hardware(order)) => {
+                let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.provision(occasion, over, order)
+            }
             Call::CreateSecret(user, SecretOrder::Password(password)) => {
                 let over = self.over(occasion, user, Scope::Full)?;
                 self.create_password(occasion, over, &password)
@@ -186,11 +206,11 @@ impl Service {
                 let over = self.over(occasion, user, Scope::Full)?;
                 self.change_secret(occasion, over, secret, change)
             }
-            Call::Enroll(user, secret, token) => {
+            Call::Enroll(user, secret, first) => {
                 let over = self
                     .over(occasion, user, Scope::Enrolment)
                     .map_err(|refusal| self.late_enrolment(occasion, user, secret, refusal))?;
-                self.enroll(occasion, &over, secret, token)
+                self.enroll_with(occasion, &over, secret, first)
             }
             Call::ChangePassword { user, new, current } => {
                 let over = self.over(occasion, user, Scope::Full)?;
@@ -200,9 +220,9 @@ impl Service {
                 let over = self.over(occasion, user, Scope::Full)?;
                 self.renew_codes(occasion, over)
             }
-            Call::DeleteSecret(user, secret) => {
+            Call::DeleteSecret(user, secret, on_device) => {
                 let over = self.over(occasion, user, Scope::Full)?;
-                self.delete_secret(occasion, over, secret)
+                self.delete_secret(occasion, over, secret, on_device)
             }
             Call::AuthMethods => Ok(Reply::AuthMethods {
                 open_registration: self.policy.open_registration,
@@ -231,6 +251,44 @@ impl Service {
                 self.verify(occasion, user, proof)
             }
             Call::KeySet => Ok(Reply::KeySet(self.with_keys(KeySet::public_keys))),
+            Call::ReceiptKeys => self.receipt_keys(),
+            Call::ListDevices => {
+                self.right(occasion, Right::App)?;
+                self.list_devices(occasion)
+            }
+            Call::ShowDevice(serial) => {
+                self.right(occasion, Right::App)?;
+                let with_escrow = self.right(occasion, Right::Admin).is_ok();
+                self.show_device(occasion, serial, with_escrow)
+            }
+            Call::DeviceEvents { after } => {
+                self.right(occasion, Right::App)?;
+                Ok(self.device_events(after))
+            }
+            Call::DeviceAccounts(serial) => {
+                self.right(occasion, Right::Admin)?;
+                self.device_accounts(occasion, serial)
+            }
+            Call::RenameAccount(serial, name, new) => {
+                self.right_with_reason(occasion)?;
+                self.rename_account(occasion, serial, &name, &new)
+            }
+            Call::DeleteAccount(serial, name) => {
+                self.right_with_reason(occasion)?;
+                self.delete_account(occasion, serial, &name)
+            }
+            Call::ResetDevice(serial) => {
+                self.right_with_reason(occasion)?;
+                self.reset_device(occasion, serial)
+            }
+            Call::ChangeDevicePassword { serial, change, current } => {
+                self.right_with_reason(occasion)?;
+                self.change_device_password(occasion, serial, change, current.as_ref())
+            }
+            Call::ReturnDevice(serial) => {
+                self.right_with_reason(occasion)?;
+                self.return_device(occasion, serial)
+            }
             Call::AuditRows { after, limit } => {
                 self.right(occasion, Right::Audit)?;
                 self.audit_rows(occasion, after, limit)
@@ -295,6 +353,17 @@ impl Occasion {
 }
 
 impl Scene {
+    /// What the daemon does by itself, without anybody who asked.
+    fn of_host(now: &Moment) -> Self {
+        let random = crate::entropy::public().unwrap_or_default();
+        Self {
+            now: *now,
+            peer_uid: rustix::process::geteuid().as_raw(),
+            peer_pid: i32::try_from(std::process::id()).ok(),
+            request: SecretId::at(now.wall_ms, &random).to_string(),
+        }
+    }
+
     /// An audit row of this occasion.
     fn entry(
         &self,

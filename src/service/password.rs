@@ -192,6 +192,8 @@ pub(super) fn insert_password(
         created: scene.now.wall_ms,
         expires: None,
         profile: None,
+        first_counter: 0,
+        spare_of: None,
         value: record,
     };
     if !tx.insert_secret(&new)? {

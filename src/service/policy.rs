@@ -3,6 +3,7 @@
 use crate::model::{Limits, Peer, Rights};
 use crate::oath::Window;
 
+use super::devices::Recipient;
 use super::hasher::HashCost;
 
 /// Which peers a rule is about.
@@ -42,6 +43,10 @@ pub struct Policy {
     pub password_limits: Limits,
     /// Cost and room of password hashing.
     pub hashing: HashCost,
+    /// Whether every programmed key gets an OATH password of its own.
+    pub protect_keys: bool,
+    /// Who else shall be able to read such passwords.
+    pub escrow: Option<Recipient>,
     /// Who has which rights; uid 0 always has all.
     pub peers: Vec<PeerRule>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::model::{
-    BackupCode, Gate, Limits, Method, Moment, Moving, Profile, SecretId, Sensitive, Throttle, TokenInput, UserId,
+    BackupCode, Gate, Limits, Method, Moment, Moving, Profile, Right, SecretId, Sensitive, Throttle, TokenInput, UserId,
 };
 use crate::oath::{CounterMatch, Window, match_counter, match_step, step_at};
 use crate::store::{Class, Fault, Outcome, SecretRow, Subject, Tx};
@@ -67,11 +67,12 @@ impl Service {
         nobody: &Subject,
         proof: Proof,
     ) -> Result<(Prepared, Option<Held<'a>>), Error> {
+        let subject = user.map_or_else(|| nobody.clone(), Subject::factors);
         let code = match proof {
             Proof::Token(token) => return Ok((Prepared::Token(token), None)),
+            Proof::Device => return Ok((Prepared::Token(self.ask_key(occasion, user, &subject)?), None)),
             Proof::Code(code) => code,
         };
-        let subject = user.map_or_else(|| nobody.clone(), Subject::factors);
         let held = self.locks.hold(subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
         let limits = self.policy.factor_limits;
         let (gate, set) = self.look(occasion, |view| {
@@ -81,6 +82,17 @@ impl Service {
         refuse_closed(gate)?;
         let prepared = self.hash_code(occasion, set.as_ref().map(|(row, set)| (row.id, &set.record)), &code)?;
         Ok((prepared, Some(held)))
+    }
+
+    /// A code from the user's key, unless the throttle would refuse it anyway: nobody shall be made to
+    /// touch a key for nothing.
+    fn ask_key(&self, occasion: &Occasion, user: Option<UserId>, subject: &Subject) -> Result<TokenInput, Error> {
+        let limits = self.policy.factor_limits;
+        let throttle = self.look(occasion, |view| view.throttle(subject, Class::Factor))?;
+        refuse_closed(throttle.gate(&limits, &occasion.now))?;
+        let user = user.ok_or_else(|| Error::NoDevice("no key of this user is plugged in here".to_owned()))?;
+        let without_touch = occasion.caller.token.is_none() && self.right(occasion, Right::Admin).is_ok();
+        self.code_by_key(occasion, user, without_touch)
     }
 
     /// [`Service::prepare`] for a user who is there.

@@ -6,16 +6,16 @@ use data_encoding::BASE32_NOPAD;
 
 use crate::entropy;
 use crate::error::Error;
-use crate::model::{Label, Sensitive, Text, UserId};
+use crate::model::{Label, SecretId, Sensitive, Text, UserId};
 use crate::oath::otpauth_uri;
-use crate::store::{NewSecret, Outcome, SecretRow, SecretType, Status, Tx};
+use crate::store::{Fault, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Tx, View};
 
 use super::authorise::Over;
 use super::tokens::{api_key, digest, later};
-use super::{MfaOrder, Occasion, Reply, SecretChange, SecretRef, SecretView, Service, Stop};
+use super::{DeviceOfSecret, MfaOrder, Occasion, OnDevice, Reply, SecretChange, SecretRef, SecretView, Service, Stop};
 
 /// How long a pending factor waits for its first code (ENR-2).
-const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
+pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Random bytes of an API key.
 const API_KEY_LENGTH: usize = 32;
 /// Secrets a user may have.
@@ -42,6 +42,8 @@ impl Service {
                 created: now,
                 expires: Some(later(now, PENDING_LIFETIME)),
                 profile: Some(profile),
+                first_counter: 0,
+                spare_of: None,
                 value: seed,
             };
             insert(tx, &new)?;
@@ -77,6 +79,8 @@ impl Service {
                 created: scene.now.wall_ms,
                 expires: None,
                 profile: None,
+                first_counter: 0,
+                spare_of: None,
                 value: Sensitive::new(digest(value.expose()).to_vec()),
             };
             insert(tx, &new)?;
@@ -88,17 +92,23 @@ impl Service {
 
     /// All secrets of a user.
     pub(super) fn list_secrets(&self, occasion: &Occasion, over: &Over) -> Result<Reply, Error> {
-        let rows = self.look(occasion, |view| view.secrets(over.user.id))?;
         let now = occasion.now.wall_ms;
-        Ok(Reply::Secrets(rows.iter().filter(|row| is_visible(row, now)).map(view_of).collect()))
+        let secrets = self.look(occasion, |view| {
+            let rows = view.secrets(over.user.id)?;
+            rows.iter().filter(|row| is_visible(row, now)).map(|row| view_with_device(view, row)).collect()
+        })?;
+        Ok(Reply::Secrets(secrets))
     }
 
     /// One of them.
     pub(super) fn show_secret(&self, occasion: &Occasion, over: &Over, secret: SecretRef) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
-        let row = self.look(occasion, |view| view.secret(over.user.id, id))?;
-        let row = row.filter(|row| is_visible(row, occasion.now.wall_ms)).ok_or(Error::NotFound)?;
-        Ok(Reply::Secret(view_of(&row)))
+        let now = occasion.now.wall_ms;
+        let secret = self.look(occasion, |view| {
+            let row = view.secret(over.user.id, id)?.filter(|row| is_visible(row, now));
+            row.map(|row| view_with_device(view, &row)).transpose()
+        })?;
+        Ok(Reply::Secret(secret.ok_or(Error::NotFound)?))
     }
 
     /// Renames or describes a secret, if nobody else did since it was read.
@@ -130,21 +140,37 @@ impl Service {
                 return Err(Error::SecretNameTaken.into());
             }
             tx.audit(&scene.entry("secret.rename", Outcome::Ok, Some(user), Some(id)))?;
-            let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
-            Ok(view_of(&row))
+            view_in(tx, user, id)
         })?;
         Ok(Reply::Secret(view))
     }
 
     /// Removes a secret with its value. With an active factor gone, all tokens are over; with the
-    /// last one, the backup codes too (ENR-9, ENR-10).
-    pub(super) fn delete_secret(&self, occasion: &Occasion, over: Over, secret: SecretRef) -> Result<Reply, Error> {
+    /// last one, the backup codes too (ENR-9, ENR-10). The account on a hardware key is erased unless it
+    /// is to stay.
+    pub(super) fn delete_secret(
+        &self,
+        occasion: &Occasion,
+        over: Over,
+        secret: SecretRef,
+        on_device: Option<OnDevice>,
+    ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         let scene = occasion.scene();
+        let user = over.user.id;
+        let is_there =
+            self.look(occasion, |view| view.secret(user, id))?.is_some_and(|row| is_visible(&row, scene.now.wall_ms));
+        if !is_there {
+            return Err(Error::NotFound);
+        }
+        let credential = self.credential_to_remove(occasion, id, on_device)?;
         self.change(occasion, move |tx| {
             let user = over.user.id;
             let row = tx.secret(user, id)?.filter(|row| is_visible(row, scene.now.wall_ms)).ok_or(Error::NotFound)?;
             over.must_be_fresh(tx, &scene)?;
+            if on_device == Some(OnDevice::Keep) {
+                tx.forget_credential(id)?;
+            }
             tx.delete_secret(id)?;
             if row.status == Status::Active {
                 end_what_it_opened(tx, user, row.kind)?;
@@ -156,11 +182,14 @@ impl Service {
             });
             Ok(tx.audit(&entry)?)
         })?;
+        if let (Some(credential), None | Some(OnDevice::Erase)) = (credential, on_device) {
+            self.erase_if_here(occasion, &credential);
+        }
         Ok(Reply::Done)
     }
 }
 
-fn end_what_it_opened(tx: &Tx<'_>, user: UserId, kind: SecretType) -> Result<(), Stop> {
+pub(super) fn end_what_it_opened(tx: &Tx<'_>, user: UserId, kind: SecretType) -> Result<(), Stop> {
     match kind {
         SecretType::ApiKey => return Ok(()),
         SecretType::Mfa => {
@@ -174,7 +203,7 @@ fn end_what_it_opened(tx: &Tx<'_>, user: UserId, kind: SecretType) -> Result<(),
     Ok(tx.bump_epoch(user)?)
 }
 
-fn insert(tx: &Tx<'_>, new: &NewSecret) -> Result<(), Stop> {
+pub(super) fn insert(tx: &Tx<'_>, new: &NewSecret) -> Result<(), Stop> {
     if tx.secrets(new.user)?.len() >= MOST_SECRETS {
         return Err(Error::TooManySecrets.into());
     }
@@ -185,7 +214,7 @@ fn insert(tx: &Tx<'_>, new: &NewSecret) -> Result<(), Stop> {
 }
 
 /// The name wanted, or the first free one of `base`, `base 2`, `base 3`, …
-fn free_name(tx: &Tx<'_>, user: UserId, wanted: Option<Label>, base: &str) -> Result<Label, Stop> {
+pub(super) fn free_name(tx: &Tx<'_>, user: UserId, wanted: Option<Label>, base: &str) -> Result<Label, Stop> {
     if let Some(name) = wanted {
         return Ok(name);
     }
@@ -200,8 +229,7 @@ fn free_name(tx: &Tx<'_>, user: UserId, wanted: Option<Label>, base: &str) -> Re
 }
 
 fn shown(tx: &Tx<'_>, user: UserId, new: &NewSecret) -> Result<SecretView, Stop> {
-    let row = tx.secret(user, new.id)?.ok_or(Error::NotFound)?;
-    Ok(view_of(&row))
+    view_in(tx, user, new.id)
 }
 
 /// A secret that is over, or pending for too long, is not there any more.
@@ -211,6 +239,27 @@ fn is_visible(row: &SecretRow, now: i64) -> bool {
         Status::Pending => row.is_pending_at(now),
         Status::Ended => false,
     }
+}
+
+/// The same, of a secret that was just changed.
+pub(super) fn view_in(tx: &Tx<'_>, user: UserId, id: SecretId) -> Result<SecretView, Stop> {
+    let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
+    Ok(view_with_device(tx, &row)?)
+}
+
+/// Everything of a secret but its value, and the hardware key that it is on.
+pub(super) fn view_with_device(view: &View<'_>, row: &SecretRow) -> Result<SecretView, Fault> {
+    let credential = if row.kind == SecretType::Mfa { view.credential(row.id)? } else { None };
+    let device =
+        credential.filter(|credential| credential.state == Journal::Programmed).map(|credential| DeviceOfSecret {
+            serial: credential.serial,
+            firmware: credential.firmware,
+            device_id: credential.device_id,
+            name: credential.name,
+            touch: credential.touch,
+            proved: credential.proved.unwrap_or(credential.created),
+        });
+    Ok(SecretView { device, ..view_of(row) })
 }
 
 /// Everything of a secret but its value.
@@ -230,5 +279,6 @@ pub(super) fn view_of(row: &SecretRow) -> SecretView {
         profile: row.profile,
         counter: row.counter,
         remaining: (row.kind == SecretType::Backup).then(|| row.codes_left()),
+        device: None,
     }
 }

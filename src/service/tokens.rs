@@ -8,7 +8,9 @@ use sha2::{Digest, Sha256};
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{Amr, ChallengeId, Moment, SecretId, Sensitive, SessionId, TokenKind};
-use crate::store::{AuditEntry, ChallengeRow, Fault, Outcome, SessionRow, SigningKeyRow, Tx, UserRow, Vault, same_tag};
+use crate::store::{
+    AuditEntry, ChallengeRow, Fault, Outcome, Purpose, SessionRow, SigningKeyRow, Tx, UserRow, Vault, same_tag,
+};
 use crate::token::{ACCESS_LIFETIME, Claims, KeySet, SigningKey};
 
 use super::{AuthView, Scene, Service};
@@ -176,12 +178,12 @@ impl Service {
             }
             tx.sweep_logins(at)?;
             tx.sweep_secrets(at, earlier(at, Duration::from_secs(24 * 3600)))?;
-            let mut rows = tx.signing_keys()?;
+            let mut rows = tx.signing_keys(Purpose::Token)?;
             let is_due = rows.last().is_none_or(|key| later(key.created, KEY_ROTATION) <= at);
             if let Some(seed) = new_key.filter(|_| is_due) {
                 let kid = SigningKey::new(&seed, at).kid().to_owned();
                 let row = SigningKeyRow { kid, created: at, seed };
-                tx.insert_signing_key(&row)?;
+                tx.insert_signing_key(Purpose::Token, &row)?;
                 rows.push(row);
             }
             retire(tx, &mut rows, at)?;

@@ -79,6 +79,26 @@ impl SigningKey {
     }
 }
 
+/// Signs a statement that is no token: a compact JWS (RFC 7515) with the type `typ`, by the newest of `keys`.
+/// Keys that sign such statements sign nothing else.
+pub fn sign_statement(keys: &[SigningKey], typ: &str, claims: &serde_json::Value) -> Result<String, TokenFault> {
+    let key = keys.last().ok_or(TokenFault::NoKey)?;
+    let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"{typ}"}}"#, key.kid);
+    let body = serde_json::to_vec(claims).map_err(|_| TokenFault::Claims)?;
+    let signed = format!("{}.{}", BASE64URL_NOPAD.encode(header.as_bytes()), BASE64URL_NOPAD.encode(&body));
+    let signature = BASE64URL_NOPAD.encode(&key.key.sign(signed.as_bytes()).to_bytes());
+    Ok(format!("{signed}.{signature}"))
+}
+
+/// The public halves of keys.
+pub fn public_keys(keys: &[SigningKey]) -> Vec<PublicKey> {
+    let public = |key: &SigningKey| PublicKey {
+        kid: key.kid.clone(),
+        x: BASE64URL_NOPAD.encode(key.key.verifying_key().as_bytes()),
+    };
+    keys.iter().map(public).collect()
+}
+
 /// The keys in use: the newest signs, all verify.
 pub struct KeySet {
     issuer: String,
@@ -123,13 +143,7 @@ impl KeySet {
 
     /// The public keys.
     pub fn public_keys(&self) -> Vec<PublicKey> {
-        self.keys
-            .iter()
-            .map(|key| PublicKey {
-                kid: key.kid.clone(),
-                x: BASE64URL_NOPAD.encode(key.key.verifying_key().as_bytes()),
-            })
-            .collect()
+        public_keys(&self.keys)
     }
 
     /// When the newest key was made, in milliseconds since 1970.

@@ -9,4 +9,4 @@ mod claims;
 mod keys;
 
 pub use claims::{ACCESS_LIFETIME, Claims};
-pub use keys::{KeySet, PublicKey, SigningKey, TokenFault};
+pub use keys::{KeySet, PublicKey, SigningKey, TokenFault, public_keys, sign_statement};

@@ -1,0 +1,166 @@
+//! Taking a key in hand: which one, who it is, its password, and first of all what was left undone on it.
+
+use std::time::Duration;
+
+use crate::device::Slot;
+use crate::error::Error;
+use crate::model::{DeviceId, Firmware, Moment, Sensitive, Serial};
+use crate::oath::{AccessKey, Applet, CardFault, Identity, Link, identify};
+use crate::store::DeviceRow;
+
+use super::super::{Scene, Service};
+use super::words::{DeviceRef, KeyState};
+
+/// How long a key may take for all of one visit, touches aside.
+pub(super) const VISIT: Duration = Duration::from_secs(10);
+/// How long the store may take for what a visit writes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who a key is, as far as a visit has to hold on to it (HW-4).
+#[derive(Clone, Debug)]
+pub(super) struct KeyIdentity {
+    pub(super) serial: Serial,
+    pub(super) device_id: DeviceId,
+    pub(super) firmware: Firmware,
+    pub(super) model: &'static str,
+}
+
+impl Service {
+    /// Looks whether keys came or went, for at most `patience`; the ones that came want a contact.
+    pub fn attend_devices(&self, seen: u64, patience: Duration, now: &Moment) -> (u64, Vec<Slot>) {
+        self.keyring.changes(seen, patience, now.wall_ms)
+    }
+
+    /// The keys that are plugged in and have something left to undo or to erase.
+    pub fn unsettled_slots(&self) -> Vec<Slot> {
+        let unsettled = self.store.read(PATIENCE, |view| view.unsettled_devices());
+        unsettled.map(|serials| self.keyring.slots_of(&serials)).unwrap_or_default()
+    }
+
+    /// The first contact with a key that came, or another one with a key that has something left undone.
+    pub fn contact(&self, slot: &Slot, now: &Moment) {
+        let scene = Scene::of_host(now);
+        let (serial, state) = match self.visit(&scene, slot) {
+            Ok(met) => met,
+            Err(error) => {
+                tracing::info!(reader = slot.reader, %error, "a key cannot be talked to");
+                (None, KeyState::Unreachable)
+            }
+        };
+        self.keyring.met(slot, serial, state, now.wall_ms);
+    }
+
+    fn visit(&self, scene: &Scene, slot: &Slot) -> Result<(Option<Serial>, KeyState), Error> {
+        let mut card = self.keyring.open(slot)?;
+        let mut link = Link::new(&mut *card, VISIT);
+        let identity = identify(&mut link)?;
+        let Some(serial) = identity.serial else { return Ok((None, KeyState::New)) };
+        let Ok(mut applet) = Applet::select(&mut link) else { return Ok((Some(serial), KeyState::New)) };
+        let known = self.device_row(serial)?;
+        let device_id = applet.device_id()?;
+        // Without its password nothing can be undone now; everything else is to be known all the same.
+        if self.unlock_if_known(known.as_ref(), &mut applet)? {
+            self.settle(scene, serial, &mut applet)?;
+        }
+        self.notice_reset(scene, serial, &device_id)?;
+        Ok((Some(serial), state_of(known.as_ref(), &device_id)))
+    }
+
+    /// The slot of the key that is meant; a clear refusal if there is none, or more than one.
+    pub(super) fn slot_of(&self, device: DeviceRef) -> Result<Slot, Error> {
+        let slots = self.keyring.slots()?;
+        match device {
+            DeviceRef::Any => match slots.as_slice() {
+                [] => Err(Error::NoDevice("no key is plugged in".to_owned())),
+                [one] => Ok(one.clone()),
+                several => Err(Error::ManyDevices(several.iter().filter_map(|slot| self.serial_in(slot)).collect())),
+            },
+            DeviceRef::Serial(serial) => slots
+                .into_iter()
+                .find(|slot| self.serial_in(slot) == Some(serial))
+                .ok_or_else(|| Error::NoDevice(format!("the key {serial} is not plugged in"))),
+        }
+    }
+
+    /// The number of the key in a slot; asked of the key itself if it has only just come.
+    pub(super) fn serial_in(&self, slot: &Slot) -> Option<Serial> {
+        self.keyring.serial_in(slot).or_else(|| {
+            let mut card = self.keyring.open(slot).ok()?;
+            identify(&mut Link::new(&mut *card, VISIT)).ok()?.serial
+        })
+    }
+
+    pub(super) fn device_row(&self, serial: Serial) -> Result<Option<DeviceRow>, Error> {
+        Ok(self.store.read(PATIENCE, |view| view.device(serial))?)
+    }
+
+    /// Unlocks the applet with the password given, or else the one that is kept for this key.
+    pub(super) fn unlock(
+        &self,
+        known: Option<&DeviceRow>,
+        applet: &mut Applet<'_, '_>,
+        password: Option<&Sensitive<String>>,
+    ) -> Result<(), Error> {
+        if !applet.is_locked() {
+            return Ok(());
+        }
+        if let Some(password) = password {
+            let key = AccessKey::derive(password.expose(), applet.salt());
+            return Ok(applet.unlock(&key)?);
+        }
+        if self.unlock_if_known(known, applet)? { Ok(()) } else { Err(Error::DeviceLocked) }
+    }
+
+    /// Whether the applet is open now: it had no password, or the one that is kept was right.
+    pub(super) fn unlock_if_known(
+        &self,
+        known: Option<&DeviceRow>,
+        applet: &mut Applet<'_, '_>,
+    ) -> Result<bool, Error> {
+        if !applet.is_locked() {
+            return Ok(true);
+        }
+        let device_id = applet.device_id()?;
+        let Some(known) = known.filter(|known| known.device_id == device_id) else { return Ok(false) };
+        let kept = self.store.read(PATIENCE, |view| view.device_access(known))?;
+        // Two, where a change was interrupted: the new one and the one before.
+        for key in kept.iter().flat_map(|kept| kept.expose().chunks(AccessKey::LENGTH)) {
+            let Some(key) = AccessKey::from_bytes(key) else { continue };
+            match applet.unlock(&key) {
+                Ok(()) => return Ok(true),
+                Err(CardFault::WrongPassword) => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The identity that a visit holds on to. Without a serial number a key cannot be told from another.
+pub(super) fn key_identity(identity: &Identity, applet: &Applet<'_, '_>) -> Result<KeyIdentity, Error> {
+    let hidden = || Error::Unsupported("this key does not tell its serial number; make it visible first".to_owned());
+    Ok(KeyIdentity {
+        serial: identity.serial.ok_or_else(hidden)?,
+        device_id: applet.device_id()?,
+        firmware: identity.firmware.unwrap_or_else(|| applet.version()),
+        model: identity.model,
+    })
+}
+
+/// The same key and the same applet as before, or a refusal (HW-4). Ends what was selected.
+pub(super) fn still_there(link: &mut Link<'_>, before: &KeyIdentity) -> Result<(), Error> {
+    let identity = identify(link)?;
+    let applet = Applet::select(link)?;
+    let now = key_identity(&identity, &applet)?;
+    let is_same = now.serial == before.serial && now.device_id == before.device_id;
+    if is_same { Ok(()) } else { Err(Error::DeviceChanged) }
+}
+
+/// What is known of a key that shows this applet.
+pub(super) fn state_of(known: Option<&DeviceRow>, device_id: &DeviceId) -> KeyState {
+    match known {
+        None => KeyState::New,
+        Some(known) if known.device_id == *device_id => KeyState::Known,
+        Some(_) => KeyState::Reset,
+    }
+}

@@ -1,0 +1,184 @@
+//! Changing what is on a key: rename, delete, reset, and taking a key back from its user.
+
+use crate::device::Card;
+use crate::error::Error;
+use crate::model::{AccountName, Moving, Serial};
+use crate::oath::{Applet, Link, hotp, identify, step_at};
+use crate::store::{CredentialRow, Outcome};
+
+use super::super::{Occasion, Reply, Service};
+use super::contact::{KeyIdentity, VISIT, key_identity};
+use super::provision::drop_factor;
+use super::words::{AccountView, DeviceRef, ReturnedView};
+
+impl Service {
+    /// Gives an account another name, in the journal too if it belongs to a factor.
+    pub(in crate::service) fn rename_account(
+        &self,
+        occasion: &Occasion,
+        serial: Serial,
+        name: &AccountName,
+        new: &AccountName,
+    ) -> Result<Reply, Error> {
+        let mut card = self.take(serial)?;
+        let mut link = Link::new(&mut *card, VISIT);
+        let (key, mut applet) = self.begin(occasion, serial, &mut link)?;
+        let before = self.account(&key, &mut applet, name)?;
+        if self.account_views(&key, &mut applet)?.iter().any(|account| account.name == *new) {
+            return Err(Error::AccountTaken);
+        }
+        applet.rename(name, new)?;
+        if let Some((secret, _)) = before.owner {
+            let new = new.clone();
+            self.device_change(move |tx| Ok(tx.rename_credential(secret, &new)?))?;
+        }
+        self.note_act(occasion, "device.rename", format!("key {serial}, account {name} is now {new}"))?;
+        Ok(Reply::Account(AccountView { name: new.clone(), ..before }))
+    }
+
+    /// Removes an account that belongs to no factor.
+    pub(in crate::service) fn delete_account(
+        &self,
+        occasion: &Occasion,
+        serial: Serial,
+        name: &AccountName,
+    ) -> Result<Reply, Error> {
+        let mut card = self.take(serial)?;
+        let mut link = Link::new(&mut *card, VISIT);
+        let (key, mut applet) = self.begin(occasion, serial, &mut link)?;
+        if self.account(&key, &mut applet, name)?.owner.is_some() {
+            return Err(Error::DeviceInUse);
+        }
+        applet.delete(name)?;
+        self.note_act(occasion, "device.delete", format!("key {serial}, account {name}"))?;
+        Ok(Reply::Done)
+    }
+
+    /// Removes everything in the key's applet, its password too, unless factors depend on it. Works
+    /// without the password, as the key itself allows.
+    pub(in crate::service) fn reset_device(&self, occasion: &Occasion, serial: Serial) -> Result<Reply, Error> {
+        let mut card = self.take(serial)?;
+        let mut link = Link::new(&mut *card, VISIT);
+        let identity = identify(&mut link)?;
+        let applet = Applet::select(&mut link)?;
+        let key = key_identity(&identity, &applet)?;
+        if key.serial != serial {
+            return Err(Error::DeviceChanged);
+        }
+        if !self.programmed_on(&key)?.is_empty() {
+            return Err(Error::DeviceInUse);
+        }
+        applet.reset()?;
+        let mut applet = Applet::select(&mut link)?;
+        let now = key_identity(&identity, &applet)?;
+        if self.device_row(serial)?.is_some() {
+            self.note_key(&now, occasion.now.wall_ms, false)?;
+        }
+        // What was to be erased went with it.
+        self.settle(&occasion.scene(), serial, &mut applet)?;
+        self.note_act(occasion, "device.reset", format!("key {serial}"))?;
+        Ok(Reply::Done)
+    }
+
+    /// Takes a key back: each factor on it proves by a code that this is its key, and is then revoked and
+    /// erased. A password that the daemon had set goes too, so that the key is as good as new.
+    pub(in crate::service) fn return_device(&self, occasion: &Occasion, serial: Serial) -> Result<Reply, Error> {
+        let mut card = self.take(serial)?;
+        let mut link = Link::new(&mut *card, VISIT);
+        let (key, mut applet) = self.begin(occasion, serial, &mut link)?;
+        let mut returned = Vec::new();
+        for row in self.programmed_on(&key)? {
+            let is_proved = self.proves(occasion, &mut applet, &row)?;
+            if is_proved {
+                self.revoke(occasion, &row)?;
+                self.settle(&occasion.scene(), serial, &mut applet)?;
+            }
+            let is_erased = is_proved && !applet.list()?.iter().any(|account| account.name == row.name);
+            returned.push(ReturnedView {
+                secret: row.id,
+                user: row.user,
+                name: row.name,
+                is_proved,
+                is_erased,
+                is_revoked: is_proved,
+            });
+        }
+        let is_kept = self.device_row(serial)?.is_some_and(|known| known.has_access());
+        if is_kept && applet.has_password() && applet.list()?.is_empty() {
+            applet.set_password(None)?;
+            self.keep(&key, None, None)?;
+        }
+        self.note_act(occasion, "device.return", format!("key {serial}, {} factors", returned.len()))?;
+        Ok(Reply::Returned { serial, credentials: returned })
+    }
+
+    /// Whether the key gives a code that the factor would take now.
+    fn proves(&self, occasion: &Occasion, applet: &mut Applet<'_, '_>, row: &CredentialRow) -> Result<bool, Error> {
+        let found = self.look(occasion, |view| {
+            let Some(secret) = view.secret(row.user, row.id)? else { return Ok(None) };
+            Ok(Some((view.open_secret(&secret)?, secret)))
+        })?;
+        let Some((seed, secret)) = found else { return Ok(false) };
+        let profile = secret.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
+        let code = |counter: u64| hotp(seed.expose(), profile.algorithm, counter, profile.digits);
+        Ok(match profile.moving {
+            Moving::Time(period) => {
+                let step = step_at(occasion.now.unix_seconds(), period);
+                applet.code(&row.name, &step.to_be_bytes(), profile.digits)? == code(step)
+            }
+            Moving::Counter => {
+                let given = applet.code(&row.name, &[0; 8], profile.digits)?;
+                let expected = secret.counter.unwrap_or(0);
+                let ahead = u64::from(crate::oath::RESYNC_RANGE);
+                (expected..=expected.saturating_add(ahead)).any(|counter| code(counter) == given)
+            }
+        })
+    }
+
+    fn revoke(&self, occasion: &Occasion, row: &CredentialRow) -> Result<(), Error> {
+        let (user, id, scene) = (row.user, row.id, occasion.scene());
+        let reason = occasion.caller.reason.as_ref().map(|reason| reason.as_str().to_owned()).unwrap_or_default();
+        let detail = format!("mfa, key {} returned: {reason}", row.serial);
+        self.device_change(move |tx| {
+            drop_factor(tx, user, id)?;
+            Ok(tx.audit(&scene.entry_with("secret.delete", Outcome::Ok, Some(user), Some(id), detail))?)
+        })
+    }
+
+    fn take(&self, serial: Serial) -> Result<Box<dyn Card>, Error> {
+        self.keyring.open(&self.slot_of(DeviceRef::Serial(serial))?)
+    }
+
+    /// The key with its applet open, everything settled that was left undone.
+    fn begin<'a, 'card>(
+        &self,
+        occasion: &Occasion,
+        serial: Serial,
+        link: &'a mut Link<'card>,
+    ) -> Result<(KeyIdentity, Applet<'a, 'card>), Error> {
+        let identity = identify(link)?;
+        let mut applet = Applet::select(link)?;
+        let key = key_identity(&identity, &applet)?;
+        if key.serial != serial {
+            return Err(Error::DeviceChanged);
+        }
+        self.unlock(self.device_row(serial)?.as_ref(), &mut applet, None)?;
+        self.settle(&occasion.scene(), serial, &mut applet)?;
+        Ok((key, applet))
+    }
+
+    fn account(
+        &self,
+        key: &KeyIdentity,
+        applet: &mut Applet<'_, '_>,
+        name: &AccountName,
+    ) -> Result<AccountView, Error> {
+        self.account_views(key, applet)?.into_iter().find(|account| account.name == *name).ok_or(Error::NotFound)
+    }
+
+    fn note_act(&self, occasion: &Occasion, event: &'static str, what: String) -> Result<(), Error> {
+        let reason = occasion.caller.reason.as_ref().map(|reason| format!(": {}", reason.as_str())).unwrap_or_default();
+        let entry = occasion.scene().entry_with(event, Outcome::Ok, None, None, format!("{what}{reason}"));
+        self.device_change(move |tx| Ok(tx.audit(&entry)?))
+    }
+}

@@ -1,0 +1,108 @@
+//! A code that the key itself gives to the daemon, in the place of one that its user types.
+
+use crate::error::Error;
+use crate::model::{Profile, SecretId, TokenInput, UserId};
+use crate::oath::{Applet, Link, identify};
+use crate::store::{CredentialRow, Journal, Status};
+
+use super::super::{Occasion, Service};
+use super::contact::{VISIT, key_identity};
+use super::provision::first_code;
+use super::words::{DeviceRef, OnDevice};
+
+impl Service {
+    /// The first code of a pending factor, made by its key.
+    pub(in crate::service) fn code_for_enrolment(
+        &self,
+        occasion: &Occasion,
+        user: UserId,
+        secret: SecretId,
+    ) -> Result<TokenInput, Error> {
+        let found = self.look(occasion, |view| Ok((view.secret(user, secret)?, view.credential(secret)?)))?;
+        let (Some(row), credential) = found else { return Err(Error::NotFound) };
+        match row.status {
+            Status::Active => return Err(Error::AlreadyActive),
+            Status::Pending if row.is_pending_at(occasion.now.wall_ms) => {}
+            Status::Pending | Status::Ended => return Err(Error::Expired),
+        }
+        let on = "this factor is on no hardware key; send the first code as `token`";
+        let credential = credential.ok_or_else(|| Error::Unsupported(on.to_owned()))?;
+        let profile = row.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
+        self.code_from_key(occasion, &credential, &profile)
+    }
+
+    /// A code of one of the user's keys that is plugged in. Without a touch it would say no more than that
+    /// the key is in the port, so such a key serves only those who may do everything.
+    pub(in crate::service) fn code_by_key(
+        &self,
+        occasion: &Occasion,
+        user: UserId,
+        without_touch: bool,
+    ) -> Result<TokenInput, Error> {
+        let found = self.look(occasion, |view| {
+            let mut found = Vec::new();
+            for credential in view.credentials_of(user)? {
+                let secret = view.secret(user, credential.id)?.filter(|secret| secret.status == Status::Active);
+                if let Some(profile) = secret.and_then(|secret| secret.profile) {
+                    found.push((credential, profile));
+                }
+            }
+            Ok(found)
+        })?;
+        let serials: Vec<_> = found.iter().map(|(credential, _)| credential.serial).collect();
+        let slots = self.keyring.slots()?;
+        let here: Vec<_> =
+            slots.iter().filter_map(|slot| self.serial_in(slot)).filter(|s| serials.contains(s)).collect();
+        let plugged = found.into_iter().filter(|(credential, _)| here.contains(&credential.serial));
+        let (usable, silent): (Vec<_>, Vec<_>) = plugged.partition(|(credential, _)| without_touch || credential.touch);
+        match usable.first() {
+            Some((credential, profile)) => self.code_from_key(occasion, credential, profile),
+            None if silent.is_empty() => Err(Error::NoDevice("no key of this user is plugged in here".to_owned())),
+            None => Err(Error::Unsupported(
+                "this key gives codes without a touch, so its presence proves nothing; type the code".to_owned(),
+            )),
+        }
+    }
+
+    fn code_from_key(
+        &self,
+        occasion: &Occasion,
+        credential: &CredentialRow,
+        profile: &Profile,
+    ) -> Result<TokenInput, Error> {
+        let slot = self.slot_of(DeviceRef::Serial(credential.serial))?;
+        let mut card = self.keyring.open(&slot)?;
+        let mut link = Link::new(&mut *card, VISIT);
+        let identity = identify(&mut link)?;
+        let mut applet = Applet::select(&mut link)?;
+        let key = key_identity(&identity, &applet)?;
+        if key.serial != credential.serial || key.device_id != credential.device_id {
+            self.notice_reset(&occasion.scene(), key.serial, &key.device_id)?;
+            return Err(Error::DeviceChanged);
+        }
+        self.unlock(self.device_row(key.serial)?.as_ref(), &mut applet, None)?;
+        first_code(&mut applet, occasion, &credential.name, profile)
+    }
+
+    /// After a factor went: its account is erased now if its key is here, else at the next contact.
+    pub(in crate::service) fn erase_if_here(&self, occasion: &Occasion, credential: &CredentialRow) {
+        for slot in self.keyring.slots_of(&[credential.serial]) {
+            self.contact(&slot, &occasion.now);
+        }
+    }
+
+    /// Whether a factor can be removed in that way: on a key there is a choice, elsewhere none.
+    pub(in crate::service) fn credential_to_remove(
+        &self,
+        occasion: &Occasion,
+        secret: SecretId,
+        on_device: Option<OnDevice>,
+    ) -> Result<Option<CredentialRow>, Error> {
+        let credential = self.look(occasion, |view| view.credential(secret))?;
+        let credential = credential.filter(|row| row.state == Journal::Programmed);
+        match (&credential, on_device) {
+            (None, Some(_)) => Err(Error::Malformed("`device` is for a factor on a hardware key".to_owned())),
+            (Some(_), _) | (None, None) => Ok(credential),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What was left undone on a key: after a crash or a failure the journal says what may be on it, and LIST and
+//! CALCULATE show what is. An account that is ours is removed; any other is left alone. Never a blind repeat.
+
+use std::collections::HashMap;
+
+use crate::error::Error;
+use crate::model::{AccountName, DeviceId, Serial};
+use crate::oath::{Applet, CardFault, Shown};
+use crate::store::{CredentialRow, Journal, Outcome};
+
+use super::super::{Scene, Service};
+use super::contact::PATIENCE;
+
+/// What became of an account that was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settled {
+    /// It was not on the key.
+    Absent,
+    /// It was, and is removed.
+    Erased,
+    /// An account of that name is there, and it is somebody else's.
+    Foreign,
+    /// It was in an applet that was reset since.
+    Reset,
+}
+
+impl Settled {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Absent => "was not on the key",
+            Self::Erased => "erased from the key",
+            Self::Foreign => "another account of that name is on the key and was left alone",
+            Self::Reset => "went with the reset of the key",
+        }
+    }
+}
+
+impl Service {
+    /// Undoes and erases on an open applet what the journal says. Each account is settled by itself, so
+    /// that what is interrupted goes on at the next contact.
+    pub(super) fn settle(&self, scene: &Scene, serial: Serial, applet: &mut Applet<'_, '_>) -> Result<(), Error> {
+        let device_id = applet.device_id()?;
+        let rows = self.store.read(PATIENCE, |view| view.credentials_on(serial))?;
+        let open: Vec<CredentialRow> = rows.into_iter().filter(|row| row.state != Journal::Programmed).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let shown: HashMap<AccountName, Shown> = applet.shown()?.into_iter().collect();
+        for row in &open {
+            let settled = if row.device_id == device_id { erase(applet, row, &shown)? } else { Settled::Reset };
+            self.close_journal(scene, row, settled)?;
+        }
+        Ok(())
+    }
+
+    fn close_journal(&self, scene: &Scene, row: &CredentialRow, settled: Settled) -> Result<(), Error> {
+        let event = match row.state {
+            Journal::Intended => "device.undo",
+            Journal::Programmed | Journal::Erase => "device.erase",
+        };
+        let detail = format!("key {}, account {}: {}", row.serial, row.name, settled.words());
+        let entry = scene.entry_with(event, Outcome::Ok, Some(row.user), Some(row.id), detail);
+        let id = row.id;
+        Ok(self.store.write(PATIENCE, move |tx| {
+            tx.forget_credential(id)?;
+            tx.audit(&entry)?;
+            Ok(crate::store::Decision::Keep(()))
+        })?)
+    }
+
+    /// Writes down, once, that a key shows another applet than the one that was written to.
+    pub(super) fn notice_reset(&self, scene: &Scene, serial: Serial, device_id: &DeviceId) -> Result<(), Error> {
+        let known = self.device_row(serial)?;
+        if known.is_none_or(|known| known.device_id == *device_id || known.was_reset) {
+            return Ok(());
+        }
+        let at = scene.now.wall_ms;
+        let detail = format!("key {serial}: its OATH application was reset, or another key has its number");
+        let entry = scene.entry_with("device.reset-seen", Outcome::Refused, None, None, detail);
+        Ok(self.store.write(PATIENCE, move |tx| {
+            if tx.note_reset(serial, at)? {
+                tx.audit(&entry)?;
+            }
+            Ok(crate::store::Decision::Keep(()))
+        })?)
+    }
+}
+
+fn erase(
+    applet: &mut Applet<'_, '_>,
+    row: &CredentialRow,
+    shown: &HashMap<AccountName, Shown>,
+) -> Result<Settled, Error> {
+    let Some(kind) = shown.get(&row.name) else { return Ok(Settled::Absent) };
+    if !is_ours(applet, row, *kind)? {
+        return Ok(Settled::Foreign);
+    }
+    match applet.delete(&row.name) {
+        Ok(()) | Err(CardFault::NoSuchAccount) => Ok(Settled::Erased),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+/// Whether the account of that name is the one that was written. It is asked for the answer that only
+/// ours can give, where that needs nobody's touch and moves no counter that counts. Otherwise the name
+/// decides, which was free when it was written.
+fn is_ours(applet: &mut Applet<'_, '_>, row: &CredentialRow, kind: Shown) -> Result<bool, Error> {
+    let is_half_done = row.state == Journal::Intended;
+    let by_name = is_half_done && !row.replaces;
+    match kind {
+        Shown::Touch => Ok(row.touch && !row.counts),
+        Shown::Hotp if !row.counts => Ok(by_name),
+        // A counter-based account does not tell whether it wants a touch, and its counter may be anywhere.
+        Shown::Hotp if !is_half_done || row.touch => Ok(true),
+        Shown::Code if row.counts => Ok(by_name),
+        Shown::Code | Shown::Hotp => {
+            let answer = applet.calculate(&row.name, &row.challenge)?;
+            Ok(row.is_answered_by(answer.expose()) || by_name)
+        }
+    }
+}

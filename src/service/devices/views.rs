@@ -1,0 +1,177 @@
+//! Looking at keys: which there are, what is on them, what came and went.
+
+use std::thread;
+
+use crate::device::Slot;
+use crate::error::Error;
+use crate::model::Serial;
+use crate::oath::{Applet, CardFault, Link, Shown, identify};
+use crate::store::{CredentialRow, Journal};
+
+use super::super::{Occasion, Reply, Scene, Service};
+use super::contact::{VISIT, key_identity, state_of};
+use super::words::{AccountView, AppletView, CredentialView, DeviceRef, KeyState, KeyView};
+
+impl Service {
+    /// All keys that are plugged in; each is asked by itself, so that one that hangs hides no other.
+    pub(in crate::service) fn list_devices(&self, occasion: &Occasion) -> Result<Reply, Error> {
+        let slots = self.keyring.slots()?;
+        let scene = occasion.scene();
+        let keys = thread::scope(|threads| {
+            let asked: Vec<_> = slots.iter().map(|slot| (slot, threads.spawn(|| self.look_at(&scene, slot)))).collect();
+            let panicked = |_| Err(Error::Internal("a look at a key panicked".to_owned()));
+            asked
+                .into_iter()
+                .map(|(slot, looking)| {
+                    looking.join().unwrap_or_else(panicked).unwrap_or_else(|e| unreachable_key(slot, e))
+                })
+                .collect()
+        });
+        Ok(Reply::Devices(keys))
+    }
+
+    /// One key, with the factors on it.
+    pub(in crate::service) fn show_device(
+        &self,
+        occasion: &Occasion,
+        serial: Serial,
+        with_escrow: bool,
+    ) -> Result<Reply, Error> {
+        let slot = self.slot_of(DeviceRef::Serial(serial))?;
+        let scene = occasion.scene();
+        let key = self.look_at(&scene, &slot).unwrap_or_else(|error| unreachable_key(&slot, error));
+        let rows = self.look(occasion, |view| view.credentials_on(serial))?;
+        let escrow = self.device_row(serial)?.and_then(|row| row.escrow).filter(|_| with_escrow);
+        Ok(Reply::Device { key, credentials: rows.iter().map(credential_view).collect(), escrow })
+    }
+
+    /// The accounts on a key.
+    pub(in crate::service) fn device_accounts(&self, occasion: &Occasion, serial: Serial) -> Result<Reply, Error> {
+        let slot = self.slot_of(DeviceRef::Serial(serial))?;
+        let scene = occasion.scene();
+        let mut card = self.keyring.open(&slot)?;
+        let mut link = Link::new(&mut *card, VISIT);
+        let identity = identify(&mut link)?;
+        let mut applet = Applet::select(&mut link)?;
+        let key = key_identity(&identity, &applet)?;
+        if key.serial != serial {
+            return Err(Error::DeviceChanged);
+        }
+        self.unlock(self.device_row(serial)?.as_ref(), &mut applet, None)?;
+        self.settle(&scene, serial, &mut applet)?;
+        self.account_views(&key, &mut applet).map(Reply::Accounts)
+    }
+
+    pub(super) fn account_views(
+        &self,
+        key: &super::contact::KeyIdentity,
+        applet: &mut Applet<'_, '_>,
+    ) -> Result<Vec<AccountView>, Error> {
+        let accounts = applet.list()?;
+        let shown = applet.shown()?;
+        let rows = self.programmed_on(key)?;
+        let view = |account: crate::oath::Account| {
+            let kind = shown.iter().find(|(name, _)| *name == account.name).map(|(_, shown)| *shown);
+            let owner = rows.iter().find(|row| row.name == account.name).map(|row| (row.id, row.user));
+            AccountView {
+                touch: if account.is_hotp { None } else { kind.map(|kind| kind == Shown::Touch) },
+                is_hotp: account.is_hotp,
+                algorithm: account.algorithm,
+                owner,
+                name: account.name,
+            }
+        };
+        Ok(accounts.into_iter().map(view).collect())
+    }
+
+    /// The factors whose accounts are in this applet of this key.
+    pub(super) fn programmed_on(&self, key: &super::contact::KeyIdentity) -> Result<Vec<CredentialRow>, Error> {
+        let rows = self.store.read(super::contact::PATIENCE, |view| view.credentials_on(key.serial))?;
+        let is_here = |row: &CredentialRow| row.state == Journal::Programmed && row.device_id == key.device_id;
+        Ok(rows.into_iter().filter(is_here).collect())
+    }
+
+    /// What came and went; without a number, what is there now.
+    pub(in crate::service) fn device_events(&self, after: Option<u64>) -> Reply {
+        let (events, next) = self.keyring.events(after);
+        Reply::DeviceEvents { events, next }
+    }
+
+    fn look_at(&self, scene: &Scene, slot: &Slot) -> Result<KeyView, Error> {
+        let mut card = self.keyring.open(slot)?;
+        let mut link = Link::new(&mut *card, VISIT);
+        let identity = identify(&mut link)?;
+        let mut view = KeyView {
+            serial: identity.serial,
+            model: Some(identity.model),
+            firmware: identity.firmware,
+            form_factor: identity.form_factor.map(|form| form.name()),
+            is_nfc: is_nfc(slot),
+            reader: slot.reader.clone(),
+            oath: None,
+            fido2: identity.fido2,
+            state: KeyState::New,
+            programmed: 0,
+            problem: None,
+        };
+        let mut applet = match Applet::select(&mut link) {
+            Ok(applet) => applet,
+            // A key without the applet is still a key.
+            Err(CardFault::Unsupported(_)) => return Ok(view),
+            Err(fault) => return Err(fault.into()),
+        };
+        view.firmware = view.firmware.or(Some(applet.version()));
+        let known = identity.serial.map(|serial| self.device_row(serial)).transpose()?.flatten();
+        let device_id = applet.device_id()?;
+        let is_open = self.unlock_if_known(known.as_ref(), &mut applet)?;
+        if let (Some(serial), true) = (identity.serial, is_open) {
+            self.settle(scene, serial, &mut applet)?;
+        }
+        if let Some(serial) = identity.serial {
+            self.notice_reset(scene, serial, &device_id)?;
+            view.programmed = self.programmed_on(&key_identity(&identity, &applet)?)?.len();
+        }
+        view.state = state_of(known.as_ref(), &device_id);
+        view.oath = Some(AppletView {
+            version: applet.version(),
+            accounts: if is_open { Some(applet.list()?.len()) } else { None },
+            capacity: applet.version().capacity(),
+            has_password: applet.has_password(),
+            is_password_known: applet.has_password() && is_open,
+            has_touch: applet.version().has_touch(),
+            device_id,
+        });
+        Ok(view)
+    }
+}
+
+/// The vendor's own name in a reader's name means that the key is its own reader, in a port.
+fn is_nfc(slot: &Slot) -> bool {
+    !slot.reader.to_lowercase().contains("yubikey")
+}
+
+fn unreachable_key(slot: &Slot, problem: Error) -> KeyView {
+    KeyView {
+        serial: None,
+        model: None,
+        firmware: None,
+        form_factor: None,
+        is_nfc: is_nfc(slot),
+        reader: slot.reader.clone(),
+        oath: None,
+        fido2: None,
+        state: KeyState::Unreachable,
+        programmed: 0,
+        problem: Some(problem),
+    }
+}
+
+fn credential_view(row: &CredentialRow) -> CredentialView {
+    CredentialView {
+        secret: row.id,
+        user: row.user,
+        name: row.name.clone(),
+        status: row.state.name(),
+        touch: row.touch,
+    }
+}
