@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::wire::{Answer, Request};
 
 /// The closed list of error codes, each with its status.
-pub const CODES: [(u16, &str); 34] = [
+pub const CODES: [(u16, &str); 48] = [
     (400, "malformed"),
     (401, "unauthenticated"),
     (401, "wrong-credentials"),
@@ -33,18 +33,32 @@ pub const CODES: [(u16, &str); 34] = [
     (409, "no-factor"),
     (409, "too-many-secrets"),
     (409, "idempotency-conflict"),
+    (409, "many-devices"),
+    (409, "device-full"),
+    (409, "touch-timeout"),
+    (409, "device-changed"),
+    (409, "unsupported"),
+    (409, "device-in-use"),
     (410, "expired"),
     (413, "body-too-large"),
     (414, "target-too-long"),
     (415, "unsupported-media-type"),
     (422, "wrong-code"),
+    (422, "wrong-device-password"),
     (423, "factor-locked"),
+    (423, "device-locked"),
     (429, "too-many-attempts"),
     (431, "headers-too-large"),
     (500, "internal"),
     (503, "busy"),
     (503, "storage-unavailable"),
     (503, "not-ready"),
+    (503, "no-pcscd"),
+    (503, "pcscd-denied"),
+    (503, "no-device"),
+    (503, "device-busy"),
+    (503, "device-removed"),
+    (503, "device-failed"),
 ];
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -256,7 +270,19 @@ fn check_problem(answer: &Answer) {
     if matches!(answer.status, 429 | 503) {
         assert_eq!(problem["retryAfter"], answer.retry_after().as_secs(), "{problem}");
     }
-    let known = ["type", "title", "status", "detail", "code", "requestId", "retryAfter", "remaining", "diagnosis"];
+    let known = [
+        "type",
+        "title",
+        "status",
+        "detail",
+        "code",
+        "requestId",
+        "retryAfter",
+        "remaining",
+        "diagnosis",
+        "devices",
+        "holder",
+    ];
     for member in problem.as_object().expect("an object").keys() {
         assert!(known.contains(&member.as_str()), "{member} is not a member of a problem: {problem}");
     }

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with its floor. Rooms that share a floor may not import each other.
-const FLOORS: [(&str, u32); 10] = [
+const FLOORS: [(&str, u32); 11] = [
     ("model", 1),
     ("entropy", 2),
+    ("device", 2),
     ("store", 3),
     ("oath", 3),
     ("token", 3),
@@ -18,7 +19,7 @@ const FLOORS: [(&str, u32); 10] = [
     ("daemon", 8),
 ];
 /// The door may not look behind the service, whatever floor it stands on.
-const HIDDEN_FROM_HTTP: [&str; 2] = ["store", "token"];
+const HIDDEN_FROM_HTTP: [&str; 3] = ["store", "token", "device"];
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();

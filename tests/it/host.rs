@@ -26,6 +26,9 @@ pub struct Premises {
     pub state: PathBuf,
     pub socket: PathBuf,
     pub log: PathBuf,
+    /// The socket of the pcscd that the daemon is to use. By default there is none: whatever keys this host has
+    /// are nobody's business here.
+    pub pcscd: PathBuf,
 }
 
 impl Premises {
@@ -33,8 +36,14 @@ impl Premises {
     pub fn new(extra_config: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let premises =
-            Self { config: at("mfad.toml"), state: at("state"), socket: at("mfad.sock"), log: at("mfad.log"), dir };
+        let premises = Self {
+            config: at("mfad.toml"),
+            state: at("state"),
+            socket: at("mfad.sock"),
+            log: at("mfad.log"),
+            pcscd: at("no pcscd here"),
+            dir,
+        };
         fs::write(&premises.config, config(extra_config)).unwrap();
         premises
     }
@@ -46,7 +55,7 @@ impl Premises {
         {
             command.env_remove(name);
         }
-        command.env("MFAD_LOG", "trace").stdin(Stdio::null());
+        command.env("PCSCLITE_CSOCK_NAME", &self.pcscd).env("MFAD_LOG", "trace").stdin(Stdio::null());
         command
     }
 

@@ -1,5 +1,5 @@
 //! The daemon as its callers see it: the real programs, driven over the real socket. Written from the
-//! contract; no test knows a module of the daemon.
+//! contract; no test knows a module of the daemon, but for the faults of hardware keys, which come at a chosen byte.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,8 @@
     reason = "a test fails by panicking, reads the clock as its user does, and says why it skips"
 )]
 
+#[path = "../card/mod.rs"]
+mod card;
 mod document;
 mod host;
 mod identity;
@@ -27,6 +29,7 @@ mod cli;
 mod contract;
 mod enrolment;
 mod floors;
+mod hardware;
 mod interop;
 mod leaks;
 mod login;

@@ -1,0 +1,372 @@
+//! The virtual YubiKey itself: which applet is selected, how commands and answers are cut into APDUs
+//! (ISO 7816-4), and what the key is told from outside: power and touch. The applets are next door.
+
+use std::time::Duration;
+
+use super::oath::{Account, Conditions, Oath};
+use super::{management, otp, tlv};
+
+/// Major, minor, patch.
+pub type Firmware = (u8, u8, u8);
+
+/// What an applet says: data with 9000, or another status word.
+pub(super) type Answer = Result<Vec<u8>, u16>;
+
+pub(super) const WRONG_LENGTH: u16 = 0x6700;
+pub(super) const NOT_ALLOWED: u16 = 0x6982;
+pub(super) const NO_SUCH_OBJECT: u16 = 0x6984;
+pub(super) const NOT_NOW: u16 = 0x6985;
+pub(super) const WRONG_SYNTAX: u16 = 0x6A80;
+pub(super) const NO_SUCH_APPLET: u16 = 0x6A82;
+pub(super) const NO_SPACE: u16 = 0x6A84;
+pub(super) const WRONG_PARAMETERS: u16 = 0x6B00;
+pub(super) const NO_SUCH_INSTRUCTION: u16 = 0x6D00;
+pub(super) const NO_SUCH_CLASS: u16 = 0x6E00;
+
+const SELECT: u8 = 0xA4;
+const BY_NAME: u8 = 0x04;
+/// The class bit of a command whose data go on in the next one.
+const CHAINED: u8 = 0x10;
+
+/// An applet that the virtual key has; it has none of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applet {
+    Management,
+    Oath,
+    Otp,
+}
+
+impl Applet {
+    fn named(aid: &[u8]) -> Option<Self> {
+        match aid {
+            [0xA0, 0x00, 0x00, 0x05, 0x27, 0x47, 0x11, 0x17] => Some(Self::Management),
+            [0xA0, 0x00, 0x00, 0x05, 0x27, 0x21, 0x01] => Some(Self::Oath),
+            [0xA0, 0x00, 0x00, 0x05, 0x27, 0x20, 0x01] => Some(Self::Otp),
+            _ => None,
+        }
+    }
+
+    /// The instruction that fetches the rest of a long answer.
+    fn send_remaining(self) -> u8 {
+        match self {
+            Self::Oath => 0xA5,
+            Self::Management | Self::Otp => 0xC0,
+        }
+    }
+}
+
+/// Whether somebody touches the key when it blinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    Given,
+    Refused,
+}
+
+/// What does not change while the key is in use.
+pub(super) struct Identity {
+    pub serial: u32,
+    pub firmware: Firmware,
+    pub form_factor: u8,
+    pub hidden: Vec<Applet>,
+}
+
+/// A command as it came over the wire; what length of answer it expects is not looked at.
+pub(super) struct Command {
+    pub cla: u8,
+    pub ins: u8,
+    pub p1: u8,
+    pub p2: u8,
+    pub data: Vec<u8>,
+}
+
+impl Command {
+    pub fn parse(apdu: &[u8]) -> Option<Self> {
+        let (&[cla, ins, p1, p2], body) = apdu.split_first_chunk::<4>()?;
+        let data: &[u8] = match body {
+            [] | [_] | [0, _, _] => &[],
+            [0, high, low, rest @ ..] => carried(rest, u16::from_be_bytes([*high, *low]).into(), 2)?,
+            [length, rest @ ..] => carried(rest, usize::from(*length), 1)?,
+        };
+        Some(Self { cla, ins, p1, p2, data: data.to_vec() })
+    }
+}
+
+/// The data of a command, after which its expected length may stand in up to `most` bytes.
+fn carried(rest: &[u8], length: usize, most: usize) -> Option<&[u8]> {
+    let (data, expected) = rest.split_at_checked(length)?;
+    (expected.len() <= most).then_some(data)
+}
+
+/// A virtual YubiKey.
+pub struct Key {
+    /// What becomes of a request for touch.
+    pub touch: Touch,
+    /// How long the key blinks before it is touched, or gives up. The [`super::Reader`] waits so long;
+    /// [`Key::transmit`] itself never does.
+    pub touch_delay: Duration,
+    /// The longest answer in one APDU, at most 256 bytes; the rest of a longer one must be fetched.
+    pub chunk: usize,
+    identity: Identity,
+    capacity: Option<usize>,
+    oath: Oath,
+    selected: Option<Applet>,
+    chained: Vec<u8>,
+    remaining: Vec<u8>,
+    apdus: usize,
+}
+
+impl Key {
+    /// A factory-fresh YubiKey 5 NFC with firmware 5.4.3.
+    pub fn new(serial: u32) -> Self {
+        Self {
+            touch: Touch::Given,
+            touch_delay: Duration::ZERO,
+            chunk: 255,
+            identity: Identity { serial, firmware: (5, 4, 3), form_factor: 0x01, hidden: Vec::new() },
+            capacity: None,
+            oath: Oath::new(),
+            selected: None,
+            chained: Vec::new(),
+            remaining: Vec::new(),
+            apdus: 0,
+        }
+    }
+
+    /// A YubiKey NEO: no touch for accounts, no SHA-512, no renaming, and a serial number that only the
+    /// OTP applet tells.
+    pub fn neo(serial: u32) -> Self {
+        Self::new(serial).with_firmware(3, 4, 9)
+    }
+
+    /// The same key with that firmware; what it can and cannot do follows from it.
+    pub fn with_firmware(mut self, major: u8, minor: u8, patch: u8) -> Self {
+        self.identity.firmware = (major, minor, patch);
+        self
+    }
+
+    /// The same key with another shape, by Yubico's number for it (1 USB-A, 2 nano, 3 USB-C, ...).
+    pub fn with_form_factor(mut self, form_factor: u8) -> Self {
+        self.identity.form_factor = form_factor;
+        self
+    }
+
+    /// The same key with room for that many accounts.
+    pub fn with_capacity(mut self, accounts: usize) -> Self {
+        self.capacity = Some(accounts);
+        self
+    }
+
+    /// The same key with its OATH applet locked by a password, derived as Yubico's programs do it.
+    pub fn with_password(mut self, password: &str) -> Self {
+        self.oath.set_password(password);
+        self
+    }
+
+    /// The same key with that account on it already.
+    pub fn with_account(mut self, account: Account) -> Self {
+        self.oath.accounts.push(account);
+        self
+    }
+
+    /// The same key with an applet switched off.
+    pub fn without(mut self, applet: Applet) -> Self {
+        self.identity.hidden.push(applet);
+        self
+    }
+
+    /// Executes one command APDU and returns data and status word.
+    pub fn transmit(&mut self, apdu: &[u8]) -> Vec<u8> {
+        self.apdus += 1;
+        match self.answer(apdu) {
+            Ok(data) => self.give(data),
+            Err(status) => status.to_be_bytes().to_vec(),
+        }
+    }
+
+    /// Like [`Key::transmit`], but an account that is stored gets another, random key, and nothing shows it.
+    pub fn transmit_falsely(&mut self, apdu: &[u8]) -> Vec<u8> {
+        let answer = self.transmit(apdu);
+        if let Some(account) = self.addressed(apdu, 0x01).filter(|_| answer == [0x90, 0x00]) {
+            getrandom::fill(&mut account.key).unwrap();
+        }
+        answer
+    }
+
+    /// How long the key would blink before it answers this command.
+    pub fn blinks(&mut self, apdu: &[u8]) -> Duration {
+        let delay = self.touch_delay;
+        self.addressed(apdu, 0xA2).filter(|account| account.touch).map_or(Duration::ZERO, |_| delay)
+    }
+
+    /// Takes the power away: nothing is selected or unlocked any more, and half-given answers are lost.
+    pub fn power_off(&mut self) {
+        self.selected = None;
+        self.chained.clear();
+        self.remaining.clear();
+        self.oath.lock();
+    }
+
+    /// The accounts, in the order in which they were stored.
+    pub fn accounts(&self) -> &[Account] {
+        &self.oath.accounts
+    }
+
+    /// The account of that name, if there is one.
+    pub fn account(&self, name: impl AsRef<[u8]>) -> Option<&Account> {
+        self.accounts().iter().find(|account| account.name == name.as_ref())
+    }
+
+    /// What an authenticator shows for a TOTP account at that time, in seconds since 1970.
+    pub fn code_at(&self, name: impl AsRef<[u8]>, unix_seconds: u64) -> String {
+        self.account(name).expect("no such account on the key").code_at(unix_seconds)
+    }
+
+    /// The serial number that is printed on the key.
+    pub fn serial(&self) -> u32 {
+        self.identity.serial
+    }
+
+    /// The firmware version.
+    pub fn firmware(&self) -> Firmware {
+        self.identity.firmware
+    }
+
+    /// The random bytes that stand for the OATH applet from one reset to the next.
+    pub fn salt(&self) -> [u8; 8] {
+        self.oath.salt
+    }
+
+    /// Whether the OATH applet asks for a password.
+    pub fn has_password(&self) -> bool {
+        self.oath.has_password()
+    }
+
+    /// How many APDUs the key has executed.
+    pub fn apdus(&self) -> usize {
+        self.apdus
+    }
+
+    fn answer(&mut self, apdu: &[u8]) -> Answer {
+        let mut command = Command::parse(apdu).ok_or(WRONG_LENGTH)?;
+        if command.cla & !CHAINED != 0 {
+            return Err(NO_SUCH_CLASS);
+        }
+        self.chained.append(&mut command.data);
+        if command.cla == CHAINED {
+            return Ok(Vec::new());
+        }
+        command.data = std::mem::take(&mut self.chained);
+        // OATH's CALCULATE ALL has the same instruction byte as SELECT.
+        if command.ins == SELECT && command.p1 == BY_NAME {
+            return self.select(&command.data);
+        }
+        let applet = self.selected.ok_or(NO_SUCH_INSTRUCTION)?;
+        let remaining = std::mem::take(&mut self.remaining);
+        if command.ins == applet.send_remaining() {
+            return if remaining.is_empty() { Err(NOT_NOW) } else { Ok(remaining) };
+        }
+        match applet {
+            Applet::Management => management::execute(&command, &self.identity),
+            Applet::Otp => otp::execute(&command, &self.identity),
+            Applet::Oath => self.oath.execute(&command, &self.conditions()),
+        }
+    }
+
+    fn select(&mut self, aid: &[u8]) -> Answer {
+        self.remaining.clear();
+        let applet = Applet::named(aid).filter(|applet| !self.identity.hidden.contains(applet));
+        let applet = applet.ok_or(NO_SUCH_APPLET)?;
+        self.selected = Some(applet);
+        self.oath.lock();
+        Ok(match applet {
+            Applet::Management => management::select(&self.identity),
+            Applet::Otp => otp::status(&self.identity),
+            Applet::Oath => self.oath.select(self.identity.firmware),
+        })
+    }
+
+    /// As much of an answer as goes into one APDU; the rest waits to be fetched.
+    fn give(&mut self, mut data: Vec<u8>) -> Vec<u8> {
+        let chunk = self.chunk.clamp(1, 256);
+        if data.len() <= chunk {
+            data.extend([0x90, 0x00]);
+            return data;
+        }
+        self.remaining = data.split_off(chunk);
+        // More than 255 bytes are announced as 00 (ISO 7816-4, 5.3.4).
+        data.extend([0x61, u8::try_from(self.remaining.len()).unwrap_or(0)]);
+        data
+    }
+
+    fn conditions(&self) -> Conditions {
+        let firmware = self.identity.firmware;
+        let usual = match firmware {
+            (0..=3, _, _) => 28,
+            earlier if earlier < (5, 7, 0) => 32,
+            _ => 64,
+        };
+        Conditions { firmware, capacity: self.capacity.unwrap_or(usual), touch: self.touch }
+    }
+
+    /// The account that a command with this instruction names, if the OATH applet is selected.
+    fn addressed(&mut self, apdu: &[u8], ins: u8) -> Option<&mut Account> {
+        let command = Command::parse(apdu)?;
+        if self.selected != Some(Applet::Oath) || command.ins != ins {
+            return None;
+        }
+        let name = tlv::take_tagged(&mut command.data.as_slice(), 0x71)?.to_vec();
+        self.oath.accounts.iter_mut().find(|account| account.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANAGEMENT: [u8; 13] = [0x00, 0xA4, 0x04, 0x00, 0x08, 0xA0, 0x00, 0x00, 0x05, 0x27, 0x47, 0x11, 0x17];
+    const OTP: [u8; 12] = [0x00, 0xA4, 0x04, 0x00, 0x07, 0xA0, 0x00, 0x00, 0x05, 0x27, 0x20, 0x01];
+
+    #[test]
+    fn the_serial_number_is_in_the_configuration() {
+        let mut key = Key::new(12_345_678);
+
+        key.transmit(&MANAGEMENT);
+        let answer = key.transmit(&[0x00, 0x1D, 0x00, 0x00, 0x00]);
+
+        let (configuration, status) = answer.split_at(answer.len() - 2);
+        assert_eq!(status, [0x90, 0x00]);
+        assert_eq!(usize::from(configuration[0]), configuration.len() - 1);
+        let elements = tlv::parse(&configuration[1..]).unwrap();
+        assert!(elements.contains(&(0x02, &12_345_678_u32.to_be_bytes()[..])));
+    }
+
+    #[test]
+    fn a_neo_tells_its_serial_number_over_the_otp_applet_only() {
+        let mut key = Key::neo(12_345_678);
+
+        key.transmit(&MANAGEMENT);
+        assert_eq!(key.transmit(&[0x00, 0x1D, 0x00, 0x00, 0x00]), [0x6D, 0x00]);
+        key.transmit(&OTP);
+
+        assert_eq!(key.transmit(&[0x00, 0x01, 0x10, 0x00, 0x00]), [0x00, 0xBC, 0x61, 0x4E, 0x90, 0x00]);
+    }
+
+    #[test]
+    fn an_applet_that_is_not_there_is_not_found() {
+        let mut key = Key::new(1).without(Applet::Otp);
+
+        assert_eq!(key.transmit(&OTP), [0x6A, 0x82]);
+        assert_eq!(key.transmit(&[0x00, 0xA4, 0x04, 0x00, 0x05, 0xA0, 0x00, 0x00, 0x03, 0x08]), [0x6A, 0x82]);
+    }
+
+    #[test]
+    fn short_and_extended_commands_carry_the_same_data() {
+        let short = [0x00, 0x01, 0x00, 0x00, 0x02, 0xAA, 0xBB, 0x00];
+        let extended = [0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x02, 0xAA, 0xBB, 0x00, 0x00];
+
+        for apdu in [&short[..], &short[..7], &extended[..], &extended[..9]] {
+            assert_eq!(Command::parse(apdu).unwrap().data, [0xAA, 0xBB]);
+        }
+        assert!(Command::parse(&short[..6]).is_none());
+    }
+}

@@ -1,0 +1,22 @@
+//! A virtual YubiKey at the APDU line, and the readers to put it into: in-process behind the daemon's `Card`
+//! and `Devices`, or behind a real pcscd through vsmartcard's vpcd. It follows Yubico's published protocols,
+//! is checked by Yubico's own `ykman`, and shares no code with the daemon's side of them.
+
+#![allow(dead_code, unused_imports, reason = "tests, bench and example each use another part of this module")]
+
+mod devices;
+mod key;
+mod management;
+mod oath;
+mod otp;
+mod pcscd;
+mod slot;
+mod tlv;
+mod vpcd;
+
+pub use devices::VirtualDevices;
+pub use key::{Applet, Firmware, Key, Touch};
+pub use oath::{Account, HOTP, SHA1, SHA256, SHA512, TOTP};
+pub use pcscd::Pcscd;
+pub use slot::{Fault, Gone, Hook, Reader, Watcher};
+pub use vpcd::{Attached, attach};

@@ -1,0 +1,229 @@
+//! A pcscd of our own with virtual readers, apart from every other one and from real hardware: it has its own
+//! network, because vpcd listens on all addresses, its own `/run/pcscd`, and no drivers but vpcd's.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+const DRIVER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
+/// vpcd's usual port, used where nobody else can have it.
+const FIRST_PORT: u16 = 35963;
+/// Each reader has a second slot that cannot be switched off, on the next port; it stays empty.
+const PORTS_PER_READER: u16 = 16;
+const SETTLING: Duration = Duration::from_secs(10);
+const ENDING: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Runs in the new namespaces and becomes pcscd, so that its process is the one that was started.
+const SCRIPT: &str = r#"set -e
+if [ "$1" = isolated ]; then
+    if command -v ip > /dev/null; then
+        ip link set lo up
+    else
+        python3 -c 'import fcntl, socket, struct
+fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH22x", b"lo", 0x41))'
+    fi
+fi
+shift
+mkdir -p /run/pcscd 2> /dev/null || { mount -t tmpfs tmpfs /run; mkdir /run/pcscd; }
+mount -t tmpfs -o mode=755 tmpfs /run/pcscd
+mount -t tmpfs tmpfs /usr/lib/pcsc/drivers
+exec pcscd --foreground "$@"
+"#;
+
+/// A running pcscd; it ends when this is dropped.
+pub struct Pcscd {
+    directory: PathBuf,
+    names: Vec<String>,
+    first_port: u16,
+    /// The network that pcscd is started in again. `None` without root: then it is the one of everybody.
+    network: Option<File>,
+    child: Option<Child>,
+}
+
+impl Pcscd {
+    /// What is missing on this host to run it, if anything is.
+    pub fn missing() -> Option<String> {
+        if !Path::new(DRIVER).exists() {
+            return Some(format!("{DRIVER} (Debian: vsmartcard-vpcd)"));
+        }
+        let is_there = |program: &&str| command(program).arg("--version").output().is_ok();
+        let missing = ["pcscd", "unshare", "nsenter", "bash"].into_iter().find(|program| !is_there(program))?;
+        Some(format!("the program {missing}"))
+    }
+
+    /// Starts pcscd with a reader of each name, which must differ, and waits until it can be asked. Its
+    /// configuration, socket and log are kept in the directory.
+    pub fn start(directory: &Path, reader_names: &[&str]) -> Result<Self, String> {
+        let directory = directory.canonicalize().map_err(|cause| format!("{}: {cause}", directory.display()))?;
+        let names = reader_names.iter().map(ToString::to_string).collect();
+        let first_port = if is_root() { FIRST_PORT } else { free_port()? };
+        let mut pcscd = Self { directory, names, first_port, network: None, child: None };
+        pcscd.configure().map_err(|cause| format!("the configuration of pcscd cannot be written: {cause}"))?;
+        pcscd.restart()?;
+        Ok(pcscd)
+    }
+
+    /// Ends pcscd and starts it again, in the same network: readers that were attached call it again.
+    pub fn restart(&mut self) -> Result<(), String> {
+        self.stop();
+        let child = self.spawn().map_err(|cause| format!("pcscd cannot be started: {cause}"))?;
+        let process = PathBuf::from(format!("/proc/{}", child.id()));
+        self.child = Some(child);
+        let socket = process.join("root/run/pcscd/pcscd.comm");
+        self.settle(&process, &socket)?;
+        if is_root() && self.network.is_none() {
+            let network = File::open(process.join("ns/net"));
+            self.network = Some(network.map_err(|cause| format!("the network of pcscd is not there: {cause}"))?);
+        }
+        drop(std::fs::remove_file(self.socket()));
+        symlink(&socket, self.socket()).map_err(|cause| format!("{}: {cause}", self.socket().display()))
+    }
+
+    /// Ends pcscd, gently at first. What is running can be killed at any time; nothing is kept in it.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // It may have ended by itself.
+        let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+        let started = Instant::now();
+        while matches!(child.try_wait(), Ok(None)) && started.elapsed() < ENDING {
+            std::thread::sleep(LOOK);
+        }
+        drop(child.kill());
+        drop(child.wait());
+    }
+
+    /// Where clients find pcscd (`PCSCLITE_CSOCK_NAME`). The path stays the same over restarts; it leads
+    /// through `/proc`, where only root and the same user may go.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("pcscd.comm")
+    }
+
+    /// The file that stands for pcscd's network, for [`super::attach`].
+    pub fn net_namespace(&self) -> PathBuf {
+        match &self.network {
+            Some(network) => format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd()).into(),
+            None => "/proc/self/ns/net".into(),
+        }
+    }
+
+    /// The port of the reader of that number, from 0.
+    pub fn port(&self, reader: usize) -> u16 {
+        self.first_port + PORTS_PER_READER * reader as u16
+    }
+
+    /// The name that pcscd gives to the reader of that number, from 0.
+    pub fn reader_name(&self, reader: usize) -> String {
+        format!("{} 00 00", self.names[reader])
+    }
+
+    /// What pcscd has said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn configure(&self) -> std::io::Result<()> {
+        let mut configuration = String::new();
+        for (reader, name) in self.names.iter().enumerate() {
+            // The driver keeps its sockets in globals, so each reader has a copy of it.
+            let driver = self.directory.join(format!("libifdvpcd-{reader}.so"));
+            std::fs::copy(DRIVER, &driver)?;
+            let (driver, port) = (driver.display(), self.port(reader));
+            configuration += &format!(
+                "FRIENDLYNAME \"{name}\"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {driver}\nCHANNELID 0x{port:X}\n\n"
+            );
+        }
+        std::fs::write(self.configuration_path(), configuration)
+    }
+
+    fn spawn(&self) -> std::io::Result<Child> {
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let mut command = match &self.network {
+            Some(_) => {
+                let mut command = command("nsenter");
+                command.arg(format!("--net={}", self.net_namespace().display())).args(["--", "unshare", "--mount"]);
+                command
+            }
+            None => {
+                let mut command = command("unshare");
+                command.arg("--mount");
+                if is_root() {
+                    command.arg("--net");
+                } else {
+                    command.args(["--user", "--map-root-user"]);
+                }
+                command
+            }
+        };
+        let network = if is_root() { "isolated" } else { "shared" };
+        command.args(["--", "bash", "-c", SCRIPT, "pcscd", network]);
+        command.arg("--config").arg(self.configuration_path());
+        if knows_polkit() {
+            command.arg("--disable-polkit");
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+    }
+
+    /// Waits until the process has become pcscd and has its socket. Before it is pcscd, the same path may
+    /// lead to the socket of the host's own one.
+    fn settle(&mut self, process: &Path, socket: &Path) -> Result<(), String> {
+        let started = Instant::now();
+        while started.elapsed() < SETTLING {
+            let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+            let is_socket = socket.metadata().is_ok_and(|found| found.file_type().is_socket());
+            if name.trim_end() == "pcscd" && is_socket {
+                return Ok(());
+            }
+            if !matches!(self.child.as_mut().map(Child::try_wait), Some(Ok(None))) {
+                break;
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.stop();
+        Err(format!("pcscd does not come up: {}", self.log()))
+    }
+
+    fn configuration_path(&self) -> PathBuf {
+        self.directory.join("reader.conf")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.join("pcscd.log")
+    }
+}
+
+impl Drop for Pcscd {
+    fn drop(&mut self) {
+        self.stop();
+        drop(std::fs::remove_file(self.socket()));
+    }
+}
+
+/// A program, also of those that only root has in the path.
+fn command(program: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env_remove("PCSCLITE_CSOCK_NAME");
+    command
+}
+
+/// Newer ones ask polkit about their clients, which is not reachable from there.
+fn knows_polkit() -> bool {
+    let help = command("pcscd").arg("--help").output();
+    help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--disable-polkit"))
+}
+
+fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+fn free_port() -> Result<u16, String> {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    address.map(|address| address.port()).map_err(|cause| format!("there is no port for vpcd: {cause}"))
+}

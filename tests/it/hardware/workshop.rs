@@ -1,0 +1,203 @@
+//! The use cases with virtual keys and a real store, in this process: for faults at a chosen byte, by the
+//! hundred. Everything that can be seen through the real daemon is tested there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mfad::device::{Devices, Slot};
+use mfad::error::Error;
+use mfad::http::Clock;
+use mfad::model::{
+    Algorithm, Digits, Label, Limits, Moving, Peer, Period, Profile, Sensitive, Text, TokenInput, UserId, UserName,
+    UserRef,
+};
+use mfad::oath::Window;
+use mfad::service::{
+    Activation, Call, Caller, DeviceRef, FirstCode, HashCost, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder,
+    Reply, SecretOrder, SecretRef, SecretView, Service,
+};
+use mfad::store::{self, Store};
+use tempfile::TempDir;
+
+use crate::card::{Key, Reader, VirtualDevices};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A service over readers, with one user.
+pub struct Workshop {
+    pub service: Service,
+    pub devices: Arc<VirtualDevices>,
+    pub readers: Vec<Reader>,
+    pub user: UserId,
+    pub clock: Clock,
+    _dir: TempDir,
+}
+
+pub fn profile(algorithm: Algorithm, digits: u64, moving: Moving) -> Profile {
+    Profile { algorithm, digits: Digits::new(digits).unwrap(), moving }
+}
+
+pub fn totp() -> Profile {
+    profile(Algorithm::Sha1, 6, Moving::Time(Period::THIRTY))
+}
+
+pub fn order(profile: Profile) -> ProvisionOrder {
+    ProvisionOrder {
+        name: None,
+        profile,
+        issuer: None,
+        account: None,
+        device: DeviceRef::Any,
+        password: None,
+        touch: false,
+        activation: Activation::ByCode,
+        replace: false,
+        protect: false,
+        spare_of: None,
+    }
+}
+
+impl Workshop {
+    /// With so many empty readers.
+    pub fn new(readers: usize) -> Self {
+        let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir().unwrap();
+        let key = Sensitive::new([7; 32]);
+        store::create(dir.path(), &key).unwrap();
+        let readers: Vec<Reader> = (0..readers).map(|_| Reader::new()).collect();
+        let named = readers.iter().enumerate().map(|(n, reader)| (format!("Yubico YubiKey {n:02}"), reader.clone()));
+        let devices = Arc::new(VirtualDevices::new(named.collect()));
+        let clock = Clock::new().unwrap();
+        let store = Store::open(dir.path(), &key, |_| {}).unwrap();
+        let hardware: Arc<dyn Devices> = Arc::clone(&devices) as _;
+        let service = Service::new(store, policy(), hardware, Box::new(|_| {}), &clock.now()).unwrap();
+        let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, _dir: dir };
+        workshop.user = workshop.new_user("ann");
+        workshop
+    }
+
+    pub fn new_user(&self, name: &str) -> UserId {
+        let order = NewUserOrder {
+            id: None,
+            name: UserName::parse(name).unwrap(),
+            display_name: None,
+            email: None,
+            password: None,
+        };
+        match self.ask(Call::CreateUser(order)) {
+            Ok(Reply::UserCreated { user, .. }) => user.id,
+            _ => panic!("no user"),
+        }
+    }
+
+    /// One with a key in it.
+    pub fn with_key(key: Key) -> Self {
+        let workshop = Self::new(1);
+        workshop.readers[0].insert(key);
+        workshop.attend();
+        workshop
+    }
+
+    pub fn reader(&self) -> &Reader {
+        &self.readers[0]
+    }
+
+    pub fn occasion(&self) -> Occasion {
+        Occasion {
+            caller: Caller {
+                peer: Peer { uid: 0, gid: 0, groups: Vec::new(), pid: None },
+                token: None,
+                reason: Some(Text::parse("a test", 64).unwrap()),
+            },
+            now: self.clock.now(),
+            patience: PATIENCE,
+            request: "test".to_owned(),
+        }
+    }
+
+    pub fn ask(&self, call: Call) -> Result<Reply, Error> {
+        self.service.handle(&self.occasion(), call)
+    }
+
+    /// What the daemon's own thread does when keys come or go.
+    pub fn attend(&self) -> Vec<Slot> {
+        let (_, new) = self.service.attend_devices(u64::MAX, Duration::ZERO, &self.clock.now());
+        for slot in new.iter().chain(&self.service.unsettled_slots()) {
+            self.service.contact(slot, &self.clock.now());
+        }
+        new
+    }
+
+    pub fn provision(&self, order: ProvisionOrder) -> Result<SecretView, Error> {
+        match self.ask(Call::CreateSecret(UserRef::Id(self.user), SecretOrder::Hardware(order)))? {
+            Reply::Provisioned { secret, .. } => Ok(secret),
+            _ => panic!("another answer"),
+        }
+    }
+
+    pub fn secrets(&self) -> Vec<SecretView> {
+        match self.ask(Call::ListSecrets(UserRef::Id(self.user))) {
+            Ok(Reply::Secrets(secrets)) => secrets.into_iter().filter(|secret| secret.kind == "mfa").collect(),
+            _ => panic!("no list"),
+        }
+    }
+
+    pub fn enroll(&self, secret: &SecretView, first: FirstCode) -> Result<(), Error> {
+        self.ask(Call::Enroll(UserRef::Id(self.user), SecretRef::Id(secret.id), first)).map(drop)
+    }
+
+    pub fn verify(&self, code: &str) -> Result<(), Error> {
+        let token = TokenInput::from_text(code).expect("a code");
+        self.ask(Call::Verify(UserRef::Id(self.user), Proof::Token(token))).map(drop)
+    }
+
+    pub fn verify_by_key(&self) -> Result<(), Error> {
+        self.ask(Call::Verify(UserRef::Id(self.user), Proof::Device)).map(drop)
+    }
+
+    pub fn delete(&self, secret: &SecretView) -> Result<(), Error> {
+        self.ask(Call::DeleteSecret(UserRef::Id(self.user), SecretRef::Id(secret.id), None)).map(drop)
+    }
+
+    /// The names of all accounts on the key, in the reader or beside it.
+    pub fn names_on_key(&self) -> Vec<String> {
+        self.reader().with_key(|key| {
+            key.accounts().iter().map(|account| String::from_utf8_lossy(&account.name).into_owned()).collect()
+        })
+    }
+
+    pub fn audit(&self) -> Vec<(String, String)> {
+        match self.ask(Call::AuditRows { after: 0, limit: 1000 }) {
+            Ok(Reply::Audit { events, .. }) => {
+                events.into_iter().map(|row| (row.event, row.detail.unwrap_or_default())).collect()
+            }
+            _ => panic!("no audit log"),
+        }
+    }
+}
+
+pub fn label(text: &str) -> Option<Label> {
+    Some(Label::parse(text).unwrap())
+}
+
+fn policy() -> Policy {
+    let limits = |lock_after| Limits { delay_after: 5, lock_after };
+    Policy {
+        open_registration: true,
+        bind_tokens: true,
+        mfa_required: false,
+        issuer: "mfad".to_owned(),
+        window: Window::DEFAULT,
+        factor_limits: limits(Some(100)),
+        password_limits: limits(None),
+        hashing: HashCost {
+            memory_kib: HashCost::LEAST_MEMORY_KIB,
+            passes: HashCost::FEWEST_PASSES,
+            lanes: 1,
+            workers: 2,
+            queue: 64,
+        },
+        protect_keys: false,
+        escrow: None,
+        peers: Vec::new(),
+    }
+}
