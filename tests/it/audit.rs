@@ -104,32 +104,13 @@ fn the_stream_gives_old_rows_and_then_new_ones_as_they_come() {
     let host = Host::start("");
     host.person("anna");
     let old = read(&host);
-    let mut stream = host.connect();
-    let head = stream.ask(&Request::get("/audit/events?after=0"));
-    assert_eq!((head.status, head.media_type()), (200, Some("text/event-stream")));
+    let mut stream = host.connect().stream(&Request::get("/audit/events?after=0"));
 
-    let mut text_so_far = String::new();
-    let mut next = || loop {
-        if let Some(end) = text_so_far.find("\n\n") {
-            let block: String = text_so_far.drain(..end + 2).collect();
-            let field = |name: &str| {
-                block.lines().find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()))
-            };
-            if let Some(data) = field("data:") {
-                let event: Value = serde_json::from_str(&data).unwrap();
-                assert_eq!((field("id:"), field("event:")), (Some(event["seq"].to_string()), Some("audit".to_owned())));
-                return event;
-            }
-        } else {
-            let chunk = stream.chunk().unwrap().expect("the stream goes on");
-            text_so_far.push_str(&String::from_utf8(chunk).unwrap());
-        }
-    };
     for event in &old {
-        assert_eq!(&next(), event);
+        assert_eq!(&stream.next_event(), event);
     }
     let id = host.nobody("boris");
-    let new = next();
+    let new = stream.next_event();
 
     assert_eq!(new["subject"], id.as_str(), "{new}");
 }

@@ -12,7 +12,7 @@ use crate::people::{Factor, codes_of, text};
 use crate::wire::Request;
 
 /// What is looked for, and what to call it when it is found.
-struct Needle {
+pub struct Needle {
     what: String,
     bytes: Vec<u8>,
     /// A run of digits: what stands in a longer run is another number.
@@ -20,7 +20,7 @@ struct Needle {
 }
 
 #[derive(Default)]
-struct Needles(Vec<Needle>);
+pub struct Needles(Vec<Needle>);
 
 impl Needles {
     fn put(&mut self, what: &str, bytes: &[u8]) {
@@ -30,7 +30,7 @@ impl Needles {
 
     /// A secret as it may be written: as it is, and in the usual encodings. The last characters of a Base64
     /// text depend on what follows, so they are left off.
-    fn secret(&mut self, what: &str, bytes: &[u8]) {
+    pub fn secret(&mut self, what: &str, bytes: &[u8]) {
         let without_end = |encoded: String| {
             encoded.trim_end_matches('=').as_bytes()[..encoded.trim_end_matches('=').len() - 2].to_vec()
         };
@@ -74,7 +74,7 @@ impl Needles {
     }
 
     /// One pass over the haystack, whatever the number of needles.
-    fn hits(&self, file: &str, haystack: &[u8]) -> Vec<String> {
+    pub fn hits(&self, file: &str, haystack: &[u8]) -> Vec<String> {
         let mut by_start: HashMap<[u8; 2], Vec<&Needle>> = HashMap::new();
         for needle in &self.0 {
             by_start.entry([needle.bytes[0], needle.bytes[1]]).or_default().push(needle);
@@ -94,7 +94,7 @@ impl Needle {
 }
 
 /// Every file that the daemon wrote, but for the key that must be in its own.
-fn files(host: &Host) -> Vec<(String, Vec<u8>)> {
+pub fn files(host: &Host) -> Vec<(String, Vec<u8>)> {
     let mut files = vec![("the log".to_owned(), fs::read(&host.premises.log).unwrap())];
     for entry in fs::read_dir(&host.premises.state).unwrap().chain(fs::read_dir(host.premises.dir.path()).unwrap()) {
         let path = entry.unwrap().path();

@@ -18,7 +18,15 @@ use crate::wire::Request;
 const HERE: &str = "mem_3_five_seconds_after_the_last_request_no_secret_is_left_in_memory";
 
 /// Which of the named texts lie in the writable memory of the daemon.
-fn found(host: &Host, needles: &BTreeMap<String, String>) -> Vec<String> {
+pub fn found(host: &Host, needles: &BTreeMap<String, String>) -> Vec<String> {
+    let bytes = needles.iter().map(|(name, text)| (name.clone(), text.as_bytes().to_vec())).collect();
+    found_bytes(host, &bytes)
+}
+
+/// The same for bytes that are no text.
+pub fn found_bytes(host: &Host, needles: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let needles: BTreeMap<&String, String> =
+        needles.iter().map(|(name, bytes)| (name, HEXLOWER.encode(bytes))).collect();
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proof/memory.py");
     let mut search = Command::new("python3")
         .arg(script)

@@ -224,6 +224,14 @@ impl Connection {
         Ok((size > 0).then_some(chunk))
     }
 
+    /// Opens an event stream and reads it from now on.
+    #[track_caller]
+    pub fn stream(mut self, request: &Request) -> Events {
+        let head = self.ask(request);
+        assert_eq!((head.status, head.media_type()), (200, Some("text/event-stream")), "{}", head.text());
+        Events { connection: self, unread: String::new() }
+    }
+
     /// Waits at most so long for the other end to close; yields what it said until then, or none if it did not.
     pub fn rest(&mut self, patience: Duration) -> Option<Vec<u8>> {
         self.stream.set_read_timeout(Some(patience)).unwrap();
@@ -264,6 +272,36 @@ impl Connection {
         let read = self.stream.read(&mut buffer)?;
         self.unread.extend_from_slice(&buffer[..read]);
         Ok(read)
+    }
+}
+
+/// An event stream.
+pub struct Events {
+    connection: Connection,
+    unread: String,
+}
+
+impl Events {
+    /// The data of the next event, whose id and name are what the data say.
+    #[track_caller]
+    pub fn next_event(&mut self) -> Value {
+        loop {
+            let Some(end) = self.unread.find("\n\n") else {
+                let chunk = self.connection.chunk().unwrap().expect("the stream goes on");
+                self.unread.push_str(&String::from_utf8(chunk).unwrap());
+                continue;
+            };
+            let block: String = self.unread.drain(..end + 2).collect();
+            let field = |name: &str| {
+                block.lines().find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()))
+            };
+            if let Some(data) = field("data:") {
+                let event: Value = serde_json::from_str(&data).unwrap();
+                assert_eq!(field("id:"), Some(event["seq"].to_string()), "{block}");
+                assert!(field("event:").is_some(), "{block}");
+                return event;
+            }
+        }
     }
 }
 

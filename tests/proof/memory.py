@@ -1,5 +1,5 @@
-"""memory.py PID: reads {name: text} as JSON from standard input, searches all writable memory of the
-process for each text in several encodings, prints the names found as a JSON list. Needs root."""
+"""memory.py PID: reads {name: bytes in hexadecimal} as JSON from standard input, searches all writable memory
+of the process for each in several encodings, prints the names found as a JSON list. Needs root."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ import sys
 
 
 def encodings(text):
-    raw = text.encode()
+    raw = bytes.fromhex(text)
     return {raw, raw.hex().encode(), raw.hex().upper().encode(), base64.b64encode(raw)[: len(raw)], raw[::-1]}
 
 

@@ -73,7 +73,11 @@ impl Service {
             DeviceRef::Any => match slots.as_slice() {
                 [] => Err(Error::NoDevice("no key is plugged in".to_owned())),
                 [one] => Ok(one.clone()),
-                several => Err(Error::ManyDevices(several.iter().filter_map(|slot| self.serial_in(slot)).collect())),
+                several => {
+                    let mut serials: Vec<Serial> = several.iter().filter_map(|slot| self.serial_in(slot)).collect();
+                    serials.sort_unstable();
+                    Err(Error::ManyDevices(serials))
+                }
             },
             DeviceRef::Serial(serial) => slots
                 .into_iter()

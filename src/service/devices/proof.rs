@@ -86,7 +86,7 @@ impl Service {
 
     /// After a factor went: its account is erased now if its key is here, else at the next contact.
     pub(in crate::service) fn erase_if_here(&self, occasion: &Occasion, credential: &CredentialRow) {
-        for slot in self.keyring.slots_of(&[credential.serial]) {
+        if let Ok(slot) = self.slot_of(DeviceRef::Serial(credential.serial)) {
             self.contact(&slot, &occasion.now);
         }
     }

@@ -1,8 +1,9 @@
 //! Virtual keys in virtual readers of a real pcscd, and a daemon that knows nothing of it.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -150,9 +151,32 @@ impl Bench {
         said.trim().to_owned()
     }
 
+    /// Another program that holds the key of the first reader for itself, until it is killed.
+    pub fn occupied(&self) -> Occupied {
+        let program = "
+import sys
+from smartcard.System import readers
+from smartcard.scard import SCARD_SHARE_EXCLUSIVE
+connection = next(r for r in readers() if r.name == sys.argv[1]).createConnection()
+connection.connect(mode=SCARD_SHARE_EXCLUSIVE)
+print('held', flush=True)
+sys.stdin.read()";
+        let mut command = crate::interop::python();
+        command.args(["-c", program]).arg(self.pcscd.reader_name(0)).env("PCSCLITE_CSOCK_NAME", self.pcscd.socket());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "held");
+        // Its name is what people know such a program by.
+        let known = self.dir.path().join("scdaemon");
+        fs::copy("/bin/sleep", &known).unwrap();
+        let namesake = Command::new(&known).arg("60").spawn().unwrap();
+        Occupied(vec![child, namesake])
+    }
+
     /// Events of the audit log, with their details.
     pub fn audit(&self) -> Vec<(String, String)> {
-        let rows = self.host.ask(&Request::get("/audit?limit=1000")).ok();
+        let rows = self.host.ask(&Request::get("/audit?limit=500")).ok();
         let rows = rows["events"].as_array().expect("events").clone();
         rows.iter().map(|row| (text(&row["event"]), row["detail"].as_str().unwrap_or_default().to_owned())).collect()
     }
@@ -166,6 +190,18 @@ impl Bench {
 
     pub fn is_connected(&self) -> bool {
         self.attached.iter().all(Attached::is_connected)
+    }
+}
+
+/// Programs that end with this.
+pub struct Occupied(Vec<Child>);
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -2,9 +2,13 @@
 
 mod agreement;
 mod bench;
+mod crash;
 mod faults;
+mod refusals;
+mod secrecy;
+mod stories;
 mod tour;
 mod workshop;
 
-pub use bench::{Bench, can_have_readers};
+pub use bench::can_have_readers;
 pub use tour::tour;

@@ -1,0 +1,184 @@
+//! SIGKILL for the real daemon at every APDU and every commit of a provision (HW-1, A7): after the start and
+//! the contact that follow, no active factor that the key cannot answer, no account that nobody owns.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::bench::{Bench, can_have_readers};
+use crate::card::Key;
+use crate::otp;
+use crate::people::{text, with};
+use crate::wire::Request;
+
+const SERIAL: u32 = 7;
+
+fn scenarios() -> [(&'static str, Value); 3] {
+    [
+        ("totp by code", json!({})),
+        ("totp with touch by device", json!({"touch": true, "activate": "by-device"})),
+        ("hotp by device", json!({"kind": "hotp", "activate": "by-device"})),
+    ]
+}
+
+/// What came of all the kills.
+#[derive(Default)]
+struct Tally {
+    kills: u32,
+    active: u32,
+    pending: u32,
+    undone: u32,
+}
+
+impl Tally {
+    fn print(&self, what: &str) {
+        println!(
+            "{what}: {} kills, {} factors active, {} pending, {} undone, 0 without their key, 0 orphans (goal 0, 0)",
+            self.kills, self.active, self.pending, self.undone
+        );
+    }
+}
+
+fn ask(bench: &Bench, user: &str, order: &Value) -> Option<Value> {
+    let order = with(json!({"type": "mfa", "device": {"any": true}}), order);
+    let request = Request::post(format!("/users/{user}/secrets"), &order).reason();
+    bench.host.connect().try_ask(&request).ok().map(|answer| answer.json())
+}
+
+/// Starts the daemon that was killed, lets it meet the key, and looks at what there is; leaves the key empty.
+fn look(bench: &mut Bench, user: &str, here: &str, tally: &mut Tally) {
+    bench.host.restart();
+    bench.wait_for(SERIAL);
+    tally.kills += 1;
+    let secrets = bench.host.ask(&Request::get(format!("/users/{user}/secrets"))).ok();
+    let factors: Vec<Value> =
+        secrets["secrets"].as_array().unwrap().iter().filter(|secret| secret["type"] == "mfa").cloned().collect();
+    let names: Vec<String> = bench
+        .reader()
+        .with_key(|key| key.accounts().iter().map(|a| String::from_utf8_lossy(&a.name).into_owned()).collect());
+    let owned: Vec<String> = factors.iter().map(|factor| text(&factor["device"]["credential"])).collect();
+    assert_eq!(names, owned, "{here}: what is on the key is what factors are for");
+    match factors.first() {
+        None => tally.undone += 1,
+        Some(factor) if factor["status"] == "active" => {
+            tally.active += 1;
+            answers(bench, user, factor, here);
+        }
+        Some(factor) => {
+            tally.pending += 1;
+            let path = format!("/users/{user}/secrets/{}/enroll", text(&factor["uid"]));
+            bench.host.ask(&Request::put(path, &json!({"device": true})).reason()).ok();
+        }
+    }
+    for factor in &factors {
+        bench.host.ask(&Request::delete(format!("/users/{user}/secrets/{}", text(&factor["uid"]))).reason()).done();
+    }
+    assert!(bench.reader().with_key(|key| key.accounts().is_empty()), "{here}: the key is not empty afterwards");
+}
+
+/// The key gives a code that the active factor takes.
+fn answers(bench: &Bench, user: &str, factor: &Value, here: &str) {
+    let name = text(&factor["device"]["credential"]);
+    let proof = if factor["kind"] == "hotp" {
+        json!({"device": true})
+    } else {
+        // The step of the activation is used up; the next one is taken already.
+        json!({"token": bench.reader().with_key(|key| key.code_at(&name, (otp::step(30) + 1) * 30))})
+    };
+    let request = Request::post(format!("/users/{user}/verify"), &proof);
+    let answer = bench.host.ask(&request);
+    assert_eq!(answer.status, 200, "{here}: the key cannot answer: {}", answer.text());
+}
+
+/// Kills at every `step`th APDU, before the key executes the command and after it did.
+fn kill_at_apdus(test: &str, step: usize) {
+    if !can_have_readers(test) {
+        return;
+    }
+    let mut bench = Bench::with_key(Key::new(SERIAL));
+    let mut tally = Tally::default();
+    for (number, (name, order)) in scenarios().into_iter().enumerate() {
+        let user = bench.host.nobody(&format!("user {number}"));
+        let before = bench.reader().apdus();
+        let made = ask(&bench, &user, &order).expect("an answer");
+        let boundaries = bench.reader().apdus() - before;
+        assert!(made["uid"].is_string() && boundaries > 8, "{made}");
+        bench.host.ask(&Request::delete(format!("/users/{user}/secrets/{}", text(&made["uid"]))).reason()).done();
+        for at in (0..boundaries).step_by(step) {
+            for is_before in [true, false] {
+                let here = format!("{name}, killed at APDU {at} of {boundaries}, before it: {is_before}");
+                let daemon = Pid::from_raw(i32::try_from(bench.host.pid()).unwrap()).unwrap();
+                let kill = Box::new(move || kill_process(daemon, Signal::KILL).unwrap());
+                if is_before {
+                    bench.reader().on_apdu(at, kill)
+                } else {
+                    bench.reader().after_apdu(at, kill)
+                }
+                ask(&bench, &user, &order);
+                bench.reader().clear();
+                look(&mut bench, &user, &here, &mut tally);
+            }
+        }
+    }
+    tally.print("kill at an APDU");
+}
+
+#[test]
+fn hw_1_a_kill_at_any_fourth_apdu_leaves_no_orphan_and_no_factor_without_its_key() {
+    kill_at_apdus("hw_1_a_kill_at_any_fourth_apdu_leaves_no_orphan_and_no_factor_without_its_key", 4);
+}
+
+#[test]
+#[ignore = "takes minutes: a restart of the daemon for every APDU"]
+fn hw_1_a_kill_at_any_apdu_leaves_no_orphan_and_no_factor_without_its_key() {
+    kill_at_apdus("hw_1_a_kill_at_any_apdu_leaves_no_orphan_and_no_factor_without_its_key", 1);
+}
+
+/// strace on the daemon, which kills it at the `at`th sync of a file from now on.
+fn kill_at_sync(daemon: u32, at: u32) -> Child {
+    let inject = format!("inject=fsync,fdatasync:signal=SIGKILL:when={at}");
+    let mut strace = Command::new("strace")
+        .args(["-f", "-e", "trace=fsync,fdatasync", "-e", &inject, "-p", &daemon.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("strace is there");
+    let mut said = BufReader::new(strace.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("attached") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "strace does not attach");
+    }
+    // All threads are attached when it says so of the first; what it says later nobody has to read.
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    strace
+}
+
+#[test]
+fn hw_1_a_kill_at_any_commit_leaves_no_orphan_and_no_factor_without_its_key() {
+    let test = "hw_1_a_kill_at_any_commit_leaves_no_orphan_and_no_factor_without_its_key";
+    if !can_have_readers(test) || !crate::identity::can_be_others(test) {
+        return;
+    }
+    let mut bench = Bench::with_key(Key::new(SERIAL));
+    let mut tally = Tally::default();
+    for (number, (name, order)) in scenarios().into_iter().enumerate() {
+        let user = bench.host.nobody(&format!("user {number}"));
+        for at in 1..=20 {
+            let here = format!("{name}, killed at sync {at}");
+            let mut strace = kill_at_sync(bench.host.pid(), at);
+            let survived = ask(&bench, &user, &order).is_some();
+            let _ = kill_process(Pid::from_child(&strace), Signal::INT);
+            strace.wait().unwrap();
+            look(&mut bench, &user, &here, &mut tally);
+            if survived {
+                assert!(at > 2, "{here}: there were fewer commits than there must be");
+                break;
+            }
+        }
+    }
+    tally.print("kill at a commit");
+}

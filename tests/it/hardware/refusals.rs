@@ -1,0 +1,196 @@
+//! What can be in the way of a key, each with its own code and a sentence that says what to do.
+
+use std::time::Duration;
+
+use mfad::error::Error;
+use mfad::oath::CardFault;
+use serde_json::json;
+
+use super::bench::{Bench, can_have_readers};
+use super::workshop::{Workshop, order, totp};
+use crate::card::{Account, Applet, Fault, Key, SHA1, TOTP, Touch};
+use crate::host::Host;
+use crate::wire::{Answer, Request};
+
+/// A refusal says what to do about it.
+#[track_caller]
+fn refused(answer: &Answer, status: u16, code: &str, advice: &str) {
+    let problem = answer.refused(status, code);
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains(advice), "{code} should say {advice:?}: {detail}");
+}
+
+#[test]
+fn without_a_smart_card_service_the_refusal_says_so() {
+    let host = Host::start("");
+    let user = host.nobody("ann");
+    let order = json!({"type": "mfa", "device": {"any": true}});
+
+    // The first look may be under way when the daemon is ready.
+    let asked = || host.ask(&Request::post(format!("/users/{user}/secrets"), &order).reason());
+    let answer = (0..100).map(|_| asked()).find(|answer| answer.json()["code"] == "no-pcscd").expect("no-pcscd");
+
+    refused(&answer, 503, "no-pcscd", "install and start it");
+    refused(&host.ask(&Request::get("/devices")), 503, "no-pcscd", "pcscd");
+    let off = Host::start("[devices]\nenabled = false\n");
+    let user = off.nobody("ann");
+    refused(
+        &off.ask(&Request::post(format!("/users/{user}/secrets"), &order).reason()),
+        503,
+        "no-device",
+        "plug it in",
+    );
+}
+
+#[test]
+fn hw_8_a_service_user_whom_pcscd_refuses_is_told_of_the_polkit_rule() {
+    let test = "hw_8_a_service_user_whom_pcscd_refuses_is_told_of_the_polkit_rule";
+    if !can_have_readers(test) || !crate::identity::can_be_others(test) {
+        return;
+    }
+    let workshop = Workshop::with_key(Key::new(7));
+    workshop.devices.refuse(Some(mfad::device::DeviceFault::Denied));
+
+    let refusal = workshop.provision(order(totp())).unwrap_err();
+
+    assert!(matches!(refusal, Error::PcscdDenied), "{refusal}");
+    assert!(refusal.to_string().contains("polkit rule"), "{refusal}");
+}
+
+#[test]
+fn every_state_of_a_key_has_its_own_refusal() {
+    if !can_have_readers("every_state_of_a_key_has_its_own_refusal") {
+        return;
+    }
+    let bench = Bench::new(2, "");
+    let user = bench.host.nobody("ann");
+    let provision = |more: serde_json::Value| bench.provision(&user, &more);
+
+    refused(&provision(json!({})), 503, "no-device", "plug it in");
+    refused(&provision(json!({"device": {"serial": 9}})), 503, "no-device", "the key 9");
+
+    let full = Account {
+        name: b"x".to_vec(),
+        kind: TOTP,
+        algorithm: SHA1,
+        digits: 6,
+        key: vec![1; 20],
+        touch: false,
+        counter: 0,
+    };
+    let crowded = (0..32).fold(Key::new(7), |key, number| {
+        key.with_account(Account { name: format!("account {number}").into_bytes(), ..full.clone() })
+    });
+    bench.insert(0, crowded);
+    refused(&provision(json!({})), 409, "device-full", "use another key");
+    bench.pull(0);
+
+    bench.insert(0, Key::new(7).with_capacity(1).with_account(full));
+    refused(&provision(json!({})), 409, "device-full", "use another key");
+    bench.insert(1, Key::new(8));
+    refused(&provision(json!({})), 409, "many-devices", "serial number");
+    bench.pull(0);
+    bench.pull(1);
+
+    bench.insert(0, Key::new(7).with_password("hunter2"));
+    refused(&provision(json!({})), 423, "device-locked", "give it along");
+    refused(&provision(json!({"device": {"any": true, "password": "x"}})), 422, "wrong-device-password", "wrong");
+    bench.pull(0);
+
+    bench.insert(0, Key::new(7));
+    bench.reader().with_key(|key| key.touch = Touch::Refused);
+    let touch = json!({"touch": true, "activate": "by-device"});
+    refused(&provision(touch), 409, "touch-timeout", "touch it while it blinks");
+    assert!(bench.reader().with_key(|key| key.accounts().is_empty()), "and nothing is left on the key");
+    bench.reader().plan(4, Fault::Gone);
+    refused(&provision(json!({})), 503, "device-removed", "put it back");
+    bench.reinsert(0);
+    bench.reader().plan(4, Fault::Lie);
+    refused(&provision(json!({})), 503, "device-failed", "put it in");
+    bench.reader().clear();
+    bench.pull(0);
+
+    bench.insert(0, Key::neo(8));
+    refused(&provision(json!({"touch": true})), 409, "unsupported", "firmware 4.2.6");
+    refused(&provision(json!({"algorithm": "SHA512"})), 409, "unsupported", "firmware 4.3.1");
+    bench.pull(0);
+    bench.insert(0, Key::new(9).without(Applet::Oath));
+    refused(&provision(json!({})), 409, "unsupported", "OATH");
+}
+
+#[test]
+fn the_overwrite_defect_of_older_firmware_is_not_walked_into() {
+    let like = Account {
+        name: b"mfad:ann@home".to_vec(),
+        kind: TOTP,
+        algorithm: SHA1,
+        digits: 6,
+        key: vec![1; 20],
+        touch: false,
+        counter: 0,
+    };
+    for ((a, b, c), is_refused) in [((4, 0, 0), true), ((4, 3, 4), true), ((4, 3, 5), false), ((5, 4, 3), false)] {
+        let workshop = Workshop::with_key(Key::new(7).with_firmware(a, b, c).with_account(like.clone()));
+        let answer = workshop.provision(order(totp()));
+        assert_eq!(matches!(answer, Err(Error::Unsupported(_))), is_refused, "{a}.{b}.{c}");
+    }
+}
+
+#[test]
+fn hw_2_a_key_that_another_program_holds_is_busy_and_free_again_afterwards() {
+    if !can_have_readers("hw_2_a_key_that_another_program_holds_is_busy_and_free_again_afterwards") {
+        return;
+    }
+    let bench = Bench::with_key(Key::new(7));
+    let user = bench.host.nobody("ann");
+
+    let occupied = bench.occupied();
+    let answer = bench.provision(&user, &json!({}));
+    refused(&answer, 503, "device-busy", "scdaemon");
+    assert_eq!(answer.json()["holder"], "scdaemon");
+    assert_eq!(bench.devices()[0]["problem"]["code"], "device-busy");
+    drop(occupied);
+
+    bench.provision(&user, &json!({})).ok();
+}
+
+#[test]
+fn hw_7_a_key_that_hangs_is_given_up_and_works_again_when_it_is_back() {
+    let workshop = Workshop::with_key(Key::new(7));
+    workshop.reader().plan(3, Fault::Hang);
+
+    let refusal = workshop.provision(order(totp())).unwrap_err();
+    assert!(matches!(refusal, Error::DeviceFailed(_)), "{refusal}");
+    let again = workshop.provision(order(totp())).unwrap_err();
+    assert!(matches!(again, Error::DeviceFailed(_)), "it is not waited for twice: {again}");
+
+    workshop.reader().release();
+    let works = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        workshop.provision(order(totp())).is_ok()
+    });
+    assert!(works, "a key that answers again is used again");
+}
+
+#[test]
+fn hw_6_every_status_word_ends_in_a_clean_refusal() {
+    for status in [0x6a84, 0x6982, 0x6984, 0x6a80, 0x6d00, 0x6e00, 0x6700, 0x6985, 0x6f00, 0x9001, 0x0000, 0xffff] {
+        for at in 2..8 {
+            let workshop = Workshop::with_key(Key::new(7));
+            workshop.reader().plan(at, Fault::Status(status));
+            let answer = workshop.provision(order(totp()));
+            workshop.reader().clear();
+            workshop.attend();
+            assert_eq!(workshop.names_on_key().len(), workshop.secrets().len(), "{status:04x} at {at}");
+            if let Err(Error::Internal(cause)) = answer {
+                panic!("{status:04x} at {at} is a defect: {cause}");
+            }
+        }
+    }
+    // A status word that promises more for ever.
+    let workshop = Workshop::with_key(Key::new(7));
+    (0..200).for_each(|at| workshop.reader().plan(at + 3, Fault::Status(0x6110)));
+    let refusal = workshop.provision(order(totp())).unwrap_err();
+    assert!(matches!(refusal, Error::DeviceFailed(_)), "{refusal}: {:?}", CardFault::Nonsense("x"));
+    assert!(workshop.reader().apdus() < 120, "it is not asked for ever");
+}
