@@ -18,7 +18,7 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 # Walks through an enrolment, a login and a recovery against a daemon of its own, and shows each exchange.
 demo:
 	@tools/needs demo
-	cargo build --locked
+	cargo build --locked --bins --example virtual-key
 	tools/demo $(DEBUG)
 
 # A daemon for trying things out, without root: open registration, and you are its administrator.
