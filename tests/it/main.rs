@@ -47,4 +47,5 @@ mod throttle;
 mod tokens;
 mod tour;
 mod tutorials;
+mod upgrade;
 mod users;

@@ -1,0 +1,48 @@
+//! Stores of released versions open, with everything that was in them (STO-11, SUP-7). The golden ones under
+//! `tests/golden/` were written by those versions, each with the key that it was sealed under.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::host::{Host, Premises};
+use crate::otp::{self, Profile};
+use crate::people::PASSWORD;
+use crate::wire::Request;
+
+/// The one user of the golden store of 0.1.0, its active counter-based factor, and that one's seed.
+const USER: &str = "01a21104-ce22-73a4-8b1e-7671cfefe90d";
+const FACTOR: &str = "01a21104-ceb5-77a8-a2e6-f94faa0bdf47";
+const SEED: &str = "FC4YN7IPKCSCKNHCGOWWRAYAI276MCJD";
+
+fn golden(version: &str) -> Host {
+    let premises = Premises::new("");
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version);
+    fs::create_dir(&premises.state).unwrap();
+    fs::set_permissions(&premises.state, fs::Permissions::from_mode(0o700)).unwrap();
+    for (file, mode) in [("mfad.db", 0o600), ("master.key", 0o400)] {
+        let to = premises.state.join(file);
+        fs::copy(from.join(file), &to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    Host::on(premises)
+}
+
+#[test]
+fn sto_11_a_store_of_0_1_0_opens_with_its_users_factors_and_spent_codes() {
+    let host = golden("v0.1.0");
+
+    let user = host.ask(&Request::get(format!("/users/{USER}"))).ok();
+    assert_eq!((&user["name"], &user["mfa"]), (&json!("anna"), &json!("active")));
+    let factor = host.ask(&Request::get(format!("/users/{USER}/secrets/{FACTOR}"))).ok();
+    let code = |counter| Profile::of(&factor).code(&otp::seed_of(SEED), counter);
+    host.verify(USER, &json!({"token": code(0)})).refused(401, "wrong-code");
+    host.verify(USER, &json!({"token": code(1)})).ok();
+    let login = host.ask(&Request::post("/auth/password", &json!({"id": "anna", "password": PASSWORD}))).ok();
+    assert_eq!(login["type"], "CHALLENGE");
+    let pending = host.ask(&Request::post(format!("/users/{USER}/secrets"), &json!({"type": "mfa"})).reason()).ok();
+    assert_eq!(pending["status"], "pending", "and it goes on from there");
+    assert!(host.premises.state.join("mfad.db.before-v1-upgrade").exists(), "the store was copied before");
+}
