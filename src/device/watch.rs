@@ -190,7 +190,7 @@ mod tests {
         board.see(&look(1), &mut last);
         let first = board.slots().unwrap().remove(0);
         board.see(&look(1), &mut last);
-        assert_eq!(board.slots().unwrap(), [first.clone()]);
+        assert_eq!(board.slots().unwrap(), std::slice::from_ref(&first));
         assert_eq!(board.known().generation, 1);
 
         board.see(&look(3), &mut last);

@@ -54,7 +54,7 @@ impl Acting {
         let login = login::log_in(
             desk,
             &id,
-            &login::Answers { recovery: false, password: Source::Prompt, code: Source::Prompt },
+            &login::Answers { recovery: false, device: false, password: Source::Prompt, code: Source::Prompt },
         )
         .await?;
         let has_session = login.token.kind == "ACCESS";
@@ -80,6 +80,19 @@ pub async fn uid_of(desk: &mut Desk, user: &str) -> Result<String, Failure> {
     }
     let users = all_users(desk).await.map_err(explain_lookup)?;
     pick(&users, user).map(|found| found.uid.clone())
+}
+
+/// The uids of many users, with one look at the list; each is found, or not, by itself.
+pub async fn uids_of(desk: &mut Desk, users: &[&str]) -> Result<Vec<Result<String, Failure>>, Failure> {
+    let known = if users.iter().all(|user| is_uid(user)) {
+        Vec::new()
+    } else {
+        all_users(desk).await.map_err(explain_lookup)?
+    };
+    let found = users.iter().map(|user| {
+        if is_uid(user) { Ok((*user).to_owned()) } else { pick(&known, user).map(|found| found.uid.clone()) }
+    });
+    Ok(found.collect())
 }
 
 /// All users, page by page.

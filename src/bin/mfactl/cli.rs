@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::args::{ActOnUser, CodeFrom, PasswordFrom, UserArg};
+use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::help;
 
 const GLOBAL: &str = "Global options";
@@ -98,6 +99,15 @@ pub enum Command {
     /// Secrets of a user: list, rename, delete
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Hardware keys: list, info, accounts, provision, rename, delete, reset, password, return, watch
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Many hardware keys: batch
+    #[command(subcommand)]
+    Provision(ProvisionCommand),
+    /// Receipts of programmed keys: verify, keys
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
     /// End the locks and delays of a user (admin)
     Unlock(UnlockArgs),
     /// The audit log: tail, verify
@@ -171,6 +181,9 @@ pub struct LoginArgs {
     /// Answer with a backup code
     #[arg(long)]
     pub recovery: bool,
+    /// Answer with the user's hardware key in this host; touch it when it blinks
+    #[arg(long, conflicts_with_all = ["recovery", "code_file", "code_stdin"])]
+    pub device: bool,
     /// Print the access and refresh tokens; with --quiet the bare access token
     #[arg(long)]
     pub show_token: bool,
@@ -197,6 +210,9 @@ pub struct EnrollArgs {
     /// Finish a pending secret with its first code
     #[arg(long, value_name = "SECRET", conflicts_with = "ProfileArgs")]
     pub finish: Option<String>,
+    /// With --finish: let the hardware key give the first code; touch it when it blinks
+    #[arg(long, requires = "finish", conflicts_with_all = ["code_file", "code_stdin"])]
+    pub device: bool,
     /// Where the first code comes from.
     #[command(flatten)]
     pub code: CodeFrom,
@@ -234,6 +250,9 @@ pub struct ProfileArgs {
 pub struct VerifyArgs {
     /// Name or uid
     pub user: String,
+    /// Let the user's hardware key in this host give the code; touch it when it blinks
+    #[arg(long, conflicts_with_all = ["code_file", "code_stdin"])]
+    pub device: bool,
     /// Where the code comes from.
     #[command(flatten)]
     pub code: CodeFrom,
@@ -328,6 +347,9 @@ mod tests {
             &["mfactl", "enroll", "ann", "--hotp", "--period", "30"],
             &["mfactl", "enroll", "ann", "--start", "--finish", "x"],
             &["mfactl", "enroll", "ann", "--finish", "x", "--digits", "8"],
+            &["mfactl", "enroll", "ann", "--device"],
+            &["mfactl", "verify", "ann", "--device", "--code-stdin"],
+            &["mfactl", "login", "ann", "--device", "--recovery"],
         ] {
             assert!(Cli::try_parse_from(refused).is_err(), "{refused:?}");
         }

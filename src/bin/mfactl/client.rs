@@ -79,6 +79,11 @@ impl Client {
         Self { socket, sender: None, curl_to }
     }
 
+    /// Another client of the same daemon, with a connection of its own.
+    pub fn another(&self) -> Self {
+        Self::new(self.socket.clone(), self.curl_to)
+    }
+
     /// One exchange; a refusal is an answer like others.
     pub async fn send(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
         let exchange = async {

@@ -3,6 +3,7 @@
 use crate::call::Body;
 use crate::desk::Desk;
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::prompt::{Hidden, Source, Wanted};
 
 /// A code of either kind.
@@ -63,6 +64,18 @@ impl Code {
             Self::Token(token) => Body::new().secret("token", token, "$CODE"),
             Self::Backup(code) => Body::new().secret("code", code, "$BACKUP_CODE"),
         }
+    }
+}
+
+/// The request body that lets the user's hardware key give the code.
+pub fn by_key() -> Body {
+    Body::new().member("device", true)
+}
+
+/// Says what a person has to do now for a key that wants a touch.
+pub fn ask_for_touch(out: Output) {
+    if !out.is_quiet() {
+        out.aside("touch the key that blinks");
     }
 }
 

@@ -4,7 +4,7 @@ use crate::acting::Acting;
 use crate::call::{Body, Call, segment};
 use crate::cli::{EnrollArgs, ProfileArgs};
 use crate::client::Answer;
-use crate::code::{Code, TOKEN};
+use crate::code::{Code, TOKEN, ask_for_touch, by_key};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
@@ -14,7 +14,7 @@ use crate::wire::{Codes, Diagnosis, NewFactor, Problem, Secret};
 
 /// `enroll`.
 pub async fn run(desk: &mut Desk, args: &EnrollArgs) -> Result<(), Failure> {
-    if desk.asker.no_input && !args.start && args.code.source() == Source::Prompt {
+    if desk.asker.no_input && !args.start && !args.device && args.code.source() == Source::Prompt {
         return Err(Failure::Usage("with --no-input give --start, or --code-file or --code-stdin".to_owned()));
     }
     let acting = Acting::begin(desk, &args.on.user, &args.on.acting).await?;
@@ -43,7 +43,11 @@ async fn enroll(desk: &mut Desk, acting: &Acting, args: &EnrollArgs) -> Result<(
             made.record
         }
     };
-    let answer = finish(desk, acting, &pending, &args.code.source()).await?;
+    let answer = if args.device {
+        finish_by_key(desk, acting, &pending).await?
+    } else {
+        finish(desk, acting, &pending, &args.code.source()).await?
+    };
     if desk.out.is_json() {
         return desk.out.document(answer.text());
     }
@@ -103,6 +107,12 @@ async fn finish(desk: &mut Desk, acting: &Acting, pending: &Secret, source: &Sou
             other => return other,
         }
     }
+}
+
+async fn finish_by_key(desk: &mut Desk, acting: &Acting, pending: &Secret) -> Result<Answer, Failure> {
+    ask_for_touch(desk.out);
+    let path = acting.path(&format!("/secrets/{}/enroll", segment(&pending.uid)));
+    desk.client.ask(Call::put(path).by(&acting.authority).with(by_key())).await
 }
 
 fn explain(out: Output, problem: &Problem, pending: &Secret) {

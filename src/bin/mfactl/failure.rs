@@ -58,7 +58,7 @@ impl Exit {
 }
 
 /// Section 5 of the API, but for `name-taken`, which users share.
-const DEVICE_CODES: [&str; 11] = [
+const DEVICE_CODES: [&str; 14] = [
     "no-pcscd",
     "pcscd-denied",
     "no-device",
@@ -67,8 +67,11 @@ const DEVICE_CODES: [&str; 11] = [
     "device-removed",
     "device-full",
     "device-locked",
+    "wrong-device-password",
     "touch-timeout",
     "device-changed",
+    "device-failed",
+    "device-in-use",
     "unsupported",
 ];
 
@@ -145,6 +148,28 @@ pub fn advice(code: &str) -> Option<&'static str> {
         "version" => Some("run the command again"),
         "expired" => Some("start again with mfactl enroll"),
         "factor-locked" => Some("with mfactl unlock"),
+        _ => device_advice(code),
+    }
+}
+
+fn device_advice(code: &str) -> Option<&'static str> {
+    match code {
+        "no-pcscd" => Some("install and start pcscd"),
+        "pcscd-denied" => Some("allow the daemon's user by polkit, see docs/hardware.md"),
+        "no-device" => Some("mfactl device list shows which keys are there"),
+        "many-devices" => Some("give --serial, or leave only one key in"),
+        "device-busy" => Some("end the program that holds the key, such as scdaemon: gpgconf --kill scdaemon"),
+        "device-removed" => Some("leave the key in until the command has ended"),
+        "device-full" => Some("mfactl device accounts shows what is on it"),
+        "device-locked" => Some("give the daemon its password with mfactl device password --learn"),
+        "wrong-device-password" => Some("if it is lost, mfactl device reset erases it with all accounts"),
+        "touch-timeout" => Some("run the command again and touch the key that blinks"),
+        "device-changed" => Some("mfactl device info shows what the daemon knows of it"),
+        "unsupported" => Some("mfactl device info shows the firmware and what it can do"),
+        "device-failed" => Some("if it goes on, try another port or another key"),
+        "device-in-use" => {
+            Some("delete the factor with mfactl secret delete, or take the key with mfactl device return")
+        }
         _ => None,
     }
 }
@@ -179,10 +204,21 @@ mod tests {
             (503, "storage-unavailable", 3),
             (503, "not-ready", 3),
             (503, "no-pcscd", 5),
-            (403, "pcscd-denied", 5),
+            (503, "pcscd-denied", 5),
+            (503, "device-failed", 5),
             (409, "device-full", 5),
+            (409, "device-in-use", 5),
+            (422, "wrong-device-password", 5),
+            (423, "device-locked", 5),
         ] {
             assert_eq!(Exit::of_refusal(status, code).number(), number, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn every_refusal_of_a_device_comes_with_advice() {
+        for code in DEVICE_CODES {
+            assert!(advice(code).is_some(), "{code}");
         }
     }
 

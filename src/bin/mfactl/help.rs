@@ -8,6 +8,7 @@ Examples:
   mfactl login ann                       try password and code
   mfactl verify ann --code-stdin         check one code, as an application does
   mfactl unlock ann --reason 'ticket 7'  end a lock
+  mfactl device list                     show the hardware keys that are plugged in
 
 USER is a name or a uid, or `me` together with --as-user. Passwords and codes are asked for on the
 terminal or read from a file or standard input; they are never arguments.
@@ -36,6 +37,7 @@ Without --show-token or --json the new session is ended at once: the login was o
 Examples:
   mfactl login ann
   mfactl login ann --recovery
+  mfactl login ann --device
   TOKEN=$(mfactl login ann --show-token --quiet)";
 
 /// `enroll`.
@@ -43,15 +45,17 @@ pub const ENROLL: &str = "\
 Examples:
   mfactl enroll ann --as-user --name phone
   mfactl enroll ann --start --json             create it only
-  mfactl enroll ann --finish UID --code-stdin  finish what was created";
+  mfactl enroll ann --finish UID --code-stdin  finish what was created
+  mfactl enroll ann --finish UID --device      the same, with a code of the hardware key itself";
 
 /// `verify`.
 pub const VERIFY: &str = "\
 A used code does not count a second time. Codes of the authenticator and backup codes are told
 apart by their shape.
 
-Example:
-  printf %s \"$answer\" | mfactl verify ann --code-stdin --quiet && echo welcome";
+Examples:
+  printf %s \"$answer\" | mfactl verify ann --code-stdin --quiet && echo welcome
+  mfactl verify ann --device";
 
 /// `secret rename`.
 pub const SECRET_RENAME: &str = "\
@@ -69,3 +73,101 @@ Example:
 pub const AUDIT_VERIFY: &str = "\
 Ends with 1 and names the first event that does not follow from the one before. A chain shows what was
 changed or removed inside the log; to see that its end was cut off, keep the newest hash elsewhere.";
+
+/// `device list`.
+pub const DEVICE_LIST: &str = "\
+ACCOUNTS are those on the key, of how many fit; `locked` when the daemon does not know the key's password.
+
+Example:
+  mfactl device list";
+
+/// `device info`.
+pub const DEVICE_INFO: &str = "\
+Example:
+  mfactl device info 12345678";
+
+/// `device accounts`.
+pub const DEVICE_ACCOUNTS: &str = "\
+Example:
+  mfactl device accounts 12345678";
+
+/// `device provision`.
+pub const DEVICE_PROVISION: &str = "\
+The seed goes onto the key and is never shown. The receipt says what was put on which key; it is
+given only once.
+
+Examples:
+  mfactl device provision ann --reason 'ticket 7'                   the only key that is there
+  mfactl device provision ann --serial 12345678 -t --as-user        each code needs a touch
+  mfactl device provision ann --pending --reason 'ticket 7'         active with ann's first code
+  mfactl device provision ann --spare-of UID --reason 'ticket 7'    a second key beside a pending one";
+
+/// `device rename`.
+pub const DEVICE_RENAME: &str = "\
+Example:
+  mfactl device rename 12345678 mfad:ann mfad:ann.l --reason 'new name'";
+
+/// `device delete`.
+pub const DEVICE_DELETE: &str = "\
+Example:
+  mfactl device delete 12345678 old:ann --reason 'left over'";
+
+/// `device reset`.
+pub const DEVICE_RESET: &str = "\
+Erases the accounts of other programs too. Needs no password.
+
+Example:
+  mfactl device reset 12345678 --reason 'into the drawer'";
+
+/// `device password`.
+pub const DEVICE_PASSWORD: &str = "\
+The current password is asked for only when the daemon does not know it.
+
+Examples:
+  mfactl device password 12345678 --learn --reason 'set with ykman'
+  mfactl device password 12345678 --random --reason 'policy'
+  mfactl device password 12345678 --password-file new.txt --current-file old.txt --reason 'policy'
+  mfactl device password 12345678 --remove --reason 'ann leaves'";
+
+/// `device return`.
+pub const DEVICE_RETURN: &str = "\
+For each factor on the key: a code computed on it has to be right, then the account is erased and the factor
+revoked. Ends with 1 if one of the steps was not done.
+
+Example:
+  mfactl device return 12345678 --reason 'ann leaves'";
+
+/// `device watch`.
+pub const DEVICE_WATCH: &str = "\
+With --json each event is a document on a line of its own.
+
+Example:
+  mfactl device watch";
+
+/// `provision batch`.
+pub const PROVISION_BATCH: &str = "\
+The manifest has a header line and one user a line; lines that begin with # are comments:
+
+  user,label,touch
+  ann,blue key,yes
+  bob,,no
+
+Each fresh key that is plugged in gets the next user; several readers are worked at once. After each key a
+line with its serial number is written to the file of results. Run the same command again to go on after an
+interruption: users who are done are skipped, those that failed are tried again.
+
+Examples:
+  mfactl provision batch staff.csv --reason 'new staff, ticket 71'
+  mfactl provision batch staff.csv --spare --receipts receipts --codes letters --reason 'ticket 71'";
+
+/// `receipt verify`.
+pub const RECEIPT_VERIFY: &str = "\
+Needs no daemon. Ends with 1 if the receipt is not valid.
+
+Example:
+  mfactl receipt verify receipt-ann --keys receipt-keys.json";
+
+/// `receipt keys`.
+pub const RECEIPT_KEYS: &str = "\
+Example:
+  mfactl receipt keys > receipt-keys.json";

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::call::{Authority, Body, Call};
 use crate::cli::LoginArgs;
 use crate::client::Answer;
-use crate::code::{ANY_CODE, BACKUP_CODE, Code};
+use crate::code::{ANY_CODE, BACKUP_CODE, Code, ask_for_touch, by_key};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::output::visible;
@@ -17,6 +17,8 @@ use crate::wire::AuthToken;
 pub struct Answers {
     /// Ask for a backup code.
     pub recovery: bool,
+    /// Let the user's hardware key answer.
+    pub device: bool,
     /// The password.
     pub password: Source,
     /// The code.
@@ -43,7 +45,12 @@ struct Claims {
 
 /// `login`.
 pub async fn run(desk: &mut Desk, args: &LoginArgs) -> Result<(), Failure> {
-    let answers = Answers { recovery: args.recovery, password: args.password.source(), code: args.code.source() };
+    let answers = Answers {
+        recovery: args.recovery,
+        device: args.device,
+        password: args.password.source(),
+        code: args.code.source(),
+    };
     let login = log_in(desk, &args.user, &answers).await?;
     let told = tell(desk, args, &login);
     if !args.show_token && !desk.out.is_json() && login.token.kind == "ACCESS" {
@@ -68,7 +75,12 @@ pub async fn log_in(desk: &mut Desk, id: &str, answers: &Answers) -> Result<Logi
         return Ok(Login { token, password, answer });
     }
     let challenge = Authority::Token(Hidden::new(token.token));
-    let answer = second_step(desk, &challenge, answers).await?;
+    let answer = if answers.device {
+        ask_for_touch(desk.out);
+        desk.client.ask(Call::post("/v1/auth/mfa").by(&challenge).with(by_key())).await?
+    } else {
+        second_step(desk, &challenge, answers).await?
+    };
     Ok(Login { token: answer.read()?, password, answer })
 }
 

@@ -3,6 +3,7 @@
 mod acting;
 mod args;
 mod audit;
+mod batch;
 mod call;
 mod chain;
 mod cli;
@@ -10,6 +11,8 @@ mod client;
 mod code;
 mod curl;
 mod desk;
+mod device;
+mod device_args;
 mod enroll;
 mod events;
 mod failure;
@@ -17,6 +20,7 @@ mod help;
 mod login;
 mod output;
 mod prompt;
+mod receipt;
 mod secrets;
 mod status;
 mod users;
@@ -92,6 +96,9 @@ async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Verify(args) => users::verify(&mut desk, args).await,
         Command::Codes(command) => secrets::codes(&mut desk, command).await,
         Command::Secret(command) => secrets::run(&mut desk, command).await,
+        Command::Device(command) => device::run(&mut desk, command).await,
+        Command::Provision(command) => batch::run(&mut desk, command).await,
+        Command::Receipt(command) => receipt::run(&mut desk, command).await,
         Command::Unlock(args) => users::unlock(&mut desk, args).await,
         Command::Audit(command) => audit::run(&mut desk, command).await,
         Command::Status => status::run(&mut desk).await,

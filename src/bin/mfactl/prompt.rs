@@ -54,6 +54,9 @@ pub const NEW_PASSWORD: Wanted = Wanted { label: "new password", instead: "use -
 pub const CURRENT_PASSWORD: Wanted =
     Wanted { label: "current password", instead: "use --current-file, or as an admin --reason" };
 
+/// The present password of a hardware key's OATH application.
+pub const KEY_PASSWORD: Wanted = Wanted { label: "current password of the key", instead: "use --current-file" };
+
 /// Asks the person at the terminal, if that is allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {

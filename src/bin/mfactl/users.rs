@@ -6,7 +6,7 @@ use crate::acting::{self, Acting, uid_of};
 use crate::args::{ActOnUser, UserArg};
 use crate::call::{Authority, Body, Call, segment};
 use crate::cli::{PasswdArgs, UnlockArgs, UserAddArgs, UserCommand, VerifyArgs};
-use crate::code::{ANY_CODE, Code};
+use crate::code::{ANY_CODE, Code, ask_for_touch, by_key};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::login;
@@ -201,8 +201,13 @@ pub async fn unlock(desk: &mut Desk, args: &UnlockArgs) -> Result<(), Failure> {
 pub async fn verify(desk: &mut Desk, args: &VerifyArgs) -> Result<(), Failure> {
     let source = args.code.source();
     let uid = uid_of(desk, &args.user).await?;
-    let code = Code::ask(desk, ANY_CODE, &source).await?;
-    let answer = desk.client.ask(Call::post(acting::path(&uid, "/verify")).with(code.body())).await?;
+    let body = if args.device {
+        ask_for_touch(desk.out);
+        by_key()
+    } else {
+        Code::ask(desk, ANY_CODE, &source).await?.body()
+    };
+    let answer = desk.client.ask(Call::post(acting::path(&uid, "/verify")).with(body)).await?;
     if desk.out.is_json() {
         return desk.out.document(answer.text());
     }

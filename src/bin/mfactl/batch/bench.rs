@@ -1,0 +1,265 @@
+//! The bench where keys are made: gives each fresh key its row, several at once, writes down what came of it,
+//! and says so.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+
+use super::feed::News;
+use super::folders::Folders;
+use super::keys::Keys;
+use super::ledger::{Entry, Ledger, Status};
+use super::left::Placed;
+use super::manifest::Row;
+use super::progress::Progress;
+use super::queue::{Open, Queue};
+use super::row::{Outcome, Plan, work};
+use crate::client::Client;
+use crate::failure::Failure;
+
+/// How often a row is tried, or the daemon asked, when nobody is there to wait for.
+const TRIES: u32 = 8;
+
+/// How many rows came out how.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Done now.
+    pub done: u32,
+    /// Failed now.
+    pub failed: u32,
+    /// Users whose backup codes nobody has.
+    pub codes_lost: u32,
+}
+
+/// The state of a batch.
+pub struct Bench {
+    /// The way to the daemon.
+    pub client: Client,
+    /// What all rows have in common.
+    pub plan: Arc<Plan>,
+    /// The results.
+    pub ledger: Ledger,
+    /// The keys.
+    pub keys: Keys,
+    /// The rows that wait.
+    pub queue: Queue,
+    /// Where receipts and codes are kept.
+    pub folders: Folders,
+    /// The way out.
+    pub progress: Progress,
+    /// How it came out so far.
+    pub tally: Tally,
+    /// Whether to end when no fresh key is there.
+    pub no_wait: bool,
+}
+
+/// A finished attempt: its row, its key, how it ended.
+type Ended = (Open, u64, Outcome);
+
+/// What goes on while the batch runs.
+struct Shift<'a> {
+    bench: &'a mut Bench,
+    tasks: JoinSet<Ended>,
+    is_connected: bool,
+    losses: u32,
+    has_asked: bool,
+}
+
+impl Bench {
+    /// Works until every row is done or failed, or until no fresh key is there if that is enough.
+    pub async fn run(&mut self, mut news: mpsc::Receiver<News>) -> Result<(), Failure> {
+        let mut shift = Shift { bench: self, tasks: JoinSet::new(), is_connected: false, losses: 0, has_asked: false };
+        loop {
+            shift.begin_what_can_be();
+            if shift.is_over() {
+                return Ok(());
+            }
+            shift.ask_for_a_key();
+            tokio::select! {
+                Some(ended) = shift.tasks.join_next(), if !shift.tasks.is_empty() => shift.ended(ended)?,
+                heard = news.recv() => shift.heard(heard)?,
+            }
+        }
+    }
+
+    /// Writes down that a row's factors are on their keys.
+    pub fn done(&mut self, row: &Row, placed: &[Placed]) -> Result<(), Failure> {
+        let mut entries = Vec::new();
+        for one in placed {
+            self.keep(one);
+            self.keys.use_for(one.serial, &row.user);
+            entries.push(entry_of(row, one));
+        }
+        self.ledger.append(entries.clone())?;
+        self.tally.done = self.tally.done.saturating_add(1);
+        entries.iter().try_for_each(|entry| self.progress.result(entry))
+    }
+
+    /// Writes down that a row failed.
+    pub fn failed(&mut self, row: &Row, serial: Option<u64>, code: &str, text: &str) -> Result<(), Failure> {
+        let entry = Entry {
+            user: row.user.clone(),
+            label: row.label.clone(),
+            serial,
+            secret: None,
+            status: Status::Failed,
+            detail: code.to_owned(),
+            time: None,
+        };
+        self.ledger.append(vec![entry.clone()])?;
+        self.tally.failed = self.tally.failed.saturating_add(1);
+        self.progress.complain(&format!("line {}, {}: {text}", row.line, row.user));
+        self.progress.result(&entry)
+    }
+
+    fn keep(&mut self, placed: &Placed) {
+        let unkept = self.folders.keep(placed);
+        unkept.remarks.iter().for_each(|remark| self.progress.complain(remark));
+        self.tally.codes_lost = self.tally.codes_lost.saturating_add(u32::from(unkept.codes));
+    }
+}
+
+impl Shift<'_> {
+    fn begin_what_can_be(&mut self) {
+        let present = self.bench.keys.present();
+        for serial in self.bench.keys.fresh() {
+            let Some(open) = self.bench.queue.take_for(serial, &present) else { continue };
+            self.bench.keys.begin(serial);
+            self.has_asked = false;
+            if open.row.touch && !self.bench.plan.pending {
+                self.bench.progress.say(&format!("key {serial} is for {}: touch it when it blinks", open.row.user));
+            }
+            let (plan, present) = (Arc::clone(&self.bench.plan), present.clone());
+            let mut client = self.bench.client.another();
+            self.tasks.spawn(async move {
+                let outcome = work(&mut client, &plan, &open, serial, &present).await;
+                (open, serial, outcome)
+            });
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.tasks.is_empty() && (self.bench.queue.is_empty() || (self.bench.no_wait && self.is_connected))
+    }
+
+    fn ask_for_a_key(&mut self) {
+        if self.has_asked || !self.is_connected || !self.tasks.is_empty() {
+            return;
+        }
+        if let Some(open) = self.bench.queue.head() {
+            let which = if open.first.is_some() { "the second key" } else { "a key" };
+            self.bench.progress.say(&format!("plug in {which} for {}", open.row.user));
+            self.has_asked = true;
+        }
+    }
+
+    fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), Failure> {
+        let (open, serial, outcome) =
+            ended.map_err(|error| Failure::Internal(format!("the work on a key broke off: {error}")))?;
+        self.bench.keys.end(serial);
+        match outcome {
+            Outcome::Done(mut placed) => {
+                self.forget_first(&open);
+                placed.iter_mut().for_each(|one| one.is_found &= !open.has_made(one));
+                self.bench.done(&open.row, &placed)
+            }
+            Outcome::Half(first) => {
+                self.half_done(open, first);
+                Ok(())
+            }
+            Outcome::Again(failure) => {
+                self.again(open, serial, &failure);
+                Ok(())
+            }
+            Outcome::Failed { code, text, spoils_key } => {
+                if spoils_key {
+                    self.bench.keys.put_aside(serial);
+                }
+                self.bench.failed(&open.row, Some(serial), &code, &text)
+            }
+            Outcome::Stop(failure) => Err(failure),
+        }
+    }
+
+    /// The first key of a row is free, unless what comes next says otherwise: the row may have been done anew on
+    /// other keys.
+    fn forget_first(&mut self, open: &Open) {
+        if let Some(first) = &open.first {
+            self.bench.keys.free(first.serial);
+        }
+    }
+
+    fn half_done(&mut self, open: Open, first: Placed) {
+        self.bench.keep(&first);
+        self.forget_first(&open);
+        self.bench.keys.use_for(first.serial, &open.row.user);
+        self.bench.progress.say(&format!("key {} is the first of {}", first.serial, open.row.user));
+        let first = Placed { receipt: None, codes: Vec::new(), ..first };
+        self.bench.queue.put_back(Open { first: Some(first), held: None, attempts: 0, ..open });
+    }
+
+    fn again(&mut self, open: Open, serial: u64, failure: &Failure) {
+        self.bench.progress.say(&format!("key {serial} for {}: {failure}; trying again", open.row.user));
+        let attempts = open.attempts.saturating_add(1);
+        if self.bench.no_wait && attempts >= TRIES {
+            self.bench.keys.put_aside(serial);
+        }
+        self.bench.queue.put_back(Open { attempts, held: Some(serial), ..open });
+    }
+
+    fn heard(&mut self, news: Option<News>) -> Result<(), Failure> {
+        match news {
+            Some(News::All(all)) => {
+                self.bench.keys.all(all);
+                (self.is_connected, self.losses) = (true, 0);
+            }
+            Some(News::Event(event)) if event.event == "removed" => self.bench.keys.removed(&event.reader),
+            Some(News::Event(event)) => {
+                if event.serial.is_none() {
+                    self.say_unread(&event.reader);
+                }
+                self.bench.keys.attached(event.reader, event.serial);
+            }
+            Some(News::Lost(failure)) => return self.lost(failure),
+            Some(News::Refused(failure)) => return Err(failure),
+            None => return Err(Failure::Internal("nobody tells of keys any more".to_owned())),
+        }
+        for (serial, user) in self.bench.keys.tell_used() {
+            self.bench.progress.say(&format!("key {serial} was used for {user}; take another"));
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.bench.keys.lost();
+        self.is_connected = false;
+        self.losses = self.losses.saturating_add(1);
+        if self.bench.no_wait && self.losses >= TRIES {
+            return Err(failure);
+        }
+        if self.losses == 1 {
+            self.bench.progress.say(&format!("{failure}; trying again"));
+        }
+        Ok(())
+    }
+
+    fn say_unread(&self, reader: &str) {
+        self.bench.progress.say(&format!(
+            "the key in {reader} does not tell its number; see mfactl device list, or take it out and put it in"
+        ));
+    }
+}
+
+fn entry_of(row: &Row, placed: &Placed) -> Entry {
+    let status = if placed.is_active { "active" } else { "pending" };
+    Entry {
+        user: row.user.clone(),
+        label: placed.label.clone(),
+        serial: Some(placed.serial),
+        secret: Some(placed.secret.clone()),
+        status: Status::Done,
+        detail: if placed.is_found { format!("{status}, its answer was lost") } else { status.to_owned() },
+        time: placed.time.clone(),
+    }
+}

@@ -1,0 +1,251 @@
+//! The results of a batch: one line for each key or failure, durable before the next key, and no secrets in
+//! it. An earlier run's file is gone on with.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use csv::{ReaderBuilder, StringRecord, WriterBuilder};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+
+const HEAD: [&str; 7] = ["user", "label", "serial", "secret", "status", "detail", "time"];
+const NOT_OURS: &str = "this is no file of results; give another one with --results";
+
+/// How a key, or a user, came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The factor is on the key.
+    Done,
+    /// It is not, and another try would not help.
+    Failed,
+}
+
+impl Status {
+    /// The word in the file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Done, Self::Failed].into_iter().find(|status| status.word() == word)
+    }
+}
+
+/// A line of results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// As the manifest names the user.
+    pub user: String,
+    /// Name of the factor.
+    pub label: String,
+    /// Number of the key.
+    pub serial: Option<u64>,
+    /// Uid of the factor.
+    pub secret: Option<String>,
+    /// How it came out.
+    pub status: Status,
+    /// More of it: `active` or `pending`, or the code of the refusal.
+    pub detail: String,
+    /// When the key was proved.
+    pub time: Option<String>,
+}
+
+impl Entry {
+    /// The line as a document.
+    pub fn document(&self) -> Value {
+        json!({
+            "user": self.user, "label": self.label, "serial": self.serial, "secret": self.secret,
+            "status": self.status.word(), "detail": self.detail, "time": self.time,
+        })
+    }
+
+    fn fields(&self) -> [String; 7] {
+        [
+            self.user.clone(),
+            self.label.clone(),
+            self.serial.map(|serial| serial.to_string()).unwrap_or_default(),
+            self.secret.clone().unwrap_or_default(),
+            self.status.word().to_owned(),
+            self.detail.clone(),
+            self.time.clone().unwrap_or_default(),
+        ]
+    }
+
+    fn read(record: &StringRecord) -> Option<Self> {
+        let field = |at: usize| record.get(at).map(str::to_owned);
+        let some = |at: usize| field(at).filter(|text| !text.is_empty());
+        Some(Self {
+            user: field(0)?,
+            label: field(1)?,
+            serial: some(2).map(|text| text.parse()).transpose().ok()?,
+            secret: some(3),
+            status: Status::parse(&field(4)?)?,
+            detail: field(5)?,
+            time: some(6),
+        })
+    }
+}
+
+/// The file of results.
+pub struct Ledger {
+    file: File,
+    entries: Vec<Entry>,
+}
+
+impl Ledger {
+    /// Opens or makes the file. A last line that was cut off, as by a power cut, is dropped.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
+        let failed = |error: io::Error| wrong(format!("cannot be used for the results: {error}"));
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+        file.try_lock().map_err(|_| wrong("another mfactl works with it".to_owned()))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last.saturating_add(1));
+        let head = line(&HEAD).map_err(failed)?;
+        // Checked before anything is cut: it may be somebody else's file.
+        let is_ours = whole > 0 || head.starts_with(&bytes);
+        let entries = is_ours.then(|| bytes.get(..whole)).flatten().ok_or(NOT_OURS.to_owned()).and_then(parse);
+        let mut ledger = Self { file, entries: entries.map_err(wrong)? };
+        if whole < bytes.len() {
+            ledger.file.set_len(u64::try_from(whole).unwrap_or(u64::MAX)).map_err(failed)?;
+        }
+        if whole == 0 {
+            ledger.write(&head).map_err(failed)?;
+        }
+        Ok(ledger)
+    }
+
+    /// Adds lines, durable when this returns.
+    pub fn append(&mut self, entries: Vec<Entry>) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::Internal(format!("the results cannot be written: {error}"));
+        let lines: io::Result<Vec<Vec<u8>>> = entries.iter().map(|entry| line(&entry.fields())).collect();
+        self.write(&lines.map_err(failed)?.concat()).map_err(failed)?;
+        self.entries.extend(entries);
+        Ok(())
+    }
+
+    /// Whether this factor is on a key.
+    pub fn has(&self, user: &str, label: &str) -> bool {
+        self.done().any(|entry| entry.user == user && entry.label == label)
+    }
+
+    /// The keys that were used, and for whom.
+    pub fn used(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.done().filter_map(|entry| Some((entry.serial?, entry.user.as_str())))
+    }
+
+    fn done(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.status == Status::Done)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.file.sync_data()
+    }
+}
+
+fn line<T: AsRef<[u8]>>(fields: &[T]) -> io::Result<Vec<u8>> {
+    let mut writer = WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    writer.write_record(fields).map_err(io::Error::other)?;
+    writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
+    let reader = ReaderBuilder::new().has_headers(false).flexible(false).from_reader(bytes);
+    let mut records = (1_usize..).zip(reader.into_records());
+    match records.next() {
+        None => return Ok(Vec::new()),
+        Some((_, Ok(head))) if head.iter().eq(HEAD) => {}
+        Some(_) => return Err(NOT_OURS.to_owned()),
+    }
+    let entry = |(number, record): (usize, Result<StringRecord, csv::Error>)| {
+        record.ok().and_then(|record| Entry::read(&record)).ok_or_else(|| format!("line {number} is no result"))
+    };
+    records.map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn entry(user: &str, serial: Option<u64>, status: Status) -> Entry {
+        Entry {
+            user: user.to_owned(),
+            label: "blue, \"key\"".to_owned(),
+            serial,
+            secret: serial.map(|_| "s".to_owned()),
+            status,
+            detail: "active".to_owned(),
+            time: None,
+        }
+    }
+
+    fn reopened(path: &Path) -> Vec<Entry> {
+        Ledger::open(path).unwrap().entries
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        let entries = vec![entry("ann", Some(7), Status::Done), entry("bob", None, Status::Failed)];
+
+        Ledger::open(&path).unwrap().append(entries.clone()).unwrap();
+
+        assert_eq!(reopened(&path), entries);
+        let ledger = Ledger::open(&path).unwrap();
+        assert!(ledger.has("ann", "blue, \"key\"") && !ledger.has("ann", "key") && !ledger.has("bob", "blue, \"key\""));
+        assert_eq!(ledger.used().collect::<Vec<_>>(), [(7, "ann")]);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_dropped_wherever_it_was_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        Ledger::open(&path).unwrap().append(vec![entry("ann", Some(7), Status::Done)]).unwrap();
+        let first = fs::metadata(&path).unwrap().len();
+        Ledger::open(&path).unwrap().append(vec![entry("bob", Some(8), Status::Done)]).unwrap();
+        let whole = fs::read(&path).unwrap();
+
+        for cut in usize::try_from(first).unwrap()..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+
+            assert_eq!(reopened(&path), [entry("ann", Some(7), Status::Done)], "{cut}");
+            assert_eq!(fs::metadata(&path).unwrap().len(), first);
+        }
+        fs::write(&path, &whole[..5]).unwrap();
+        assert!(reopened(&path).is_empty());
+        assert!(fs::read(&path).unwrap().starts_with(b"user,label,serial,"));
+    }
+
+    #[test]
+    fn another_file_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.csv");
+        for text in ["user,label,touch\nann,,yes\nbob", "ann", "user,label,touch"] {
+            fs::write(&path, text).unwrap();
+
+            assert!(matches!(Ledger::open(&path), Err(Failure::Usage(_))));
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn two_runs_do_not_share_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        let _open = Ledger::open(&path).unwrap();
+
+        assert!(matches!(Ledger::open(&path), Err(Failure::Usage(_))));
+    }
+}

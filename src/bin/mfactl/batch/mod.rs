@@ -1,0 +1,144 @@
+//! `provision batch`: one key after the other for the users of a manifest. It can be stopped at any moment and
+//! gone on with: the results say who is done, and the daemon says what was done without an answer.
+
+mod bench;
+mod feed;
+mod folders;
+mod keys;
+mod ledger;
+mod left;
+mod manifest;
+mod progress;
+mod queue;
+mod row;
+mod verdict;
+
+use std::sync::Arc;
+
+use self::bench::{Bench, Tally};
+use self::folders::Folders;
+use self::keys::Keys;
+use self::ledger::Ledger;
+use self::left::{Labels, Left};
+use self::manifest::Row;
+use self::progress::Progress;
+use self::queue::{Open, Queue};
+use self::row::{Plan, TAKEN, look};
+use crate::acting::uids_of;
+use crate::call::Authority;
+use crate::desk::Desk;
+use crate::device_args::{BatchArgs, ProvisionCommand};
+use crate::failure::{Exit, Failure};
+
+/// `provision …`.
+pub async fn run(desk: &mut Desk, command: &ProvisionCommand) -> Result<(), Failure> {
+    let ProvisionCommand::Batch(args) = command;
+    let rows = manifest::read(&args.manifest)?;
+    let results = args.results.clone().unwrap_or_else(|| args.manifest.with_extension("results.csv"));
+    let ledger = Ledger::open(&results)?;
+    let total = rows.len();
+    let open: Vec<Row> = rows.into_iter().filter(|row| !is_done(&ledger, row, args.spare)).collect();
+    let skipped = total.saturating_sub(open.len());
+    let mut bench = bench(desk, args, ledger, open.len())?;
+    let worked = batch(desk, &mut bench, open).await;
+    if bench.tally.codes_lost > 0 {
+        bench.progress.say(&format!(
+            "the backup codes of {} users were not kept (--codes DIR keeps them); mfactl codes renew makes new ones",
+            bench.tally.codes_lost
+        ));
+    }
+    bench.progress.end(&summary(&bench.tally, skipped, bench.queue.len()))?;
+    worked?;
+    if bench.tally.failed == 0 && bench.queue.is_empty() { Ok(()) } else { Err(Failure::Told(Exit::Denied)) }
+}
+
+fn is_done(ledger: &Ledger, row: &Row, spare: bool) -> bool {
+    Labels::of(&row.label, spare).all().all(|label| ledger.has(&row.user, label))
+}
+
+fn bench(desk: &Desk, args: &BatchArgs, ledger: Ledger, rows: usize) -> Result<Bench, Failure> {
+    let plan = Plan {
+        authority: Authority::with_reason(args.reason.clone()),
+        profile: args.profile.clone(),
+        pending: args.pending,
+        spare: args.spare,
+        protect: args.protect,
+    };
+    let mut keys = Keys::default();
+    ledger.used().for_each(|(serial, user)| keys.used_before(serial, user));
+    Ok(Bench {
+        client: desk.client.another(),
+        plan: Arc::new(plan),
+        ledger,
+        keys,
+        queue: Queue::default(),
+        folders: Folders::make(args)?,
+        progress: Progress::new(desk.out, rows.saturating_mul(if args.spare { 2 } else { 1 })),
+        tally: Tally::default(),
+        no_wait: args.no_wait,
+    })
+}
+
+async fn batch(desk: &mut Desk, bench: &mut Bench, rows: Vec<Row>) -> Result<(), Failure> {
+    let names: Vec<&str> = rows.iter().map(|row| row.user.as_str()).collect();
+    let uids = uids_of(desk, &names).await?;
+    for (row, uid) in rows.iter().zip(uids) {
+        match uid {
+            Ok(uid) => take_up(desk, bench, row, uid).await?,
+            Err(failure) => bench.failed(row, None, "not-found", &failure.to_string())?,
+        }
+    }
+    if bench.queue.is_empty() {
+        return Ok(());
+    }
+    let news = feed::start(desk.client.another());
+    bench.run(news).await
+}
+
+/// Queues a row, or ends it at once if the daemon knows already how it came out: an earlier run may have been
+/// killed between a key and its line of results.
+async fn take_up(desk: &mut Desk, bench: &mut Bench, row: &Row, uid: String) -> Result<(), Failure> {
+    let labels = Labels::of(&row.label, bench.plan.spare);
+    let left = match look(&mut desk.client, &bench.plan, &uid, &labels, &[]).await {
+        Ok(left) => left,
+        Err(Failure::Refused(problem)) if problem.status == 404 => {
+            return bench.failed(row, None, &problem.code, &problem.to_string());
+        }
+        Err(failure) => return Err(failure),
+    };
+    let mut open = Open { row: row.clone(), uid, first: None, held: None, attempts: 0 };
+    match left {
+        Left::Nothing(placed) => return bench.done(row, &placed),
+        Left::Taken => return bench.failed(row, None, "secret-name-taken", TAKEN),
+        Left::First => {}
+        Left::Second { first, .. } => {
+            bench.keys.use_for(first.serial, &row.user);
+            open.first = Some(first);
+            open.attempts = 1;
+        }
+        Left::Finish(placed) => {
+            open.held = Some(placed.serial);
+            open.attempts = 1;
+        }
+    }
+    bench.queue.push(open);
+    Ok(())
+}
+
+fn summary(tally: &Tally, skipped: usize, left: usize) -> String {
+    let left = if left > 0 { format!(", {left} left") } else { String::new() };
+    format!("{} done, {} failed, {skipped} skipped{left}", tally.done, tally.failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_what_is_left_only_if_something_is() {
+        let tally = Tally { done: 500, failed: 0, codes_lost: 0 };
+
+        assert_eq!(summary(&tally, 3, 0), "500 done, 0 failed, 3 skipped");
+        assert_eq!(summary(&tally, 3, 2), "500 done, 0 failed, 3 skipped, 2 left");
+    }
+}

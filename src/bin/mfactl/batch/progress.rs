@@ -1,0 +1,83 @@
+//! How a batch shows how far it is: a bar on a terminal, else a plain line for each key, or documents.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+
+use super::ledger::{Entry, Status};
+use crate::failure::Failure;
+use crate::output::{Output, visible};
+
+const LOOK: &str = "{pos}/{len} keys {wide_bar} {rate} {msg}";
+
+/// The way out of a batch.
+pub struct Progress {
+    out: Output,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// For so many keys.
+    pub fn new(out: Output, keys: usize) -> Self {
+        let wants_bar = io::stderr().is_terminal() && !out.is_quiet() && !out.is_json();
+        let bar = wants_bar.then(|| {
+            let style = ProgressStyle::with_template(LOOK).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(u64::try_from(keys).unwrap_or(u64::MAX)).with_style(style.with_key("rate", rate))
+        });
+        if let Some(bar) = &bar {
+            bar.tick();
+        }
+        Self { out, bar }
+    }
+
+    /// A remark on how it goes.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(visible(text)),
+            None if self.out.is_quiet() => {}
+            None => self.out.aside(&visible(text)),
+        }
+    }
+
+    /// What went wrong for good.
+    pub fn complain(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.out.error(text)),
+            None => self.out.error(text),
+        }
+    }
+
+    /// A line of results.
+    pub fn result(&self, entry: &Entry) -> Result<(), Failure> {
+        if self.out.is_json() {
+            return self.out.document(&entry.document().to_string());
+        }
+        if entry.status == Status::Failed {
+            return Ok(());
+        }
+        let serial = entry.serial.map(|serial| serial.to_string()).unwrap_or_default();
+        let text = visible(&format!("key {serial}: {} for {}, {}", entry.label, entry.user, entry.detail));
+        match &self.bar {
+            Some(bar) => {
+                bar.println(text);
+                bar.inc(1);
+                Ok(())
+            }
+            None => self.out.note(&text),
+        }
+    }
+
+    /// The last line.
+    pub fn end(&self, summary: &str) -> Result<(), Failure> {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.out.note(&visible(summary))
+    }
+}
+
+/// Keys a minute.
+fn rate(state: &ProgressState, line: &mut dyn fmt::Write) {
+    let _written = write!(line, "{:.1}/min", state.per_sec() * 60.0);
+}

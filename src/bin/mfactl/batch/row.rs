@@ -1,0 +1,213 @@
+//! One row on one key: ask what is there already if an answer may have been lost, then make what is left. It
+//! knows its row and its key and nothing of the others.
+
+use serde_json::json;
+
+use super::left::{Labels, Left, Placed};
+use super::queue::Open;
+use super::verdict::{Verdict, tells_of_another};
+use crate::acting;
+use crate::call::{Authority, Body, Call, segment};
+use crate::client::Client;
+use crate::code::by_key;
+use crate::device_args::KeyProfileArgs;
+use crate::failure::Failure;
+use crate::wire::{Codes, Provisioned, SecretList};
+
+/// What is said when a name is taken.
+pub const TAKEN: &str = "the user has a factor of that name that is not on a key; choose another label";
+/// How often what is there may turn out otherwise within one attempt.
+const ROUNDS: u8 = 4;
+
+/// What all rows of a batch have in common.
+pub struct Plan {
+    /// By which right.
+    pub authority: Authority,
+    /// The factors to make.
+    pub profile: KeyProfileArgs,
+    /// Whether they stay pending.
+    pub pending: bool,
+    /// Whether each user gets two keys.
+    pub spare: bool,
+    /// Whether keys get a password.
+    pub protect: bool,
+}
+
+/// How an attempt ended.
+pub enum Outcome {
+    /// All of the row's factors are on keys.
+    Done(Vec<Placed>),
+    /// The first of two is.
+    Half(Placed),
+    /// Not yet.
+    Again(Failure),
+    /// It will not work.
+    Failed {
+        /// Code of the refusal.
+        code: String,
+        /// The refusal in words.
+        text: String,
+        /// Whether it would not work for others with this key.
+        spoils_key: bool,
+    },
+    /// The whole batch cannot go on.
+    Stop(Failure),
+}
+
+impl Outcome {
+    fn of(failure: Failure) -> Self {
+        match Verdict::of(&failure) {
+            Verdict::Again => Self::Again(failure),
+            Verdict::Failed => Self::failed(&failure, false),
+            Verdict::Spoiled => Self::failed(&failure, true),
+            Verdict::Stop => Self::Stop(failure),
+        }
+    }
+
+    fn failed(failure: &Failure, spoils_key: bool) -> Self {
+        let code = match failure {
+            Failure::Refused(problem) => problem.code.clone(),
+            other => other.to_string(),
+        };
+        Self::Failed { code, text: failure.to_string(), spoils_key }
+    }
+
+    fn taken() -> Self {
+        Self::Failed { code: "secret-name-taken".to_owned(), text: TAKEN.to_owned(), spoils_key: false }
+    }
+}
+
+/// One attempt.
+struct Attempt<'a> {
+    plan: &'a Plan,
+    open: &'a Open,
+    serial: u64,
+    present: &'a [u64],
+}
+
+/// Makes what is left of the row on the key with that number. `present` are the keys that are plugged in.
+pub async fn work(client: &mut Client, plan: &Plan, open: &Open, serial: u64, present: &[u64]) -> Outcome {
+    tokio::time::sleep(open.pause()).await;
+    let attempt = Attempt { plan, open, serial, present };
+    attempt.run(client).await.unwrap_or_else(Outcome::of)
+}
+
+/// What is left to do for a user.
+pub async fn look(
+    client: &mut Client,
+    plan: &Plan,
+    uid: &str,
+    labels: &Labels,
+    present: &[u64],
+) -> Result<Left, Failure> {
+    let call = Call::get(acting::path(uid, "/secrets")).by(&plan.authority);
+    let list: SecretList = client.ask(call).await?.read()?;
+    Ok(Left::read(&list.secrets, labels, plan.pending, present))
+}
+
+impl Attempt<'_> {
+    async fn run(&self, client: &mut Client) -> Result<Outcome, Failure> {
+        let labels = Labels::of(&self.open.row.label, self.plan.spare);
+        let mut codes = Vec::new();
+        let mut left = if self.open.attempts > 0 { self.look(client, &labels).await? } else { self.expected(&labels) };
+        for _ in 0..ROUNDS {
+            let made = match left {
+                Left::Nothing(placed) => return Ok(Outcome::Done(with_codes(placed, codes))),
+                Left::Taken => return Ok(Outcome::taken()),
+                Left::Finish(placed) => {
+                    codes.extend(self.finish(client, &placed).await?);
+                    left = self.look(client, &labels).await?;
+                    continue;
+                }
+                Left::First => self.make_first(client, &labels).await,
+                // The key in hand is the first one: its answer was lost.
+                Left::Second { first, .. } if first.serial == self.serial => return Ok(Outcome::Half(first)),
+                Left::Second { first, label } => self.make_second(client, first, &label).await,
+            };
+            match made {
+                Err(failure) if tells_of_another(&failure) => left = self.look(client, &labels).await?,
+                made => return made,
+            }
+        }
+        Ok(Outcome::taken())
+    }
+
+    /// What is left if no answer was lost.
+    fn expected(&self, labels: &Labels) -> Left {
+        match (&self.open.first, &labels.second) {
+            (Some(first), Some(label)) => Left::Second { first: first.clone(), label: label.clone() },
+            (Some(_), None) | (None, _) => Left::First,
+        }
+    }
+
+    async fn look(&self, client: &mut Client, labels: &Labels) -> Result<Left, Failure> {
+        look(client, self.plan, &self.open.uid, labels, self.present).await
+    }
+
+    async fn make_first(&self, client: &mut Client, labels: &Labels) -> Result<Outcome, Failure> {
+        let by_device = !self.plan.pending && labels.second.is_none();
+        let placed = self.make(client, &labels.first, by_device, None).await?;
+        Ok(if labels.second.is_some() { Outcome::Half(placed) } else { Outcome::Done(vec![placed]) })
+    }
+
+    async fn make_second(&self, client: &mut Client, first: Placed, label: &str) -> Result<Outcome, Failure> {
+        // Only a pending factor can have a spare; beside an active one it is a factor of its own.
+        let spare_of = (!first.is_active).then_some(first.secret.as_str());
+        let second = self.make(client, label, !self.plan.pending, spare_of).await?;
+        let first = Placed { is_active: first.is_active || second.is_active, ..first };
+        Ok(Outcome::Done(vec![first, second]))
+    }
+
+    async fn make(
+        &self,
+        client: &mut Client,
+        label: &str,
+        by_device: bool,
+        spare_of: Option<&str>,
+    ) -> Result<Placed, Failure> {
+        let body = Body::new().member("type", "mfa").member("name", label);
+        let body = self
+            .plan
+            .profile
+            .add_to(body)
+            .member("device", json!({"serial": self.serial}))
+            .member("activate", if by_device { "by-device" } else { "by-code" })
+            .optional("touch", self.open.row.touch.then_some(true))
+            .optional("protect", self.plan.protect.then_some(true))
+            .optional("spareOf", spare_of);
+        let call = Call::post(acting::path(&self.open.uid, "/secrets")).by(&self.plan.authority).with(body);
+        let Provisioned { record, receipt, codes } = client.ask(call).await?.read()?;
+        let placed = Placed::read(&record, label)
+            .ok_or_else(|| Failure::Internal("the daemon's answer does not name the key".to_owned()))?;
+        Ok(Placed { is_found: false, receipt: Some(receipt), codes, ..placed })
+    }
+
+    /// Has a pending factor's key give the first code, or does away with the factor if it cannot. Gives
+    /// the backup codes that come with it.
+    async fn finish(&self, client: &mut Client, pending: &Placed) -> Result<Vec<String>, Failure> {
+        let path = acting::path(&self.open.uid, &format!("/secrets/{}", segment(&pending.secret)));
+        let authority = &self.plan.authority;
+        if self.present.contains(&pending.serial) {
+            let call = Call::put(format!("{path}/enroll")).by(authority).with(by_key());
+            match client.ask(call).await {
+                Ok(answer) => return answer.read().map(|codes: Codes| codes.codes),
+                Err(failure) if tells_of_another(&failure) => return Ok(Vec::new()),
+                // The key is not as it was: the factor is of no use.
+                Err(Failure::Refused(problem)) if matches!(problem.code.as_str(), "device-changed" | "wrong-code") => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        match client.ask(Call::delete(format!("{path}?device=erase")).by(authority)).await {
+            Ok(_) => Ok(Vec::new()),
+            Err(failure) if tells_of_another(&failure) => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+fn with_codes(mut placed: Vec<Placed>, codes: Vec<String>) -> Vec<Placed> {
+    if let Some(last) = placed.last_mut() {
+        last.codes.extend(codes);
+    }
+    placed
+}

@@ -1,0 +1,104 @@
+//! What a refusal means for a row and its key: try again, go on without, or stop.
+
+use crate::failure::Failure;
+use crate::wire::Problem;
+
+/// What comes after a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same may work in a moment, or with the key put back.
+    Again,
+    /// It will not work for this user.
+    Failed,
+    /// It will not work with this key, whoever it is for.
+    Spoiled,
+    /// It will not work for anybody.
+    Stop,
+}
+
+impl Verdict {
+    /// On what went wrong.
+    pub fn of(failure: &Failure) -> Self {
+        match failure {
+            Failure::Unreachable(_) => Self::Again,
+            Failure::Refused(problem) => Self::of_refusal(problem),
+            Failure::Usage(_)
+            | Failure::Denied(_)
+            | Failure::Forbidden(_)
+            | Failure::Told(_)
+            | Failure::Internal(_)
+            | Failure::OutputClosed
+            | Failure::Interrupted => Self::Stop,
+        }
+    }
+
+    fn of_refusal(problem: &Problem) -> Self {
+        match (problem.code.as_str(), problem.status) {
+            ("touch-timeout" | "device-changed", _) | (_, 429 | 502..=504) => Self::Again,
+            ("name-taken" | "device-full" | "device-locked" | "device-in-use" | "unsupported", _)
+            | ("wrong-device-password", _) => Self::Spoiled,
+            ("forbidden" | "unauthenticated", _) => Self::Stop,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Whether the refusal may come from a factor that is there, or is there no more, although its answer was lost.
+pub fn tells_of_another(failure: &Failure) -> bool {
+    let codes = ["secret-name-taken", "already-active", "expired", "not-found"];
+    matches!(failure, Failure::Refused(problem) if codes.contains(&problem.code.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, code: &str) -> Failure {
+        Failure::Refused(Box::new(Problem { status, code: code.to_owned(), ..Problem::default() }))
+    }
+
+    #[test]
+    fn what_may_work_in_a_moment_is_done_again() {
+        for (status, code) in [
+            (503, "device-removed"),
+            (503, "no-device"),
+            (503, "device-busy"),
+            (503, "device-failed"),
+            (503, "no-pcscd"),
+            (503, "busy"),
+            (409, "touch-timeout"),
+            (409, "device-changed"),
+            (429, "too-many-attempts"),
+        ] {
+            assert_eq!(Verdict::of(&refused(status, code)), Verdict::Again, "{code}");
+        }
+        assert_eq!(Verdict::of(&Failure::Unreachable(String::new())), Verdict::Again);
+    }
+
+    #[test]
+    fn what_the_user_is_refused_leaves_the_key_to_the_next() {
+        for (status, code) in [
+            (404, "not-found"),
+            (409, "secret-name-taken"),
+            (409, "too-many-secrets"),
+            (403, "fresh-proof-required"),
+            (400, "malformed"),
+        ] {
+            assert_eq!(Verdict::of(&refused(status, code)), Verdict::Failed, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_the_key_refuses_would_hit_the_next_user_too() {
+        for (status, code) in [(409, "device-full"), (409, "name-taken"), (423, "device-locked"), (409, "unsupported")]
+        {
+            assert_eq!(Verdict::of(&refused(status, code)), Verdict::Spoiled, "{code}");
+        }
+    }
+
+    #[test]
+    fn without_rights_nothing_goes_on() {
+        assert_eq!(Verdict::of(&refused(403, "forbidden")), Verdict::Stop);
+        assert_eq!(Verdict::of(&Failure::Forbidden(String::new())), Verdict::Stop);
+    }
+}

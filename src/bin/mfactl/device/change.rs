@@ -1,0 +1,102 @@
+//! `device rename`, `delete`, `reset` and `return`: what changes a key.
+
+use crate::call::{Authority, Body, Call, segment};
+use crate::code::ask_for_touch;
+use crate::desk::Desk;
+use crate::device_args::ChangeKey;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, Tone, visible};
+use crate::wire::{Returned, ReturnedCredential};
+
+/// `device rename`.
+pub async fn rename(desk: &mut Desk, on: &ChangeKey, name: &str, new: &str) -> Result<(), Failure> {
+    let authority = Authority::Reason(on.reason.clone());
+    let body = Body::new().member("name", new);
+    let answer = desk.client.ask(Call::put(account(on.serial, name)).by(&authority).with(body)).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    desk.out.note(&format!("renamed {} to {} on key {}", visible(name), visible(new), on.serial))
+}
+
+/// `device delete`.
+pub async fn delete(desk: &mut Desk, on: &ChangeKey, name: &str, force: bool) -> Result<(), Failure> {
+    if !force {
+        desk.asker.confirm(format!("delete account {} from key {}?", visible(name), on.serial)).await?;
+    }
+    let authority = Authority::Reason(on.reason.clone());
+    let answer = desk.client.ask(Call::delete(account(on.serial, name)).by(&authority)).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    desk.out.note(&format!("deleted {} from key {}", visible(name), on.serial))
+}
+
+/// `device reset`.
+pub async fn reset(desk: &mut Desk, on: &ChangeKey, force: bool) -> Result<(), Failure> {
+    if !force {
+        let question = "delete all OATH accounts, also those of other programs, and the password from key";
+        desk.asker.confirm(format!("{question} {}?", on.serial)).await?;
+    }
+    let authority = Authority::Reason(on.reason.clone());
+    let path = format!("/v1/devices/{}/oath/reset", on.serial);
+    let answer = desk.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    desk.out.note(&format!("reset the OATH application of key {}", on.serial))
+}
+
+/// `device return`.
+pub async fn take_back(desk: &mut Desk, on: &ChangeKey) -> Result<(), Failure> {
+    let authority = Authority::Reason(on.reason.clone());
+    let path = format!("/v1/devices/{}/return", on.serial);
+    ask_for_touch(desk.out);
+    let answer = desk.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
+    let returned: Returned = answer.read()?;
+    if desk.out.is_json() {
+        desk.out.document(answer.text())?;
+    } else {
+        tell(desk.out, on.serial, &returned)?;
+    }
+    if returned.credentials.iter().all(is_whole) { Ok(()) } else { Err(Failure::Told(Exit::Denied)) }
+}
+
+fn tell(out: Output, serial: u32, returned: &Returned) -> Result<(), Failure> {
+    if returned.credentials.is_empty() {
+        return out.note(&format!("no factor of this daemon is on key {serial}"));
+    }
+    for one in &returned.credentials {
+        let steps = [("code right", one.proved), ("erased", one.erased), ("revoked", one.revoked)];
+        let steps: Vec<String> = steps.into_iter().map(|(name, done)| step(out, name, done)).collect();
+        let what = format!("{} of user {} (secret {})", one.credential, one.user_id, one.secret_id);
+        out.line(&format!("{}: {}", visible(&what), steps.join(", ")))?;
+    }
+    if returned.credentials.iter().all(is_whole) {
+        return out.note(&format!("key {serial} is given back"));
+    }
+    out.aside("not all is done: a factor whose code was not right is left as it was");
+    Ok(())
+}
+
+fn step(out: Output, name: &str, done: bool) -> String {
+    if done { out.tone(name, Tone::Good) } else { format!("{} {name}", out.tone("not", Tone::Bad)) }
+}
+
+fn is_whole(one: &ReturnedCredential) -> bool {
+    one.proved && one.erased && one.revoked
+}
+
+fn account(serial: u32, name: &str) -> String {
+    format!("/v1/devices/{serial}/oath/accounts/{}", segment(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_in_a_name_stays_in_its_segment() {
+        assert_eq!(account(7, "60/mfad:ann"), "/v1/devices/7/oath/accounts/60%2Fmfad:ann");
+    }
+}

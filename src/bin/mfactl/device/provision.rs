@@ -1,0 +1,94 @@
+//! `device provision`: a factor of one user onto one key.
+
+use serde_json::json;
+
+use crate::acting::Acting;
+use crate::call::{Body, Call};
+use crate::client::Answer;
+use crate::code::ask_for_touch;
+use crate::desk::Desk;
+use crate::device_args::ProvisionArgs;
+use crate::failure::Failure;
+use crate::output::{Output, visible};
+use crate::receipt;
+use crate::secrets::{find, print_codes};
+use crate::wire::{Codes, Provisioned, Secret};
+
+/// `device provision`.
+pub async fn run(desk: &mut Desk, args: &ProvisionArgs) -> Result<(), Failure> {
+    if let Some(file) = args.receipt.as_ref().filter(|file| file.exists()) {
+        return Err(Failure::Usage(format!("{} is there already; give a new file for the receipt", file.display())));
+    }
+    let acting = Acting::begin(desk, &args.on.user, &args.on.acting).await?;
+    let provisioned = provision(desk, &acting, args).await;
+    acting.end(desk).await;
+    provisioned
+}
+
+async fn provision(desk: &mut Desk, acting: &Acting, args: &ProvisionArgs) -> Result<(), Failure> {
+    let spare_of = match &args.spare_of {
+        Some(wanted) => Some(find(desk, acting, wanted).await?.uid),
+        None => None,
+    };
+    if args.touch && !args.pending {
+        ask_for_touch(desk.out);
+    }
+    let call = Call::post(acting.path("/secrets")).by(&acting.authority).with(body(args, spare_of.as_deref()));
+    let answer = desk.client.ask(call).await?;
+    let Provisioned { record, receipt, codes } = answer.read()?;
+    // What can be had only now comes first; a file that cannot be written comes last.
+    show(desk.out, args, &answer, &record, &Codes { codes })?;
+    match &args.receipt {
+        Some(file) => match receipt::keep(file, &receipt) {
+            Ok(()) => desk.out.note(&visible(&format!("receipt in {}", file.display()))),
+            Err(error) => {
+                desk.out.show(&visible(&receipt))?;
+                Err(Failure::Usage(format!("the receipt cannot be written to {}: {error}", file.display())))
+            }
+        },
+        None if desk.out.is_json() || desk.out.is_quiet() => Ok(()),
+        None => {
+            desk.out.note("receipt, given only now (--receipt FILE writes it to a file):")?;
+            desk.out.line(&visible(&receipt))
+        }
+    }
+}
+
+fn body(args: &ProvisionArgs, spare_of: Option<&str>) -> Body {
+    let device = match args.serial {
+        Some(serial) => json!({"serial": serial}),
+        None => json!({"any": true}),
+    };
+    let body = Body::new().member("type", "mfa").optional("name", args.name.as_deref());
+    args.profile
+        .add_to(body)
+        .optional("accountName", args.account.as_deref())
+        .member("device", device)
+        .member("activate", if args.pending { "by-code" } else { "by-device" })
+        .optional("touch", args.touch.then_some(true))
+        .optional("replace", args.force.then_some(true))
+        .optional("protect", args.protect.then_some(true))
+        .optional("spareOf", spare_of)
+}
+
+fn show(out: Output, args: &ProvisionArgs, answer: &Answer, record: &Secret, codes: &Codes) -> Result<(), Failure> {
+    if out.is_json() {
+        return out.document(answer.text());
+    }
+    let on = record.device.as_ref().map_or_else(|| "the key".to_owned(), |key| format!("key {}", key.serial));
+    let account = record.device.as_ref().map(|key| format!(" as {}", key.credential)).unwrap_or_default();
+    out.note(&visible(&format!(
+        "the factor {} of {} is on {on}{account} and {}",
+        record.name.as_deref().unwrap_or(&record.uid),
+        args.on.user,
+        record.status
+    )))?;
+    if args.pending {
+        let finish = format!("mfactl enroll {} --finish {}", args.on.user, record.uid);
+        return out.note(&visible(&format!("finish with: {finish}, or the same with --device")));
+    }
+    if codes.codes.is_empty() {
+        return out.note("the backup codes made with the first factor stay valid");
+    }
+    print_codes(out, codes)
+}

@@ -1,0 +1,200 @@
+//! `device list`, `info` and `accounts`: what the daemon sees of keys.
+
+use crate::call::Call;
+use crate::desk::Desk;
+use crate::failure::{Failure, advice};
+use crate::output::{Output, visible};
+use crate::wire::{Account, AccountList, Applet, Credential, Device, DeviceList};
+
+/// `device list`.
+pub async fn list(desk: &mut Desk) -> Result<(), Failure> {
+    let answer = desk.client.ask(Call::get("/v1/devices")).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    let list: DeviceList = answer.read()?;
+    let rows: Vec<[String; 6]> = list.devices.iter().map(row).collect();
+    desk.out.table(["SERIAL", "MODEL", "FIRMWARE", "STATE", "ACCOUNTS", "READER"], &rows)?;
+    list.devices.iter().for_each(|device| remark(desk.out, device));
+    if list.devices.is_empty() { desk.out.note("no key is plugged in") } else { Ok(()) }
+}
+
+/// `device info`.
+pub async fn info(desk: &mut Desk, serial: u32) -> Result<(), Failure> {
+    let answer = desk.client.ask(Call::get(format!("/v1/devices/{serial}"))).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    let device: Device = answer.read()?;
+    desk.out.pairs(&pairs(&device))?;
+    if !device.credentials.is_empty() {
+        let rows: Vec<[String; 5]> = device.credentials.iter().map(credential_row).collect();
+        desk.out.table(["ACCOUNT", "STATUS", "TOUCH", "USER", "SECRET"], &rows)?;
+    }
+    if let Some(escrow) = &device.escrow {
+        print_escrow(desk.out, escrow)?;
+    }
+    remark(desk.out, &device);
+    Ok(())
+}
+
+/// `device accounts`.
+pub async fn accounts(desk: &mut Desk, serial: u32) -> Result<(), Failure> {
+    let answer = desk.client.ask(Call::get(format!("/v1/devices/{serial}/oath/accounts"))).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    let list: AccountList = answer.read()?;
+    let rows: Vec<[String; 7]> = list.accounts.into_iter().map(account_row).collect();
+    desk.out.table(["NAME", "KIND", "ALGORITHM", "PERIOD", "TOUCH", "USER", "SECRET"], &rows)
+}
+
+/// The password of a key, for whoever can open the escrow.
+pub fn print_escrow(out: Output, escrow: &str) -> Result<(), Failure> {
+    out.note("password of the key, for the holder of the escrow identity (age --decrypt):")?;
+    escrow.lines().try_for_each(|line| out.line(&visible(line)))
+}
+
+pub(super) fn yes_or_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
+}
+
+fn row(device: &Device) -> [String; 6] {
+    [
+        or_dash(device.serial.map(|serial| serial.to_string())),
+        or_dash(device.model.clone()),
+        or_dash(device.firmware.clone()),
+        device.state.clone(),
+        or_dash(device.oath.as_ref().map(count)),
+        device.reader.clone(),
+    ]
+}
+
+/// Accounts of how many, `locked` when nobody can tell.
+fn count(applet: &Applet) -> String {
+    match (applet.accounts, applet.capacity) {
+        (Some(accounts), Some(capacity)) => format!("{accounts}/{capacity}"),
+        (Some(accounts), None) => accounts.to_string(),
+        (None, _) => "locked".to_owned(),
+    }
+}
+
+fn pairs(device: &Device) -> Vec<(&'static str, String)> {
+    let mut pairs = vec![
+        ("serial", or_dash(device.serial.map(|serial| serial.to_string()))),
+        ("model", or_dash(device.model.clone())),
+        ("firmware", or_dash(device.firmware.clone())),
+        ("form factor", or_dash(device.form_factor.clone())),
+        ("reader", format!("{} ({})", device.reader, device.transport)),
+        ("state", device.state.clone()),
+        ("factors", device.programmed.to_string()),
+        ("fido2", or_dash(device.fido2.as_ref().map(|fido| if fido.enabled { "on" } else { "off" }.to_owned()))),
+    ];
+    if let Some(applet) = &device.oath {
+        pairs.extend([
+            ("oath version", applet.version.clone()),
+            ("oath device id", applet.device_id.clone()),
+            ("accounts", count(applet)),
+            ("password", password(applet).to_owned()),
+            ("can require touch", yes_or_no(applet.touch)),
+        ]);
+    }
+    pairs
+}
+
+fn password(applet: &Applet) -> &'static str {
+    match (applet.locked, applet.password_known) {
+        (false, _) => "none",
+        (true, true) => "set, the daemon knows it",
+        (true, false) => "set, the daemon does not know it",
+    }
+}
+
+fn credential_row(credential: &Credential) -> [String; 5] {
+    [
+        credential.credential.clone(),
+        credential.status.clone(),
+        yes_or_no(credential.touch),
+        credential.user_id.clone(),
+        credential.secret_id.clone(),
+    ]
+}
+
+fn account_row(account: Account) -> [String; 7] {
+    [
+        account.name,
+        account.kind,
+        account.algorithm,
+        or_dash(account.period.map(|seconds| format!("{seconds} s"))),
+        or_dash(account.touch.map(yes_or_no)),
+        or_dash(account.user_id),
+        or_dash(account.secret_id),
+    ]
+}
+
+/// What to do about a key that is not as it should be.
+fn remark(out: Output, device: &Device) {
+    if out.is_quiet() {
+        return;
+    }
+    if let Some(text) = what_to_do(device) {
+        out.aside(&visible(&text));
+    }
+}
+
+fn what_to_do(device: &Device) -> Option<String> {
+    if let Some(problem) = &device.problem {
+        let advice = advice(&problem.code).map(|advice| format!("; {advice}")).unwrap_or_default();
+        return Some(format!("the key in {}: {}{advice}", device.reader, problem.detail));
+    }
+    let serial = device.serial.map_or_else(|| format!("in {}", device.reader), |serial| serial.to_string());
+    (device.state == "reset").then(|| {
+        format!(
+            "key {serial} was reset or exchanged since it was programmed, so the factors on it are lost: \
+             delete them with mfactl secret delete and make new ones"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn device(more: Value) -> Device {
+        let mut record = json!({
+            "serial": 7, "model": "YubiKey 5", "firmware": "5.4.3", "formFactor": null, "transport": "usb",
+            "reader": "Yubico 00 00", "oath": null, "fido2": null, "state": "known", "programmed": 0, "problem": null,
+        });
+        for (name, value) in more.as_object().unwrap() {
+            record[name] = value.clone();
+        }
+        serde_json::from_value(record).unwrap()
+    }
+
+    fn applet(accounts: Value, locked: bool) -> Value {
+        json!({"oath": {"version": "5.4.3", "deviceId": "x", "accounts": accounts, "capacity": 32, "locked": locked,
+            "passwordKnown": false, "touch": true}})
+    }
+
+    #[test]
+    fn accounts_are_shown_of_how_many_fit() {
+        assert_eq!(row(&device(applet(json!(3), false)))[4], "3/32");
+        assert_eq!(row(&device(applet(Value::Null, true)))[4], "locked");
+        assert_eq!(row(&device(json!({})))[4], "-");
+    }
+
+    #[test]
+    fn a_key_that_is_not_as_it_should_be_comes_with_what_to_do() {
+        let busy = json!({"state": "unreachable", "problem": {"code": "device-busy", "detail": "in use"}});
+
+        assert!(what_to_do(&device(busy)).unwrap().starts_with("the key in Yubico 00 00: in use; end the program"));
+        assert!(what_to_do(&device(json!({"state": "reset"}))).unwrap().starts_with("key 7 was reset"));
+        assert!(what_to_do(&device(json!({}))).is_none());
+    }
+}

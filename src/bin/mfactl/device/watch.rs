@@ -1,0 +1,55 @@
+//! `device watch`: keys as they come and go.
+
+use crate::call::Call;
+use crate::desk::Desk;
+use crate::events::Blocks;
+use crate::failure::Failure;
+use crate::output::visible;
+use crate::wire::DeviceEvent;
+
+/// `device watch`.
+pub async fn run(desk: &mut Desk) -> Result<(), Failure> {
+    let mut stream = desk.client.open(Call::get("/v1/devices/events")).await?;
+    let mut blocks = Blocks::default();
+    while let Some(bytes) = stream.next().await? {
+        for data in blocks.take(&bytes)? {
+            if desk.out.is_json() {
+                desk.out.document(&data)?;
+            } else {
+                desk.out.line(&visible(&line(&read_event(&data)?)))?;
+            }
+        }
+    }
+    Err(Failure::Unreachable("the daemon ended the stream".to_owned()))
+}
+
+/// A key that came or went, from the data of an event.
+pub fn read_event(data: &str) -> Result<DeviceEvent, Failure> {
+    serde_json::from_str(data)
+        .map_err(|error| Failure::Internal(format!("an event about a key is not understood: {error}")))
+}
+
+fn line(event: &DeviceEvent) -> String {
+    let named = [
+        ("serial", event.serial.map(|serial| serial.to_string())),
+        ("state", event.state.clone()),
+        ("reader", Some(event.reader.clone())),
+    ];
+    let mut words = vec![event.time.clone(), event.event.clone()];
+    words.extend(named.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))));
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_is_known() {
+        let attached = r#"{"seq":1,"event":"attached","time":"T","reader":"Yubico 00 00","serial":7,"state":"new"}"#;
+        let removed = r#"{"seq":2,"event":"removed","time":"T","reader":"Yubico 00 00","serial":null,"state":null}"#;
+
+        assert_eq!(line(&read_event(attached).unwrap()), "T attached serial=7 state=new reader=Yubico 00 00");
+        assert_eq!(line(&read_event(removed).unwrap()), "T removed reader=Yubico 00 00");
+    }
+}
