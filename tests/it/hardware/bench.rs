@@ -23,7 +23,7 @@ pub struct Bench {
     pub host: Host,
     pub readers: Vec<Reader>,
     pub pcscd: Pcscd,
-    attached: Vec<Attached>,
+    _attached: Vec<Attached>,
     dir: TempDir,
 }
 
@@ -54,7 +54,7 @@ impl Bench {
         let mut premises = Premises::new(extra_config);
         premises.pcscd = pcscd.socket();
         assert!(premises.init().success(), "init: {}", premises.log_text());
-        Self { host: Host::on(premises), readers: handles, pcscd, attached, dir }
+        Self { host: Host::on(premises), readers: handles, pcscd, _attached: attached, dir }
     }
 
     /// One reader with this key in it, met by the daemon.
@@ -186,10 +186,6 @@ sys.stdin.read()";
         let path = self.dir.path().join(name);
         fs::write(&path, content).unwrap();
         path
-    }
-
-    pub fn is_connected(&self) -> bool {
-        self.attached.iter().all(Attached::is_connected)
     }
 }
 

@@ -8,13 +8,12 @@ use mfad::device::{Devices, Slot};
 use mfad::error::Error;
 use mfad::http::Clock;
 use mfad::model::{
-    Algorithm, Digits, Label, Limits, Moving, Peer, Period, Profile, Sensitive, Text, TokenInput, UserId, UserName,
-    UserRef,
+    Algorithm, Digits, Limits, Moving, Peer, Period, Profile, Sensitive, Text, TokenInput, UserId, UserName, UserRef,
 };
 use mfad::oath::Window;
 use mfad::service::{
-    Activation, Call, Caller, DeviceRef, FirstCode, HashCost, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder,
-    Reply, SecretOrder, SecretRef, SecretView, Service,
+    Activation, Call, Caller, DeviceRef, HashCost, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder, Reply,
+    SecretOrder, SecretView, Service,
 };
 use mfad::store::{self, Store};
 use tempfile::TempDir;
@@ -141,10 +140,6 @@ impl Workshop {
         }
     }
 
-    pub fn enroll(&self, secret: &SecretView, first: FirstCode) -> Result<(), Error> {
-        self.ask(Call::Enroll(UserRef::Id(self.user), SecretRef::Id(secret.id), first)).map(drop)
-    }
-
     pub fn verify(&self, code: &str) -> Result<(), Error> {
         let token = TokenInput::from_text(code).expect("a code");
         self.ask(Call::Verify(UserRef::Id(self.user), Proof::Token(token))).map(drop)
@@ -154,29 +149,12 @@ impl Workshop {
         self.ask(Call::Verify(UserRef::Id(self.user), Proof::Device)).map(drop)
     }
 
-    pub fn delete(&self, secret: &SecretView) -> Result<(), Error> {
-        self.ask(Call::DeleteSecret(UserRef::Id(self.user), SecretRef::Id(secret.id), None)).map(drop)
-    }
-
     /// The names of all accounts on the key, in the reader or beside it.
     pub fn names_on_key(&self) -> Vec<String> {
         self.reader().with_key(|key| {
             key.accounts().iter().map(|account| String::from_utf8_lossy(&account.name).into_owned()).collect()
         })
     }
-
-    pub fn audit(&self) -> Vec<(String, String)> {
-        match self.ask(Call::AuditRows { after: 0, limit: 1000 }) {
-            Ok(Reply::Audit { events, .. }) => {
-                events.into_iter().map(|row| (row.event, row.detail.unwrap_or_default())).collect()
-            }
-            _ => panic!("no audit log"),
-        }
-    }
-}
-
-pub fn label(text: &str) -> Option<Label> {
-    Some(Label::parse(text).unwrap())
 }
 
 fn policy() -> Policy {

@@ -1,0 +1,193 @@
+//! What a hardware key that hangs costs everybody else (HW-7): the latency of durable requests while a key does
+//! not answer and others wait for it, beside the same without, in turns in one run. The ratio is the figure.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a benchmark reads the clock, prints its figures and fails by panicking"
+)]
+
+#[path = "../tests/card/mod.rs"]
+mod card;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use card::{Fault, Key, Pcscd, Reader, attach};
+
+/// Turns of each kind, connections of the others, and their requests in a turn.
+const TURNS: usize = 5;
+const CONNECTIONS: usize = 4;
+const REQUESTS: usize = 500;
+/// Callers that want the key all the time.
+const WAITING: usize = 8;
+/// The p99 of the others may grow by that much.
+const GOAL: f64 = 1.5;
+
+struct Daemon {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Daemon {
+    fn start(dir: &Path, pcscd: &Path) -> Self {
+        let (config, state, socket) = (dir.join("mfad.toml"), dir.join("state"), dir.join("mfad.sock"));
+        let uid = rustix::process::getuid().as_raw();
+        fs::write(&config, format!("registration = \"open\"\n[[peer]]\nuid = {uid}\nrights = [\"admin\"]\n")).unwrap();
+        let mfad = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_mfad"));
+            command.arg("--config").arg(&config).arg("--state-dir").arg(&state).env("PCSCLITE_CSOCK_NAME", pcscd);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        };
+        assert!(mfad().arg("init").status().unwrap().success());
+        let process = mfad().arg("--socket").arg(&socket).spawn().unwrap();
+        let daemon = Self { process, socket };
+        until(|| UnixStream::connect(&daemon.socket).is_ok());
+        daemon
+    }
+
+    fn connect(&self) -> BufReader<UnixStream> {
+        BufReader::new(UnixStream::connect(&self.socket).unwrap())
+    }
+}
+
+fn until(is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(30), "it takes too long");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// One exchange; yields the status and the body.
+fn ask(connection: &mut BufReader<UnixStream>, method: &str, target: &str, body: &str) -> (u16, String) {
+    let length = if body.is_empty() {
+        String::new()
+    } else {
+        format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len())
+    };
+    let request = format!("{method} {target} HTTP/1.1\r\nhost: x\r\nmfad-reason: a benchmark\r\n{length}\r\n{body}");
+    connection.get_mut().write_all(request.as_bytes()).unwrap();
+    let (mut status, mut size) = (0, 0);
+    loop {
+        let mut line = String::new();
+        assert!(connection.read_line(&mut line).unwrap() > 0, "the daemon closed the connection");
+        let line = line.trim_end().to_lowercase();
+        if let Some(rest) = line.strip_prefix("http/1.1 ") {
+            status = rest[..3].parse().unwrap();
+        }
+        if let Some(rest) = line.strip_prefix("content-length: ") {
+            size = rest.parse().unwrap();
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; size];
+    connection.read_exact(&mut body).unwrap();
+    (status, String::from_utf8(body).unwrap())
+}
+
+/// The times of durable requests of several callers.
+fn others(daemon: &Daemon) -> Vec<Duration> {
+    thread::scope(|threads| {
+        let callers: Vec<_> = (0..CONNECTIONS)
+            .map(|_| {
+                threads.spawn(|| {
+                    let mut connection = daemon.connect();
+                    let one = |_| {
+                        let started = Instant::now();
+                        assert_eq!(ask(&mut connection, "GET", "/health/ready", "").0, 200);
+                        started.elapsed()
+                    };
+                    (0..REQUESTS).map(one).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    })
+}
+
+/// The same while the key hangs in the middle of a command, and others want it.
+fn others_beside_a_hung_key(daemon: &Daemon, reader: &Reader, user: &str, refused: &AtomicU64) -> Vec<Duration> {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|threads| {
+        reader.plan(0, Fault::Hang);
+        for _ in 0..WAITING {
+            threads.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let order = r#"{"type": "mfa", "device": {"any": true}}"#;
+                    let (status, _) = ask(&mut daemon.connect(), "POST", &format!("/users/{user}/secrets"), order);
+                    refused.fetch_add(u64::from(status != 200), Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+        until(|| reader.is_hanging());
+        let times = others(daemon);
+        is_over.store(true, Ordering::Relaxed);
+        reader.release();
+        times
+    })
+}
+
+fn p99(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}
+
+fn main() {
+    if let Some(missing) = Pcscd::missing() {
+        println!("hung key: left out, {missing}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let pcscd = Pcscd::start(&dir.path().join("."), &["Yubico YubiKey OTP+FIDO+CCID"]).unwrap();
+    let reader = Reader::new();
+    let _attached = attach(reader.clone(), pcscd.port(0), Some(pcscd.net_namespace()));
+    let daemon = Daemon::start(dir.path(), &pcscd.socket());
+    reader.insert(Key::new(7));
+    until(|| ask(&mut daemon.connect(), "GET", "/devices", "").1.contains("\"serial\":7"));
+    let made = ask(&mut daemon.connect(), "POST", "/users", r#"{"name": "ann"}"#).1;
+    let user = made.split("\"uid\":\"").nth(1).and_then(|rest| rest.get(..36)).expect("a user").to_owned();
+
+    let (mut alone, mut beside, refused) = (Vec::new(), Vec::new(), AtomicU64::new(0));
+    others(&daemon);
+    for _ in 0..TURNS {
+        alone.extend(others(&daemon));
+        beside.extend(others_beside_a_hung_key(&daemon, &reader, &user, &refused));
+        // The key answers again, and is met again.
+        until(|| ask(&mut daemon.connect(), "GET", "/devices", "").1.contains("\"serial\":7"));
+    }
+
+    let (quiet, loud) = (p99(&mut alone), p99(&mut beside));
+    let ratio = loud.as_secs_f64() / quiet.as_secs_f64();
+    println!(
+        "hung key: p99 of durable requests {:.2} ms beside it, {:.2} ms without, ratio {ratio:.2} (goal at most {GOAL}); \
+         {} requests each, {} requests for the key refused",
+        loud.as_secs_f64() * 1e3,
+        quiet.as_secs_f64() * 1e3,
+        alone.len(),
+        refused.load(Ordering::Relaxed)
+    );
+}
