@@ -1,6 +1,7 @@
 //! Hardware keys: virtual ones, at the APDU line and behind a real pcscd.
 
 mod agreement;
+mod batch;
 mod bench;
 mod crash;
 mod faults;

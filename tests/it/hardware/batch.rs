@@ -1,0 +1,200 @@
+//! A batch of keys with `mfactl provision batch`, as an operator does it: keys go in, come out too early, the
+//! daemon is killed; in the end everybody has one key and every key one owner (R17).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::bench::{Bench, can_have_readers};
+use crate::card::{Fault, Key, Reader};
+use crate::host::wait;
+use crate::otp;
+
+const GLANCE: Duration = Duration::from_millis(10);
+const FIRST_SERIAL: u32 = 1000;
+
+struct Plan {
+    keys: usize,
+    readers: usize,
+    /// Every so many keys are pulled in the middle.
+    pull_every: usize,
+    /// The daemon is killed whenever another part of the keys is done.
+    kills: usize,
+    /// What each APDU costs, as on a real key.
+    cost: Duration,
+    patience: Duration,
+}
+
+fn mfactl(bench: &Bench, manifest: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
+    command.arg("--socket").arg(bench.host.socket()).args(["--no-input", "--yes", "provision", "batch"]).arg(manifest);
+    command.args(["--reason", "first day"]).env_remove("MFAD_SOCKET");
+    let log = fs::File::create(manifest.with_extension("log")).unwrap();
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// The lines of the results: serial number, then user and status.
+fn results(path: &Path) -> BTreeMap<u32, (String, String)> {
+    let text = fs::read(path).unwrap_or_default();
+    let mut lines = csv::ReaderBuilder::new().from_reader(text.as_slice());
+    let fields = |line: csv::StringRecord| Some((line[2].parse().ok()?, (line[0].to_owned(), line[4].to_owned())));
+    lines.records().filter_map(|line| fields(line.ok()?)).collect()
+}
+
+/// Puts keys into one reader, one after the other, until there is none left. A key stays until the results have
+/// it; one that is pulled too early goes in again.
+fn feed(
+    reader: &Reader,
+    keys: &Mutex<Vec<(Key, Option<Fault>)>>,
+    done: &Mutex<Vec<Key>>,
+    file: &Path,
+    over: &AtomicBool,
+) {
+    loop {
+        let Some((key, fault)) = keys.lock().unwrap().pop() else { return };
+        let serial = key.serial();
+        reader.insert(key);
+        if let Some(fault) = fault {
+            let at = usize::try_from(serial).unwrap() % 18;
+            reader.plan(at, fault);
+        }
+        while !results(file).contains_key(&serial) {
+            if over.load(Ordering::Relaxed) {
+                return;
+            }
+            if reader.pulled() {
+                reader.clear();
+                // pcscd has to see that it was away.
+                thread::sleep(Duration::from_millis(1200));
+                reader.reinsert();
+            }
+            thread::sleep(GLANCE);
+        }
+        reader.clear();
+        if let Some(key) = reader.pull() {
+            done.lock().unwrap().push(key);
+        }
+    }
+}
+
+fn users(bench: &Bench, count: usize) -> (BTreeMap<String, String>, PathBuf) {
+    let ids: BTreeMap<String, String> = (0..count)
+        .map(|number| format!("user {number:03}"))
+        .map(|name| (name.clone(), bench.host.nobody(&name)))
+        .collect();
+    let mut manifest = "user,label,touch\n".to_owned();
+    for (number, name) in ids.keys().enumerate() {
+        manifest.push_str(&format!("{name},key of {name},{}\n", if number % 3 == 0 { "yes" } else { "no" }));
+    }
+    (ids, bench.file("manifest.csv", &manifest))
+}
+
+fn run(test: &str, plan: &Plan) {
+    if !can_have_readers(test) {
+        return;
+    }
+    let mut bench = Bench::new(plan.readers, "");
+    let (ids, manifest) = users(&bench, plan.keys);
+    let file = manifest.with_extension("results.csv");
+    let fault = |number: usize| {
+        (number % plan.pull_every == 1).then(|| if number % 2 == 0 { Fault::Gone } else { Fault::LostAnswer })
+    };
+    let keys = (0..plan.keys).map(|number| (Key::new(FIRST_SERIAL + u32::try_from(number).unwrap()), fault(number)));
+    let (keys, done, over) = (Mutex::new(keys.collect()), Mutex::new(Vec::new()), AtomicBool::new(false));
+    let readers = bench.readers.clone();
+    readers.iter().for_each(|reader| reader.set_cost(plan.cost));
+    let mut batch = mfactl(&bench, &manifest);
+    let started = Instant::now();
+    let (keys, done, over, file) = (&keys, &done, &over, file.as_path());
+    let mut kills = 0;
+    let status = thread::scope(|threads| {
+        for reader in &readers {
+            threads.spawn(move || feed(reader, keys, done, file, over));
+        }
+        let status = loop {
+            if let Some(status) = wait(&mut batch, GLANCE) {
+                break Some(status);
+            }
+            if kills < plan.kills && results(file).len() > plan.keys * (kills + 1) / (plan.kills + 1) {
+                kills += 1;
+                bench.host.restart();
+            }
+            if started.elapsed() > plan.patience {
+                let _ = batch.kill();
+                break None;
+            }
+        };
+        over.store(status.is_none_or(|status| !status.success()), Ordering::Relaxed);
+        status
+    });
+    let elapsed = started.elapsed();
+    let log = || fs::read_to_string(manifest.with_extension("log")).unwrap_or_default();
+    assert!(status.is_some_and(|status| status.success()), "{status:?} after {elapsed:?}: {}", log());
+
+    check(&bench, &ids, &results(file), &done.lock().unwrap());
+    let spent: Duration = readers.iter().map(Reader::apdu_time).sum();
+    let ratio = elapsed.as_secs_f64() / spent.as_secs_f64();
+    println!(
+        "batch: {} keys, {} readers, {} pulls, {kills} kills: complete, 0 duplicates, 0 mix-ups; {:.1} s, {ratio:.2} x \
+         the {:.1} s of the keys' own time (goal at most 1.2)",
+        plan.keys,
+        plan.readers,
+        plan.keys / plan.pull_every,
+        elapsed.as_secs_f64(),
+        spent.as_secs_f64()
+    );
+    assert_eq!(kills, plan.kills);
+}
+
+/// Everybody has one key, every key one account, and it is that user's: the key's code is taken.
+fn check(bench: &Bench, ids: &BTreeMap<String, String>, results: &BTreeMap<u32, (String, String)>, keys: &[Key]) {
+    let named: BTreeSet<&String> = results.values().map(|(user, _)| user).collect();
+    assert_eq!((results.len(), named.len(), keys.len()), (ids.len(), ids.len(), ids.len()));
+    for key in keys {
+        let (user, status) = &results[&key.serial()];
+        assert_eq!(status, "done", "key {}", key.serial());
+        let names: Vec<_> = key.accounts().iter().map(|a| String::from_utf8_lossy(&a.name).into_owned()).collect();
+        assert_eq!(names, [format!("mfad:{user}")], "key {}", key.serial());
+        let code = key.code_at(&names[0], (otp::step(30) + 1) * 30);
+        let answer = bench.host.verify(&ids[user], &json!({"token": code}));
+        assert_eq!(answer.status, 200, "key {} of {user}: {}", key.serial(), answer.text());
+    }
+}
+
+#[test]
+fn r17_a_batch_of_keys_with_pulls_and_kills_ends_complete() {
+    run(
+        "r17_a_batch_of_keys_with_pulls_and_kills_ends_complete",
+        &Plan {
+            keys: 24,
+            readers: 4,
+            pull_every: 5,
+            kills: 2,
+            cost: Duration::from_millis(20),
+            patience: Duration::from_secs(180),
+        },
+    );
+}
+
+#[test]
+#[ignore = "takes minutes: 500 keys at the pace of real ones"]
+fn r17_a_batch_of_500_keys_with_pulls_and_kills_ends_complete() {
+    run(
+        "r17_a_batch_of_500_keys_with_pulls_and_kills_ends_complete",
+        &Plan {
+            keys: 500,
+            readers: 6,
+            pull_every: 20,
+            kills: 2,
+            cost: Duration::from_millis(20),
+            patience: Duration::from_secs(1200),
+        },
+    );
+}
