@@ -91,7 +91,7 @@ fn users(bench: &Bench, count: usize) -> (BTreeMap<String, String>, PathBuf) {
         .collect();
     let mut manifest = "user,label,touch\n".to_owned();
     for (number, name) in ids.keys().enumerate() {
-        manifest.push_str(&format!("{name},key of {name},{}\n", if number % 3 == 0 { "yes" } else { "no" }));
+        manifest.push_str(&format!("{name},key of {name},{}\n", if number.is_multiple_of(3) { "yes" } else { "no" }));
     }
     (ids, bench.file("manifest.csv", &manifest))
 }
@@ -104,7 +104,11 @@ fn run(test: &str, plan: &Plan) {
     let (ids, manifest) = users(&bench, plan.keys);
     let file = manifest.with_extension("results.csv");
     let fault = |number: usize| {
-        (number % plan.pull_every == 1).then(|| if number % 2 == 0 { Fault::Gone } else { Fault::LostAnswer })
+        (number % plan.pull_every == 1).then_some(if number.is_multiple_of(2) {
+            Fault::Gone
+        } else {
+            Fault::LostAnswer
+        })
     };
     let keys = (0..plan.keys).map(|number| (Key::new(FIRST_SERIAL + u32::try_from(number).unwrap()), fault(number)));
     let (keys, done, over) = (Mutex::new(keys.collect()), Mutex::new(Vec::new()), AtomicBool::new(false));

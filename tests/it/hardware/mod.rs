@@ -3,6 +3,7 @@
 mod agreement;
 mod batch;
 mod bench;
+mod commands;
 mod crash;
 mod faults;
 mod refusals;
