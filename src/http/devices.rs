@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::model::{AccountName, SecretId, Serial};
 use crate::service::{
     AccountView, Activation, AppletView, Call, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, KeyView,
-    MfaOrder, OnDevice, PasswordChange, ProvisionOrder, ReturnedView,
+    MfaOrder, OnDevice, PROOFS, PasswordChange, ProvisionOrder, ReturnedView,
 };
 
 use super::bodies::{LONGEST_PASSWORD, wrong};
@@ -216,7 +216,7 @@ pub fn device_of_secret(device: &DeviceOfSecret) -> Value {
         "deviceId": device.device_id.as_str(),
         "credential": device.name.to_string(),
         "touch": device.touch,
-        "proof": { "challenges": 2, "time": time(device.proved) },
+        "proof": { "challenges": PROOFS, "time": time(device.proved) },
     })
 }
 

@@ -35,7 +35,7 @@ pub use call::{
 };
 pub use devices::{
     AccountView, Activation, Announce, AppletView, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, KeyState,
-    KeyView, OnDevice, PasswordChange, ProvisionOrder, Recipient, ReturnedView,
+    KeyView, OnDevice, PROOFS, PasswordChange, ProvisionOrder, Recipient, ReturnedView,
 };
 pub use hasher::HashCost;
 pub use metrics::Metrics;

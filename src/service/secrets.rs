@@ -11,6 +11,7 @@ use crate::oath::otpauth_uri;
 use crate::store::{Fault, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Tx, View};
 
 use super::authorise::Over;
+use super::devices::credential_to_remove;
 use super::tokens::{api_key, digest, later};
 use super::{DeviceOfSecret, MfaOrder, Occasion, OnDevice, Reply, SecretChange, SecretRef, SecretView, Service, Stop};
 
@@ -157,16 +158,10 @@ impl Service {
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         let scene = occasion.scene();
-        let user = over.user.id;
-        let is_there =
-            self.look(occasion, |view| view.secret(user, id))?.is_some_and(|row| is_visible(&row, scene.now.wall_ms));
-        if !is_there {
-            return Err(Error::NotFound);
-        }
-        let credential = self.credential_to_remove(occasion, id, on_device)?;
-        self.change(occasion, move |tx| {
+        let credential = self.change(occasion, move |tx| {
             let user = over.user.id;
             let row = tx.secret(user, id)?.filter(|row| is_visible(row, scene.now.wall_ms)).ok_or(Error::NotFound)?;
+            let credential = credential_to_remove(tx, id, on_device)?;
             over.must_be_fresh(tx, &scene)?;
             if on_device == Some(OnDevice::Keep) {
                 tx.forget_credential(id)?;
@@ -180,7 +175,8 @@ impl Service {
                 Some(reason) => format!("{}: {reason}", row.kind.name()),
                 None => row.kind.name().to_owned(),
             });
-            Ok(tx.audit(&entry)?)
+            tx.audit(&entry)?;
+            Ok(credential)
         })?;
         if let (Some(credential), None | Some(OnDevice::Erase)) = (credential, on_device) {
             self.erase_if_here(occasion, &credential);

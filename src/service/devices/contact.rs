@@ -151,11 +151,23 @@ pub(super) fn key_identity(identity: &Identity, applet: &Applet<'_, '_>) -> Resu
     })
 }
 
-/// The same key and the same applet as before, or a refusal (HW-4). Ends what was selected.
-pub(super) fn still_there(link: &mut Link<'_>, before: &KeyIdentity) -> Result<(), Error> {
+/// Who the key is, with its applet selected; a refusal if another number was meant (HW-4).
+pub(super) fn meet<'a, 'card>(
+    link: &'a mut Link<'card>,
+    meant: Option<Serial>,
+) -> Result<(KeyIdentity, Applet<'a, 'card>), Error> {
     let identity = identify(link)?;
     let applet = Applet::select(link)?;
-    let now = key_identity(&identity, &applet)?;
+    let key = key_identity(&identity, &applet)?;
+    if meant.is_some_and(|serial| serial != key.serial) {
+        return Err(Error::DeviceChanged);
+    }
+    Ok((key, applet))
+}
+
+/// The same key and the same applet as before, or a refusal (HW-4). Ends what was selected.
+pub(super) fn still_there(link: &mut Link<'_>, before: &KeyIdentity) -> Result<(), Error> {
+    let (now, _) = meet(link, None)?;
     let is_same = now.serial == before.serial && now.device_id == before.device_id;
     if is_same { Ok(()) } else { Err(Error::DeviceChanged) }
 }

@@ -3,11 +3,11 @@
 use crate::device::Card;
 use crate::error::Error;
 use crate::model::{AccountName, Moving, Serial};
-use crate::oath::{Applet, Link, hotp, identify, step_at};
+use crate::oath::{Applet, Link, hotp, step_at};
 use crate::store::{CredentialRow, Outcome};
 
 use super::super::{Occasion, Reply, Service};
-use super::contact::{KeyIdentity, VISIT, key_identity};
+use super::contact::{KeyIdentity, VISIT, meet};
 use super::provision::drop_factor;
 use super::words::{AccountView, DeviceRef, ReturnedView};
 
@@ -59,18 +59,13 @@ impl Service {
     pub(in crate::service) fn reset_device(&self, occasion: &Occasion, serial: Serial) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let identity = identify(&mut link)?;
-        let applet = Applet::select(&mut link)?;
-        let key = key_identity(&identity, &applet)?;
-        if key.serial != serial {
-            return Err(Error::DeviceChanged);
-        }
+        let (key, applet) = meet(&mut link, Some(serial))?;
         if !self.programmed_on(&key)?.is_empty() {
             return Err(Error::DeviceInUse);
         }
         applet.reset()?;
         let mut applet = Applet::select(&mut link)?;
-        let now = key_identity(&identity, &applet)?;
+        let now = KeyIdentity { device_id: applet.device_id()?, ..key };
         if self.device_row(serial)?.is_some() {
             self.note_key(&now, occasion.now.wall_ms, false)?;
         }
@@ -145,23 +140,18 @@ impl Service {
         })
     }
 
-    fn take(&self, serial: Serial) -> Result<Box<dyn Card>, Error> {
+    pub(super) fn take(&self, serial: Serial) -> Result<Box<dyn Card>, Error> {
         self.keyring.open(&self.slot_of(DeviceRef::Serial(serial))?)
     }
 
     /// The key with its applet open, everything settled that was left undone.
-    fn begin<'a, 'card>(
+    pub(super) fn begin<'a, 'card>(
         &self,
         occasion: &Occasion,
         serial: Serial,
         link: &'a mut Link<'card>,
     ) -> Result<(KeyIdentity, Applet<'a, 'card>), Error> {
-        let identity = identify(link)?;
-        let mut applet = Applet::select(link)?;
-        let key = key_identity(&identity, &applet)?;
-        if key.serial != serial {
-            return Err(Error::DeviceChanged);
-        }
+        let (key, mut applet) = meet(link, Some(serial))?;
         self.unlock(self.device_row(serial)?.as_ref(), &mut applet, None)?;
         self.settle(&occasion.scene(), serial, &mut applet)?;
         Ok((key, applet))

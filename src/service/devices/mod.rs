@@ -15,9 +15,11 @@ mod words;
 
 pub use escrow::Recipient;
 pub use keyring::Announce;
+pub use provision::PROOFS;
 pub use words::{
     AccountView, Activation, AppletView, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, KeyState, KeyView,
     OnDevice, PasswordChange, ProvisionOrder, ReturnedView,
 };
 
 pub(super) use keyring::Keyring;
+pub(super) use proof::credential_to_remove;

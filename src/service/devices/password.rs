@@ -6,12 +6,12 @@ use data_encoding::BASE32_NOPAD;
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{Sensitive, Serial};
-use crate::oath::{AccessKey, Applet, Link, identify};
+use crate::oath::{AccessKey, Applet, Link};
 use crate::store::Outcome;
 
 use super::super::{Occasion, Reply, Service};
-use super::contact::{KeyIdentity, PATIENCE, VISIT, key_identity};
-use super::words::{DeviceRef, PasswordChange};
+use super::contact::{KeyIdentity, PATIENCE, VISIT, meet};
+use super::words::PasswordChange;
 
 /// Random bytes of a password: 160 bits, 32 letters and digits.
 const RANDOM_LENGTH: usize = 20;
@@ -34,15 +34,9 @@ impl Service {
         current: Option<&Sensitive<String>>,
     ) -> Result<Reply, Error> {
         let scene = occasion.scene();
-        let slot = self.slot_of(DeviceRef::Serial(serial))?;
-        let mut card = self.keyring.open(&slot)?;
+        let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let identity = identify(&mut link)?;
-        let mut applet = Applet::select(&mut link)?;
-        let key = key_identity(&identity, &applet)?;
-        if key.serial != serial {
-            return Err(Error::DeviceChanged);
-        }
+        let (key, mut applet) = meet(&mut link, Some(serial))?;
         let known = self.device_row(serial)?;
         self.unlock(known.as_ref(), &mut applet, current)?;
         self.note_key(&key, scene.now.wall_ms, known.is_some_and(|known| known.device_id != key.device_id))?;

@@ -2,11 +2,11 @@
 
 use crate::error::Error;
 use crate::model::{Profile, SecretId, TokenInput, UserId};
-use crate::oath::{Applet, Link, identify};
-use crate::store::{CredentialRow, Journal, Status};
+use crate::oath::Link;
+use crate::store::{CredentialRow, Journal, Status, View};
 
-use super::super::{Occasion, Service};
-use super::contact::{VISIT, key_identity};
+use super::super::{Occasion, Service, Stop};
+use super::contact::{VISIT, meet};
 use super::provision::first_code;
 use super::words::{DeviceRef, OnDevice};
 
@@ -70,12 +70,9 @@ impl Service {
         credential: &CredentialRow,
         profile: &Profile,
     ) -> Result<TokenInput, Error> {
-        let slot = self.slot_of(DeviceRef::Serial(credential.serial))?;
-        let mut card = self.keyring.open(&slot)?;
+        let mut card = self.take(credential.serial)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let identity = identify(&mut link)?;
-        let mut applet = Applet::select(&mut link)?;
-        let key = key_identity(&identity, &applet)?;
+        let (key, mut applet) = meet(&mut link, None)?;
         if key.serial != credential.serial || key.device_id != credential.device_id {
             self.notice_reset(&occasion.scene(), key.serial, &key.device_id)?;
             return Err(Error::DeviceChanged);
@@ -90,19 +87,17 @@ impl Service {
             self.contact(&slot, &occasion.now);
         }
     }
+}
 
-    /// Whether a factor can be removed in that way: on a key there is a choice, elsewhere none.
-    pub(in crate::service) fn credential_to_remove(
-        &self,
-        occasion: &Occasion,
-        secret: SecretId,
-        on_device: Option<OnDevice>,
-    ) -> Result<Option<CredentialRow>, Error> {
-        let credential = self.look(occasion, |view| view.credential(secret))?;
-        let credential = credential.filter(|row| row.state == Journal::Programmed);
-        match (&credential, on_device) {
-            (None, Some(_)) => Err(Error::Malformed("`device` is for a factor on a hardware key".to_owned())),
-            (Some(_), _) | (None, None) => Ok(credential),
-        }
+/// The account of a factor that is to be removed in that way: on a key there is a choice, elsewhere none.
+pub(in crate::service) fn credential_to_remove(
+    view: &View<'_>,
+    secret: SecretId,
+    on_device: Option<OnDevice>,
+) -> Result<Option<CredentialRow>, Stop> {
+    let credential = view.credential(secret)?.filter(|row| row.state == Journal::Programmed);
+    match (&credential, on_device) {
+        (None, Some(_)) => Err(Error::Malformed("`device` is for a factor on a hardware key".to_owned()).into()),
+        (Some(_), _) | (None, None) => Ok(credential),
     }
 }

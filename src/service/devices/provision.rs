@@ -5,7 +5,7 @@
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{AccountName, Algorithm, Moving, Profile, SecretId, Sensitive, TokenInput, UserId};
-use crate::oath::{Applet, Link, NewAccount, Shown, hmac_of, identify, step_at};
+use crate::oath::{Applet, Link, NewAccount, Shown, hmac_of, step_at};
 use crate::store::{CredentialRow, Decision, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Tx};
 
 use sha2::{Digest, Sha256};
@@ -14,11 +14,11 @@ use super::super::authorise::Over;
 use super::super::secrets::{PENDING_LIFETIME, end_what_it_opened, free_name, insert, view_in};
 use super::super::tokens::later;
 use super::super::{Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
-use super::contact::{KeyIdentity, PATIENCE, VISIT, key_identity, still_there};
+use super::contact::{KeyIdentity, PATIENCE, VISIT, meet, still_there};
 use super::words::{Activation, DeviceRef, ProvisionOrder};
 
 /// Challenges that prove an account. A counter-based one uses up as many counters, on both sides.
-pub(super) const PROOFS: u32 = 2;
+pub const PROOFS: u32 = 2;
 /// Counters for which an account can be known again while it is half done.
 const KNOWN_COUNTERS: u64 = 8;
 
@@ -45,14 +45,11 @@ impl Service {
         let slot = self.slot_of(order.device)?;
         let mut card = self.keyring.open(&slot)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let identity = identify(&mut link)?;
-        let mut applet = Applet::select(&mut link)?;
-        let key = key_identity(&identity, &applet)?;
-        if let DeviceRef::Serial(serial) = order.device
-            && serial != key.serial
-        {
-            return Err(Error::DeviceChanged);
-        }
+        let meant = match order.device {
+            DeviceRef::Serial(serial) => Some(serial),
+            DeviceRef::Any => None,
+        };
+        let (key, mut applet) = meet(&mut link, meant)?;
         let known = self.device_row(key.serial)?;
         self.unlock(known.as_ref(), &mut applet, order.password.as_ref())?;
         self.settle(&scene, key.serial, &mut applet)?;

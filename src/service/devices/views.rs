@@ -47,18 +47,9 @@ impl Service {
 
     /// The accounts on a key.
     pub(in crate::service) fn device_accounts(&self, occasion: &Occasion, serial: Serial) -> Result<Reply, Error> {
-        let slot = self.slot_of(DeviceRef::Serial(serial))?;
-        let scene = occasion.scene();
-        let mut card = self.keyring.open(&slot)?;
+        let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let identity = identify(&mut link)?;
-        let mut applet = Applet::select(&mut link)?;
-        let key = key_identity(&identity, &applet)?;
-        if key.serial != serial {
-            return Err(Error::DeviceChanged);
-        }
-        self.unlock(self.device_row(serial)?.as_ref(), &mut applet, None)?;
-        self.settle(&scene, serial, &mut applet)?;
+        let (key, mut applet) = self.begin(occasion, serial, &mut link)?;
         self.account_views(&key, &mut applet).map(Reply::Accounts)
     }
 
