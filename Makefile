@@ -39,6 +39,7 @@ test:
 	@tools/needs test
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --lib --bins --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 	cargo deny check bans licenses sources
 	cargo nextest run --locked

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use crate::http::Caps;
 use crate::model::{Limits, Right, Rights, Text};
 use crate::oath::Window;
-use crate::service::{HashCost, PeerRule, Policy, Recipient, Who};
+use crate::piv::{Roots, Slot};
+use crate::service::{Attestation, HashCost, PeerRule, Policy, Recipient, Who};
 
 /// Where the configuration lies unless a flag or the environment says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/mfad/mfad.toml";
@@ -52,13 +53,17 @@ pub const EXAMPLE: &str = r#"# Configuration of mfad. Every key is optional; wha
 # connectionsPerPeer = 256
 
 # Hardware keys: whether to use them; the readers to use, by a part of their name; whether every key that is
-# programmed gets an OATH password of its own, which the daemon keeps; and an age public key ("age1…") to which
-# such passwords are sealed as well.
+# programmed gets an OATH password of its own, which the daemon keeps; and an age recipient ("age1…") or X25519 public key (Base64) to which
+# such passwords are sealed as well. Genuine keys: PEM files with the maker's roots and what stands below them,
+# the PIV slot whose key is attested, and whether only genuine keys are programmed.
 # [devices]
 # enabled = true
 # readers = ["yubikey"]
 # protect = false
 # escrow = ""
+# attestationRoots = []
+# attestationSlot = "9e"
+# requireAttestation = false
 
 # Steps accepted before and after the present one; three in all at the most.
 # [otp]
@@ -229,11 +234,22 @@ struct DevicesEntry {
     readers: Vec<String>,
     protect: bool,
     escrow: String,
+    attestation_roots: Vec<PathBuf>,
+    attestation_slot: String,
+    require_attestation: bool,
 }
 
 impl Default for DevicesEntry {
     fn default() -> Self {
-        Self { enabled: true, readers: vec!["yubikey".to_owned()], protect: false, escrow: String::new() }
+        Self {
+            enabled: true,
+            readers: vec!["yubikey".to_owned()],
+            protect: false,
+            escrow: String::new(),
+            attestation_roots: Vec::new(),
+            attestation_slot: Slot::CARD_AUTHENTICATION.to_string(),
+            require_attestation: false,
+        }
     }
 }
 
@@ -338,6 +354,7 @@ impl File {
                 hashing: self.argon2.checked()?,
                 protect_keys: self.devices.protect,
                 escrow: self.devices.recipient()?,
+                attestation: self.devices.attestation()?,
                 peers: peers(&self.peer)?,
             },
         })
@@ -357,7 +374,27 @@ impl DevicesEntry {
             return Ok(None);
         }
         let recipient = Recipient::parse(&self.escrow);
-        recipient.map(Some).ok_or_else(|| value("devices.escrow", "is no public key of age (age1…)"))
+        recipient.map(Some).ok_or_else(|| {
+            value("devices.escrow", "is neither an age recipient (age1…) nor an X25519 public key in Base64")
+        })
+    }
+
+    fn attestation(&self) -> Result<Attestation, ConfigFault> {
+        let slot = Slot::parse(&self.attestation_slot);
+        let slot = slot.ok_or_else(|| value("devices.attestationSlot", "is 9a, 9c, 9d, 9e or 82 to 95"))?;
+        if self.attestation_roots.is_empty() {
+            return if self.require_attestation {
+                Err(value("devices.requireAttestation", "needs attestationRoots"))
+            } else {
+                Ok(Attestation { slot, ..Attestation::default() })
+            };
+        }
+        let read =
+            |path: &PathBuf| std::fs::read(path).map_err(|cause| ConfigFault::Unreadable { path: path.clone(), cause });
+        let files = self.attestation_roots.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let roots = Roots::read(files.iter().map(Vec::as_slice));
+        let roots = roots.map_err(|fault| value("devices.attestationRoots", fault.to_string()))?;
+        Ok(Attestation { roots: Some(roots), slot, is_required: self.require_attestation })
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::card::CardFault;
 use crate::device::DeviceFault;
 use crate::entropy::NoEntropy;
 use crate::model::Serial;
-use crate::oath::{CardFault, Diagnosis};
+use crate::oath::Diagnosis;
 use crate::store::Fault;
 use crate::token::TokenFault;
 
@@ -141,6 +142,9 @@ pub enum Error {
     /// The key does not do what it should, or does not answer.
     #[error("the key does not answer as it should; nothing became active; take it out, put it in and try again")]
     DeviceFailed(String),
+    /// The key does not prove that it is what it says.
+    #[error("this key does not count as genuine: {0}")]
+    NotGenuine(crate::piv::Distrust),
     /// Factors depend on what would go.
     #[error("an active or pending factor needs this account; delete the factor, or return the key, instead")]
     DeviceInUse,

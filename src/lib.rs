@@ -1,11 +1,13 @@
 //! mfad, the multi-factor authentication daemon of one Linux host.
 //!
 //! The floors, lowest first: [`model`] (words of the domain), [`entropy`] and [`device`] (cards and
-//! readers), then [`store`], [`oath`] and [`token`] beside each other, [`error`], [`service`] (use cases) and
-//! [`http`] (the door), and above them [`config`] and [`daemon`]. `docs/design.md` says why.
+//! readers), then [`card`] (APDUs), then [`store`], [`oath`], [`piv`] and [`token`] beside each other, [`error`],
+//! [`service`] (use cases) and [`http`] (the door), and above them [`config`] and [`daemon`]. `docs/design.md`
+//! says why.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 
+pub mod card;
 pub mod config;
 pub mod daemon;
 pub mod device;
@@ -14,6 +16,7 @@ pub mod error;
 pub mod http;
 pub mod model;
 pub mod oath;
+pub mod piv;
 pub mod service;
 pub mod store;
 pub mod token;

@@ -364,6 +364,7 @@ fn location_of(reply: &Reply) -> Option<String> {
         | Reply::Accounts(_)
         | Reply::Account(_)
         | Reply::DevicePassword { .. }
+        | Reply::Genuine(_)
         | Reply::Returned { .. }
         | Reply::Audit { .. }
         | Reply::Live

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{AccountName, SecretId, Serial};
 use crate::service::{
-    AccountView, Activation, AppletView, Call, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, KeyView,
-    MfaOrder, OnDevice, PROOFS, PasswordChange, ProvisionOrder, ReturnedView,
+    AccountView, Activation, AppletView, Call, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, GenuineView,
+    KeyView, MfaOrder, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, ReturnedView,
 };
 
 use super::bodies::{LONGEST_PASSWORD, wrong};
@@ -218,6 +218,21 @@ pub fn device_of_secret(device: &DeviceOfSecret) -> Value {
         "touch": device.touch,
         "proof": { "challenges": PROOFS, "time": time(device.proved) },
     })
+}
+
+/// A key that proved to be genuine.
+pub fn genuine_value(genuine: &GenuineView) -> Value {
+    json!({
+        "serial": genuine.serial.number(),
+        "firmware": genuine.firmware.to_string(),
+        "slot": genuine.slot.to_string(),
+        "root": genuine.root,
+    })
+}
+
+/// The query parameter `slot` of an attestation.
+pub fn piv_slot(text: &str) -> Result<PivSlot, Problem> {
+    PivSlot::parse(text).ok_or_else(|| wrong("slot"))
 }
 
 /// What became of a factor on a returned key.

@@ -202,6 +202,7 @@ impl From<&Error> for Problem {
             Error::DeviceChanged => says(StatusCode::CONFLICT, "device-changed", "Another key"),
             Error::Unsupported(_) => says(StatusCode::CONFLICT, "unsupported", "Not supported"),
             Error::DeviceFailed(_) => unavailable("device-failed", "Key failed"),
+            Error::NotGenuine(_) => says(StatusCode::CONFLICT, "not-genuine", "Key not genuine"),
             Error::DeviceInUse => says(StatusCode::CONFLICT, "device-in-use", "Key in use by a factor"),
             Error::FactorLocked => says(StatusCode::LOCKED, "factor-locked", "Factor locked"),
             Error::TooManyAttempts { wait } => {

@@ -11,7 +11,7 @@ use super::bodies::{
     ChangeBody, CodeBody, FirstCodeBody, LONGEST_PASSWORD, LoginBody, NewUserBody, PasswordBody, ProofBody,
     ReceiptBody, SecretBody, StepUpBody, TokenBody, UserBody, action, backup_code, new_password, wrong,
 };
-use super::devices::{DevicePasswordBody, RenameBody, on_device};
+use super::devices::{DevicePasswordBody, RenameBody, on_device, piv_slot};
 use super::problem::Problem;
 use super::qr::QrFormat;
 use super::wire::read;
@@ -73,6 +73,8 @@ pub enum Resource {
     DeviceReset(Serial),
     /// `/devices/:serial/oath/password`
     DevicePassword(Serial),
+    /// `/devices/:serial/attest`
+    DeviceAttest(Serial),
     /// `/devices/:serial/return`
     DeviceReturn(Serial),
     /// `/health/live`
@@ -176,6 +178,7 @@ impl Resource {
             }
             ["devices", serial, "oath", "reset"] => Self::DeviceReset(Serial::parse(serial)?),
             ["devices", serial, "oath", "password"] => Self::DevicePassword(Serial::parse(serial)?),
+            ["devices", serial, "attest"] => Self::DeviceAttest(Serial::parse(serial)?),
             ["devices", serial, "return"] => Self::DeviceReturn(Serial::parse(serial)?),
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
@@ -204,6 +207,7 @@ impl Resource {
             | Self::AuthReceipt
             | Self::AuthLogout
             | Self::DeviceReset(_)
+            | Self::DeviceAttest(_)
             | Self::DeviceReturn(_) => &[Method::POST],
             Self::PasswordOf(_) | Self::Enroll(..) | Self::DevicePassword(_) => &[Method::PUT],
             Self::DeviceAccount(..) => &[Method::PUT, Method::DELETE],
@@ -331,6 +335,10 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         Resource::DeviceAccount(serial, name) => request.without_body(Call::DeleteAccount(serial, name))?,
         Resource::DeviceReset(serial) => request.without_body(Call::ResetDevice(serial))?,
         Resource::DevicePassword(serial) => read::<DevicePasswordBody>(request.body)?.call(serial)?,
+        Resource::DeviceAttest(serial) => {
+            request.no_body()?;
+            Call::AttestDevice(serial, query.take("slot").map(piv_slot).transpose()?)
+        }
         Resource::DeviceReturn(serial) => request.without_body(Call::ReturnDevice(serial))?,
         Resource::Live => request.without_body(Call::Live)?,
         Resource::Ready => request.without_body(Call::Ready)?,

@@ -134,6 +134,7 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
         Reply::DevicePassword { has_password, is_known, escrow } => {
             json!({ "locked": has_password, "passwordKnown": is_known, "escrow": escrow })
         }
+        Reply::Genuine(genuine) => devices::genuine_value(&genuine),
         Reply::Returned { serial, credentials } => json!({
             "serial": serial.number(),
             "credentials": credentials.iter().map(devices::returned_value).collect::<Vec<_>>(),

@@ -4,11 +4,12 @@ use crate::model::{
     AccountName, BackupCode, Email, Label, Method, Profile, SecretId, Sensitive, Serial, Text, TokenInput, TokenKind,
     UserId, UserName, UserRef,
 };
+use crate::piv::Slot as PivSlot;
 use crate::token::PublicKey;
 
 use super::devices::{
-    AccountView, CredentialView, DeviceEvent, DeviceOfSecret, KeyView, OnDevice, PasswordChange, ProvisionOrder,
-    ReturnedView,
+    AccountView, CredentialView, DeviceEvent, DeviceOfSecret, GenuineView, KeyView, OnDevice, PasswordChange,
+    ProvisionOrder, ReturnedView,
 };
 
 /// Everything the API can be asked. No outside text is left in it that has not been checked for its shape.
@@ -114,6 +115,8 @@ pub enum Call {
         /// The present one, where the daemon does not know it.
         current: Option<Sensitive<String>>,
     },
+    /// Check that a key is genuine, by the key in a PIV slot.
+    AttestDevice(Serial, Option<PivSlot>),
     /// Take a key back from its user.
     ReturnDevice(Serial),
     /// A page of the audit log.
@@ -339,6 +342,8 @@ pub enum Reply {
     Accounts(Vec<AccountView>),
     /// One of them.
     Account(AccountView),
+    /// The key is genuine.
+    Genuine(GenuineView),
     /// The password of a key's applet is as wanted.
     DevicePassword {
         /// Whether there is one.

@@ -34,8 +34,8 @@ pub use call::{
     SecretView, UserChange, UserView,
 };
 pub use devices::{
-    AccountView, Activation, Announce, AppletView, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, KeyState,
-    KeyView, OnDevice, PROOFS, PasswordChange, ProvisionOrder, Recipient, ReturnedView,
+    AccountView, Activation, Announce, AppletView, Attestation, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef,
+    GenuineView, KeyState, KeyView, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, Recipient, ReturnedView,
 };
 pub use hasher::HashCost;
 pub use metrics::Metrics;
@@ -284,6 +284,10 @@ impl Service {
             Call::ChangeDevicePassword { serial, change, current } => {
                 self.right_with_reason(occasion)?;
                 self.change_device_password(occasion, serial, change, current.as_ref())
+            }
+            Call::AttestDevice(serial, slot) => {
+                self.right(occasion, Right::Admin)?;
+                self.attest_device(occasion, serial, slot)
             }
             Call::ReturnDevice(serial) => {
                 self.right_with_reason(occasion)?;

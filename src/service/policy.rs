@@ -3,7 +3,7 @@
 use crate::model::{Limits, Peer, Rights};
 use crate::oath::Window;
 
-use super::devices::Recipient;
+use super::devices::{Attestation, Recipient};
 use super::hasher::HashCost;
 
 /// Which peers a rule is about.
@@ -47,6 +47,8 @@ pub struct Policy {
     pub protect_keys: bool,
     /// Who else shall be able to read such passwords.
     pub escrow: Option<Recipient>,
+    /// Whether and how keys are checked to be genuine.
+    pub attestation: Attestation,
     /// Who has which rights; uid 0 always has all.
     pub peers: Vec<PeerRule>,
 }

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use super::maker::{Attested, Maker, Papers};
 use super::oath::{Account, Conditions, Oath};
-use super::{management, otp, tlv};
+use super::{management, otp, piv, tlv};
 
 /// Major, minor, patch.
 pub type Firmware = (u8, u8, u8);
@@ -34,6 +35,7 @@ pub enum Applet {
     Management,
     Oath,
     Otp,
+    Piv,
 }
 
 impl Applet {
@@ -42,6 +44,8 @@ impl Applet {
             [0xA0, 0x00, 0x00, 0x05, 0x27, 0x47, 0x11, 0x17] => Some(Self::Management),
             [0xA0, 0x00, 0x00, 0x05, 0x27, 0x21, 0x01] => Some(Self::Oath),
             [0xA0, 0x00, 0x00, 0x05, 0x27, 0x20, 0x01] => Some(Self::Otp),
+            // A partial name is enough (SP 800-73-4 part 2, section 3.1.1).
+            [0xA0, 0x00, 0x00, 0x03, 0x08, ..] => Some(Self::Piv),
             _ => None,
         }
     }
@@ -50,7 +54,7 @@ impl Applet {
     fn send_remaining(self) -> u8 {
         match self {
             Self::Oath => 0xA5,
-            Self::Management | Self::Otp => 0xC0,
+            Self::Management | Self::Otp | Self::Piv => 0xC0,
         }
     }
 }
@@ -109,6 +113,7 @@ pub struct Key {
     identity: Identity,
     capacity: Option<usize>,
     oath: Oath,
+    papers: Option<Papers>,
     selected: Option<Applet>,
     chained: Vec<u8>,
     remaining: Vec<u8>,
@@ -125,6 +130,7 @@ impl Key {
             identity: Identity { serial, firmware: (5, 4, 3), form_factor: 0x01, hidden: Vec::new() },
             capacity: None,
             oath: Oath::new(),
+            papers: None,
             selected: None,
             chained: Vec::new(),
             remaining: Vec::new(),
@@ -165,6 +171,12 @@ impl Key {
     /// The same key with that account on it already.
     pub fn with_account(mut self, account: Account) -> Self {
         self.oath.accounts.push(account);
+        self
+    }
+
+    /// The same key with papers of its maker, and a PIV key that they attest.
+    pub fn attested(mut self, maker: &Maker, how: &Attested) -> Self {
+        self.papers = Some(maker.papers(self.identity.serial, self.identity.firmware, how));
         self
     }
 
@@ -268,6 +280,7 @@ impl Key {
         match applet {
             Applet::Management => management::execute(&command, &self.identity),
             Applet::Otp => otp::execute(&command, &self.identity),
+            Applet::Piv => piv::execute(&command, &self.identity, self.papers.as_ref(), self.touch),
             Applet::Oath => self.oath.execute(&command, &self.conditions()),
         }
     }
@@ -281,6 +294,7 @@ impl Key {
         Ok(match applet {
             Applet::Management => management::select(&self.identity),
             Applet::Otp => otp::status(&self.identity),
+            Applet::Piv => piv::select(),
             Applet::Oath => self.oath.select(self.identity.firmware),
         })
     }
@@ -356,7 +370,7 @@ mod tests {
         let mut key = Key::new(1).without(Applet::Otp);
 
         assert_eq!(key.transmit(&OTP), [0x6A, 0x82]);
-        assert_eq!(key.transmit(&[0x00, 0xA4, 0x04, 0x00, 0x05, 0xA0, 0x00, 0x00, 0x03, 0x08]), [0x6A, 0x82]);
+        assert_eq!(key.transmit(&[0x00, 0xA4, 0x04, 0x00, 0x05, 0xA0, 0x00, 0x00, 0x03, 0x09]), [0x6A, 0x82]);
     }
 
     #[test]

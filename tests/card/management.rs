@@ -69,5 +69,6 @@ fn capability(applet: Applet) -> u16 {
         Applet::Management => 0x0000,
         Applet::Oath => 0x0020,
         Applet::Otp => 0x0001,
+        Applet::Piv => 0x0010,
     }
 }

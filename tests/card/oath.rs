@@ -64,6 +64,12 @@ pub struct Account {
 }
 
 impl Account {
+    /// An account of another program.
+    pub fn foreign(name: &str) -> Self {
+        let (name, key) = (name.as_bytes().to_vec(), vec![1; 20]);
+        Self { name, kind: TOTP, algorithm: SHA1, digits: 6, key, touch: false, counter: 0 }
+    }
+
     /// What an authenticator shows for this account at that time, in seconds since 1970. The period is the
     /// number before the first slash of the name, or 30 seconds.
     pub fn code_at(&self, unix_seconds: u64) -> String {

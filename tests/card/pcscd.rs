@@ -2,6 +2,7 @@
 //! network, because vpcd listens on all addresses, its own `/run/pcscd`, and no drivers but vpcd's.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, symlink};
@@ -226,4 +227,34 @@ fn is_root() -> bool {
 fn free_port() -> Result<u16, String> {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     address.map(|address| address.port()).map_err(|cause| format!("there is no port for vpcd: {cause}"))
+}
+
+/// In place of a pcscd: one that lets nobody in, as the real one does where polkit says no. It speaks as much of
+/// pcsclite's protocol (winscard_msg.h) as it takes to be refused.
+pub fn refuse_everybody(socket: &Path) -> std::io::Result<()> {
+    const VERSION: u32 = 0x11;
+    const SECURITY_VIOLATION: u32 = 0x8010_006A;
+    let listener = std::os::unix::net::UnixListener::bind(socket)?;
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(mut connection) = connection else { return };
+            std::thread::spawn(move || {
+                let mut header = [0; 8];
+                while connection.read_exact(&mut header).is_ok() {
+                    let [a, b, c, d, command @ ..] = header;
+                    let mut body = vec![0; u32::from_ne_bytes([a, b, c, d]) as usize];
+                    if connection.read_exact(&mut body).is_err() || body.len() < 4 {
+                        return;
+                    }
+                    let verdict = if u32::from_ne_bytes(command) == VERSION { 0 } else { SECURITY_VIOLATION };
+                    let at = body.len() - 4;
+                    body[at..].copy_from_slice(&verdict.to_ne_bytes());
+                    if connection.write_all(&body).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    Ok(())
 }

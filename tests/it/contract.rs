@@ -19,7 +19,7 @@ const NOT_PROVOKED: [(u16, &str); 2] = [
 ];
 
 /// The routes that there are to be.
-const OPERATIONS: [&str; 43] = [
+const OPERATIONS: [&str; 44] = [
     "DELETE /devices/{}/oath/accounts/{}",
     "DELETE /users/{}",
     "DELETE /users/{}/secrets/{}",
@@ -50,6 +50,7 @@ const OPERATIONS: [&str; 43] = [
     "POST /auth/recovery",
     "POST /auth/stepup",
     "POST /auth/totp",
+    "POST /devices/{}/attest",
     "POST /devices/{}/oath/reset",
     "POST /devices/{}/return",
     "POST /users",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::wire::{Answer, Request};
 
 /// The closed list of error codes, each with its status.
-pub const CODES: [(u16, &str); 48] = [
+pub const CODES: [(u16, &str); 49] = [
     (400, "malformed"),
     (401, "unauthenticated"),
     (401, "wrong-credentials"),
@@ -39,6 +39,7 @@ pub const CODES: [(u16, &str); 48] = [
     (409, "device-changed"),
     (409, "unsupported"),
     (409, "device-in-use"),
+    (409, "not-genuine"),
     (410, "expired"),
     (413, "body-too-large"),
     (414, "target-too-long"),

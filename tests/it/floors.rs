@@ -5,21 +5,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with its floor. Rooms that share a floor may not import each other.
-const FLOORS: [(&str, u32); 11] = [
+const FLOORS: [(&str, u32); 13] = [
     ("model", 1),
     ("entropy", 2),
     ("device", 2),
-    ("store", 3),
-    ("oath", 3),
-    ("token", 3),
-    ("error", 4),
-    ("service", 5),
-    ("http", 6),
-    ("config", 7),
-    ("daemon", 8),
+    ("card", 3),
+    ("store", 4),
+    ("oath", 4),
+    ("piv", 4),
+    ("token", 4),
+    ("error", 5),
+    ("service", 6),
+    ("http", 7),
+    ("config", 8),
+    ("daemon", 9),
 ];
 /// The door may not look behind the service, whatever floor it stands on.
-const HIDDEN_FROM_HTTP: [&str; 3] = ["store", "token", "device"];
+const HIDDEN_FROM_HTTP: [&str; 5] = ["store", "token", "device", "card", "piv"];
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();

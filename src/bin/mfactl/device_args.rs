@@ -18,6 +18,16 @@ pub enum DeviceCommand {
     /// Show one key and the factors on it
     #[command(alias = "show", after_help = help::DEVICE_INFO)]
     Info(KeyArg),
+    /// Check that a key is genuine, by its maker's certificates
+    #[command(after_help = help::DEVICE_ATTEST)]
+    Attest {
+        /// Which key.
+        #[command(flatten)]
+        on: KeyArg,
+        /// PIV slot whose key is attested: 9a, 9c, 9d, 9e, 82 to 95 [default: the daemon's, which is 9e]
+        #[arg(long, value_name = "SLOT")]
+        slot: Option<String>,
+    },
     /// List the OATH accounts on a key, also those of other programs
     #[command(after_help = help::DEVICE_ACCOUNTS)]
     Accounts(KeyArg),

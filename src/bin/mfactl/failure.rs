@@ -58,7 +58,7 @@ impl Exit {
 }
 
 /// Section 5 of the API, but for `name-taken`, which users share.
-const DEVICE_CODES: [&str; 14] = [
+const DEVICE_CODES: [&str; 15] = [
     "no-pcscd",
     "pcscd-denied",
     "no-device",
@@ -72,6 +72,7 @@ const DEVICE_CODES: [&str; 14] = [
     "device-changed",
     "device-failed",
     "device-in-use",
+    "not-genuine",
     "unsupported",
 ];
 
@@ -167,6 +168,7 @@ fn device_advice(code: &str) -> Option<&'static str> {
         "device-changed" => Some("mfactl device info shows what the daemon knows of it"),
         "unsupported" => Some("mfactl device info shows the firmware and what it can do"),
         "device-failed" => Some("if it goes on, try another port or another key"),
+        "not-genuine" => Some("set the key aside; if others of its kind pass, it may be a forgery"),
         "device-in-use" => {
             Some("delete the factor with mfactl secret delete, or take the key with mfactl device return")
         }
@@ -208,6 +210,7 @@ mod tests {
             (503, "device-failed", 5),
             (409, "device-full", 5),
             (409, "device-in-use", 5),
+            (409, "not-genuine", 5),
             (422, "wrong-device-password", 5),
             (423, "device-locked", 5),
         ] {

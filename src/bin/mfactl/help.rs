@@ -86,6 +86,14 @@ pub const DEVICE_INFO: &str = "\
 Example:
   mfactl device info 12345678";
 
+/// `device attest`.
+pub const DEVICE_ATTEST: &str = "\
+The key has to hold a PIV key that was made on it, that needs no PIN, and the daemon the maker's certificates:
+  ykman piv keys generate --algorithm ECCP256 --pin-policy NEVER 9e /dev/null
+
+Example:
+  mfactl device attest 12345678";
+
 /// `device accounts`.
 pub const DEVICE_ACCOUNTS: &str = "\
 Example:

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::card::{CardFault, Identity, Link, identify};
 use crate::device::Slot;
 use crate::error::Error;
 use crate::model::{DeviceId, Firmware, Moment, Sensitive, Serial};
-use crate::oath::{AccessKey, Applet, CardFault, Identity, Link, identify};
+use crate::oath::{AccessKey, Applet};
 use crate::store::DeviceRow;
 
 use super::super::{Scene, Service};
@@ -23,6 +24,8 @@ pub(super) struct KeyIdentity {
     pub(super) device_id: DeviceId,
     pub(super) firmware: Firmware,
     pub(super) model: &'static str,
+    /// The root that vouches for it, if that was asked.
+    pub(super) vouched_by: Option<String>,
 }
 
 impl Service {
@@ -148,6 +151,7 @@ pub(super) fn key_identity(identity: &Identity, applet: &Applet<'_, '_>) -> Resu
         device_id: applet.device_id()?,
         firmware: identity.firmware.unwrap_or_else(|| applet.version()),
         model: identity.model,
+        vouched_by: None,
     })
 }
 

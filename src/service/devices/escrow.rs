@@ -27,8 +27,12 @@ const LINE: usize = 64;
 pub struct Recipient([u8; 32]);
 
 impl Recipient {
-    /// Reads `age1…` (Bech32, BIP 173).
+    /// Reads `age1…` (Bech32, BIP 173), or an X25519 public key as such: its 32 bytes (RFC 7748 section 5) in Base64,
+    /// as `wg pubkey` prints it.
     pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(bytes) = BASE64.decode(text.as_bytes()) {
+            return bytes.try_into().ok().map(Self);
+        }
         let decoded = CheckedHrpstring::new::<Bech32>(text).ok()?;
         if decoded.hrp().as_str() != PREFIX {
             return None;
@@ -107,8 +111,12 @@ mod tests {
     #[test]
     fn a_recipient_is_read_strictly() {
         assert!(Recipient::parse(RECIPIENT).is_some());
+        let bare = BASE64.encode(&Recipient::parse(RECIPIENT).unwrap().0);
+        assert_eq!(Recipient::parse(&bare), Recipient::parse(RECIPIENT));
         for odd in [
             "",
+            &bare[..43],
+            &bare[4..],
             "age1",
             &RECIPIENT[..61],
             &RECIPIENT.replace("ql3", "ql4"),

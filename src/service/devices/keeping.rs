@@ -1,9 +1,10 @@
 //! Changing what is on a key: rename, delete, reset, and taking a key back from its user.
 
+use crate::card::Link;
 use crate::device::Card;
 use crate::error::Error;
 use crate::model::{AccountName, Moving, Serial};
-use crate::oath::{Applet, Link, hotp, step_at};
+use crate::oath::{Applet, hotp, step_at};
 use crate::store::{CredentialRow, Outcome};
 
 use super::super::{Occasion, Reply, Service};
@@ -166,7 +167,7 @@ impl Service {
         self.account_views(key, applet)?.into_iter().find(|account| account.name == *name).ok_or(Error::NotFound)
     }
 
-    fn note_act(&self, occasion: &Occasion, event: &'static str, what: String) -> Result<(), Error> {
+    pub(super) fn note_act(&self, occasion: &Occasion, event: &'static str, what: String) -> Result<(), Error> {
         let reason = occasion.caller.reason.as_ref().map(|reason| format!(": {}", reason.as_str())).unwrap_or_default();
         let entry = occasion.scene().entry_with(event, Outcome::Ok, None, None, format!("{what}{reason}"));
         self.device_change(move |tx| Ok(tx.audit(&entry)?))

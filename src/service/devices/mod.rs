@@ -3,6 +3,7 @@
 
 mod contact;
 mod escrow;
+mod genuine;
 mod keeping;
 mod keyring;
 mod password;
@@ -13,7 +14,9 @@ mod settle;
 mod views;
 mod words;
 
+pub use crate::piv::Slot as PivSlot;
 pub use escrow::Recipient;
+pub use genuine::{Attestation, GenuineView};
 pub use keyring::Announce;
 pub use provision::PROOFS;
 pub use words::{

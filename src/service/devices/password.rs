@@ -3,10 +3,11 @@
 
 use data_encoding::BASE32_NOPAD;
 
+use crate::card::Link;
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{Sensitive, Serial};
-use crate::oath::{AccessKey, Applet, Link};
+use crate::oath::{AccessKey, Applet};
 use crate::store::Outcome;
 
 use super::super::{Occasion, Reply, Service};

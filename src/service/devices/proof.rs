@@ -1,8 +1,8 @@
 //! A code that the key itself gives to the daemon, in the place of one that its user types.
 
+use crate::card::Link;
 use crate::error::Error;
 use crate::model::{Profile, SecretId, TokenInput, UserId};
-use crate::oath::Link;
 use crate::store::{CredentialRow, Journal, Status, View};
 
 use super::super::{Occasion, Service, Stop};

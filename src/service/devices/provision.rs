@@ -2,10 +2,11 @@
 //! and only then a factor; active by the user's code or by the key itself. Whatever fails is undone, now or at the
 //! next contact; the seed never leaves the daemon but to the key (HW-1, HW-3).
 
+use crate::card::Link;
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{AccountName, Algorithm, Moving, Profile, SecretId, Sensitive, TokenInput, UserId};
-use crate::oath::{Applet, Link, NewAccount, Shown, hmac_of, step_at};
+use crate::oath::{Applet, NewAccount, Shown, hmac_of, step_at};
 use crate::store::{CredentialRow, Decision, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Tx};
 
 use sha2::{Digest, Sha256};
@@ -45,11 +46,13 @@ impl Service {
         let slot = self.slot_of(order.device)?;
         let mut card = self.keyring.open(&slot)?;
         let mut link = Link::new(&mut *card, VISIT);
+        let vouched = self.vouched_if_demanded(&scene, &mut link)?;
         let meant = match order.device {
             DeviceRef::Serial(serial) => Some(serial),
-            DeviceRef::Any => None,
+            DeviceRef::Any => vouched.as_ref().map(|said| said.serial),
         };
-        let (key, mut applet) = meet(&mut link, meant)?;
+        let (mut key, mut applet) = meet(&mut link, meant)?;
+        key.vouched_by = vouched.map(|said| said.root);
         let known = self.device_row(key.serial)?;
         self.unlock(known.as_ref(), &mut applet, order.password.as_ref())?;
         self.settle(&scene, key.serial, &mut applet)?;

@@ -49,6 +49,9 @@ impl Service {
             "operatorUid": scene.peer_uid,
             "proof": PROOFS,
         });
+        if let Some(root) = &key.vouched_by {
+            put(&mut claims, "vouchedBy", json!(root));
+        }
         let (first, value) = match profile.moving {
             Moving::Time(period) => {
                 put(&mut claims, "period", json!(period.seconds()));

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
+use crate::card::CardFault;
 use crate::error::Error;
 use crate::model::{AccountName, DeviceId, Serial};
-use crate::oath::{Applet, CardFault, Shown};
+use crate::oath::{Applet, Shown};
 use crate::store::{CredentialRow, Journal, Outcome};
 
 use super::super::{Scene, Service};

@@ -2,10 +2,11 @@
 
 use std::thread;
 
+use crate::card::{CardFault, Link, identify};
 use crate::device::Slot;
 use crate::error::Error;
 use crate::model::Serial;
-use crate::oath::{Applet, CardFault, Link, Shown, identify};
+use crate::oath::{Applet, Shown};
 use crate::store::{CredentialRow, Journal};
 
 use super::super::{Occasion, Reply, Scene, Service};

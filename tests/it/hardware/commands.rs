@@ -6,12 +6,18 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, can_have_readers};
-use crate::card::Key;
+use crate::card::{Account, Attested, Fault, Key, Maker, Touch, refuse_everybody};
+use crate::host::{Host, Premises};
 use crate::people::text;
+use crate::wire::Request;
 
 fn mfactl(bench: &Bench, arguments: &[&str], input: &str) -> Output {
+    run(&bench.host, arguments, input)
+}
+
+fn run(host: &Host, arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
-    command.arg("--socket").arg(bench.host.socket()).args(["--no-input", "--yes"]).args(arguments);
+    command.arg("--socket").arg(host.socket()).args(["--no-input", "--yes"]).args(arguments);
     command.env_remove("MFAD_SOCKET").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
@@ -65,23 +71,110 @@ fn an_operator_lists_programs_renames_and_takes_back_a_key() {
     assert_eq!(refused.status.code(), Some(1));
 }
 
+/// The command is refused with 5: in text with this advice, as JSON with this code.
+#[track_caller]
+fn refused(host: &Host, arguments: &[&str], code: &str, advice: &str) {
+    let output = run(host, arguments, "");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{code}: {said}");
+    assert!(said.contains(advice), "{code}: {advice:?} is not in: {said}");
+    let output = run(host, &[&["--json"], arguments].concat(), "");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let problem: Value = serde_json::from_str(&said).unwrap_or_else(|why| panic!("{code}: {why}: {said}"));
+    assert_eq!((output.status.code(), &problem["code"]), (Some(5), &json!(code)), "{problem}");
+}
+
+const PROVISION: [&str; 5] = ["device", "provision", "ann", "--reason", "x"];
+
+#[test]
+fn without_pcscd_or_its_leave_mfactl_says_what_to_do() {
+    let host = Host::start("");
+    host.nobody("ann");
+    // The first look may be under way when the daemon is ready.
+    let is_seen = |code: &str, host: &Host| host.ask(&Request::get("/devices")).json()["code"] == code;
+    assert!((0..1000).any(|_| is_seen("no-pcscd", &host)));
+    refused(&host, &PROVISION, "no-pcscd", "install and start pcscd");
+
+    let mut premises = Premises::new("");
+    premises.pcscd = premises.dir.path().join("pcscd.comm");
+    refuse_everybody(&premises.pcscd).unwrap();
+    assert!(premises.init().success(), "init: {}", premises.log_text());
+    let host = Host::on(premises);
+    host.nobody("ann");
+    assert!((0..1000).any(|_| is_seen("pcscd-denied", &host)), "{}", host.premises.log_text());
+    refused(&host, &PROVISION, "pcscd-denied", "polkit");
+    let listed = run(&host, &["device", "list"], "");
+    assert_eq!(listed.status.code(), Some(5));
+}
+
 #[test]
 fn what_is_in_the_way_of_a_key_ends_with_5_and_says_what_to_do() {
     if !can_have_readers("what_is_in_the_way_of_a_key_ends_with_5_and_says_what_to_do") {
         return;
     }
     let bench = Bench::new(2, "");
-    bench.host.nobody("ann");
-    let refused = |advice: &str| {
-        let output = mfactl(&bench, &["device", "provision", "ann", "--reason", "x"], "");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(5), "{said}");
-        assert!(said.contains(advice), "{advice:?} is not in: {said}");
-    };
-
-    refused("plug it in");
+    let host = &bench.host;
+    host.nobody("ann");
+    let with = |more: &[&'static str]| [&PROVISION[..], more].concat();
+    refused(host, &PROVISION, "no-device", "device list shows");
     bench.insert(0, Key::new(7).with_password("hunter2"));
-    refused("password");
+    refused(host, &PROVISION, "device-locked", "--learn");
+    let wrong = bench.file("wrong", "not it");
+    let wrong = wrong.to_str().unwrap();
+    let learn = ["device", "password", "7", "--learn", "--current-file", wrong, "--reason", "x"];
+    refused(host, &learn, "wrong-device-password", "device reset");
     bench.insert(1, Key::new(8));
-    refused("serial number");
+    refused(host, &PROVISION, "many-devices", "--serial");
+    bench.pull(0);
+    bench.pull(1);
+
+    bench.insert(0, Key::new(7).with_capacity(1).with_account(Account::foreign("x")));
+    refused(host, &PROVISION, "device-full", "device accounts");
+    bench.pull(0);
+    bench.insert(0, Key::neo(7));
+    refused(host, &with(&["--touch"]), "unsupported", "firmware");
+    bench.pull(0);
+
+    bench.insert(0, Key::new(7));
+    bench.reader().with_key(|key| key.touch = Touch::Refused);
+    refused(host, &with(&["--touch"]), "touch-timeout", "touch the key that blinks");
+    let occupied = bench.occupied();
+    refused(host, &PROVISION, "device-busy", "gpgconf --kill scdaemon");
+    drop(occupied);
+    let attest = ["device", "attest", "7"];
+    refused(host, &attest, "unsupported", "attestationRoots");
+
+    bench.reader().plan(4, Fault::Gone);
+    let output = run(host, &PROVISION, "");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("leave the key in"), "{said}");
+    bench.reinsert(0);
+    bench.reader().plan(4, Fault::Gone);
+    let output = run(host, &[&["--json"], &PROVISION[..]].concat(), "");
+    let problem: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(problem["code"], "device-removed", "{problem}");
+}
+
+#[test]
+fn an_operator_checks_that_a_key_is_genuine() {
+    if !can_have_readers("an_operator_checks_that_a_key_is_genuine") {
+        return;
+    }
+    let maker = Maker::with_line();
+    let dir = tempfile::Builder::new().prefix("mfad-maker-").tempdir().unwrap();
+    let roots = dir.path().join("maker.pem");
+    std::fs::write(&roots, maker.pem()).unwrap();
+    let bench = Bench::new(1, &format!("[devices]\nattestationRoots = [{roots:?}]\n"));
+    bench.insert(0, Key::new(7).attested(&maker, &Attested { slot: 0x9A, ..Attested::default() }));
+
+    let said = says(&bench, &["device", "attest", "7", "--slot", "9a"]);
+    assert!(said.contains(maker.name()) && said.contains("genuine"), "{said}");
+    assert_eq!(document(&bench, &["device", "attest", "7", "--slot", "9A"])["slot"], "9a");
+    refused(&bench.host, &["device", "attest", "7"], "unsupported", "made on the key");
+    let odd = run(&bench.host, &["device", "attest", "7", "--slot", "f9"], "");
+    assert_eq!(odd.status.code(), Some(2), "{}", String::from_utf8_lossy(&odd.stderr));
+    bench.pull(0);
+    bench.insert(0, Key::new(8).attested(&maker, &Attested { is_copied: true, ..Attested::default() }));
+    refused(&bench.host, &["device", "attest", "8"], "not-genuine", "forgery");
 }

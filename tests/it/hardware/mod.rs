@@ -6,6 +6,7 @@ mod bench;
 mod commands;
 mod crash;
 mod faults;
+mod genuine;
 mod refusals;
 mod secrecy;
 mod stories;

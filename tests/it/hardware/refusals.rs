@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use mfad::card::CardFault;
 use mfad::error::Error;
-use mfad::oath::CardFault;
 use serde_json::json;
 
 use super::bench::{Bench, can_have_readers};
 use super::workshop::{Workshop, order, totp};
-use crate::card::{Account, Applet, Fault, Key, SHA1, TOTP, Touch};
+use crate::card::{Account, Applet, Fault, Key, Touch};
 use crate::host::Host;
 use crate::wire::{Answer, Request};
 
@@ -69,23 +69,13 @@ fn every_state_of_a_key_has_its_own_refusal() {
     refused(&provision(json!({})), 503, "no-device", "plug it in");
     refused(&provision(json!({"device": {"serial": 9}})), 503, "no-device", "the key 9");
 
-    let full = Account {
-        name: b"x".to_vec(),
-        kind: TOTP,
-        algorithm: SHA1,
-        digits: 6,
-        key: vec![1; 20],
-        touch: false,
-        counter: 0,
-    };
-    let crowded = (0..32).fold(Key::new(7), |key, number| {
-        key.with_account(Account { name: format!("account {number}").into_bytes(), ..full.clone() })
-    });
+    let crowded =
+        (0..32).fold(Key::new(7), |key, number| key.with_account(Account::foreign(&format!("account {number}"))));
     bench.insert(0, crowded);
     refused(&provision(json!({})), 409, "device-full", "use another key");
     bench.pull(0);
 
-    bench.insert(0, Key::new(7).with_capacity(1).with_account(full));
+    bench.insert(0, Key::new(7).with_capacity(1).with_account(Account::foreign("x")));
     refused(&provision(json!({})), 409, "device-full", "use another key");
     bench.insert(1, Key::new(8));
     refused(&provision(json!({})), 409, "many-devices", "serial number");
@@ -120,15 +110,7 @@ fn every_state_of_a_key_has_its_own_refusal() {
 
 #[test]
 fn the_overwrite_defect_of_older_firmware_is_not_walked_into() {
-    let like = Account {
-        name: b"mfad:ann@home".to_vec(),
-        kind: TOTP,
-        algorithm: SHA1,
-        digits: 6,
-        key: vec![1; 20],
-        touch: false,
-        counter: 0,
-    };
+    let like = Account::foreign("mfad:ann@home");
     for ((a, b, c), is_refused) in [((4, 0, 0), true), ((4, 3, 4), true), ((4, 3, 5), false), ((5, 4, 3), false)] {
         let workshop = Workshop::with_key(Key::new(7).with_firmware(a, b, c).with_account(like.clone()));
         let answer = workshop.provision(order(totp()));

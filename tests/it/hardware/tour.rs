@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::bench::Bench;
-use crate::card::{Applet, Key};
+use crate::card::{Applet, Attested, Key, Maker};
 use crate::people::text;
 use crate::wire::Request;
 
@@ -12,8 +12,13 @@ pub fn tour(can_have_readers: bool) -> Option<Bench> {
     if !can_have_readers {
         return None;
     }
-    let bench = Bench::new(1, "");
-    bench.insert(0, Key::new(7));
+    let maker = Maker::new();
+    let dir = tempfile::Builder::new().prefix("mfad-maker-").tempdir().unwrap();
+    let roots = dir.path().join("maker.pem");
+    std::fs::write(&roots, maker.pem()).unwrap();
+    let bench = Bench::new(1, &format!("[devices]\nattestationRoots = [{roots:?}]\n"));
+    bench.insert(0, Key::new(7).attested(&maker, &Attested::default()));
+    bench.host.ask(&act("POST", "/attest", None)).ok();
     let user = bench.host.nobody("ann");
     for target in ["/devices", "/devices/events", "/devices/7", "/devices/7/oath/accounts", RECEIPT_KEYS] {
         assert_eq!(bench.host.ask(&Request::get(target)).status, 200, "{target}");
@@ -86,6 +91,7 @@ fn other_keys(bench: &Bench, user: &str) {
         ("PUT", "/oath/accounts/x", Some(json!({"name": "y"}))),
         ("PUT", "/oath/password", Some(json!({"random": true}))),
         ("POST", "/oath/reset", None),
+        ("POST", "/attest", None),
         ("POST", "/return", None),
     ] {
         ask(&act(method, target, body)).refused(409, "unsupported");

@@ -12,8 +12,8 @@ use mfad::model::{
 };
 use mfad::oath::Window;
 use mfad::service::{
-    Activation, Call, Caller, DeviceRef, HashCost, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder, Reply,
-    SecretOrder, SecretView, Service,
+    Activation, Attestation, Call, Caller, DeviceRef, HashCost, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder,
+    Reply, SecretOrder, SecretView, Service,
 };
 use mfad::store::{self, Store};
 use tempfile::TempDir;
@@ -59,6 +59,10 @@ pub fn order(profile: Profile) -> ProvisionOrder {
 impl Workshop {
     /// With so many empty readers.
     pub fn new(readers: usize) -> Self {
+        Self::with_policy(readers, policy())
+    }
+
+    fn with_policy(readers: usize, policy: Policy) -> Self {
         let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir().unwrap();
         let key = Sensitive::new([7; 32]);
         store::create(dir.path(), &key).unwrap();
@@ -68,7 +72,7 @@ impl Workshop {
         let clock = Clock::new().unwrap();
         let store = Store::open(dir.path(), &key, |_| {}).unwrap();
         let hardware: Arc<dyn Devices> = Arc::clone(&devices) as _;
-        let service = Service::new(store, policy(), hardware, Box::new(|_| {}), &clock.now()).unwrap();
+        let service = Service::new(store, policy, hardware, Box::new(|_| {}), &clock.now()).unwrap();
         let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, _dir: dir };
         workshop.user = workshop.new_user("ann");
         workshop
@@ -92,6 +96,14 @@ impl Workshop {
     pub fn with_key(key: Key) -> Self {
         let workshop = Self::new(1);
         workshop.readers[0].insert(key);
+        workshop.attend();
+        workshop
+    }
+
+    /// The same where keys have to be genuine.
+    pub fn under(attestation: Attestation, key: Key) -> Self {
+        let workshop = Self::with_policy(1, Policy { attestation, ..policy() });
+        workshop.reader().insert(key);
         workshop.attend();
         workshop
     }
@@ -176,6 +188,7 @@ fn policy() -> Policy {
         },
         protect_keys: false,
         escrow: None,
+        attestation: Attestation::default(),
         peers: Vec::new(),
     }
 }

@@ -35,7 +35,7 @@ impl Verdict {
     fn of_refusal(problem: &Problem) -> Self {
         match (problem.code.as_str(), problem.status) {
             ("touch-timeout" | "device-changed", _) | (_, 429 | 502..=504) => Self::Again,
-            ("name-taken" | "device-full" | "device-locked" | "device-in-use" | "unsupported", _)
+            ("name-taken" | "device-full" | "device-locked" | "device-in-use" | "not-genuine" | "unsupported", _)
             | ("wrong-device-password", _) => Self::Spoiled,
             ("forbidden" | "unauthenticated", _) => Self::Stop,
             _ => Self::Failed,

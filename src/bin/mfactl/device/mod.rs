@@ -15,6 +15,7 @@ pub async fn run(desk: &mut Desk, command: &DeviceCommand) -> Result<(), Failure
     match command {
         DeviceCommand::List => show::list(desk).await,
         DeviceCommand::Info(on) => show::info(desk, on.serial).await,
+        DeviceCommand::Attest { on, slot } => show::attest(desk, on.serial, slot.as_deref()).await,
         DeviceCommand::Accounts(on) => show::accounts(desk, on.serial).await,
         DeviceCommand::Provision(args) => provision::run(desk, args).await,
         DeviceCommand::Rename { on, name, new } => change::rename(desk, on, name, new).await,

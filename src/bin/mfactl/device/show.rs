@@ -1,10 +1,12 @@
 //! `device list`, `info` and `accounts`: what the daemon sees of keys.
 
+use percent_encoding::NON_ALPHANUMERIC;
+
 use crate::call::Call;
 use crate::desk::Desk;
 use crate::failure::{Failure, advice};
-use crate::output::{Output, visible};
-use crate::wire::{Account, AccountList, Applet, Credential, Device, DeviceList};
+use crate::output::{Output, Tone, visible};
+use crate::wire::{Account, AccountList, Applet, Credential, Device, DeviceList, Genuine};
 
 /// `device list`.
 pub async fn list(desk: &mut Desk) -> Result<(), Failure> {
@@ -36,6 +38,24 @@ pub async fn info(desk: &mut Desk, serial: u32) -> Result<(), Failure> {
     }
     remark(desk.out, &device);
     Ok(())
+}
+
+/// `device attest`.
+pub async fn attest(desk: &mut Desk, serial: u32, slot: Option<&str>) -> Result<(), Failure> {
+    let slot = slot.map(|slot| format!("?slot={}", percent_encoding::utf8_percent_encode(slot, NON_ALPHANUMERIC)));
+    let path = format!("/v1/devices/{serial}/attest{}", slot.unwrap_or_default());
+    let answer = desk.client.ask(Call::post(path)).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    let genuine: Genuine = answer.read()?;
+    desk.out.pairs(&[
+        ("serial", genuine.serial.to_string()),
+        ("firmware", visible(&genuine.firmware)),
+        ("attested slot", visible(&genuine.slot)),
+        ("vouched for by", visible(&genuine.root)),
+    ])?;
+    desk.out.note(&desk.out.tone("the key is genuine", Tone::Good))
 }
 
 /// `device accounts`.

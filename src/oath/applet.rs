@@ -5,13 +5,11 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use zeroize::Zeroizing;
 
+use crate::card::{CardFault, Command, DONE, Link, SEND_REMAINING, tlv};
 use crate::entropy;
 use crate::model::{AccountName, Algorithm, DeviceId, Digits, Firmware, Moving, Profile, Sensitive};
 
 use super::access::AccessKey;
-use super::command::Command;
-use super::link::{DONE, Link, SEND_REMAINING};
-use super::{CardFault, tlv};
 
 const APPLICATION: [u8; 7] = [0xa0, 0x00, 0x00, 0x05, 0x27, 0x21, 0x01];
 

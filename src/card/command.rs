@@ -7,10 +7,10 @@ use crate::model::Sensitive;
 use super::CardFault;
 
 /// A command of class 0x00 with up to 255 bytes of data.
-pub(super) struct Command {
-    pub(super) instruction: u8,
-    pub(super) p1: u8,
-    pub(super) p2: u8,
+pub(crate) struct Command {
+    pub(crate) instruction: u8,
+    pub(crate) p1: u8,
+    pub(crate) p2: u8,
     data: Zeroizing<Vec<u8>>,
 }
 
@@ -18,19 +18,19 @@ impl Command {
     /// Room for the longest data, so that growing leaves no copies behind.
     const ROOM: usize = 256;
 
-    pub(super) fn new(instruction: u8, p1: u8, p2: u8) -> Self {
+    pub(crate) fn new(instruction: u8, p1: u8, p2: u8) -> Self {
         Self { instruction, p1, p2, data: Zeroizing::new(Vec::with_capacity(Self::ROOM)) }
     }
 
     /// SELECT by application identifier (ISO 7816-4 section 11.1.1).
-    pub(super) fn select(application: &[u8]) -> Self {
+    pub(crate) fn select(application: &[u8]) -> Self {
         let mut command = Self::new(0xa4, 0x04, 0x00);
         command.data.extend_from_slice(application);
         command
     }
 
     /// With one more tag, its length and its value. Values here have at most 127 bytes.
-    pub(super) fn tlv(mut self, tag: u8, value: &[u8]) -> Self {
+    pub(crate) fn tlv(mut self, tag: u8, value: &[u8]) -> Self {
         self.data.push(tag);
         self.data.push(u8::try_from(value.len()).unwrap_or(u8::MAX));
         self.data.extend_from_slice(value);
@@ -38,13 +38,13 @@ impl Command {
     }
 
     /// With bytes that follow no scheme.
-    pub(super) fn raw(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
         self.data.extend_from_slice(bytes);
         self
     }
 
     /// The bytes to send: CLA INS P1 P2, Lc and data if there are any, Le 0x00 for as much as there is.
-    pub(super) fn bytes(&self) -> Result<Sensitive<Vec<u8>>, CardFault> {
+    pub(crate) fn bytes(&self) -> Result<Sensitive<Vec<u8>>, CardFault> {
         let length = u8::try_from(self.data.len()).map_err(|_| CardFault::Unsupported("too much for one command"))?;
         let mut bytes = Vec::with_capacity(Self::ROOM.saturating_add(8));
         bytes.extend_from_slice(&[0x00, self.instruction, self.p1, self.p2]);

@@ -1,19 +1,17 @@
-//! The OATH applet of a hardware key, spoken over a `Card` (YKOATH protocol), and who the key is.
+//! Talking to a smart card: commands out, whole answers in (ISO 7816-4), and who the key is. The applets build on it.
 //! It reads no clock but the time a card takes, and never logs an APDU.
 
-mod access;
-mod applet;
 mod command;
 mod identity;
 mod link;
-mod tlv;
+pub(crate) mod tlv;
 
 use crate::device::DeviceFault;
 
-pub use access::AccessKey;
-pub use applet::{Account, Applet, NewAccount, Shown};
+pub(crate) use command::Command;
 pub use identity::{FormFactor, Identity, identify};
 pub use link::Link;
+pub(crate) use link::{DONE, GET_RESPONSE, SEND_REMAINING};
 
 /// Why a key did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,7 @@ use sha1::Sha1;
 
 use crate::model::Sensitive;
 
-use super::CardFault;
+use crate::card::CardFault;
 
 /// Rounds of PBKDF2 that all clients of these keys use (YKOATH, SET CODE).
 const ROUNDS: u32 = 1000;

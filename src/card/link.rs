@@ -18,11 +18,11 @@ const TOUCH: Duration = Duration::from_secs(16);
 const LONGEST: usize = 16 * 1024;
 
 /// The status word of success.
-pub(super) const DONE: u16 = 0x9000;
+pub(crate) const DONE: u16 = 0x9000;
 /// How the OATH applet hands out the rest of a long answer; others use GET RESPONSE.
-pub(super) const SEND_REMAINING: u8 = 0xa5;
+pub(crate) const SEND_REMAINING: u8 = 0xa5;
 /// GET RESPONSE (ISO 7816-4 section 11.7.1).
-pub(super) const GET_RESPONSE: u8 = 0xc0;
+pub(crate) const GET_RESPONSE: u8 = 0xc0;
 
 /// A card with what is left of the time for it.
 pub struct Link<'a> {
@@ -37,12 +37,12 @@ impl<'a> Link<'a> {
     }
 
     /// Sends a command and puts the parts of its answer together. The status word is that of the last part.
-    pub(super) fn exchange(&mut self, command: &Command, rest: u8) -> Result<(Sensitive<Vec<u8>>, u16), CardFault> {
+    pub(crate) fn exchange(&mut self, command: &Command, rest: u8) -> Result<(Sensitive<Vec<u8>>, u16), CardFault> {
         self.converse(command, rest, ANSWER)
     }
 
     /// The same for a command that may wait for a touch.
-    pub(super) fn exchange_with_touch(
+    pub(crate) fn exchange_with_touch(
         &mut self,
         command: &Command,
         rest: u8,

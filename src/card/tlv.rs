@@ -4,15 +4,15 @@ use super::CardFault;
 
 /// One value with its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tlv<'a> {
-    pub(super) tag: u8,
-    pub(super) value: &'a [u8],
+pub(crate) struct Tlv<'a> {
+    pub(crate) tag: u8,
+    pub(crate) value: &'a [u8],
 }
 
 const NONSENSE: CardFault = CardFault::Nonsense("a value ends too early");
 
 /// All values of an answer, in order. Lengths have one byte, or 0x81 and one, or 0x82 and two.
-pub(super) fn parse(mut bytes: &[u8]) -> Result<Vec<Tlv<'_>>, CardFault> {
+pub(crate) fn parse(mut bytes: &[u8]) -> Result<Vec<Tlv<'_>>, CardFault> {
     let mut found = Vec::new();
     while let Some((tag, rest)) = bytes.split_first() {
         let (length, rest) = length(rest)?;
@@ -37,7 +37,7 @@ fn length(bytes: &[u8]) -> Result<(usize, &[u8]), CardFault> {
 }
 
 /// The one value with that tag.
-pub(super) fn only(bytes: &[u8], tag: u8) -> Result<&[u8], CardFault> {
+pub(crate) fn only(bytes: &[u8], tag: u8) -> Result<&[u8], CardFault> {
     match parse(bytes)?.as_slice() {
         [one] if one.tag == tag => Ok(one.value),
         _ => Err(CardFault::Nonsense("another value than the one asked for")),

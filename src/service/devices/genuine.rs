@@ -1,0 +1,126 @@
+//! Whether a key is genuine, asked by an operator or demanded before anything is put onto a key.
+
+use crate::card::{CardFault, Link, identify};
+use crate::entropy;
+use crate::error::Error;
+use crate::model::{Firmware, Serial};
+use crate::piv::{Distrust, Doubt, Roots, Slot, Statement, papers, sign};
+use crate::store::Outcome;
+
+use super::super::{Occasion, Reply, Scene, Service};
+use super::contact::VISIT;
+
+/// What the configuration says of attestation.
+#[derive(Clone, Debug)]
+pub struct Attestation {
+    /// The roots that are trusted, if there are any.
+    pub roots: Option<Roots>,
+    /// The PIV slot whose key is attested, unless a call names another.
+    pub slot: Slot,
+    /// Whether only genuine keys are programmed.
+    pub is_required: bool,
+}
+
+impl Default for Attestation {
+    fn default() -> Self {
+        Self { roots: None, slot: Slot::CARD_AUTHENTICATION, is_required: false }
+    }
+}
+
+/// A genuine key as shown.
+#[derive(Clone, Debug)]
+pub struct GenuineView {
+    /// The serial number that its maker vouches for.
+    pub serial: Serial,
+    /// The firmware that its maker vouches for.
+    pub firmware: Firmware,
+    /// The slot whose key was attested.
+    pub slot: Slot,
+    /// The root that vouches.
+    pub root: String,
+}
+
+impl Service {
+    /// Checks that a key is genuine, and writes down what was found.
+    pub(in crate::service) fn attest_device(
+        &self,
+        occasion: &Occasion,
+        serial: Serial,
+        slot: Option<Slot>,
+    ) -> Result<Reply, Error> {
+        let slot = slot.unwrap_or(self.policy.attestation.slot);
+        let mut card = self.take(serial)?;
+        let mut link = Link::new(&mut *card, VISIT);
+        let found = self.vouched(&occasion.scene(), &mut link, slot, Some(serial));
+        match found {
+            Ok(said) => {
+                let Statement { serial, firmware, root, .. } = said;
+                self.note_act(occasion, "device.attest", format!("key {serial} is genuine, by {root:?}"))?;
+                Ok(Reply::Genuine(GenuineView { serial, firmware, slot, root }))
+            }
+            Err(error) => {
+                if let Error::NotGenuine(why) = &error {
+                    let entry = occasion.scene().entry_with(
+                        "device.attest",
+                        Outcome::Refused,
+                        None,
+                        None,
+                        format!("key {serial}: {why}"),
+                    );
+                    self.device_change(move |tx| Ok(tx.audit(&entry)?))?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Refuses a key that is not genuine, if only genuine ones are to be programmed. What is vouched
+    /// for, else.
+    pub(super) fn vouched_if_demanded(&self, scene: &Scene, link: &mut Link<'_>) -> Result<Option<Statement>, Error> {
+        let attestation = &self.policy.attestation;
+        if !attestation.is_required {
+            return Ok(None);
+        }
+        self.vouched(scene, link, attestation.slot, None).map(Some)
+    }
+
+    fn vouched(
+        &self,
+        scene: &Scene,
+        link: &mut Link<'_>,
+        slot: Slot,
+        meant: Option<Serial>,
+    ) -> Result<Statement, Error> {
+        let roots = self.policy.attestation.roots.as_ref().ok_or_else(|| {
+            Error::Unsupported(
+                "no roots are configured; put the maker's certificates into `attestationRoots` of [devices] \
+                 (docs/hardware.md)"
+                    .to_owned(),
+            )
+        })?;
+        let identity = identify(link)?;
+        let hidden = || Error::Unsupported("this key does not tell its serial number".to_owned());
+        let serial = identity.serial.ok_or_else(hidden)?;
+        if meant.is_some_and(|meant| meant != serial) {
+            return Err(Error::DeviceChanged);
+        }
+        let papers = papers(link, slot)?;
+        let claim = roots.check(&papers, serial, identity.firmware, scene.now.unix_seconds())?;
+        let challenge = claim.challenge(&entropy::public()?);
+        let signature = sign(link, slot, &challenge, claim.needs_touch()).map_err(|fault| match fault {
+            // It holds the papers and will not sign: that is how a copy of them behaves.
+            CardFault::Status(_) | CardFault::Nonsense(_) => Error::NotGenuine(Distrust::NotPresent),
+            other => other.into(),
+        })?;
+        Ok(claim.confirm(&challenge, &signature)?)
+    }
+}
+
+impl From<Doubt> for Error {
+    fn from(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::Distrust(why) => Self::NotGenuine(why),
+            Doubt::Useless(why) => Self::Unsupported(why.to_string()),
+        }
+    }
+}

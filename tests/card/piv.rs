@@ -1,0 +1,74 @@
+//! The PIV applet, as far as attestation goes (NIST SP 800-73-4; Yubico, "PIV extensions").
+
+use super::key::{
+    Answer, Command, Identity, NO_SUCH_APPLET, NO_SUCH_INSTRUCTION, NOT_ALLOWED, Touch, WRONG_PARAMETERS, WRONG_SYNTAX,
+};
+use super::maker::Papers;
+use super::tlv::{one, parse, take_tagged};
+
+const VERIFY: u8 = 0x20;
+const GENERAL_AUTHENTICATE: u8 = 0x87;
+const GET_DATA: u8 = 0xCB;
+const GET_METADATA: u8 = 0xF7;
+const GET_SERIAL: u8 = 0xF8;
+const ATTEST: u8 = 0xF9;
+const GET_VERSION: u8 = 0xFD;
+
+/// The same status words as those of a file that is not there, and of data that are not.
+const NO_SUCH_FILE: u16 = NO_SUCH_APPLET;
+const NO_SUCH_DATA: u16 = 0x6A88;
+/// Three tries left.
+const PIN_WANTED: u16 = 0x63C3;
+
+pub(super) fn select() -> Vec<u8> {
+    let application = one(0x4F, &[0x00, 0x00, 0x10, 0x00, 0x01, 0x00]);
+    let authority = one(0x79, &one(0x4F, &[0xA0, 0x00, 0x00, 0x03, 0x08]));
+    one(0x61, &[application, authority].concat())
+}
+
+pub(super) fn execute(command: &Command, identity: &Identity, papers: Option<&Papers>, touch: Touch) -> Answer {
+    let (major, minor, patch) = identity.firmware;
+    match (command.ins, command.p1, command.p2) {
+        (GET_VERSION, 0, 0) => Ok(vec![major, minor, patch]),
+        (GET_SERIAL, 0, 0) if identity.firmware >= (5, 0, 0) => Ok(identity.serial.to_be_bytes().to_vec()),
+        (GET_METADATA, 0, slot) if identity.firmware >= (5, 3, 0) => metadata(slot, papers),
+        (VERIFY, 0, 0x80) => Err(PIN_WANTED),
+        (GET_DATA, 0x3F, 0xFF) => object(&command.data, papers),
+        (ATTEST, slot, 0) => in_slot(slot, papers).map(|papers| papers.statement.clone()).ok_or(WRONG_SYNTAX),
+        (GENERAL_AUTHENTICATE, algorithm, slot) => sign(command, algorithm, slot, papers, touch),
+        _ => Err(NO_SUCH_INSTRUCTION),
+    }
+}
+
+fn in_slot(slot: u8, papers: Option<&Papers>) -> Option<&Papers> {
+    papers.filter(|papers| papers.slot == slot)
+}
+
+fn object(data: &[u8], papers: Option<&Papers>) -> Answer {
+    let name = take_tagged(&mut &*data, 0x5C).ok_or(WRONG_SYNTAX)?;
+    let papers = papers.filter(|_| name == [0x5F, 0xFF, 0x01]).ok_or(NO_SUCH_FILE)?;
+    Ok(one(0x53, &[one(0x70, &papers.issuer), one(0x71, &[0]), one(0xFE, &[])].concat()))
+}
+
+fn metadata(slot: u8, papers: Option<&Papers>) -> Answer {
+    if slot == 0x9B {
+        return Ok([one(0x01, &[0x03]), one(0x02, &[0, 1]), one(0x05, &[1])].concat());
+    }
+    let papers = in_slot(slot, papers).ok_or(NO_SUCH_DATA)?;
+    Ok([one(0x01, &[papers.pen.number()]), one(0x02, &papers.policies), one(0x03, &[1])].concat())
+}
+
+fn sign(command: &Command, algorithm: u8, slot: u8, papers: Option<&Papers>, touch: Touch) -> Answer {
+    let papers = in_slot(slot, papers).ok_or(NO_SUCH_DATA)?;
+    if algorithm != papers.pen.number() {
+        return Err(WRONG_PARAMETERS);
+    }
+    let [pin, touches] = papers.policies;
+    if pin != 1 || (touches != 1 && touch == Touch::Refused) {
+        return Err(NOT_ALLOWED);
+    }
+    let template = take_tagged(&mut command.data.as_slice(), 0x7C).ok_or(WRONG_SYNTAX)?;
+    let elements = parse(template).ok_or(WRONG_SYNTAX)?;
+    let challenge = elements.iter().find(|(tag, _)| *tag == 0x81).ok_or(WRONG_SYNTAX)?.1;
+    Ok(one(0x7C, &one(0x82, &papers.pen.sign_digest(challenge))))
+}
