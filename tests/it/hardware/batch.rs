@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,12 +40,34 @@ fn mfactl(bench: &Bench, manifest: &Path) -> Child {
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-/// The lines of the results: serial number, then user and status.
-fn results(path: &Path) -> BTreeMap<u32, (String, String)> {
-    let text = fs::read(path).unwrap_or_default();
-    let mut lines = csv::ReaderBuilder::new().from_reader(text.as_slice());
-    let fields = |line: csv::StringRecord| Some((line[2].parse().ok()?, (line[0].to_owned(), line[4].to_owned())));
-    lines.records().filter_map(|line| fields(line.ok()?)).collect()
+/// Serial number, then user and status.
+type Lines = BTreeMap<u32, (String, String)>;
+
+/// The file of results. It is read only when it has grown: those who look at it all the time share the
+/// processors with what is measured.
+struct Results {
+    path: PathBuf,
+    read: Mutex<(u64, Arc<Lines>)>,
+}
+
+impl Results {
+    fn of(manifest: &Path) -> Self {
+        Self { path: manifest.with_extension("results.csv"), read: Mutex::default() }
+    }
+
+    fn now(&self) -> Arc<Lines> {
+        let length = fs::metadata(&self.path).map_or(0, |file| file.len());
+        let mut read = self.read.lock().unwrap();
+        if read.0 != length {
+            let text = fs::read(&self.path).unwrap_or_default();
+            let mut lines = csv::ReaderBuilder::new().from_reader(text.as_slice());
+            let fields =
+                |line: csv::StringRecord| Some((line[2].parse().ok()?, (line[0].to_owned(), line[4].to_owned())));
+            let found = lines.records().filter_map(|line| fields(line.ok()?)).collect();
+            *read = (length, Arc::new(found));
+        }
+        Arc::clone(&read.1)
+    }
 }
 
 /// Puts keys into one reader, one after the other, until there is none left. A key stays until the results have
@@ -54,7 +76,7 @@ fn feed(
     reader: &Reader,
     keys: &Mutex<Vec<(Key, Option<Fault>)>>,
     done: &Mutex<Vec<Key>>,
-    file: &Path,
+    results: &Results,
     over: &AtomicBool,
 ) {
     loop {
@@ -65,7 +87,7 @@ fn feed(
             let at = usize::try_from(serial).unwrap() % 18;
             reader.plan(at, fault);
         }
-        while !results(file).contains_key(&serial) {
+        while !results.now().contains_key(&serial) {
             if over.load(Ordering::Relaxed) {
                 return;
             }
@@ -102,7 +124,7 @@ fn run(test: &str, plan: &Plan) {
     }
     let mut bench = Bench::new(plan.readers, "");
     let (ids, manifest) = users(&bench, plan.keys);
-    let file = manifest.with_extension("results.csv");
+    let results = Results::of(&manifest);
     let fault = |number: usize| {
         (number % plan.pull_every == 1).then_some(if number.is_multiple_of(2) {
             Fault::Gone
@@ -116,17 +138,17 @@ fn run(test: &str, plan: &Plan) {
     readers.iter().for_each(|reader| reader.set_cost(plan.cost));
     let mut batch = mfactl(&bench, &manifest);
     let started = Instant::now();
-    let (keys, done, over, file) = (&keys, &done, &over, file.as_path());
+    let (keys, done, over, results) = (&keys, &done, &over, &results);
     let mut kills = 0;
     let status = thread::scope(|threads| {
         for reader in &readers {
-            threads.spawn(move || feed(reader, keys, done, file, over));
+            threads.spawn(move || feed(reader, keys, done, results, over));
         }
         let status = loop {
             if let Some(status) = wait(&mut batch, GLANCE) {
                 break Some(status);
             }
-            if kills < plan.kills && results(file).len() > plan.keys * (kills + 1) / (plan.kills + 1) {
+            if kills < plan.kills && results.now().len() > plan.keys * (kills + 1) / (plan.kills + 1) {
                 kills += 1;
                 bench.host.restart();
             }
@@ -143,7 +165,7 @@ fn run(test: &str, plan: &Plan) {
     let log = || fs::read_to_string(manifest.with_extension("log")).unwrap_or_default();
     assert!(status.is_some_and(|status| status.success()), "{status:?} after {elapsed:?}: {}", log());
 
-    check(&bench, &ids, &results(file), &done.lock().unwrap());
+    check(&bench, &ids, &results.now(), &done.lock().unwrap());
     let spent: Duration = readers.iter().map(Reader::apdu_time).sum();
     let ratio = elapsed.as_secs_f64() / spent.as_secs_f64();
     println!(
@@ -159,7 +181,7 @@ fn run(test: &str, plan: &Plan) {
 }
 
 /// Everybody has one key, every key one account, and it is that user's: the key's code is taken.
-fn check(bench: &Bench, ids: &BTreeMap<String, String>, results: &BTreeMap<u32, (String, String)>, keys: &[Key]) {
+fn check(bench: &Bench, ids: &BTreeMap<String, String>, results: &Lines, keys: &[Key]) {
     let named: BTreeSet<&String> = results.values().map(|(user, _)| user).collect();
     assert_eq!((results.len(), named.len(), keys.len()), (ids.len(), ids.len(), ids.len()));
     for key in keys {
