@@ -1,7 +1,7 @@
 //! The one thread that follows which readers there are and which of them hold a card.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ use super::{DeviceFault, Slot};
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest wait for a change in one go, so that the thread ends soon after the daemon.
 const LOOK: Duration = Duration::from_secs(2);
+/// How many readers one call can wait for: PCSCLITE_MAX_READERS_CONTEXTS, which is also how many pcscd can have. The
+/// pseudo-reader that tells of new ones counts; where it has no place, [`LOOK`] bounds how late a new one is seen.
+const READERS_AT_ONCE: usize = 16;
 
 /// What is known about the readers, shared between the watching thread and everybody else.
 pub(super) struct Board {
@@ -112,14 +115,16 @@ fn follow(board: &Weak<Board>) {
 
 /// Follows the readers of one connection to the service until it breaks.
 fn follow_service(board: &Weak<Board>, context: &Context) -> DeviceFault {
-    let mut states = vec![ReaderState::new(PNP_NOTIFICATION(), State::UNAWARE)];
+    let mut states = Vec::new();
     let mut last = BTreeMap::new();
     loop {
+        let Some(wanted) = board.upgrade() else { return DeviceFault::NoService };
         match context.list_readers_owned() {
-            Ok(names) => renew(&mut states, names),
-            Err(Error::NoReadersAvailable) => renew(&mut states, Vec::new()),
+            Ok(names) => renew(&mut states, names.into_iter().filter(|name| wanted.is_wanted(&name.to_string_lossy()))),
+            Err(Error::NoReadersAvailable) => renew(&mut states, []),
             Err(error) => return fault_of(error),
         }
+        drop(wanted);
         // Readers not looked at yet make this answer at once.
         match context.get_status_change(LOOK, &mut states) {
             Ok(()) | Err(Error::Timeout) => {}
@@ -130,26 +135,25 @@ fn follow_service(board: &Weak<Board>, context: &Context) -> DeviceFault {
         let Some(board) = board.upgrade() else { return DeviceFault::NoService };
         let cards: Vec<(String, u32)> = states
             .iter()
-            .skip(1)
+            .filter(|state| state.name() != PNP_NOTIFICATION())
             .filter(|state| state.event_state().contains(State::PRESENT) && !state.event_state().contains(State::MUTE))
             .map(|state| (state.name().to_string_lossy().into_owned(), state.event_count()))
-            .filter(|(reader, _)| board.is_wanted(reader))
             .collect();
         board.see(&cards, &mut last);
     }
 }
 
 /// Keeps the state of readers that stay, drops those that went, adds those that came.
-fn renew(states: &mut Vec<ReaderState>, names: Vec<CString>) {
-    let mut kept: Vec<ReaderState> = Vec::with_capacity(names.len().saturating_add(1));
+fn renew(states: &mut Vec<ReaderState>, names: impl IntoIterator<Item = CString>) {
     let mut old: Vec<ReaderState> = std::mem::take(states);
-    let mut take = |name: &std::ffi::CStr| {
+    let mut take = |name: &CStr| {
         let at = old.iter().position(|state| state.name() == name);
         at.map(|at| old.swap_remove(at)).unwrap_or_else(|| ReaderState::new(name, State::UNAWARE))
     };
-    kept.push(take(PNP_NOTIFICATION()));
-    kept.extend(names.iter().map(|name| take(name)));
-    *states = kept;
+    states.extend(names.into_iter().take(READERS_AT_ONCE).map(|name| take(&name)));
+    if states.len() < READERS_AT_ONCE {
+        states.push(take(PNP_NOTIFICATION()));
+    }
 }
 
 /// What an answer of PC/SC means for the whole service or one card.
@@ -196,6 +200,19 @@ mod tests {
         board.see(&look(3), &mut last);
         assert!(!board.holds(&first));
         assert!(board.holds(&board.slots().unwrap()[0]));
+    }
+
+    #[test]
+    fn no_more_readers_are_waited_for_than_one_call_takes() {
+        let names = |count: usize| (0..count).map(|number| CString::new(format!("YubiKey {number:02}")).unwrap());
+        let mut states = Vec::new();
+
+        for (readers, waited_for, tells_of_new_ones) in [(0, 1, true), (15, 16, true), (16, 16, false), (20, 16, false)]
+        {
+            renew(&mut states, names(readers));
+            assert_eq!(states.len(), waited_for);
+            assert_eq!(states.iter().any(|state| state.name() == PNP_NOTIFICATION()), tells_of_new_ones);
+        }
     }
 
     #[test]

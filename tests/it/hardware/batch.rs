@@ -217,7 +217,7 @@ fn r17_a_batch_of_500_keys_with_pulls_and_kills_ends_complete() {
         "r17_a_batch_of_500_keys_with_pulls_and_kills_ends_complete",
         &Plan {
             keys: 500,
-            readers: 6,
+            readers: 8,
             pull_every: 20,
             kills: 2,
             cost: Duration::from_millis(20),
