@@ -13,7 +13,7 @@ export MFAD_TEST_PYTHON := $(abspath .venv/bin/python)
 DEBUG := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
 
-.PHONY: demo run build test proof bench install fmt clean
+.PHONY: demo run build test proof bench deb install fmt clean
 
 # Walks through an enrolment, a login and a recovery against a daemon of its own, and shows each exchange.
 demo:
@@ -44,6 +44,7 @@ test:
 	cargo deny check bans licenses sources
 	cargo nextest run --locked
 	cargo test --doc --locked
+	tools/check-units
 	$(MAKE) demo
 
 # The long tests behind the figures in the documents: those marked `#[ignore]`.
@@ -54,6 +55,11 @@ proof:
 
 bench:
 	@if [ -d benches ]; then cargo bench --locked; else echo 'no benchmarks yet: they will live in benches/'; fi
+
+# The package for Debian 12 and later; it lands in target/debian.
+deb:
+	@tools/needs deb
+	cargo deb --locked
 
 install:
 	@tools/needs build

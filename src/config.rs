@@ -16,73 +16,7 @@ pub const DEFAULT_PATH: &str = "/etc/mfad/mfad.toml";
 const ADMIN_GROUP: &str = "mfad-admin";
 
 /// The file that `mfad init` writes when there is none.
-pub const EXAMPLE: &str = r#"# Configuration of mfad. Every key is optional; what stands here is the default.
-
-# The Unix socket, its mode, and the group that may connect ("" leaves the group as it is).
-# socket = "/run/mfad/mfad.sock"
-# socketMode = "0660"
-# socketGroup = ""
-
-# Where the database and the master key lie.
-# stateDir = "/var/lib/mfad"
-
-# Who may create users without a right: "closed" (peers with the right app) or "open" (anybody).
-# registration = "closed"
-
-# Whether a token works for other local users than the one it was issued to: "peer" (no) or "none" (yes).
-# tokenBinding = "peer"
-
-# Whether a user without a second factor may do nothing but enrol one.
-# mfaRequired = false
-
-# The name in tokens and in authenticator apps.
-# issuer = "mfad"
-
-# error, warn, info, debug or trace; and "text" or "json".
-# log = "info"
-# logFormat = "text"
-
-# Rights of local peers: app (create users, authenticate, verify, manage factors), audit (read the
-# audit log and the metrics), admin (everything). uid 0 and the group mfad-admin are admin.
-# [[peer]]
-# user = "www-data"      # or: group = "…", uid = 33
-# rights = ["app"]
-
-# [limits]
-# connections = 4096
-# connectionsPerPeer = 256
-
-# Hardware keys: whether to use them; the readers to use, by a part of their name; whether every key that is
-# programmed gets an OATH password of its own, which the daemon keeps; and an age recipient ("age1…") or X25519 public key (Base64) to which
-# such passwords are sealed as well. Genuine keys: PEM files with the maker's roots and what stands below them,
-# the PIV slot whose key is attested, and whether only genuine keys are programmed.
-# [devices]
-# enabled = true
-# readers = ["yubikey"]
-# protect = false
-# escrow = ""
-# attestationRoots = []
-# attestationSlot = "9e"
-# requireAttestation = false
-
-# Steps accepted before and after the present one; three in all at the most.
-# [otp]
-# windowBack = 1
-# windowForward = 1
-
-# Failures in a row that start a delay, and that lock a factor. They can only be lowered.
-# [throttle]
-# delayAfter = 5
-# lockAfter = 100
-
-# Cost of a password hash, hashes at a time (0: as many as there are processors), callers that may wait.
-# [argon2]
-# memoryKib = 19456
-# passes = 2
-# lanes = 1
-# workers = 0
-# queue = 64
-"#;
+pub const EXAMPLE: &str = include_str!("../packaging/mfad.toml");
 
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
@@ -306,6 +240,20 @@ impl Default for Argon2Entry {
 }
 
 impl Config {
+    /// The names of the settings that differ and that a running daemon does not take.
+    pub fn differences_that_need_a_restart(&self, new: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("socket", self.socket != new.socket),
+            ("socketMode", self.socket_mode != new.socket_mode),
+            ("socketGroup", self.socket_group != new.socket_group),
+            ("stateDir", self.state_dir != new.state_dir),
+            ("logFormat", self.log_format != new.log_format),
+            ("limits", self.caps != new.caps),
+            ("devices.enabled or devices.readers", self.readers != new.readers),
+        ];
+        differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    }
+
     /// Reads the file, if there has to be one, and puts the overrides over it.
     pub fn load(overrides: &Overrides) -> Result<Self, ConfigFault> {
         let file = match &overrides.config {

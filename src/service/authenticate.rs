@@ -110,7 +110,7 @@ impl Service {
         let parts = self.refresh_parts(token.expose())?;
         let scene = occasion.scene();
         let job_scene = scene.clone();
-        let binds = self.policy.bind_tokens;
+        let binds = self.policy().bind_tokens;
         let (session, user) = self.change(occasion, move |tx| {
             let scene = job_scene;
             let now = scene.now.wall_ms;

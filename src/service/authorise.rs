@@ -106,7 +106,7 @@ impl Over {
 impl Service {
     /// The peer's right; of a request with a token, only an administrator's on both sides (AZ-4).
     pub(super) fn right(&self, occasion: &Occasion, right: Right) -> Result<(), Error> {
-        let rights = self.policy.rights(&occasion.caller.peer);
+        let rights = self.policy().rights(&occasion.caller.peer);
         let holds = match self.bearer(occasion)? {
             None if rights.is_empty() => return Err(Error::Unauthenticated),
             None => rights.holds(right),
@@ -123,13 +123,13 @@ impl Service {
 
     /// Whether the caller may make users.
     pub(super) fn may_register(&self, occasion: &Occasion) -> Result<(), Error> {
-        if self.policy.open_registration { Ok(()) } else { self.right(occasion, Right::App) }
+        if self.policy().open_registration { Ok(()) } else { self.right(occasion, Right::App) }
     }
 
     /// The user that the path names, if the caller may act on it. Foreign, unknown and malformed ids
     /// are one and the same refusal (AZ-2).
     pub(super) fn over(&self, occasion: &Occasion, user: UserRef, scope: Scope) -> Result<Over, Error> {
-        let rights = self.policy.rights(&occasion.caller.peer);
+        let rights = self.policy().rights(&occasion.caller.peer);
         let over = match self.bearer(occasion)? {
             Some(bearer) if bearer.is_admin(rights) && !bearer.is_named_by(user) => {
                 Over { user: self.named(occasion, user)?, by: admin(occasion) }
@@ -219,7 +219,7 @@ impl Service {
     fn claims(&self, occasion: &Occasion) -> Result<Option<Claims>, Error> {
         let Some(text) = &occasion.caller.token else { return Ok(None) };
         let claims = self.with_keys(|keys| keys.verify(text.expose(), occasion.now.unix_seconds()))?;
-        if self.policy.bind_tokens && claims.peer != occasion.caller.peer.uid {
+        if self.policy().bind_tokens && claims.peer != occasion.caller.peer.uid {
             return Err(Error::Unauthenticated);
         }
         Ok(Some(claims))

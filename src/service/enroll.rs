@@ -96,7 +96,7 @@ impl Service {
     ) -> Result<Attempt, Error> {
         let scene = occasion.scene();
         let over = over.clone();
-        let window = self.policy.window;
+        let window = self.policy().window;
         self.change(occasion, move |tx| {
             let user = over.user.id;
             let row = pending(tx, &scene, user, id)?;

@@ -1,11 +1,15 @@
 //! Slow hashes: argon2id (RFC 9106) on a bounded number of permits (AUT-5). A record carries its own
 //! cost; what is read back is bounded before it is believed (AUT-8).
+//!
+//! The memory that a hash fills is kept for the next one, at most one piece a worker: the allocator keeps a piece of
+//! this size in the arena of whichever thread freed it, which would be one for every thread that ever hashed.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use zeroize::Zeroize;
 
 use crate::entropy;
 use crate::error::Error;
@@ -76,6 +80,7 @@ pub(super) struct Hasher {
     cost: HashCost,
     room: Mutex<Room>,
     freed: Condvar,
+    memory: Mutex<Memory>,
     decoy: Sensitive<Vec<u8>>,
 }
 
@@ -84,6 +89,14 @@ struct Room {
     running: usize,
     waiting: usize,
     by_peer: HashMap<u32, usize>,
+}
+
+/// Wiped memory for hashes to come.
+#[derive(Default)]
+struct Memory {
+    spare: Vec<Vec<Block>>,
+    /// Whether a hash ran since the last look.
+    in_use: bool,
 }
 
 /// The right to run one hash, and a place in the room.
@@ -95,8 +108,8 @@ pub(super) struct Permit<'a> {
 impl Hasher {
     /// Also makes the decoy that unknown users are checked against, with the live cost (AUT-4).
     pub(super) fn new(cost: HashCost) -> Result<Self, Error> {
-        let mut hasher =
-            Self { cost, room: Mutex::default(), freed: Condvar::new(), decoy: Sensitive::new(Vec::new()) };
+        let decoy = Sensitive::new(Vec::new());
+        let mut hasher = Self { cost, room: Mutex::default(), freed: Condvar::new(), memory: Mutex::default(), decoy };
         let nobody = entropy::secret::<32>()?;
         hasher.decoy = hasher.password_record_of(nobody.expose())?;
         Ok(hasher)
@@ -141,10 +154,62 @@ impl Hasher {
 
     fn password_record_of(&self, password: &[u8]) -> Result<Sensitive<Vec<u8>>, Error> {
         let recipe = self.new_recipe()?;
-        let hash = recipe.hash::<PASSWORD_HASH>(password)?;
+        let hash = self.hash::<PASSWORD_HASH>(&recipe, password)?;
         let mut record = recipe.to_bytes();
         record.extend_from_slice(hash.expose());
         Ok(Sensitive::new(record))
+    }
+
+    fn hash<const N: usize>(&self, recipe: &Recipe, input: &[u8]) -> Result<Sensitive<[u8; N]>, Error>
+    where
+        [u8; N]: Zeroize,
+    {
+        let failed = |error: argon2::Error| Error::Internal(format!("argon2: {error}"));
+        let params = Params::new(recipe.memory_kib, recipe.passes, recipe.lanes, Some(N)).map_err(failed)?;
+        let mut blocks = self.memory().take();
+        let size = params.block_count();
+        blocks.reserve_exact(size.saturating_sub(blocks.len()));
+        blocks.resize(size, Block::default());
+        let mut hash = [0u8; N];
+        let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
+            input,
+            &recipe.salt,
+            &mut hash,
+            &mut blocks,
+        );
+        // What it leaves would let guesses be tried without its cost.
+        blocks.iter_mut().zeroize();
+        self.memory().give_back(blocks, self.cost.workers);
+        hashed.map_err(failed)?;
+        Ok(Sensitive::new(hash))
+    }
+
+    /// Lets go of the memory once nothing was hashed between two calls.
+    pub(super) fn tend(&self) {
+        self.memory().release_if_idle();
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn take(&mut self) -> Vec<Block> {
+        self.in_use = true;
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn give_back(&mut self, blocks: Vec<Block>, most: usize) {
+        if self.spare.len() < most {
+            self.spare.push(blocks);
+        }
+    }
+
+    fn release_if_idle(&mut self) {
+        if !std::mem::take(&mut self.in_use) {
+            self.spare = Vec::new();
+        }
     }
 }
 
@@ -183,7 +248,7 @@ impl Permit<'_> {
     ) -> Result<PasswordCheck, Error> {
         let against = record.unwrap_or(&self.hasher.decoy);
         let (recipe, stored) = Recipe::split(against.expose())?;
-        let hash = recipe.hash::<PASSWORD_HASH>(password.expose().as_bytes())?;
+        let hash = self.hasher.hash::<PASSWORD_HASH>(&recipe, password.expose().as_bytes())?;
         let equal = same_tag(hash.expose(), stored);
         if record.is_none() || !equal {
             return Ok(PasswordCheck::Wrong);
@@ -199,7 +264,7 @@ impl Permit<'_> {
         let recipe = self.hasher.new_recipe()?;
         let mut record = recipe.to_bytes();
         for code in codes {
-            record.extend_from_slice(recipe.hash::<CODE_HASH>(code.symbols())?.expose());
+            record.extend_from_slice(self.hasher.hash::<CODE_HASH>(&recipe, code.symbols())?.expose());
         }
         Ok(Sensitive::new(record))
     }
@@ -214,7 +279,7 @@ impl Permit<'_> {
             Some(record) => Recipe::split(record.expose())?.0,
             None => self.hasher.new_recipe()?,
         };
-        recipe.hash(code.symbols())
+        self.hasher.hash(&recipe, code.symbols())
     }
 }
 
@@ -264,19 +329,6 @@ impl Recipe {
             return Err(broken());
         }
         Ok((recipe, rest))
-    }
-
-    fn hash<const N: usize>(&self, input: &[u8]) -> Result<Sensitive<[u8; N]>, Error>
-    where
-        [u8; N]: zeroize::Zeroize,
-    {
-        let failed = |error: argon2::Error| Error::Internal(format!("argon2: {error}"));
-        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(N)).map_err(failed)?;
-        let mut hash = [0u8; N];
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(input, &self.salt, &mut hash)
-            .map_err(failed)?;
-        Ok(Sensitive::new(hash))
     }
 }
 
@@ -328,6 +380,23 @@ mod tests {
 
         assert_eq!(find(BackupCode::from_random(&[2; 10])), Some(2));
         assert_eq!(find(BackupCode::from_random(&[3; 10])), None);
+    }
+
+    #[test]
+    fn the_memory_of_a_hash_is_wiped_kept_and_let_go_of() {
+        let hasher = Hasher::new(COST).unwrap();
+        let spare = || hasher.memory().spare.iter().map(Vec::len).collect::<Vec<_>>();
+        let permit = permit(&hasher);
+
+        permit.password_record(&Sensitive::new("correct horse".to_owned())).unwrap();
+
+        assert_eq!(spare(), [19_456], "one piece, whatever was hashed before");
+        let is_wiped = |block: &Block| block.as_ref().iter().all(|word| *word == 0);
+        assert!(hasher.memory().spare[0].iter().all(is_wiped));
+        hasher.tend();
+        assert_eq!(spare().len(), 1, "it was in use");
+        hasher.tend();
+        assert!(spare().is_empty());
     }
 
     #[test]

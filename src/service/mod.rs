@@ -71,7 +71,7 @@ pub struct Caller {
 pub struct Service {
     store: Store,
     keys: RwLock<KeySet>,
-    policy: Policy,
+    policy: RwLock<Arc<Policy>>,
     hasher: hasher::Hasher,
     locks: locks::Locks,
     metrics: Metrics,
@@ -112,6 +112,27 @@ struct Scene {
 }
 
 impl Service {
+    /// Goes by another policy from the next request on. Returns the settings that stay as they are until a restart.
+    pub fn reload(&self, mut policy: Policy) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        let old = self.policy();
+        if policy.issuer != old.issuer {
+            policy.issuer.clone_from(&old.issuer);
+            kept.push("issuer");
+        }
+        if policy.hashing != old.hashing {
+            policy.hashing = old.hashing;
+            kept.push("argon2");
+        }
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        kept
+    }
+
+    /// The policy of this moment.
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Takes an open store, the policy and the hardware; makes the first signing keys if there are none.
     /// `on_device` is told the number of the newest event about hardware keys.
     pub fn new(
@@ -125,7 +146,7 @@ impl Service {
         let service = Self {
             keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
             store,
-            policy,
+            policy: RwLock::new(Arc::new(policy)),
             hasher,
             locks: locks::Locks::default(),
             metrics: Metrics::default(),
@@ -225,8 +246,8 @@ impl Service {
                 self.delete_secret(occasion, over, secret, on_device)
             }
             Call::AuthMethods => Ok(Reply::AuthMethods {
-                open_registration: self.policy.open_registration,
-                mfa_required: self.policy.mfa_required,
+                open_registration: self.policy().open_registration,
+                mfa_required: self.policy().mfa_required,
             }),
             Call::LogIn { login, password } => self.log_in(occasion, &login, &password),
             Call::AnswerChallenge(proof) => {

@@ -33,7 +33,7 @@ impl Service {
     ) -> Result<Reply, Error> {
         let target = self.target(occasion, login)?;
         let held = self.locks.hold(target.subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
-        let limits = self.policy.password_limits;
+        let limits = self.policy().password_limits;
         let throttle = self.look(occasion, |view| view.throttle(&target.subject, Class::Password))?;
         refuse_closed(throttle.gate(&limits, &occasion.now))?;
 
@@ -47,7 +47,7 @@ impl Service {
 
         let scene = occasion.scene();
         let grant =
-            Grant { scene: scene.clone(), subject: target.subject, limits, mfa_required: self.policy.mfa_required };
+            Grant { scene: scene.clone(), subject: target.subject, limits, mfa_required: self.policy().mfa_required };
         let enabled = target.user.as_ref().filter(|user| !user.disabled).map(|user| user.id);
         let granted = match (check, enabled, target.password) {
             (PasswordCheck::Right | PasswordCheck::RightButCheap, Some(user), Some(row)) => {
@@ -137,7 +137,7 @@ impl Service {
     fn check_current(&self, occasion: &Occasion, over: &Over, current: &Sensitive<String>) -> Result<(), Error> {
         let user = over.user.id;
         let subject = Subject::password(user, occasion.caller.peer.uid);
-        let limits = self.policy.password_limits;
+        let limits = self.policy().password_limits;
         let _held = self.locks.hold(subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
         let (throttle, record) = self.look(occasion, |view| {
             let row = view.active_secret(user, SecretType::Password)?;

@@ -54,7 +54,8 @@ pub(super) enum Verdict {
 
 impl Service {
     pub(super) fn rules(&self) -> Rules {
-        Rules { window: self.policy.window, limits: self.policy.factor_limits }
+        let policy = self.policy();
+        Rules { window: policy.window, limits: policy.factor_limits }
     }
 
     /// Gets a proof ready. For a backup code that means: wait for other codes of this user, see that
@@ -74,7 +75,7 @@ impl Service {
             Proof::Code(code) => code,
         };
         let held = self.locks.hold(subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
-        let limits = self.policy.factor_limits;
+        let limits = self.policy().factor_limits;
         let (gate, set) = self.look(occasion, |view| {
             let gate = view.throttle(&subject, Class::Factor)?.gate(&limits, &occasion.now);
             Ok((gate, user.map(|user| view.backup_set(user)).transpose()?.flatten()))
@@ -87,7 +88,7 @@ impl Service {
     /// A code from the user's key, unless the throttle would refuse it anyway: nobody shall be made to
     /// touch a key for nothing.
     fn ask_key(&self, occasion: &Occasion, user: Option<UserId>, subject: &Subject) -> Result<TokenInput, Error> {
-        let limits = self.policy.factor_limits;
+        let limits = self.policy().factor_limits;
         let throttle = self.look(occasion, |view| view.throttle(subject, Class::Factor))?;
         refuse_closed(throttle.gate(&limits, &occasion.now))?;
         let user = user.ok_or_else(|| Error::NoDevice("no key of this user is plugged in here".to_owned()))?;

@@ -60,7 +60,7 @@ impl Service {
 
     fn uri_of(&self, order: &MfaOrder, over: &Over, seed: &Sensitive<Vec<u8>>) -> Result<Sensitive<String>, Error> {
         let own = |text: &str| Text::parse_label_part(text).map_err(|cause| Error::Internal(cause.to_owned()));
-        let issuer = order.issuer.clone().map_or_else(|| own(&self.policy.issuer), Ok)?;
+        let issuer = order.issuer.clone().map_or_else(|| own(&self.policy().issuer), Ok)?;
         let account = order.account.clone().map_or_else(|| own(&over.user.name), Ok)?;
         Ok(otpauth_uri(&order.profile, seed.expose(), &issuer, &account))
     }

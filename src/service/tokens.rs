@@ -165,6 +165,7 @@ impl Service {
     /// forgets what has expired.
     pub fn tend(&self, now: &Moment) -> Result<(), Error> {
         let patience = Duration::from_secs(30);
+        self.hasher.tend();
         let newest = self.with_keys(KeySet::newest_created);
         let new_key = match newest {
             Some(created) if later(created, KEY_ROTATION) > now.wall_ms => None,
@@ -190,7 +191,7 @@ impl Service {
             Ok(crate::store::Decision::Keep(rows))
         })?;
         let keys = rows.iter().map(|row| SigningKey::new(&row.seed, row.created)).collect();
-        let set = KeySet::new(self.policy.issuer.clone(), keys);
+        let set = KeySet::new(self.policy().issuer.clone(), keys);
         *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = set;
         Ok(())
     }

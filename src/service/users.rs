@@ -28,7 +28,7 @@ impl Service {
             email: order.email,
             created: occasion.now.wall_ms,
         };
-        let mfa_required = self.policy.mfa_required;
+        let mfa_required = self.policy().mfa_required;
         let job_scene = scene.clone();
         let (row, granted) = self.change(occasion, move |tx| {
             tx.insert_user(&new)?.map_err(taken)?;

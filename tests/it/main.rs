@@ -42,6 +42,7 @@ mod restart;
 mod secrets;
 mod seed;
 mod sessions;
+mod supervised;
 mod tampering;
 mod throttle;
 mod tokens;

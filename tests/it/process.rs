@@ -390,3 +390,34 @@ fn aut_5_more_hashing_than_the_queue_takes_is_refused_with_503() {
     assert!(statuses.contains(&401) && statuses.contains(&503), "{statuses:?}");
     host.ask(&login(&person.name)).ok();
 }
+
+#[test]
+fn thr_8_passwords_of_many_at_once_cost_the_memory_of_the_workers_only() {
+    const WORKERS: u64 = 2;
+    const HASH_KIB: u64 = 19_456;
+    let host = Host::start("[argon2]\nworkers = 2\nqueue = 256\n");
+    let kib_at_most = || -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let log_in = |who: u32, time: u32| {
+        let login = json!({"id": format!("nobody {who} {time}"), "password": PASSWORD});
+        host.ask(&Request::post("/auth/password", &login)).status
+    };
+    log_in(0, 0);
+    let before = kib_at_most();
+
+    thread::scope(|threads| {
+        let log_in = &log_in;
+        let callers: Vec<_> = (1..=24)
+            .map(|who| threads.spawn(move || (0..4).map(|time| log_in(who, time)).collect::<Vec<_>>()))
+            .collect();
+        for caller in callers {
+            assert_eq!(caller.join().unwrap(), vec![401; 4]);
+        }
+    });
+
+    let more = kib_at_most().saturating_sub(before);
+    assert!(more < WORKERS * HASH_KIB + 2 * HASH_KIB, "{more} KiB more than before");
+}

@@ -48,7 +48,7 @@ impl Service {
         serial: Serial,
         slot: Option<Slot>,
     ) -> Result<Reply, Error> {
-        let slot = slot.unwrap_or(self.policy.attestation.slot);
+        let slot = slot.unwrap_or(self.policy().attestation.slot);
         let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
         let found = self.vouched(&occasion.scene(), &mut link, slot, Some(serial));
@@ -77,7 +77,8 @@ impl Service {
     /// Refuses a key that is not genuine, if only genuine ones are to be programmed. What is vouched
     /// for, else.
     pub(super) fn vouched_if_demanded(&self, scene: &Scene, link: &mut Link<'_>) -> Result<Option<Statement>, Error> {
-        let attestation = &self.policy.attestation;
+        let policy = self.policy();
+        let attestation = &policy.attestation;
         if !attestation.is_required {
             return Ok(None);
         }
@@ -91,7 +92,8 @@ impl Service {
         slot: Slot,
         meant: Option<Serial>,
     ) -> Result<Statement, Error> {
-        let roots = self.policy.attestation.roots.as_ref().ok_or_else(|| {
+        let policy = self.policy();
+        let roots = policy.attestation.roots.as_ref().ok_or_else(|| {
             Error::Unsupported(
                 "no roots are configured; put the maker's certificates into `attestationRoots` of [devices] \
                  (docs/hardware.md)"

@@ -74,7 +74,7 @@ impl Service {
         password: &Sensitive<String>,
     ) -> Result<Option<String>, Error> {
         let access = AccessKey::derive(password.expose(), applet.salt());
-        let escrow = self.policy.escrow.as_ref().map(|recipient| recipient.seal(password)).transpose()?;
+        let escrow = self.policy().escrow.as_ref().map(|recipient| recipient.seal(password)).transpose()?;
         let known = self.device_row(key.serial)?;
         let before = known.map(|known| self.store.read(PATIENCE, |view| view.device_access(&known))).transpose()?;
         let before = before.flatten().unwrap_or_else(|| Sensitive::new(Vec::new()));

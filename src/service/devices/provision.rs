@@ -62,7 +62,7 @@ impl Service {
         }
         self.intend(&scene, &over, &order, &key, &credential)?;
         let programmed = self.program(&mut applet, &credential).and_then(|()| {
-            if order.protect || self.policy.protect_keys { self.protect(&key, &mut applet) } else { Ok(()) }
+            if order.protect || self.policy().protect_keys { self.protect(&key, &mut applet) } else { Ok(()) }
         });
         drop(applet);
         let programmed = programmed
@@ -91,7 +91,8 @@ impl Service {
         order: &ProvisionOrder,
         applet: &mut Applet<'_, '_>,
     ) -> Result<Credential, Error> {
-        let issuer = order.issuer.as_ref().map_or(self.policy.issuer.as_str(), |issuer| issuer.as_str());
+        let policy = self.policy();
+        let issuer = order.issuer.as_ref().map_or(policy.issuer.as_str(), |issuer| issuer.as_str());
         let account = order.account.as_ref().map_or(over.user.name.as_str(), |account| account.as_str());
         let name = AccountName::of(&order.profile, issuer, account).ok_or_else(|| {
             Error::Malformed(

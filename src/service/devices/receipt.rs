@@ -32,7 +32,7 @@ impl Service {
     ) -> Result<String, Error> {
         let profile = secret.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
         let mut claims = json!({
-            "iss": self.policy.issuer,
+            "iss": self.policy().issuer,
             "aud": AUDIENCE,
             "jti": SecretId::at(scene.now.wall_ms, &entropy::public()?).to_string(),
             "iat": scene.now.unix_seconds(),

@@ -1,0 +1,318 @@
+//! The life of the process: arguments, files, key, store, socket, serve, drain. No business rules.
+
+mod failure;
+mod key;
+mod places;
+mod socket;
+mod supervisor;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
+
+use crate::config::{Config, ConfigFault, EXAMPLE, LogFormat, Overrides};
+use crate::device::{Devices, NoDevices, PcscDevices};
+use crate::http::{Clock, Door, serve};
+use crate::service::Service;
+use crate::store::{self, OpenFault, Store};
+
+use failure::{Failure, file_fault};
+use key::{KEY_FILE, credential_key, master_key, write_new_key};
+use places::{check_state_dir, lock, make_state_dir};
+use socket::{Listening, listen};
+
+/// The pause between two rounds of housekeeping.
+const TEND: Duration = Duration::from_secs(20);
+/// The pause between two looks whether the store has failed.
+const WATCH: Duration = Duration::from_secs(1);
+/// Threads that may block: store, hashes.
+const BLOCKING_THREADS: usize = 512;
+
+/// The multi-factor authentication daemon of one host.
+#[derive(Debug, Parser)]
+#[command(name = "mfad", version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file [default: /etc/mfad/mfad.toml if it exists]
+    #[arg(long, env = "MFAD_CONFIG", global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The directory of the database and the master key [default: /var/lib/mfad]
+    #[arg(long, env = "MFAD_STATE_DIR", global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// The Unix socket to serve on [default: /run/mfad/mfad.sock]
+    #[arg(long, env = "MFAD_SOCKET", global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, trace [default: info]
+    #[arg(long, env = "MFAD_LOG", global = true, value_name = "LEVEL")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the state directory, the master key and an empty database, once
+    Init {
+        /// Do nothing if there is a database already
+        #[arg(long)]
+        if_needed: bool,
+    },
+    /// Read the configuration, say what is wrong with it, and end
+    Check,
+}
+
+/// Runs `mfad`.
+#[expect(clippy::print_stderr, reason = "before and after the log is there, stderr is where admins look")]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("mfad: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    harden()?;
+    if let (Some(Command::Init { .. }), Some(path)) = (&arguments.command, &arguments.config) {
+        write_example(path)?;
+    }
+    let overrides = Overrides {
+        config: arguments.config,
+        socket: arguments.socket,
+        state_dir: arguments.state_dir,
+        log: arguments.log,
+    };
+    let config = Config::load(&overrides)?;
+    match arguments.command {
+        Some(Command::Init { if_needed: true }) if config.state_dir.join(store::DATABASE).exists() => Ok(()),
+        Some(Command::Init { .. }) => init(&config),
+        Some(Command::Check) => Ok(()),
+        None => daemon(&config, &overrides),
+    }
+}
+
+/// Nothing of this process shall end up in a core dump or in a file that others read (MEM-4, STO-9).
+fn harden() -> Result<(), Failure> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
+    let failed = |what: &str| Failure::Internal(format!("{what} could not be set"));
+    umask(rustix::fs::Mode::from_raw_mode(0o077));
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(|_| failed("the core limit"))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|_| failed("the dump behaviour"))?;
+    // The usual soft limit is less than the connections that are allowed by default.
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(|_| failed("the file limit"))
+}
+
+#[expect(clippy::print_stderr, reason = "an administrator reads what was made")]
+fn init(config: &Config) -> Result<(), Failure> {
+    let dir = &config.state_dir;
+    make_state_dir(dir)?;
+    check_state_dir(dir)?;
+    let key_path = dir.join(KEY_FILE);
+    if dir.join(store::DATABASE).exists() || key_path.exists() {
+        return Err(Failure::Store(OpenFault::Exists));
+    }
+    let key = match credential_key()? {
+        Some(key) => key,
+        None => write_new_key(&key_path)?,
+    };
+    store::create(dir, &key).map_err(Failure::Store)?;
+    eprintln!("mfad: made a new store in {}", dir.display());
+    Ok(())
+}
+
+/// A configuration that `init` is pointed to and that is not there yet is written with all defaults.
+#[expect(clippy::print_stderr, reason = "an administrator reads what was made")]
+fn write_example(path: &Path) -> Result<(), Failure> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
+    let mut file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(cause) => return Err(file_fault(path, cause)),
+    };
+    file.write_all(EXAMPLE.as_bytes()).map_err(|cause| file_fault(path, cause))?;
+    eprintln!("mfad: wrote a configuration with all defaults to {}", path.display());
+    Ok(())
+}
+
+fn daemon(config: &Config, overrides: &Overrides) -> Result<(), Failure> {
+    let log = start_log(config)?;
+    std::panic::set_hook(Box::new(|panic| {
+        // The place only: the message may hold what must not be logged (MEM-4).
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panic");
+    }));
+    let dir = &config.state_dir;
+    if fs::symlink_metadata(dir).is_err() {
+        return Err(Failure::NotInitialised(dir.clone()));
+    }
+    check_state_dir(dir)?;
+    let _lock = lock(dir)?;
+    let key = master_key(dir)?;
+    let (audit_head, audit_seen) = watch::channel(0i64);
+    let store = Store::open(dir, &key, move |seq| {
+        audit_head.send_replace(seq);
+    })
+    .map_err(Failure::Store)?;
+    drop(key);
+    let clock = Clock::new().map_err(|cause| Failure::Internal(cause.to_string()))?;
+    let (device_head, device_seen) = watch::channel(0u64);
+    let on_device = Box::new(move |seq| {
+        device_head.send_if_modified(|newest| std::mem::replace(newest, seq) != seq);
+    });
+    let service = Service::new(store, config.policy.clone(), hardware(config)?, on_device, &clock.now())?;
+    let (close, closing) = watch::channel(false);
+    let door = Door::new(service, clock, config.caps, audit_seen, device_seen, closing)
+        .map_err(|cause| Failure::Internal(cause.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(|cause| Failure::Internal(cause.to_string()))?;
+    let door = Arc::new(door);
+    let attending = attend_devices(&door)?;
+    let ended = runtime.block_on(serve_until_told(config, overrides, &log, Arc::clone(&door), &close));
+    // Also when it could not even begin to serve.
+    close.send_replace(true);
+    // Writes under way are with the store already; nothing else is worth waiting for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    if attending.join().is_err() {
+        tracing::error!("the thread that follows the hardware keys panicked");
+    }
+    match Arc::try_unwrap(door) {
+        Ok(door) => door.into_service().close(),
+        Err(_) => tracing::warn!("a request is still under way; the store recovers at the next start"),
+    }
+    tracing::info!("stopped");
+    ended
+}
+
+/// The hardware of this host, or none if it is switched off.
+fn hardware(config: &Config) -> Result<Arc<dyn Devices>, Failure> {
+    if config.readers.is_empty() {
+        return Ok(Arc::new(NoDevices));
+    }
+    let devices = PcscDevices::start(config.readers.clone());
+    Ok(Arc::new(devices.map_err(|cause| Failure::Internal(format!("no thread to watch the readers: {cause}")))?))
+}
+
+fn attend_devices(door: &Arc<Door>) -> Result<std::thread::JoinHandle<()>, Failure> {
+    let door = Arc::clone(door);
+    let attend = std::thread::Builder::new().name("device-attend".to_owned()).spawn(move || door.attend_devices());
+    attend.map_err(|cause| Failure::Internal(format!("no thread to follow the hardware keys: {cause}")))
+}
+
+async fn serve_until_told(
+    config: &Config,
+    overrides: &Overrides,
+    log: &LogLevel,
+    door: Arc<Door>,
+    close: &watch::Sender<bool>,
+) -> Result<(), Failure> {
+    let socket_fault = |cause| Failure::Socket { path: config.socket.clone(), cause };
+    let Listening { listener, path, is_inherited } = listen(config)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(socket_fault)?;
+    let mut reload = signal(SignalKind::hangup()).map_err(socket_fault)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(socket_fault)?;
+    let serving = tokio::spawn(serve(listener, Arc::clone(&door)));
+    let tending = tokio::spawn(tend(Arc::clone(&door)));
+    let watching = tokio::spawn(supervisor::feed_watchdog(path.clone()));
+    tracing::info!(socket = %path.display(), sqlite = store::sqlite_version(), "ready");
+    supervisor::ready();
+    let outcome = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = reload.recv() => take_new_settings(config, overrides, log, &door),
+            () = store_failure(&door) => break Err(Failure::StoreFailed),
+        }
+    };
+    supervisor::stopping();
+    watching.abort();
+    tracing::info!("stopping");
+    close.send_replace(true);
+    tending.abort();
+    let _ = tending.await;
+    if serving.await.is_err() {
+        tracing::error!("the accept loop panicked");
+    }
+    if !is_inherited {
+        let _ = fs::remove_file(&path);
+    }
+    outcome
+}
+
+/// Reads the configuration again (SIGHUP). What is wrong changes nothing; what needs a restart is said.
+fn take_new_settings(config: &Config, overrides: &Overrides, log: &LogLevel, door: &Door) {
+    supervisor::reloading();
+    let taken = Config::load(overrides).and_then(|new| {
+        let filter = filter_of(&new)?;
+        let mut kept = config.differences_that_need_a_restart(&new);
+        kept.extend(door.service().reload(new.policy));
+        Ok((filter, kept))
+    });
+    match taken {
+        Ok((filter, kept)) => {
+            if log.reload(filter).is_err() {
+                tracing::warn!("the log keeps its level");
+            }
+            tracing::info!("took the new configuration");
+            if !kept.is_empty() {
+                tracing::warn!(settings = kept.join(", "), "these settings take effect at the next restart");
+            }
+        }
+        Err(fault) => tracing::error!(%fault, "the new configuration is wrong; the old one stays in force"),
+    }
+    supervisor::ready();
+}
+
+async fn tend(door: Arc<Door>) {
+    let mut rounds = tokio::time::interval(TEND);
+    loop {
+        rounds.tick().await;
+        let door = Arc::clone(&door);
+        let _ = tokio::task::spawn_blocking(move || door.tend()).await;
+    }
+}
+
+async fn store_failure(door: &Door) {
+    let mut looks = tokio::time::interval(WATCH);
+    loop {
+        looks.tick().await;
+        if door.service().has_failed() {
+            return;
+        }
+    }
+}
+
+/// The log's level, which can be changed.
+type LogLevel = tracing_subscriber::reload::Handle<EnvFilter, Registry>;
+
+fn filter_of(config: &Config) -> Result<EnvFilter, ConfigFault> {
+    EnvFilter::try_new(&config.log).map_err(|_| ConfigFault::Value { key: "log", why: "is no log level".to_owned() })
+}
+
+fn start_log(config: &Config) -> Result<LogLevel, Failure> {
+    let (filter, level) = tracing_subscriber::reload::Layer::new(filter_of(config)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match config.log_format {
+        LogFormat::Text => registry.with(lines).try_init(),
+        LogFormat::Json => registry.with(lines.json()).try_init(),
+    };
+    started.map_err(|cause| Failure::Internal(cause.to_string()))?;
+    Ok(level)
+}
