@@ -13,7 +13,7 @@ export MFAD_TEST_PYTHON := $(abspath .venv/bin/python)
 DEBUG := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
 
-.PHONY: demo run build test proof bench deb install fmt clean
+.PHONY: demo run build test proof bench deb manual install fmt clean
 
 # Walks through an enrolment, a login and a recovery against a daemon of its own, and shows each exchange.
 demo:
@@ -59,13 +59,28 @@ bench:
 # The package for Debian 12 and later; it lands in target/debian.
 deb:
 	@tools/needs deb
-	cargo deb --locked
+	cargo build --release --locked --bins
+	$(MAKE) manual
+	cargo deb --locked --no-build
+
+# The man pages and the completions of the release build.
+manual:
+	rm -rf $(CARGO_TARGET_DIR)/manual
+	$(RELEASE)/mfad manual $(CARGO_TARGET_DIR)/manual
+	$(RELEASE)/mfactl manual $(CARGO_TARGET_DIR)/manual
 
 install:
 	@tools/needs build
 	cargo build --release --locked
 	install -D -m 0755 $(RELEASE)/mfad $(DESTDIR)$(PREFIX)/sbin/mfad
 	install -D -m 0755 $(RELEASE)/mfactl $(DESTDIR)$(PREFIX)/bin/mfactl
+	$(MAKE) manual
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(CARGO_TARGET_DIR)/manual/*.1
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 $(CARGO_TARGET_DIR)/manual/*.5
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(CARGO_TARGET_DIR)/manual/*.8
+	install -D -m 0644 $(CARGO_TARGET_DIR)/manual/mfactl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mfactl
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(CARGO_TARGET_DIR)/manual/_mfactl
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(CARGO_TARGET_DIR)/manual/mfactl.fish
 
 fmt:
 	cargo fmt

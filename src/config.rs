@@ -82,6 +82,10 @@ pub struct Config {
     pub socket_group: Option<u32>,
     /// The state directory.
     pub state_dir: PathBuf,
+    /// Where the roll-back guard keeps its file; none if it is switched off.
+    pub guard_dir: Option<PathBuf>,
+    /// Whether that is another directory than the usual one: then it has to be there or be made.
+    pub is_guard_wanted: bool,
     /// The log filter.
     pub log: String,
     /// How log lines look.
@@ -101,6 +105,7 @@ struct File {
     socket_mode: Option<String>,
     socket_group: Option<String>,
     state_dir: Option<PathBuf>,
+    guard_dir: Option<PathBuf>,
     registration: Registration,
     token_binding: TokenBinding,
     mfa_required: bool,
@@ -247,6 +252,7 @@ impl Config {
             ("socketMode", self.socket_mode != new.socket_mode),
             ("socketGroup", self.socket_group != new.socket_group),
             ("stateDir", self.state_dir != new.state_dir),
+            ("guardDir", self.guard_dir != new.guard_dir),
             ("logFormat", self.log_format != new.log_format),
             ("limits", self.caps != new.caps),
             ("devices.enabled or devices.readers", self.readers != new.readers),
@@ -263,6 +269,13 @@ impl Config {
         };
         file.checked(overrides)
     }
+}
+
+/// The directory of the roll-back guard: beside the state directory, so that whoever puts that one back leaves it alone.
+fn beside(state_dir: &Path) -> PathBuf {
+    let mut name = state_dir.file_name().unwrap_or_default().to_owned();
+    name.push("-guard");
+    state_dir.with_file_name(name)
 }
 
 fn read(path: &Path) -> Result<File, ConfigFault> {
@@ -282,11 +295,16 @@ impl File {
         if self.limits.connections == 0 || self.limits.connections_per_peer == 0 {
             return Err(value("limits", "a limit of 0 would lock everybody out"));
         }
+        let state_dir = or(&overrides.state_dir, &self.state_dir, "/var/lib/mfad");
+        let usual_guard_dir = beside(&state_dir);
+        let guard_dir = self.guard_dir.clone().unwrap_or_else(|| usual_guard_dir.clone());
         Ok(Config {
             socket: or(&overrides.socket, &self.socket, "/run/mfad/mfad.sock"),
             socket_mode: socket_mode(self.socket_mode.as_deref().unwrap_or("0660"))?,
             socket_group: self.socket_group.as_deref().filter(|g| !g.is_empty()).map(group_id).transpose()?,
-            state_dir: or(&overrides.state_dir, &self.state_dir, "/var/lib/mfad"),
+            state_dir,
+            is_guard_wanted: guard_dir != usual_guard_dir,
+            guard_dir: Some(guard_dir).filter(|dir| !dir.as_os_str().is_empty()),
             log,
             log_format: self.log_format,
             caps: Caps { total: self.limits.connections, per_peer: self.limits.connections_per_peer },

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::ConfigFault;
 use crate::error::Error;
-use crate::store::OpenFault;
+use crate::store::{BackupFault, OpenFault, RestoreFault};
 
 /// Why the process ends, other than well. Each has its own exit code.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,8 @@ pub(super) enum Failure {
     NoSuchKey(PathBuf),
     #[error("the store: {0}")]
     Store(OpenFault),
+    #[error("restore: {0}")]
+    Restore(RestoreFault),
     #[error("{path}: {cause}")]
     File { path: PathBuf, cause: std::io::Error },
     #[error("socket {path}: {cause}")]
@@ -43,17 +45,27 @@ impl Failure {
             Self::NotInitialised(_) => 6,
             Self::NoKey(_) => 7,
             Self::NoSuchKey(_) => 8,
-            Self::Store(fault) => match fault {
-                OpenFault::WrongKey => 8,
-                OpenFault::Missing | OpenFault::Damaged(_) | OpenFault::Setting(_) | OpenFault::Fault(_) => 9,
-                OpenFault::Newer { .. } => 10,
-                OpenFault::Io(_) | OpenFault::Unsafe => 5,
-                OpenFault::Exists => 13,
+            Self::Store(fault) | Self::Restore(RestoreFault::Store(fault)) => of_store(fault),
+            Self::Restore(RestoreFault::Backup(fault)) => match fault {
+                BackupFault::WrongKey => 8,
+                BackupFault::Foreign | BackupFault::Damaged(_) | BackupFault::Fault(_) => 15,
+                BackupFault::Io(_) => 5,
             },
             Self::Socket { .. } => 11,
             Self::StoreFailed => 12,
             Self::Internal(_) => 70,
         }
+    }
+}
+
+fn of_store(fault: &OpenFault) -> u8 {
+    match fault {
+        OpenFault::WrongKey => 8,
+        OpenFault::Missing | OpenFault::Damaged(_) | OpenFault::Setting(_) | OpenFault::Fault(_) => 9,
+        OpenFault::Newer { .. } => 10,
+        OpenFault::Io(_) | OpenFault::Unsafe => 5,
+        OpenFault::Exists => 13,
+        OpenFault::RolledBack { .. } | OpenFault::Guard { .. } => 14,
     }
 }
 

@@ -3,12 +3,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroize;
 
 use crate::entropy;
 use crate::model::Sensitive;
+use crate::service::{KeyKeeper, KeySource};
 use crate::store::{self, MasterKey};
 
 use super::failure::{Failure, file_fault};
@@ -16,6 +17,8 @@ use super::places::is_ours;
 
 /// The master key's file in the state directory.
 pub(super) const KEY_FILE: &str = "master.key";
+/// Its successor, until it takes its name.
+const NEXT_KEY_FILE: &str = "master.key.next";
 /// The master key's name as a systemd credential.
 const CREDENTIAL: &str = "mfad.key";
 
@@ -28,6 +31,50 @@ pub(super) fn write_new_key(path: &Path) -> Result<MasterKey, Failure> {
     };
     write().map_err(|cause| file_fault(path, cause))?;
     Ok(key)
+}
+
+/// The daemon's way to a new master key.
+pub(super) struct Keeper {
+    dir: PathBuf,
+    source: KeySource,
+}
+
+impl Keeper {
+    pub(super) fn of(dir: &Path) -> Self {
+        let source = if credential_path().is_some() { KeySource::Credential } else { KeySource::File };
+        Self { dir: dir.to_owned(), source }
+    }
+}
+
+impl KeyKeeper for Keeper {
+    fn source(&self) -> KeySource {
+        self.source
+    }
+
+    fn replace(&self, key: &MasterKey) -> Result<(), String> {
+        let next = self.dir.join(NEXT_KEY_FILE);
+        let replace = || {
+            // One of a change that a crash cut off may lie there.
+            match fs::remove_file(&next) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&next)?;
+            file.write_all(key.expose())?;
+            file.sync_all()?;
+            fs::rename(&next, self.dir.join(KEY_FILE))?;
+            File::open(&self.dir)?.sync_all()
+        };
+        replace().map_err(|error| format!("the master key's file: {error}"))
+    }
+}
+
+/// The master key for a restore, which may find no store.
+pub(super) fn master_key_without_store(dir: &Path) -> Result<MasterKey, Failure> {
+    match master_key(dir) {
+        Err(Failure::NotInitialised(_)) => Err(Failure::NoKey(dir.join(KEY_FILE))),
+        found => found,
+    }
 }
 
 /// The systemd credential if there is one, else the file in the state directory (KEY-1).
@@ -52,9 +99,12 @@ pub(super) fn master_key(dir: &Path) -> Result<MasterKey, Failure> {
 }
 
 pub(super) fn credential_key() -> Result<Option<MasterKey>, Failure> {
-    let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
-    let path = Path::new(&dir).join(CREDENTIAL);
-    if path.exists() { read_key(&path).map(Some) } else { Ok(None) }
+    credential_path().map(|path| read_key(&path)).transpose()
+}
+
+fn credential_path() -> Option<PathBuf> {
+    let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
+    path.exists().then_some(path)
 }
 
 pub(super) fn read_key(path: &Path) -> Result<MasterKey, Failure> {

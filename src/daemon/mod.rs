@@ -2,13 +2,15 @@
 
 mod failure;
 mod key;
+mod manual;
 mod places;
+mod restore;
 mod socket;
 mod supervisor;
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use crate::service::Service;
 use crate::store::{self, OpenFault, Store};
 
 use failure::{Failure, file_fault};
-use key::{KEY_FILE, credential_key, master_key, write_new_key};
+use key::{KEY_FILE, Keeper, credential_key, master_key, write_new_key};
 use places::{check_state_dir, lock, make_state_dir};
 use socket::{Listening, listen};
 
@@ -67,8 +69,16 @@ enum Command {
         #[arg(long)]
         if_needed: bool,
     },
+    /// Put a backup in the place of the store, while no daemon runs
+    Restore(restore::RestoreArgs),
     /// Read the configuration, say what is wrong with it, and end
     Check,
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Manual {
+        /// The directory
+        dir: PathBuf,
+    },
 }
 
 /// Runs `mfad`.
@@ -95,11 +105,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         state_dir: arguments.state_dir,
         log: arguments.log,
     };
+    if let Some(Command::Manual { dir }) = &arguments.command {
+        return manual::write(dir);
+    }
     let config = Config::load(&overrides)?;
     match arguments.command {
         Some(Command::Init { if_needed: true }) if config.state_dir.join(store::DATABASE).exists() => Ok(()),
         Some(Command::Init { .. }) => init(&config),
-        Some(Command::Check) => Ok(()),
+        Some(Command::Restore(args)) => restore::run(&config, &args),
+        Some(Command::Check | Command::Manual { .. }) => Ok(()),
         None => daemon(&config, &overrides),
     }
 }
@@ -163,7 +177,7 @@ fn daemon(config: &Config, overrides: &Overrides) -> Result<(), Failure> {
     let _lock = lock(dir)?;
     let key = master_key(dir)?;
     let (audit_head, audit_seen) = watch::channel(0i64);
-    let store = Store::open(dir, &key, move |seq| {
+    let store = Store::open(dir, guard_dir(config), &key, move |seq| {
         audit_head.send_replace(seq);
     })
     .map_err(Failure::Store)?;
@@ -173,7 +187,14 @@ fn daemon(config: &Config, overrides: &Overrides) -> Result<(), Failure> {
     let on_device = Box::new(move |seq| {
         device_head.send_if_modified(|newest| std::mem::replace(newest, seq) != seq);
     });
-    let service = Service::new(store, config.policy.clone(), hardware(config)?, on_device, &clock.now())?;
+    let service = Service::new(
+        store,
+        Box::new(Keeper::of(dir)),
+        config.policy.clone(),
+        hardware(config)?,
+        on_device,
+        &clock.now(),
+    )?;
     let (close, closing) = watch::channel(false);
     let door = Door::new(service, clock, config.caps, audit_seen, device_seen, closing)
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
@@ -198,6 +219,20 @@ fn daemon(config: &Config, overrides: &Overrides) -> Result<(), Failure> {
     }
     tracing::info!("stopped");
     ended
+}
+
+/// Where the roll-back guard keeps its file. A directory that nobody asked for and that cannot be made is done without:
+/// the parent of the state directory need not be ours.
+fn guard_dir(config: &Config) -> Option<&Path> {
+    let dir = config.guard_dir.as_deref()?;
+    if fs::symlink_metadata(dir).is_ok() || config.is_guard_wanted {
+        return Some(dir);
+    }
+    let made = DirBuilder::new().mode(0o700).create(dir);
+    if let Err(error) = &made {
+        tracing::warn!(dir = %dir.display(), %error, "there is no roll-back guard: its directory cannot be made");
+    }
+    made.is_ok().then_some(dir)
 }
 
 /// The hardware of this host, or none if it is switched off.

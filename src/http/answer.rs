@@ -43,6 +43,7 @@ const LONGEST_KEY: usize = 64;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 /// The description of this API, made from `docs/openapi.yaml` at build time.
 const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
@@ -163,6 +164,7 @@ impl Visit {
                     })
                     .await;
             }
+            Ask::Backup => return self.backup_answer(caller, now, id).await,
             Ask::DeviceEvents => {
                 return self.event_answer(caller, now, id, Call::DeviceEvents { after: None }, events::devices).await;
             }
@@ -253,6 +255,23 @@ impl Visit {
         self.signals.start_streaming();
         let body = stream(Arc::clone(&self.door), caller, id.to_owned());
         Ok(answer(StatusCode::OK, EVENT_STREAM, Either::Right(body)))
+    }
+
+    /// A copy of the store, sent as it is encrypted.
+    async fn backup_answer(&self, caller: Caller, now: Moment, id: &str) -> Result<Answer, Problem> {
+        let occasion = Occasion { caller, now, patience: PATIENCE, request: id.to_owned() };
+        let door = Arc::clone(&self.door);
+        let made = tokio::task::spawn_blocking(move || {
+            let reply = door.service.handle(&occasion, Call::BackUp);
+            reply.inspect_err(|error| log_error(&occasion.request, error))
+        });
+        match made.await.map_err(|_| Problem::internal())?.map_err(|error| Problem::from(&error))? {
+            Reply::Backup(backup) => {
+                self.signals.start_streaming();
+                Ok(answer(StatusCode::OK, BYTES, Either::Right(events::backup(*backup, id.to_owned()))))
+            }
+            _ => Err(Problem::internal()),
+        }
     }
 }
 
@@ -367,6 +386,8 @@ fn location_of(reply: &Reply) -> Option<String> {
         | Reply::Genuine(_)
         | Reply::Returned { .. }
         | Reply::Audit { .. }
+        | Reply::MasterKey(_)
+        | Reply::Backup(_)
         | Reply::Live
         | Reply::Ready
         | Reply::Metrics(_)

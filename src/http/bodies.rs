@@ -1,12 +1,14 @@
 //! The bodies that routes take, and the one way from each to the checked parts of a call.
 
+use data_encoding::BASE64;
 use serde::Deserialize;
 
 use crate::model::{
     Algorithm, BackupCode, Digits, Email, Label, Moving, Period, Profile, Sensitive, Text, UserId, UserName, UserRef,
 };
 use crate::service::{
-    Call, FirstCode, MfaOrder, NewUserOrder, Proof, SecretChange, SecretOrder, SecretRef, UserChange,
+    Call, FirstCode, ImportOrder, MasterKey, MfaOrder, NewUserOrder, OtpauthUri, Proof, SecretChange, SecretOrder,
+    SecretRef, UserChange,
 };
 
 use super::devices::{DeviceMember, HardwareMembers, provision_order};
@@ -165,6 +167,41 @@ impl TryFrom<SecretBody> for SecretOrder {
             "mfa" | "password" | "apikey" => Err(Problem::malformed("a member that this type does not take")),
             _ => Err(Problem::malformed("`type` is one of mfa, password, apikey")),
         }
+    }
+}
+
+/// `POST /users/:id/secrets/import`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportBody {
+    otpauth_url: SecretText,
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+}
+
+impl TryFrom<ImportBody> for ImportOrder {
+    type Error = Problem;
+
+    fn try_from(body: ImportBody) -> Result<Self, Problem> {
+        let uri = OtpauthUri::parse(body.otpauth_url.0.expose());
+        let uri = uri.map_err(|why| Problem::malformed(format!("`otpauth_url`: {why}")))?;
+        Ok(Self { name: label(body.name)?, uri })
+    }
+}
+
+/// `POST /key/rotation`, where the master key is a credential.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyBody {
+    key: SecretText,
+}
+
+impl KeyBody {
+    /// The new master key: 32 bytes in Base64 (RFC 4648 section 4).
+    pub fn key(&self) -> Result<MasterKey, Problem> {
+        let bytes = BASE64.decode(self.key.0.expose().as_bytes()).map(Sensitive::new).map_err(|_| wrong("key"))?;
+        let key = <[u8; 32]>::try_from(bytes.expose().as_slice());
+        key.map(Sensitive::new).map_err(|_| wrong("key"))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The audit log and the hardware keys as server-sent events (WHATWG HTML section 9.2).
+//! Answers that are sent as they come: the audit log and the hardware keys as server-sent events (WHATWG HTML section
+//! 9.2), and copies of the store.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::{mpsc, watch};
 
-use crate::service::{AuditView, Call, Caller, Occasion, Reply};
+use crate::service::{AuditView, Backup, Call, Caller, Occasion, Reply};
 
 use super::Door;
 use super::devices::event_text;
@@ -85,6 +86,28 @@ pub fn audit(door: Arc<Door>, caller: Caller, request: String, after: i64) -> Ev
 pub fn devices(door: Arc<Door>, caller: Caller, request: String) -> EventStream {
     let head = door.device_head.clone();
     stream(door, caller, request, head, DeviceSource { after: None })
+}
+
+/// A copy of the store. One that fails in the middle has no last record, so its reader knows.
+pub fn backup(mut backup: Backup, request: String) -> EventStream {
+    let (parts, body) = mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            match backup.next_part() {
+                Ok(Some(part)) => {
+                    if parts.blocking_send(Bytes::from(part)).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(fault) => {
+                    tracing::error!(request, %fault, "a backup broke off");
+                    return;
+                }
+            }
+        }
+    });
+    EventStream(body)
 }
 
 fn stream<T: Send + Sync + 'static>(

@@ -28,6 +28,7 @@ pub use clock::Clock;
 pub use connections::Caps;
 pub use lenient::normalise;
 pub use peer::Peers;
+pub use wire::time as time_text;
 
 use crate::service::Service;
 

@@ -8,8 +8,8 @@ use crate::model::{AccountName, SecretId, Sensitive, Serial, UserId, UserRef};
 use crate::service::{Call, Proof, SecretOrder, SecretRef};
 
 use super::bodies::{
-    ChangeBody, CodeBody, FirstCodeBody, LONGEST_PASSWORD, LoginBody, NewUserBody, PasswordBody, ProofBody,
-    ReceiptBody, SecretBody, StepUpBody, TokenBody, UserBody, action, backup_code, new_password, wrong,
+    ChangeBody, CodeBody, FirstCodeBody, ImportBody, KeyBody, LONGEST_PASSWORD, LoginBody, NewUserBody, PasswordBody,
+    ProofBody, ReceiptBody, SecretBody, StepUpBody, TokenBody, UserBody, action, backup_code, new_password, wrong,
 };
 use super::devices::{DevicePasswordBody, RenameBody, on_device, piv_slot};
 use super::problem::Problem;
@@ -33,6 +33,8 @@ pub enum Resource {
     Secrets(UserRef),
     /// `/users/:id/secrets/password`
     PasswordOf(UserRef),
+    /// `/users/:id/secrets/import`
+    Import(UserRef),
     /// `/users/:id/secrets/:id`
     Secret(UserRef, SecretRef),
     /// `/users/:id/secrets/:id/enroll`
@@ -77,6 +79,12 @@ pub enum Resource {
     DeviceAttest(Serial),
     /// `/devices/:serial/return`
     DeviceReturn(Serial),
+    /// `/key`
+    Key,
+    /// `/key/rotation`
+    KeyRotation,
+    /// `/backup`
+    Backup,
     /// `/health/live`
     Live,
     /// `/health/ready`
@@ -101,6 +109,8 @@ pub enum Ask {
     OpenApi,
     /// The hardware keys that come and go, as a stream.
     DeviceEvents,
+    /// A copy of the store.
+    Backup,
     /// The audit log as a stream, from this number on.
     AuditEvents {
         /// Only rows after this one.
@@ -152,6 +162,7 @@ impl Resource {
             ["users", user, "verify"] => Self::Verify(UserRef::parse(named(user)?)),
             ["users", user, "secrets"] => Self::Secrets(UserRef::parse(named(user)?)),
             ["users", user, "secrets", "password"] => Self::PasswordOf(UserRef::parse(named(user)?)),
+            ["users", user, "secrets", "import"] => Self::Import(UserRef::parse(named(user)?)),
             ["users", user, "secrets", secret] => {
                 Self::Secret(UserRef::parse(named(user)?), secret_ref(named(secret)?))
             }
@@ -180,6 +191,9 @@ impl Resource {
             ["devices", serial, "oath", "password"] => Self::DevicePassword(Serial::parse(serial)?),
             ["devices", serial, "attest"] => Self::DeviceAttest(Serial::parse(serial)?),
             ["devices", serial, "return"] => Self::DeviceReturn(Serial::parse(serial)?),
+            ["key"] => Self::Key,
+            ["key", "rotation"] => Self::KeyRotation,
+            ["backup"] => Self::Backup,
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Metrics,
@@ -206,6 +220,9 @@ impl Resource {
             | Self::AuthStepUp
             | Self::AuthReceipt
             | Self::AuthLogout
+            | Self::Import(_)
+            | Self::KeyRotation
+            | Self::Backup
             | Self::DeviceReset(_)
             | Self::DeviceAttest(_)
             | Self::DeviceReturn(_) => &[Method::POST],
@@ -219,6 +236,7 @@ impl Resource {
             | Self::DeviceEvents
             | Self::Device(_)
             | Self::DeviceAccounts(_)
+            | Self::Key
             | Self::Live
             | Self::Ready
             | Self::Metrics
@@ -340,6 +358,15 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
             Call::AttestDevice(serial, query.take("slot").map(piv_slot).transpose()?)
         }
         Resource::DeviceReturn(serial) => request.without_body(Call::ReturnDevice(serial))?,
+        Resource::Import(user) => Call::ImportFactor(user, read::<ImportBody>(request.body)?.try_into()?),
+        Resource::Key => request.without_body(Call::ShowKey)?,
+        Resource::KeyRotation if request.no_body().is_ok() => Call::RotateKey(None),
+        Resource::KeyRotation => Call::RotateKey(Some(read::<KeyBody>(request.body)?.key()?)),
+        Resource::Backup => {
+            request.no_body()?;
+            query.end()?;
+            return Ok(Ask::Backup);
+        }
         Resource::Live => request.without_body(Call::Live)?,
         Resource::Ready => request.without_body(Call::Ready)?,
         Resource::Metrics => request.without_body(Call::Metrics)?,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{Moving, Profile, Sensitive, TokenInput};
 use crate::oath::Diagnosis;
-use crate::service::{AuditView, AuthView, Reply, SecretView, UserView};
+use crate::service::{AuditView, AuthView, KeySource, MasterKeyView, Phase, Reply, SecretView, UserView};
 
 use super::devices;
 use super::lenient::normalise;
@@ -174,6 +174,9 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
         Reply::Audit { events, next } => {
             json!({ "events": events.iter().map(audit_value).collect::<Vec<_>>(), "next": next })
         }
+        Reply::MasterKey(key) => master_key_value(&key),
+        // It is no JSON and has a way of its own.
+        Reply::Backup(_) => return Err(Problem::internal()),
         Reply::Live => json!({ "status": "ok" }),
         Reply::Ready => json!({ "status": "ready" }),
         Reply::Metrics(text) => return Ok(Some(text.into_bytes())),
@@ -183,6 +186,23 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
         Reply::Done => return Ok(None),
     };
     serde_json::to_vec(&value).map(Some).map_err(|_| Problem::internal())
+}
+
+fn master_key_value(key: &MasterKeyView) -> Value {
+    let source = match key.source {
+        KeySource::File => "file",
+        KeySource::Credential => "credential",
+    };
+    let state = match key.rotation.phase {
+        Phase::Settled => "settled",
+        Phase::Resealing => "resealing",
+        Phase::AwaitingKey => "awaiting-key",
+    };
+    let rotation = &key.rotation;
+    json!({
+        "source": source, "version": rotation.version, "state": state,
+        "sealed": { "total": rotation.total, "current": rotation.done },
+    })
 }
 
 /// One row of the audit log.

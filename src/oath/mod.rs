@@ -11,7 +11,7 @@ pub use access::AccessKey;
 pub use applet::{Account, Applet, NewAccount, Shown};
 pub use diagnosis::{Diagnosis, diagnose};
 pub use otp::{CounterMatch, LOOK_AHEAD, RESYNC_RANGE, Window, hmac_of, hotp, match_counter, match_step, step_at};
-pub use uri::otpauth_uri;
+pub use uri::{OtpauthUri, otpauth_uri};
 
 #[cfg(test)]
 mod tests;

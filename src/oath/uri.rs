@@ -1,9 +1,9 @@
 //! The otpauth URI that authenticator apps read from a QR code.
 
-use data_encoding::BASE32_NOPAD;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use data_encoding::{BASE32_NOPAD, Specification};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::model::{Moving, Profile, Sensitive, Text};
+use crate::model::{Algorithm, Digits, Moving, Period, Profile, Sensitive, Text};
 
 /// Everything but the unreserved characters of RFC 3986 section 2.3.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -25,4 +25,199 @@ pub fn otpauth_uri(profile: &Profile, seed: &[u8], issuer: &Text, account: &Text
         profile.algorithm.name(),
         profile.digits.count(),
     ))
+}
+
+/// The shortest seed that is taken over, in bytes: 128 bits (RFC 4226 section 4 R6).
+const SHORTEST_SEED: usize = 16;
+/// The longest one: what the block of every hash takes.
+const LONGEST_SEED: usize = 64;
+
+/// What an otpauth URI of another program says. Nothing in it is guessed: what cannot be kept is refused.
+pub struct OtpauthUri {
+    /// Algorithm, digits, and period or counter; SHA1, 6 and 30 where the URI is silent.
+    pub profile: Profile,
+    /// The seed.
+    pub seed: Sensitive<Vec<u8>>,
+    /// HOTP: the counter of the next code.
+    pub counter: u64,
+    /// Who issued it.
+    pub issuer: Option<String>,
+    /// Whose account it is.
+    pub account: String,
+}
+
+impl OtpauthUri {
+    /// Reads `otpauth://totp/…` and `otpauth://hotp/…`. The refusal names the part that is wrong and never what
+    /// is in it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let rest = text.strip_prefix("otpauth://").ok_or("it does not begin with otpauth://")?;
+        let (path, query) = rest.split_once('?').ok_or("it has no parameters")?;
+        let (kind, label) = path.split_once('/').ok_or("it has no label")?;
+        let label = decoded(label).ok_or("its label is no UTF-8")?;
+        let (before, account) = match label.split_once(':') {
+            Some((issuer, account)) => (Some(issuer.to_owned()), account.trim().to_owned()),
+            None => (None, label),
+        };
+        let mut fields = Fields::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').ok_or("a parameter has no value")?;
+            fields.take(name, value)?;
+        }
+        let seed = fields.secret.ok_or("it has no secret")?;
+        let moving = match (kind, fields.period, fields.counter) {
+            ("totp", period, None) => {
+                Moving::Time(Period::new(period.unwrap_or(30)).ok_or("its period is not 15 to 120 seconds")?)
+            }
+            ("hotp", None, Some(_)) => Moving::Counter,
+            ("hotp", None, None) => return Err("a counter-based one needs a counter"),
+            ("totp" | "hotp", ..) => return Err("period goes with totp, counter with hotp"),
+            _ => return Err("its type is neither totp nor hotp"),
+        };
+        let profile = Profile {
+            algorithm: fields.algorithm.unwrap_or(Algorithm::Sha1),
+            digits: fields.digits.unwrap_or(Digits::SIX),
+            moving,
+        };
+        let issuer = fields.issuer.or(before);
+        Ok(Self { profile, seed, counter: fields.counter.unwrap_or(0), issuer, account })
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    secret: Option<Sensitive<Vec<u8>>>,
+    algorithm: Option<Algorithm>,
+    digits: Option<Digits>,
+    period: Option<u64>,
+    counter: Option<u64>,
+    issuer: Option<String>,
+}
+
+impl Fields {
+    fn take(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+        let once = |is_there: bool| if is_there { Err("a parameter comes twice") } else { Ok(()) };
+        match name {
+            "secret" => {
+                once(self.secret.is_some())?;
+                self.secret = Some(seed(value)?);
+            }
+            "algorithm" => {
+                once(self.algorithm.is_some())?;
+                let name = value.to_ascii_uppercase().replace("HMAC", "").replace('-', "");
+                let found = Algorithm::parse(&name).ok_or("its algorithm is none of SHA1, SHA256, SHA512")?;
+                self.algorithm = Some(found);
+            }
+            "digits" => {
+                once(self.digits.is_some())?;
+                let digits = number(value).and_then(Digits::new).ok_or("its digits are not 6 to 8")?;
+                self.digits = Some(digits);
+            }
+            "period" => {
+                once(self.period.is_some())?;
+                self.period = Some(number(value).ok_or("its period is no number")?);
+            }
+            "counter" => {
+                once(self.counter.is_some())?;
+                let counter = number(value).filter(|counter| i64::try_from(*counter).is_ok());
+                self.counter = Some(counter.ok_or("its counter is no number from 0 to 2^63 - 1")?);
+            }
+            "issuer" => {
+                once(self.issuer.is_some())?;
+                self.issuer = Some(decoded(value).ok_or("its issuer is no UTF-8")?);
+            }
+            // Pictures and colours of apps; what changes a code is none of them.
+            "image" | "icon" | "color" | "lock" => {}
+            _ => return Err("it has a parameter that is not known here, which may change the codes"),
+        }
+        Ok(())
+    }
+}
+
+/// Base32 (RFC 4648 section 6) as other programs write it: in either case, with padding, spaces and hyphens or without.
+fn seed(text: &str) -> Result<Sensitive<Vec<u8>>, &'static str> {
+    let wrong = "its secret is no Base32";
+    let text = Sensitive::new(decoded(text).ok_or(wrong)?);
+    let mut lenient = Specification::new();
+    lenient.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567");
+    lenient.translate.from.push_str("abcdefghijklmnopqrstuvwxyz");
+    lenient.translate.to.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    lenient.ignore.push_str(" -=");
+    lenient.check_trailing_bits = false;
+    let bytes = lenient.encoding().map_err(|_| wrong)?.decode(text.expose().as_bytes()).map_err(|_| wrong)?;
+    let seed = Sensitive::new(bytes);
+    match seed.expose().len() {
+        ..SHORTEST_SEED => Err("its secret is shorter than 128 bits; make a new one instead"),
+        SHORTEST_SEED..=LONGEST_SEED => Ok(seed),
+        _ => Err("its secret is longer than 512 bits"),
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+
+    fn read(text: &str) -> OtpauthUri {
+        OtpauthUri::parse(text).unwrap_or_else(|why| panic!("{text}: {why}"))
+    }
+
+    fn why_not(rest: &str) -> &'static str {
+        OtpauthUri::parse(&format!("otpauth://{rest}")).err().unwrap_or_else(|| panic!("{rest} was taken"))
+    }
+
+    #[test]
+    fn what_we_write_we_read_whatever_the_profile() {
+        let text = |text: &str| Text::parse_label_part(text).unwrap();
+        for algorithm in Algorithm::ALL {
+            for digits in Digits::ALL {
+                for moving in
+                    [Moving::Counter, Moving::Time(Period::new(15).unwrap()), Moving::Time(Period::new(60).unwrap())]
+                {
+                    let profile = Profile { algorithm, digits, moving };
+                    let uri = otpauth_uri(&profile, &[7; 20], &text("a b"), &text("anna@example.org"));
+                    let back = read(uri.expose());
+                    assert_eq!((back.profile, back.seed.expose().as_slice()), (profile, [7; 20].as_slice()));
+                    assert_eq!((back.issuer.as_deref(), back.account.as_str()), (Some("a b"), "anna@example.org"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn silence_means_the_defaults_and_other_spellings_are_read() {
+        let plain = read(&format!("otpauth://totp/anna?secret={SECRET}"));
+        assert_eq!(plain.profile.binding(), "totp/SHA1/6/30");
+        assert_eq!((plain.account.as_str(), plain.issuer), ("anna", None));
+        assert_eq!(plain.seed.expose(), b"12345678901234567890");
+        let other = "otpauth://hotp/Acme:%20anna?secret=gezd%20gnbv-gy3t-qojq-gezd-gnbv-gy3t-qojq&algorithm=HmacSHA256&counter=7";
+        let other = read(other);
+        assert_eq!((other.profile.binding().as_str(), other.counter), ("hotp/SHA256/6", 7));
+        assert_eq!((other.seed.expose(), other.account.as_str()), (plain.seed.expose(), "anna"));
+    }
+
+    #[test]
+    fn otp_1_what_cannot_be_kept_is_refused_by_name() {
+        let with = |more: &str| why_not(&format!("totp/a?secret={SECRET}{more}"));
+        assert!(with("&algorithm=MD5").contains("algorithm"));
+        assert!(with("&digits=5").contains("digits") && with("&digits=9").contains("digits"));
+        assert!(with("&period=0").contains("period") && with("&period=121").contains("period"));
+        assert!(with("&encoder=steam").contains("not known"));
+        assert!(with("&digits=6&digits=8").contains("twice"));
+        assert!(with("&counter=1").contains("counter"));
+        assert!(why_not(&format!("hotp/a?secret={SECRET}")).contains("counter"));
+        assert!(why_not(&format!("steam/a?secret={SECRET}")).contains("type"));
+        assert!(why_not("totp/a?secret=GEZDGNBVGY3TQOJQ").contains("128 bits"));
+        assert!(why_not("totp/a?secret=0189").contains("Base32"));
+        assert!(why_not("totp/a?issuer=b").contains("secret"));
+        assert!(OtpauthUri::parse("https://example.org").is_err());
+    }
 }

@@ -4,9 +4,12 @@ use crate::model::{
     AccountName, BackupCode, Email, Label, Method, Profile, SecretId, Sensitive, Serial, Text, TokenInput, TokenKind,
     UserId, UserName, UserRef,
 };
+use crate::oath::OtpauthUri;
 use crate::piv::Slot as PivSlot;
+use crate::store::{Backup, MasterKey};
 use crate::token::PublicKey;
 
+use super::custody::MasterKeyView;
 use super::devices::{
     AccountView, CredentialView, DeviceEvent, DeviceOfSecret, GenuineView, KeyView, OnDevice, PasswordChange,
     ProvisionOrder, ReturnedView,
@@ -33,6 +36,8 @@ pub enum Call {
     UnlockUser(UserRef),
     /// Make a secret.
     CreateSecret(UserRef, SecretOrder),
+    /// Take over a factor from another program.
+    ImportFactor(UserRef, ImportOrder),
     /// List a user's secrets.
     ListSecrets(UserRef),
     /// Show one.
@@ -126,6 +131,12 @@ pub enum Call {
         /// At most so many.
         limit: u32,
     },
+    /// Where the master key is, and how far a change of it is.
+    ShowKey,
+    /// Change the master key, or go on with that. The new one is given where the daemon cannot keep it.
+    RotateKey(Option<MasterKey>),
+    /// Copy the store.
+    BackUp,
     /// Is the process there.
     Live,
     /// Can it do its work.
@@ -220,6 +231,14 @@ pub struct MfaOrder {
     pub issuer: Option<Text>,
     /// Whose account the app shall say it is.
     pub account: Option<Text>,
+}
+
+/// A factor of another program, to be taken over.
+pub struct ImportOrder {
+    /// Its name here.
+    pub name: Option<Label>,
+    /// Its parameters and its seed, as authenticator apps are told them.
+    pub uri: OtpauthUri,
 }
 
 /// Changes of a secret; what is `None` stays.
@@ -367,6 +386,10 @@ pub enum Reply {
         /// The number to go on after.
         next: Option<i64>,
     },
+    /// The master key, but for the key.
+    MasterKey(MasterKeyView),
+    /// A copy of the store, on its way.
+    Backup(Box<Backup>),
     /// It is there.
     Live,
     /// It can do its work.

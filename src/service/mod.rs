@@ -5,6 +5,7 @@ mod audit;
 mod authenticate;
 mod authorise;
 mod call;
+mod custody;
 mod devices;
 mod enroll;
 mod hasher;
@@ -29,10 +30,13 @@ use crate::model::{Moment, Peer, Right, SecretId, Sensitive, Text, UserId};
 use crate::store::{AuditEntry, Decision, Fault, Outcome, Store, Tx, View};
 use crate::token::KeySet;
 
+pub use crate::oath::OtpauthUri;
+pub use crate::store::{Backup, MasterKey, Phase};
 pub use call::{
-    AuditView, AuthView, Call, FirstCode, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder, SecretRef,
-    SecretView, UserChange, UserView,
+    AuditView, AuthView, Call, FirstCode, ImportOrder, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder,
+    SecretRef, SecretView, UserChange, UserView,
 };
+pub use custody::{KeyKeeper, KeySource, MasterKeyView};
 pub use devices::{
     AccountView, Activation, Announce, AppletView, Attestation, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef,
     GenuineView, KeyState, KeyView, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, Recipient, ReturnedView,
@@ -76,6 +80,8 @@ pub struct Service {
     locks: locks::Locks,
     metrics: Metrics,
     keyring: devices::Keyring,
+    keeper: Box<dyn KeyKeeper>,
+    rotation: custody::Progress,
     /// Wall clock minus boot clock when it was last looked at, in milliseconds.
     clock_offset: Mutex<Option<i64>>,
 }
@@ -133,10 +139,11 @@ impl Service {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes an open store, the policy and the hardware; makes the first signing keys if there are none.
+    /// Takes an open store, the keeper of its master key, the policy and the hardware; makes the first signing keys if there are none.
     /// `on_device` is told the number of the newest event about hardware keys.
     pub fn new(
         store: Store,
+        keeper: Box<dyn KeyKeeper>,
         policy: Policy,
         devices: Arc<dyn Devices>,
         on_device: Announce,
@@ -151,6 +158,8 @@ impl Service {
             locks: locks::Locks::default(),
             metrics: Metrics::default(),
             keyring: devices::Keyring::new(devices, on_device),
+            keeper,
+            rotation: custody::Progress::default(),
             clock_offset: Mutex::new(None),
         };
         service.tend(now)?;
@@ -214,6 +223,10 @@ impl Service {
             Call::CreateSecret(user, SecretOrder::ApiKey { name }) => {
                 let over = self.over(occasion, user, Scope::Full)?;
                 self.create_api_key(occasion, over, name)
+            }
+            Call::ImportFactor(user, order) => {
+                let over = self.over(occasion, user, Scope::Administration)?;
+                self.import_factor(occasion, over, order)
             }
             Call::ListSecrets(user) => {
                 let over = self.over(occasion, user, Scope::Enrolment)?;
@@ -317,6 +330,18 @@ impl Service {
             Call::AuditRows { after, limit } => {
                 self.right(occasion, Right::Audit)?;
                 self.audit_rows(occasion, after, limit)
+            }
+            Call::ShowKey => {
+                self.right(occasion, Right::Admin)?;
+                self.show_key(occasion)
+            }
+            Call::RotateKey(next) => {
+                self.right_with_reason(occasion)?;
+                self.rotate_key(occasion, next)
+            }
+            Call::BackUp => {
+                self.right_with_reason(occasion)?;
+                self.back_up(occasion)
             }
             Call::Live => Ok(Reply::Live),
             Call::Ready => self.ready(occasion),

@@ -7,13 +7,16 @@ use data_encoding::BASE32_NOPAD;
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{Label, SecretId, Sensitive, Text, UserId};
-use crate::oath::otpauth_uri;
+use crate::oath::{OtpauthUri, otpauth_uri};
 use crate::store::{Fault, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Tx, View};
 
 use super::authorise::Over;
 use super::devices::credential_to_remove;
 use super::tokens::{api_key, digest, later};
-use super::{DeviceOfSecret, MfaOrder, Occasion, OnDevice, Reply, SecretChange, SecretRef, SecretView, Service, Stop};
+use super::{
+    DeviceOfSecret, ImportOrder, MfaOrder, Occasion, OnDevice, Reply, SecretChange, SecretRef, SecretView, Service,
+    Stop,
+};
 
 /// How long a pending factor waits for its first code (ENR-2).
 pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -56,6 +59,37 @@ impl Service {
             shown(tx, user, &new)
         })?;
         Ok(Reply::FactorCreated { secret, uri, base32 })
+    }
+
+    /// Takes over a factor of another program. It is pending like any other: only a code activates it (ENR-1).
+    pub(super) fn import_factor(&self, occasion: &Occasion, over: Over, order: ImportOrder) -> Result<Reply, Error> {
+        let scene = occasion.scene();
+        let secret = self.change(occasion, move |tx| {
+            let (user, now) = (over.user.id, scene.now.wall_ms);
+            over.must_be_fresh(tx, &scene)?;
+            tx.end_pending(user, now)?;
+            let OtpauthUri { profile, seed, counter, .. } = order.uri;
+            let new = NewSecret {
+                id: scene.new_secret_id()?,
+                user,
+                kind: SecretType::Mfa,
+                name: free_name(tx, user, order.name, "authenticator")?,
+                created: now,
+                expires: Some(later(now, PENDING_LIFETIME)),
+                profile: Some(profile),
+                first_counter: counter,
+                spare_of: None,
+                value: seed,
+            };
+            insert(tx, &new)?;
+            let mut detail = format!("imported {}", profile.binding());
+            if let Some(reason) = over.reason() {
+                detail = format!("{detail}: {reason}");
+            }
+            tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
+            shown(tx, user, &new)
+        })?;
+        Ok(Reply::SecretCreated(secret))
     }
 
     fn uri_of(&self, order: &MfaOrder, over: &Over, seed: &Sensitive<Vec<u8>>) -> Result<Sensitive<String>, Error> {

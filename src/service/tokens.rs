@@ -193,7 +193,8 @@ impl Service {
         let keys = rows.iter().map(|row| SigningKey::new(&row.seed, row.created)).collect();
         let set = KeySet::new(self.policy().issuer.clone(), keys);
         *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = set;
-        Ok(())
+        // Also what a crash or a caller that went away left in the middle.
+        self.go_on_with_rotation(&Scene::of_host(now), patience, u32::MAX)
     }
 }
 

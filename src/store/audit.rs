@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{SecretId, UserId};
 
-use super::vault::{Vault, same_tag};
+use super::vault::Vault;
 use super::{Fault, OpenFault, Tx, View, files};
 
 const HEAD: &str = "audit-head";
@@ -248,12 +248,19 @@ pub(super) fn newest(connection: &Connection) -> Result<i64, Fault> {
     Ok(last_row(connection)?.map_or(0, |(seq, _)| seq))
 }
 
+/// The hash of a row, if there is one of that number.
+pub(super) fn hash_of(connection: &Connection, seq: i64) -> Result<Option<[u8; 32]>, Fault> {
+    let row = connection.query_row("SELECT hash FROM audit WHERE seq = ?1", [seq], |row| row.get(0)).optional();
+    Ok(row?)
+}
+
 /// Tags the newest row. Called once a batch, just before it commits.
-pub(super) fn sign_head(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
-    if let Some((seq, hash)) = last_row(connection)? {
-        files::put_meta(connection, HEAD, &vault.audit_head(seq, &hash))?;
+pub(super) fn sign_head(connection: &Connection, vault: &Vault) -> Result<Option<(i64, [u8; 32])>, Fault> {
+    let head = last_row(connection)?;
+    if let Some((seq, hash)) = &head {
+        files::put_meta(connection, HEAD, &vault.audit_head(*seq, hash))?;
     }
-    Ok(())
+    Ok(head)
 }
 
 /// At start: the newest row must be the one that was tagged.
@@ -261,7 +268,7 @@ pub(super) fn check_head(connection: &Connection, vault: &Vault) -> Result<(), O
     let tag = files::meta(connection, HEAD)?;
     let holds = match (last_row(connection)?, tag) {
         (None, None) => true,
-        (Some((seq, hash)), Some(tag)) => same_tag(&tag, &vault.audit_head(seq, &hash)),
+        (Some((seq, hash)), Some(tag)) => vault.is_audit_head(seq, &hash, &tag),
         (None, Some(_)) | (Some(_), None) => false,
     };
     if holds { Ok(()) } else { Err(OpenFault::Damaged("the end of the audit log was changed".to_owned())) }

@@ -1,11 +1,16 @@
 //! Hardware keys that the daemon knows: the identity of their applet, and the password it keeps for them.
 
+use rusqlite::types::Value;
 use rusqlite::{Row, params};
 
 use crate::model::{DeviceId, Sensitive, Serial};
 
+use super::rotation::{Home, Sealed, SealedValue};
 use super::vault::Place;
 use super::{Fault, Tx, View};
+
+/// What is sealed of a password.
+const ACCESS: &str = "oath-access";
 
 /// A key as it was when last seen; its password's key stays sealed until [`View::device_access`].
 #[derive(Clone, Debug)]
@@ -26,6 +31,32 @@ pub struct DeviceRow {
     pub escrow: Option<String>,
     access: Option<Vec<u8>>,
 }
+
+/// The keys of the passwords that the daemon keeps.
+pub(super) const SEALED: Sealed = Sealed {
+    first: || Value::Integer(0),
+    after: |connection, after, limit| {
+        let mut statement = connection.prepare_cached(
+            "SELECT serial, device_id, access FROM devices WHERE serial > ?1 AND access IS NOT NULL
+             ORDER BY serial LIMIT ?2",
+        )?;
+        let mut rows = statement.query(params![after, limit])?;
+        let mut values = Vec::new();
+        while let Some(row) = rows.next()? {
+            let number: u32 = row.get(0)?;
+            let home = Home {
+                table: "devices",
+                row: number.to_be_bytes().to_vec(),
+                user: Vec::new(),
+                kind: ACCESS,
+                parameters: row.get(1)?,
+            };
+            values.push(SealedValue { key: Value::Integer(number.into()), home, sealed: row.get(2)? });
+        }
+        Ok(values)
+    },
+    put: "UPDATE devices SET access = ?2 WHERE serial = ?1",
+};
 
 impl DeviceRow {
     /// Whether the daemon keeps the key's password.
@@ -101,7 +132,7 @@ impl Tx<'_> {
 }
 
 fn place<'a>(serial: &'a [u8], device_id: &'a str) -> Place<'a> {
-    Place { table: "devices", row: serial, user: &[], kind: "oath-access", parameters: device_id }
+    Place { table: "devices", row: serial, user: &[], kind: ACCESS, parameters: device_id }
 }
 
 fn read(row: &Row<'_>) -> Result<DeviceRow, Fault> {

@@ -82,6 +82,25 @@ pub enum OpenFault {
     /// The database file is not for this user alone.
     #[error("the database belongs to another user or is open to others; its mode has to be 0600")]
     Unsafe,
+    /// The store lost what it once held.
+    #[error(
+        "the store was put back to an older state: its newest event is number {found}, and number {seen} was there; \
+         if that was on purpose, run `mfad restore --in-place`"
+    )]
+    RolledBack {
+        /// The newest event in it.
+        found: i64,
+        /// The newest event that was seen in it.
+        seen: i64,
+    },
+    /// The file of the roll-back guard is not the one of this store.
+    #[error("the roll-back guard {path}: {why}; if the store is the right one, run `mfad restore --in-place`")]
+    Guard {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A setting did not take.
     #[error("the store does not keep the setting {0}")]
     Setting(&'static str),

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use crate::entropy;
 
 use super::schema::{migrate, newest};
-use super::vault::{MasterKey, Vault, same_tag};
-use super::{OpenFault, audit};
+use super::vault::{FIRST_KEY_VERSION, MasterKey, Vault};
+use super::{OpenFault, audit, rotation};
 
 /// The database's file name inside the state directory.
 pub const DATABASE: &str = "mfad.db";
@@ -27,11 +27,8 @@ pub(super) fn database(state_dir: &Path) -> PathBuf {
 /// Makes a new, empty store in an existing directory. Fails if there is one already.
 pub fn create(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     let path = database(state_dir);
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => OpenFault::Exists,
-        _ => OpenFault::Io(error),
-    })?;
-    let vault = Vault::new(master)?;
+    create_empty(&path)?;
+    let vault = Vault::new(master, FIRST_KEY_VERSION)?;
     let mut connection = Connection::open_with_flags(&path, writer_flags())?;
     apply_settings(&connection)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -46,11 +43,24 @@ pub fn create(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     Ok(())
 }
 
-/// Opens the writing connection and checks everything that must hold.
-pub(super) fn open(state_dir: &Path, vault: &Vault) -> Result<Connection, OpenFault> {
-    let path = database(state_dir);
-    check_file(&path)?;
-    let mut connection = Connection::open_with_flags(&path, writer_flags())?;
+/// Makes an empty file for a database; there must be none.
+pub(super) fn create_empty(path: &Path) -> Result<(), OpenFault> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map(|_| ()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => OpenFault::Exists,
+        _ => OpenFault::Io(error),
+    })
+}
+
+/// Opens the writing connection of the store and checks everything that must hold.
+pub(super) fn open(state_dir: &Path, master: &MasterKey) -> Result<(Connection, Vault), OpenFault> {
+    open_at(&database(state_dir), state_dir, master)
+}
+
+/// The same for a database under another name in that directory.
+pub(super) fn open_at(path: &Path, state_dir: &Path, master: &MasterKey) -> Result<(Connection, Vault), OpenFault> {
+    check_file(path)?;
+    let mut connection = Connection::open_with_flags(path, writer_flags())?;
     if rusqlite::version_number() < OLDEST_SQLITE {
         return Err(OpenFault::Setting("sqlite 3.51.3 or newer"));
     }
@@ -63,14 +73,15 @@ pub(super) fn open(state_dir: &Path, vault: &Vault) -> Result<Connection, OpenFa
         return Err(OpenFault::Newer { found: version, known: newest() });
     }
     apply_settings(&connection)?;
-    check_key(&connection, vault)?;
-    quick_check(&connection)?;
+    let vault = rotation::vault_for(&connection, master)?;
+    check(&connection, "PRAGMA quick_check(1)")?;
     if version < newest() {
         back_up(&connection, state_dir, version)?;
         migrate(&mut connection)?;
     }
-    audit::check_head(&connection, vault)?;
-    Ok(connection)
+    audit::check_head(&connection, &vault)?;
+    rotation::forget_ended(&connection, &vault)?;
+    Ok((connection, vault))
 }
 
 /// Opens one read-only connection.
@@ -135,18 +146,13 @@ fn apply_settings(connection: &Connection) -> Result<(), OpenFault> {
     Ok(())
 }
 
-fn check_key(connection: &Connection, vault: &Vault) -> Result<(), OpenFault> {
-    let missing = || OpenFault::Damaged("the key check is missing".to_owned());
-    let instance = meta(connection, "instance")?.ok_or_else(missing)?;
-    let check = meta(connection, "key-check")?.ok_or_else(missing)?;
-    if !same_tag(&check, &vault.key_check(&instance)) {
-        return Err(OpenFault::WrongKey);
-    }
-    Ok(())
+/// Checks all of a database, which takes longer than a start may (STO-13).
+pub(super) fn integrity_check(connection: &Connection) -> Result<(), OpenFault> {
+    check(connection, "PRAGMA integrity_check(1)")
 }
 
-fn quick_check(connection: &Connection) -> Result<(), OpenFault> {
-    let finding: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+fn check(connection: &Connection, question: &str) -> Result<(), OpenFault> {
+    let finding: String = connection.query_row(question, [], |row| row.get(0))?;
     if finding == "ok" { Ok(()) } else { Err(OpenFault::Damaged(finding)) }
 }
 
@@ -170,5 +176,11 @@ pub(super) fn put_meta(connection: &Connection, key: &str, value: &[u8]) -> rusq
             "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
         )?
         .execute(rusqlite::params![key, value])?;
+    Ok(())
+}
+
+/// Removes one value of the table of single values.
+pub(super) fn delete_meta(connection: &Connection, key: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([key])?;
     Ok(())
 }

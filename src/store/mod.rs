@@ -2,12 +2,16 @@
 //! It is asked in verbs of the domain. It knows no HTTP, no OTP arithmetic, no clock.
 
 mod audit;
+mod backup;
 mod credentials;
 mod devices;
 mod fault;
 mod files;
+mod guard;
 mod logins;
 mod readers;
+mod restore;
+mod rotation;
 mod schema;
 mod secrets;
 mod sessions;
@@ -20,24 +24,27 @@ mod vault;
 mod writer;
 
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 pub use audit::{AuditEntry, AuditRow, ChainState, Outcome};
+pub use backup::{Backup, BackupFault};
 pub use credentials::{CredentialRow, Journal};
 pub use devices::DeviceRow;
 pub use fault::{Fault, OpenFault};
 pub use files::{DATABASE, create};
 pub use logins::{ChallengeRow, ReceiptRow};
+pub use restore::{Restoration, RestoreFault, Restored, Source, restore};
+pub use rotation::{Cursor, Phase, Rotation};
 pub use secrets::{BackupSet, NewSecret, SecretRow, SecretType, Status};
 pub use sessions::SessionRow;
 pub use signing::{Purpose, SigningKeyRow};
 pub use throttles::{Class, Subject};
 pub use users::{MfaState, NewUser, Taken, UserRow};
-pub use vault::{KEY_VERSION, MasterKey, Place, Vault, same_tag};
+pub use vault::{FIRST_KEY_VERSION, MasterKey, Place, Vault, same_tag};
 pub use writer::{Decision, Depth};
 
 /// Read-only connections kept open.
@@ -45,6 +52,8 @@ const READERS: usize = 4;
 
 /// The open store. Cheap to share; dropping the last handle stops the writer after its queue is empty.
 pub struct Store {
+    dir: PathBuf,
+    watchman: Option<guard::Watchman>,
     vault: Arc<Vault>,
     writer: writer::Writer,
     readers: readers::Readers,
@@ -85,18 +94,29 @@ impl Tx<'_> {
 }
 
 impl Store {
-    /// Opens an existing store: checks files, version, settings, key and audit chain head, migrates.
+    /// Opens an existing store: checks files, version, settings, key, audit chain head and roll-back guard, migrates.
+    /// `guard_dir` is where the guard keeps its file, if there is one.
     /// `on_audit` is told the newest audit sequence number after each commit that wrote one.
     pub fn open(
         state_dir: &Path,
+        guard_dir: Option<&Path>,
         master: &MasterKey,
         on_audit: impl Fn(i64) + Send + 'static,
     ) -> Result<Self, OpenFault> {
-        let vault = Arc::new(Vault::new(master)?);
-        let connection = files::open(state_dir, &vault)?;
+        backup::remove_leftover(state_dir);
+        let (connection, vault) = files::open(state_dir, master)?;
+        let watchman = guard_dir.map(|dir| watch(dir, &connection, &vault)).transpose()?;
+        let vault = Arc::new(vault);
         let readers = readers::Readers::open(&files::database(state_dir), READERS)?;
-        let writer = writer::Writer::start(connection, Arc::clone(&vault), Box::new(on_audit))?;
-        Ok(Self { vault, writer, readers })
+        let drop_box = watchman.as_ref().map(guard::Watchman::drop_box);
+        let on_audit = Box::new(move |(seq, hash)| {
+            if let Some(drop_box) = &drop_box {
+                drop_box.leave((seq, hash));
+            }
+            on_audit(seq);
+        });
+        let writer = writer::Writer::start(connection, Arc::clone(&vault), on_audit)?;
+        Ok(Self { dir: state_dir.to_owned(), watchman, vault, writer, readers })
     }
 
     /// Runs `job` in the next write batch and returns what it decided once that batch is durable, or
@@ -132,11 +152,21 @@ impl Store {
 
     /// Waits for the queue to empty, moves the log into the database file, and closes it.
     pub fn close(self) {
-        let Self { writer, readers, vault } = self;
+        let Self { dir: _, watchman, writer, readers, vault } = self;
         drop(readers);
         writer.stop();
+        if let Some(watchman) = watchman {
+            watchman.stop();
+        }
         drop(vault);
     }
+}
+
+/// Refuses an older state of the store, and follows it from here on.
+fn watch(dir: &Path, connection: &Connection, vault: &Vault) -> Result<guard::Watchman, OpenFault> {
+    let guard = guard::Guard::new(dir, connection, vault)?;
+    guard.check(connection)?;
+    Ok(guard::Watchman::start(guard, guard::head(connection)?)?)
 }
 
 /// The version of the SQLite library linked in.

@@ -1,10 +1,12 @@
 //! Secrets of users: passwords, one-time password factors, API keys, backup codes. Values are sealed
 //! for their row, user, kind and parameters.
 
+use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::model::{Algorithm, CODES_PER_SET, Digits, Label, Moving, Period, Profile, SecretId, Sensitive, UserId};
 
+use super::rotation::{Home, Sealed, SealedValue};
 use super::vault::Place;
 use super::{Fault, Tx, View};
 
@@ -136,6 +138,31 @@ pub struct BackupSet {
 const COLUMNS: &str = "id, user, type, status, name, description, created, modified, last_used, expires, version, \
                        algorithm, digits, period, counter, resync, last_step, wrong, used, sealed, \
                        spare_of";
+
+/// Every secret that is not over has a sealed value.
+pub(super) const SEALED: Sealed = Sealed {
+    first: || Value::Blob(Vec::new()),
+    after: |connection, after, limit| {
+        let sql = format!("SELECT {COLUMNS} FROM secrets WHERE id > ?1 AND sealed IS NOT NULL ORDER BY id LIMIT ?2");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![after, limit])?;
+        let mut values = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut row = read(row)?;
+            let sealed = row.sealed.take().ok_or(Fault::Corrupt("a secret without a value"))?;
+            let home = Home {
+                table: "secrets",
+                row: row.id.as_bytes().to_vec(),
+                user: row.user.as_bytes().to_vec(),
+                kind: row.kind.name(),
+                parameters: binding(row.profile.as_ref()),
+            };
+            values.push(SealedValue { key: Value::Blob(row.id.as_bytes().to_vec()), home, sealed });
+        }
+        Ok(values)
+    },
+    put: "UPDATE secrets SET sealed = ?2 WHERE id = ?1",
+};
 
 impl SecretRow {
     /// Codes of the set not used yet.

@@ -1,9 +1,11 @@
 //! The keys that sign tokens and receipts, sealed under the master key (TOK-7).
 
 use rusqlite::params;
+use rusqlite::types::Value;
 
 use crate::model::Sensitive;
 
+use super::rotation::{Home, Sealed, SealedValue};
 use super::vault::Place;
 use super::{Fault, Tx, View};
 
@@ -32,6 +34,32 @@ impl Purpose {
         }
     }
 }
+
+/// The private keys.
+pub(super) const SEALED: Sealed = Sealed {
+    first: || Value::Text(String::new()),
+    after: |connection, after, limit| {
+        let mut statement = connection
+            .prepare_cached("SELECT kid, purpose, sealed FROM signing_keys WHERE kid > ?1 ORDER BY kid LIMIT ?2")?;
+        let mut rows = statement.query(params![after, limit])?;
+        let mut values = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (kid, name): (String, String) = (row.get(0)?, row.get(1)?);
+            let purpose = [Purpose::Token, Purpose::Receipt].into_iter().find(|purpose| purpose.name() == name);
+            let purpose = purpose.ok_or(Fault::Corrupt("the purpose of a signing key"))?;
+            let home = Home {
+                table: "signing_keys",
+                row: kid.clone().into_bytes(),
+                user: Vec::new(),
+                kind: purpose.kind(),
+                parameters: String::new(),
+            };
+            values.push(SealedValue { key: Value::Text(kid), home, sealed: row.get(2)? });
+        }
+        Ok(values)
+    },
+    put: "UPDATE signing_keys SET sealed = ?2 WHERE kid = ?1",
+};
 
 /// A signing key.
 pub struct SigningKeyRow {

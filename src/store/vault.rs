@@ -2,6 +2,8 @@
 //! What a value is and where it stands is authenticated with it, so a ciphertext moved to another
 //! row, user or profile does not open.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
@@ -14,8 +16,8 @@ use crate::model::Sensitive;
 
 use super::Fault;
 
-/// The version of the master key that new values are sealed under.
-pub const KEY_VERSION: u32 = 1;
+/// The version of the master key that a new store begins with.
+pub const FIRST_KEY_VERSION: u32 = 1;
 const NONCE_LENGTH: usize = 24;
 
 /// The master key: 32 bytes from outside the database.
@@ -36,68 +38,166 @@ pub struct Place<'a> {
     pub parameters: &'a str,
 }
 
-/// The keys derived from the master key, one for each purpose.
+/// The keys derived from the master key, one for each purpose. While the master key is being replaced, also those of
+/// the old one: new values are sealed under the new key, and both open.
 pub struct Vault {
+    ring: RwLock<Ring>,
+}
+
+#[derive(Clone)]
+struct Ring {
+    current: Arc<Keys>,
+    old: Option<Arc<Keys>>,
+}
+
+struct Keys {
+    version: u32,
     cipher: XChaCha20Poly1305,
     check: Sensitive<[u8; 32]>,
     audit: Sensitive<[u8; 32]>,
     refresh: Sensitive<[u8; 32]>,
     throttle: Sensitive<[u8; 32]>,
+    backup: Sensitive<[u8; 32]>,
 }
 
-impl Vault {
-    /// Derives the keys by HKDF-SHA-256 (RFC 5869) with a distinct label each.
-    pub fn new(master: &MasterKey) -> Result<Self, Fault> {
+impl Keys {
+    /// By HKDF-SHA-256 (RFC 5869) with a distinct label each.
+    fn new(master: &MasterKey, version: u32) -> Result<Arc<Self>, Fault> {
         let seal = derive(master, "mfad seal v1")?;
-        Ok(Self {
-            cipher: XChaCha20Poly1305::new_from_slice(seal.expose()).map_err(|_| Fault::Crypto)?,
+        Ok(Arc::new(Self {
+            version,
+            cipher: cipher(&seal)?,
             check: derive(master, "mfad key check v1")?,
             audit: derive(master, "mfad audit head v1")?,
             refresh: derive(master, "mfad refresh v1")?,
             throttle: derive(master, "mfad unknown logins v1")?,
-        })
+            backup: derive(master, "mfad backup v1")?,
+        }))
+    }
+
+    fn key_check(&self, instance: &[u8]) -> [u8; 32] {
+        keyed(&self.check, &[instance])
+    }
+
+    fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
+        open_with(&self.cipher, &place.bytes(self.version), sealed)
+    }
+}
+
+impl Vault {
+    /// Derives the keys of a master key.
+    pub fn new(master: &MasterKey, version: u32) -> Result<Self, Fault> {
+        Ok(Self { ring: RwLock::new(Ring { current: Keys::new(master, version)?, old: None }) })
+    }
+
+    fn ring(&self) -> Ring {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn current(&self) -> Arc<Keys> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner).current)
+    }
+
+    /// The version of the master key that values are sealed under.
+    pub fn key_version(&self) -> u32 {
+        self.current().version
+    }
+
+    /// From now on seals under the next master key; what the present one sealed still opens.
+    pub(super) fn rotate_to(&self, next: &MasterKey) -> Result<(), Fault> {
+        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let next = Keys::new(next, ring.current.version.saturating_add(1))?;
+        ring.old = Some(std::mem::replace(&mut ring.current, next));
+        Ok(())
+    }
+
+    /// Forgets the old master key.
+    pub(super) fn forget_old(&self) {
+        self.ring.write().unwrap_or_else(PoisonError::into_inner).old = None;
+    }
+
+    /// Whether an old master key is still held.
+    pub(super) fn is_rotating(&self) -> bool {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).old.is_some()
     }
 
     /// A value that only this master key gives for this database; tells a wrong key at start (KEY-1).
     pub fn key_check(&self, instance: &[u8]) -> [u8; 32] {
-        keyed(&self.check, &[instance])
+        self.current().key_check(instance)
     }
 
     /// Authenticates the newest row of the audit chain, so that cutting its end is noticed.
     pub fn audit_head(&self, seq: i64, hash: &[u8]) -> [u8; 32] {
-        keyed(&self.audit, &[&seq.to_be_bytes(), hash])
+        keyed(&self.current().audit, &[&seq.to_be_bytes(), hash])
+    }
+
+    /// Whether that is the tag of the newest row, under the present master key or the old one.
+    pub(super) fn is_audit_head(&self, seq: i64, hash: &[u8], tag: &[u8]) -> bool {
+        let Ring { current, old } = self.ring();
+        let is = |keys: &Keys| same_tag(tag, &keyed(&keys.audit, &[&seq.to_be_bytes(), hash]));
+        is(&current) || old.is_some_and(|old| is(&old))
     }
 
     /// Authenticates a refresh token's parts.
     pub fn refresh_tag(&self, session: &[u8], generation: u32) -> Sensitive<[u8; 32]> {
-        Sensitive::new(keyed(&self.refresh, &[session, &generation.to_be_bytes()]))
+        Sensitive::new(keyed(&self.current().refresh, &[session, &generation.to_be_bytes()]))
     }
 
     /// Where failures of a login that names nobody are counted: one of 65,536 places, so that the
     /// table stays small while an unknown name is throttled as a known one is (AUT-4).
     pub fn unknown_login_place(&self, login: &str) -> [u8; 2] {
-        let tag = keyed(&self.throttle, &[login.as_bytes()]);
+        let tag = keyed(&self.current().throttle, &[login.as_bytes()]);
         [tag[0], tag[1]]
+    }
+
+    /// The key that backups are encrypted under.
+    pub(super) fn backup_key(&self) -> Sensitive<[u8; 32]> {
+        Sensitive::new(*self.current().backup.expose())
     }
 
     /// Seals `plain` for its place: nonce, then ciphertext and tag.
     pub fn seal(&self, place: &Place<'_>, plain: &[u8]) -> Result<Vec<u8>, Fault> {
-        let nonce = entropy::public::<NONCE_LENGTH>().map_err(|_| Fault::Crypto)?;
-        let aad = place.bytes();
-        let body =
-            self.cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &aad }).map_err(|_| Fault::Crypto)?;
-        Ok([nonce.as_slice(), &body].concat())
+        let keys = self.current();
+        seal_with(&keys.cipher, &place.bytes(keys.version), plain)
     }
 
     /// Opens what was sealed for this very place; anything else is a fault, never a value (KEY-4).
     pub fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
-        let (nonce, body) = sealed.split_first_chunk::<NONCE_LENGTH>().ok_or(Fault::Seal)?;
-        let aad = place.bytes();
-        self.cipher
-            .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: &aad })
-            .map(Sensitive::new)
-            .map_err(|_| Fault::Seal)
+        let Ring { current, old } = self.ring();
+        match (current.open(place, sealed), old) {
+            (Err(Fault::Seal), Some(old)) => old.open(place, sealed),
+            (opened, _) => opened,
+        }
     }
+
+    /// Opens what the old master key sealed, and nothing else.
+    pub(super) fn open_as_old(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
+        self.ring().old.ok_or(Fault::Seal)?.open(place, sealed)
+    }
+
+    /// Whether a value is sealed under the present master key.
+    pub(super) fn is_current(&self, place: &Place<'_>, sealed: &[u8]) -> bool {
+        self.current().open(place, sealed).is_ok()
+    }
+}
+
+/// Encrypts with a random nonce: nonce, then ciphertext and tag.
+pub(super) fn seal_with(cipher: &XChaCha20Poly1305, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, Fault> {
+    let nonce = entropy::public::<NONCE_LENGTH>().map_err(|_| Fault::Crypto)?;
+    let body = cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad }).map_err(|_| Fault::Crypto)?;
+    Ok([nonce.as_slice(), &body].concat())
+}
+
+/// Opens what [`seal_with`] made of the same associated data.
+pub(super) fn open_with(cipher: &XChaCha20Poly1305, aad: &[u8], sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
+    let (nonce, body) = sealed.split_first_chunk::<NONCE_LENGTH>().ok_or(Fault::Seal)?;
+    let opened = cipher.decrypt(&XNonce::from(*nonce), Payload { msg: body, aad });
+    opened.map(Sensitive::new).map_err(|_| Fault::Seal)
+}
+
+/// The cipher of a key.
+pub(super) fn cipher(key: &Sensitive<[u8; 32]>) -> Result<XChaCha20Poly1305, Fault> {
+    XChaCha20Poly1305::new_from_slice(key.expose()).map_err(|_| Fault::Crypto)
 }
 
 impl std::fmt::Debug for Vault {
@@ -108,8 +208,8 @@ impl std::fmt::Debug for Vault {
 
 impl Place<'_> {
     /// Every part with its length before it, so that no two places have the same bytes.
-    fn bytes(&self) -> Vec<u8> {
-        let version = KEY_VERSION.to_be_bytes();
+    fn bytes(&self, key_version: u32) -> Vec<u8> {
+        let version = key_version.to_be_bytes();
         let parts: [&[u8]; 6] =
             [self.table.as_bytes(), self.row, self.user, self.kind.as_bytes(), self.parameters.as_bytes(), &version];
         let mut bytes = Vec::with_capacity(128);
@@ -132,7 +232,8 @@ fn derive(master: &MasterKey, label: &str) -> Result<Sensitive<[u8; 32]>, Fault>
     Ok(Sensitive::new(key))
 }
 
-fn keyed(key: &Sensitive<[u8; 32]>, parts: &[&[u8]]) -> [u8; 32] {
+/// HMAC-SHA-256 (RFC 2104) over the parts, one after the other.
+pub(super) fn keyed(key: &Sensitive<[u8; 32]>, parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes a key of every length; 32 bytes cannot fail.
     let Ok(mut mac) = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key.expose()) else { return [0; 32] };
     for part in parts {
@@ -146,7 +247,7 @@ mod tests {
     use super::*;
 
     fn vault(byte: u8) -> Vault {
-        Vault::new(&Sensitive::new([byte; 32])).unwrap()
+        Vault::new(&Sensitive::new([byte; 32]), FIRST_KEY_VERSION).unwrap()
     }
 
     fn place<'a>(row: &'a [u8], user: &'a [u8], parameters: &'a str) -> Place<'a> {
@@ -185,6 +286,25 @@ mod tests {
             assert!(vault.open(&home, &bent).is_err(), "byte {at}");
             assert!(vault.open(&home, &sealed[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn key_5_both_master_keys_open_until_the_old_one_is_forgotten() {
+        let vault = vault(1);
+        let home = place(b"row", b"user", "");
+        let old = vault.seal(&home, b"seed").unwrap();
+
+        vault.rotate_to(&Sensitive::new([2; 32])).unwrap();
+
+        let new = vault.seal(&home, b"seed").unwrap();
+        assert_eq!(
+            (vault.key_version(), vault.is_current(&home, &old), vault.is_current(&home, &new)),
+            (2, false, true)
+        );
+        assert_eq!(vault.open(&home, &old).unwrap().expose(), b"seed");
+        vault.forget_old();
+        assert!(vault.open(&home, &old).is_err());
+        assert_eq!(vault.open(&home, &new).unwrap().expose(), b"seed");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::guard::Head;
 use super::{Fault, OpenFault, Tx, Vault, View, audit};
 
 /// Jobs that may wait; one more is refused as busy.
@@ -94,7 +95,7 @@ impl Writer {
     pub(super) fn start(
         connection: Connection,
         vault: Arc<Vault>,
-        on_audit: Box<dyn Fn(i64) + Send>,
+        on_audit: Box<dyn Fn(Head) + Send>,
     ) -> Result<Self, OpenFault> {
         let (jobs, queue) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
@@ -148,7 +149,7 @@ impl Writer {
 struct Room {
     connection: Connection,
     vault: Arc<Vault>,
-    on_audit: Box<dyn Fn(i64) + Send>,
+    on_audit: Box<dyn Fn(Head) + Send>,
     state: Arc<State>,
 }
 
@@ -174,13 +175,13 @@ impl Room {
         for job in batch {
             job.answer(committed.as_ref().map(|_| ()).map_err(Fault::clone));
         }
-        if let Ok(Some(seq)) = committed {
-            (self.on_audit)(seq);
+        if let Ok(Some(head)) = committed {
+            (self.on_audit)(head);
         }
     }
 
-    /// Runs and commits; the newest audit row's number comes back if the batch wrote one.
-    fn attempt(&self, batch: &mut [Box<dyn Job>]) -> Result<Option<i64>, Fault> {
+    /// Runs and commits; the newest audit row comes back if the batch wrote one.
+    fn attempt(&self, batch: &mut [Box<dyn Job>]) -> Result<Option<Head>, Fault> {
         if self.state.failed.load(Ordering::Acquire) {
             return Err(Fault::Failed);
         }
@@ -196,7 +197,7 @@ impl Room {
         }
     }
 
-    fn run_all(&self, batch: &mut [Box<dyn Job>]) -> Result<Option<i64>, Fault> {
+    fn run_all(&self, batch: &mut [Box<dyn Job>]) -> Result<Option<Head>, Fault> {
         let before = audit::newest(&self.connection)?;
         let tx = Tx { view: View { connection: &self.connection, vault: &self.vault } };
         for job in batch {
@@ -208,8 +209,7 @@ impl Room {
         if after == before {
             return Ok(None);
         }
-        audit::sign_head(&self.connection, &self.vault)?;
-        Ok(Some(after))
+        audit::sign_head(&self.connection, &self.vault)
     }
 
     /// A full disk leaves the old state, and trying again later is right. A failed sync leaves nobody

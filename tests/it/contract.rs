@@ -18,8 +18,10 @@ const NOT_PROVOKED: [(u16, &str); 2] = [
     (503, "a full queue or disk: seen in process.rs, and by the proofs with a full file system"),
 ];
 
+const URI: &str = "otpauth://totp/a:b?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+
 /// The routes that there are to be.
-const OPERATIONS: [&str; 44] = [
+const OPERATIONS: [&str; 48] = [
     "DELETE /devices/{}/oath/accounts/{}",
     "DELETE /users/{}",
     "DELETE /users/{}/secrets/{}",
@@ -36,6 +38,7 @@ const OPERATIONS: [&str; 44] = [
     "GET /devices/{}/oath/accounts",
     "GET /health/live",
     "GET /health/ready",
+    "GET /key",
     "GET /metrics",
     "GET /openapi.json",
     "GET /users",
@@ -50,12 +53,15 @@ const OPERATIONS: [&str; 44] = [
     "POST /auth/recovery",
     "POST /auth/stepup",
     "POST /auth/totp",
+    "POST /backup",
     "POST /devices/{}/attest",
     "POST /devices/{}/oath/reset",
     "POST /devices/{}/return",
+    "POST /key/rotation",
     "POST /users",
     "POST /users/{}/codes",
     "POST /users/{}/secrets",
+    "POST /users/{}/secrets/import",
     "POST /users/{}/unlock",
     "POST /users/{}/verify",
     "PUT /devices/{}/oath/accounts/{}",
@@ -73,6 +79,7 @@ fn body_of(operation: &Operation) -> Option<Value> {
         ("POST", "/users") => json!({"name": "generic"}),
         ("PUT", "/users/{}") => json!({"version": 1, "displayName": "x"}),
         ("POST", "/users/{}/secrets") => json!({"type": "mfa"}),
+        ("POST", "/users/{}/secrets/import") => json!({"otpauth_url": URI}),
         ("PUT", "/users/{}/secrets/password") => json!({"secret": "another password", "current": "not the password"}),
         ("PUT", "/users/{}/secrets/{}") => json!({"version": 1, "description": "x"}),
         ("PUT", "/devices/{}/oath/accounts/{}") => json!({"name": "another"}),
@@ -219,8 +226,9 @@ fn no_route_exists_outside_the_document() {
         let path = path(operation, &person.id, &secret);
         let on_path: BTreeSet<&str> =
             contract.on_path(&path).iter().map(|operation| operation.method.as_str()).collect();
-        // The word `password` may also be read as the id of a secret, which it is not.
-        let two_readings = operation.template.ends_with("/secrets/password");
+        // These words may also be read as the id of a secret, which they are not.
+        let two_readings =
+            operation.template.ends_with("/secrets/password") || operation.template.ends_with("/secrets/import");
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "LINK", "get"] {
             if on_path.contains(method) {
                 continue;
@@ -278,7 +286,8 @@ fn no_route_exists_outside_the_document() {
         "users/me/lock",
         "users/me/disable",
         "users/me/seed",
-        "backup",
+        "backup/x",
+        "key/x",
         "shutdown",
         "reload",
         "version/",

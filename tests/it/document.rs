@@ -239,7 +239,7 @@ impl Watch {
 pub fn check_house_rules(to_head: bool, answer: &Answer) {
     assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
     assert_eq!(answer.header("content-encoding"), None, "{answer:?}");
-    let stream = answer.media_type() == Some("text/event-stream");
+    let stream = matches!(answer.media_type(), Some("text/event-stream" | "application/octet-stream"));
     assert!(
         stream || answer.status == 204 || answer.header("content-length").is_some(),
         "no Content-Length: {answer:?}"

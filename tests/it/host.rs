@@ -1,5 +1,6 @@
 //! A daemon of its own for a test: private directory, configuration, process, log.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -98,6 +99,7 @@ fn config(extra: &str) -> String {
 pub struct Host {
     pub premises: Premises,
     daemon: Option<Child>,
+    environment: Vec<(String, OsString)>,
     watch: OnceLock<Arc<Watch>>,
 }
 
@@ -110,7 +112,13 @@ impl Host {
 
     /// A daemon on premises that are initialised.
     pub fn on(premises: Premises) -> Self {
-        let mut host = Self { premises, daemon: None, watch: OnceLock::new() };
+        Self::on_with(premises, &[])
+    }
+
+    /// The same, with this in its environment.
+    pub fn on_with(premises: Premises, environment: &[(&str, &OsStr)]) -> Self {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut host = Self { premises, daemon: None, environment, watch: OnceLock::new() };
         host.launch();
         let contract = Contract::once(|| host.plainly(&Request::get("/openapi.json")).expect("the document").ok());
         let watched = host.watch.set(Arc::new(Watch::new(contract)));
@@ -119,7 +127,9 @@ impl Host {
     }
 
     fn launch(&mut self) {
-        self.daemon = Some(self.premises.serve().spawn().unwrap());
+        let mut command = self.premises.serve();
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.daemon = Some(command.spawn().unwrap());
         let deadline = Instant::now() + PATIENCE;
         while !self.plainly(&Request::get("/health/ready")).is_ok_and(|answer| answer.status == 200) {
             let ended = self.daemon.as_mut().and_then(|daemon| daemon.try_wait().unwrap());

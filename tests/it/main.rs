@@ -27,6 +27,7 @@ mod audit;
 mod bad_input;
 mod cli;
 mod contract;
+mod custody;
 mod enrolment;
 mod floors;
 mod hardware;

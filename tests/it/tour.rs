@@ -38,7 +38,7 @@ pub fn scripted(host: &Host) {
     let (person, factor, codes) = secrets(host, &mut keys, person);
     let person = authentication(host, &mut keys, person, factor, &codes);
     passwords_and_removal(host, &mut keys, &person);
-    running(host);
+    running(host, &mut keys);
 }
 
 fn users(host: &Host, keys: &mut Keys) -> Person {
@@ -84,6 +84,9 @@ fn secrets(host: &Host, keys: &mut Keys, person: Person) -> (Person, Factor, Vec
         host.ask(&door(&guessed, &guessed.code(guessed.step())));
     }
 
+    let uri = json!({"otpauth_url": "otpauth://totp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "name": "old phone"});
+    let import = Request::post(format!("{}/import", person.secrets()), &uri).reason();
+    keys.once(host, import).ok();
     let order = json!({"type": "mfa", "name": "phone", "kind": "hotp", "digits": 8});
     let mut factor = Factor::of(&keys.once(host, Request::post(person.secrets(), &order).token(&person.token)).ok());
     host.ask(&Request::get(person.secrets())).ok();
@@ -165,7 +168,10 @@ fn passwords_and_removal(host: &Host, keys: &mut Keys, person: &Person) {
     host.ask(&Request::delete(person.path())).done();
 }
 
-fn running(host: &Host) {
+fn running(host: &Host, keys: &mut Keys) {
+    host.ask(&Request::get("/key")).ok();
+    keys.once(host, Request::new("POST", "/key/rotation").reason()).ok();
+    assert_eq!(host.ask(&Request::new("POST", "/backup").reason()).status, 200);
     for target in [
         "/auth",
         "/.well-known/jwks.json",

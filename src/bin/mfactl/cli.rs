@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::args::{ActOnUser, CodeFrom, PasswordFrom, UserArg};
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
@@ -113,8 +114,32 @@ pub enum Command {
     /// The audit log: tail, verify
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Take over factors from another program by their otpauth URIs (admin)
+    #[command(after_help = help::IMPORT)]
+    Import(ImportArgs),
+    /// The master key: show, rotate (admin)
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Copy the store while it is used; mfad restore reads the copy (admin)
+    #[command(after_help = help::BACKUP)]
+    Backup(BackupArgs),
+    /// Look for what is not as it should be on this host, and say what to do
+    #[command(after_help = help::DOCTOR)]
+    Doctor(DoctorArgs),
     /// Whether the daemon lives and is ready, its version and login methods
     Status,
+    /// Print what a shell needs to complete these commands
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the man pages and the completions of all shells into a directory
+    #[command(hide = true)]
+    Manual {
+        /// The directory
+        dir: PathBuf,
+    },
 }
 
 /// What can be done with users.
@@ -299,6 +324,70 @@ pub struct UnlockArgs {
     /// Why, for the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A file with one otpauth URI a line; standard input if absent or `-`
+    pub file: Option<PathBuf>,
+    /// Whose it is, instead of the account in the URI
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Name of the secret, such as `phone`
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Leave it pending for 15 minutes instead of asking for a code
+    #[arg(long, conflicts_with_all = ["code_file", "code_stdin"])]
+    pub pending: bool,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Where the code comes from.
+    #[command(flatten)]
+    pub code: CodeFrom,
+}
+
+/// What can be done with the master key.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Show where the master key is kept and how far a change of it is
+    Show,
+    /// Seal everything under a new master key, without a stop; goes on with a change that was interrupted
+    #[command(after_help = help::KEY_ROTATE)]
+    Rotate(RotateArgs),
+}
+
+/// Arguments of `key rotate`.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// Write the new key to this file as it is, instead of encrypting it to this host with systemd-creds
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Where the copy goes; complete, or not there
+    pub file: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub force: bool,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT", default_value = "backup")]
+    pub reason: String,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The daemon's state directory
+    #[arg(long, value_name = "DIR", env = "MFAD_STATE_DIR", default_value = "/var/lib/mfad")]
+    pub state_dir: PathBuf,
 }
 
 /// What can be done with the audit log.

@@ -2,7 +2,7 @@
 //! if the daemon closed it while a person was typing.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -77,6 +77,11 @@ impl Client {
     /// A client of the daemon at `socket`; connects when first asked. Curl lines go to `curl_to`.
     pub fn new(socket: PathBuf, curl_to: Option<Output>) -> Self {
         Self { socket, sender: None, curl_to }
+    }
+
+    /// Where the daemon's socket is.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Another client of the same daemon, with a connection of its own.

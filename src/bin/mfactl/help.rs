@@ -9,6 +9,7 @@ Examples:
   mfactl verify ann --code-stdin         check one code, as an application does
   mfactl unlock ann --reason 'ticket 7'  end a lock
   mfactl device list                     show the hardware keys that are plugged in
+  mfactl doctor                          look for what is wrong on this host
 
 USER is a name or a uid, or `me` together with --as-user. Passwords and codes are asked for on the
 terminal or read from a file or standard input; they are never arguments.
@@ -179,3 +180,44 @@ Example:
 pub const RECEIPT_KEYS: &str = "\
 Example:
   mfactl receipt keys > receipt-keys.json";
+
+/// `import`.
+pub const IMPORT: &str = "\
+The user is the account that the URI names, or --user. Algorithm, digits and period are kept as they are, or the
+URI is refused. Each factor becomes active with a code of the authenticator that has it. Lines that begin with #
+are comments.
+
+Examples:
+  mfactl import --user ann --reason 'moved from the old server' < ann.uri
+  mfactl import everybody.txt --reason 'moved from the old server'";
+
+/// `key rotate`.
+pub const KEY_ROTATE: &str = "\
+Where the daemon keeps the key in a file of its own, it makes the new one and puts it in its place. Where the key is
+an encrypted credential, run this as root: the new one is encrypted with systemd-creds, and takes the place of the
+old one once everything is sealed under it. Refresh tokens end. Backups of before need the old key.
+
+Examples:
+  mfactl key rotate --reason 'yearly'
+  mfactl key rotate --to new.key --reason 'yearly'   for a key that comes from elsewhere";
+
+/// `backup`.
+pub const BACKUP: &str = "\
+The copy is encrypted under a key that is derived from the master key: keep that one elsewhere.
+
+Examples:
+  mfactl backup /srv/backup/mfad-$(date +%F)
+  mfad restore /srv/backup/mfad-2026-11-25          while the daemon is stopped";
+
+/// `doctor`.
+pub const DOCTOR: &str = "\
+Looks at the daemon, versions, the clock, pcscd, the master key, the socket, the store and the disk. Run it as root
+to see all of that. Ends with 1 if there is a problem.
+
+Example:
+  mfactl doctor --json";
+
+/// `completions`.
+pub const COMPLETIONS: &str = "\
+The package installs them. By hand:
+  mfactl completions bash > /etc/bash_completion.d/mfactl";

@@ -10,14 +10,18 @@ mod cli;
 mod client;
 mod code;
 mod curl;
+mod custody;
 mod desk;
 mod device;
 mod device_args;
+mod doctor;
 mod enroll;
 mod events;
 mod failure;
 mod help;
+mod import;
 mod login;
+mod manual;
 mod output;
 mod prompt;
 mod receipt;
@@ -101,7 +105,13 @@ async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Receipt(command) => receipt::run(&mut desk, command).await,
         Command::Unlock(args) => users::unlock(&mut desk, args).await,
         Command::Audit(command) => audit::run(&mut desk, command).await,
+        Command::Import(args) => import::run(&mut desk, args).await,
+        Command::Key(command) => custody::run(&mut desk, command).await,
+        Command::Backup(args) => custody::back_up(&mut desk, args).await,
+        Command::Doctor(args) => doctor::run(&mut desk, args).await,
         Command::Status => status::run(&mut desk).await,
+        Command::Completions { shell } => manual::completions(*shell),
+        Command::Manual { dir } => manual::manual(dir),
     }
 }
 

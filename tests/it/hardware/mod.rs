@@ -11,6 +11,7 @@ mod refusals;
 mod secrecy;
 mod stories;
 mod tour;
+mod walk;
 mod workshop;
 
 pub use bench::can_have_readers;

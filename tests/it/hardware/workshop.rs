@@ -12,8 +12,8 @@ use mfad::model::{
 };
 use mfad::oath::Window;
 use mfad::service::{
-    Activation, Attestation, Call, Caller, DeviceRef, HashCost, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder,
-    Reply, SecretOrder, SecretView, Service,
+    Activation, Attestation, Call, Caller, DeviceRef, HashCost, KeyKeeper, KeySource, MasterKey, NewUserOrder,
+    Occasion, Policy, Proof, ProvisionOrder, Reply, SecretOrder, SecretView, Service,
 };
 use mfad::store::{self, Store};
 use tempfile::TempDir;
@@ -21,6 +21,19 @@ use tempfile::TempDir;
 use crate::card::{Key, Reader, VirtualDevices};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The master key of a workshop stays as it is.
+struct NoKeeper;
+
+impl KeyKeeper for NoKeeper {
+    fn source(&self) -> KeySource {
+        KeySource::Credential
+    }
+
+    fn replace(&self, _: &MasterKey) -> Result<(), String> {
+        Err("nobody asks for that here".to_owned())
+    }
+}
 
 /// A service over readers, with one user.
 pub struct Workshop {
@@ -70,9 +83,10 @@ impl Workshop {
         let named = readers.iter().enumerate().map(|(n, reader)| (format!("Yubico YubiKey {n:02}"), reader.clone()));
         let devices = Arc::new(VirtualDevices::new(named.collect()));
         let clock = Clock::new().unwrap();
-        let store = Store::open(dir.path(), &key, |_| {}).unwrap();
+        let store = Store::open(dir.path(), None, &key, |_| {}).unwrap();
         let hardware: Arc<dyn Devices> = Arc::clone(&devices) as _;
-        let service = Service::new(store, policy, hardware, Box::new(|_| {}), &clock.now()).unwrap();
+        let service =
+            Service::new(store, Box::new(NoKeeper), policy, hardware, Box::new(|_| {}), &clock.now()).unwrap();
         let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, _dir: dir };
         workshop.user = workshop.new_user("ann");
         workshop

@@ -1,0 +1,332 @@
+//! `key` and `backup`: the master key and copies of the store.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use data_encoding::BASE64;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::call::{Authority, Body, Call};
+use crate::cli::{BackupArgs, KeyCommand, RotateArgs};
+use crate::client::Answer;
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::output::{Output, visible};
+use crate::prompt::Hidden;
+
+/// The credential that the package makes, and that systemd gives to the daemon.
+const CREDENTIAL: &str = "/etc/credstore.encrypted/mfad.key";
+/// What systemd calls it.
+const CREDENTIAL_NAME: &str = "mfad.key";
+const BACKUP_MAGIC: &[u8] = b"mfad backup 1\n";
+/// Bytes of a backup before its first record, and of a record before its contents.
+const BACKUP_HEAD: usize = 14 + 16 + 8 + 16 + 32;
+const RECORD_HEAD: usize = 5;
+
+/// Where the master key is, and how far a change of it is.
+#[derive(Deserialize)]
+struct Key {
+    source: String,
+    version: u32,
+    state: String,
+    sealed: Sealed,
+}
+
+#[derive(Deserialize)]
+struct Sealed {
+    total: u64,
+    current: u64,
+}
+
+/// `key …`.
+pub async fn run(desk: &mut Desk, command: &KeyCommand) -> Result<(), Failure> {
+    match command {
+        KeyCommand::Show => {
+            let answer = desk.client.ask(Call::get("/v1/key")).await?;
+            if desk.out.is_json() { desk.out.document(answer.text()) } else { tell(desk.out, &answer.read()?) }
+        }
+        KeyCommand::Rotate(args) => rotate(desk, args).await,
+    }
+}
+
+fn tell(out: Output, key: &Key) -> Result<(), Failure> {
+    let state = match key.state.as_str() {
+        "settled" => "no change under way",
+        "resealing" => "being changed; mfactl key rotate goes on with it",
+        "awaiting-key" => "changed; the new one has to be put in the place of the old one",
+        other => other,
+    };
+    out.pairs(&[
+        ("kept in", visible(&key.source)),
+        ("version", key.version.to_string()),
+        ("state", visible(state)),
+        ("sealed values", format!("{}, of them under the newest key {}", key.sealed.total, key.sealed.current)),
+    ])
+}
+
+async fn rotate(desk: &mut Desk, args: &RotateArgs) -> Result<(), Failure> {
+    let before: Key = desk.client.ask(Call::get("/v1/key")).await?.read()?;
+    let question = "change the master key? Keep the old one for as long as you keep backups of before";
+    desk.asker.confirm(question.to_owned()).await?;
+    let authority = Authority::Reason(args.reason.clone());
+    let place = match (before.source.as_str(), &args.to) {
+        ("file", None) => None,
+        ("file", Some(_)) => {
+            return Err(Failure::Usage(
+                "--to is for a key that the daemon cannot write; this one is its own file".to_owned(),
+            ));
+        }
+        (_, Some(path)) => Some(NewKey::plain(path)),
+        (_, None) => Some(NewKey::credential()),
+    };
+    let mut body = None;
+    if let Some(place) = &place {
+        if before.state == "settled" {
+            let key = new_key()?;
+            place.write(&key)?;
+            body = Some(Body::new().secret("key", &Hidden::new(BASE64.encode(key.as_slice())), "$KEY"));
+        } else if !place.written.exists() {
+            return Err(Failure::Denied(format!(
+                "a change is under way, and its new key is not in {}; nothing was changed",
+                place.written.display()
+            )));
+        }
+    }
+    let answer = reseal(desk, &authority, body).await?;
+    if let Some(place) = &place {
+        place.take_effect()?;
+    }
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    let after: Key = answer.read()?;
+    desk.out
+        .note(&format!("{} of {} values are under key {}", after.sealed.current, after.sealed.total, after.version))?;
+    match place {
+        None => desk.out.note("the new key is in its place; make a copy of it, and a backup"),
+        Some(place) => desk.out.note(&place.what_is_left()),
+    }
+}
+
+/// Asks again until nothing is left to seal.
+async fn reseal(desk: &mut Desk, authority: &Authority, mut body: Option<Body>) -> Result<Answer, Failure> {
+    loop {
+        let mut call = Call::post("/v1/key/rotation").by(authority);
+        if let Some(body) = body.take() {
+            call = call.with(body);
+        }
+        let answer = desk.client.ask(call).await?;
+        let key: Key = answer.read()?;
+        if key.state != "resealing" {
+            return Ok(answer);
+        }
+        if !desk.out.is_json() && !desk.out.is_quiet() {
+            desk.out.aside(&format!("{} of {} values", key.sealed.current, key.sealed.total));
+        }
+    }
+}
+
+/// Where a key that the daemon cannot write goes.
+struct NewKey {
+    /// What is written before the change.
+    written: PathBuf,
+    /// What takes its name afterwards, if that is done here.
+    place: Option<PathBuf>,
+}
+
+impl NewKey {
+    fn plain(path: &Path) -> Self {
+        Self { written: path.to_owned(), place: None }
+    }
+
+    fn credential() -> Self {
+        Self { written: PathBuf::from(format!("{CREDENTIAL}.new")), place: Some(PathBuf::from(CREDENTIAL)) }
+    }
+
+    /// Writes the key where it outlives a crash, before the daemon seals anything under it.
+    fn write(&self, key: &[u8; 32]) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::Denied(format!(
+                "the new key cannot be written to {}: {error}; nothing was changed",
+                self.written.display()
+            ))
+        };
+        if self.place.is_none() {
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&self.written);
+            let mut file = file.map_err(|error| failed(&error))?;
+            return file.write_all(key).and_then(|()| file.sync_all()).map_err(|error| failed(&error));
+        }
+        let mut encrypt = Command::new("systemd-creds");
+        encrypt.args(["encrypt", "--name", CREDENTIAL_NAME, "-"]).arg(&self.written).stdin(Stdio::piped());
+        let mut running = encrypt
+            .spawn()
+            .map_err(|error| failed(&format!("systemd-creds: {error}; with --to FILE it is written as it is")))?;
+        // Dropped at the end of the statement, so that the program sees the end of its input.
+        running.stdin.take().map_or(Ok(()), |mut input| input.write_all(key)).map_err(|error| failed(&error))?;
+        let status = running.wait().map_err(|error| failed(&error))?;
+        if !status.success() {
+            return Err(failed(&"systemd-creds could not encrypt it (it needs root)"));
+        }
+        File::open(&self.written).and_then(|file| file.sync_all()).map_err(|error| failed(&error))
+    }
+
+    fn take_effect(&self) -> Result<(), Failure> {
+        let Some(place) = &self.place else { return Ok(()) };
+        let moved = fs::rename(&self.written, place).and_then(|()| {
+            File::open(place.parent().unwrap_or(Path::new("/"))).and_then(|directory| directory.sync_all())
+        });
+        moved.map_err(|error| {
+            Failure::Denied(format!("move {} to {}: {error}", self.written.display(), place.display()))
+        })
+    }
+
+    fn what_is_left(&self) -> String {
+        match &self.place {
+            Some(_) => "the new key is in its place; the old one ends with: systemctl restart mfad".to_owned(),
+            None => format!(
+                "put {} in the place of the old key and restart the daemon; until then the old one opens the store",
+                visible(&self.written.display().to_string())
+            ),
+        }
+    }
+}
+
+fn new_key() -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let mut key = Zeroizing::new([0u8; 32]);
+    getrandom::fill(key.as_mut_slice()).map_err(|error| Failure::Internal(format!("no random bytes: {error}")))?;
+    Ok(key)
+}
+
+/// `backup`: the file is complete, or it is not there.
+pub async fn back_up(desk: &mut Desk, args: &BackupArgs) -> Result<(), Failure> {
+    let failed = |error: &std::io::Error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            Failure::Denied(format!("{} is there already; --force replaces it", args.file.display()))
+        }
+        _ => Failure::Denied(format!("{}: {error}", args.file.display())),
+    };
+    if !args.force && args.file.exists() {
+        return Err(failed(&ErrorKind::AlreadyExists.into()));
+    }
+    let mut partial = args.file.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let authority = Authority::Reason(args.reason.clone());
+    let mut stream = desk.client.open(Call::post("/v1/backup").by(&authority)).await?;
+    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
+    let mut file = options.map_err(|error| failed(&error))?;
+    let mut shape = Shape::default();
+    while let Some(bytes) = stream.next().await? {
+        shape.take(&bytes);
+        file.write_all(&bytes).map_err(|error| failed(&error))?;
+    }
+    if !shape.is_complete() {
+        let _gone = fs::remove_file(&partial);
+        return Err(Failure::Unreachable(
+            "the backup broke off; there is no file; the daemon's log says why".to_owned(),
+        ));
+    }
+    file.sync_all().and_then(|()| fs::rename(&partial, &args.file)).map_err(|error| failed(&error))?;
+    let directory = args.file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| failed(&error))?;
+    if desk.out.is_json() {
+        let document = serde_json::json!({"file": args.file.display().to_string(), "bytes": shape.bytes});
+        return desk.out.document(&document.to_string());
+    }
+    desk.out.note(&format!(
+        "{} bytes in {}; to be read with mfad restore and the master key of today",
+        shape.bytes,
+        visible(&args.file.display().to_string())
+    ))
+}
+
+/// Follows the records of a backup, which say where it ends. What is in them only the daemon can check.
+#[derive(Default)]
+struct Shape {
+    bytes: u64,
+    /// The beginning, then the head of the record at hand.
+    head: Vec<u8>,
+    is_past_head: bool,
+    /// Bytes of the record at hand that are still to come.
+    due: usize,
+    is_last: bool,
+    is_wrong: bool,
+}
+
+impl Shape {
+    fn take(&mut self, bytes: &[u8]) {
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.is_wrong {
+            if self.due > 0 {
+                let step = self.due.min(rest.len());
+                self.due = self.due.saturating_sub(step);
+                rest = rest.get(step..).unwrap_or_default();
+                continue;
+            }
+            if self.is_last {
+                self.is_wrong = true;
+                return;
+            }
+            let wanted = if self.is_past_head { RECORD_HEAD } else { BACKUP_HEAD };
+            let step = wanted.saturating_sub(self.head.len()).min(rest.len());
+            let (now, later) = rest.split_at(step);
+            self.head.extend_from_slice(now);
+            rest = later;
+            if self.head.len() == wanted {
+                self.read_head();
+            }
+        }
+    }
+
+    fn read_head(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        if !self.is_past_head {
+            self.is_past_head = true;
+            self.is_wrong = !head.starts_with(BACKUP_MAGIC);
+        } else if let [last @ (0 | 1), length @ ..] = head.as_slice() {
+            self.is_last = *last == 1;
+            let length = <[u8; 4]>::try_from(length).map_or(0, u32::from_be_bytes);
+            self.due = usize::try_from(length).unwrap_or(0);
+            self.is_wrong = self.due == 0;
+        } else {
+            self.is_wrong = true;
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_last && self.due == 0 && !self.is_wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backup() -> Vec<u8> {
+        let head = [BACKUP_MAGIC, &[7; BACKUP_HEAD - 14]].concat();
+        [head.as_slice(), &[0, 0, 0, 0, 3], b"abc", &[1, 0, 0, 0, 2], b"de"].concat()
+    }
+
+    fn is_complete(pieces: &[&[u8]]) -> bool {
+        let mut shape = Shape::default();
+        pieces.iter().for_each(|piece| shape.take(piece));
+        shape.is_complete()
+    }
+
+    #[test]
+    fn a_backup_is_complete_however_it_comes_and_only_at_its_end() {
+        let backup = backup();
+        for at in 0..backup.len() {
+            let (first, second) = backup.split_at(at);
+            assert!(is_complete(&[first, second]), "cut at {at}");
+            assert!(!is_complete(&[first]), "ends at {at}");
+        }
+        assert!(!is_complete(&[&backup, b"x"]));
+        assert!(!is_complete(&[&[0; 200]]));
+    }
+}

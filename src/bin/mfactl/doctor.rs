@@ -1,0 +1,244 @@
+//! `doctor`: what of this host is not as it should be, each finding with its remedy.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::cli::DoctorArgs;
+use crate::desk::Desk;
+use crate::failure::{Exit, Failure};
+use crate::output::{Tone, visible};
+
+/// Less room than that on the disk of the store is a problem, in bytes.
+const LEAST_ROOM: u64 = 64 * 1024 * 1024;
+/// Less is a warning.
+const LITTLE_ROOM: u64 = 512 * 1024 * 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    /// It works, and could be safer.
+    Warning,
+    /// It does not work, or is not safe.
+    Problem,
+    /// It cannot be told, or not by this account.
+    Unknown,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Warning => "warning",
+            Self::Problem => "problem",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+struct Finding {
+    check: &'static str,
+    state: State,
+    detail: String,
+    remedy: Option<&'static str>,
+}
+
+fn finding(check: &'static str, state: State, detail: impl Into<String>, remedy: &'static str) -> Finding {
+    let remedy = (state != State::Good && !remedy.is_empty()).then_some(remedy);
+    Finding { check, state, detail: detail.into(), remedy }
+}
+
+/// `doctor`.
+pub async fn run(desk: &mut Desk, args: &DoctorArgs) -> Result<(), Failure> {
+    let mut findings = daemon(desk).await?;
+    if findings.iter().all(|finding| finding.check != "daemon" || finding.state != State::Problem) {
+        findings.push(keys(desk).await?);
+        findings.push(master_key(desk).await?);
+    }
+    findings.push(clock());
+    findings.push(socket(desk.client.socket()));
+    findings.extend(state_dir(&args.state_dir));
+    let is_well = findings.iter().all(|finding| finding.state != State::Problem);
+    if desk.out.is_json() {
+        let list: Vec<Value> = findings
+            .iter()
+            .map(|f| json!({"check": f.check, "state": f.state.word(), "detail": f.detail, "remedy": f.remedy}))
+            .collect();
+        desk.out.document(&json!({"ok": is_well, "findings": list}).to_string())?;
+    } else {
+        for found in &findings {
+            tell(desk, found)?;
+        }
+    }
+    if is_well { Ok(()) } else { Err(Failure::Told(Exit::Denied)) }
+}
+
+fn tell(desk: &Desk, found: &Finding) -> Result<(), Failure> {
+    if desk.out.is_quiet() && found.state != State::Problem {
+        return Ok(());
+    }
+    let tone = if found.state == State::Problem { Tone::Bad } else { Tone::Good };
+    let word = desk.out.tone(&format!("{:<8}", found.state.word()), tone);
+    desk.out.line(&format!("{word} {:<12} {}", found.check, visible(&found.detail)))?;
+    found.remedy.map_or(Ok(()), |remedy| desk.out.line(&format!("{:<21} -> {remedy}", "")))
+}
+
+/// Whether it answers, is ready, and is of the version of this program.
+async fn daemon(desk: &mut Desk) -> Result<Vec<Finding>, Failure> {
+    let ready = match desk.client.send(Call::get("/v1/health/ready")).await {
+        Ok(answer) => answer,
+        Err(Failure::Unreachable(why)) => {
+            return Ok(vec![finding(
+                "daemon",
+                State::Problem,
+                why,
+                "systemctl status mfad.socket mfad.service says why",
+            )]);
+        }
+        Err(Failure::Forbidden(why)) => {
+            let remedy = "add this account to the group of the socket: usermod -aG mfad NAME, then log in again";
+            return Ok(vec![finding("daemon", State::Problem, why, remedy)]);
+        }
+        Err(other) => return Err(other),
+    };
+    let mut findings = vec![match ready.status {
+        200 => finding("daemon", State::Good, "ready, and the store takes writes", ""),
+        _ => finding("daemon", State::Problem, ready.problem().to_string(), "journalctl -u mfad says why"),
+    }];
+    let version: Value = desk.client.ask(Call::get("/v1/version")).await?.read()?;
+    let theirs = version.get("version").and_then(Value::as_str).unwrap_or_default();
+    let ours = env!("CARGO_PKG_VERSION");
+    findings.push(if theirs == ours {
+        finding("version", State::Good, format!("mfad and mfactl {ours}"), "")
+    } else {
+        let detail = format!("mfad is {theirs}, mfactl is {ours}");
+        finding("version", State::Warning, detail, "install the same version of both, then: systemctl restart mfad")
+    });
+    Ok(findings)
+}
+
+/// Whether hardware keys can be used.
+async fn keys(desk: &mut Desk) -> Result<Finding, Failure> {
+    let answer = desk.client.send(Call::get("/v1/devices")).await?;
+    if answer.status == 200 {
+        let listed: Value = answer.read()?;
+        let count = listed.get("devices").and_then(Value::as_array).map_or(0, Vec::len);
+        return Ok(finding("pcscd", State::Good, format!("reached; {count} hardware keys are plugged in"), ""));
+    }
+    let problem = answer.problem();
+    Ok(match problem.code.as_str() {
+        "no-pcscd" => finding(
+            "pcscd",
+            State::Warning,
+            "it does not run, so hardware keys cannot be used",
+            "apt install pcscd; without hardware keys: enabled = false under [devices]",
+        ),
+        "pcscd-denied" => finding(
+            "pcscd",
+            State::Problem,
+            "it does not let the daemon in",
+            "apt install polkitd; the package's rule lets the user mfad in (docs/hardware.md)",
+        ),
+        "forbidden" | "unauthenticated" => not_this_account("pcscd"),
+        _ => finding("pcscd", State::Problem, problem.to_string(), "journalctl -u mfad -u pcscd says why"),
+    })
+}
+
+fn not_this_account(check: &'static str) -> Finding {
+    finding(check, State::Unknown, "this account may not see it", "run it as root or as a member of mfad-admin")
+}
+
+/// Where the master key is.
+async fn master_key(desk: &mut Desk) -> Result<Finding, Failure> {
+    let answer = desk.client.send(Call::get("/v1/key")).await?;
+    if answer.status != 200 {
+        return Ok(match answer.problem().code.as_str() {
+            "forbidden" | "unauthenticated" => not_this_account("master key"),
+            _ => finding("master key", State::Problem, answer.problem().to_string(), "journalctl -u mfad says why"),
+        });
+    }
+    let key: Value = answer.read()?;
+    let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(match (text("source").as_str(), text("state").as_str()) {
+        (_, "resealing") => {
+            finding("master key", State::Warning, "it is being changed", "mfactl key rotate goes on with it")
+        }
+        (_, "awaiting-key") => finding(
+            "master key",
+            State::Problem,
+            "it was changed, and the old one still opens the store",
+            "put the new credential in its place, then: systemctl restart mfad",
+        ),
+        ("credential", _) => finding("master key", State::Good, "a credential, apart from the store", ""),
+        _ => finding(
+            "master key",
+            State::Warning,
+            "a file beside the store: whoever copies the disk has both",
+            "make it an encrypted credential: systemd-creds encrypt (docs/service.md)",
+        ),
+    })
+}
+
+/// Codes that go by time need a clock that is right.
+fn clock() -> Finding {
+    let asked = Command::new("timedatectl").args(["show", "--property=NTPSynchronized", "--value"]).output();
+    match asked.as_ref().map(|output| output.stdout.trim_ascii()) {
+        Ok(b"yes") => finding("clock", State::Good, "synchronised", ""),
+        Ok(b"no") => finding(
+            "clock",
+            State::Problem,
+            "not synchronised, so codes that go by time may be refused, or an old one taken",
+            "apt install systemd-timesyncd or chrony, then: timedatectl set-ntp true",
+        ),
+        _ => {
+            finding("clock", State::Unknown, "timedatectl does not say whether it is synchronised", "check it by hand")
+        }
+    }
+}
+
+/// Who may connect.
+fn socket(path: &Path) -> Finding {
+    let Ok(meta) = fs::metadata(path) else {
+        return finding("socket", State::Unknown, format!("{} cannot be looked at", path.display()), "");
+    };
+    let mode = meta.permissions().mode() & 0o777;
+    let detail = format!("{} has mode {mode:04o}", path.display());
+    if mode & 0o007 == 0 {
+        return finding("socket", State::Good, detail, "");
+    }
+    finding("socket", State::Warning, detail, "set SocketMode=0660 in mfad.socket, or socketMode = \"0660\"")
+}
+
+/// Who may read the store, and how much room it has.
+fn state_dir(dir: &Path) -> Vec<Finding> {
+    let Ok(meta) = fs::metadata(dir) else {
+        return vec![finding(
+            "store",
+            State::Unknown,
+            format!("{} cannot be looked at", dir.display()),
+            "run it as root",
+        )];
+    };
+    let mode = meta.permissions().mode() & 0o777;
+    let mut findings = vec![if mode & 0o077 == 0 {
+        finding("store", State::Good, format!("{} is its owner's alone (uid {})", dir.display(), meta.uid()), "")
+    } else {
+        let detail = format!("{} has mode {mode:04o}", dir.display());
+        finding("store", State::Problem, detail, "chmod 0700 it; change the master key if others may have read it")
+    }];
+    if let Ok(disk) = rustix::fs::statvfs(dir) {
+        let room = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let state = match room {
+            ..LEAST_ROOM => State::Problem,
+            LEAST_ROOM..LITTLE_ROOM => State::Warning,
+            _ => State::Good,
+        };
+        let detail = format!("{} MiB are free", room / (1024 * 1024));
+        findings.push(finding("disk", state, detail, "make room: without it nothing is counted, so nobody gets in"));
+    }
+    findings
+}

@@ -1,0 +1,63 @@
+//! `completions` and `manual`: what shells and man(1) read, made from the commands themselves.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use clap::{Command as Clap, CommandFactory};
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::failure::Failure;
+
+/// `completions`: the script of one shell, on standard output.
+pub fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mfactl", &mut script);
+    match io::stdout().write_all(&script) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
+        done => Ok(done?),
+    }
+}
+
+/// `manual`: a page for mfactl and each of its commands, and the scripts of all shells, into a directory.
+pub fn manual(dir: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::Usage(format!("{}: {error}", dir.display()));
+    fs::create_dir_all(dir).map_err(failed)?;
+    let mut root = Cli::command();
+    root.build();
+    for page in pages(&root, "mfactl") {
+        let mut text = Vec::new();
+        clap_mangen::Man::new(page.command)
+            .title(page.name.to_uppercase())
+            .section("1")
+            .render(&mut text)
+            .map_err(failed)?;
+        fs::write(dir.join(format!("{}.1", page.name)), text).map_err(failed)?;
+    }
+    for (shell, file) in [(Shell::Bash, "mfactl.bash"), (Shell::Zsh, "_mfactl"), (Shell::Fish, "mfactl.fish")] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "mfactl", &mut script);
+        fs::write(dir.join(file), script).map_err(failed)?;
+    }
+    Ok(())
+}
+
+struct Page {
+    name: String,
+    command: Clap,
+}
+
+/// `mfactl`, `mfactl-user`, `mfactl-user-add`, …
+fn pages(command: &Clap, name: &str) -> Vec<Page> {
+    let named = command.clone().name(name.to_owned()).bin_name(name.replace('-', " "));
+    let mut pages = vec![Page { name: name.to_owned(), command: named }];
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help") {
+        pages.extend(pages_below(below, name));
+    }
+    pages
+}
+
+fn pages_below(command: &Clap, above: &str) -> Vec<Page> {
+    pages(command, &format!("{above}-{}", command.get_name()))
+}

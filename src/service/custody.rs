@@ -1,0 +1,139 @@
+//! The master key, and copies of the store: what its keeper needs and nobody else.
+
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::Duration;
+
+use crate::entropy;
+use crate::error::Error;
+use crate::store::{Cursor, MasterKey, Outcome, Phase, Rotation};
+
+use super::{Occasion, Reply, Scene, Service};
+
+/// Writes of one request that changes the master key; the request then tells how far it is.
+const WRITES_AT_ONCE: u32 = 16;
+
+/// Who keeps the master key outside the store.
+pub trait KeyKeeper: Send + Sync {
+    /// Where it is kept.
+    fn source(&self) -> KeySource;
+    /// Puts a new key in the place of the old one, durably. Asked only where the source is a file.
+    fn replace(&self, key: &MasterKey) -> Result<(), String>;
+}
+
+/// Where the master key is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// In a file of the daemon's own.
+    File,
+    /// In a credential that the service manager hands over, and that the daemon cannot write.
+    Credential,
+}
+
+/// The master key as shown: everything but the key.
+#[derive(Clone, Copy, Debug)]
+pub struct MasterKeyView {
+    /// Where it is kept.
+    pub source: KeySource,
+    /// How far a change of it is.
+    pub rotation: Rotation,
+}
+
+/// Where a change of the master key goes on. Held while somebody works on it.
+#[derive(Default)]
+pub(super) struct Progress(Mutex<Option<Cursor>>);
+
+impl Service {
+    /// Where the master key is kept and how far a change of it is.
+    pub(super) fn show_key(&self, occasion: &Occasion) -> Result<Reply, Error> {
+        let rotation = self.store.rotation(occasion.patience)?;
+        Ok(Reply::MasterKey(MasterKeyView { source: self.keeper.source(), rotation }))
+    }
+
+    /// Begins a change of the master key, or goes on with the one that is under way.
+    pub(super) fn rotate_key(&self, occasion: &Occasion, next: Option<MasterKey>) -> Result<Reply, Error> {
+        let scene = occasion.scene();
+        if self.store.phase(occasion.patience)? == Phase::Settled {
+            let next = match (self.keeper.source(), next) {
+                (KeySource::File, None) => entropy::secret::<32>()?,
+                (KeySource::Credential, Some(key)) => key,
+                (KeySource::File, Some(_)) => {
+                    return Err(Error::Malformed(
+                        "the daemon keeps the master key and makes a new one itself".to_owned(),
+                    ));
+                }
+                (KeySource::Credential, None) => {
+                    return Err(Error::Malformed(
+                        "the master key is a credential; the new one has to be given".to_owned(),
+                    ));
+                }
+            };
+            let mut entry = scene.entry("key.rotate", Outcome::Ok, None, None);
+            entry.detail = occasion.caller.reason.as_ref().map(|reason| reason.as_str().to_owned());
+            self.store.begin_rotation(occasion.patience, &next, entry)?;
+        }
+        self.go_on_with_rotation(&scene, occasion.patience, WRITES_AT_ONCE)?;
+        self.show_key(occasion)
+    }
+
+    /// Works on a change of the master key, if one is under way and nobody else does.
+    pub(super) fn go_on_with_rotation(&self, scene: &Scene, patience: Duration, writes: u32) -> Result<(), Error> {
+        let mut cursor = match self.rotation.0.try_lock() {
+            Ok(cursor) => cursor,
+            Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        if self.store.phase(patience)? == Phase::Resealing {
+            for _ in 0..writes {
+                *cursor = self.store.reseal(patience, cursor.take().unwrap_or_else(Cursor::start))?;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            if cursor.is_some() {
+                return Ok(());
+            }
+            let at = scene.clone();
+            let entry = move |count: u64| {
+                at.entry_with(
+                    "key.resealed",
+                    Outcome::Ok,
+                    None,
+                    None,
+                    format!("{count} values under the new master key"),
+                )
+            };
+            match self.store.finish_reseal(patience, entry)? {
+                Some(count) => tracing::info!(count, "every sealed value is under the new master key"),
+                // Begins again from the start.
+                None => tracing::warn!("values of the old master key are left; they are sealed again"),
+            }
+        }
+        self.hand_over_key(scene, patience)
+    }
+
+    /// Puts the new key in the place of the old one, where the daemon can.
+    fn hand_over_key(&self, scene: &Scene, patience: Duration) -> Result<(), Error> {
+        let is_ours = self.keeper.source() == KeySource::File;
+        if !is_ours || self.store.phase(patience)? != Phase::AwaitingKey {
+            return Ok(());
+        }
+        let key = self.store.next_key(patience)?;
+        let key = key.ok_or_else(|| Error::Internal("the next master key is gone".to_owned()))?;
+        self.keeper.replace(&key).map_err(Error::StorageUnavailable)?;
+        self.store.end_rotation(patience, scene.entry("key.replaced", Outcome::Ok, None, None))?;
+        tracing::info!("the new master key has taken the place of the old one");
+        Ok(())
+    }
+
+    /// A copy of the store. Not while the key changes: which one it would need could not be told later.
+    pub(super) fn back_up(&self, occasion: &Occasion) -> Result<Reply, Error> {
+        if self.store.phase(occasion.patience)? != Phase::Settled {
+            return Err(Error::NotReady("the master key is being changed; take the backup once that is over"));
+        }
+        let mut entry = occasion.scene().entry("store.backup", Outcome::Ok, None, None);
+        entry.detail = occasion.caller.reason.as_ref().map(|reason| reason.as_str().to_owned());
+        // Its own row is in the copy.
+        self.change(occasion, move |tx| Ok(tx.audit(&entry)?))?;
+        Ok(Reply::Backup(Box::new(self.store.backup(occasion.patience, occasion.now.wall_ms)?)))
+    }
+}

@@ -1,0 +1,232 @@
+//! Notices that the store was put back to an older state (STO-12). The newest row of the audit chain is written down in
+//! another directory, shortly after it was committed; every used code, and every change of a factor, has a row. At start the
+//! chain must still hold that row: a store that does not is an older one, or one that went another way since.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::entropy;
+use crate::model::Sensitive;
+
+use super::rotation::{Home, Sealed, SealedValue};
+use super::vault::{Place, Vault, keyed, same_tag};
+use super::{Fault, OpenFault, audit, files};
+
+const FILE: &str = "mfad.guard";
+const FIRST_LINE: &str = "mfad guard 1";
+/// The key that authenticates the file, sealed in the table of single values.
+const KEY: &str = "guard-key";
+const KEY_PLACE: Place<'static> = Place { table: "meta", row: b"guard-key", user: &[], kind: "guard", parameters: "" };
+/// The shortest time between two writings of the file.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A row of the audit chain: its number and its hash.
+pub(super) type Head = (i64, [u8; 32]);
+
+/// The guard's key, as a table with sealed values.
+pub(super) const SEALED: Sealed = Sealed {
+    first: || Value::Text(String::new()),
+    after: |connection, after, _| {
+        let Value::Text(after) = after else { return Ok(Vec::new()) };
+        let sealed = if after.is_empty() { files::meta(connection, KEY)? } else { None };
+        let home = || Home {
+            table: KEY_PLACE.table,
+            row: KEY_PLACE.row.to_vec(),
+            user: Vec::new(),
+            kind: KEY_PLACE.kind,
+            parameters: String::new(),
+        };
+        let value = |sealed| SealedValue { key: Value::Text(KEY.to_owned()), home: home(), sealed };
+        Ok(sealed.map(value).into_iter().collect())
+    },
+    put: "UPDATE meta SET value = ?2 WHERE key = ?1",
+};
+
+/// The file of one store.
+pub(super) struct Guard {
+    path: PathBuf,
+    instance: Vec<u8>,
+    key: Sensitive<[u8; 32]>,
+}
+
+impl Guard {
+    /// Makes the directory if it is missing, and the key if the store has none.
+    pub(super) fn new(dir: &Path, connection: &Connection, vault: &Vault) -> Result<Self, OpenFault> {
+        if fs::symlink_metadata(dir).is_err() {
+            DirBuilder::new().mode(0o700).create(dir)?;
+        }
+        let instance = files::meta(connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?;
+        let key = match files::meta(connection, KEY)? {
+            Some(sealed) => {
+                let opened = vault.open(&KEY_PLACE, &sealed)?;
+                let key = <[u8; 32]>::try_from(opened.expose().as_slice());
+                Sensitive::new(key.map_err(|_| Fault::Corrupt("the guard's key"))?)
+            }
+            None => {
+                let key = entropy::secret::<32>().map_err(Fault::from)?;
+                files::put_meta(connection, KEY, &vault.seal(&KEY_PLACE, key.expose())?)?;
+                key
+            }
+        };
+        Ok(Self { path: dir.join(FILE), instance, key })
+    }
+
+    /// Whether the store still holds what the file says it once held.
+    pub(super) fn check(&self, connection: &Connection) -> Result<(), OpenFault> {
+        let heads = match fs::read_to_string(&self.path) {
+            Ok(text) => self.parse(&text)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if audit::newest(connection)? > 0 {
+                    tracing::warn!(file = %self.path.display(), "the roll-back guard has no file yet");
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let holds =
+            |(seq, hash): &Head| -> Result<bool, Fault> { Ok(audit::hash_of(connection, *seq)? == Some(*hash)) };
+        for head in &heads {
+            if holds(head)? {
+                return Ok(());
+            }
+        }
+        let seen = heads.iter().map(|(seq, _)| *seq).max().unwrap_or(0);
+        Err(OpenFault::RolledBack { found: audit::newest(connection)?, seen })
+    }
+
+    /// Writes down which rows the store may have; one of them is enough.
+    pub(super) fn write(&self, heads: &[Head]) -> std::io::Result<()> {
+        let next = self.path.with_extension("next");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        file.write_all(self.text(heads).as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&next, &self.path)?;
+        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn text(&self, heads: &[Head]) -> String {
+        let rows: String = heads.iter().map(|(seq, hash)| format!("row {seq} {}\n", HEXLOWER.encode(hash))).collect();
+        let body = format!("{FIRST_LINE}\ninstance {}\n{rows}", HEXLOWER.encode(&self.instance));
+        let tag = keyed(&self.key, &[body.as_bytes()]);
+        format!("{body}tag {}\n", HEXLOWER.encode(&tag))
+    }
+
+    fn parse(&self, text: &str) -> Result<Vec<Head>, OpenFault> {
+        let wrong = |why: &str| OpenFault::Guard { path: self.path.clone(), why: why.to_owned() };
+        let tag_at = text.rfind("tag ").ok_or_else(|| wrong("it has no tag"))?;
+        let (body, tag) = text.split_at(tag_at);
+        let mut lines = body.lines();
+        if lines.next() != Some(FIRST_LINE) {
+            return Err(wrong("it is no guard of this program"));
+        }
+        let instance = lines.next().and_then(|line| line.strip_prefix("instance ")).unwrap_or_default();
+        if instance != HEXLOWER.encode(&self.instance) {
+            return Err(wrong("it guards another store"));
+        }
+        let tag = tag.strip_prefix("tag ").and_then(|tag| HEXLOWER.decode(tag.trim_end().as_bytes()).ok());
+        if !tag.is_some_and(|tag| same_tag(&tag, &keyed(&self.key, &[body.as_bytes()]))) {
+            return Err(wrong("it was changed"));
+        }
+        let row = |line: &str| -> Option<Head> {
+            let (seq, hash) = line.strip_prefix("row ")?.split_once(' ')?;
+            Some((seq.parse().ok()?, HEXLOWER.decode(hash.as_bytes()).ok()?.try_into().ok()?))
+        };
+        lines.map(row).collect::<Option<Vec<_>>>().ok_or_else(|| wrong("a row is none"))
+    }
+}
+
+/// The newest row, if there is one.
+pub(super) fn head(connection: &Connection) -> Result<Option<Head>, Fault> {
+    let newest = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
+    Ok(connection.query_row(newest, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+/// Writes the file in a thread of its own, so that no answer waits for it; at most once in [`PAUSE`].
+pub(super) struct Watchman {
+    desk: Arc<Desk>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Desk {
+    state: Mutex<Watch>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Watch {
+    newest: Option<Head>,
+    is_over: bool,
+}
+
+/// Where the writer of the store leaves the newest row.
+#[derive(Clone)]
+pub(super) struct DropBox(Arc<Desk>);
+
+impl DropBox {
+    pub(super) fn leave(&self, head: Head) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).newest = Some(head);
+        self.0.changed.notify_one();
+    }
+}
+
+impl Watchman {
+    pub(super) fn start(guard: Guard, head: Option<Head>) -> std::io::Result<Self> {
+        let desk = Arc::new(Desk::default());
+        let shared = Arc::clone(&desk);
+        if let Some(head) = head {
+            guard.write(&[head])?;
+        }
+        let thread = std::thread::Builder::new().name("store-guard".to_owned()).spawn(move || shared.serve(&guard))?;
+        Ok(Self { desk, thread })
+    }
+
+    pub(super) fn drop_box(&self) -> DropBox {
+        DropBox(Arc::clone(&self.desk))
+    }
+
+    /// Writes what is left, and ends.
+    pub(super) fn stop(self) {
+        self.desk.state.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+        self.desk.changed.notify_one();
+        if self.thread.join().is_err() {
+            tracing::error!("the roll-back guard panicked");
+        }
+    }
+}
+
+impl Desk {
+    fn serve(&self, guard: &Guard) {
+        let mut is_well = true;
+        loop {
+            let idle = |watch: &mut Watch| watch.newest.is_none() && !watch.is_over;
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+            let (newest, is_over) = (state.newest.take(), state.is_over);
+            drop(state);
+            if let Some(head) = newest {
+                let written = guard.write(&[head]);
+                if let Err(error) = &written
+                    && is_well
+                {
+                    tracing::warn!(%error, "the roll-back guard cannot be written; it is tried again");
+                }
+                is_well = written.is_ok();
+            }
+            if is_over {
+                return;
+            }
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = self.changed.wait_timeout_while(state, PAUSE, |watch| !watch.is_over);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! A new master key, without a stop (KEY-5). The next key lies in the store, sealed under the present one, until it has
+//! taken the place of the present one outside; so a crash at any point leaves a store that opens with either.
+//!
+//! 1. The next key is noted. From then on new values are sealed under it.
+//! 2. What the old key sealed is opened and sealed again, a few values a write.
+//! 3. Once every value is counted to be under the new key, the store belongs to the new key.
+//! 4. Once the new key is outside, the note goes.
+
+use std::time::Duration;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params};
+
+use crate::model::Sensitive;
+
+use super::vault::{MasterKey, Place, Vault, same_tag};
+use super::{AuditEntry, Decision, Fault, OpenFault, Store, Tx, View, devices, files, guard, secrets, signing};
+
+/// The next key: the version of the key it is sealed under, then the sealed key.
+const NEXT: &str = "next-key";
+const VERSION: &str = "key-version";
+const NOTE: Place<'static> = Place { table: "meta", row: b"next-key", user: &[], kind: "master-key", parameters: "" };
+/// Values sealed again in one write.
+const PAGE: u32 = 128;
+
+/// Where a change of the master key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// There is none.
+    Settled,
+    /// Values of the old key are being sealed again.
+    Resealing,
+    /// All values are under the new key, and the old one is still outside.
+    AwaitingKey,
+}
+
+/// How far a change of the master key is.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// The version of the key that new values are sealed under.
+    pub version: u32,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Sealed values in the store.
+    pub total: u64,
+    /// Those of them under the newest key.
+    pub done: u64,
+}
+
+/// A sealed value wherever it stands.
+pub(super) struct SealedValue {
+    /// The key of its row.
+    pub(super) key: Value,
+    pub(super) home: Home,
+    pub(super) sealed: Vec<u8>,
+}
+
+/// A [`Place`] that owns its parts.
+pub(super) struct Home {
+    pub(super) table: &'static str,
+    pub(super) row: Vec<u8>,
+    pub(super) user: Vec<u8>,
+    pub(super) kind: &'static str,
+    pub(super) parameters: String,
+}
+
+impl Home {
+    fn place(&self) -> Place<'_> {
+        Place { table: self.table, row: &self.row, user: &self.user, kind: self.kind, parameters: &self.parameters }
+    }
+}
+
+/// A table with sealed values.
+pub(super) struct Sealed {
+    /// Below every key.
+    pub(super) first: fn() -> Value,
+    /// The next values after a key, in the order of keys.
+    pub(super) after: fn(&Connection, &Value, u32) -> Result<Vec<SealedValue>, Fault>,
+    /// Puts a value (second parameter) into the row of a key (first).
+    pub(super) put: &'static str,
+}
+
+/// All of them. A table that is missing here would be lost with the old key; [`Store::finish_reseal`] cannot see it, but the
+/// test that looks for every BLOB column can.
+const TABLES: [Sealed; 4] = [secrets::SEALED, signing::SEALED, devices::SEALED, guard::SEALED];
+
+/// A place between two values of all tables.
+pub struct Cursor {
+    table: usize,
+    after: Value,
+}
+
+impl Cursor {
+    /// Before the first value.
+    pub fn start() -> Self {
+        Self::of_table(0)
+    }
+
+    fn of_table(table: usize) -> Self {
+        Self { table, after: TABLES.get(table).map_or(Value::Null, |table| (table.first)()) }
+    }
+}
+
+/// The store's keys for a master key, whether it is the present one, the next one, or the last one.
+pub(super) fn vault_for(connection: &Connection, master: &MasterKey) -> Result<Vault, OpenFault> {
+    let missing = || OpenFault::Damaged("the key check is missing".to_owned());
+    let instance = files::meta(connection, "instance")?.ok_or_else(missing)?;
+    let check = files::meta(connection, "key-check")?.ok_or_else(missing)?;
+    let version = version(connection)?;
+    let note = files::meta(connection, NEXT)?;
+    let vault = Vault::new(master, version)?;
+    let next = note.map(|note| unwrap(master, &note)).transpose()?.flatten();
+    let is_present = same_tag(&check, &vault.key_check(&instance));
+    match (is_present, next) {
+        // In the middle of sealing again.
+        (true, Some((_, next))) => {
+            vault.rotate_to(&next)?;
+            Ok(vault)
+        }
+        (true, None) => Ok(vault),
+        // Everything is sealed under the next key, and the last one is still outside.
+        (false, Some((noted, next))) => {
+            let vault = Vault::new(master, noted)?;
+            vault.rotate_to(&next)?;
+            let is_next = same_tag(&check, &vault.key_check(&instance));
+            if is_next { Ok(vault) } else { Err(OpenFault::WrongKey) }
+        }
+        (false, None) => Err(OpenFault::WrongKey),
+    }
+}
+
+/// The version of the key that the store belongs to.
+fn version(connection: &Connection) -> Result<u32, OpenFault> {
+    let Some(bytes) = files::meta(connection, VERSION)? else { return Ok(super::vault::FIRST_KEY_VERSION) };
+    let bytes = <[u8; 4]>::try_from(bytes.as_slice());
+    bytes.map(u32::from_be_bytes).map_err(|_| OpenFault::Damaged("the key version is none".to_owned()))
+}
+
+/// The noted key and the version of the key it is sealed under, if `master` is that key.
+fn unwrap(master: &MasterKey, note: &[u8]) -> Result<Option<(u32, MasterKey)>, Fault> {
+    let corrupt = Fault::Corrupt("the next master key");
+    let (version, sealed) = note.split_first_chunk::<4>().ok_or_else(|| corrupt.clone())?;
+    let version = u32::from_be_bytes(*version);
+    match Vault::new(master, version)?.open(&NOTE, sealed) {
+        Ok(key) => key_of(&key).map(|key| Some((version, key))),
+        Err(_) => Ok(None),
+    }
+}
+
+fn key_of(bytes: &Sensitive<Vec<u8>>) -> Result<MasterKey, Fault> {
+    let bytes = <[u8; 32]>::try_from(bytes.expose().as_slice());
+    bytes.map(Sensitive::new).map_err(|_| Fault::Corrupt("the next master key"))
+}
+
+/// At start: a note that the present key did not seal is of a change that has ended.
+pub(super) fn forget_ended(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
+    if !vault.is_rotating() && files::meta(connection, NEXT)?.is_some() {
+        files::delete_meta(connection, NEXT)?;
+    }
+    Ok(())
+}
+
+impl View<'_> {
+    fn phase(&self) -> Result<Phase, Fault> {
+        if files::meta(self.connection, NEXT)?.is_none() {
+            return Ok(Phase::Settled);
+        }
+        let instance = files::meta(self.connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?;
+        let check = files::meta(self.connection, "key-check")?.ok_or(Fault::Corrupt("the key check"))?;
+        let belongs_to_new = same_tag(&check, &self.vault.key_check(&instance));
+        Ok(if belongs_to_new { Phase::AwaitingKey } else { Phase::Resealing })
+    }
+
+    /// All sealed values, and those under the newest key.
+    fn count_sealed(&self) -> Result<(u64, u64), Fault> {
+        let (mut total, mut done) = (0u64, 0u64);
+        let mut cursor = Cursor::start();
+        while let Some(table) = TABLES.get(cursor.table) {
+            let values = (table.after)(self.connection, &cursor.after, PAGE)?;
+            for value in &values {
+                total = total.saturating_add(1);
+                done = done.saturating_add(u64::from(self.vault.is_current(&value.home.place(), &value.sealed)));
+            }
+            cursor = match values.into_iter().next_back() {
+                Some(last) => Cursor { after: last.key, ..cursor },
+                None => Cursor::of_table(cursor.table.saturating_add(1)),
+            };
+        }
+        Ok((total, done))
+    }
+}
+
+impl Tx<'_> {
+    /// Seals the values after a place again, where that is needed; the place to go on from, or `None` at the end.
+    fn reseal(&self, cursor: &Cursor) -> Result<Option<Cursor>, Fault> {
+        let Some(table) = TABLES.get(cursor.table) else { return Ok(None) };
+        let values = (table.after)(self.connection, &cursor.after, PAGE)?;
+        for value in &values {
+            let place = value.home.place();
+            if !self.vault.is_current(&place, &value.sealed) {
+                let plain = self.vault.open(&place, &value.sealed)?;
+                let sealed = self.vault.seal(&place, plain.expose())?;
+                self.connection.prepare_cached(table.put)?.execute(params![value.key, sealed])?;
+            }
+        }
+        let next = values.into_iter().next_back().map(|last| Cursor { table: cursor.table, after: last.key });
+        Ok(Some(next.unwrap_or_else(|| Cursor::of_table(cursor.table.saturating_add(1)))))
+    }
+}
+
+impl Store {
+    /// How far a change of the master key is; counts by opening every value.
+    pub fn rotation(&self, patience: Duration) -> Result<Rotation, Fault> {
+        self.read(patience, |view| {
+            let (total, done) = view.count_sealed()?;
+            Ok(Rotation { version: view.vault.key_version(), phase: view.phase()?, total, done })
+        })
+    }
+
+    /// Where it stands, without counting.
+    pub fn phase(&self, patience: Duration) -> Result<Phase, Fault> {
+        self.read(patience, |view| view.phase())
+    }
+
+    /// Notes the next master key and seals under it from now on; `false` if a change is under way already.
+    pub fn begin_rotation(&self, patience: Duration, next: &MasterKey, entry: AuditEntry) -> Result<bool, Fault> {
+        let copy = Sensitive::new(*next.expose());
+        let has_begun = self.write(patience, move |tx| {
+            if tx.phase()? != Phase::Settled {
+                return Ok(Decision::Undo(false));
+            }
+            let sealed = tx.vault.seal(&NOTE, copy.expose())?;
+            let note = [tx.vault.key_version().to_be_bytes().as_slice(), &sealed].concat();
+            files::put_meta(tx.connection, NEXT, &note)?;
+            tx.audit(&entry)?;
+            Ok(Decision::Keep(true))
+        })?;
+        // Only once the note is durable: a value under a key that nobody has would be lost.
+        if has_begun {
+            self.vault.rotate_to(next)?;
+        }
+        Ok(has_begun)
+    }
+
+    /// Seals some more values again; the place to go on from, or `None` at the end.
+    pub fn reseal(&self, patience: Duration, cursor: Cursor) -> Result<Option<Cursor>, Fault> {
+        self.write(patience, move |tx| tx.reseal(&cursor).map(Decision::Keep))
+    }
+
+    /// Gives the store to the new key if every value is under it; how many there are.
+    pub fn finish_reseal(
+        &self,
+        patience: Duration,
+        entry: impl FnOnce(u64) -> AuditEntry + Send + 'static,
+    ) -> Result<Option<u64>, Fault> {
+        self.write(patience, move |tx| {
+            let (total, done) = tx.count_sealed()?;
+            if total != done || tx.phase()? != Phase::Resealing {
+                return Ok(Decision::Undo(None));
+            }
+            let instance = files::meta(tx.connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?;
+            files::put_meta(tx.connection, "key-check", &tx.vault.key_check(&instance))?;
+            files::put_meta(tx.connection, VERSION, &tx.vault.key_version().to_be_bytes())?;
+            tx.audit(&entry(total))?;
+            Ok(Decision::Keep(Some(total)))
+        })
+    }
+
+    /// The new master key, for whoever puts it in the place of the old one.
+    pub fn next_key(&self, patience: Duration) -> Result<Option<MasterKey>, Fault> {
+        self.read(patience, |view| {
+            let Some(note) = files::meta(view.connection, NEXT)? else { return Ok(None) };
+            let (_, sealed) = note.split_first_chunk::<4>().ok_or(Fault::Corrupt("the next master key"))?;
+            key_of(&view.vault.open_as_old(&NOTE, sealed)?).map(Some)
+        })
+    }
+
+    /// Ends the change: the new key is in its place.
+    pub fn end_rotation(&self, patience: Duration, entry: AuditEntry) -> Result<(), Fault> {
+        self.write(patience, move |tx| {
+            if tx.phase()? != Phase::AwaitingKey {
+                return Ok(Decision::Undo(()));
+            }
+            files::delete_meta(tx.connection, NEXT)?;
+            tx.audit(&entry)?;
+            Ok(Decision::Keep(()))
+        })?;
+        self.vault.forget_old();
+        Ok(())
+    }
+}

@@ -1,0 +1,533 @@
+//! The master key, copies of the store, and an older store put back (KEY-5, STO-12): each in the middle of work, each killed
+//! where it hurts.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+
+use crate::host::{Host, Premises, wait};
+use crate::otp;
+use crate::people::{Factor, Person};
+use crate::wire::Request;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Some people with all kinds of sealed values.
+struct Crowd {
+    people: Vec<(Person, Factor, Vec<String>)>,
+}
+
+impl Crowd {
+    fn gather(host: &Host, size: usize) -> Self {
+        let algorithms = ["SHA1", "SHA256", "SHA512"];
+        let people = (0..size).map(|number| {
+            let person = host.person(&format!("person {number}"));
+            let kind = json!({"kind": "hotp", "algorithm": algorithms[number % 3], "digits": 6 + number % 3});
+            let (factor, codes) = host.enrol(&person, &kind);
+            (person, factor, codes)
+        });
+        Self { people: people.collect() }
+    }
+
+    /// Everybody's factor, password and backup code are good, and each code once.
+    #[track_caller]
+    fn all_get_in(&mut self, host: &Host) {
+        for (person, factor, codes) in &mut self.people {
+            let code = factor.next();
+            host.verify(&person.id, &json!({"token": code})).ok();
+            host.verify(&person.id, &json!({"token": code})).refused(401, "wrong-code");
+            if let Some(code) = codes.pop() {
+                host.verify(&person.id, &json!({"code": code})).ok();
+            }
+            assert_eq!(host.password(person).ok()["type"], "CHALLENGE", "{}", person.name);
+        }
+    }
+}
+
+fn key_of(host: &Host) -> Value {
+    host.ask(&Request::get("/key")).ok()
+}
+
+/// Asks until the change of the master key stands still.
+#[track_caller]
+fn rotate(host: &Host, body: Option<&Value>) -> Value {
+    let mut body = body.cloned();
+    for _ in 0..1000 {
+        let request = match body.take() {
+            Some(body) => Request::post("/key/rotation", &body),
+            None => Request::new("POST", "/key/rotation"),
+        };
+        let told = host.ask(&request.reason()).ok();
+        if told["state"] != "resealing" {
+            return told;
+        }
+    }
+    panic!("it never ends: {}", key_of(host));
+}
+
+fn backup(host: &Host) -> Vec<u8> {
+    let answer = host.ask(&Request::new("POST", "/backup").reason());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.body
+}
+
+fn put(path: &Path, bytes: &[u8]) {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap().write_all(bytes).unwrap();
+}
+
+/// The files of a stopped or killed store.
+fn copy_store(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
+    for name in ["mfad.db", "mfad.db-wal"] {
+        let _ = fs::remove_file(to.join(name));
+        if from.join(name).exists() {
+            fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
+    let _ = fs::remove_file(to.join("mfad.db-shm"));
+}
+
+fn restore_command(premises: &Premises, args: &[&str]) -> Command {
+    let mut command = premises.mfad();
+    command.arg("restore").args(args).arg("--config").arg(&premises.config).arg("--state-dir").arg(&premises.state);
+    command
+}
+
+/// Exit code and words.
+fn restore(premises: &Premises, args: &[&str]) -> (Option<i32>, String) {
+    let output = restore_command(premises, args).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Why the daemon does not start.
+fn refusal(premises: &Premises) -> (Option<i32>, String) {
+    let mut command = premises.serve();
+    let mut daemon = command.stderr(Stdio::piped()).spawn().unwrap();
+    let status = wait(&mut daemon, PATIENCE);
+    if status.is_none() {
+        daemon.kill().unwrap();
+    }
+    let words = daemon.wait_with_output().unwrap().stderr;
+    (status.expect("it does not start").code(), String::from_utf8_lossy(&words).into_owned())
+}
+
+/// Premises with the same key and nothing else.
+fn elsewhere(key: &Path) -> Premises {
+    let premises = Premises::new("");
+    fs::create_dir(&premises.state).unwrap();
+    fs::set_permissions(&premises.state, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::copy(key, premises.state.join("master.key")).unwrap();
+    fs::set_permissions(premises.state.join("master.key"), fs::Permissions::from_mode(0o400)).unwrap();
+    premises
+}
+
+#[test]
+fn key_5_a_new_master_key_opens_everything_and_the_old_one_nothing() {
+    let mut host = Host::start("");
+    let mut crowd = Crowd::gather(&host, 3);
+    let file = host.premises.state.join("master.key");
+    let old = fs::read(&file).unwrap();
+    assert_eq!(key_of(&host)["state"], "settled");
+    host.ask(&Request::new("POST", "/key/rotation")).refused(403, "fresh-proof-required");
+    let given = json!({"key": BASE64.encode(&[9; 32])});
+    host.ask(&Request::post("/key/rotation", &given).reason()).refused(400, "malformed");
+
+    let told = rotate(&host, None);
+
+    assert_eq!((&told["state"], &told["version"]), (&json!("settled"), &json!(2)));
+    // A password, a factor and a set of codes each; a key for tokens, one for receipts, one for the guard.
+    assert_eq!(told["sealed"], json!({"total": 3 * 3 + 3, "current": 3 * 3 + 3}));
+    assert_ne!(fs::read(&file).unwrap(), old);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o400);
+    crowd.all_get_in(&host);
+    host.restart();
+    crowd.all_get_in(&host);
+    assert_eq!(key_of(&host)["sealed"], told["sealed"]);
+    host.kill();
+    fs::remove_file(&file).unwrap();
+    put(&file, &old);
+    let (code, words) = refusal(&host.premises);
+    assert_eq!(code, Some(8), "{words}");
+}
+
+#[test]
+fn key_5_a_credential_is_replaced_outside_and_the_old_one_opens_until_then() {
+    let premises = Premises::new("");
+    let credentials = premises.dir.path().join("credentials");
+    fs::create_dir(&credentials).unwrap();
+    let hold = |key: u8| fs::write(credentials.join("mfad.key"), [key; 32]).unwrap();
+    hold(1);
+    let mut init = premises.mfad();
+    init.args(["init", "--config"]).arg(&premises.config).arg("--state-dir").arg(&premises.state);
+    assert!(init.env("CREDENTIALS_DIRECTORY", &credentials).stderr(Stdio::null()).status().unwrap().success());
+    let mut host = Host::on_with(premises, &[("CREDENTIALS_DIRECTORY", credentials.as_os_str())]);
+    let mut crowd = Crowd::gather(&host, 2);
+    assert_eq!(key_of(&host)["source"], "credential");
+    host.ask(&Request::new("POST", "/key/rotation").reason()).refused(400, "malformed");
+    for wrong in ["AAAA", "not base64"] {
+        host.ask(&Request::post("/key/rotation", &json!({"key": wrong})).reason()).refused(400, "malformed");
+    }
+
+    let told = rotate(&host, Some(&json!({"key": BASE64.encode(&[2; 32])})));
+
+    assert_eq!(told["state"], "awaiting-key");
+    crowd.all_get_in(&host);
+    host.ask(&Request::new("POST", "/backup").reason()).refused(503, "not-ready");
+    host.restart();
+    assert_eq!(key_of(&host)["state"], "awaiting-key", "the old key opens it");
+    crowd.all_get_in(&host);
+    host.kill();
+    hold(2);
+    host.start_again();
+    assert_eq!(key_of(&host)["state"], "settled");
+    crowd.all_get_in(&host);
+    host.kill();
+    hold(1);
+    assert_eq!(refusal_with(&host.premises, &credentials), Some(8), "not any more");
+}
+
+fn refusal_with(premises: &Premises, credentials: &Path) -> Option<i32> {
+    let mut daemon = premises.serve().env("CREDENTIALS_DIRECTORY", credentials).spawn().unwrap();
+    let status = wait(&mut daemon, PATIENCE);
+    if status.is_none() {
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+    status.expect("it does not start").code()
+}
+
+#[test]
+fn sto_12_a_backup_is_one_store_whole_and_unreadable_without_the_key() {
+    let mut host = Host::start("");
+    let mut crowd = Crowd::gather(&host, 3);
+    crowd.all_get_in(&host);
+    let by_clock = host.person("by the clock");
+    let (timed, _) = host.enrol(&by_clock, &json!({}));
+    let copy = backup(&host);
+    let (person, factor, _) = &mut crowd.people[1];
+    let since = factor.next();
+    host.verify(&person.id, &json!({"token": since})).ok();
+    let token = host.person("made since").token;
+    for needle in ["person 0", "mfad:", "SQLite format"] {
+        assert!(!copy.windows(needle.len()).any(|window| window == needle.as_bytes()), "{needle}");
+    }
+
+    let other = elsewhere(&host.premises.state.join("master.key"));
+    let file = other.dir.path().join("backup");
+    put(&file, &copy);
+    let (code, words) = restore(&other, &[file.to_str().unwrap()]);
+
+    assert_eq!(code, Some(0), "{words}");
+    assert!(words.contains("4 users") && words.contains("backup codes of 4 users"), "{words}");
+    let restored = Host::on(other);
+    for (person, _, codes) in &crowd.people {
+        assert_eq!(restored.password(person).ok()["type"], "CHALLENGE");
+        restored.verify(&person.id, &json!({"code": codes[0]})).refused(401, "wrong-code");
+    }
+    let (person, _, _) = &crowd.people[1];
+    restored.verify(&person.id, &json!({"token": since})).refused(401, "wrong-code");
+    assert_eq!(restored.token_status(person, &person.token), 401, "sessions have ended");
+    restored.ask(&Request::get("/users/me").token(&token)).refused(401, "unauthenticated");
+    let rows = restored.ask(&Request::get("/audit?limit=500")).ok();
+    let rows = rows["events"].as_array().unwrap();
+    let restorations = rows.iter().filter(|row| row["event"] == "store.restored").count();
+    assert_eq!(restorations, 1, "{rows:?}");
+
+    for step in timed.shown() - 1..=timed.shown() + 1 {
+        restored.verify(&by_clock.id, &json!({"token": timed.code(step)})).refused(401, "wrong-code");
+    }
+    host.stop();
+}
+
+#[test]
+fn sto_12_a_backup_that_was_cut_changed_or_made_elsewhere_is_refused_and_nothing_happens() {
+    let host = Host::start("");
+    host.guarded("anna");
+    let copy = backup(&host);
+    let other = elsewhere(&host.premises.state.join("master.key"));
+    let stranger = elsewhere(&host.premises.state.join("master.key"));
+    fs::remove_file(stranger.state.join("master.key")).unwrap();
+    put(&stranger.state.join("master.key"), &[7; 32]);
+    let try_it = |premises: &Premises, bytes: &[u8]| {
+        let file = premises.dir.path().join("backup");
+        let _ = fs::remove_file(&file);
+        put(&file, bytes);
+        let (code, words) = restore(premises, &[file.to_str().unwrap()]);
+        assert!(!premises.state.join("mfad.db").exists(), "{words}");
+        code
+    };
+
+    assert_eq!(try_it(&stranger, &copy), Some(8));
+    assert_eq!(
+        try_it(&other, b"something else altogether, and long enough to be read as a head of a backup of mfad"),
+        Some(15)
+    );
+    for at in [20, 60, 90, 100, copy.len() / 2, copy.len() - 1] {
+        let mut bent = copy.clone();
+        bent[at] ^= 1;
+        assert!(matches!(try_it(&other, &bent), Some(8 | 15)), "byte {at}");
+        assert!(matches!(try_it(&other, &copy[..at]), Some(15)), "cut at {at}");
+    }
+    assert_eq!(try_it(&other, &[copy.as_slice(), b"x"].concat()), Some(15));
+    let file = other.dir.path().join("backup");
+    put(&file.with_extension("good"), &copy);
+    assert_eq!(restore(&other, &[file.with_extension("good").to_str().unwrap()]).0, Some(0));
+    let (code, words) = restore(&other, &[file.with_extension("good").to_str().unwrap()]);
+    assert_eq!(code, Some(13), "a store that is there is not replaced unasked: {words}");
+}
+
+#[test]
+fn sto_12_an_older_store_put_back_is_noticed_and_its_used_codes_stay_used() {
+    let mut host = Host::start("");
+    let (person, mut factor, codes) = {
+        let person = host.person("anna");
+        let (factor, codes) = host.enrol(&person, &json!({"kind": "hotp"}));
+        (person, factor, codes)
+    };
+    host.stop();
+    let aside = host.premises.dir.path().join("aside");
+    copy_store(&host.premises.state, &aside);
+    host.start_again();
+    let code = factor.next();
+    host.verify(&person.id, &json!({"token": code})).ok();
+    host.verify(&person.id, &json!({"code": codes[0]})).ok();
+    host.stop();
+
+    copy_store(&aside, &host.premises.state);
+
+    let (exit, words) = refusal(&host.premises);
+    assert_eq!(exit, Some(14), "{words}");
+    assert!(words.contains("older state") && words.contains("mfad restore --in-place"), "{words}");
+    let (exit, words) = restore(&host.premises, &["--in-place"]);
+    assert_eq!(exit, Some(0), "{words}");
+    host.start_again();
+    host.verify(&person.id, &json!({"token": code})).refused(401, "wrong-code");
+    host.verify(&person.id, &json!({"code": codes[0]})).refused(401, "wrong-code");
+    for _ in 0..10 {
+        factor.next();
+    }
+    host.verify(&person.id, &json!({"token": factor.next()})).ok();
+    assert!(host.premises.state.join("mfad.db.replaced").exists());
+}
+
+#[test]
+fn sto_12_a_guard_that_was_changed_or_belongs_to_another_store_refuses() {
+    let mut host = Host::start("");
+    host.guarded("anna");
+    host.stop();
+    let file = host.premises.dir.path().join("state-guard/mfad.guard");
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    for (wrong, why) in [
+        (text.replacen("row 1", "row 0", 1).replacen("row ", "row 1", 1), "changed"),
+        (text.replacen("instance ", "instance 00", 1), "another store"),
+        ("mfad guard 9\ntag 00\n".to_owned(), "no guard"),
+        (String::new(), "no tag"),
+    ] {
+        fs::write(&file, wrong).unwrap();
+        let (code, words) = refusal(&host.premises);
+        assert_eq!(code, Some(14), "{why}: {words}");
+        assert!(words.contains(why), "{words}");
+    }
+    fs::write(&file, text).unwrap();
+    host.start_again();
+}
+
+/// `MFAD_TEST_KILLS` says how many.
+fn kills(usual: usize) -> usize {
+    std::env::var("MFAD_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Another point in time for each kill; the points differ from run to run only by what the host does.
+fn moment(number: usize, within: Duration) -> Duration {
+    within.mul_f64(f64::from(u32::try_from(number * 37 % 100).unwrap()) / 100.0)
+}
+
+/// A crowd that takes a while to seal again, made by copying one person's password in the store.
+fn many_values(host: &Host, count: usize) {
+    for number in 0..count {
+        let name = format!("extra {number}");
+        let id = host.nobody(&name);
+        host.ask(&Request::post(format!("/users/{id}/secrets"), &json!({"type": "apikey"})).reason()).ok();
+    }
+}
+
+fn killed_rotations(count: usize) {
+    let mut host = Host::start("");
+    let mut crowd = Crowd::gather(&host, 3);
+    many_values(&host, 400);
+    let (mut finished, mut resumed) = (0, 0);
+    for number in 0..count {
+        let before = key_of(&host)["version"].as_u64().unwrap();
+        let socket = host.socket().to_owned();
+        let asking = std::thread::spawn(move || {
+            for _ in 0..100 {
+                let Ok(stream) = std::os::unix::net::UnixStream::connect(&socket) else { return };
+                let request = Request::new("POST", "/key/rotation").reason();
+                let Ok(answer) = crate::wire::Connection::new(stream, None).try_ask(&request) else { return };
+                if answer.json()["state"] == "settled" {
+                    return;
+                }
+            }
+        });
+        std::thread::sleep(moment(number, Duration::from_millis(120)));
+        host.kill();
+        asking.join().unwrap();
+        host.start_again();
+        let told = key_of(&host);
+        assert_eq!(told["state"], "settled", "it is finished before anybody is served: {told}");
+        assert_eq!(told["sealed"]["total"], told["sealed"]["current"], "{told}");
+        let after = told["version"].as_u64().unwrap();
+        assert!(after >= before, "{before} {after}");
+        if after > before {
+            finished += 1
+        } else {
+            resumed += 1
+        }
+        crowd.all_get_in(&host);
+    }
+    println!("master keys: {count} kills, {finished} changes ended whole, {resumed} never began, 0 values lost");
+}
+
+fn killed_backups(count: usize) {
+    let mut host = Host::start("");
+    let mut crowd = Crowd::gather(&host, 2);
+    many_values(&host, 200);
+    let whole = backup(&host);
+    let (mut complete, mut cut) = (0, 0);
+    for number in 0..count {
+        let socket = host.socket().to_owned();
+        let asking = std::thread::spawn(move || {
+            let stream = std::os::unix::net::UnixStream::connect(&socket).ok()?;
+            let request = Request::new("POST", "/backup").reason();
+            crate::wire::Connection::new(stream, None).try_ask(&request).ok().map(|answer| answer.body)
+        });
+        std::thread::sleep(moment(number, Duration::from_millis(60)));
+        host.kill();
+        let copy = asking.join().unwrap();
+        let other = elsewhere(&host.premises.state.join("master.key"));
+        let file = other.dir.path().join("backup");
+        put(&file, copy.as_deref().unwrap_or_default());
+        match restore(&other, &[file.to_str().unwrap()]).0 {
+            Some(0) => complete += 1,
+            Some(15) => cut += 1,
+            other => panic!("{other:?}"),
+        }
+        host.start_again();
+        let left: Vec<_> =
+            fs::read_dir(&host.premises.state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name == "mfad.db.backup"), "{left:?}");
+        crowd.all_get_in(&host);
+    }
+    assert!(whole.len() > 1 << 16);
+    println!("backups: {count} kills, {complete} complete, {cut} cut off and refused, 0 half restored");
+}
+
+fn killed_restores(count: usize) {
+    let mut host = Host::start("");
+    let mut crowd = Crowd::gather(&host, 2);
+    many_values(&host, 200);
+    let file = host.premises.dir.path().join("backup");
+    put(&file, &backup(&host));
+    host.person("made since");
+    crowd.all_get_in(&host);
+    host.stop();
+    let aside = host.premises.dir.path().join("aside");
+    copy_store(&host.premises.state, &aside);
+    let guard = host.premises.dir.path().join("state-guard/mfad.guard");
+    let guarded = fs::read(&guard).unwrap();
+    let (mut old, mut new) = (0, 0);
+    for number in 0..count {
+        copy_store(&aside, &host.premises.state);
+        fs::write(&guard, &guarded).unwrap();
+        let mut command = restore_command(&host.premises, &["--replace", file.to_str().unwrap()]);
+        let mut restoring = command.stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(moment(number, Duration::from_millis(90)));
+        let _ = restoring.kill();
+        restoring.wait().unwrap();
+
+        host.start_again();
+        let listed = host.ask(&Request::get("/users?limit=200")).ok();
+        let names: Vec<&str> =
+            listed["users"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap()).collect();
+        let has_late = user_named(&host, "made since");
+        if has_late {
+            old += 1
+        } else {
+            new += 1
+        }
+        assert!(!names.is_empty());
+        for (person, ..) in &crowd.people {
+            assert_eq!(host.password(person).ok()["type"], "CHALLENGE");
+        }
+        host.stop();
+    }
+    println!("restores: {count} kills, {old} with the old store whole, {new} with the new one, 0 with neither");
+}
+
+fn user_named(host: &Host, name: &str) -> bool {
+    let login = json!({"id": name, "password": crate::people::PASSWORD});
+    host.ask(&Request::post("/auth/password", &login)).status == 200
+}
+
+#[test]
+fn a7_key_5_a_change_of_the_master_key_killed_anywhere_ends_whole() {
+    killed_rotations(kills(4));
+}
+
+#[test]
+fn a7_sto_12_a_backup_killed_anywhere_is_whole_or_refused() {
+    killed_backups(kills(4));
+}
+
+#[test]
+fn a7_sto_12_a_restore_killed_anywhere_leaves_one_whole_store() {
+    killed_restores(kills(5));
+}
+
+#[test]
+#[ignore = "takes minutes: 50 kills each"]
+fn a7_rotations_backups_and_restores_killed_at_50_points_each_end_whole() {
+    killed_rotations(50);
+    killed_backups(50);
+    killed_restores(50);
+}
+
+#[test]
+fn a_factor_of_another_program_is_taken_over_as_it_is_or_refused() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    let path = format!("{}/import", person.secrets());
+    let import = |uri: &str| host.ask(&Request::post(&path, &json!({"otpauth_url": uri})).reason());
+    let seed = otp::seed_of("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
+
+    for (more, moving) in [("algorithm=SHA512&digits=7&period=60", 60), ("", 30)] {
+        let uri = format!("otpauth://totp/Old:anna?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&{more}");
+        let secret = import(&uri).ok();
+        assert_eq!((&secret["status"], &secret["period"]), (&json!("pending"), &json!(moving)));
+        assert!(secret.get("secret").is_none(), "it is not shown again");
+        let code = otp::Profile::of(&secret).code(&seed, otp::step(moving));
+        let enrol = format!("{}/{}/enroll", person.secrets(), secret["uid"].as_str().unwrap());
+        host.ask(&Request::put(&enrol, &json!({"token": code})).reason()).ok();
+    }
+    let counted = import("otpauth://hotp/Old:anna?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&counter=41").ok();
+    assert_eq!(counted["counter"], 41);
+    for uri in
+        ["otpauth://totp/a?secret=GEZDGNBV", "otpauth://steam/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "http://x"]
+    {
+        let refused = import(uri).refused(400, "malformed");
+        assert!(!refused["detail"].as_str().unwrap().contains("GEZDGNBV"), "ERR-2: {refused}");
+    }
+    host.ask(&Request::post(&path, &json!({"otpauth_url": "otpauth://totp/a?secret=x"}))).refused(400, "malformed");
+    let good = json!({"otpauth_url": "otpauth://totp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"});
+    host.ask(&Request::post(&path, &good)).refused(403, "fresh-proof-required");
+    host.ask(&Request::post(&path, &good).token(&person.token)).refused(401, "unauthenticated");
+}
