@@ -1,6 +1,6 @@
 //! mfad, the multi-factor authentication daemon of one Linux host.
 //!
-//! The floors, lowest first: [`model`] (words of the domain), [`entropy`] and [`device`] (cards and
+//! The floors, lowest first: [`model`] (words of the domain), [`stopwatch`], [`entropy`] and [`device`] (cards and
 //! readers), then [`card`] (APDUs), then [`store`], [`oath`], [`piv`] and [`token`] beside each other, [`error`],
 //! [`service`] (use cases) and [`http`] (the door), and above them [`config`] and [`daemon`]. `docs/design.md`
 //! says why.
@@ -18,5 +18,6 @@ pub mod model;
 pub mod oath;
 pub mod piv;
 pub mod service;
+pub mod stopwatch;
 pub mod store;
 pub mod token;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::device::{Card, DeviceFault, Stopwatch};
+use crate::device::{Card, DeviceFault};
 use crate::model::Sensitive;
+use crate::stopwatch::Stopwatch;
 
 use super::CardFault;
 use super::command::Command;

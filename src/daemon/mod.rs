@@ -1,10 +1,12 @@
 //! The life of the process: arguments, files, key, store, socket, serve, drain. No business rules.
 
+mod detach;
 mod failure;
 mod key;
 mod manual;
 mod places;
 mod restore;
+mod sandbox;
 mod socket;
 mod supervisor;
 
@@ -26,13 +28,14 @@ use tracing_subscriber::{EnvFilter, Registry};
 use crate::config::{Config, ConfigFault, EXAMPLE, LogFormat, Overrides};
 use crate::device::{Devices, NoDevices, PcscDevices};
 use crate::http::{Clock, Door, serve};
-use crate::service::Service;
-use crate::store::{self, OpenFault, Store};
+use crate::service::{Equipment, Metrics, Service};
+use crate::store::{self, Listeners, OpenFault, Store};
 
+use detach::Starter;
 use failure::{Failure, file_fault};
 use key::{KEY_FILE, Keeper, credential_key, master_key, write_new_key};
 use places::{check_state_dir, lock, make_state_dir};
-use socket::{Listening, listen};
+use socket::{Listening, listen, make_socket_dir};
 
 /// The pause between two rounds of housekeeping.
 const TEND: Duration = Duration::from_secs(20);
@@ -57,6 +60,12 @@ struct Arguments {
     /// What to log: error, warn, info, debug, trace [default: info]
     #[arg(long, env = "MFAD_LOG", global = true, value_name = "LEVEL")]
     log: Option<String>,
+    /// Go into the background, and return once the daemon serves; the log stays on standard error
+    #[arg(long)]
+    daemonize: bool,
+    /// With --daemonize: where the number of the process is written
+    #[arg(long, value_name = "FILE", requires = "daemonize")]
+    pid_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -114,7 +123,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Init { .. }) => init(&config),
         Some(Command::Restore(args)) => restore::run(&config, &args),
         Some(Command::Check | Command::Manual { .. }) => Ok(()),
-        None => daemon(&config, &overrides),
+        None => {
+            let starter = match arguments.daemonize {
+                true => Starter::detached(arguments.pid_file.as_deref())?,
+                false => Starter::default(),
+            };
+            let ended = daemon(&config, &overrides, &starter);
+            starter.ended(ended.as_ref().map_or_else(Failure::exit_code, |()| 0));
+            ended
+        }
     }
 }
 
@@ -162,7 +179,7 @@ fn write_example(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn daemon(config: &Config, overrides: &Overrides) -> Result<(), Failure> {
+fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(), Failure> {
     let log = start_log(config)?;
     std::panic::set_hook(Box::new(|panic| {
         // The place only: the message may hold what must not be logged (MEM-4).
@@ -176,25 +193,26 @@ fn daemon(config: &Config, overrides: &Overrides) -> Result<(), Failure> {
     check_state_dir(dir)?;
     let _lock = lock(dir)?;
     let key = master_key(dir)?;
+    let keeper = Box::new(Keeper::of(dir));
+    let guard_dir = guard_dir(config);
+    let socket_dir = make_socket_dir(&config.socket)?;
+    let writable: Vec<&Path> = [Some(dir.as_path()), guard_dir, socket_dir].into_iter().flatten().collect();
+    let confinement = sandbox::enter(&writable);
     let (audit_head, audit_seen) = watch::channel(0i64);
-    let store = Store::open(dir, guard_dir(config), &key, move |seq| {
+    let metrics = Metrics::default();
+    let audited = Box::new(move |seq| {
         audit_head.send_replace(seq);
-    })
-    .map_err(Failure::Store)?;
+    });
+    let listeners = Listeners { audited, committed: metrics.commit_listener() };
+    let store = Store::open(dir, guard_dir, &key, listeners).map_err(Failure::Store)?;
     drop(key);
     let clock = Clock::new().map_err(|cause| Failure::Internal(cause.to_string()))?;
     let (device_head, device_seen) = watch::channel(0u64);
     let on_device = Box::new(move |seq| {
         device_head.send_if_modified(|newest| std::mem::replace(newest, seq) != seq);
     });
-    let service = Service::new(
-        store,
-        Box::new(Keeper::of(dir)),
-        config.policy.clone(),
-        hardware(config)?,
-        on_device,
-        &clock.now(),
-    )?;
+    let equipment = Equipment { keeper, devices: hardware(config)?, on_device, metrics, confinement };
+    let service = Service::new(store, config.policy.clone(), equipment, &clock.now())?;
     let (close, closing) = watch::channel(false);
     let door = Door::new(service, clock, config.caps, audit_seen, device_seen, closing)
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
@@ -205,7 +223,7 @@ fn daemon(config: &Config, overrides: &Overrides) -> Result<(), Failure> {
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
     let door = Arc::new(door);
     let attending = attend_devices(&door)?;
-    let ended = runtime.block_on(serve_until_told(config, overrides, &log, Arc::clone(&door), &close));
+    let ended = runtime.block_on(serve_until_told(config, overrides, starter, &log, Arc::clone(&door), &close));
     // Also when it could not even begin to serve.
     close.send_replace(true);
     // Writes under way are with the store already; nothing else is worth waiting for.
@@ -253,6 +271,7 @@ fn attend_devices(door: &Arc<Door>) -> Result<std::thread::JoinHandle<()>, Failu
 async fn serve_until_told(
     config: &Config,
     overrides: &Overrides,
+    starter: &Starter,
     log: &LogLevel,
     door: Arc<Door>,
     close: &watch::Sender<bool>,
@@ -267,6 +286,7 @@ async fn serve_until_told(
     let watching = tokio::spawn(supervisor::feed_watchdog(path.clone()));
     tracing::info!(socket = %path.display(), sqlite = store::sqlite_version(), "ready");
     supervisor::ready();
+    starter.ready();
     let outcome = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
@@ -344,9 +364,10 @@ fn start_log(config: &Config) -> Result<LogLevel, Failure> {
     let (filter, level) = tracing_subscriber::reload::Layer::new(filter_of(config)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let registry = tracing_subscriber::registry().with(filter);
-    let started = match config.log_format {
-        LogFormat::Text => registry.with(lines).try_init(),
-        LogFormat::Json => registry.with(lines.json()).try_init(),
+    let started = match (config.log_format, supervisor::journal()) {
+        (LogFormat::Text, Some(journal)) => registry.with(journal).try_init(),
+        (LogFormat::Text, None) => registry.with(lines).try_init(),
+        (LogFormat::Json, _) => registry.with(lines.json()).try_init(),
     };
     started.map_err(|cause| Failure::Internal(cause.to_string()))?;
     Ok(level)

@@ -16,7 +16,7 @@ use super::places::{check_state_dir, lock, make_state_dir};
 /// The arguments of `mfad restore`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RestoreArgs {
-    /// The backup, made with `mfactl backup`
+    /// The backup, made with `mfactl backup`; `-` is standard input
     #[arg(required_unless_present = "in_place", conflicts_with = "in_place")]
     file: Option<PathBuf>,
     /// Take the store that is there for a restored one: after its files were put back by other means
@@ -55,6 +55,7 @@ pub(super) fn run(config: &Config, args: &RestoreArgs) -> Result<(), Failure> {
     };
     let entry = |restored: &Restored| entry(now, restored);
     let restored = match &args.file {
+        Some(path) if path.as_os_str() == "-" => restore(Source::Backup(&mut std::io::stdin().lock()), &how, entry),
         Some(path) => {
             let mut file = File::open(path).map_err(|cause| file_fault(path, cause))?;
             restore(Source::Backup(&mut file), &how, entry)

@@ -51,16 +51,29 @@ fn inherited() -> Result<Option<std::io::Result<std::os::unix::net::UnixListener
     }
 }
 
+/// The directory of a socket of our own, made if it is missing; none if systemd holds the socket.
+pub(super) fn make_socket_dir(path: &Path) -> Result<Option<&Path>, Failure> {
+    if std::env::var_os("LISTEN_FDS").is_some() {
+        return Ok(None);
+    }
+    let directory = directory_of(path);
+    if fs::symlink_metadata(directory).is_err() {
+        let made = DirBuilder::new().mode(0o750).create(directory);
+        made.map_err(|cause| Failure::Socket { path: path.to_owned(), cause })?;
+    }
+    Ok(Some(directory))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Binds the socket where nobody can have put something else, with its mode set before anybody can
 /// reach it (SOCK-1, SOCK-2).
 fn bind(config: &Config) -> Result<UnixListener, Failure> {
     let path = &config.socket;
     let fault = |cause| Failure::Socket { path: path.clone(), cause };
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if fs::symlink_metadata(parent).is_err() {
-        DirBuilder::new().mode(0o750).create(parent).map_err(fault)?;
-    }
-    check_socket_dir(parent)?;
+    check_socket_dir(directory_of(path))?;
     remove_stale(path)?;
     // The umask of 0077 makes it 0600; it is opened wider only once group and mode are right.
     let listener = UnixListener::bind(path).map_err(fault)?;

@@ -4,7 +4,6 @@
 mod holder;
 mod pcsc;
 mod reader;
-mod stopwatch;
 mod watch;
 
 use std::time::Duration;
@@ -12,7 +11,6 @@ use std::time::Duration;
 use crate::model::Sensitive;
 
 pub use pcsc::PcscDevices;
-pub use stopwatch::Stopwatch;
 
 /// One insertion of one card into one reader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

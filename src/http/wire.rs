@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{Moving, Profile, Sensitive, TokenInput};
 use crate::oath::Diagnosis;
-use crate::service::{AuditView, AuthView, KeySource, MasterKeyView, Phase, Reply, SecretView, UserView};
+use crate::service::{AuditView, AuthView, Confinement, KeySource, MasterKeyView, Phase, Reply, SecretView, UserView};
 
 use super::devices;
 use super::lenient::normalise;
@@ -180,8 +180,14 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
         Reply::Live => json!({ "status": "ok" }),
         Reply::Ready => json!({ "status": "ready" }),
         Reply::Metrics(text) => return Ok(Some(text.into_bytes())),
-        Reply::Version { sqlite } => json!({
+        Reply::Version { sqlite, confinement, are_keys_locked } => json!({
             "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "sqlite": sqlite, "api": "v1",
+            "landlock": match confinement {
+                Confinement::Full => "full",
+                Confinement::Partial => "partial",
+                Confinement::None => "none",
+            },
+            "keysLocked": are_keys_locked,
         }),
         Reply::Done => return Ok(None),
     };

@@ -47,12 +47,13 @@ impl Service {
                 accepted.method.name(),
             ))?;
             let granted = open_session(tx, &scene, user, Amr::after(accepted.method))?;
-            Ok((granted, accepted.remaining))
+            Ok((granted, accepted))
         });
         self.metrics.count_login("factor", outcome.is_ok());
-        let (granted, remaining) = outcome?;
+        let (granted, accepted) = outcome?;
+        self.metrics.count_code(accepted.steps_ahead);
         let mut view = self.sign_grant(&scene, &granted)?;
-        view.remaining = remaining;
+        view.remaining = accepted.remaining;
         Ok(Reply::Auth(view))
     }
 
@@ -93,12 +94,13 @@ impl Service {
                 Some(accepted.secret),
                 accepted.method.name(),
             ))?;
-            Ok((session, signed.user, accepted.remaining))
+            Ok((session, signed.user, accepted))
         });
         self.metrics.count_login("step-up", outcome.is_ok());
-        let (session, user, remaining) = outcome?;
+        let (session, user, accepted) = outcome?;
+        self.metrics.count_code(accepted.steps_ahead);
         let mut view = self.access_view(&scene, &session, &user)?;
-        view.remaining = remaining;
+        view.remaining = accepted.remaining;
         view.receipt = Some(receipt);
         Ok(Reply::Auth(view))
     }

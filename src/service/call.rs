@@ -9,6 +9,7 @@ use crate::piv::Slot as PivSlot;
 use crate::store::{Backup, MasterKey};
 use crate::token::PublicKey;
 
+use super::Confinement;
 use super::custody::MasterKeyView;
 use super::devices::{
     AccountView, CredentialView, DeviceEvent, DeviceOfSecret, GenuineView, KeyView, OnDevice, PasswordChange,
@@ -400,6 +401,10 @@ pub enum Reply {
     Version {
         /// The SQLite linked in.
         sqlite: &'static str,
+        /// How far the process is confined.
+        confinement: Confinement,
+        /// Whether the keys stay out of the swap.
+        are_keys_locked: bool,
     },
     /// Done, and nothing to say.
     Done,

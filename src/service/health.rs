@@ -1,8 +1,11 @@
 //! Whether the service can do its work, and its counters as text.
 
+use std::time::Duration;
+
 use crate::error::Error;
 use crate::store::Decision;
 
+use super::tokens::offset_of;
 use super::{Occasion, Reply, Service};
 
 impl Service {
@@ -29,8 +32,11 @@ impl Service {
     }
 
     /// The counters in the Prometheus text format.
-    pub(super) fn metrics_text(&self) -> Result<Reply, Error> {
+    pub(super) fn metrics_text(&self, occasion: &Occasion) -> Result<Reply, Error> {
         let depth = self.store.depth();
+        let drift = offset_of(&occasion.now).saturating_sub(self.clock_at_start);
+        self.metrics.set_clock_drift(Duration::from_millis(drift.unsigned_abs()), drift < 0);
+        self.metrics.set_keys(self.keyring.counts());
         self.metrics.set_queues(depth.waiting, self.hasher.waiting());
         self.metrics.text().map(Reply::Metrics)
     }

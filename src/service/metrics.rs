@@ -1,12 +1,14 @@
 //! Counters. Labels are fixed words, never names or ids of users (SVC-4).
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::error::Error;
@@ -22,6 +24,19 @@ struct LoginLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepsLabel {
+    steps: i64,
+}
+
+/// The states of hardware keys, each with how many are in it.
+pub(super) type KeyCounts = [(&'static str, usize); 4];
+
 /// The counters of one daemon.
 pub struct Metrics {
     registry: Registry,
@@ -33,6 +48,11 @@ pub struct Metrics {
     refused_connections: Counter,
     store_waiting: Gauge,
     hash_waiting: Gauge,
+    commits: Histogram,
+    clock_drift: Gauge<f64, AtomicU64>,
+    code_drift: Family<StepsLabel, Counter>,
+    keys: Family<StateLabel, Gauge>,
+    readers_reachable: Gauge,
 }
 
 impl Default for Metrics {
@@ -54,6 +74,22 @@ impl Default for Metrics {
         registry.register("store_waiting", "Writes that wait for the store", store_waiting.clone());
         let hash_waiting = Gauge::default();
         registry.register("hash_waiting", "Requests that wait for a password hash", hash_waiting.clone());
+        let commits = Histogram::new(exponential_buckets(0.000_25, 2.0, 13));
+        registry.register("commit_seconds", "Time of a write until it is durable", commits.clone());
+        let clock_drift = Gauge::default();
+        let help = "How far the wall clock has moved against the time since boot, since the daemon started";
+        registry.register("clock_drift_seconds", help, clock_drift.clone());
+        let code_drift = Family::default();
+        let help = "Accepted time-based codes by how many steps their authenticator is ahead of this host";
+        registry.register("code_drift", help, code_drift.clone());
+        let keys = Family::default();
+        registry.register("hardware_keys", "Hardware keys that are plugged in, by state", keys.clone());
+        let readers_reachable = Gauge::default();
+        registry.register(
+            "readers_reachable",
+            "1 if the smart card service answers, else 0",
+            readers_reachable.clone(),
+        );
         Self {
             registry,
             requests,
@@ -64,6 +100,11 @@ impl Default for Metrics {
             refused_connections,
             store_waiting,
             hash_waiting,
+            commits,
+            clock_drift,
+            code_drift,
+            keys,
+            readers_reachable,
         }
     }
 }
@@ -105,6 +146,32 @@ impl Metrics {
     pub(super) fn set_queues(&self, store: usize, hashes: usize) {
         self.store_waiting.set(i64::try_from(store).unwrap_or(i64::MAX));
         self.hash_waiting.set(i64::try_from(hashes).unwrap_or(i64::MAX));
+    }
+
+    /// To be told how long each commit took.
+    pub fn commit_listener(&self) -> Box<dyn Fn(Duration) + Send> {
+        let commits = self.commits.clone();
+        Box::new(move |took| commits.observe(took.as_secs_f64()))
+    }
+
+    /// One more accepted code of an authenticator that is so many steps ahead.
+    pub(super) fn count_code(&self, steps_ahead: Option<i64>) {
+        if let Some(steps) = steps_ahead {
+            self.code_drift.get_or_create(&StepsLabel { steps }).inc();
+        }
+    }
+
+    pub(super) fn set_clock_drift(&self, drift: Duration, is_behind: bool) {
+        let seconds = drift.as_secs_f64();
+        self.clock_drift.set(if is_behind { -seconds } else { seconds });
+    }
+
+    /// The hardware keys, or none if the readers cannot be asked.
+    pub(super) fn set_keys(&self, counts: Option<KeyCounts>) {
+        self.readers_reachable.set(i64::from(counts.is_some()));
+        for (state, count) in counts.into_iter().flatten() {
+            self.keys.get_or_create(&StateLabel { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     pub(super) fn text(&self) -> Result<String, Error> {

@@ -82,8 +82,36 @@ pub struct Service {
     keyring: devices::Keyring,
     keeper: Box<dyn KeyKeeper>,
     rotation: custody::Progress,
+    confinement: Confinement,
+    /// Wall clock minus boot clock at the start, in milliseconds.
+    clock_at_start: i64,
     /// Wall clock minus boot clock when it was last looked at, in milliseconds.
     clock_offset: Mutex<Option<i64>>,
+}
+
+/// What the service has of the house it works in.
+pub struct Equipment {
+    /// Who keeps the master key.
+    pub keeper: Box<dyn KeyKeeper>,
+    /// The hardware.
+    pub devices: Arc<dyn Devices>,
+    /// Told the number of the newest event about hardware keys.
+    pub on_device: Announce,
+    /// The counters.
+    pub metrics: Metrics,
+    /// How far the process is confined.
+    pub confinement: Confinement,
+}
+
+/// How far the kernel keeps the process from what it does not need (Landlock).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// In all that was asked for.
+    Full,
+    /// In what this kernel knows.
+    Partial,
+    /// Not at all.
+    None,
 }
 
 /// Why a writing job stops.
@@ -139,27 +167,22 @@ impl Service {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes an open store, the keeper of its master key, the policy and the hardware; makes the first signing keys if there are none.
-    /// `on_device` is told the number of the newest event about hardware keys.
-    pub fn new(
-        store: Store,
-        keeper: Box<dyn KeyKeeper>,
-        policy: Policy,
-        devices: Arc<dyn Devices>,
-        on_device: Announce,
-        now: &Moment,
-    ) -> Result<Self, Error> {
+    /// Takes an open store, the policy and the equipment; makes the first signing keys if there are none.
+    pub fn new(store: Store, policy: Policy, equipment: Equipment, now: &Moment) -> Result<Self, Error> {
         let hasher = hasher::Hasher::new(policy.hashing)?;
+        let Equipment { keeper, devices, on_device, metrics, confinement } = equipment;
         let service = Self {
             keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
             store,
             policy: RwLock::new(Arc::new(policy)),
             hasher,
             locks: locks::Locks::default(),
-            metrics: Metrics::default(),
+            metrics,
             keyring: devices::Keyring::new(devices, on_device),
             keeper,
             rotation: custody::Progress::default(),
+            confinement,
+            clock_at_start: tokens::offset_of(now),
             clock_offset: Mutex::new(None),
         };
         service.tend(now)?;
@@ -347,9 +370,13 @@ impl Service {
             Call::Ready => self.ready(occasion),
             Call::Metrics => {
                 self.right(occasion, Right::Audit)?;
-                self.metrics_text()
+                self.metrics_text(occasion)
             }
-            Call::Version => Ok(Reply::Version { sqlite: crate::store::sqlite_version() }),
+            Call::Version => Ok(Reply::Version {
+                sqlite: crate::store::sqlite_version(),
+                confinement: self.confinement,
+                are_keys_locked: self.store.vault().are_keys_locked(),
+            }),
         }
     }
 

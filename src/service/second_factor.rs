@@ -35,6 +35,8 @@ pub(super) struct Accepted {
     pub(super) method: Method,
     /// Backup codes left, when one was used.
     pub(super) remaining: Option<u32>,
+    /// How many steps the authenticator is ahead of this host, when it goes by time.
+    pub(super) steps_ahead: Option<i64>,
 }
 
 /// What became of an attempt. Counting and consuming are done when it is returned; the caller has to
@@ -226,7 +228,12 @@ fn find_factor(tx: &Tx<'_>, scene: &Scene, window: Window, user: UserId, token: 
         candidates = candidates.saturating_add(1);
         let matched = match_factor(tx, scene, window, factor, &profile, code)?;
         if accepted.is_none() {
-            accepted = matched.map(|method| Accepted { secret: factor.id, method, remaining: None });
+            accepted = matched.map(|(method, steps_ahead)| Accepted {
+                secret: factor.id,
+                method,
+                remaining: None,
+                steps_ahead,
+            });
         }
     }
     Ok(match accepted {
@@ -243,7 +250,7 @@ fn match_factor(
     factor: &SecretRow,
     profile: &Profile,
     code: u32,
-) -> Result<Option<Method>, Fault> {
+) -> Result<Option<(Method, Option<i64>)>, Fault> {
     let now = scene.now.wall_ms;
     let seed = tx.open_secret(factor)?;
     match profile.moving {
@@ -253,7 +260,9 @@ fn match_factor(
             let step =
                 match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, factor.last_step);
             let Some(step) = step else { return Ok(None) };
-            Ok(tx.consume_step(factor.id, step, now)?.then_some(Method::Totp))
+            let ahead = i64::try_from(step).ok().zip(i64::try_from(current).ok());
+            let ahead = ahead.map(|(step, current)| step.saturating_sub(current));
+            Ok(tx.consume_step(factor.id, step, now)?.then_some((Method::Totp, ahead)))
         }
         Moving::Counter => {
             let expected = factor.counter.ok_or(Fault::Corrupt("a counter-based factor without a counter"))?;
@@ -261,7 +270,7 @@ fn match_factor(
                 match_counter(seed.expose(), profile.algorithm, profile.digits, code, expected, factor.resync);
             match matched {
                 CounterMatch::Accepted { next } => {
-                    Ok(tx.consume_counter(factor.id, next, now)?.then_some(Method::Hotp))
+                    Ok(tx.consume_counter(factor.id, next, now)?.then_some((Method::Hotp, None)))
                 }
                 CounterMatch::Ahead { counter } => {
                     tx.remember_resync(factor.id, Some(counter))?;
@@ -316,7 +325,7 @@ fn use_code(
         Some(row.id),
         format!("{remaining} backup codes left"),
     ))?;
-    Ok(Some(Accepted { secret: row.id, method: Method::Recovery, remaining: Some(remaining) }))
+    Ok(Some(Accepted { secret: row.id, method: Method::Recovery, remaining: Some(remaining), steps_ahead: None }))
 }
 
 /// The steps that lie in the future of `now` are taken back to the present one.

@@ -155,7 +155,7 @@ impl Service {
 
     /// By how much the wall clock moved against the boot clock since the last look, if by more than a minute.
     fn clock_step(&self, now: &Moment) -> Option<i64> {
-        let offset = now.wall_ms.saturating_sub(now.boot_ms);
+        let offset = offset_of(now);
         let mut last = self.clock_offset.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let moved = last.replace(offset).map_or(0, |before| offset.saturating_sub(before));
         (moved.saturating_abs() > CLOCK_STEP).then_some(moved)
@@ -293,4 +293,9 @@ pub(super) fn later(millis: i64, by: Duration) -> i64 {
 
 fn earlier(millis: i64, by: Duration) -> i64 {
     millis.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Wall clock minus boot clock, in milliseconds.
+pub(super) fn offset_of(now: &Moment) -> i64 {
+    now.wall_ms.saturating_sub(now.boot_ms)
 }

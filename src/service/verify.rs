@@ -44,6 +44,7 @@ impl Service {
         });
         self.metrics.count_login("verify", outcome.is_ok());
         let accepted = outcome?;
+        self.metrics.count_code(accepted.steps_ahead);
         Ok(Reply::Verified { secret: accepted.secret, method: accepted.method, at: occasion.now.wall_ms })
     }
 }

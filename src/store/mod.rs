@@ -50,6 +50,20 @@ pub use writer::{Decision, Depth};
 /// Read-only connections kept open.
 const READERS: usize = 4;
 
+/// What is told of commits, on the writer's thread.
+pub struct Listeners {
+    /// The newest number of the audit log, after each commit that wrote there.
+    pub audited: Box<dyn Fn(i64) + Send>,
+    /// How long a commit took until it was durable.
+    pub committed: Box<dyn Fn(Duration) + Send>,
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self { audited: Box::new(|_| {}), committed: Box::new(|_| {}) }
+    }
+}
+
 /// The open store. Cheap to share; dropping the last handle stops the writer after its queue is empty.
 pub struct Store {
     dir: PathBuf,
@@ -96,12 +110,11 @@ impl Tx<'_> {
 impl Store {
     /// Opens an existing store: checks files, version, settings, key, audit chain head and roll-back guard, migrates.
     /// `guard_dir` is where the guard keeps its file, if there is one.
-    /// `on_audit` is told the newest audit sequence number after each commit that wrote one.
     pub fn open(
         state_dir: &Path,
         guard_dir: Option<&Path>,
         master: &MasterKey,
-        on_audit: impl Fn(i64) + Send + 'static,
+        listeners: Listeners,
     ) -> Result<Self, OpenFault> {
         backup::remove_leftover(state_dir);
         let (connection, vault) = files::open(state_dir, master)?;
@@ -113,9 +126,9 @@ impl Store {
             if let Some(drop_box) = &drop_box {
                 drop_box.leave((seq, hash));
             }
-            on_audit(seq);
+            (listeners.audited)(seq);
         });
-        let writer = writer::Writer::start(connection, Arc::clone(&vault), on_audit)?;
+        let writer = writer::Writer::start(connection, Arc::clone(&vault), on_audit, listeners.committed)?;
         Ok(Self { dir: state_dir.to_owned(), watchman, vault, writer, readers })
     }
 

@@ -35,11 +35,11 @@ fn under_umask<T>(job: impl FnOnce() -> T) -> T {
 }
 
 fn open(dir: &Path) -> Store {
-    Store::open(dir, None, &key(1), |_| ()).unwrap()
+    Store::open(dir, None, &key(1), Listeners::default()).unwrap()
 }
 
 fn open_fault(dir: &Path, byte: u8) -> OpenFault {
-    Store::open(dir, None, &key(byte), |_| ()).err().expect("it must not open")
+    Store::open(dir, None, &key(byte), Listeners::default()).err().expect("it must not open")
 }
 
 fn raw(dir: &Path) -> Connection {
@@ -334,7 +334,13 @@ fn log_5_the_end_of_the_audit_log_cannot_be_cut_off() {
 fn listeners_hear_of_new_audit_rows_once_they_are_durable() {
     let dir = home();
     let (said, heard) = std::sync::mpsc::channel();
-    let store = Store::open(dir.path(), None, &key(1), move |seq| said.send(seq).unwrap()).unwrap();
+    let store = Store::open(
+        dir.path(),
+        None,
+        &key(1),
+        Listeners { audited: Box::new(move |seq| said.send(seq).unwrap()), ..Listeners::default() },
+    )
+    .unwrap();
 
     store.write(PATIENCE, |tx| keep(tx.probe(1)?)).unwrap();
     store.write(PATIENCE, |tx| keep(tx.audit(&entry(1))?)).unwrap();

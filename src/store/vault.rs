@@ -2,12 +2,13 @@
 //! What a value is and where it stands is authenticated with it, so a ciphertext moved to another
 //! row, user or profile does not open.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
+use region::LockGuard;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
@@ -58,13 +59,15 @@ struct Keys {
     refresh: Sensitive<[u8; 32]>,
     throttle: Sensitive<[u8; 32]>,
     backup: Sensitive<[u8; 32]>,
+    /// Keeps the pages of all this out of the swap, where the system lets us.
+    lock: OnceLock<LockGuard>,
 }
 
 impl Keys {
     /// By HKDF-SHA-256 (RFC 5869) with a distinct label each.
     fn new(master: &MasterKey, version: u32) -> Result<Arc<Self>, Fault> {
         let seal = derive(master, "mfad seal v1")?;
-        Ok(Arc::new(Self {
+        let keys = Arc::new(Self {
             version,
             cipher: cipher(&seal)?,
             check: derive(master, "mfad key check v1")?,
@@ -72,7 +75,14 @@ impl Keys {
             refresh: derive(master, "mfad refresh v1")?,
             throttle: derive(master, "mfad unknown logins v1")?,
             backup: derive(master, "mfad backup v1")?,
-        }))
+            lock: OnceLock::new(),
+        });
+        // They stay at this address for as long as there is one `Arc` of them.
+        match region::lock(Arc::as_ptr(&keys), size_of::<Self>()) {
+            Ok(lock) => _ = keys.lock.set(lock),
+            Err(error) => tracing::warn!(%error, "the keys of the store cannot be kept out of the swap"),
+        }
+        Ok(keys)
     }
 
     fn key_check(&self, instance: &[u8]) -> [u8; 32] {
@@ -101,6 +111,11 @@ impl Vault {
     /// The version of the master key that values are sealed under.
     pub fn key_version(&self) -> u32 {
         self.current().version
+    }
+
+    /// Whether the keys are kept out of the swap.
+    pub fn are_keys_locked(&self) -> bool {
+        self.current().lock.get().is_some()
     }
 
     /// From now on seals under the next master key; what the present one sealed still opens.

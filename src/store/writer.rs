@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::stopwatch::Stopwatch;
+
 use super::guard::Head;
 use super::{Fault, OpenFault, Tx, Vault, View, audit};
 
@@ -96,10 +98,11 @@ impl Writer {
         connection: Connection,
         vault: Arc<Vault>,
         on_audit: Box<dyn Fn(Head) + Send>,
+        on_commit: Box<dyn Fn(Duration) + Send>,
     ) -> Result<Self, OpenFault> {
         let (jobs, queue) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
-        let room = Room { connection, vault, on_audit, state: Arc::clone(&state) };
+        let room = Room { connection, vault, on_audit, on_commit, state: Arc::clone(&state) };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || room.serve(&queue))?;
         Ok(Self { jobs, state, thread })
     }
@@ -150,6 +153,7 @@ struct Room {
     connection: Connection,
     vault: Arc<Vault>,
     on_audit: Box<dyn Fn(Head) + Send>,
+    on_commit: Box<dyn Fn(Duration) + Send>,
     state: Arc<State>,
 }
 
@@ -187,8 +191,12 @@ impl Room {
         }
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let newest = self.run_all(batch).inspect_err(|_| self.roll_back())?;
+        let watch = Stopwatch::start(Duration::ZERO);
         match self.connection.execute_batch("COMMIT") {
-            Ok(()) => Ok(newest),
+            Ok(()) => {
+                (self.on_commit)(watch.elapsed());
+                Ok(newest)
+            }
             Err(error) => {
                 let fault = self.failed_commit(error);
                 self.roll_back();

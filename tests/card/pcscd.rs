@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,9 +31,10 @@ if [ "$1" = isolated ]; then
 fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH22x", b"lo", 0x41))'
     fi
 fi
-shift
+run=$2
+shift 2
 mkdir -p /run/pcscd 2> /dev/null || { mount -t tmpfs tmpfs /run; mkdir /run/pcscd; }
-mount -t tmpfs -o mode=755 tmpfs /run/pcscd
+mount --bind "$run" /run/pcscd
 mount -t tmpfs tmpfs /usr/lib/pcsc/drivers
 exec pcscd --foreground "$@"
 "#;
@@ -77,14 +78,12 @@ impl Pcscd {
         let child = self.spawn().map_err(|cause| format!("pcscd cannot be started: {cause}"))?;
         let process = PathBuf::from(format!("/proc/{}", child.id()));
         self.child = Some(child);
-        let socket = process.join("root/run/pcscd/pcscd.comm");
-        self.settle(&process, &socket)?;
+        self.settle(&process)?;
         if is_root() && self.network.is_none() {
             let network = File::open(process.join("ns/net"));
             self.network = Some(network.map_err(|cause| format!("the network of pcscd is not there: {cause}"))?);
         }
-        drop(std::fs::remove_file(self.socket()));
-        symlink(&socket, self.socket()).map_err(|cause| format!("{}: {cause}", self.socket().display()))
+        Ok(())
     }
 
     /// Ends pcscd, gently at first. What is running can be killed at any time; nothing is kept in it.
@@ -100,10 +99,14 @@ impl Pcscd {
         drop(child.wait());
     }
 
-    /// Where clients find pcscd (`PCSCLITE_CSOCK_NAME`). The path stays the same over restarts; it leads
-    /// through `/proc`, where only root and the same user may go.
+    /// Where clients find pcscd (`PCSCLITE_CSOCK_NAME`), before and after a restart.
     pub fn socket(&self) -> PathBuf {
-        self.directory.join("pcscd.comm")
+        self.run_directory().join("pcscd.comm")
+    }
+
+    /// What pcscd sees as `/run/pcscd`.
+    fn run_directory(&self) -> PathBuf {
+        self.directory.join("run")
     }
 
     /// The file that stands for pcscd's network, for [`super::attach`].
@@ -144,6 +147,8 @@ impl Pcscd {
     }
 
     fn spawn(&self) -> std::io::Result<Child> {
+        drop(std::fs::remove_dir_all(self.run_directory()));
+        std::fs::create_dir(self.run_directory())?;
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = match &self.network {
             Some(_) => {
@@ -163,7 +168,7 @@ impl Pcscd {
             }
         };
         let network = if is_root() { "isolated" } else { "shared" };
-        command.args(["--", "bash", "-c", SCRIPT, "pcscd", network]);
+        command.args(["--", "bash", "-c", SCRIPT, "pcscd", network]).arg(self.run_directory());
         command.arg("--config").arg(self.configuration_path());
         if knows_polkit() {
             command.arg("--disable-polkit");
@@ -171,9 +176,9 @@ impl Pcscd {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
     }
 
-    /// Waits until the process has become pcscd and has its socket. Before it is pcscd, the same path may
-    /// lead to the socket of the host's own one.
-    fn settle(&mut self, process: &Path, socket: &Path) -> Result<(), String> {
+    /// Waits until the process has become pcscd and has its socket.
+    fn settle(&mut self, process: &Path) -> Result<(), String> {
+        let socket = self.socket();
         let started = Instant::now();
         while started.elapsed() < SETTLING {
             let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
@@ -202,7 +207,6 @@ impl Pcscd {
 impl Drop for Pcscd {
     fn drop(&mut self) {
         self.stop();
-        drop(std::fs::remove_file(self.socket()));
     }
 }
 

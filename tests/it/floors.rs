@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with its floor. Rooms that share a floor may not import each other.
-const FLOORS: [(&str, u32); 13] = [
+const FLOORS: [(&str, u32); 14] = [
     ("model", 1),
+    ("stopwatch", 1),
     ("entropy", 2),
     ("device", 2),
     ("card", 3),

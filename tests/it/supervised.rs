@@ -283,3 +283,109 @@ fn key_1_a_credential_takes_the_place_of_the_key_file() {
     ward.hears("READY=1");
     ward.end();
 }
+
+/// `MFAD_CONFIG` and the like come with the command.
+fn in_background(premises: &Premises, pid_file: &std::path::Path) -> Command {
+    let plain = premises.serve();
+    let mut command = premises.mfad();
+    command.args(plain.get_args()).arg("--daemonize").arg("--pid-file").arg(pid_file);
+    command.stdout(Stdio::null()).stderr(fs::File::options().append(true).open(&premises.log).unwrap());
+    command
+}
+
+#[test]
+fn a_start_into_the_background_returns_when_the_daemon_serves() {
+    let premises = Premises::new("");
+    assert!(premises.init().success(), "{}", premises.log_text());
+    let pid_file = premises.dir.path().join("mfad.pid");
+    let ask = || Connection::new(UnixStream::connect(&premises.socket)?, None).try_ask(&Request::get("/health/ready"));
+
+    let status = in_background(&premises, &pid_file).status().unwrap();
+
+    assert_eq!(status.code(), Some(0), "{}", premises.log_text());
+    let answered = ask().map(|answer| answer.status);
+    let pid: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    let pid = Pid::from_raw(pid).unwrap();
+    let again = in_background(&premises, &premises.dir.path().join("other.pid")).status().unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while pid_file.exists() && Instant::now() < deadline {
+        thread::sleep(GLANCE);
+    }
+    assert_eq!(answered.unwrap(), 200);
+    assert_eq!(again.code(), Some(4), "another instance is running: {}", premises.log_text());
+    assert!(!pid_file.exists() && premises.log_text().contains("stopped"), "{}", premises.log_text());
+}
+
+#[test]
+fn a_start_into_the_background_that_fails_says_so_to_whoever_asked() {
+    let premises = Premises::new("");
+    fs::write(&premises.log, "").unwrap();
+
+    let status = in_background(&premises, &premises.dir.path().join("mfad.pid")).status().unwrap();
+
+    assert_eq!(status.code(), Some(6), "{}", premises.log_text());
+    assert!(premises.log_text().contains("run `mfad init` first"), "{}", premises.log_text());
+}
+
+#[test]
+fn svc_3_the_daemon_is_confined_and_its_keys_locked_as_far_as_this_host_can() {
+    let host = crate::host::Host::start("");
+    let version = host.ask(&Request::get("/version")).ok();
+    let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    if modules.contains("landlock") {
+        assert_ne!(version["landlock"], "none", "{version}");
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim().to_owned();
+    assert_eq!(version["keysLocked"], json!(locked != "0 kB"), "{locked}");
+    println!("landlock {}, locked memory {locked}", version["landlock"]);
+}
+
+#[test]
+fn the_log_goes_into_the_journal_only_where_standard_error_does() {
+    let mut ward = Ward::new("");
+    ward.start(|command| {
+        command.env("JOURNAL_STREAM", "1:1");
+    });
+    ward.hears("READY=1");
+    ward.logs("ready");
+    ward.end();
+}
+
+#[test]
+fn the_dashboard_shows_every_metric_and_no_other() {
+    let host = crate::host::Host::start("");
+    let (person, mut factor, _) = host.guarded("anna");
+    host.verify(&person.id, &json!({"token": factor.next()})).ok();
+    let timed = host.person("boris");
+    let (mut clock, _) = host.enrol(&timed, &json!({}));
+    host.verify(&timed.id, &json!({"token": clock.next()})).ok();
+    let text = host.ask(&Request::get("/metrics")).text();
+    let described: std::collections::BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let dashboard = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/grafana.json")).unwrap();
+    // Without a reader there is no hardware key to count.
+    let described: std::collections::BTreeSet<&str> = described.into_iter().chain(["mfad_hardware_keys"]).collect();
+    let parsed: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    assert!(parsed["panels"].as_array().is_some_and(|panels| panels.len() >= 10));
+    let words =
+        dashboard.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("mfad_"));
+    let plain =
+        |word: &str| ["_total", "_bucket"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned();
+    let shown: std::collections::BTreeSet<String> = words.map(plain).collect();
+
+    assert_eq!(shown, described.iter().map(|name| (*name).to_owned()).collect());
+    for line in [
+        "mfad_commit_seconds_count ",
+        "mfad_clock_drift_seconds ",
+        "mfad_readers_reachable 0",
+        "mfad_code_drift_total{steps=",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let service = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/service.md")).unwrap();
+    for name in described {
+        assert!(service.contains(&format!("`{name}")), "{name} is not in docs/service.md");
+    }
+}

@@ -118,6 +118,16 @@ async fn daemon(desk: &mut Desk) -> Result<Vec<Finding>, Failure> {
         let detail = format!("mfad is {theirs}, mfactl is {ours}");
         finding("version", State::Warning, detail, "install the same version of both, then: systemctl restart mfad")
     });
+    let landlock = version.get("landlock").and_then(Value::as_str).unwrap_or("none");
+    findings.push(match landlock {
+        "none" => finding(
+            "sandbox",
+            State::Warning,
+            "the kernel does not confine the daemon by Landlock",
+            "boot a kernel of 5.13 or newer with lsm=landlock,…; the unit's own sandbox holds all the same",
+        ),
+        some => finding("sandbox", State::Good, format!("the kernel confines the daemon by Landlock ({some})"), ""),
+    });
     Ok(findings)
 }
 

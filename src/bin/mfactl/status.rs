@@ -15,6 +15,9 @@ struct Version {
     version: String,
     sqlite: Option<String>,
     api: Option<String>,
+    landlock: Option<String>,
+    #[serde(rename = "keysLocked")]
+    keys_locked: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +65,8 @@ fn tell(desk: &Desk, ready: &Answer, version: &Version, methods: &Methods) -> Re
     out.pairs(&[
         ("api", part(&version.api)),
         ("sqlite", part(&version.sqlite)),
+        ("confined by Landlock", visible(&part(&version.landlock))),
+        ("keys in the swap", if version.keys_locked == Some(true) { "never" } else { "perhaps" }.to_owned()),
         ("login methods", methods.methods.join(", ")),
         ("registration", methods.registration.clone()),
         ("second factor", if methods.mfa_required { "required" } else { "optional" }.to_owned()),

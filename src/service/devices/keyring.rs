@@ -110,6 +110,16 @@ impl Keyring {
     }
 
     /// Events after one, and the number to go on after. `None`: the keys that are there now.
+    /// How many keys are in which state; none if the readers cannot be asked.
+    pub(in crate::service) fn counts(&self) -> Option<[(&'static str, usize); 4]> {
+        self.devices.slots().ok()?;
+        let state = self.state();
+        let states: Vec<KeyState> =
+            state.present.iter().filter_map(|present| present.attached.as_ref()?.state).collect();
+        let all = [KeyState::New, KeyState::Known, KeyState::Reset, KeyState::Unreachable];
+        Some(all.map(|wanted| (wanted.name(), states.iter().filter(|state| **state == wanted).count())))
+    }
+
     pub(super) fn events(&self, after: Option<u64>) -> (Vec<DeviceEvent>, u64) {
         let state = self.state();
         let events = match after {

@@ -12,10 +12,10 @@ use mfad::model::{
 };
 use mfad::oath::Window;
 use mfad::service::{
-    Activation, Attestation, Call, Caller, DeviceRef, HashCost, KeyKeeper, KeySource, MasterKey, NewUserOrder,
-    Occasion, Policy, Proof, ProvisionOrder, Reply, SecretOrder, SecretView, Service,
+    Activation, Attestation, Call, Caller, Confinement, DeviceRef, Equipment, HashCost, KeyKeeper, KeySource,
+    MasterKey, Metrics, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder, Reply, SecretOrder, SecretView, Service,
 };
-use mfad::store::{self, Store};
+use mfad::store::{self, Listeners, Store};
 use tempfile::TempDir;
 
 use crate::card::{Key, Reader, VirtualDevices};
@@ -83,10 +83,16 @@ impl Workshop {
         let named = readers.iter().enumerate().map(|(n, reader)| (format!("Yubico YubiKey {n:02}"), reader.clone()));
         let devices = Arc::new(VirtualDevices::new(named.collect()));
         let clock = Clock::new().unwrap();
-        let store = Store::open(dir.path(), None, &key, |_| {}).unwrap();
+        let store = Store::open(dir.path(), None, &key, Listeners::default()).unwrap();
         let hardware: Arc<dyn Devices> = Arc::clone(&devices) as _;
-        let service =
-            Service::new(store, Box::new(NoKeeper), policy, hardware, Box::new(|_| {}), &clock.now()).unwrap();
+        let equipment = Equipment {
+            keeper: Box::new(NoKeeper),
+            devices: hardware,
+            on_device: Box::new(|_| {}),
+            metrics: Metrics::default(),
+            confinement: Confinement::None,
+        };
+        let service = Service::new(store, policy, equipment, &clock.now()).unwrap();
         let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, _dir: dir };
         workshop.user = workshop.new_user("ann");
         workshop

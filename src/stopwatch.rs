@@ -17,6 +17,11 @@ impl Stopwatch {
         Self { started: Instant::now(), budget }
     }
 
+    /// How long it has run.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// What is left of the budget; zero when it is used up.
     pub fn left(&self) -> Duration {
         self.budget.saturating_sub(self.started.elapsed())
