@@ -13,7 +13,7 @@ export MFAD_TEST_PYTHON := $(abspath .venv/bin/python)
 DEBUG := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
 
-.PHONY: demo run build test proof bench deb manual install fmt clean
+.PHONY: demo run build test proof vm bench deb manual install fmt clean
 
 # Walks through an enrolment, a login and a recovery against a daemon of its own, and shows each exchange.
 demo:
@@ -52,13 +52,21 @@ proof:
 	@tools/needs proof
 	cargo build --release --locked
 	cargo nextest run --locked --run-ignored only
+	$(MAKE) vm
+
+# The package on whole Debians 12 and 13, under qemu.
+vm: deb
+	@tools/needs vm
+	tests/vm/run bookworm $(CARGO_TARGET_DIR)/debian/mfad_*.deb
+	tests/vm/run trixie $(CARGO_TARGET_DIR)/debian/mfad_*.deb
 
 bench:
 	@if [ -d benches ]; then cargo bench --locked; else echo 'no benchmarks yet: they will live in benches/'; fi
 
-# The package for Debian 12 and later; it lands in target/debian.
+# The package, for the Debian that it is built on and later ones; it lands in target/debian.
 deb:
 	@tools/needs deb
+	rm -rf $(CARGO_TARGET_DIR)/debian
 	cargo build --release --locked --bins
 	$(MAKE) manual
 	cargo deb --locked --no-build

@@ -2,6 +2,7 @@
 
 mod detach;
 mod failure;
+mod journal;
 mod key;
 mod manual;
 mod places;
@@ -33,6 +34,7 @@ use crate::store::{self, Listeners, OpenFault, Store};
 
 use detach::Starter;
 use failure::{Failure, file_fault};
+use journal::Journal;
 use key::{KEY_FILE, Keeper, credential_key, master_key, write_new_key};
 use places::{check_state_dir, lock, make_state_dir};
 use socket::{Listening, listen, make_socket_dir};
@@ -364,7 +366,7 @@ fn start_log(config: &Config) -> Result<LogLevel, Failure> {
     let (filter, level) = tracing_subscriber::reload::Layer::new(filter_of(config)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let registry = tracing_subscriber::registry().with(filter);
-    let started = match (config.log_format, supervisor::journal()) {
+    let started = match (config.log_format, Journal::of_standard_error()) {
         (LogFormat::Text, Some(journal)) => registry.with(journal).try_init(),
         (LogFormat::Text, None) => registry.with(lines).try_init(),
         (LogFormat::Json, _) => registry.with(lines.json()).try_init(),

@@ -65,15 +65,3 @@ fn tell(states: &[NotifyState<'_>]) {
         tracing::warn!(%cause, "systemd cannot be told");
     }
 }
-
-/// The way into the journal with fields of their own, if that is where standard error goes (systemd.exec(5),
-/// `$JOURNAL_STREAM`).
-pub(super) fn journal() -> Option<tracing_journald::Layer> {
-    let stream = std::env::var("JOURNAL_STREAM").ok()?;
-    let file = rustix::fs::fstat(std::io::stderr()).ok()?;
-    if stream != format!("{}:{}", file.st_dev, file.st_ino) {
-        return None;
-    }
-    let journal = tracing_journald::layer().ok()?;
-    Some(journal.with_syslog_identifier("mfad".to_owned()).with_field_prefix(Some("MFAD".to_owned())))
-}

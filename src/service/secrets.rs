@@ -6,7 +6,7 @@ use data_encoding::BASE32_NOPAD;
 
 use crate::entropy;
 use crate::error::Error;
-use crate::model::{Label, SecretId, Sensitive, Text, UserId};
+use crate::model::{Label, Profile, SecretId, Sensitive, Text, UserId};
 use crate::oath::{OtpauthUri, otpauth_uri};
 use crate::store::{Fault, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Tx, View};
 
@@ -14,8 +14,8 @@ use super::authorise::Over;
 use super::devices::credential_to_remove;
 use super::tokens::{api_key, digest, later};
 use super::{
-    DeviceOfSecret, ImportOrder, MfaOrder, Occasion, OnDevice, Reply, SecretChange, SecretRef, SecretView, Service,
-    Stop,
+    DeviceOfSecret, ImportOrder, MfaOrder, Occasion, OnDevice, Reply, Scene, SecretChange, SecretRef, SecretView,
+    Service, Stop,
 };
 
 /// How long a pending factor waits for its first code (ENR-2).
@@ -38,25 +38,14 @@ impl Service {
             let now = scene.now.wall_ms;
             over.must_be_fresh(tx, &scene)?;
             tx.end_pending(user, now)?;
-            let new = NewSecret {
-                id: scene.new_secret_id()?,
-                user,
-                kind: SecretType::Mfa,
-                name: free_name(tx, user, order.name, "authenticator")?,
-                created: now,
-                expires: Some(later(now, PENDING_LIFETIME)),
-                profile: Some(profile),
-                first_counter: 0,
-                spare_of: None,
-                value: seed,
-            };
-            insert(tx, &new)?;
-            let mut entry = scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), profile.binding());
-            if let Some(reason) = over.reason() {
-                entry.detail = Some(format!("{}: {reason}", profile.binding()));
-            }
-            tx.audit(&entry)?;
-            shown(tx, user, &new)
+            insert_pending(
+                tx,
+                &scene,
+                &over,
+                order.name,
+                &PendingFactor { profile, first_counter: 0, origin: "" },
+                seed,
+            )
         })?;
         Ok(Reply::FactorCreated { secret, uri, base32 })
     }
@@ -69,25 +58,14 @@ impl Service {
             over.must_be_fresh(tx, &scene)?;
             tx.end_pending(user, now)?;
             let OtpauthUri { profile, seed, counter, .. } = order.uri;
-            let new = NewSecret {
-                id: scene.new_secret_id()?,
-                user,
-                kind: SecretType::Mfa,
-                name: free_name(tx, user, order.name, "authenticator")?,
-                created: now,
-                expires: Some(later(now, PENDING_LIFETIME)),
-                profile: Some(profile),
-                first_counter: counter,
-                spare_of: None,
-                value: seed,
-            };
-            insert(tx, &new)?;
-            let mut detail = format!("imported {}", profile.binding());
-            if let Some(reason) = over.reason() {
-                detail = format!("{detail}: {reason}");
-            }
-            tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
-            shown(tx, user, &new)
+            insert_pending(
+                tx,
+                &scene,
+                &over,
+                order.name,
+                &PendingFactor { profile, first_counter: counter, origin: "imported " },
+                seed,
+            )
         })?;
         Ok(Reply::SecretCreated(secret))
     }
@@ -231,6 +209,45 @@ pub(super) fn end_what_it_opened(tx: &Tx<'_>, user: UserId, kind: SecretType) ->
         SecretType::Password | SecretType::Backup => {}
     }
     Ok(tx.bump_epoch(user)?)
+}
+
+/// What distinguishes one new factor from another.
+struct PendingFactor {
+    profile: Profile,
+    first_counter: u64,
+    /// Where the seed is from, as the audit log begins its words.
+    origin: &'static str,
+}
+
+/// Stores a factor that waits for its first code, and tells of it in the audit log.
+fn insert_pending(
+    tx: &Tx<'_>,
+    scene: &Scene,
+    over: &Over,
+    name: Option<Label>,
+    factor: &PendingFactor,
+    seed: Sensitive<Vec<u8>>,
+) -> Result<SecretView, Stop> {
+    let (user, now) = (over.user.id, scene.now.wall_ms);
+    let new = NewSecret {
+        id: scene.new_secret_id()?,
+        user,
+        kind: SecretType::Mfa,
+        name: free_name(tx, user, name, "authenticator")?,
+        created: now,
+        expires: Some(later(now, PENDING_LIFETIME)),
+        profile: Some(factor.profile),
+        first_counter: factor.first_counter,
+        spare_of: None,
+        value: seed,
+    };
+    insert(tx, &new)?;
+    let mut detail = format!("{}{}", factor.origin, factor.profile.binding());
+    if let Some(reason) = over.reason() {
+        detail = format!("{detail}: {reason}");
+    }
+    tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
+    shown(tx, user, &new)
 }
 
 pub(super) fn insert(tx: &Tx<'_>, new: &NewSecret) -> Result<(), Stop> {
