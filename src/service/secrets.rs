@@ -37,7 +37,7 @@ impl Service {
             let user = over.user.id;
             let now = scene.now.wall_ms;
             over.must_be_fresh(tx, &scene)?;
-            tx.end_pending(user, now)?;
+            tx.end_pending(user, SecretType::Mfa, now)?;
             insert_pending(
                 tx,
                 &scene,
@@ -56,7 +56,7 @@ impl Service {
         let secret = self.change(occasion, move |tx| {
             let (user, now) = (over.user.id, scene.now.wall_ms);
             over.must_be_fresh(tx, &scene)?;
-            tx.end_pending(user, now)?;
+            tx.end_pending(user, SecretType::Mfa, now)?;
             let OtpauthUri { profile, seed, counter, .. } = order.uri;
             insert_pending(
                 tx,
@@ -200,9 +200,10 @@ impl Service {
 pub(super) fn end_what_it_opened(tx: &Tx<'_>, user: UserId, kind: SecretType) -> Result<(), Stop> {
     match kind {
         SecretType::ApiKey => return Ok(()),
-        SecretType::Mfa => {
+        SecretType::Mfa | SecretType::Fido2 => {
             let codes = tx.active_secret(user, SecretType::Backup)?;
-            if let (true, Some(codes)) = (tx.active_factors(user)?.is_empty(), codes) {
+            let is_last = tx.active_factors(user)?.is_empty() && tx.active_keys(user)?.is_empty();
+            if let (true, Some(codes)) = (is_last, codes) {
                 tx.delete_secret(codes.id)?;
             }
         }
