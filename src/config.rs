@@ -1,14 +1,16 @@
 //! Settings: flag over environment over file over default. Unknown keys are refused.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
+use url::Url;
 
 use crate::http::Caps;
 use crate::model::{Limits, Right, Rights, Text};
 use crate::oath::Window;
 use crate::piv::{Roots, Slot};
-use crate::service::{Attestation, HashCost, PeerRule, Policy, Recipient, Who};
+use crate::service::{Attestation, HashCost, PeerRule, Policy, Recipient, RelyingParty, Who};
 
 /// Where the configuration lies unless a flag or the environment says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/mfad/mfad.toml";
@@ -94,6 +96,8 @@ pub struct Config {
     pub caps: Caps,
     /// Parts of the names of the readers whose keys are used; none if hardware is off.
     pub readers: Vec<String>,
+    /// Whether the self-service page is served.
+    pub has_page: bool,
     /// What the service goes by.
     pub policy: Policy,
 }
@@ -109,11 +113,13 @@ struct File {
     registration: Registration,
     token_binding: TokenBinding,
     mfa_required: bool,
+    ui: bool,
     issuer: Option<String>,
     log: Option<String>,
     log_format: LogFormat,
     peer: Vec<PeerEntry>,
     limits: LimitsEntry,
+    fido2: Fido2Entry,
     devices: DevicesEntry,
     otp: OtpEntry,
     throttle: ThrottleEntry,
@@ -164,6 +170,14 @@ impl Default for LimitsEntry {
     fn default() -> Self {
         Self { connections: 4096, connections_per_peer: 256 }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct Fido2Entry {
+    rp_id: String,
+    origins: Vec<String>,
+    rp_name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -255,6 +269,7 @@ impl Config {
             ("guardDir", self.guard_dir != new.guard_dir),
             ("logFormat", self.log_format != new.log_format),
             ("limits", self.caps != new.caps),
+            ("ui", self.has_page != new.has_page),
             ("devices.enabled or devices.readers", self.readers != new.readers),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
@@ -309,6 +324,7 @@ impl File {
             log_format: self.log_format,
             caps: Caps { total: self.limits.connections, per_peer: self.limits.connections_per_peer },
             readers: self.devices.checked()?,
+            has_page: self.ui,
             policy: Policy {
                 open_registration: self.registration == Registration::Open,
                 bind_tokens: self.token_binding == TokenBinding::Peer,
@@ -321,9 +337,30 @@ impl File {
                 protect_keys: self.devices.protect,
                 escrow: self.devices.recipient()?,
                 attestation: self.devices.attestation()?,
+                relying_party: self.fido2.checked(issuer)?,
                 peers: peers(&self.peer)?,
             },
         })
+    }
+}
+
+impl Fido2Entry {
+    fn checked(&self, issuer: &str) -> Result<Option<Arc<RelyingParty>>, ConfigFault> {
+        if self.rp_id.is_empty() && self.origins.is_empty() {
+            return Ok(None);
+        }
+        let is_name = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if !self.rp_id.split('.').all(is_name) {
+            return Err(value("fido2.rpId", "is the name of a host, in lower case"));
+        }
+        let origins = self.origins.iter().map(|text| Url::parse(text)).collect::<Result<Vec<_>, _>>();
+        let origins = origins.map_err(|why| value("fido2.origins", why.to_string()))?;
+        let name = self.rp_name.as_deref().unwrap_or(issuer);
+        RelyingParty::new(&self.rp_id, &origins, name)
+            .map(|party| Some(Arc::new(party)))
+            .map_err(|why| value("fido2.origins", why))
     }
 }
 

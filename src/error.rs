@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::card::CardFault;
 use crate::device::DeviceFault;
 use crate::entropy::NoEntropy;
+use crate::fido::FidoFault;
 use crate::model::Serial;
 use crate::oath::Diagnosis;
 use crate::store::Fault;
@@ -219,6 +220,15 @@ impl From<Fault> for Error {
             Fault::Unwritable(_) | Fault::Failed => Self::StorageUnavailable(fault.to_string()),
             Fault::Seal => Self::Tampered,
             Fault::Crypto | Fault::Corrupt(_) | Fault::Sqlite(_) | Fault::Panic => Self::Internal(fault.to_string()),
+        }
+    }
+}
+
+impl From<FidoFault> for Error {
+    fn from(fault: FidoFault) -> Self {
+        match fault {
+            FidoFault::Internal(cause) => Self::Internal(cause),
+            FidoFault::Shape | FidoFault::Refused(_) | FidoFault::Counter => Self::WrongCode { remaining: None },
         }
     }
 }

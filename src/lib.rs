@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod device;
 pub mod entropy;
 pub mod error;
+pub mod fido;
 pub mod http;
 pub mod model;
 pub mod oath;

@@ -73,6 +73,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Internal(cause) => Self::Internal(cause),
+            Error::Malformed(why) => Self::Config(ConfigFault::Value { key: "fido2.rpId", why }),
             other => Self::Internal(other.to_string()),
         }
     }

@@ -216,7 +216,7 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     let equipment = Equipment { keeper, devices: hardware(config)?, on_device, metrics, confinement };
     let service = Service::new(store, config.policy.clone(), equipment, &clock.now())?;
     let (close, closing) = watch::channel(false);
-    let door = Door::new(service, clock, config.caps, audit_seen, device_seen, closing)
+    let door = Door::new(service, clock, config.caps, config.has_page, audit_seen, device_seen, closing)
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -359,7 +359,11 @@ async fn store_failure(door: &Door) {
 type LogLevel = tracing_subscriber::reload::Handle<EnvFilter, Registry>;
 
 fn filter_of(config: &Config) -> Result<EnvFilter, ConfigFault> {
-    EnvFilter::try_new(&config.log).map_err(|_| ConfigFault::Value { key: "log", why: "is no log level".to_owned() })
+    let filter = EnvFilter::try_new(&config.log).ok();
+    // It traces the challenges and answers of security keys (LOG-1).
+    let quiet = "webauthn_rs_core=off".parse().ok();
+    let filter = filter.zip(quiet).map(|(filter, quiet)| filter.add_directive(quiet));
+    filter.ok_or_else(|| ConfigFault::Value { key: "log", why: "is no log level".to_owned() })
 }
 
 fn start_log(config: &Config) -> Result<LogLevel, Failure> {

@@ -26,7 +26,7 @@ use super::problem::Problem;
 use super::qr::QrFormat;
 use super::route::{self, Ask, Basic, Resource};
 use super::sieve::{LONGEST_BODY, LONGEST_HEAD, MOST_FIELDS};
-use super::{Door, wire};
+use super::{Door, ui, wire};
 
 /// How long one wait inside a request may last.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -131,6 +131,9 @@ impl Visit {
 
     async fn attempt(&self, request: Request<Incoming>, now: Moment, id: &str) -> Result<Answer, Problem> {
         let (parts, body) = request.into_parts();
+        if let Some(file) = ui::file(parts.uri.path()).filter(|_| self.door.has_page) {
+            return page_answer(file, &parts.method);
+        }
         let resource = Resource::of_path(parts.uri.path()).ok_or_else(Problem::not_found)?;
         if !resource.methods().contains(&parts.method) {
             let allow: Vec<&str> = resource.methods().iter().map(Method::as_str).collect();
@@ -364,6 +367,7 @@ fn location_of(reply: &Reply) -> Option<String> {
         Reply::UserCreated { user, .. } => Some(format!("/users/{}", user.id)),
         Reply::SecretCreated(secret)
         | Reply::FactorCreated { secret, .. }
+        | Reply::KeyAsked { secret, .. }
         | Reply::Provisioned { secret, .. }
         | Reply::ApiKeyCreated { secret, .. } => Some(format!("/users/{}/secrets/{}", secret.user, secret.id)),
         Reply::User(_)
@@ -372,6 +376,7 @@ fn location_of(reply: &Reply) -> Option<String> {
         | Reply::Secrets(_)
         | Reply::Enrolled { .. }
         | Reply::Codes(_)
+        | Reply::KeyOptions(_)
         | Reply::AuthMethods { .. }
         | Reply::Auth(_)
         | Reply::ReceiptRedeemed { .. }
@@ -440,6 +445,15 @@ fn problem_answer(problem: &Problem, id: &str) -> Answer {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mfad\""));
     }
     answer
+}
+
+fn page_answer(file: ui::File, method: &Method) -> Result<Answer, Problem> {
+    if *method != ui::METHOD {
+        return Err(Problem::method_not_allowed(ui::METHOD.as_str().to_owned()));
+    }
+    let mut answer = plain_answer(StatusCode::OK, file.media_type, file.contents.to_vec());
+    ui::guard(answer.headers_mut());
+    Ok(answer)
 }
 
 fn plain_answer(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Answer {

@@ -2,13 +2,14 @@
 
 use data_encoding::BASE64;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::model::{
     Algorithm, BackupCode, Digits, Email, Label, Moving, Period, Profile, Sensitive, Text, UserId, UserName, UserRef,
 };
 use crate::service::{
-    Call, FirstCode, ImportOrder, MasterKey, MfaOrder, NewUserOrder, OtpauthUri, Proof, SecretChange, SecretOrder,
-    SecretRef, UserChange,
+    Call, FirstCode, ImportOrder, KeyOrder, MasterKey, MfaOrder, NewUserOrder, OtpauthUri, Proof, SecretChange,
+    SecretOrder, SecretRef, UserChange, Verification,
 };
 
 use super::devices::{DeviceMember, HardwareMembers, provision_order};
@@ -140,12 +141,17 @@ pub struct SecretBody {
     pub protect: Option<bool>,
     #[serde(default, deserialize_with = "present")]
     pub spare_of: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub uv: Option<String>,
 }
 
 impl TryFrom<SecretBody> for SecretOrder {
     type Error = Problem;
 
     fn try_from(mut body: SecretBody) -> Result<Self, Problem> {
+        if body.uv.is_some() && body.r#type != "fido2" {
+            return Err(Problem::malformed("`uv` is for the type fido2 only"));
+        }
         let device = body.device.take();
         let hardware = body.hardware_members();
         if device.is_none() && hardware.is_there() {
@@ -161,11 +167,16 @@ impl TryFrom<SecretBody> for SecretOrder {
                 let secret = body.secret.ok_or_else(|| Problem::malformed("missing field `secret`"))?;
                 new_password(secret, "secret").map(Self::Password)
             }
+            "fido2" if !body.has_mfa_members() && body.secret.is_none() => {
+                let verification = body.uv.as_deref().map(|text| Verification::parse(text).ok_or_else(|| wrong("uv")));
+                let verification = verification.transpose()?.unwrap_or_default();
+                Ok(Self::Key(KeyOrder { name: label(body.name)?, verification }))
+            }
             "apikey" if !body.has_mfa_members() && body.secret.is_none() => {
                 Ok(Self::ApiKey { name: label(body.name)? })
             }
-            "mfa" | "password" | "apikey" => Err(Problem::malformed("a member that this type does not take")),
-            _ => Err(Problem::malformed("`type` is one of mfa, password, apikey")),
+            "mfa" | "password" | "apikey" | "fido2" => Err(Problem::malformed("a member that this type does not take")),
+            _ => Err(Problem::malformed("`type` is one of mfa, fido2, password, apikey")),
         }
     }
 }
@@ -276,7 +287,7 @@ impl ChangeBody {
             if self.version.is_some() || self.name.is_some() || self.description.is_some() {
                 return Err(Problem::malformed("`token` or `device` stands alone"));
             }
-            let first = FirstCodeBody { token: self.token, device: self.device };
+            let first = FirstCodeBody { token: self.token, device: self.device, credential: None };
             return Ok(Call::Enroll(user, secret, first.first_code()?));
         }
         let describe = |text: Option<String>| {
@@ -323,16 +334,19 @@ pub struct FirstCodeBody {
     pub token: Option<TokenMember>,
     #[serde(default, deserialize_with = "present")]
     pub device: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    pub credential: Option<Map<String, Value>>,
 }
 
 impl FirstCodeBody {
     /// The one that it holds.
     pub fn first_code(self) -> Result<FirstCode, Problem> {
-        match (self.token, self.device) {
-            (Some(token), None) => Ok(FirstCode::Token(token.0)),
-            (None, Some(true)) => Ok(FirstCode::Device),
-            (None, None) => Err(Problem::malformed("missing field `token`")),
-            (Some(_) | None, Some(_)) => Err(Problem::malformed("one of `token` and `device: true` is needed")),
+        match (self.token, self.device, self.credential) {
+            (Some(token), None, None) => Ok(FirstCode::Token(token.0)),
+            (None, Some(true), None) => Ok(FirstCode::Device),
+            (None, None, Some(credential)) => Ok(FirstCode::Credential(Value::Object(credential))),
+            (None, None, None) => Err(Problem::malformed("missing field `token`")),
+            _ => Err(Problem::malformed("one of `token`, `device: true` and `credential` is needed")),
         }
     }
 }
@@ -354,16 +368,19 @@ pub struct ProofBody {
     pub code: Option<SecretText>,
     #[serde(default, deserialize_with = "present")]
     pub device: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    pub credential: Option<Map<String, Value>>,
 }
 
 impl ProofBody {
     /// The one proof it holds.
     pub fn proof(self) -> Result<Proof, Problem> {
-        match (self.token, self.code, self.device) {
-            (Some(token), None, None) => Ok(Proof::Token(token.0)),
-            (None, Some(code), None) => backup_code(&code).map(Proof::Code),
-            (None, None, Some(true)) => Ok(Proof::Device),
-            _ => Err(Problem::malformed("one of `token`, `code` and `device: true` is needed")),
+        match (self.token, self.code, self.device, self.credential) {
+            (Some(token), None, None, None) => Ok(Proof::Token(token.0)),
+            (None, Some(code), None, None) => backup_code(&code).map(Proof::Code),
+            (None, None, Some(true), None) => Ok(Proof::Device),
+            (None, None, None, Some(credential)) => Ok(Proof::Credential(Value::Object(credential))),
+            _ => Err(Problem::malformed("one of `token`, `code`, `device: true` and `credential` is needed")),
         }
     }
 }
@@ -378,7 +395,16 @@ pub struct StepUpBody {
     pub code: Option<SecretText>,
     #[serde(default, deserialize_with = "present")]
     pub device: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    pub credential: Option<Map<String, Value>>,
     pub action: String,
+}
+
+/// `POST /auth/fido2`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialBody {
+    pub credential: Map<String, Value>,
 }
 
 /// `POST /auth/receipt`.

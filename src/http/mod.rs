@@ -15,6 +15,7 @@ mod problem;
 mod qr;
 mod route;
 mod sieve;
+mod ui;
 mod wire;
 
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub struct Door {
     audit_head: watch::Receiver<i64>,
     device_head: watch::Receiver<u64>,
     closing: watch::Receiver<bool>,
+    has_page: bool,
 }
 
 impl Door {
@@ -61,6 +63,7 @@ impl Door {
         service: Service,
         clock: Clock,
         caps: Caps,
+        has_page: bool,
         audit_head: watch::Receiver<i64>,
         device_head: watch::Receiver<u64>,
         closing: watch::Receiver<bool>,
@@ -74,6 +77,7 @@ impl Door {
             audit_head,
             device_head,
             closing,
+            has_page,
         })
     }
 

@@ -8,8 +8,9 @@ use crate::model::{AccountName, SecretId, Sensitive, Serial, UserId, UserRef};
 use crate::service::{Call, Proof, SecretOrder, SecretRef};
 
 use super::bodies::{
-    ChangeBody, CodeBody, FirstCodeBody, ImportBody, KeyBody, LONGEST_PASSWORD, LoginBody, NewUserBody, PasswordBody,
-    ProofBody, ReceiptBody, SecretBody, StepUpBody, TokenBody, UserBody, action, backup_code, new_password, wrong,
+    ChangeBody, CodeBody, CredentialBody, FirstCodeBody, ImportBody, KeyBody, LONGEST_PASSWORD, LoginBody, NewUserBody,
+    PasswordBody, ProofBody, ReceiptBody, SecretBody, StepUpBody, TokenBody, UserBody, action, backup_code,
+    new_password, wrong,
 };
 use super::devices::{DevicePasswordBody, RenameBody, on_device, piv_slot};
 use super::problem::Problem;
@@ -49,6 +50,12 @@ pub enum Resource {
     AuthRecovery,
     /// `/auth/mfa`
     AuthMfa,
+    /// `/auth/fido2`
+    AuthFido2,
+    /// `/auth/fido2/options`
+    AuthFido2Options,
+    /// `/users/:id/fido2/options`
+    KeyOptionsOf(UserRef),
     /// `/auth/stepup`
     AuthStepUp,
     /// `/auth/receipt`
@@ -174,6 +181,9 @@ impl Resource {
             ["auth", "totp"] => Self::AuthTotp,
             ["auth", "recovery"] => Self::AuthRecovery,
             ["auth", "mfa"] => Self::AuthMfa,
+            ["auth", "fido2"] => Self::AuthFido2,
+            ["auth", "fido2", "options"] => Self::AuthFido2Options,
+            ["users", user, "fido2", "options"] => Self::KeyOptionsOf(UserRef::parse(named(user)?)),
             ["auth", "stepup"] => Self::AuthStepUp,
             ["auth", "receipt"] => Self::AuthReceipt,
             ["auth", "refresh"] => Self::AuthRefresh,
@@ -217,6 +227,9 @@ impl Resource {
             | Self::AuthTotp
             | Self::AuthRecovery
             | Self::AuthMfa
+            | Self::AuthFido2
+            | Self::AuthFido2Options
+            | Self::KeyOptionsOf(_)
             | Self::AuthStepUp
             | Self::AuthReceipt
             | Self::AuthLogout
@@ -323,11 +336,23 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
             Call::AnswerChallenge(Proof::Code(backup_code(&read::<CodeBody>(request.body)?.code)?))
         }
         Resource::AuthMfa => Call::AnswerChallenge(read::<ProofBody>(request.body)?.proof()?),
+        Resource::AuthFido2 => {
+            let body = read::<CredentialBody>(request.body)?;
+            Call::AnswerChallenge(Proof::Credential(serde_json::Value::Object(body.credential)))
+        }
+        Resource::AuthFido2Options => request.without_body(Call::AskForOwnKey)?,
+        Resource::KeyOptionsOf(user) => request.without_body(Call::AskForKeyOf(user))?,
         Resource::AuthStepUp => {
             let body = read::<StepUpBody>(request.body)?;
             let action = action(&body.action)?;
             Call::StepUp {
-                proof: ProofBody { token: body.token, code: body.code, device: body.device }.proof()?,
+                proof: ProofBody {
+                    token: body.token,
+                    code: body.code,
+                    device: body.device,
+                    credential: body.credential,
+                }
+                .proof()?,
                 action,
             }
         }

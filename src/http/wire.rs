@@ -113,6 +113,12 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
             }
             Value::Object(members)
         }
+        Reply::KeyAsked { secret, options } => {
+            let mut members = secret_members(&secret);
+            members.insert("secret".to_owned(), json!({ "publicKey": options }));
+            Value::Object(members)
+        }
+        Reply::KeyOptions(options) => json!({ "publicKey": options }),
         Reply::Provisioned { secret, receipt, codes } => {
             let mut members = secret_members(&secret);
             members.insert("receipt".to_owned(), json!(receipt));
@@ -150,8 +156,8 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
             Value::Object(members)
         }
         Reply::Codes(codes) => json!({ "codes": code_list(&codes) }),
-        Reply::AuthMethods { open_registration, mfa_required } => json!({
-            "methods": ["password", "totp", "recovery"],
+        Reply::AuthMethods { open_registration, mfa_required, security_keys } => json!({
+            "methods": if security_keys { vec!["password", "totp", "recovery", "fido2"] } else { vec!["password", "totp", "recovery"] },
             "registration": if open_registration { "open" } else { "closed" },
             "mfaRequired": mfa_required,
         }),

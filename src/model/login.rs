@@ -43,6 +43,8 @@ pub enum Method {
     Hotp,
     /// A backup code.
     Recovery,
+    /// A security key.
+    Fido2,
 }
 
 impl Method {
@@ -52,6 +54,7 @@ impl Method {
             Self::Totp => "totp",
             Self::Hotp => "hotp",
             Self::Recovery => "recovery",
+            Self::Fido2 => "fido2",
         }
     }
 }
@@ -65,12 +68,15 @@ pub enum Amr {
     PasswordAndOtp,
     /// Password, then a backup code. RFC 8176 has no name for a look-up secret; `kba` is its nearest.
     PasswordAndRecovery,
+    /// Password, then a security key that was touched.
+    PasswordAndKey,
     /// An API key.
     ApiKey,
 }
 
 impl Amr {
-    const ALL: [Self; 4] = [Self::Password, Self::PasswordAndOtp, Self::PasswordAndRecovery, Self::ApiKey];
+    const ALL: [Self; 5] =
+        [Self::Password, Self::PasswordAndOtp, Self::PasswordAndRecovery, Self::PasswordAndKey, Self::ApiKey];
 
     /// The values of the `amr` claim, in order.
     pub fn values(self) -> &'static [&'static str] {
@@ -78,6 +84,7 @@ impl Amr {
             Self::Password => &["pwd"],
             Self::PasswordAndOtp => &["pwd", "otp", "mfa"],
             Self::PasswordAndRecovery => &["pwd", "kba", "mfa"],
+            Self::PasswordAndKey => &["pwd", "hwk", "user", "mfa"],
             Self::ApiKey => &["swk"],
         }
     }
@@ -91,7 +98,7 @@ impl Amr {
     pub fn has_second_factor(self) -> bool {
         match self {
             Self::Password | Self::ApiKey => false,
-            Self::PasswordAndOtp | Self::PasswordAndRecovery => true,
+            Self::PasswordAndOtp | Self::PasswordAndRecovery | Self::PasswordAndKey => true,
         }
     }
 
@@ -100,6 +107,7 @@ impl Amr {
         match method {
             Method::Totp | Method::Hotp => Self::PasswordAndOtp,
             Method::Recovery => Self::PasswordAndRecovery,
+            Method::Fido2 => Self::PasswordAndKey,
         }
     }
 }

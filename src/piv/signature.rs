@@ -61,11 +61,11 @@ fn rsa<D: Digest + rsa::pkcs8::AssociatedOid>(
     signature: &[u8],
 ) -> Result<(), Distrust> {
     let key = issuer.to_der().map_err(|_| Distrust::Unreadable)?;
-    let key = rsa::PublicKey::from_public_key_der(&key).map_err(|_| Distrust::WrongSignature)?;
+    let key = rsa::RsaPublicKey::from_public_key_der(&key).map_err(|_| Distrust::WrongSignature)?;
     if rsa::traits::PublicKeyParts::size(&key) < SHORTEST_MODULUS {
         return Err(Distrust::WrongSignature);
     }
-    key.pkcs1v15_verify::<D>(message, signature).map_err(|_| Distrust::WrongSignature)
+    key.verify(rsa::Pkcs1v15Sign::new::<D>(), &D::digest(message), signature).map_err(|_| Distrust::WrongSignature)
 }
 
 /// Checks a signature over a digest (FIPS 186-5 section 6.4.2) in DER.

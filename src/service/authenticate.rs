@@ -2,12 +2,13 @@
 
 use crate::error::Error;
 use crate::model::{Amr, ChallengeId, Text};
-use crate::store::{Outcome, SessionRow, UserRow};
+use crate::store::{MfaState, Outcome, SessionRow, UserRow};
 use crate::token::Claims;
 
 use super::authorise::Signed;
 use super::receipts::new_receipt;
 use super::second_factor::{accept, judge};
+use super::security_keys::Purpose;
 use super::tokens::{CHALLENGE_ANSWERS, extended, open_session, refresh_token};
 use super::{Occasion, Proof, Reply, Service, Stop};
 
@@ -17,7 +18,7 @@ impl Service {
     pub(super) fn answer_challenge(&self, occasion: &Occasion, claims: Claims, proof: Proof) -> Result<Reply, Error> {
         let id = ChallengeId::from_slice(&claims.id).ok_or(Error::Unauthenticated)?;
         self.look(occasion, |view| view.challenge(id, occasion.now.wall_ms))?.ok_or(Error::ChallengeEnded)?;
-        let (prepared, _held) = self.prepare_for(occasion, claims.subject, proof)?;
+        let (prepared, _held) = self.prepare_for(occasion, claims.subject, Purpose::Login(id), proof)?;
         let rules = self.rules();
         let scene = occasion.scene();
         let job_scene = scene.clone();
@@ -65,11 +66,11 @@ impl Service {
         proof: Proof,
         action: &Text,
     ) -> Result<Reply, Error> {
-        let factors = self.look(occasion, |view| view.active_factors(signed.user.id))?;
-        if factors.is_empty() {
+        let state = self.look(occasion, |view| view.mfa_state(signed.user.id, occasion.now.wall_ms))?;
+        if state != MfaState::Active {
             return Err(Error::NoFactor);
         }
-        let (prepared, _held) = self.prepare_for(occasion, signed.user.id, proof)?;
+        let (prepared, _held) = self.prepare_for(occasion, signed.user.id, Purpose::StepUp(signed.session), proof)?;
         let rules = self.rules();
         let scene = occasion.scene();
         let job_scene = scene.clone();

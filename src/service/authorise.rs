@@ -165,7 +165,8 @@ impl Service {
         let found = self.look(occasion, |view| Ok((view.user(claims.subject)?, view.secret(claims.subject, secret)?)));
         let Ok((Some(user), Some(row))) = found else { return refusal };
         let is_older = claims.kind != TokenKind::Challenge && claims.epoch < user.epoch && !user.disabled;
-        let is_enrolled = row.kind == SecretType::Mfa && row.status == Status::Active;
+        let is_factor = matches!(row.kind, SecretType::Mfa | SecretType::Fido2);
+        let is_enrolled = is_factor && row.status == Status::Active;
         if is_named && is_older && is_enrolled { Error::AlreadyActive } else { refusal }
     }
 

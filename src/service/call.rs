@@ -1,5 +1,7 @@
 //! Everything that can be asked, and everything that can be answered.
 
+use serde_json::Value;
+
 use crate::model::{
     AccountName, BackupCode, Email, Label, Method, Profile, SecretId, Sensitive, Serial, Text, TokenInput, TokenKind,
     UserId, UserName, UserRef,
@@ -15,6 +17,7 @@ use super::devices::{
     AccountView, CredentialView, DeviceEvent, DeviceOfSecret, GenuineView, KeyView, OnDevice, PasswordChange,
     ProvisionOrder, ReturnedView,
 };
+use super::security_keys::KeyOrder;
 
 /// Everything the API can be asked. No outside text is left in it that has not been checked for its shape.
 pub enum Call {
@@ -62,6 +65,10 @@ pub enum Call {
     DeleteSecret(UserRef, SecretRef, Option<OnDevice>),
     /// What can one log in with.
     AuthMethods,
+    /// What a browser needs to let one of the caller's own security keys answer a challenge, or step up.
+    AskForOwnKey,
+    /// The same for an app that checks a user's key.
+    AskForKeyOf(UserRef),
     /// The first step of a login.
     LogIn {
         /// Name, address or id.
@@ -165,6 +172,8 @@ pub enum Proof {
     Code(BackupCode),
     /// The user's hardware key, plugged into this host: it is asked for a code.
     Device,
+    /// The answer of a security key, as a browser hands it over.
+    Credential(Value),
 }
 
 /// The first code of a factor.
@@ -173,6 +182,8 @@ pub enum FirstCode {
     Token(TokenInput),
     /// From the hardware key itself.
     Device,
+    /// The credential that a security key made, as a browser hands it over.
+    Credential(Value),
 }
 
 /// A user to be made.
@@ -212,6 +223,8 @@ pub enum SecretOrder {
     Mfa(MfaOrder),
     /// A factor on a hardware key.
     Hardware(ProvisionOrder),
+    /// A security key.
+    Key(KeyOrder),
     /// A password, 8–1024 bytes.
     Password(Sensitive<String>),
     /// An API key.
@@ -286,6 +299,15 @@ pub enum Reply {
         /// The seed in Base32.
         base32: Sensitive<String>,
     },
+    /// A pending security key, and what a page gives to the browser to make its credential.
+    KeyAsked {
+        /// The pending key.
+        secret: SecretView,
+        /// `PublicKeyCredentialCreationOptions` as JSON.
+        options: Value,
+    },
+    /// What a page gives to the browser to let a security key answer: `PublicKeyCredentialRequestOptions` as JSON.
+    KeyOptions(Value),
     /// A factor on a hardware key, programmed and proved.
     Provisioned {
         /// The factor, pending or active.
@@ -317,6 +339,8 @@ pub enum Reply {
         open_registration: bool,
         /// Whether everybody needs a second factor.
         mfa_required: bool,
+        /// Whether there may be security keys.
+        security_keys: bool,
     },
     /// A login, or a step of one.
     Auth(AuthView),

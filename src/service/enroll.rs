@@ -47,6 +47,7 @@ impl Service {
     ) -> Result<Reply, Error> {
         let token = match (first, secret) {
             (Given::Token(token), _) => token,
+            (Given::Credential(answer), secret) => return self.register_key(occasion, over, secret, &answer),
             (Given::Device, SecretRef::Id(id)) => {
                 self.must_be_fresh_now(occasion, over)?;
                 self.code_for_enrolment(occasion, over.user.id, id)?
@@ -161,7 +162,7 @@ impl Service {
         })?
     }
 
-    fn new_codes(&self, occasion: &Occasion) -> Result<CodeSet, Error> {
+    pub(super) fn new_codes(&self, occasion: &Occasion) -> Result<CodeSet, Error> {
         let codes = (0..CODES_PER_SET)
             .map(|_| entropy::secret::<10>().map(|random| BackupCode::from_random(random.expose())))
             .collect::<Result<Vec<_>, _>>()?;
@@ -173,7 +174,7 @@ impl Service {
 
 impl CodeSet {
     /// Puts this set in the place of any older one, and hands the codes out, this once (BKC-8).
-    fn store(self, tx: &Tx<'_>, scene: &Scene, user: UserId) -> Result<Vec<Sensitive<String>>, Stop> {
+    pub(super) fn store(self, tx: &Tx<'_>, scene: &Scene, user: UserId) -> Result<Vec<Sensitive<String>>, Stop> {
         if let Some(old) = tx.active_secret(user, SecretType::Backup)? {
             tx.delete_secret(old.id)?;
         }
@@ -264,7 +265,7 @@ fn refuse_first_code(tx: &Tx<'_>, scene: &Scene, row: &SecretRow, token: &TokenI
     }
     let wrong = tx.count_wrong_code(row)?;
     if wrong >= FIRST_CODES {
-        tx.end_pending(row.user, scene.now.wall_ms)?;
+        tx.end_pending(row.user, SecretType::Mfa, scene.now.wall_ms)?;
     }
     tx.audit(&scene.entry("factor.enroll", Outcome::Refused, Some(row.user), Some(row.id)))?;
     Ok(Stop::Keep(Error::WrongFirstCode { remaining: FIRST_CODES.saturating_sub(wrong), diagnosis }))

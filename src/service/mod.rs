@@ -17,6 +17,7 @@ mod policy;
 mod receipts;
 mod second_factor;
 mod secrets;
+mod security_keys;
 mod tokens;
 mod users;
 mod verify;
@@ -30,6 +31,7 @@ use crate::model::{Moment, Peer, Right, SecretId, Sensitive, Text, UserId};
 use crate::store::{AuditEntry, Decision, Fault, Outcome, Store, Tx, View};
 use crate::token::KeySet;
 
+pub use crate::fido::{RelyingParty, Verification};
 pub use crate::oath::OtpauthUri;
 pub use crate::store::{Backup, MasterKey, Phase};
 pub use call::{
@@ -44,8 +46,12 @@ pub use devices::{
 pub use hasher::HashCost;
 pub use metrics::Metrics;
 pub use policy::{PeerRule, Policy, Who};
+pub use security_keys::KeyOrder;
 
 use authorise::Scope;
+
+/// How long a start waits for the store.
+const STARTING: Duration = Duration::from_secs(30);
 
 /// Who asks, when, and how long they wait.
 #[derive(Debug)]
@@ -82,6 +88,7 @@ pub struct Service {
     keyring: devices::Keyring,
     keeper: Box<dyn KeyKeeper>,
     rotation: custody::Progress,
+    ceremonies: security_keys::Ceremonies,
     confinement: Confinement,
     /// Wall clock minus boot clock at the start, in milliseconds.
     clock_at_start: i64,
@@ -158,6 +165,10 @@ impl Service {
             policy.hashing = old.hashing;
             kept.push("argon2");
         }
+        if policy.relying_party != old.relying_party {
+            policy.relying_party.clone_from(&old.relying_party);
+            kept.push("fido2");
+        }
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
         kept
     }
@@ -181,10 +192,12 @@ impl Service {
             keyring: devices::Keyring::new(devices, on_device),
             keeper,
             rotation: custody::Progress::default(),
+            ceremonies: security_keys::Ceremonies::default(),
             confinement,
             clock_at_start: tokens::offset_of(now),
             clock_offset: Mutex::new(None),
         };
+        service.check_relying_party()?;
         service.tend(now)?;
         service.make_receipt_key(now.wall_ms)?;
         Ok(service)
@@ -239,6 +252,10 @@ impl Service {
                 let over = self.over(occasion, user, Scope::Enrolment)?;
                 self.provision(occasion, over, order)
             }
+            Call::CreateSecret(user, SecretOrder::Key(order)) => {
+                let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.create_key(occasion, over, order)
+            }
             Call::CreateSecret(user, SecretOrder::Password(password)) => {
                 let over = self.over(occasion, user, Scope::Full)?;
                 self.create_password(occasion, over, &password)
@@ -284,7 +301,13 @@ impl Service {
             Call::AuthMethods => Ok(Reply::AuthMethods {
                 open_registration: self.policy().open_registration,
                 mfa_required: self.policy().mfa_required,
+                security_keys: self.policy().relying_party.is_some(),
             }),
+            Call::AskForOwnKey => self.ask_for_own_key(occasion),
+            Call::AskForKeyOf(user) => {
+                self.right(occasion, Right::App)?;
+                self.ask_for_key_of(occasion, user)
+            }
             Call::LogIn { login, password } => self.log_in(occasion, &login, &password),
             Call::AnswerChallenge(proof) => {
                 let claims = self.challenge(occasion)?;

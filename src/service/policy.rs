@@ -1,5 +1,8 @@
 //! What the configuration decides about the use cases.
 
+use std::sync::Arc;
+
+use crate::fido::RelyingParty;
 use crate::model::{Limits, Peer, Rights};
 use crate::oath::Window;
 
@@ -49,6 +52,8 @@ pub struct Policy {
     pub escrow: Option<Recipient>,
     /// Whether and how keys are checked to be genuine.
     pub attestation: Attestation,
+    /// Who asks security keys; none while they are not set up.
+    pub relying_party: Option<Arc<RelyingParty>>,
     /// Who has which rights; uid 0 always has all.
     pub peers: Vec<PeerRule>,
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::fido::Assertion;
 use crate::model::{
     BackupCode, Gate, Limits, Method, Moment, Moving, Profile, Right, SecretId, Sensitive, Throttle, TokenInput, UserId,
 };
@@ -12,13 +13,19 @@ use crate::store::{Class, Fault, Outcome, SecretRow, Subject, Tx};
 
 use super::hasher::find_code;
 use super::locks::Held;
+use super::security_keys::{Purpose, use_assertion};
 use super::{Occasion, Proof, Scene, Service, Stop};
 
 /// A second factor ready to be judged inside a transaction. A backup code has been hashed already,
 /// since that takes too long for one.
 pub(super) enum Prepared {
     Token(TokenInput),
-    Code { set: Option<SecretId>, hash: Sensitive<[u8; 16]> },
+    /// What a security key answered, if that holds.
+    Key(Option<Assertion>),
+    Code {
+        set: Option<SecretId>,
+        hash: Sensitive<[u8; 16]>,
+    },
 }
 
 /// The settings a verdict depends on.
@@ -68,12 +75,19 @@ impl Service {
         occasion: &Occasion,
         user: Option<UserId>,
         nobody: &Subject,
+        purpose: Purpose,
         proof: Proof,
     ) -> Result<(Prepared, Option<Held<'a>>), Error> {
         let subject = user.map_or_else(|| nobody.clone(), Subject::factors);
         let code = match proof {
             Proof::Token(token) => return Ok((Prepared::Token(token), None)),
             Proof::Device => return Ok((Prepared::Token(self.ask_key(occasion, user, &subject)?), None)),
+            Proof::Credential(answer) => {
+                let limits = self.policy().factor_limits;
+                let throttle = self.look(occasion, |view| view.throttle(&subject, Class::Factor))?;
+                refuse_closed(throttle.gate(&limits, &occasion.now))?;
+                return Ok((Prepared::Key(self.assertion(occasion, user, purpose, &answer)?), None));
+            }
             Proof::Code(code) => code,
         };
         let held = self.locks.hold(subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
@@ -103,9 +117,10 @@ impl Service {
         &'a self,
         occasion: &Occasion,
         user: UserId,
+        purpose: Purpose,
         proof: Proof,
     ) -> Result<(Prepared, Option<Held<'a>>), Error> {
-        self.prepare(occasion, Some(user), &Subject::factors(user), proof)
+        self.prepare(occasion, Some(user), &Subject::factors(user), purpose, proof)
     }
 
     fn hash_code(
@@ -143,6 +158,11 @@ pub(super) fn judge(
             Found::Factor(accepted) => Some(accepted),
         },
         Prepared::Code { set, hash } => use_code(tx, scene, user, *set, hash)?,
+        Prepared::Key(None) => None,
+        Prepared::Key(Some(assertion)) => {
+            let secret = use_assertion(tx, user, assertion, scene.now.wall_ms)?;
+            secret.map(|secret| Accepted { secret, method: Method::Fido2, remaining: None, steps_ahead: None })
+        }
     };
     match found {
         Some(accepted) => {

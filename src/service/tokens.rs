@@ -111,11 +111,24 @@ impl Service {
             Granted::Challenge(challenge, user) => {
                 let claims = Claims { id: *challenge.id.as_bytes(), ..claims(scene, TokenKind::Challenge, user)? };
                 let mut view = self.view_of(&claims, CHALLENGE_LIFETIME)?;
-                view.methods = Some(vec!["totp", "recovery"]);
+                view.methods = Some(self.methods_of(user.id)?);
                 Ok(view)
             }
             Granted::Enrolment(user) => self.view_of(&claims(scene, TokenKind::Enroll, user)?, ACCESS_LIFETIME),
         }
+    }
+
+    /// What the user can answer a challenge with.
+    fn methods_of(&self, user: crate::model::UserId) -> Result<Vec<&'static str>, Error> {
+        let patience = Duration::from_secs(15);
+        let (codes, on_device, keys) = self.store.read(patience, |view| {
+            let factors = view.active_factors(user)?;
+            let programmed = view.credentials_of(user)?;
+            let on_device = factors.iter().any(|row| programmed.iter().any(|credential| credential.id == row.id));
+            Ok((!factors.is_empty(), on_device, !view.active_keys(user)?.is_empty()))
+        })?;
+        let offered = [(codes, "totp"), (on_device, "device"), (true, "recovery"), (keys, "fido2")];
+        Ok(offered.into_iter().filter_map(|(has, method)| has.then_some(method)).collect())
     }
 
     /// A fresh access token of a session, without a refresh token.

@@ -5,6 +5,7 @@ use crate::model::UserRef;
 use crate::store::{Outcome, Subject};
 
 use super::second_factor::{accept, judge, judge_nobody};
+use super::security_keys::Purpose;
 use super::{Occasion, Proof, Reply, Service, Stop};
 
 impl Service {
@@ -24,7 +25,10 @@ impl Service {
         let rules = self.rules();
         let scene = occasion.scene();
         // An unknown user's code is hashed like a known one's.
-        let (prepared, _held) = self.prepare(occasion, known.as_ref().map(|user| user.id), &nobody, proof)?;
+        let (prepared, _held) = {
+            let purpose = Purpose::Verify(occasion.caller.peer.uid);
+            self.prepare(occasion, known.as_ref().map(|user| user.id), &nobody, purpose, proof)?
+        };
         let outcome = self.change(occasion, move |tx| {
             let user = match known {
                 Some(user) => tx.user(user.id)?.filter(|user| !user.disabled),

@@ -8,6 +8,7 @@ mod devices;
 mod fault;
 mod files;
 mod guard;
+mod keys;
 mod logins;
 mod readers;
 mod restore;

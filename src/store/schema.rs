@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::OpenFault;
 
 /// One entry for each schema version, applied in order; never edited after a release.
-const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
+const MIGRATIONS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (
@@ -180,6 +180,60 @@ END;
 CREATE TRIGGER credentials_of_ended AFTER UPDATE OF status ON secrets WHEN NEW.status = 'ended' BEGIN
     UPDATE credentials SET state = 'erase' WHERE id = NEW.id;
 END;
+";
+
+const VERSION_3: &str = "
+-- Security keys are a type of their own. A CHECK cannot be changed, so the table is made anew.
+CREATE TABLE secrets_3 (
+    id          BLOB PRIMARY KEY CHECK (length(id) = 16),
+    user        BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    type        TEXT NOT NULL CHECK (type IN ('password', 'mfa', 'apikey', 'mfabackup', 'fido2')),
+    status      TEXT NOT NULL CHECK (status IN ('pending', 'active', 'ended')),
+    name        TEXT NOT NULL,
+    name_key    TEXT NOT NULL,
+    description TEXT,
+    created     INTEGER NOT NULL,
+    modified    INTEGER NOT NULL,
+    last_used   INTEGER,
+    expires     INTEGER,
+    version     INTEGER NOT NULL DEFAULT 1,
+    algorithm   TEXT CHECK (algorithm IN ('SHA1', 'SHA256', 'SHA512')),
+    digits      INTEGER CHECK (digits BETWEEN 6 AND 8),
+    period      INTEGER CHECK (period BETWEEN 15 AND 120),
+    counter     INTEGER CHECK (counter >= 0),
+    resync      INTEGER,
+    last_step   INTEGER,
+    wrong       INTEGER NOT NULL DEFAULT 0,
+    used        INTEGER NOT NULL DEFAULT 0,
+    sealed      BLOB,
+    spare_of    BLOB,
+    CHECK ((type = 'mfa') = (algorithm IS NOT NULL AND digits IS NOT NULL)),
+    CHECK (type <> 'mfa' OR (period IS NULL) <> (counter IS NULL)),
+    CHECK ((status = 'ended') = (sealed IS NULL)),
+    CHECK (status = 'active' OR type IN ('mfa', 'fido2'))
+) STRICT, WITHOUT ROWID;
+INSERT INTO secrets_3 SELECT id, user, type, status, name, name_key, description, created, modified, last_used, expires, version,
+    algorithm, digits, period, counter, resync, last_step, wrong, used, sealed, spare_of FROM secrets;
+DROP TABLE secrets;
+ALTER TABLE secrets_3 RENAME TO secrets;
+CREATE INDEX secrets_by_user ON secrets (user);
+CREATE UNIQUE INDEX secrets_name ON secrets (user, name_key) WHERE status <> 'ended';
+CREATE UNIQUE INDEX secrets_one_each ON secrets (user, type) WHERE type IN ('password', 'mfabackup');
+CREATE UNIQUE INDEX secrets_one_pending ON secrets (user, type) WHERE status = 'pending' AND spare_of IS NULL;
+CREATE UNIQUE INDEX secrets_one_spare ON secrets (user) WHERE status = 'pending' AND spare_of IS NOT NULL;
+CREATE TRIGGER credentials_of_deleted AFTER DELETE ON secrets BEGIN
+    UPDATE credentials SET state = 'erase' WHERE id = OLD.id;
+END;
+CREATE TRIGGER credentials_of_ended AFTER UPDATE OF status ON secrets WHEN NEW.status = 'ended' BEGIN
+    UPDATE credentials SET state = 'erase' WHERE id = NEW.id;
+END;
+
+-- The credentials of security keys, unique over all users. The counter moves with each use.
+CREATE TABLE fido2 (
+    credential BLOB PRIMARY KEY CHECK (length(credential) BETWEEN 1 AND 1023),
+    secret     BLOB NOT NULL UNIQUE REFERENCES secrets (id) ON DELETE CASCADE,
+    counter    INTEGER NOT NULL CHECK (counter BETWEEN 0 AND 4294967295)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The newest schema version this program knows.

@@ -21,10 +21,12 @@ pub enum SecretType {
     ApiKey,
     /// A set of backup codes; sealed are salt, cost and digests.
     Backup,
+    /// A security key; sealed is the record of its credential, or nothing yet while it is pending.
+    Fido2,
 }
 
 impl SecretType {
-    const ALL: [Self; 4] = [Self::Password, Self::Mfa, Self::ApiKey, Self::Backup];
+    const ALL: [Self; 5] = [Self::Password, Self::Mfa, Self::ApiKey, Self::Backup, Self::Fido2];
 
     /// As stored and shown.
     pub fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl SecretType {
             Self::Mfa => "mfa",
             Self::ApiKey => "apikey",
             Self::Backup => "mfabackup",
+            Self::Fido2 => "fido2",
         }
     }
 }
@@ -306,6 +309,11 @@ impl Tx<'_> {
         }
     }
 
+    /// Seals a value for a secret that is there.
+    pub(super) fn seal_for(&self, row: &SecretRow, value: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.vault.seal(&row.place(&binding(row.profile.as_ref())), value)
+    }
+
     /// Puts another value into a secret: a new password, a stronger hash of the same one.
     pub fn replace_value(&self, row: &SecretRow, value: &Sensitive<Vec<u8>>, now: i64) -> Result<(), Fault> {
         let parameters = binding(row.profile.as_ref());
@@ -316,14 +324,14 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Ends the user's pending secret, if there is one, and wipes its value (ENR-2).
-    pub fn end_pending(&self, user: UserId, now: i64) -> Result<(), Fault> {
+    /// Ends the user's pending secret of a type, if there is one, and wipes its value (ENR-2).
+    pub fn end_pending(&self, user: UserId, kind: SecretType, now: i64) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
                 "UPDATE secrets SET status = 'ended', sealed = NULL, modified = ?2
-                 WHERE user = ?1 AND status = 'pending'",
+                 WHERE user = ?1 AND type = ?3 AND status = 'pending'",
             )?
-            .execute(params![user.as_bytes(), now])?;
+            .execute(params![user.as_bytes(), now, kind.name()])?;
         Ok(())
     }
 

@@ -227,7 +227,7 @@ fn enr_2_one_pending_factor_at_a_time_and_an_active_one_is_not_touched() {
         .write(PATIENCE, move |tx| {
             assert!(tx.insert_secret(&factor(2, owner, TIME))?);
             assert!(!tx.insert_secret(&factor(3, owner, TIME))?, "a second pending one");
-            tx.end_pending(owner, 3)?;
+            tx.end_pending(owner, SecretType::Mfa, 3)?;
             assert!(tx.insert_secret(&factor(3, owner, TIME))?);
             keep(())
         })

@@ -105,7 +105,7 @@ impl View<'_> {
             .connection
             .prepare_cached(
                 "SELECT max(CASE WHEN status = 'active' THEN 2 WHEN expires > ?2 THEN 1 ELSE 0 END)
-                 FROM secrets WHERE user = ?1 AND type = 'mfa' AND status IN ('active', 'pending')",
+                 FROM secrets WHERE user = ?1 AND type IN ('mfa', 'fido2') AND status IN ('active', 'pending')",
             )?
             .query_row(params![user.as_bytes(), now], |row| row.get(0))?;
         Ok(match best {

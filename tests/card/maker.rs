@@ -35,7 +35,9 @@ pub enum Pen {
 
 impl Pen {
     fn rsa() -> Self {
-        Self::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(rsa::PrivateKey::generate())))
+        let mut random = rsa::rand_core::UnwrapErr(getrandom::SysRng);
+        let key = rsa::RsaPrivateKey::new(&mut random, 2048).unwrap();
+        Self::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(key)))
     }
 
     pub fn p256() -> Self {

@@ -21,7 +21,7 @@ const NOT_PROVOKED: [(u16, &str); 2] = [
 const URI: &str = "otpauth://totp/a:b?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 /// The routes that there are to be.
-const OPERATIONS: [&str; 48] = [
+const OPERATIONS: [&str; 51] = [
     "DELETE /devices/{}/oath/accounts/{}",
     "DELETE /users/{}",
     "DELETE /users/{}/secrets/{}",
@@ -46,6 +46,8 @@ const OPERATIONS: [&str; 48] = [
     "GET /users/{}/secrets",
     "GET /users/{}/secrets/{}",
     "GET /version",
+    "POST /auth/fido2",
+    "POST /auth/fido2/options",
     "POST /auth/logout",
     "POST /auth/mfa",
     "POST /auth/password",
@@ -60,6 +62,7 @@ const OPERATIONS: [&str; 48] = [
     "POST /key/rotation",
     "POST /users",
     "POST /users/{}/codes",
+    "POST /users/{}/fido2/options",
     "POST /users/{}/secrets",
     "POST /users/{}/secrets/import",
     "POST /users/{}/unlock",
@@ -86,6 +89,9 @@ fn body_of(operation: &Operation) -> Option<Value> {
         ("PUT", "/devices/{}/oath/password") => json!({"random": true}),
         ("POST", "/auth/password") => json!({"id": "nobody", "password": "not the password"}),
         ("POST", "/auth/recovery") => json!({"code": "0000-0000-0000-0000"}),
+        ("POST", "/auth/fido2") => {
+            json!({"credential": {"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}})
+        }
         ("POST", "/auth/stepup") => json!({"token": "123456", "action": "x"}),
         ("POST", "/auth/receipt") => json!({"receipt": "A".repeat(43), "action": "x"}),
         ("POST", "/users/{}/verify" | "/auth/totp" | "/auth/mfa") | ("PUT", "/users/{}/secrets/{}/enroll") => code,
@@ -144,6 +150,8 @@ fn every_operation_and_status_of_the_document_is_exercised() {
     tour::password_doors(&strict);
     tour::second_factor_doors(&locking, 423);
     let closed = Host::start("registration = \"closed\"\n");
+    let keys = Host::start(crate::fido2::CONFIG);
+    crate::fido2::tour(&keys);
     let person = closed.person("anna");
     closed.ask(&Request::post("/users", &json!({"name": "boris"})).token(&person.token)).refused(403, "forbidden");
     let as_root = can_be_others("every_operation_and_status_of_the_document_is_exercised (403 of a receipt)");
@@ -168,8 +176,14 @@ fn every_operation_and_status_of_the_document_is_exercised() {
         .filter(|(_, status)| NOT_PROVOKED.iter().all(|(not_provoked, _)| not_provoked != status))
         .collect();
     let seen = || -> BTreeSet<(String, u16)> {
-        let hosts =
-            [Some(&host), Some(&strict), Some(&locking), Some(&closed), bench.as_ref().map(|bench| &bench.host)];
+        let hosts = [
+            Some(&host),
+            Some(&keys),
+            Some(&strict),
+            Some(&locking),
+            Some(&closed),
+            bench.as_ref().map(|bench| &bench.host),
+        ];
         hosts.into_iter().flatten().flat_map(|host| host.watch().seen()).collect()
     };
     for (operation, status) in &documented {
@@ -272,8 +286,7 @@ fn no_route_exists_outside_the_document() {
         "devices/7/piv",
         "audit/1",
         "audit/verify",
-        "auth/fido2",
-        "auth/fido2/options",
+        "auth/fido2/x",
         "auth/token",
         "auth/hotp",
         "auth/verify",

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with its floor. Rooms that share a floor may not import each other.
-const FLOORS: [(&str, u32); 14] = [
+const FLOORS: [(&str, u32); 15] = [
     ("model", 1),
     ("stopwatch", 1),
     ("entropy", 2),
@@ -13,6 +13,7 @@ const FLOORS: [(&str, u32); 14] = [
     ("card", 3),
     ("store", 4),
     ("oath", 4),
+    ("fido", 4),
     ("piv", 4),
     ("token", 4),
     ("error", 5),
@@ -22,7 +23,7 @@ const FLOORS: [(&str, u32); 14] = [
     ("daemon", 9),
 ];
 /// The door may not look behind the service, whatever floor it stands on.
-const HIDDEN_FROM_HTTP: [&str; 5] = ["store", "token", "device", "card", "piv"];
+const HIDDEN_FROM_HTTP: [&str; 6] = ["store", "token", "device", "card", "piv", "fido"];
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();

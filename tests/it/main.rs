@@ -29,6 +29,7 @@ mod cli;
 mod contract;
 mod custody;
 mod enrolment;
+mod fido2;
 mod floors;
 mod hardware;
 mod interop;

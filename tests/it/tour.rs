@@ -122,6 +122,11 @@ fn authentication(host: &Host, keys: &mut Keys, mut person: Person, mut factor: 
     host.ask(&basic(&person.password)).ok();
     host.ask(&basic("not the password")).refused(401, "wrong-credentials");
 
+    // This host has no security keys.
+    let nothing = json!({"credential": {"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}});
+    host.ask(&Request::post("/auth/fido2", &nothing).token(&host.challenge(&person))).refused(409, "unsupported");
+    host.ask(&Request::new("POST", "/auth/fido2/options").token(&host.challenge(&person))).refused(409, "unsupported");
+
     for (path, proof) in [
         ("/auth/totp", json!({"token": factor.next()})),
         ("/auth/recovery", json!({"code": codes[0]})),
@@ -197,6 +202,10 @@ pub fn second_factor_doors(host: &Host, status: u16) {
         Request::post("/auth/recovery", &json!({"code": "0000-0000-0000-0000"})).token(&host.challenge(&person))
     });
     insist(host, status, || Request::post("/auth/mfa", &json!({"token": wrong})).token(&host.challenge(&person)));
+    insist(host, status, || {
+        let nothing = json!({"id": "AA", "rawId": "AA", "type": "public-key", "response": {}});
+        Request::post("/auth/fido2", &json!({"credential": nothing})).token(&host.challenge(&person))
+    });
     insist(host, status, || {
         Request::post("/auth/stepup", &json!({"token": wrong, "action": "x"})).token(&person.token)
     });

@@ -245,7 +245,7 @@ impl Service {
             over.must_be_fresh(tx, &scene)?;
             first_of_pair(tx, &scene, user, new.spare_of, &key)?;
             if new.spare_of.is_none() {
-                tx.end_pending(user, now)?;
+                tx.end_pending(user, SecretType::Mfa, now)?;
             }
             let new = NewSecret { name: free_name(tx, user, wanted, "key")?, ..new };
             insert(tx, &new)?;

@@ -192,6 +192,7 @@ impl Workshop {
 fn policy() -> Policy {
     let limits = |lock_after| Limits { delay_after: 5, lock_after };
     Policy {
+        relying_party: None,
         open_registration: true,
         bind_tokens: true,
         mfa_required: false,

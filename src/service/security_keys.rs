@@ -1,0 +1,331 @@
+//! Security keys: ceremonies in two requests, and what comes of them. What was asked stays in memory, for one answer and five
+//! minutes (FIDO-1); a restart makes whoever was in the middle begin again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::fido::{
+    Assertion, Authentication, CEREMONY, FidoFault, KeyRecord, Registration, RelyingParty, Verification,
+};
+use crate::model::{ChallengeId, Label, SecretId, Sensitive, SessionId, UserId};
+use crate::store::{Decision, NewSecret, Outcome, SecretRow, SecretType, Status, Tx, View};
+
+use super::authorise::{Over, Scope};
+use super::secrets::{free_name, insert, view_in};
+use super::tokens::later;
+use super::{Occasion, Reply, SecretRef, Service, Stop};
+
+/// Ceremonies at the same time; the oldest makes room.
+const MOST: usize = 4096;
+/// Ceremonies of one user.
+const MOST_OF_USER: usize = 8;
+
+/// What an answer belongs to. A ceremony of one purpose answers no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    /// The registration of this pending key.
+    Register(SecretId),
+    /// This login.
+    Login(ChallengeId),
+    /// A step-up in this session.
+    StepUp(SessionId),
+    /// The check that this peer makes.
+    Verify(u32),
+}
+
+/// A security key to be registered.
+#[derive(Debug)]
+pub struct KeyOrder {
+    /// Its name.
+    pub name: Option<Label>,
+    /// Whether the key has to know who touches it.
+    pub verification: Verification,
+}
+
+enum Asked {
+    Registration(Registration),
+    Authentication(Authentication),
+}
+
+struct Ceremony {
+    user: UserId,
+    asked: Asked,
+    expires: i64,
+    order: u64,
+}
+
+/// What was asked and not answered yet.
+#[derive(Default)]
+pub(super) struct Ceremonies(Mutex<Open>);
+
+#[derive(Default)]
+struct Open {
+    by_purpose: HashMap<(UserId, Purpose), Ceremony>,
+    begun: u64,
+}
+
+/// An opened record, and its counter.
+type Record = (Sensitive<Vec<u8>>, u32);
+
+impl Ceremonies {
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another question of the same purpose takes the place of the one before.
+    fn begin(&self, user: UserId, purpose: Purpose, asked: Asked, now: i64) {
+        let mut state = self.lock();
+        let Open { by_purpose: open, begun } = &mut *state;
+        open.retain(|_, ceremony| ceremony.expires > now);
+        let is_users = |ceremony: &Ceremony| ceremony.user == user;
+        while open.values().filter(|ceremony| is_users(ceremony)).count() >= MOST_OF_USER || open.len() >= MOST {
+            let of_user = open.values().filter(|ceremony| is_users(ceremony)).count() >= MOST_OF_USER;
+            let candidates = open.iter().filter(|(_, ceremony)| !of_user || is_users(ceremony));
+            let Some(oldest) = candidates.min_by_key(|(_, ceremony)| ceremony.order).map(|(key, _)| *key) else {
+                break;
+            };
+            open.remove(&oldest);
+        }
+        *begun = begun.saturating_add(1);
+        let ceremony = Ceremony { user, asked, expires: later(now, CEREMONY), order: *begun };
+        open.insert((user, purpose), ceremony);
+    }
+
+    /// What was asked, once, whatever comes of it.
+    fn take(&self, user: UserId, purpose: Purpose, now: i64) -> Option<Asked> {
+        let ceremony = self.lock().by_purpose.remove(&(user, purpose))?;
+        (ceremony.expires > now).then_some(ceremony.asked)
+    }
+}
+
+impl Service {
+    fn relying_party(&self) -> Result<Arc<RelyingParty>, Error> {
+        let none = "security keys are not set up: the administrator gives `rpId` and `origins` under [fido2]";
+        self.policy().relying_party.clone().ok_or_else(|| Error::Unsupported(none.to_owned()))
+    }
+
+    /// Makes a pending security key, and what its page gives to the browser.
+    pub(super) fn create_key(&self, occasion: &Occasion, over: Over, order: KeyOrder) -> Result<Reply, Error> {
+        let relying_party = self.relying_party()?;
+        let now = occasion.now.wall_ms;
+        let known = self.look(occasion, |view| view.credential_ids_of(over.user.id))?;
+        let user = over.user.id;
+        let (options, registration) =
+            relying_party.start_registration(user.as_bytes(), &over.user.name, known, order.verification)?;
+        let scene = occasion.scene();
+        let secret = self.change(occasion, move |tx| {
+            over.must_be_fresh(tx, &scene)?;
+            tx.end_pending(user, SecretType::Fido2, now)?;
+            let new = NewSecret {
+                id: scene.new_secret_id()?,
+                user,
+                kind: SecretType::Fido2,
+                name: free_name(tx, user, order.name, "security key")?,
+                created: now,
+                expires: Some(later(now, CEREMONY)),
+                profile: None,
+                first_counter: 0,
+                spare_of: None,
+                value: Sensitive::new(Vec::new()),
+            };
+            insert(tx, &new)?;
+            let mut entry = scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), "fido2");
+            if let Some(reason) = over.reason() {
+                entry.detail = Some(format!("fido2: {reason}"));
+            }
+            tx.audit(&entry)?;
+            view_in(tx, user, new.id)
+        })?;
+        self.ceremonies.begin(user, Purpose::Register(secret.id), Asked::Registration(registration), now);
+        Ok(Reply::KeyAsked { secret, options })
+    }
+
+    /// Registers the key that answered. One that does not hold ends the ceremony, and the pending key with it.
+    pub(super) fn register_key(
+        &self,
+        occasion: &Occasion,
+        over: &Over,
+        secret: SecretRef,
+        answer: &Value,
+    ) -> Result<Reply, Error> {
+        let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
+        let user = over.user.id;
+        let now = occasion.now.wall_ms;
+        let row = self.look(occasion, |view| view.secret(user, id))?;
+        let row = row.filter(|row| row.kind == SecretType::Fido2).ok_or(Error::NotFound)?;
+        match row.status {
+            Status::Active => return Err(Error::AlreadyActive),
+            Status::Pending if row.is_pending_at(now) => {}
+            Status::Pending | Status::Ended => return Err(Error::Expired),
+        }
+        self.must_be_fresh_now(occasion, over)?;
+        let Some(Asked::Registration(asked)) = self.ceremonies.take(user, Purpose::Register(id), now) else {
+            return Err(Error::Expired);
+        };
+        let relying_party = self.relying_party()?;
+        let record = match relying_party.finish_registration(&asked, answer) {
+            Ok(record) => record,
+            Err(fault) => return Err(self.end_registration(occasion, &row, fault)),
+        };
+        self.activate_registered(occasion, over, row, &record, relying_party.id())
+    }
+
+    fn activate_registered(
+        &self,
+        occasion: &Occasion,
+        over: &Over,
+        row: SecretRow,
+        record: &KeyRecord,
+        relying_party: &str,
+    ) -> Result<Reply, Error> {
+        let (user, id, now) = (over.user.id, row.id, occasion.now.wall_ms);
+        let bytes = record.to_bytes()?;
+        let (credential, counter) = (record.id().to_vec(), record.counter());
+        let is_first = self.look(occasion, |view| view.mfa_state(user, now))? != crate::store::MfaState::Active;
+        let codes = if is_first { Some(self.new_codes(occasion)?) } else { None };
+        let (scene, over, relying_party) = (occasion.scene(), over.clone(), relying_party.to_owned());
+        let (secret, codes) = self.change(occasion, move |tx| {
+            over.must_be_fresh(tx, &scene)?;
+            let has_other = tx.mfa_state(user, now)? == crate::store::MfaState::Active;
+            if !tx.activate_key(&row, &bytes, now)? {
+                return Err(Error::AlreadyActive.into());
+            }
+            if !tx.insert_credential_id(id, &credential, counter, &relying_party)? {
+                // Registered already, here or with somebody else.
+                return Err(Error::AlreadyActive.into());
+            }
+            let shown = match codes {
+                Some(set) if !has_other => set.store(tx, &scene, user)?,
+                Some(_) | None => Vec::new(),
+            };
+            tx.bump_epoch(user)?;
+            let mut entry = scene.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
+            entry.detail = over.reason();
+            tx.audit(&entry)?;
+            Ok((view_in(tx, user, id)?, shown))
+        })?;
+        self.metrics.count_enrolment();
+        Ok(Reply::Enrolled { secret, codes })
+    }
+
+    /// An answer that does not hold ends the pending key: its question must not be answered twice.
+    fn end_registration(&self, occasion: &Occasion, row: &SecretRow, fault: FidoFault) -> Error {
+        let scene = occasion.scene();
+        let (user, id, why) = (row.user, row.id, fault.to_string());
+        let ended = self.change(occasion, move |tx| {
+            tx.end_pending(user, SecretType::Fido2, scene.now.wall_ms)?;
+            let entry = scene.entry_with("factor.enroll", Outcome::Refused, Some(user), Some(id), why);
+            Ok(tx.audit(&entry)?)
+        });
+        match (ended, fault) {
+            (Err(error), _) => error,
+            (Ok(()), FidoFault::Internal(cause)) => Error::Internal(cause),
+            (Ok(()), _) => Error::WrongFirstCode { remaining: 0, diagnosis: None },
+        }
+    }
+
+    /// What a page gives to the browser to answer for one of the user's keys.
+    pub(super) fn ask_for_key(&self, occasion: &Occasion, user: UserId, purpose: Purpose) -> Result<Reply, Error> {
+        let relying_party = self.relying_party()?;
+        let keys = self.look(occasion, |view| records(view, user))?;
+        if keys.is_empty() {
+            return Err(Error::NoFactor);
+        }
+        let keys = keys.into_iter().map(|(bytes, counter)| KeyRecord::from_bytes(bytes.expose(), counter));
+        let (options, asked) = relying_party.start_authentication(keys.collect::<Result<_, _>>()?)?;
+        self.ceremonies.begin(user, purpose, Asked::Authentication(asked), occasion.now.wall_ms);
+        Ok(Reply::KeyOptions(options))
+    }
+
+    /// The options of a login or a step-up, by the token that the caller has.
+    pub(super) fn ask_for_own_key(&self, occasion: &Occasion) -> Result<Reply, Error> {
+        match self.challenge(occasion) {
+            Ok(claims) => {
+                let id = ChallengeId::from_slice(&claims.id).ok_or(Error::Unauthenticated)?;
+                let open = self.look(occasion, |view| view.challenge(id, occasion.now.wall_ms))?;
+                open.ok_or(Error::ChallengeEnded)?;
+                self.ask_for_key(occasion, claims.subject, Purpose::Login(id))
+            }
+            Err(_) => {
+                let signed = self.session(occasion)?;
+                self.ask_for_key(occasion, signed.user.id, Purpose::StepUp(signed.session))
+            }
+        }
+    }
+
+    /// The options of a check that an app makes.
+    pub(super) fn ask_for_key_of(&self, occasion: &Occasion, user: crate::model::UserRef) -> Result<Reply, Error> {
+        let over = self.over(occasion, user, Scope::Full)?;
+        self.ask_for_key(occasion, over.user.id, Purpose::Verify(occasion.caller.peer.uid))
+    }
+
+    /// Judges an answer, as far as that goes without the store. What does not hold is `None`, and counts like a wrong code.
+    /// An answer to nothing that was asked is refused alike and not counted: it guesses nothing, and of one answer sent many
+    /// times the first must not meet the delays of the others.
+    pub(super) fn assertion(
+        &self,
+        occasion: &Occasion,
+        user: Option<UserId>,
+        purpose: Purpose,
+        answer: &Value,
+    ) -> Result<Option<Assertion>, Error> {
+        let relying_party = self.relying_party()?;
+        let now = occasion.now.wall_ms;
+        let asked = user.and_then(|user| Some((user, self.ceremonies.take(user, purpose, now)?)));
+        let Some((user, Asked::Authentication(asked))) = asked else {
+            return Err(Error::WrongCode { remaining: None });
+        };
+        match relying_party.finish_authentication(&asked, answer) {
+            Ok(assertion) => Ok(Some(assertion)),
+            Err(FidoFault::Internal(cause)) => Err(Error::Internal(cause)),
+            Err(fault) => {
+                self.note_bad_assertion(occasion, user, &fault)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn note_bad_assertion(&self, occasion: &Occasion, user: UserId, fault: &FidoFault) -> Result<(), Error> {
+        let event = if *fault == FidoFault::Counter { "key.copied" } else { "key.refused" };
+        let entry = occasion.scene().entry_with(event, Outcome::Refused, Some(user), None, fault.to_string());
+        self.store.write(occasion.patience, move |tx| {
+            tx.audit(&entry)?;
+            Ok(Decision::Keep(()))
+        })?;
+        Ok(())
+    }
+
+    /// Refuses another relying party than the one that credentials are bound to.
+    pub(super) fn check_relying_party(&self) -> Result<(), Error> {
+        let bound = self.store.read(super::STARTING, |view| view.relying_party())?;
+        let Some(bound) = bound else { return Ok(()) };
+        match self.policy().relying_party.as_ref() {
+            Some(now) if now.id() == bound => Ok(()),
+            Some(_) | None => Err(Error::Malformed(format!(
+                "rpId has to stay {bound:?}: there are security keys, and they answer to that name alone"
+            ))),
+        }
+    }
+}
+
+/// The sealed records of a user's active keys, opened, each with its counter.
+fn records(view: &View<'_>, user: UserId) -> Result<Vec<Record>, crate::store::Fault> {
+    view.active_keys(user)?.iter().map(|(row, counter)| Ok((view.open_secret(row)?, *counter))).collect()
+}
+
+/// Uses an assertion up inside the transaction that judges it; `None` if it is not this user's, or its counter did not move.
+pub(super) fn use_assertion(
+    tx: &Tx<'_>,
+    user: UserId,
+    assertion: &Assertion,
+    now: i64,
+) -> Result<Option<SecretId>, Stop> {
+    let Some((owner, secret)) = tx.secret_of_credential(&assertion.credential)? else { return Ok(None) };
+    if owner != user || !tx.consume_counter_of_key(secret, assertion.counter, now)? {
+        return Ok(None);
+    }
+    Ok(Some(secret))
+}

@@ -1,0 +1,436 @@
+//! Security keys through the real daemon: a key played by this test at the bytes of WebAuthn, a browser played too.
+
+use std::sync::Barrier;
+use std::thread;
+
+use data_encoding::BASE64URL_NOPAD;
+use p256::ecdsa::signature::Signer;
+use p256::ecdsa::{Signature, SigningKey};
+use p256::elliptic_curve::Generate;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::host::Host;
+use crate::people::{Person, codes_of, text};
+use crate::wire::{Answer, Request};
+
+const ORIGIN: &str = "https://login.example.org";
+pub const CONFIG: &str = "[fido2]\nrpId = \"example.org\"\norigins = [\"https://login.example.org\"]\n";
+
+const PRESENT: u8 = 0x01;
+const VERIFIED: u8 = 0x04;
+const ATTESTED: u8 = 0x40;
+
+/// A security key with one credential.
+#[derive(Clone)]
+pub struct Token {
+    key: SigningKey,
+    id: Vec<u8>,
+    counter: u32,
+    flags: u8,
+}
+
+/// What a browser and a key get wrong on purpose.
+#[derive(Clone, Copy, Default)]
+struct Wrong {
+    origin: Option<&'static str>,
+    challenge: bool,
+    kind: Option<&'static str>,
+    rp: Option<&'static str>,
+}
+
+fn hash(bytes: &[u8]) -> Vec<u8> {
+    Sha256::digest(bytes).to_vec()
+}
+
+fn encode(bytes: &[u8]) -> String {
+    BASE64URL_NOPAD.encode(bytes)
+}
+
+impl Token {
+    pub fn new() -> Self {
+        let key = SigningKey::generate();
+        let id = hash(&key.verifying_key().to_sec1_point(false).as_bytes()[1..]);
+        Self { key, id, counter: 0, flags: PRESENT | VERIFIED }
+    }
+
+    fn without_verification(self) -> Self {
+        Self { flags: PRESENT, ..self }
+    }
+
+    fn client_data(options: &Value, kind: &str, wrong: Wrong) -> String {
+        let challenge = if wrong.challenge { encode(&[7; 32]) } else { text(&options["challenge"]) };
+        let origin = wrong.origin.unwrap_or(ORIGIN);
+        json!({"type": wrong.kind.unwrap_or(kind), "challenge": challenge, "origin": origin, "crossOrigin": false})
+            .to_string()
+    }
+
+    fn authenticator_data(&self, rp: &str, flags: u8) -> Vec<u8> {
+        [hash(rp.as_bytes()).as_slice(), &[flags], &self.counter.to_be_bytes()].concat()
+    }
+
+    /// `navigator.credentials.create()`.
+    fn make(&mut self, options: &Value, wrong: Wrong) -> Value {
+        self.counter += 1;
+        let point = self.key.verifying_key().to_sec1_point(false);
+        let (x, y) = point.as_bytes()[1..].split_at(32);
+        let cose = [&[0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32][..], x, &[0x22, 0x58, 32], y].concat();
+        let length = u16::try_from(self.id.len()).unwrap().to_be_bytes();
+        let rp = wrong.rp.map_or_else(|| text(&options["rp"]["id"]), str::to_owned);
+        let data = [self.authenticator_data(&rp, self.flags | ATTESTED).as_slice(), &[0; 16], &length, &self.id, &cose]
+            .concat();
+        let size = u16::try_from(data.len()).unwrap().to_be_bytes();
+        let object = [&b"\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x59"[..], &size, &data].concat();
+        let client = Self::client_data(options, "webauthn.create", wrong);
+        json!({
+            "id": encode(&self.id), "rawId": encode(&self.id), "type": "public-key", "clientExtensionResults": {},
+            "response": {"clientDataJSON": encode(client.as_bytes()), "attestationObject": encode(&object)},
+        })
+    }
+
+    /// `navigator.credentials.get()`.
+    fn answer(&mut self, options: &Value, wrong: Wrong) -> Value {
+        self.counter += 1;
+        let rp = wrong.rp.map_or_else(|| text(&options["rpId"]), str::to_owned);
+        let data = self.authenticator_data(&rp, self.flags);
+        let client = Self::client_data(options, "webauthn.get", wrong);
+        let signature: Signature = self.key.sign(&[data.as_slice(), &hash(client.as_bytes())].concat());
+        json!({
+            "id": encode(&self.id), "rawId": encode(&self.id), "type": "public-key", "clientExtensionResults": {},
+            "response": {
+                "clientDataJSON": encode(client.as_bytes()), "authenticatorData": encode(&data),
+                "signature": encode(signature.to_der().as_bytes()), "userHandle": null,
+            },
+        })
+    }
+}
+
+fn order(host: &Host, person: &Person, more: &Value) -> Value {
+    let order = crate::people::with(json!({"type": "fido2"}), more);
+    host.ask(&Request::post(person.secrets(), &order).reason()).ok()
+}
+
+fn enrol(host: &Host, person: &Person, made: &Value, credential: &Value) -> Answer {
+    let path = format!("{}/{}/enroll", person.secrets(), text(&made["uid"]));
+    host.ask(&Request::put(path, &json!({"credential": credential})).reason())
+}
+
+/// A person whose only factor is a security key; and its codes.
+fn keyed(host: &Host, name: &str, uv: &str) -> (Person, Token, Value, Vec<String>) {
+    let person = host.person(name);
+    let mut token = Token::new();
+    let made = order(host, &person, &json!({"name": "blue", "uv": uv}));
+    let credential = token.make(&made["secret"]["publicKey"], Wrong::default());
+    let enrolled = enrol(host, &person, &made, &credential).ok();
+    let codes = codes_of(&enrolled);
+    (person, token, enrolled, codes)
+}
+
+fn options(host: &Host, token: &str) -> Value {
+    host.ask(&Request::new("POST", "/auth/fido2/options").token(token)).ok()["publicKey"].clone()
+}
+
+fn log_in(host: &Host, challenge: &str, credential: &Value) -> Answer {
+    host.ask(&Request::post("/auth/fido2", &json!({"credential": credential})).token(challenge))
+}
+
+/// Each door of security keys, as it opens and as it does not.
+pub fn tour(host: &Host) {
+    let (person, mut token, ..) = keyed(host, "keyed", "preferred");
+    let challenge = host.challenge(&person);
+    let asked = options(host, &challenge);
+    log_in(host, &challenge, &token.answer(&asked, Wrong { challenge: true, ..Wrong::default() }))
+        .refused(401, "wrong-code");
+    let asked = options(host, &challenge);
+    let credential = token.answer(&asked, Wrong::default());
+    let access = log_in(host, &challenge, &credential).ok();
+    host.ask(&Request::new("POST", "/auth/fido2/options").token(&challenge)).refused(401, "challenge-ended");
+    host.ask(&Request::new("POST", format!("{}/fido2/options", person.path()))).ok();
+    let nothing = json!({"credential": {"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}});
+    let again = host.challenge(&person);
+    host.ask(&Request::post("/auth/fido2", &nothing).token(&again)).refused(401, "wrong-code");
+    let without = host.person("without");
+    host.ask(&Request::new("POST", format!("{}/fido2/options", without.path()))).refused(409, "no-factor");
+    host.ask(&Request::new("POST", "/auth/fido2/options").token(&text(&access["token"]))).ok();
+}
+
+#[test]
+fn a_security_key_is_registered_logs_in_steps_up_and_goes() {
+    let host = Host::start(CONFIG);
+    let (person, mut token, enrolled, codes) = keyed(&host, "anna", "preferred");
+    assert_eq!((&enrolled["type"], &enrolled["status"], codes.len()), (&json!("fido2"), &json!("active"), 10));
+    assert_eq!(host.ask(&Request::get(person.path())).ok()["mfa"], "active");
+
+    let first = host.password(&person).ok();
+    assert_eq!((&first["type"], &first["methods"]), (&json!("CHALLENGE"), &json!(["recovery", "fido2"])));
+    let challenge = text(&first["token"]);
+    let asked = options(&host, &challenge);
+    assert_eq!(asked["allowCredentials"][0]["id"], encode(&token.id));
+    let access = log_in(&host, &challenge, &token.answer(&asked, Wrong::default())).ok();
+    assert_eq!(access["type"], "ACCESS");
+    let access = text(&access["token"]);
+    let claims: Value =
+        serde_json::from_slice(&BASE64URL_NOPAD.decode(access.split('.').nth(1).unwrap().as_bytes()).unwrap()).unwrap();
+    assert_eq!(claims["amr"], json!(["pwd", "hwk", "user", "mfa"]));
+
+    // A step-up, and a fresh proof by it.
+    let asked = options(&host, &access);
+    let credential = token.answer(&asked, Wrong::default());
+    let raised = host
+        .ask(&Request::post("/auth/stepup", &json!({"credential": credential, "action": "pay"})).token(&access))
+        .ok();
+    let receipt = json!({"receipt": raised["receipt"], "action": "pay"});
+    host.ask(&Request::post("/auth/receipt", &receipt)).ok();
+
+    // The check of an app, and the one door.
+    let asked = host.ask(&Request::new("POST", format!("{}/fido2/options", person.path()))).ok()["publicKey"].clone();
+    let verified = host.verify(&person.id, &json!({"credential": token.answer(&asked, Wrong::default())})).ok();
+    assert_eq!((&verified["method"], &verified["secretId"]), (&json!("fido2"), &enrolled["uid"]));
+    let challenge = host.challenge(&person);
+    let asked = options(&host, &challenge);
+    let credential = token.answer(&asked, Wrong::default());
+    host.ask(&Request::post("/auth/mfa", &json!({"credential": credential})).token(&challenge)).ok();
+
+    let path = format!("{}/{}", person.secrets(), text(&enrolled["uid"]));
+    let shown = host.ask(&Request::get(&path)).ok();
+    assert!(shown["lastUsed"].is_string(), "{shown}");
+    host.ask(&Request::put(&path, &json!({"version": shown["version"], "name": "green"}))).ok();
+    host.ask(&Request::delete(&path)).refused(403, "fresh-proof-required");
+    host.ask(&Request::delete(&path).token(&text(&raised["token"]))).done();
+    assert_eq!(host.password(&person).ok()["type"], "ACCESS", "the last factor is gone");
+}
+
+#[test]
+fn fido_2_what_does_not_hold_is_refused_and_the_right_answer_still_counts() {
+    let host = Host::start(CONFIG);
+    let (other, mut foreign, ..) = keyed(&host, "other", "preferred");
+    let wrongs = [
+        ("origin", Wrong { origin: Some("https://evil.example.org"), ..Wrong::default() }),
+        ("subdomain", Wrong { origin: Some("https://a.login.example.org"), ..Wrong::default() }),
+        ("port", Wrong { origin: Some("https://login.example.org:8443"), ..Wrong::default() }),
+        ("challenge", Wrong { challenge: true, ..Wrong::default() }),
+        ("type", Wrong { kind: Some("webauthn.create"), ..Wrong::default() }),
+        ("relying party", Wrong { rp: Some("login.example.org"), ..Wrong::default() }),
+    ];
+    let (person, mut token, ..) = keyed(&host, "anna", "required");
+    let refused = |what: &str, credential: &dyn Fn(&Value) -> Value| {
+        let challenge = host.challenge(&person);
+        let asked = options(&host, &challenge);
+        let answer = log_in(&host, &challenge, &credential(&asked));
+        answer.refused(401, "wrong-code");
+        host.unlock(&person.id);
+        println!("{what}: refused");
+    };
+
+    for (what, wrong) in wrongs {
+        refused(what, &|asked| token.clone().answer(asked, wrong));
+    }
+    refused("no verification", &|asked| token.clone().without_verification().answer(asked, Wrong::default()));
+    refused("nobody there", &|asked| Token { flags: VERIFIED, ..token.clone() }.answer(asked, Wrong::default()));
+    refused("foreign credential", &|asked| foreign.clone().answer(asked, Wrong::default()));
+    refused("another key", &|asked| {
+        Token { key: SigningKey::generate(), ..token.clone() }.answer(asked, Wrong::default())
+    });
+    refused("old counter", &|asked| Token { counter: 0, ..token.clone() }.answer(asked, Wrong::default()));
+    refused("answer to another user", &|_| {
+        let challenge = host.challenge(&other);
+        foreign.clone().answer(&options(&host, &challenge), Wrong::default())
+    });
+
+    let challenge = host.challenge(&person);
+    let asked = options(&host, &challenge);
+    token.counter += 10;
+    let good = token.answer(&asked, Wrong::default());
+    log_in(&host, &challenge, &good).ok();
+    let challenge = host.challenge(&person);
+    options(&host, &challenge);
+    log_in(&host, &challenge, &good).refused(401, "wrong-code");
+    let again = host.challenge(&person);
+    log_in(&host, &again, &token.answer(&asked, Wrong::default())).refused(401, "wrong-code");
+    let _ = foreign.answer(&asked, Wrong::default());
+    let rows = host.ask(&Request::get("/audit?limit=500")).ok();
+    let copied = rows["events"].as_array().unwrap().iter().filter(|row| row["event"] == "key.copied").count();
+    assert!(copied >= 1, "FIDO-5: {rows}");
+}
+
+#[test]
+fn fido_1_a_registration_that_does_not_hold_ends_and_a_credential_is_one_persons() {
+    let host = Host::start(CONFIG);
+    let person = host.person("anna");
+    for wrong in [
+        Wrong { origin: Some("https://evil.example.org"), ..Wrong::default() },
+        Wrong { challenge: true, ..Wrong::default() },
+        Wrong { kind: Some("webauthn.get"), ..Wrong::default() },
+        Wrong { rp: Some("evil.example.org"), ..Wrong::default() },
+    ] {
+        let made = order(&host, &person, &json!({}));
+        let asked = &made["secret"]["publicKey"];
+        enrol(&host, &person, &made, &Token::new().make(asked, wrong)).refused(422, "wrong-code");
+        enrol(&host, &person, &made, &Token::new().make(asked, Wrong::default())).refused(410, "expired");
+    }
+    let made = order(&host, &person, &json!({"uv": "required"}));
+    let credential = Token::new().without_verification().make(&made["secret"]["publicKey"], Wrong::default());
+    enrol(&host, &person, &made, &credential).refused(422, "wrong-code");
+    assert_eq!(host.ask(&Request::get(person.path())).ok()["mfa"], "none", "ENR-1");
+
+    let (_, token, ..) = keyed(&host, "boris", "preferred");
+    let made = order(&host, &person, &json!({}));
+    let credential = token.clone().make(&made["secret"]["publicKey"], Wrong::default());
+    assert!(enrol(&host, &person, &made, &credential).status >= 400, "FIDO-6");
+    assert_eq!(host.password(&person).ok()["type"], "ACCESS", "anna still has no factor");
+    host.ask(&Request::post(person.secrets(), &json!({"type": "fido2", "uv": "maybe"})).reason())
+        .refused(400, "malformed");
+    host.ask(&Request::post(person.secrets(), &json!({"type": "fido2", "digits": 6})).reason())
+        .refused(400, "malformed");
+}
+
+fn one_assertion_in_parallel(rounds: usize) {
+    const POSTS: usize = 32;
+    let host = Host::start(CONFIG);
+    let (person, mut token, ..) = keyed(&host, "anna", "preferred");
+    for round in 0..rounds {
+        let asked =
+            host.ask(&Request::new("POST", format!("{}/fido2/options", person.path()))).ok()["publicKey"].clone();
+        let body = json!({"credential": token.answer(&asked, Wrong::default())});
+        let gate = Barrier::new(POSTS);
+        let statuses: Vec<u16> = thread::scope(|threads| {
+            let posts: Vec<_> = (0..POSTS)
+                .map(|_| {
+                    threads.spawn(|| {
+                        let mut connection = host.connect();
+                        gate.wait();
+                        connection.ask(&Request::post(format!("{}/verify", person.path()), &body)).status
+                    })
+                })
+                .collect();
+            posts.into_iter().map(|post| post.join().unwrap()).collect()
+        });
+        let good = statuses.iter().filter(|status| **status == 200).count();
+        assert_eq!(good, 1, "round {round}: {statuses:?}");
+        host.unlock(&person.id);
+    }
+    println!("security key: {rounds} rounds x {POSTS} posts of one assertion: 1 success each");
+}
+
+#[test]
+fn fido_7_one_assertion_has_one_winner() {
+    one_assertion_in_parallel(12);
+}
+
+#[test]
+#[ignore = "takes minutes: 200 rounds"]
+fn fido_7_one_assertion_has_one_winner_in_200_rounds() {
+    one_assertion_in_parallel(200);
+}
+
+#[test]
+fn without_a_relying_party_there_are_no_security_keys() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    host.ask(&Request::post(person.secrets(), &json!({"type": "fido2"})).reason()).refused(409, "unsupported");
+    host.ask(&Request::new("POST", "/auth/fido2/options").token(&person.token)).refused(409, "unsupported");
+}
+
+#[test]
+fn the_relying_party_stays_once_there_are_credentials() {
+    let mut host = Host::start(CONFIG);
+    keyed(&host, "anna", "preferred");
+    host.restart();
+    host.kill();
+    let config = std::fs::read_to_string(&host.premises.config).unwrap();
+    std::fs::write(&host.premises.config, config.replace("\"example.org\"", "\"login.example.org\"")).unwrap();
+
+    let mut daemon = host.premises.serve().spawn().unwrap();
+    let status = crate::host::wait(&mut daemon, std::time::Duration::from_secs(20)).expect("it does not start");
+
+    assert_eq!(status.code(), Some(3), "{}", host.premises.log_text());
+    assert!(host.premises.log_text().contains("rpId has to stay"), "{}", host.premises.log_text());
+    std::fs::write(&host.premises.config, config).unwrap();
+    host.start_again();
+}
+
+/// Answers that are wrong at one byte, or cut off, by the thousand: none is taken and none panics.
+#[test]
+fn fido_4_ten_thousand_malformed_answers_are_refused() {
+    const ANSWERS: usize = 10_000;
+    let origin = url::Url::parse(ORIGIN).unwrap();
+    let party = mfad::fido::RelyingParty::new("example.org", &[origin], "test").unwrap();
+    let mut token = Token::new();
+    let start =
+        |user: &[u8]| party.start_registration(user, "anna", Vec::new(), mfad::fido::Verification::Preferred).unwrap();
+    let (asked, registration) = start(&[1; 16]);
+    let good = token.make(&asked, Wrong::default());
+    let record = party.finish_registration(&registration, &good).unwrap();
+    let bytes = record.to_bytes().unwrap();
+    let read = || mfad::fido::KeyRecord::from_bytes(&bytes, 1).unwrap();
+    let (asked, authentication) = party.start_authentication(vec![read()]).unwrap();
+    let answer = token.answer(&asked, Wrong::default());
+    assert!(party.finish_authentication(&authentication, &answer).is_ok(), "the one that is bent is good");
+    let bend = |answer: &Value, member: &str, number: usize| {
+        let mut bytes = BASE64URL_NOPAD.decode(answer["response"][member].as_str().unwrap().as_bytes()).unwrap();
+        let at = number * 31 % bytes.len();
+        match number % 4 {
+            0 => bytes.truncate(at),
+            1 => bytes[at] ^= 1 << (number / 4 % 8),
+            2 => bytes.insert(at, u8::try_from(number % 251).unwrap()),
+            _ => bytes[at] = bytes[at].wrapping_add(u8::try_from(number % 250 + 1).unwrap()),
+        }
+        let mut bent = answer.clone();
+        bent["response"][member] = json!(encode(&bytes));
+        bent
+    };
+
+    let (mut refused, mut unsigned) = (0, 0);
+    for number in 0..ANSWERS {
+        let member = ["clientDataJSON", "authenticatorData", "signature"][number % 3];
+        let bent = bend(&answer, member, number);
+        assert!(party.finish_authentication(&authentication, &bent).is_err(), "{number} {member}: {bent}");
+        let member = ["clientDataJSON", "attestationObject"][number % 2];
+        // Without attestation nothing signs the credential's own data: a bent id or counter makes another good one. What was
+        // asked, by whom and where, has to hold all the same.
+        let bent = bend(&good, member, number);
+        if party.finish_registration(&registration, &bent).is_err() {
+            refused += 1;
+            continue;
+        }
+        unsigned += 1;
+        if member == "clientDataJSON" {
+            let data = |answer: &Value| -> Value {
+                let text = answer["response"][member].as_str().unwrap();
+                serde_json::from_slice(&BASE64URL_NOPAD.decode(text.as_bytes()).unwrap()).unwrap()
+            };
+            for asked in ["type", "challenge", "origin"] {
+                assert_eq!(data(&bent)[asked], data(&good)[asked], "{number}");
+            }
+        }
+    }
+    for odd in [json!({}), json!({"id": 1}), json!({"response": null}), json!([]), json!(null), json!("x")] {
+        assert!(
+            party.finish_authentication(&authentication, &odd).is_err()
+                && party.finish_registration(&registration, &odd).is_err()
+        );
+    }
+    println!(
+        "security key: {ANSWERS} bent assertions refused; of as many bent registrations {refused} refused, {unsigned} bent where nothing signs"
+    );
+}
+
+#[test]
+fn the_page_is_served_only_where_the_settings_say_so() {
+    let plain = Host::start("");
+    plain.ask(&Request::get("/ui/")).refused(404, "not-found");
+    let host = Host::start("ui = true\n");
+    let ask = |request: Request| {
+        let stream = std::os::unix::net::UnixStream::connect(host.socket()).unwrap();
+        crate::wire::Connection::new(stream, None).ask(&request)
+    };
+
+    for (path, media_type) in [("/ui/", "text/html"), ("/ui/ui.css", "text/css"), ("/ui/ui.js", "text/javascript")] {
+        let answer = ask(Request::get(path));
+        assert_eq!((answer.status, answer.media_type()), (200, Some(media_type)), "{path}");
+        assert!(answer.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(ask(Request::new("POST", path)).status, 405);
+    }
+    assert_eq!(ask(Request::get("/ui/nothing")).status, 404);
+}
