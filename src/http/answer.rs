@@ -134,6 +134,9 @@ impl Visit {
         if let Some(file) = ui::file(parts.uri.path()).filter(|_| self.door.has_page) {
             return page_answer(file, &parts.method);
         }
+        if parts.uri.path() == ui::WITHOUT_SLASH && self.door.has_page {
+            return Ok(ui_redirect());
+        }
         let resource = Resource::of_path(parts.uri.path()).ok_or_else(Problem::not_found)?;
         if !resource.methods().contains(&parts.method) {
             let allow: Vec<&str> = resource.methods().iter().map(Method::as_str).collect();
@@ -454,6 +457,13 @@ fn page_answer(file: ui::File, method: &Method) -> Result<Answer, Problem> {
     let mut answer = plain_answer(StatusCode::OK, file.media_type, file.contents.to_vec());
     ui::guard(answer.headers_mut());
     Ok(answer)
+}
+
+fn ui_redirect() -> Answer {
+    let mut answer = plain_answer(StatusCode::PERMANENT_REDIRECT, ui::TEXT, Vec::new());
+    answer.headers_mut().insert(header::LOCATION, ui::HOME);
+    ui::guard(answer.headers_mut());
+    answer
 }
 
 fn plain_answer(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Answer {

@@ -29,6 +29,13 @@ pub fn file(path: &str) -> Option<File> {
     Some(File { media_type: HeaderValue::from_static(media_type), contents })
 }
 
+/// What people type.
+pub const WITHOUT_SLASH: &str = "/ui";
+/// Where the page is, seen from there: below whatever path the proxy has it.
+pub const HOME: HeaderValue = HeaderValue::from_static("ui/");
+/// The media type of an answer without contents.
+pub const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
 /// The one method that the files take.
 pub const METHOD: Method = Method::GET;
 

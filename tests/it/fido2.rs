@@ -433,4 +433,6 @@ fn the_page_is_served_only_where_the_settings_say_so() {
         assert_eq!(ask(Request::new("POST", path)).status, 405);
     }
     assert_eq!(ask(Request::get("/ui/nothing")).status, 404);
+    let redirected = ask(Request::get("/ui"));
+    assert_eq!((redirected.status, redirected.header("location")), (308, Some("ui/")));
 }

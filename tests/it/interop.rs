@@ -24,7 +24,7 @@ pub fn python() -> Command {
 }
 
 /// Whether Python has the module; says so when it has not. A Python that was named must have it.
-fn python_has(module: &str, test: &str) -> bool {
+pub fn python_has(module: &str, test: &str) -> bool {
     let there = python().args(["-c", &format!("import {module}")]).output().is_ok_and(|output| output.status.success());
     assert!(there || std::env::var_os("MFAD_TEST_PYTHON").is_none(), "MFAD_TEST_PYTHON has no {module}");
     if !there {

@@ -20,6 +20,7 @@ mod document;
 mod host;
 mod identity;
 mod otp;
+mod page;
 mod people;
 mod wire;
 

@@ -47,6 +47,9 @@ const KEY_SENTENCES = {
   'ConstraintError': 'This key cannot check who touches it, and that is asked for. Set a PIN on it, or take another one.',
 };
 
+// A change of the factors ends every token of the user.
+const AFTERWARDS = 'That ended your sessions. Log in again. A code that was sent is used up, so take the next one.';
+
 const WAYS = ['totp', 'fido2', 'recovery'];
 const API = new URL('../v1/', document.baseURI);
 const EARLY = 30_000;
@@ -233,7 +236,8 @@ function show(view, text = '', kind = 'note') {
 }
 
 function firstEmpty(form) {
-  return [...form.querySelectorAll('input:not([type=radio])')].find(input => !input.value && input.offsetParent) ?? form.querySelector('button');
+  const fields = [...form.querySelectorAll('input:not([type=radio])')];
+  return fields.find(input => !input.value && input.offsetParent) ?? form.querySelector('button');
 }
 
 function say(place, text, kind = 'note') {
@@ -679,8 +683,10 @@ async function enrolled(name, work) {
   const { name: owner } = user;
   forget();
   find('login-form').elements.id.value = owner;
-  if (codes.length === 0) return endSession(`“${name}” is switched on. That ended your session: log in again. A code that was sent is used up, so take the next one.`);
-  showCodes(codes, `“${name}” is switched on. From now on a login takes the password and one of your factors. These ten codes are for the day when none is at hand.`);
+  const done = `“${name}” is switched on.`;
+  if (codes.length === 0) return endSession(`${done} ${AFTERWARDS}`);
+  showCodes(codes, `${done} From now on a login takes the password and one of your factors. `
+    + 'These ten codes are for the day when none is at hand.');
 }
 
 for (const back of document.querySelectorAll('.back')) {
@@ -760,7 +766,8 @@ async function askKey(json, signal) {
 function withoutNulls(value) {
   if (Array.isArray(value)) return value.map(withoutNulls);
   if (value === null || typeof value !== 'object') return value;
-  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== null).map(([name, member]) => [name, withoutNulls(member)]));
+  const members = Object.entries(value).filter(([, member]) => member !== null);
+  return Object.fromEntries(members.map(([name, member]) => [name, withoutNulls(member)]));
 }
 
 // RegistrationResponseJSON and AuthenticationResponseJSON (WebAuthn level 3, sections 5.1 and 5.2), also where the browser has no toJSON.
@@ -794,7 +801,8 @@ function text64(buffer) {
 // ---- backup codes
 
 onClick('renew', async () => {
-  await confirmed('Make new backup codes?', 'The old ones stop working at once. All your sessions end, this one as well.', 'Make new ones', 'Keep the old ones');
+  const text = 'The old ones stop working at once. All your sessions end, this one as well.';
+  await confirmed('Make new backup codes?', text, 'Make new ones', 'Keep the old ones');
   const { codes } = await proven('make new backup codes', () => asUser('POST', 'users/me/codes'));
   const { name } = user;
   forget();
@@ -833,7 +841,7 @@ onClick('download-codes', () => {
 onClick('print-codes', () => window.print());
 
 onClick('codes-kept', () => {
-  endSession('All your sessions have ended. Log in again. A code that was sent is used up, so take the next one.');
+  endSession(AFTERWARDS);
 });
 
 async function copy(text, place, done) {

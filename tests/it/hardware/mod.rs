@@ -14,5 +14,5 @@ mod tour;
 mod walk;
 mod workshop;
 
-pub use bench::can_have_readers;
+pub use bench::{Bench, can_have_readers};
 pub use tour::tour;
