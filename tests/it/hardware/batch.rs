@@ -225,3 +225,82 @@ fn r17_a_batch_of_500_keys_with_pulls_and_kills_ends_complete() {
         },
     );
 }
+
+/// Files in a directory, by how their names end.
+fn kept(directory: &Path, ending: &str) -> usize {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().ends_with(ending)).count()
+}
+
+fn batch_of(bench: &Bench, manifest: &Path, more: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
+    command.arg("--socket").arg(bench.host.socket()).args(["--no-input", "--yes", "provision", "batch"]).arg(manifest);
+    command.args(["--reason", "first day"]).args(more).env_remove("MFAD_SOCKET");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn a_batch_with_spares_keeps_receipts_and_codes_and_protects_the_keys() {
+    if !can_have_readers("a_batch_with_spares_keeps_receipts_and_codes_and_protects_the_keys") {
+        return;
+    }
+    let bench = Bench::new(2, "");
+    let ann = bench.host.nobody("ann");
+    let manifest = bench.file("staff.csv", "user,label,touch\nann,blue,no\n");
+    let (receipts, codes) = (manifest.with_file_name("receipts"), manifest.with_file_name("codes"));
+    bench.insert(0, Key::new(21));
+    bench.insert(1, Key::new(22));
+    let folders = ["--receipts", receipts.to_str().unwrap(), "--codes", codes.to_str().unwrap()];
+    let mut batch = batch_of(&bench, &manifest, &[&["--spare", "--protect", "--no-wait"], &folders[..]].concat());
+
+    let status = wait(&mut batch, Duration::from_secs(60));
+
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    assert_eq!((kept(&receipts, ".receipt"), kept(&codes, ".codes")), (2, 1));
+    let listed = bench.host.ask(&crate::wire::Request::get(format!("/users/{ann}/secrets"))).ok();
+    let on_keys: BTreeSet<(u64, String)> = listed["secrets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|secret| secret["type"] == "mfa")
+        .map(|secret| (secret["device"]["serial"].as_u64().unwrap(), secret["status"].as_str().unwrap().to_owned()))
+        .collect();
+    assert_eq!(on_keys, [21, 22].map(|serial| (serial, "active".to_owned())).into(), "{listed}");
+    for key in bench.devices() {
+        assert_eq!(key["oath"]["locked"], true, "{key}");
+    }
+}
+
+#[test]
+fn a_batch_that_is_interrupted_goes_on_where_it_was() {
+    if !can_have_readers("a_batch_that_is_interrupted_goes_on_where_it_was") {
+        return;
+    }
+    let bench = Bench::new(1, "");
+    bench.host.nobody("ann");
+    bench.host.nobody("bob");
+    let manifest = bench.file("staff.csv", "user\nann\nbob\n");
+    let results = Results::of(&manifest);
+    bench.insert(0, Key::new(31));
+    let mut batch = batch_of(&bench, &manifest, &[]);
+    let until = |count: usize, batch: &mut Child| {
+        let started = Instant::now();
+        while results.now().len() < count {
+            assert!(started.elapsed() < Duration::from_secs(60) && batch.try_wait().unwrap().is_none());
+            thread::sleep(GLANCE);
+        }
+    };
+    until(1, &mut batch);
+
+    rustix::process::kill_process(rustix::process::Pid::from_child(&batch), rustix::process::Signal::INT).unwrap();
+
+    let status = wait(&mut batch, Duration::from_secs(20));
+    assert_eq!(status.and_then(|status| status.code()), Some(130), "{status:?}");
+    let mut again = batch_of(&bench, &manifest, &[]);
+    bench.pull(0);
+    bench.insert(0, Key::new(32));
+    let status = wait(&mut again, Duration::from_secs(60));
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    let done: BTreeSet<String> = results.now().values().map(|(user, _)| user.clone()).collect();
+    assert_eq!(done, ["ann", "bob"].map(str::to_owned).into());
+}
