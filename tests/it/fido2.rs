@@ -284,11 +284,13 @@ fn fido_1_a_registration_that_does_not_hold_ends_and_a_credential_is_one_persons
         .refused(400, "malformed");
 }
 
-fn one_assertion_in_parallel(rounds: usize) {
+#[test]
+fn fido_7_of_32_posts_of_one_assertion_one_wins_in_200_rounds() {
     const POSTS: usize = 32;
+    const ROUNDS: usize = 200;
     let host = Host::start(CONFIG);
     let (person, mut token, ..) = keyed(&host, "anna", "preferred");
-    for round in 0..rounds {
+    for round in 0..ROUNDS {
         let asked =
             host.ask(&Request::new("POST", format!("{}/fido2/options", person.path()))).ok()["publicKey"].clone();
         let body = json!({"credential": token.answer(&asked, Wrong::default())});
@@ -309,18 +311,7 @@ fn one_assertion_in_parallel(rounds: usize) {
         assert_eq!(good, 1, "round {round}: {statuses:?}");
         host.unlock(&person.id);
     }
-    println!("security key: {rounds} rounds x {POSTS} posts of one assertion: 1 success each");
-}
-
-#[test]
-fn fido_7_one_assertion_has_one_winner() {
-    one_assertion_in_parallel(12);
-}
-
-#[test]
-#[ignore = "takes minutes: 200 rounds"]
-fn fido_7_one_assertion_has_one_winner_in_200_rounds() {
-    one_assertion_in_parallel(200);
+    println!("security key: {ROUNDS} rounds x {POSTS} posts of one assertion: 1 success each");
 }
 
 #[test]
