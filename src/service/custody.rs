@@ -52,6 +52,8 @@ impl Service {
     /// Begins a change of the master key, or goes on with the one that is under way.
     pub(super) fn rotate_key(&self, occasion: &Occasion, next: Option<MasterKey>) -> Result<Reply, Error> {
         let scene = occasion.scene();
+        // Housekeeping must not meet a key that is noted and not held yet.
+        let turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(occasion.patience)? == Phase::Settled {
             let next = match (self.keeper.source(), next) {
                 (KeySource::File, None) => entropy::secret::<32>()?,
@@ -71,6 +73,7 @@ impl Service {
             entry.detail = occasion.caller.reason.as_ref().map(|reason| reason.as_str().to_owned());
             self.store.begin_rotation(occasion.patience, &next, entry)?;
         }
+        drop(turn);
         self.go_on_with_rotation(&scene, occasion.patience, WRITES_AT_ONCE)?;
         self.show_key(occasion)
     }
@@ -82,6 +85,7 @@ impl Service {
             Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
+        self.store.take_up_noted_key(patience)?;
         if self.store.phase(patience)? == Phase::Resealing {
             for _ in 0..writes {
                 *cursor = self.store.reseal(patience, cursor.take().unwrap_or_else(Cursor::start))?;

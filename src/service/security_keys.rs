@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::fido::{
     Assertion, Authentication, CEREMONY, FidoFault, KeyRecord, Registration, RelyingParty, Verification,
 };
-use crate::model::{ChallengeId, Label, SecretId, Sensitive, SessionId, UserId};
-use crate::store::{Decision, NewSecret, Outcome, SecretRow, SecretType, Status, Tx, View};
+use crate::model::{ChallengeId, Label, SecretId, Sensitive, SessionId, Throttle, UserId};
+use crate::store::{Class, Decision, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View};
 
 use super::authorise::{Over, Scope};
 use super::secrets::{free_name, insert, view_in};
@@ -197,10 +197,14 @@ impl Service {
                 // Registered already, here or with somebody else.
                 return Err(Error::AlreadyActive.into());
             }
-            let shown = match codes {
-                Some(set) if !has_other => set.store(tx, &scene, user)?,
-                Some(_) | None => Vec::new(),
+            let shown = match (codes, has_other) {
+                (_, true) => Vec::new(),
+                (Some(set), false) => set.store(tx, &scene, user)?,
+                // The other factor went in this moment; nobody shall have a first factor without codes.
+                (None, false) => return Err(Error::Busy.into()),
             };
+            // Bound anew: the user starts with a clear throttle (THR-1).
+            tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
             tx.bump_epoch(user)?;
             let mut entry = scene.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
             entry.detail = over.reason();

@@ -19,7 +19,8 @@ use super::{AuditEntry, Decision, Fault, OpenFault, Store, Tx, View, devices, fi
 /// The next key: the version of the key it is sealed under, then the sealed key.
 const NEXT: &str = "next-key";
 const VERSION: &str = "key-version";
-const NOTE: Place<'static> = Place { table: "meta", row: b"next-key", user: &[], kind: "master-key", parameters: "" };
+pub(super) const NOTE: Place<'static> =
+    Place { table: "meta", row: b"next-key", user: &[], kind: "master-key", parameters: "" };
 /// Values sealed again in one write.
 const PAGE: u32 = 128;
 
@@ -240,6 +241,21 @@ impl Store {
             self.vault.rotate_to(next)?;
         }
         Ok(has_begun)
+    }
+
+    /// Holds the next master key if it is noted and not held yet: a write whose caller lost patience may be committed all the
+    /// same. Nobody else may begin a change meanwhile.
+    pub fn take_up_noted_key(&self, patience: Duration) -> Result<(), Fault> {
+        if self.vault.is_rotating() {
+            return Ok(());
+        }
+        let noted = self.read(patience, |view| {
+            let Some(note) = files::meta(view.connection, NEXT)? else { return Ok(None) };
+            let (_, sealed) = note.split_first_chunk::<4>().ok_or(Fault::Corrupt("the next master key"))?;
+            // One that the present key did not seal is of a change that has ended.
+            view.vault.open(&NOTE, sealed).ok().map(|key| key_of(&key)).transpose()
+        })?;
+        noted.map_or(Ok(()), |next| self.vault.rotate_to(&next))
     }
 
     /// Seals some more values again; the place to go on from, or `None` at the end.

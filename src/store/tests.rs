@@ -379,3 +379,19 @@ fn a_throttle_and_a_signing_key_read_back_as_written() {
     assert_eq!(keys(Purpose::Token), [("k".to_owned(), [3; 32])]);
     assert_eq!(keys(Purpose::Receipt), [("r".to_owned(), [4; 32])]);
 }
+
+#[test]
+fn key_5_a_key_that_is_noted_and_not_held_is_taken_up() {
+    let home = home();
+    let store = open(home.path());
+    let kept = |store: &Store| store.rotation(PATIENCE).unwrap();
+    let note = store.vault.seal(&rotation::NOTE, &[9; 32]).unwrap();
+    let note = [1u32.to_be_bytes().as_slice(), &note].concat();
+
+    // As a write that is committed after its caller lost patience.
+    let write = move |tx: &Tx<'_>| Ok(Decision::Keep(files::put_meta(tx.connection, "next-key", &note)?));
+    store.write(PATIENCE, write).unwrap();
+    store.take_up_noted_key(PATIENCE).unwrap();
+
+    assert_eq!((kept(&store).version, kept(&store).phase), (2, Phase::Resealing));
+}

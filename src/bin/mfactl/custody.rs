@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -171,6 +171,8 @@ impl NewKey {
         if !status.success() {
             return Err(failed(&"systemd-creds could not encrypt it (it needs root)"));
         }
+        let only_owner = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&self.written, only_owner).map_err(|error| failed(&error))?;
         File::open(&self.written).and_then(|file| file.sync_all()).map_err(|error| failed(&error))
     }
 
