@@ -196,7 +196,7 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     let _lock = lock(dir)?;
     let key = master_key(dir)?;
     let keeper = Box::new(Keeper::of(dir));
-    let guard_dir = guard_dir(config);
+    let guard_dir = guard_dir(config)?;
     let socket_dir = make_socket_dir(&config.socket)?;
     let writable: Vec<&Path> = [Some(dir.as_path()), guard_dir, socket_dir].into_iter().flatten().collect();
     let confinement = sandbox::enter(&writable);
@@ -243,16 +243,20 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
 
 /// Where the roll-back guard keeps its file. A directory that nobody asked for and that cannot be made is done without:
 /// the parent of the state directory need not be ours.
-fn guard_dir(config: &Config) -> Option<&Path> {
-    let dir = config.guard_dir.as_deref()?;
-    if fs::symlink_metadata(dir).is_ok() || config.is_guard_wanted {
-        return Some(dir);
+fn guard_dir(config: &Config) -> Result<Option<&Path>, Failure> {
+    let Some(dir) = config.guard_dir.as_deref() else { return Ok(None) };
+    if fs::symlink_metadata(dir).is_err() {
+        match DirBuilder::new().mode(0o700).create(dir) {
+            Ok(()) => {}
+            Err(cause) if config.is_guard_wanted => return Err(file_fault(dir, cause)),
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "there is no roll-back guard: its directory cannot be made");
+                return Ok(None);
+            }
+        }
     }
-    let made = DirBuilder::new().mode(0o700).create(dir);
-    if let Err(error) = &made {
-        tracing::warn!(dir = %dir.display(), %error, "there is no roll-back guard: its directory cannot be made");
-    }
-    made.is_ok().then_some(dir)
+    check_state_dir(dir)?;
+    Ok(Some(dir))
 }
 
 /// The hardware of this host, or none if it is switched off.

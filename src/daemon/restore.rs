@@ -47,7 +47,7 @@ pub(super) fn run(config: &Config, args: &RestoreArgs) -> Result<(), Failure> {
     let now = clock.now().wall_ms;
     let how = Restoration {
         state_dir: dir,
-        guard_dir: config.guard_dir.as_deref(),
+        guard_dir: super::guard_dir(config)?,
         master: &key,
         may_replace: args.replace || args.in_place,
         keep_codes: args.keep_backup_codes,

@@ -338,6 +338,10 @@ fn sto_12_a_guard_that_was_changed_or_belongs_to_another_store_refuses() {
         assert!(words.contains(why), "{words}");
     }
     fs::write(&file, text).unwrap();
+    let open_to_others = |mode| fs::set_permissions(file.parent().unwrap(), fs::Permissions::from_mode(mode)).unwrap();
+    open_to_others(0o755);
+    assert_eq!(refusal(&host.premises).0, Some(5), "STO-9");
+    open_to_others(0o700);
     host.start_again();
 }
 
