@@ -55,9 +55,9 @@ impl Service {
         // Housekeeping must not meet a key that is noted and not held yet.
         let turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(occasion.patience)? == Phase::Settled {
-            let next = match (self.keeper.source(), next) {
+            let next = match (self.keeper.source(), next.as_ref()) {
                 (KeySource::File, None) => entropy::secret::<32>()?,
-                (KeySource::Credential, Some(key)) => key,
+                (KeySource::Credential, Some(key)) => MasterKey::new(*key.expose()),
                 (KeySource::File, Some(_)) => {
                     return Err(Error::Malformed(
                         "the daemon keeps the master key and makes a new one itself".to_owned(),
@@ -72,6 +72,13 @@ impl Service {
             let mut entry = scene.entry("key.rotate", Outcome::Ok, None, None);
             entry.detail = occasion.caller.reason.as_ref().map(|reason| reason.as_str().to_owned());
             self.store.begin_rotation(occasion.patience, &next, entry)?;
+        }
+        self.store.take_up_noted_key(occasion.patience)?;
+        // Whoever gave another key than the one that is noted would put one outside that opens nothing.
+        if let Some(given) = &next
+            && !self.store.is_newest_key(occasion.patience, given)?
+        {
+            return Err(Error::Version);
         }
         drop(turn);
         self.go_on_with_rotation(&scene, occasion.patience, WRITES_AT_ONCE)?;
@@ -131,6 +138,8 @@ impl Service {
 
     /// A copy of the store. Not while the key changes: which one it would need could not be told later.
     pub(super) fn back_up(&self, occasion: &Occasion) -> Result<Reply, Error> {
+        // One copy at a time, and no change of the key until it is made.
+        let _turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(occasion.patience)? != Phase::Settled {
             return Err(Error::NotReady("the master key is being changed; take the backup once that is over"));
         }

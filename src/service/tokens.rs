@@ -207,7 +207,11 @@ impl Service {
         let set = KeySet::new(self.policy().issuer.clone(), keys);
         *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = set;
         // Also what a crash or a caller that went away left in the middle.
-        self.go_on_with_rotation(&Scene::of_host(now), patience, u32::MAX)
+        // A change of the key that is stuck is told, and keeps nobody from logging in.
+        if let Err(error) = self.go_on_with_rotation(&Scene::of_host(now), patience, u32::MAX) {
+            tracing::error!(%error, "the change of the master key does not go on");
+        }
+        Ok(())
     }
 }
 

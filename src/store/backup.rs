@@ -74,6 +74,9 @@ impl Store {
             let made = view.connection.backup("main", &path, None::<fn(rusqlite::backup::Progress)>);
             fs::remove_file(&path).map_err(unwritable)?;
             made?;
+            if copy.metadata().map_err(unwritable)?.len() == 0 {
+                return Err(Fault::Corrupt("an empty copy"));
+            }
             Ok((files::meta(view.connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?, copy))
         })?;
         let key = self.vault.backup_key();

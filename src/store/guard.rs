@@ -221,6 +221,10 @@ impl Desk {
                     tracing::warn!(%error, "the roll-back guard cannot be written; it is tried again");
                 }
                 is_well = written.is_ok();
+                if !is_well {
+                    let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                    state.newest = state.newest.take().or(Some(head));
+                }
             }
             if is_over {
                 return;

@@ -186,7 +186,7 @@ fn put_in_place(
     let there = files::database(how.state_dir);
     let directory = File::open(how.state_dir)?;
     if is_there {
-        settle_log(&there);
+        settle_log(&there)?;
         let old = how.state_dir.join(OLD);
         for (from, to) in with_log(&there).into_iter().zip(with_log(&old)) {
             remove(&to)?;
@@ -212,20 +212,28 @@ fn put_in_place(
     Ok(())
 }
 
-/// Moves the log of a database into it, if it is whole enough for that.
-fn settle_log(path: &Path) {
+/// Moves the log of a database into it: without its log, the old store would be an older one. One that is too damaged for
+/// that has to be moved away by hand.
+fn settle_log(path: &Path) -> Result<(), RestoreFault> {
     let settled = Connection::open(path).and_then(|connection| {
         connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA wal_checkpoint(TRUNCATE);")?;
         connection.close().map_err(|(_, error)| error)
     });
-    if let Err(error) = settled {
-        tracing::warn!(%error, "the log of the old store stays beside its copy");
+    let [_, log, ..] = with_log(path);
+    let is_left = fs::metadata(log).is_ok_and(|log| log.len() > 0);
+    match settled {
+        Ok(()) if !is_left => Ok(()),
+        Ok(()) => Err(OpenFault::Damaged(
+            "the log of the store that is there cannot be settled; move its files away".to_owned(),
+        )
+        .into()),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// The files of a database: itself first.
-fn with_log(path: &Path) -> [std::path::PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| {
+fn with_log(path: &Path) -> [std::path::PathBuf; 4] {
+    ["", "-wal", "-shm", "-journal"].map(|suffix| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         name.into()

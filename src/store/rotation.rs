@@ -166,6 +166,10 @@ impl View<'_> {
         if files::meta(self.connection, NEXT)?.is_none() {
             return Ok(Phase::Settled);
         }
+        // Noted, and about to be held.
+        if !self.vault.is_rotating() {
+            return Ok(Phase::Resealing);
+        }
         let instance = files::meta(self.connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?;
         let check = files::meta(self.connection, "key-check")?.ok_or(Fault::Corrupt("the key check"))?;
         let belongs_to_new = same_tag(&check, &self.vault.key_check(&instance));
@@ -199,7 +203,14 @@ impl Tx<'_> {
         for value in &values {
             let place = value.home.place();
             if !self.vault.is_current(&place, &value.sealed) {
-                let plain = self.vault.open(&place, &value.sealed)?;
+                // One that neither key opens stays as it is: it must not keep the others from the new key. The count tells.
+                let plain = match self.vault.open(&place, &value.sealed) {
+                    Err(Fault::Seal) => {
+                        tracing::error!(table = value.home.table, "a sealed value does not open and stays as it is");
+                        continue;
+                    }
+                    opened => opened?,
+                };
                 let sealed = self.vault.seal(&place, plain.expose())?;
                 self.connection.prepare_cached(table.put)?.execute(params![value.key, sealed])?;
             }
@@ -247,6 +258,10 @@ impl Store {
     /// same. Nobody else may begin a change meanwhile.
     pub fn take_up_noted_key(&self, patience: Duration) -> Result<(), Fault> {
         if self.vault.is_rotating() {
+            // An end whose caller lost patience, too.
+            if self.phase(patience)? == Phase::Settled {
+                self.vault.forget_old();
+            }
             return Ok(());
         }
         let noted = self.read(patience, |view| {
@@ -256,6 +271,15 @@ impl Store {
             view.vault.open(&NOTE, sealed).ok().map(|key| key_of(&key)).transpose()
         })?;
         noted.map_or(Ok(()), |next| self.vault.rotate_to(&next))
+    }
+
+    /// Whether that is the newest master key, which values are sealed under now.
+    pub fn is_newest_key(&self, patience: Duration, key: &MasterKey) -> Result<bool, Fault> {
+        let given = Vault::new(key, self.vault.key_version())?;
+        self.read(patience, |view| {
+            let instance = files::meta(view.connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?;
+            Ok(same_tag(&given.key_check(&instance), &view.vault.key_check(&instance)))
+        })
     }
 
     /// Seals some more values again; the place to go on from, or `None` at the end.

@@ -182,6 +182,7 @@ CREATE TRIGGER credentials_of_ended AFTER UPDATE OF status ON secrets WHEN NEW.s
 END;
 ";
 
+// Whoever makes `secrets` anew after this: `fido2` refers to it since, and DROP TABLE would delete every credential.
 const VERSION_3: &str = "
 -- Security keys are a type of their own. A CHECK cannot be changed, so the table is made anew.
 CREATE TABLE secrets_3 (

@@ -51,6 +51,8 @@ struct Ring {
     old: Option<Arc<Keys>>,
 }
 
+// A page of its own: letting go of one set of keys must not unlock another's.
+#[repr(align(4096))]
 struct Keys {
     version: u32,
     cipher: XChaCha20Poly1305,

@@ -178,6 +178,13 @@ fn key_5_a_credential_is_replaced_outside_and_the_old_one_opens_until_then() {
     let told = rotate(&host, Some(&json!({"key": BASE64.encode(&[2; 32])})));
 
     assert_eq!(told["state"], "awaiting-key");
+    let another = json!({"key": BASE64.encode(&[3; 32])});
+    host.ask(&Request::post("/key/rotation", &another).reason()).refused(409, "version");
+    assert_eq!(
+        rotate(&host, Some(&json!({"key": BASE64.encode(&[2; 32])})))["state"],
+        "awaiting-key",
+        "the same again"
+    );
     crowd.all_get_in(&host);
     host.ask(&Request::new("POST", "/backup").reason()).refused(503, "not-ready");
     host.restart();
@@ -201,6 +208,58 @@ fn refusal_with(premises: &Premises, credentials: &Path) -> Option<i32> {
         daemon.wait().unwrap();
     }
     status.expect("it does not start").code()
+}
+
+#[test]
+fn key_5_mfactl_gives_the_same_key_again_and_never_another() {
+    let premises = Premises::new("");
+    let credentials = premises.dir.path().join("credentials");
+    fs::create_dir(&credentials).unwrap();
+    fs::write(credentials.join("mfad.key"), [1; 32]).unwrap();
+    let mut init = premises.mfad();
+    init.args(["init", "--config"]).arg(&premises.config).arg("--state-dir").arg(&premises.state);
+    assert!(init.env("CREDENTIALS_DIRECTORY", &credentials).stderr(Stdio::null()).status().unwrap().success());
+    let host = Host::on_with(premises, &[("CREDENTIALS_DIRECTORY", credentials.as_os_str())]);
+    let rotate_to = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
+        command.arg("--socket").arg(host.socket()).args(["--yes", "key", "rotate", "--reason", "x", "--to"]);
+        command.arg(host.premises.dir.path().join(name)).output().unwrap().status.code()
+    };
+
+    assert_eq!(rotate_to("new.key"), Some(0));
+    let first = fs::read(host.premises.dir.path().join("new.key")).unwrap();
+    assert_eq!(rotate_to("new.key"), Some(0), "again, with the key that is there");
+    assert_eq!(fs::read(host.premises.dir.path().join("new.key")).unwrap(), first);
+    assert_eq!(rotate_to("another.key"), Some(1));
+    put(&host.premises.dir.path().join("foreign.key"), &[8; 32]);
+    assert_eq!(rotate_to("foreign.key"), Some(1));
+    assert_eq!(key_of(&host)["state"], "awaiting-key");
+}
+
+#[test]
+fn key_5_a_value_that_does_not_open_keeps_nobody_from_logging_in() {
+    let mut host = Host::start("");
+    let mut crowd = Crowd::gather(&host, 2);
+    let broken = host.nobody("broken");
+    host.ask(&Request::post(format!("/users/{broken}/secrets"), &json!({"type": "apikey"})).reason()).ok();
+    host.stop();
+    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let bent = store.execute("UPDATE secrets SET sealed = zeroblob(64) WHERE type = 'apikey'", []).unwrap();
+    assert_eq!(bent, 1);
+    drop(store);
+    host.start_again();
+
+    let told = host.ask(&Request::new("POST", "/key/rotation").reason()).ok();
+
+    assert_eq!(told["state"], "resealing");
+    assert_eq!(told["sealed"]["total"].as_u64().unwrap(), told["sealed"]["current"].as_u64().unwrap() + 1, "{told}");
+    crowd.all_get_in(&host);
+    host.restart();
+    crowd.all_get_in(&host);
+    let listed = host.ask(&Request::get(format!("/users/{broken}/secrets"))).ok();
+    let path = format!("/users/{broken}/secrets/{}", listed["secrets"][0]["uid"].as_str().unwrap());
+    host.ask(&Request::delete(path).reason()).done();
+    assert_eq!(rotate(&host, None)["state"], "settled", "once it is gone");
 }
 
 #[test]

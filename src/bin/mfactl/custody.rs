@@ -84,12 +84,17 @@ async fn rotate(desk: &mut Desk, args: &RotateArgs) -> Result<(), Failure> {
         (_, None) => Some(NewKey::credential()),
     };
     let mut body = None;
+    // Two of these at once would each put a key outside, and one of them opens nothing.
+    let _turn = place.as_ref().map(NewKey::lock).transpose()?;
     if let Some(place) = &place {
-        if before.state == "settled" {
-            let key = new_key()?;
-            place.write(&key)?;
+        if place.written.exists() || before.state == "settled" {
+            // One that is written already may be the one that is noted: it is given again, and the daemon knows.
+            let key = if place.written.exists() { place.read()? } else { new_key()? };
+            if !place.written.exists() {
+                place.write(&key)?;
+            }
             body = Some(Body::new().secret("key", &Hidden::new(BASE64.encode(key.as_slice())), "$KEY"));
-        } else if !place.written.exists() {
+        } else {
             return Err(Failure::Denied(format!(
                 "a change is under way, and its new key is not in {}; nothing was changed",
                 place.written.display()
@@ -174,6 +179,43 @@ impl NewKey {
         let only_owner = fs::Permissions::from_mode(0o600);
         fs::set_permissions(&self.written, only_owner).map_err(|error| failed(&error))?;
         File::open(&self.written).and_then(|file| file.sync_all()).map_err(|error| failed(&error))
+    }
+
+    /// Held while the key is changed.
+    fn lock(&self) -> Result<File, Failure> {
+        let mut path = self.written.as_os_str().to_owned();
+        path.push(".lock");
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::Denied(format!("another change of the key is under way, or: {error}"))
+        };
+        let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(PathBuf::from(path));
+        let file = options.map_err(|error| failed(&error))?;
+        let locked = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+        locked.map_err(|error| failed(&error))?;
+        Ok(file)
+    }
+
+    /// A key that an earlier run wrote.
+    fn read(&self) -> Result<Zeroizing<[u8; 32]>, Failure> {
+        let failed = |why: &dyn std::fmt::Display| {
+            Failure::Denied(format!(
+                "{} is there and cannot be used as the new key: {why}; move it away",
+                self.written.display()
+            ))
+        };
+        let bytes = if self.place.is_none() {
+            Zeroizing::new(fs::read(&self.written).map_err(|error| failed(&error))?)
+        } else {
+            let mut decrypt = Command::new("systemd-creds");
+            decrypt.args(["decrypt", "--name", CREDENTIAL_NAME]).arg(&self.written).arg("-").stderr(Stdio::inherit());
+            let output = decrypt.output().map_err(|error| failed(&error))?;
+            if !output.status.success() {
+                return Err(failed(&"systemd-creds could not decrypt it"));
+            }
+            Zeroizing::new(output.stdout)
+        };
+        let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| failed(&"it has not 32 bytes"))?;
+        Ok(Zeroizing::new(key))
     }
 
     fn take_effect(&self) -> Result<(), Failure> {
