@@ -101,6 +101,14 @@ impl Over {
             Authority::Own { .. } | Authority::App => None,
         }
     }
+
+    /// What was done, and why, as the audit log keeps it.
+    pub(super) fn with_reason(&self, what: String) -> String {
+        match self.reason() {
+            Some(reason) => format!("{what}: {reason}"),
+            None => what,
+        }
+    }
 }
 
 impl Service {
@@ -291,7 +299,7 @@ impl Bearer {
 }
 
 fn admin(occasion: &Occasion) -> Authority {
-    Authority::Admin { reason: occasion.caller.reason.as_ref().map(|r| r.as_str().to_owned()) }
+    Authority::Admin { reason: occasion.reason() }
 }
 
 fn name_of(right: Right) -> &'static str {

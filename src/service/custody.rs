@@ -70,7 +70,7 @@ impl Service {
                 }
             };
             let mut entry = scene.entry("key.rotate", Outcome::Ok, None, None);
-            entry.detail = occasion.caller.reason.as_ref().map(|reason| reason.as_str().to_owned());
+            entry.detail = occasion.reason();
             self.store.begin_rotation(occasion.patience, &next, entry)?;
         }
         self.store.take_up_noted_key(occasion.patience)?;
@@ -144,7 +144,7 @@ impl Service {
             return Err(Error::NotReady("the master key is being changed; take the backup once that is over"));
         }
         let mut entry = occasion.scene().entry("store.backup", Outcome::Ok, None, None);
-        entry.detail = occasion.caller.reason.as_ref().map(|reason| reason.as_str().to_owned());
+        entry.detail = occasion.reason();
         // Its own row is in the copy.
         self.change(occasion, move |tx| Ok(tx.audit(&entry)?))?;
         Ok(Reply::Backup(Box::new(self.store.backup(occasion.patience, occasion.now.wall_ms)?)))

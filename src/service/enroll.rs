@@ -100,7 +100,7 @@ impl Service {
         let window = self.policy().window;
         self.change(occasion, move |tx| {
             let user = over.user.id;
-            let row = pending(tx, &scene, user, id)?;
+            let row = pending(tx, scene.now.wall_ms, user, id, SecretType::Mfa)??;
             over.must_be_fresh(tx, &scene)?;
             let Some(first) = check_first_code(tx, &scene, window, &row, &token)? else {
                 return Err(refuse_first_code(tx, &scene, &row, &token)?);
@@ -115,12 +115,7 @@ impl Service {
                 return Err(Error::AlreadyActive.into());
             }
             activate_pair(tx, &scene, &row)?;
-            // Bound anew: the user starts with a clear throttle (THR-1).
-            tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
-            tx.bump_epoch(user)?;
-            let mut entry = scene.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
-            entry.detail = over.reason();
-            tx.audit(&entry)?;
+            after_enrolment(tx, &scene, &over, id)?;
             let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
             Ok(Attempt::Done(Box::new(view_with_device(tx, &row)?), shown))
         })
@@ -217,15 +212,31 @@ fn activate_pair(tx: &Tx<'_>, scene: &Scene, row: &SecretRow) -> Result<(), Stop
     Ok(())
 }
 
-/// The factor if it waits for its first code; otherwise the reason why not.
-fn pending(tx: &Tx<'_>, scene: &Scene, user: UserId, id: SecretId) -> Result<SecretRow, Stop> {
-    let row = tx.secret(user, id)?.filter(|row| row.kind == SecretType::Mfa).ok_or(Error::NotFound)?;
-    match row.status {
-        Status::Active => Err(Error::AlreadyActive.into()),
-        Status::Ended => Err(Error::Expired.into()),
-        Status::Pending if row.is_pending_at(scene.now.wall_ms) => Ok(row),
-        Status::Pending => Err(Error::Expired.into()),
-    }
+/// What follows from every new factor, whatever its kind.
+pub(super) fn after_enrolment(tx: &Tx<'_>, scene: &Scene, over: &Over, id: SecretId) -> Result<(), Fault> {
+    let user = over.user.id;
+    // Bound anew: the user starts with a clear throttle (THR-1).
+    tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
+    tx.bump_epoch(user)?;
+    let mut entry = scene.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
+    entry.detail = over.reason();
+    tx.audit(&entry)
+}
+
+/// The secret if it is of that kind and waits to be confirmed; otherwise the reason why not.
+pub(super) fn pending(
+    view: &View<'_>,
+    now: i64,
+    user: UserId,
+    id: SecretId,
+    kind: SecretType,
+) -> Result<Result<SecretRow, Error>, Fault> {
+    let row = view.secret(user, id)?.filter(|row| row.kind == kind);
+    Ok(row.ok_or(Error::NotFound).and_then(|row| match row.status {
+        Status::Active => Err(Error::AlreadyActive),
+        Status::Pending if row.is_pending_at(now) => Ok(row),
+        Status::Pending | Status::Ended => Err(Error::Expired),
+    }))
 }
 
 fn check_first_code(

@@ -450,6 +450,11 @@ impl Occasion {
             request: self.request.clone(),
         }
     }
+
+    /// The reason an administrator gave, as the audit log keeps it.
+    fn reason(&self) -> Option<String> {
+        self.caller.reason.as_ref().map(|reason| reason.as_str().to_owned())
+    }
 }
 
 impl Scene {

@@ -83,9 +83,7 @@ impl Service {
             Proof::Token(token) => return Ok((Prepared::Token(token), None)),
             Proof::Device => return Ok((Prepared::Token(self.ask_key(occasion, user, &subject)?), None)),
             Proof::Credential(answer) => {
-                let limits = self.policy().factor_limits;
-                let throttle = self.look(occasion, |view| view.throttle(&subject, Class::Factor))?;
-                refuse_closed(throttle.gate(&limits, &occasion.now))?;
+                self.refuse_throttled(occasion, &subject)?;
                 return Ok((Prepared::Key(self.assertion(occasion, user, purpose, &answer)?), None));
             }
             Proof::Code(code) => code,
@@ -104,12 +102,17 @@ impl Service {
     /// A code from the user's key, unless the throttle would refuse it anyway: nobody shall be made to
     /// touch a key for nothing.
     fn ask_key(&self, occasion: &Occasion, user: Option<UserId>, subject: &Subject) -> Result<TokenInput, Error> {
-        let limits = self.policy().factor_limits;
-        let throttle = self.look(occasion, |view| view.throttle(subject, Class::Factor))?;
-        refuse_closed(throttle.gate(&limits, &occasion.now))?;
+        self.refuse_throttled(occasion, subject)?;
         let user = user.ok_or_else(|| Error::NoDevice("no key of this user is plugged in here".to_owned()))?;
         let without_touch = occasion.caller.token.is_none() && self.right(occasion, Right::Admin).is_ok();
         self.code_by_key(occasion, user, without_touch)
+    }
+
+    /// Refuses what the throttle would not let through to the verdict.
+    fn refuse_throttled(&self, occasion: &Occasion, subject: &Subject) -> Result<(), Error> {
+        let limits = self.policy().factor_limits;
+        let throttle = self.look(occasion, |view| view.throttle(subject, Class::Factor))?;
+        refuse_closed(throttle.gate(&limits, &occasion.now))
     }
 
     /// [`Service::prepare`] for a user who is there.

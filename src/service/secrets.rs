@@ -182,12 +182,8 @@ impl Service {
             if row.status == Status::Active {
                 end_what_it_opened(tx, user, row.kind)?;
             }
-            let mut entry = scene.entry("secret.delete", Outcome::Ok, Some(user), Some(id));
-            entry.detail = Some(match over.reason() {
-                Some(reason) => format!("{}: {reason}", row.kind.name()),
-                None => row.kind.name().to_owned(),
-            });
-            tx.audit(&entry)?;
+            let detail = over.with_reason(row.kind.name().to_owned());
+            tx.audit(&scene.entry_with("secret.delete", Outcome::Ok, Some(user), Some(id), detail))?;
             Ok(credential)
         })?;
         if let (Some(credential), None | Some(OnDevice::Erase)) = (credential, on_device) {
@@ -243,10 +239,7 @@ fn insert_pending(
         value: seed,
     };
     insert(tx, &new)?;
-    let mut detail = format!("{}{}", factor.origin, factor.profile.binding());
-    if let Some(reason) = over.reason() {
-        detail = format!("{detail}: {reason}");
-    }
+    let detail = over.with_reason(format!("{}{}", factor.origin, factor.profile.binding()));
     tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
     shown(tx, user, &new)
 }

@@ -10,10 +10,11 @@ use crate::error::Error;
 use crate::fido::{
     Assertion, Authentication, CEREMONY, FidoFault, KeyRecord, Registration, RelyingParty, Verification,
 };
-use crate::model::{ChallengeId, Label, SecretId, Sensitive, SessionId, Throttle, UserId};
-use crate::store::{Class, Decision, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View};
+use crate::model::{ChallengeId, Label, SecretId, Sensitive, SessionId, UserId};
+use crate::store::{Decision, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
 
 use super::authorise::{Over, Scope};
+use super::enroll::{after_enrolment, pending};
 use super::secrets::{free_name, insert, view_in};
 use super::tokens::later;
 use super::{Occasion, Reply, SecretRef, Service, Stop};
@@ -51,7 +52,6 @@ enum Asked {
 }
 
 struct Ceremony {
-    user: UserId,
     asked: Asked,
     expires: i64,
     order: u64,
@@ -80,17 +80,15 @@ impl Ceremonies {
         let mut state = self.lock();
         let Open { by_purpose: open, begun } = &mut *state;
         open.retain(|_, ceremony| ceremony.expires > now);
-        let is_users = |ceremony: &Ceremony| ceremony.user == user;
-        while open.values().filter(|ceremony| is_users(ceremony)).count() >= MOST_OF_USER || open.len() >= MOST {
-            let of_user = open.values().filter(|ceremony| is_users(ceremony)).count() >= MOST_OF_USER;
-            let candidates = open.iter().filter(|(_, ceremony)| !of_user || is_users(ceremony));
-            let Some(oldest) = candidates.min_by_key(|(_, ceremony)| ceremony.order).map(|(key, _)| *key) else {
-                break;
-            };
-            open.remove(&oldest);
+        let has_most = open.keys().filter(|(owner, _)| *owner == user).count() >= MOST_OF_USER;
+        if has_most || open.len() >= MOST {
+            // One place is enough: each question takes one.
+            let candidates = open.iter().filter(|((owner, _), _)| !has_most || *owner == user);
+            let oldest = candidates.min_by_key(|(_, ceremony)| ceremony.order).map(|(key, _)| *key);
+            oldest.and_then(|oldest| open.remove(&oldest));
         }
         *begun = begun.saturating_add(1);
-        let ceremony = Ceremony { user, asked, expires: later(now, CEREMONY), order: *begun };
+        let ceremony = Ceremony { asked, expires: later(now, CEREMONY), order: *begun };
         open.insert((user, purpose), ceremony);
     }
 
@@ -132,11 +130,8 @@ impl Service {
                 value: Sensitive::new(Vec::new()),
             };
             insert(tx, &new)?;
-            let mut entry = scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), "fido2");
-            if let Some(reason) = over.reason() {
-                entry.detail = Some(format!("fido2: {reason}"));
-            }
-            tx.audit(&entry)?;
+            let detail = over.with_reason("fido2".to_owned());
+            tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
             view_in(tx, user, new.id)
         })?;
         self.ceremonies.begin(user, Purpose::Register(secret.id), Asked::Registration(registration), now);
@@ -154,13 +149,7 @@ impl Service {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         let user = over.user.id;
         let now = occasion.now.wall_ms;
-        let row = self.look(occasion, |view| view.secret(user, id))?;
-        let row = row.filter(|row| row.kind == SecretType::Fido2).ok_or(Error::NotFound)?;
-        match row.status {
-            Status::Active => return Err(Error::AlreadyActive),
-            Status::Pending if row.is_pending_at(now) => {}
-            Status::Pending | Status::Ended => return Err(Error::Expired),
-        }
+        let row = self.look(occasion, |view| pending(view, now, user, id, SecretType::Fido2))??;
         self.must_be_fresh_now(occasion, over)?;
         let Some(Asked::Registration(asked)) = self.ceremonies.take(user, Purpose::Register(id), now) else {
             return Err(Error::Expired);
@@ -184,12 +173,12 @@ impl Service {
         let (user, id, now) = (over.user.id, row.id, occasion.now.wall_ms);
         let bytes = record.to_bytes()?;
         let (credential, counter) = (record.id().to_vec(), record.counter());
-        let is_first = self.look(occasion, |view| view.mfa_state(user, now))? != crate::store::MfaState::Active;
+        let is_first = self.look(occasion, |view| view.mfa_state(user, now))? != MfaState::Active;
         let codes = if is_first { Some(self.new_codes(occasion)?) } else { None };
         let (scene, over, relying_party) = (occasion.scene(), over.clone(), relying_party.to_owned());
         let (secret, codes) = self.change(occasion, move |tx| {
             over.must_be_fresh(tx, &scene)?;
-            let has_other = tx.mfa_state(user, now)? == crate::store::MfaState::Active;
+            let has_other = tx.mfa_state(user, now)? == MfaState::Active;
             if !tx.activate_key(&row, &bytes, now)? {
                 return Err(Error::AlreadyActive.into());
             }
@@ -203,12 +192,7 @@ impl Service {
                 // The other factor went in this moment; nobody shall have a first factor without codes.
                 (None, false) => return Err(Error::Busy.into()),
             };
-            // Bound anew: the user starts with a clear throttle (THR-1).
-            tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
-            tx.bump_epoch(user)?;
-            let mut entry = scene.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
-            entry.detail = over.reason();
-            tx.audit(&entry)?;
+            after_enrolment(tx, &scene, &over, id)?;
             Ok((view_in(tx, user, id)?, shown))
         })?;
         self.metrics.count_enrolment();
@@ -316,7 +300,7 @@ impl Service {
 }
 
 /// The sealed records of a user's active keys, opened, each with its counter.
-fn records(view: &View<'_>, user: UserId) -> Result<Vec<Record>, crate::store::Fault> {
+fn records(view: &View<'_>, user: UserId) -> Result<Vec<Record>, Fault> {
     view.active_keys(user)?.iter().map(|(row, counter)| Ok((view.open_secret(row)?, *counter))).collect()
 }
 

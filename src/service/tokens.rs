@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::entropy;
 use crate::error::Error;
-use crate::model::{Amr, ChallengeId, Moment, SecretId, Sensitive, SessionId, TokenKind};
+use crate::model::{Amr, ChallengeId, Moment, SecretId, Sensitive, SessionId, TokenKind, UserId};
 use crate::store::{
-    AuditEntry, ChallengeRow, Fault, Outcome, Purpose, SessionRow, SigningKeyRow, Tx, UserRow, Vault, same_tag,
+    AuditEntry, ChallengeRow, Fault, Outcome, Purpose, SessionRow, SigningKeyRow, Tx, UserRow, Vault, View, same_tag,
 };
 use crate::token::{ACCESS_LIFETIME, Claims, KeySet, SigningKey};
 
@@ -55,8 +55,8 @@ pub(super) struct RefreshParts {
 pub(super) enum Granted {
     /// A session, with its user.
     Session(SessionRow, UserRow),
-    /// A challenge, with its user.
-    Challenge(ChallengeRow, UserRow),
+    /// A challenge, with its user and what answers it.
+    Challenge(ChallengeRow, UserRow, Vec<&'static str>),
     /// Nothing but an enrolment.
     Enrolment(UserRow),
 }
@@ -91,7 +91,18 @@ pub(super) fn open_challenge(tx: &Tx<'_>, scene: &Scene, user: UserRow) -> Resul
         expires: later(now, CHALLENGE_LIFETIME),
     };
     tx.insert_challenge(&challenge, OPEN_CHALLENGES)?;
-    Ok(Granted::Challenge(challenge, user))
+    let methods = methods_of(tx, user.id)?;
+    Ok(Granted::Challenge(challenge, user, methods))
+}
+
+/// What the user can answer a challenge with.
+fn methods_of(view: &View<'_>, user: UserId) -> Result<Vec<&'static str>, Fault> {
+    let factors = view.active_factors(user)?;
+    let programmed = view.credentials_of(user)?;
+    let on_device = factors.iter().any(|row| programmed.iter().any(|credential| credential.id == row.id));
+    let keys = !view.active_keys(user)?.is_empty();
+    let offered = [(!factors.is_empty(), "totp"), (on_device, "device"), (true, "recovery"), (keys, "fido2")];
+    Ok(offered.into_iter().filter_map(|(has, method)| has.then_some(method)).collect())
 }
 
 /// When a refreshed session ends: a day on, but never a month after it was opened.
@@ -108,27 +119,14 @@ impl Service {
                 view.refresh = Some(refresh_token(self.store.vault(), session));
                 Ok(view)
             }
-            Granted::Challenge(challenge, user) => {
+            Granted::Challenge(challenge, user, methods) => {
                 let claims = Claims { id: *challenge.id.as_bytes(), ..claims(scene, TokenKind::Challenge, user)? };
                 let mut view = self.view_of(&claims, CHALLENGE_LIFETIME)?;
-                view.methods = Some(self.methods_of(user.id)?);
+                view.methods = Some(methods.clone());
                 Ok(view)
             }
             Granted::Enrolment(user) => self.view_of(&claims(scene, TokenKind::Enroll, user)?, ACCESS_LIFETIME),
         }
-    }
-
-    /// What the user can answer a challenge with.
-    fn methods_of(&self, user: crate::model::UserId) -> Result<Vec<&'static str>, Error> {
-        let patience = Duration::from_secs(15);
-        let (codes, on_device, keys) = self.store.read(patience, |view| {
-            let factors = view.active_factors(user)?;
-            let programmed = view.credentials_of(user)?;
-            let on_device = factors.iter().any(|row| programmed.iter().any(|credential| credential.id == row.id));
-            Ok((!factors.is_empty(), on_device, !view.active_keys(user)?.is_empty()))
-        })?;
-        let offered = [(codes, "totp"), (on_device, "device"), (true, "recovery"), (keys, "fido2")];
-        Ok(offered.into_iter().filter_map(|(has, method)| has.then_some(method)).collect())
     }
 
     /// A fresh access token of a session, without a refresh token.

@@ -77,7 +77,7 @@ impl Store {
             if copy.metadata().map_err(unwritable)?.len() == 0 {
                 return Err(Fault::Corrupt("an empty copy"));
             }
-            Ok((files::meta(view.connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?, copy))
+            Ok((files::instance(view.connection)?, copy))
         })?;
         let key = self.vault.backup_key();
         let id = entropy::public::<16>().map_err(|_| Fault::Crypto)?;

@@ -10,7 +10,7 @@ use crate::entropy;
 
 use super::schema::{migrate, newest};
 use super::vault::{FIRST_KEY_VERSION, MasterKey, Vault};
-use super::{OpenFault, audit, rotation};
+use super::{Fault, OpenFault, audit, rotation};
 
 /// The database's file name inside the state directory.
 pub const DATABASE: &str = "mfad.db";
@@ -33,7 +33,7 @@ pub fn create(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     apply_settings(&connection)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     migrate(&mut connection)?;
-    let instance = entropy::public::<16>().map_err(super::Fault::from)?;
+    let instance = entropy::public::<16>().map_err(Fault::from)?;
     let tx = connection.transaction()?;
     put_meta(&tx, "instance", &instance)?;
     put_meta(&tx, "key-check", &vault.key_check(&instance))?;
@@ -167,6 +167,11 @@ fn back_up(connection: &Connection, state_dir: &Path, version: u32) -> Result<()
 /// Reads one value of the table of single values.
 pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
     connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?.query_row([key], |row| row.get(0)).optional()
+}
+
+/// What tells this store from every other.
+pub(super) fn instance(connection: &Connection) -> Result<Vec<u8>, Fault> {
+    meta(connection, "instance")?.ok_or(Fault::Corrupt("the instance"))
 }
 
 /// Writes one value of the table of single values.

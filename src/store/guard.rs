@@ -64,7 +64,7 @@ impl Guard {
         if fs::symlink_metadata(dir).is_err() {
             DirBuilder::new().mode(0o700).create(dir)?;
         }
-        let instance = files::meta(connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?;
+        let instance = files::instance(connection)?;
         let key = match files::meta(connection, KEY)? {
             Some(sealed) => {
                 let opened = vault.open(&KEY_PLACE, &sealed)?;

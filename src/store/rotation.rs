@@ -19,6 +19,7 @@ use super::{AuditEntry, Decision, Fault, OpenFault, Store, Tx, View, devices, fi
 /// The next key: the version of the key it is sealed under, then the sealed key.
 const NEXT: &str = "next-key";
 const VERSION: &str = "key-version";
+const CORRUPT_NOTE: Fault = Fault::Corrupt("the next master key");
 pub(super) const NOTE: Place<'static> =
     Place { table: "meta", row: b"next-key", user: &[], kind: "master-key", parameters: "" };
 /// Values sealed again in one write.
@@ -108,9 +109,8 @@ pub(super) fn vault_for(connection: &Connection, master: &MasterKey) -> Result<V
     let instance = files::meta(connection, "instance")?.ok_or_else(missing)?;
     let check = files::meta(connection, "key-check")?.ok_or_else(missing)?;
     let version = version(connection)?;
-    let note = files::meta(connection, NEXT)?;
     let vault = Vault::new(master, version)?;
-    let next = note.map(|note| unwrap(master, &note)).transpose()?.flatten();
+    let next = noted(connection)?.map(|note| note.unwrap(master)).transpose()?.flatten();
     let is_present = same_tag(&check, &vault.key_check(&instance));
     match (is_present, next) {
         // In the middle of sealing again.
@@ -137,20 +137,32 @@ fn version(connection: &Connection) -> Result<u32, OpenFault> {
     bytes.map(u32::from_be_bytes).map_err(|_| OpenFault::Damaged("the key version is none".to_owned()))
 }
 
-/// The noted key and the version of the key it is sealed under, if `master` is that key.
-fn unwrap(master: &MasterKey, note: &[u8]) -> Result<Option<(u32, MasterKey)>, Fault> {
-    let corrupt = Fault::Corrupt("the next master key");
-    let (version, sealed) = note.split_first_chunk::<4>().ok_or_else(|| corrupt.clone())?;
-    let version = u32::from_be_bytes(*version);
-    match Vault::new(master, version)?.open(&NOTE, sealed) {
-        Ok(key) => key_of(&key).map(|key| Some((version, key))),
-        Err(_) => Ok(None),
+/// The next key as it is noted.
+struct Note {
+    /// Of the key that it is sealed under.
+    version: u32,
+    sealed: Vec<u8>,
+}
+
+fn noted(connection: &Connection) -> Result<Option<Note>, Fault> {
+    let Some(note) = files::meta(connection, NEXT)? else { return Ok(None) };
+    let (version, sealed) = note.split_first_chunk::<4>().ok_or(CORRUPT_NOTE)?;
+    Ok(Some(Note { version: u32::from_be_bytes(*version), sealed: sealed.to_vec() }))
+}
+
+impl Note {
+    /// The noted key and the version of the key it is sealed under, if `master` is that key.
+    fn unwrap(&self, master: &MasterKey) -> Result<Option<(u32, MasterKey)>, Fault> {
+        match Vault::new(master, self.version)?.open(&NOTE, &self.sealed) {
+            Ok(key) => key_of(&key).map(|key| Some((self.version, key))),
+            Err(_) => Ok(None),
+        }
     }
 }
 
 fn key_of(bytes: &Sensitive<Vec<u8>>) -> Result<MasterKey, Fault> {
     let bytes = <[u8; 32]>::try_from(bytes.expose().as_slice());
-    bytes.map(Sensitive::new).map_err(|_| Fault::Corrupt("the next master key"))
+    bytes.map(Sensitive::new).map_err(|_| CORRUPT_NOTE)
 }
 
 /// At start: a note that the present key did not seal is of a change that has ended.
@@ -170,7 +182,7 @@ impl View<'_> {
         if !self.vault.is_rotating() {
             return Ok(Phase::Resealing);
         }
-        let instance = files::meta(self.connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?;
+        let instance = files::instance(self.connection)?;
         let check = files::meta(self.connection, "key-check")?.ok_or(Fault::Corrupt("the key check"))?;
         let belongs_to_new = same_tag(&check, &self.vault.key_check(&instance));
         Ok(if belongs_to_new { Phase::AwaitingKey } else { Phase::Resealing })
@@ -234,8 +246,8 @@ impl Store {
         self.read(patience, |view| view.phase())
     }
 
-    /// Notes the next master key and seals under it from now on; `false` if a change is under way already.
-    pub fn begin_rotation(&self, patience: Duration, next: &MasterKey, entry: AuditEntry) -> Result<bool, Fault> {
+    /// Notes the next master key and seals under it from now on, unless a change is under way already.
+    pub fn begin_rotation(&self, patience: Duration, next: &MasterKey, entry: AuditEntry) -> Result<(), Fault> {
         let copy = Sensitive::new(*next.expose());
         let has_begun = self.write(patience, move |tx| {
             if tx.phase()? != Phase::Settled {
@@ -251,7 +263,7 @@ impl Store {
         if has_begun {
             self.vault.rotate_to(next)?;
         }
-        Ok(has_begun)
+        Ok(())
     }
 
     /// Holds the next master key if it is noted and not held yet: a write whose caller lost patience may be committed all the
@@ -265,10 +277,9 @@ impl Store {
             return Ok(());
         }
         let noted = self.read(patience, |view| {
-            let Some(note) = files::meta(view.connection, NEXT)? else { return Ok(None) };
-            let (_, sealed) = note.split_first_chunk::<4>().ok_or(Fault::Corrupt("the next master key"))?;
+            let Some(note) = noted(view.connection)? else { return Ok(None) };
             // One that the present key did not seal is of a change that has ended.
-            view.vault.open(&NOTE, sealed).ok().map(|key| key_of(&key)).transpose()
+            view.vault.open(&NOTE, &note.sealed).ok().map(|key| key_of(&key)).transpose()
         })?;
         noted.map_or(Ok(()), |next| self.vault.rotate_to(&next))
     }
@@ -277,7 +288,7 @@ impl Store {
     pub fn is_newest_key(&self, patience: Duration, key: &MasterKey) -> Result<bool, Fault> {
         let given = Vault::new(key, self.vault.key_version())?;
         self.read(patience, |view| {
-            let instance = files::meta(view.connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?;
+            let instance = files::instance(view.connection)?;
             Ok(same_tag(&given.key_check(&instance), &view.vault.key_check(&instance)))
         })
     }
@@ -298,7 +309,7 @@ impl Store {
             if total != done || tx.phase()? != Phase::Resealing {
                 return Ok(Decision::Undo(None));
             }
-            let instance = files::meta(tx.connection, "instance")?.ok_or(Fault::Corrupt("the instance"))?;
+            let instance = files::instance(tx.connection)?;
             files::put_meta(tx.connection, "key-check", &tx.vault.key_check(&instance))?;
             files::put_meta(tx.connection, VERSION, &tx.vault.key_version().to_be_bytes())?;
             tx.audit(&entry(total))?;
@@ -309,9 +320,8 @@ impl Store {
     /// The new master key, for whoever puts it in the place of the old one.
     pub fn next_key(&self, patience: Duration) -> Result<Option<MasterKey>, Fault> {
         self.read(patience, |view| {
-            let Some(note) = files::meta(view.connection, NEXT)? else { return Ok(None) };
-            let (_, sealed) = note.split_first_chunk::<4>().ok_or(Fault::Corrupt("the next master key"))?;
-            key_of(&view.vault.open_as_old(&NOTE, sealed)?).map(Some)
+            let Some(note) = noted(view.connection)? else { return Ok(None) };
+            key_of(&view.vault.open_as_old(&NOTE, &note.sealed)?).map(Some)
         })
     }
 

@@ -108,7 +108,10 @@ fn restore(premises: &Premises, args: &[&str]) -> (Option<i32>, String) {
 
 /// Why the daemon does not start.
 fn refusal(premises: &Premises) -> (Option<i32>, String) {
-    let mut command = premises.serve();
+    refusal_of(premises.serve())
+}
+
+fn refusal_of(mut command: Command) -> (Option<i32>, String) {
     let mut daemon = command.stderr(Stdio::piped()).spawn().unwrap();
     let status = wait(&mut daemon, PATIENCE);
     if status.is_none() {
@@ -159,14 +162,8 @@ fn key_5_a_new_master_key_opens_everything_and_the_old_one_nothing() {
 
 #[test]
 fn key_5_a_credential_is_replaced_outside_and_the_old_one_opens_until_then() {
-    let premises = Premises::new("");
-    let credentials = premises.dir.path().join("credentials");
-    fs::create_dir(&credentials).unwrap();
+    let (premises, credentials) = Premises::with_credential(1);
     let hold = |key: u8| fs::write(credentials.join("mfad.key"), [key; 32]).unwrap();
-    hold(1);
-    let mut init = premises.mfad();
-    init.args(["init", "--config"]).arg(&premises.config).arg("--state-dir").arg(&premises.state);
-    assert!(init.env("CREDENTIALS_DIRECTORY", &credentials).stderr(Stdio::null()).status().unwrap().success());
     let mut host = Host::on_with(premises, &[("CREDENTIALS_DIRECTORY", credentials.as_os_str())]);
     let mut crowd = Crowd::gather(&host, 2);
     assert_eq!(key_of(&host)["source"], "credential");
@@ -197,28 +194,15 @@ fn key_5_a_credential_is_replaced_outside_and_the_old_one_opens_until_then() {
     crowd.all_get_in(&host);
     host.kill();
     hold(1);
-    assert_eq!(refusal_with(&host.premises, &credentials), Some(8), "not any more");
-}
-
-fn refusal_with(premises: &Premises, credentials: &Path) -> Option<i32> {
-    let mut daemon = premises.serve().env("CREDENTIALS_DIRECTORY", credentials).spawn().unwrap();
-    let status = wait(&mut daemon, PATIENCE);
-    if status.is_none() {
-        daemon.kill().unwrap();
-        daemon.wait().unwrap();
-    }
-    status.expect("it does not start").code()
+    let mut command = host.premises.serve();
+    command.env("CREDENTIALS_DIRECTORY", &credentials);
+    let (code, words) = refusal_of(command);
+    assert_eq!(code, Some(8), "not any more: {words}");
 }
 
 #[test]
 fn key_5_mfactl_gives_the_same_key_again_and_never_another() {
-    let premises = Premises::new("");
-    let credentials = premises.dir.path().join("credentials");
-    fs::create_dir(&credentials).unwrap();
-    fs::write(credentials.join("mfad.key"), [1; 32]).unwrap();
-    let mut init = premises.mfad();
-    init.args(["init", "--config"]).arg(&premises.config).arg("--state-dir").arg(&premises.state);
-    assert!(init.env("CREDENTIALS_DIRECTORY", &credentials).stderr(Stdio::null()).status().unwrap().success());
+    let (premises, credentials) = Premises::with_credential(1);
     let host = Host::on_with(premises, &[("CREDENTIALS_DIRECTORY", credentials.as_os_str())]);
     let rotate_to = |name: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));

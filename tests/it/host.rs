@@ -61,9 +61,26 @@ impl Premises {
     }
 
     pub fn init(&self) -> ExitStatus {
+        self.init_command().status().unwrap()
+    }
+
+    fn init_command(&self) -> Command {
         let mut command = self.mfad();
         command.arg("init").arg("--config").arg(&self.config).arg("--state-dir").arg(&self.state);
-        command.stdout(Stdio::null()).stderr(self.log_file()).status().unwrap()
+        command.stdout(Stdio::null()).stderr(self.log_file());
+        command
+    }
+
+    /// Premises whose master key is a credential, initialised. The second part is the directory that the service
+    /// manager would hand over, to be named by `CREDENTIALS_DIRECTORY`.
+    pub fn with_credential(key: u8) -> (Self, PathBuf) {
+        let premises = Self::new("");
+        let credentials = premises.dir.path().join("credentials");
+        fs::create_dir(&credentials).unwrap();
+        fs::write(credentials.join("mfad.key"), [key; 32]).unwrap();
+        let mut command = premises.init_command();
+        assert!(command.env("CREDENTIALS_DIRECTORY", &credentials).status().unwrap().success());
+        (premises, credentials)
     }
 
     /// The command that serves, its log going to the file.

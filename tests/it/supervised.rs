@@ -42,6 +42,11 @@ impl Ward {
     fn new(extra_config: &str) -> Self {
         let premises = Premises::new(extra_config);
         assert!(premises.init().success(), "{}", premises.log_text());
+        Self::on(premises)
+    }
+
+    /// On premises that are initialised.
+    fn on(premises: Premises) -> Self {
         let notify = premises.dir.path().join("notify");
         let told = UnixDatagram::bind(&notify).unwrap();
         told.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -259,23 +264,10 @@ fn an_init_if_needed_happens_once() {
 
 #[test]
 fn key_1_a_credential_takes_the_place_of_the_key_file() {
-    let mut ward = {
-        let premises = Premises::new("");
-        let credentials = premises.dir.path().join("credentials");
-        fs::create_dir(&credentials).unwrap();
-        fs::write(credentials.join("mfad.key"), [7; 32]).unwrap();
-        let mut command = premises.mfad();
-        command.args(["init", "--config"]).arg(&premises.config).arg("--state-dir").arg(&premises.state);
-        command.env("CREDENTIALS_DIRECTORY", &credentials).stderr(Stdio::null());
-        assert!(command.status().unwrap().success());
-        assert!(!premises.state.join("master.key").exists(), "there is no second key");
-        let notify = premises.dir.path().join("notify");
-        let told = UnixDatagram::bind(&notify).unwrap();
-        told.set_read_timeout(Some(PATIENCE)).unwrap();
-        Ward { premises, told, notify, daemon: None }
-    };
+    let (premises, credentials) = Premises::with_credential(7);
+    assert!(!premises.state.join("master.key").exists(), "there is no second key");
+    let mut ward = Ward::on(premises);
 
-    let credentials = ward.premises.dir.path().join("credentials");
     ward.start(|command| {
         command.env("CREDENTIALS_DIRECTORY", &credentials);
     });

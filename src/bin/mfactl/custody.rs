@@ -87,19 +87,20 @@ async fn rotate(desk: &mut Desk, args: &RotateArgs) -> Result<(), Failure> {
     // Two of these at once would each put a key outside, and one of them opens nothing.
     let _turn = place.as_ref().map(NewKey::lock).transpose()?;
     if let Some(place) = &place {
-        if place.written.exists() || before.state == "settled" {
-            // One that is written already may be the one that is noted: it is given again, and the daemon knows.
-            let key = if place.written.exists() { place.read()? } else { new_key()? };
-            if !place.written.exists() {
-                place.write(&key)?;
-            }
-            body = Some(Body::new().secret("key", &Hidden::new(BASE64.encode(key.as_slice())), "$KEY"));
+        let key = if place.written.exists() {
+            // It may be the one that is noted: it is given again, and the daemon knows.
+            place.read()?
+        } else if before.state == "settled" {
+            let key = new_key()?;
+            place.write(&key)?;
+            key
         } else {
             return Err(Failure::Denied(format!(
                 "a change is under way, and its new key is not in {}; nothing was changed",
                 place.written.display()
             )));
-        }
+        };
+        body = Some(Body::new().secret("key", &Hidden::new(BASE64.encode(key.as_slice())), "$KEY"));
     }
     let answer = reseal(desk, &authority, body).await?;
     if let Some(place) = &place {

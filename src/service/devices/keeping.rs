@@ -133,7 +133,7 @@ impl Service {
 
     fn revoke(&self, occasion: &Occasion, row: &CredentialRow) -> Result<(), Error> {
         let (user, id, scene) = (row.user, row.id, occasion.scene());
-        let reason = occasion.caller.reason.as_ref().map(|reason| reason.as_str().to_owned()).unwrap_or_default();
+        let reason = occasion.reason().unwrap_or_default();
         let detail = format!("mfa, key {} returned: {reason}", row.serial);
         self.device_change(move |tx| {
             drop_factor(tx, user, id)?;
