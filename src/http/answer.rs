@@ -32,6 +32,8 @@ use super::{Door, ui, wire};
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a whole request may last (HTTP-1).
 const REQUEST_TIME: Duration = Duration::from_secs(30);
+/// How long a daemon that stops waits for the first request of a new connection.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// An administrator's reason.
 const REASON: HeaderName = HeaderName::from_static("mfad-reason");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -83,9 +85,14 @@ pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer:
         .half_close(true)
         .serve_connection(io, service);
     let mut closing = door.closing.clone();
+    let may_close = async {
+        super::closed(&mut closing).await;
+        // Whoever connected and was let in has a request under way.
+        let _ = tokio::time::timeout(FIRST_REQUEST, signals.first_request()).await;
+    };
     let ended = tokio::select! {
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
-        () = super::closed(&mut closing) => None,
+        () = may_close => None,
     };
     if ended.is_none() {
         std::pin::Pin::new(&mut connection).graceful_shutdown();
@@ -116,7 +123,7 @@ pub(super) fn raw_answer(problem: &Problem) -> Vec<u8> {
 
 impl Visit {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
-        self.signals.set_answering(true);
+        self.signals.start_answering();
         let now = self.door.clock.now();
         let id = request_id(&now);
         let answer = match tokio::time::timeout(REQUEST_TIME, self.attempt(request, now, &id)).await {
@@ -125,7 +132,7 @@ impl Visit {
             Err(_) => problem_answer(&Problem::busy(), &id),
         };
         self.door.service.metrics().count_request(answer.status().as_u16());
-        self.signals.set_answering(false);
+        self.signals.end_answering();
         answer
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
 use super::sieve::{Phase, Reject, Sieve};
@@ -30,6 +31,7 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 pub struct Signals {
     streaming: AtomicBool,
     answering: AtomicBool,
+    begun: Notify,
     reject: Mutex<Option<Reject>>,
 }
 
@@ -39,9 +41,20 @@ impl Signals {
         self.streaming.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a request of this connection is being worked on.
-    pub fn set_answering(&self, answering: bool) {
-        self.answering.store(answering, Ordering::Relaxed);
+    /// A request of this connection is being worked on.
+    pub fn start_answering(&self) {
+        self.answering.store(true, Ordering::Relaxed);
+        self.begun.notify_one();
+    }
+
+    /// It has its answer.
+    pub fn end_answering(&self) {
+        self.answering.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits until the first request of this connection is being worked on, or was.
+    pub async fn first_request(&self) {
+        self.begun.notified().await;
     }
 
     /// Why the stream refused to read on, once.

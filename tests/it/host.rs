@@ -176,8 +176,18 @@ impl Host {
 
     /// SIGTERM; it must end well, and soon (SVC-2).
     pub fn stop(&mut self) {
+        self.terminate();
+        self.wait_for_end();
+    }
+
+    /// SIGTERM, and no more.
+    pub fn terminate(&self) {
+        kill_process(pid_of(self.daemon.as_ref().expect("a running daemon")), Signal::TERM).unwrap();
+    }
+
+    /// After a SIGTERM.
+    pub fn wait_for_end(&mut self) {
         let mut daemon = self.daemon.take().expect("a running daemon");
-        kill_process(pid_of(&daemon), Signal::TERM).unwrap();
         let status =
             wait(&mut daemon, Duration::from_secs(10)).unwrap_or_else(|| panic!("still there: {}", self.tail()));
         assert_eq!(status.code(), Some(0), "{}", self.tail());

@@ -286,6 +286,27 @@ fn svc_2_a_stop_is_graceful_and_a_start_goes_on_from_there() {
 }
 
 #[test]
+fn svc_2_whoever_was_let_in_when_it_stops_still_gets_an_answer() {
+    let mut host = Host::start("");
+    let mut late = host.connect();
+    let let_in = |host: &Host| {
+        let metrics = host.ask(&Request::get("/metrics")).text();
+        metrics.lines().any(|line| line == "mfad_connections 2")
+    };
+    while !let_in(&host) {
+        std::thread::yield_now();
+    }
+
+    host.terminate();
+    while UnixStream::connect(host.socket()).is_ok() {
+        std::thread::yield_now();
+    }
+
+    late.ask(&Request::get("/health/live")).ok();
+    host.wait_for_end();
+}
+
+#[test]
 fn http_1_slow_and_idle_connections_are_closed_in_time() {
     let host = Host::start("");
     let sent = |bytes: &[u8]| {
