@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::card::CardFault;
+use crate::ctap::CtapFault;
 use crate::device::DeviceFault;
 use crate::entropy::NoEntropy;
 use crate::fido::FidoFault;
@@ -140,6 +141,39 @@ pub enum Error {
     /// The key, or this factor, cannot do that.
     #[error("{0}")]
     Unsupported(String),
+    /// The kernel refuses the daemon the security key.
+    #[error(
+        "the daemon's user may not open the security key; install the udev rule of the package, then plug it in again"
+    )]
+    HidDenied,
+    /// More than one security key could be meant.
+    #[error("{} security keys could be meant ({}); leave one in and try again", .0.len(), .0.join(", "))]
+    ManySecurityKeys(Vec<String>),
+    /// None of the keys that are plugged in is one of the user's.
+    #[error("the security key that is plugged in is not registered for this user; plug in the right one and try again")]
+    NotThisKey,
+    /// Whoever touched the security key said no.
+    #[error("the request was declined on the security key")]
+    TouchDenied,
+    /// The security key has to know who touches it.
+    #[error("the security key wants its PIN; send it along as `pin`")]
+    PinRequired,
+    /// That is not the PIN.
+    #[error("the PIN of the security key is wrong")]
+    PinWrong {
+        /// PINs that may still be tried before it is blocked.
+        remaining: u8,
+    },
+    /// The key takes no PIN any more.
+    #[error("{}", if *.until_unplugged {
+        "three wrong PINs in a row; unplug the security key, plug it in and try again"
+    } else {
+        "the PIN of the security key is blocked after too many wrong ones; the key has to be reset, which ends what is on it"
+    })]
+    PinBlocked {
+        /// Until it is unplugged, or for good.
+        until_unplugged: bool,
+    },
     /// The key does not do what it should, or does not answer.
     #[error("the key does not answer as it should; nothing became active; take it out, put it in and try again")]
     DeviceFailed(String),
@@ -193,6 +227,8 @@ impl From<DeviceFault> for Error {
             DeviceFault::Denied => Self::PcscdDenied,
             DeviceFault::Busy { holder } => Self::DeviceBusy { holder },
             DeviceFault::Removed => Self::DeviceRemoved,
+            DeviceFault::NoAccess => Self::HidDenied,
+            DeviceFault::TooOld => Self::Unsupported("this security key is older than FIDO2".to_owned()),
             DeviceFault::Hung | DeviceFault::Failed(_) => Self::DeviceFailed(fault.to_string()),
         }
     }
@@ -209,6 +245,30 @@ impl From<CardFault> for Error {
             CardFault::NotTouched => Self::TouchTimeout,
             CardFault::Unsupported(what) => Self::Unsupported(format!("this key cannot do that: {what}")),
             CardFault::Status(_) | CardFault::Nonsense(_) => Self::DeviceFailed(fault.to_string()),
+        }
+    }
+}
+
+impl From<CtapFault> for Error {
+    fn from(fault: CtapFault) -> Self {
+        match fault {
+            CtapFault::Device(fault) => fault.into(),
+            CtapFault::NotTouched => Self::TouchTimeout,
+            CtapFault::Refused => Self::TouchDenied,
+            CtapFault::NoCredentials => Self::NotThisKey,
+            CtapFault::Excluded => Self::AlreadyActive,
+            CtapFault::PinRequired => Self::PinRequired,
+            CtapFault::PinWrong { remaining } => Self::PinWrong { remaining },
+            CtapFault::PinPaused => Self::PinBlocked { until_unplugged: true },
+            CtapFault::PinBlocked => Self::PinBlocked { until_unplugged: false },
+            CtapFault::PinNotSet => Self::Unsupported(
+                "this security key has to know who touches it, and has neither PIN nor fingerprint; set one first"
+                    .to_owned(),
+            ),
+            CtapFault::Full => Self::DeviceFull,
+            CtapFault::Unsupported(what) => Self::Unsupported(format!("this security key cannot do that: {what}")),
+            CtapFault::Status(_) | CtapFault::Nonsense(_) => Self::DeviceFailed(fault.to_string()),
+            CtapFault::Internal(cause) => Self::Internal(cause.to_owned()),
         }
     }
 }

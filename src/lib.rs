@@ -1,7 +1,8 @@
 //! mfad, the multi-factor authentication daemon of one Linux host.
 //!
-//! The floors, lowest first: [`model`] (words of the domain), [`stopwatch`], [`entropy`] and [`device`] (cards and
-//! readers), then [`card`] (APDUs), then [`store`], [`oath`], [`piv`] and [`token`] beside each other, [`error`],
+//! The floors, lowest first: [`model`] (words of the domain), [`stopwatch`], [`entropy`], then [`device`] (cards in
+//! readers, security keys in ports), then [`card`] (APDUs) and [`ctap`] (CTAP2), then [`store`], [`oath`], [`fido`],
+//! [`piv`] and [`token`] beside each other, [`error`],
 //! [`service`] (use cases) and [`http`] (the door), and above them [`config`] and [`daemon`]. `docs/design.md`
 //! says why.
 
@@ -9,6 +10,7 @@
 
 pub mod card;
 pub mod config;
+pub mod ctap;
 pub mod daemon;
 pub mod device;
 pub mod entropy;

@@ -27,7 +27,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config::{Config, ConfigFault, EXAMPLE, LogFormat, Overrides};
-use crate::device::{Devices, NoDevices, PcscDevices};
+use crate::device::{Devices, HidKeys, NoDevices, PcscDevices, SecurityKeys};
 use crate::http::{Clock, Door, serve};
 use crate::service::{Equipment, Metrics, Service};
 use crate::store::{self, Listeners, OpenFault, Store};
@@ -213,7 +213,8 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     let on_device = Box::new(move |seq| {
         device_head.send_if_modified(|newest| std::mem::replace(newest, seq) != seq);
     });
-    let equipment = Equipment { keeper, devices: hardware(config)?, on_device, metrics, confinement };
+    let (devices, security_keys) = hardware(config)?;
+    let equipment = Equipment { keeper, devices, security_keys, on_device, metrics, confinement };
     let service = Service::new(store, config.policy.clone(), equipment, &clock.now())?;
     let (close, closing) = watch::channel(false);
     let door = Door::new(service, clock, config.caps, config.has_page, audit_seen, device_seen, closing)
@@ -259,13 +260,17 @@ fn guard_dir(config: &Config) -> Result<Option<&Path>, Failure> {
     Ok(Some(dir))
 }
 
+/// The cards and the security keys of a host.
+type Hardware = (Arc<dyn Devices>, Arc<dyn SecurityKeys>);
+
 /// The hardware of this host, or none if it is switched off.
-fn hardware(config: &Config) -> Result<Arc<dyn Devices>, Failure> {
+fn hardware(config: &Config) -> Result<Hardware, Failure> {
     if config.readers.is_empty() {
-        return Ok(Arc::new(NoDevices));
+        return Ok((Arc::new(NoDevices), Arc::new(NoDevices)));
     }
     let devices = PcscDevices::start(config.readers.clone());
-    Ok(Arc::new(devices.map_err(|cause| Failure::Internal(format!("no thread to watch the readers: {cause}")))?))
+    let devices = devices.map_err(|cause| Failure::Internal(format!("no thread to watch the readers: {cause}")))?;
+    Ok((Arc::new(devices), Arc::new(HidKeys::default())))
 }
 
 fn attend_devices(door: &Arc<Door>) -> Result<std::thread::JoinHandle<()>, Failure> {

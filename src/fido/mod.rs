@@ -2,6 +2,8 @@
 //! and 7.2). Every check is `webauthn-rs-core`'s; this decides what is asked, bounds what comes in, and keeps one record for a
 //! credential, whichever way it answers.
 
+mod client;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use webauthn_rs_core::proto::{
     AttestationConveyancePreference, AuthenticationState, COSEAlgorithm, Credential, PublicKeyCredential,
     RegisterPublicKeyCredential, RegistrationState, UserVerificationPolicy,
 };
+
+pub use client::Client;
 
 /// How long an answer may take; also how long a ceremony is kept.
 pub const CEREMONY: Duration = Duration::from_secs(5 * 60);
@@ -73,6 +77,8 @@ pub struct RelyingParty {
     core: WebauthnCore,
     id: String,
     origins: Vec<Url>,
+    /// The first of them, as browsers write it.
+    origin: String,
 }
 
 impl PartialEq for RelyingParty {
@@ -127,12 +133,18 @@ impl RelyingParty {
         // Exact origins: no subdomains, no other ports (FIDO-2).
         let core =
             WebauthnCore::new_unsafe_experts_only(name, id, origins.to_vec(), CEREMONY, Some(false), Some(false));
-        Ok(Self { core, id: id.to_owned(), origins: origins.to_vec() })
+        let origin = origins.iter().map(|origin| origin.origin().ascii_serialization()).next().unwrap_or_default();
+        Ok(Self { core, id: id.to_owned(), origins: origins.to_vec(), origin })
     }
 
     /// The name that credentials are bound to.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// A page at the first origin, for keys of this host.
+    pub fn client(&self) -> Client<'_> {
+        Client { relying_party: &self.id, origin: &self.origin }
     }
 
     /// What a page gives to `navigator.credentials.create()`. Keys with one of the `known` credentials are left out.

@@ -16,11 +16,11 @@ use tokio::net::UnixStream;
 
 use crate::error::Error;
 use crate::model::{Moment, Peer, Sensitive, Text};
-use crate::service::{Call, Caller, Occasion, Reply};
+use crate::service::{Call, Caller, Departure, Occasion, Reply};
 
 use super::connections::say_last_word;
 use super::events::{self, EventStream};
-use super::guard::{Guard, Signals};
+use super::guard::{Guard, Line, Peephole, Signals};
 use super::idempotency::{Fingerprint, Kept, Turn, fingerprint};
 use super::problem::Problem;
 use super::qr::QrFormat;
@@ -32,6 +32,8 @@ use super::{Door, ui, wire};
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a whole request may last (HTTP-1).
 const REQUEST_TIME: Duration = Duration::from_secs(30);
+/// How often to look whether the caller of a call that takes long is still there.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long a daemon that stops waits for the first request of a new connection.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// An administrator's reason.
@@ -54,10 +56,12 @@ type AnswerBody = Either<Full<Bytes>, EventStream>;
 type Answer = Response<AnswerBody>;
 
 /// Who asks on this connection.
+#[derive(Clone)]
 struct Visit {
     door: Arc<Door>,
     peer: Peer,
     signals: Arc<Signals>,
+    line: Peephole,
 }
 
 /// What a request's headers say about its caller.
@@ -70,8 +74,9 @@ struct Credentials {
 /// Serves one connection until it ends.
 pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer: Peer) {
     let signals = Arc::new(Signals::default());
-    let io = TokioIo::new(Guard::new(stream, Arc::clone(&signals)));
-    let visit = Arc::new(Visit { door: Arc::clone(door), peer, signals: Arc::clone(&signals) });
+    let line = Line::new(Guard::new(stream, Arc::clone(&signals)));
+    let visit = Visit { door: Arc::clone(door), peer, signals: Arc::clone(&signals), line: line.peephole() };
+    let visit = Arc::new(visit);
     let service = service_fn(move |request| {
         let visit = Arc::clone(&visit);
         Box::pin(async move { Ok::<_, Infallible>(visit.answer(request).await) })
@@ -83,7 +88,7 @@ pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer:
         .max_headers(MOST_FIELDS)
         .header_read_timeout(None)
         .half_close(true)
-        .serve_connection(io, service);
+        .serve_connection(TokioIo::new(line), service);
     let mut closing = door.closing.clone();
     let may_close = async {
         super::closed(&mut closing).await;
@@ -101,8 +106,9 @@ pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer:
     if let Some(reject) = signals.take_reject() {
         let problem = Problem::from(reject);
         door.service.metrics().count_request(problem.status.as_u16());
-        let stream = connection.into_parts().io.into_inner().into_inner();
-        say_last_word(stream, &problem).await;
+        if let Some(stream) = connection.into_parts().io.into_inner().into_inner() {
+            say_last_word(stream, &problem).await;
+        }
     }
 }
 
@@ -182,7 +188,8 @@ impl Visit {
                 return self.event_answer(caller, now, id, Call::DeviceEvents { after: None }, events::devices).await;
             }
         };
-        let occasion = Occasion { caller, now, patience: PATIENCE, request: id.to_owned() };
+        let occasion =
+            Occasion { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
         let Some(key) = key else {
             return self.perform(occasion, call, qr).await.map(|kept| kept_answer(kept, id));
         };
@@ -201,13 +208,21 @@ impl Visit {
     async fn perform(&self, occasion: Occasion, call: Call, qr: Option<QrFormat>) -> Result<Kept, Problem> {
         let door = Arc::clone(&self.door);
         let id = occasion.request.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        // Noted as well when this future is dropped, because the answer would come too late.
+        let leaving = Leaving(occasion.departure.clone());
+        let mut work = tokio::task::spawn_blocking(move || {
             door.service.handle(&occasion, call).map_err(|error| {
                 log_error(&occasion.request, &error);
                 Problem::from(&error)
             })
         });
-        let reply = match work.await {
+        let done = loop {
+            tokio::select! {
+                done = &mut work => break done,
+                () = tokio::time::sleep(LOOK) => if self.line.has_left() { leaving.0.note() },
+            }
+        };
+        let reply = match done {
             Ok(reply) => reply?,
             Err(_) => {
                 tracing::error!(request = id, "a request panicked");
@@ -236,7 +251,7 @@ impl Visit {
             Turn::Again(kept) => return Ok(kept_answer(kept, &id)),
             Turn::First => {}
         }
-        let visit = Self { door: Arc::clone(&self.door), peer: self.peer.clone(), signals: Arc::clone(&self.signals) };
+        let visit = self.clone();
         let work = tokio::spawn(async move {
             let done = visit.perform(occasion, call, qr).await;
             match &done {
@@ -258,7 +273,8 @@ impl Visit {
         first: Call,
         stream: impl FnOnce(Arc<Door>, Caller, String) -> EventStream,
     ) -> Result<Answer, Problem> {
-        let occasion = Occasion { caller, now, patience: PATIENCE, request: id.to_owned() };
+        let occasion =
+            Occasion { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
         let door = Arc::clone(&self.door);
         let allowed = tokio::task::spawn_blocking(move || {
             let verdict = door.service.handle(&occasion, first);
@@ -272,7 +288,8 @@ impl Visit {
 
     /// A copy of the store, sent as it is encrypted.
     async fn backup_answer(&self, caller: Caller, now: Moment, id: &str) -> Result<Answer, Problem> {
-        let occasion = Occasion { caller, now, patience: PATIENCE, request: id.to_owned() };
+        let occasion =
+            Occasion { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
         let door = Arc::clone(&self.door);
         let made = tokio::task::spawn_blocking(move || {
             let reply = door.service.handle(&occasion, Call::BackUp);
@@ -285,6 +302,15 @@ impl Visit {
             }
             _ => Err(Problem::internal()),
         }
+    }
+}
+
+/// Tells a call that nobody waits for its answer any more, when it is dropped at the latest.
+struct Leaving(Departure);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.note();
     }
 }
 
@@ -378,6 +404,7 @@ fn location_of(reply: &Reply) -> Option<String> {
         Reply::SecretCreated(secret)
         | Reply::FactorCreated { secret, .. }
         | Reply::KeyAsked { secret, .. }
+        | Reply::KeyRegistered { secret, .. }
         | Reply::Provisioned { secret, .. }
         | Reply::ApiKeyCreated { secret, .. } => Some(format!("/users/{}/secrets/{}", secret.user, secret.id)),
         Reply::User(_)
@@ -393,6 +420,7 @@ fn location_of(reply: &Reply) -> Option<String> {
         | Reply::Verified { .. }
         | Reply::KeySet(_)
         | Reply::Devices(_)
+        | Reply::SecurityKeys(_)
         | Reply::Device { .. }
         | Reply::DeviceEvents { .. }
         | Reply::Accounts(_)

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    Algorithm, BackupCode, Digits, Email, Label, Moving, Period, Profile, Sensitive, Text, UserId, UserName, UserRef,
+    Algorithm, BackupCode, Digits, Email, Label, Moving, Period, Pin, Profile, Sensitive, Text, UserId, UserName,
+    UserRef,
 };
 use crate::service::{
     Call, FirstCode, ImportOrder, KeyOrder, MasterKey, MfaOrder, NewUserOrder, OtpauthUri, Proof, SecretChange,
@@ -143,14 +144,18 @@ pub struct SecretBody {
     pub spare_of: Option<String>,
     #[serde(default, deserialize_with = "present")]
     pub uv: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub local: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    pub pin: Option<SecretText>,
 }
 
 impl TryFrom<SecretBody> for SecretOrder {
     type Error = Problem;
 
     fn try_from(mut body: SecretBody) -> Result<Self, Problem> {
-        if body.uv.is_some() && body.r#type != "fido2" {
-            return Err(Problem::malformed("`uv` is for the type fido2 only"));
+        if (body.uv.is_some() || body.local.is_some() || body.pin.is_some()) && body.r#type != "fido2" {
+            return Err(Problem::malformed("`uv`, `local` and `pin` are for the type fido2 only"));
         }
         let device = body.device.take();
         let hardware = body.hardware_members();
@@ -170,7 +175,12 @@ impl TryFrom<SecretBody> for SecretOrder {
             "fido2" if !body.has_mfa_members() && body.secret.is_none() => {
                 let verification = body.uv.as_deref().map(|text| Verification::parse(text).ok_or_else(|| wrong("uv")));
                 let verification = verification.transpose()?.unwrap_or_default();
-                Ok(Self::Key(KeyOrder { name: label(body.name)?, verification }))
+                let order = KeyOrder { name: label(body.name)?, verification };
+                match (body.local.unwrap_or(false), pin(body.pin)?) {
+                    (true, pin) => Ok(Self::LocalKey(order, pin)),
+                    (false, None) => Ok(Self::Key(order)),
+                    (false, Some(_)) => Err(Problem::malformed("`pin` goes only with `local: true`")),
+                }
             }
             "apikey" if !body.has_mfa_members() && body.secret.is_none() => {
                 Ok(Self::ApiKey { name: label(body.name)? })
@@ -370,15 +380,21 @@ pub struct ProofBody {
     pub device: Option<bool>,
     #[serde(default, deserialize_with = "present")]
     pub credential: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "present")]
+    pub pin: Option<SecretText>,
 }
 
 impl ProofBody {
     /// The one proof it holds.
     pub fn proof(self) -> Result<Proof, Problem> {
+        let pin = pin(self.pin)?;
+        if pin.is_some() && self.device != Some(true) {
+            return Err(Problem::malformed("`pin` goes only with `device: true`"));
+        }
         match (self.token, self.code, self.device, self.credential) {
             (Some(token), None, None, None) => Ok(Proof::Token(token.0)),
             (None, Some(code), None, None) => backup_code(&code).map(Proof::Code),
-            (None, None, Some(true), None) => Ok(Proof::Device),
+            (None, None, Some(true), None) => Ok(Proof::Device { pin }),
             (None, None, None, Some(credential)) => Ok(Proof::Credential(Value::Object(credential))),
             _ => Err(Problem::malformed("one of `token`, `code`, `device: true` and `credential` is needed")),
         }
@@ -397,14 +413,35 @@ pub struct StepUpBody {
     pub device: Option<bool>,
     #[serde(default, deserialize_with = "present")]
     pub credential: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "present")]
+    pub pin: Option<SecretText>,
     pub action: String,
 }
 
-/// `POST /auth/fido2`.
+/// `POST /auth/fido2`: what a security key answered in a browser, or the one in this host.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CredentialBody {
-    pub credential: Map<String, Value>,
+pub struct SecurityKeyBody {
+    #[serde(default, deserialize_with = "present")]
+    pub credential: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "present")]
+    pub device: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    pub pin: Option<SecretText>,
+}
+
+impl SecurityKeyBody {
+    /// The one proof it holds.
+    pub fn proof(self) -> Result<Proof, Problem> {
+        match (self.credential, self.device, pin(self.pin)?) {
+            (Some(credential), None, None) => Ok(Proof::Credential(Value::Object(credential))),
+            (None, Some(true), pin) => Ok(Proof::SecurityKey { pin }),
+            (None, None, None) => Err(Problem::malformed("missing field `credential`")),
+            _ => {
+                Err(Problem::malformed("one of `credential` and `device: true` is needed; `pin` goes with the latter"))
+            }
+        }
+    }
 }
 
 /// `POST /auth/receipt`.
@@ -437,6 +474,12 @@ pub fn new_password(text: SecretText, member: &str) -> Result<Sensitive<String>,
     } else {
         Err(Problem::malformed(format!("`{member}` must have 8 to 1024 bytes")))
     }
+}
+
+/// The PIN of a security key.
+fn pin(text: Option<SecretText>) -> Result<Option<Pin>, Problem> {
+    let refused = || Problem::malformed("`pin` has 4 characters to 63 bytes");
+    text.map(|text| Pin::parse(text.0.expose()).ok_or_else(refused)).transpose()
 }
 
 /// A backup code in any spelling.

@@ -2,11 +2,12 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::model::{AccountName, SecretId, Serial};
 use crate::service::{
     AccountView, Activation, AppletView, Call, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, GenuineView,
-    KeyView, MfaOrder, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, ReturnedView,
+    KeyView, MfaOrder, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, ReturnedView, SecurityKeyView,
 };
 
 use super::bodies::{LONGEST_PASSWORD, wrong};
@@ -165,6 +166,21 @@ fn key_members(key: &KeyView) -> Map<String, Value> {
     let problem = key.problem.as_ref().map(Problem::from);
     put("problem", problem.map_or(Value::Null, |problem| json!({ "code": problem.code, "detail": problem.detail })));
     members
+}
+
+/// A security key in a port.
+pub fn security_key_value(key: &SecurityKeyView) -> Value {
+    let facts = key.facts.as_ref().ok();
+    let problem = key.facts.as_ref().err().map(Problem::from);
+    json!({
+        "node": key.node,
+        "product": key.product,
+        "versions": facts.map(|facts| &facts.versions),
+        "aaguid": facts.and_then(|facts| facts.aaguid).map(|id| Uuid::from_bytes(id).to_string()),
+        "pin": facts.and_then(|facts| facts.has_pin),
+        "fingerprint": facts.and_then(|facts| facts.has_fingerprint),
+        "problem": problem.map(|problem| json!({ "code": problem.code, "detail": problem.detail })),
+    })
 }
 
 fn applet_value(applet: &AppletView) -> Value {

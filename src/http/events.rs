@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::{mpsc, watch};
 
-use crate::service::{AuditView, Backup, Call, Caller, Occasion, Reply};
+use crate::service::{AuditView, Backup, Call, Caller, Departure, Occasion, Reply};
 
 use super::Door;
 use super::devices::event_text;
@@ -157,8 +157,13 @@ async fn feed<T: Send + Sync + 'static>(
 
 /// One page, asked as any other call is, so that a lost right ends the stream.
 async fn page(door: &Arc<Door>, caller: Caller, request: &str, question: Call) -> (Option<Reply>, Caller) {
-    let occasion =
-        Occasion { caller, now: door.clock.now(), patience: super::answer::PATIENCE, request: request.to_owned() };
+    let occasion = Occasion {
+        caller,
+        now: door.clock.now(),
+        patience: super::answer::PATIENCE,
+        request: request.to_owned(),
+        departure: Departure::default(),
+    };
     let door = Arc::clone(door);
     let work = tokio::task::spawn_blocking(move || {
         let reply = door.service.handle(&occasion, question);

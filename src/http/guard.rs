@@ -3,12 +3,14 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -116,11 +118,6 @@ impl Guard {
         }
     }
 
-    /// The socket itself, to say a last word on it.
-    pub fn into_inner(self) -> UnixStream {
-        self.inner
-    }
-
     fn expect(&mut self, wait: Wait) {
         if self.wait == wait && wait != Wait::Idle {
             return;
@@ -187,6 +184,65 @@ impl Guard {
         self.refusal = Some(Refused::Now);
         self.signals.reject(reason);
         refused()
+    }
+}
+
+/// The guarded socket in the hands of the HTTP library, and from afar in those of a request on it.
+pub struct Line(Arc<Mutex<Guard>>);
+
+/// A request's view of its line.
+#[derive(Clone)]
+pub struct Peephole(Weak<Mutex<Guard>>);
+
+impl Line {
+    /// Takes the socket.
+    pub fn new(guard: Guard) -> Self {
+        Self(Arc::new(Mutex::new(guard)))
+    }
+
+    /// For the requests on it.
+    pub fn peephole(&self) -> Peephole {
+        Peephole(Arc::downgrade(&self.0))
+    }
+
+    /// The socket itself, to say a last word on it.
+    pub fn into_inner(self) -> Option<UnixStream> {
+        Some(Arc::into_inner(self.0)?.into_inner().unwrap_or_else(PoisonError::into_inner).inner)
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Peephole {
+    /// Whether the peer closed its end altogether. One that only sent all that it has to say still waits for its answer.
+    pub fn has_left(&self) -> bool {
+        let Some(guard) = self.0.upgrade() else { return true };
+        let guard = guard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = [PollFd::from_borrowed_fd(guard.inner.as_fd(), PollFlags::empty())];
+        let looked = poll(&mut line, Some(&Timespec::default()));
+        looked.is_ok() && line.iter().any(|line| line.revents().intersects(PollFlags::HUP | PollFlags::ERR))
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.guard()).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.guard()).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.guard()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.guard()).poll_shutdown(cx)
     }
 }
 

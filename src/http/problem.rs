@@ -201,6 +201,18 @@ impl From<&Error> for Problem {
             Error::TouchTimeout => says(StatusCode::CONFLICT, "touch-timeout", "Key not touched"),
             Error::DeviceChanged => says(StatusCode::CONFLICT, "device-changed", "Another key"),
             Error::Unsupported(_) => says(StatusCode::CONFLICT, "unsupported", "Not supported"),
+            Error::HidDenied => unavailable("hid-denied", "Security key closed to the daemon"),
+            Error::ManySecurityKeys(_) => {
+                // They have no serial numbers.
+                says(StatusCode::CONFLICT, "many-devices", "Several keys").with("devices", json!([]))
+            }
+            Error::NotThisKey => says(StatusCode::CONFLICT, "not-this-key", "Another security key"),
+            Error::TouchDenied => says(StatusCode::CONFLICT, "touch-denied", "Declined on the key"),
+            Error::PinRequired => says(StatusCode::CONFLICT, "pin-required", "PIN required"),
+            Error::PinWrong { remaining } => {
+                says(StatusCode::UNPROCESSABLE_ENTITY, "pin-wrong", "Wrong PIN").with("remaining", json!(remaining))
+            }
+            Error::PinBlocked { .. } => says(StatusCode::LOCKED, "pin-blocked", "PIN blocked"),
             Error::DeviceFailed(_) => unavailable("device-failed", "Key failed"),
             Error::NotGenuine(_) => says(StatusCode::CONFLICT, "not-genuine", "Key not genuine"),
             Error::DeviceInUse => says(StatusCode::CONFLICT, "device-in-use", "Key in use by a factor"),

@@ -8,8 +8,8 @@ use crate::model::{AccountName, SecretId, Sensitive, Serial, UserId, UserRef};
 use crate::service::{Call, Proof, SecretOrder, SecretRef};
 
 use super::bodies::{
-    ChangeBody, CodeBody, CredentialBody, FirstCodeBody, ImportBody, KeyBody, LONGEST_PASSWORD, LoginBody, NewUserBody,
-    PasswordBody, ProofBody, ReceiptBody, SecretBody, StepUpBody, TokenBody, UserBody, action, backup_code,
+    ChangeBody, CodeBody, FirstCodeBody, ImportBody, KeyBody, LONGEST_PASSWORD, LoginBody, NewUserBody, PasswordBody,
+    ProofBody, ReceiptBody, SecretBody, SecurityKeyBody, StepUpBody, TokenBody, UserBody, action, backup_code,
     new_password, wrong,
 };
 use super::devices::{DevicePasswordBody, RenameBody, on_device, piv_slot};
@@ -70,6 +70,8 @@ pub enum Resource {
     ReceiptKeys,
     /// `/devices`
     Devices,
+    /// `/devices/fido2`
+    SecurityKeys,
     /// `/devices/events`
     DeviceEvents,
     /// `/devices/:serial`
@@ -191,6 +193,7 @@ impl Resource {
             [".well-known", "jwks.json"] => Self::KeySet,
             [".well-known", "receipt-keys.json"] => Self::ReceiptKeys,
             ["devices"] => Self::Devices,
+            ["devices", "fido2"] => Self::SecurityKeys,
             ["devices", "events"] => Self::DeviceEvents,
             ["devices", serial] => Self::Device(Serial::parse(serial)?),
             ["devices", serial, "oath", "accounts"] => Self::DeviceAccounts(Serial::parse(serial)?),
@@ -246,6 +249,7 @@ impl Resource {
             | Self::KeySet
             | Self::ReceiptKeys
             | Self::Devices
+            | Self::SecurityKeys
             | Self::DeviceEvents
             | Self::Device(_)
             | Self::DeviceAccounts(_)
@@ -336,10 +340,7 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
             Call::AnswerChallenge(Proof::Code(backup_code(&read::<CodeBody>(request.body)?.code)?))
         }
         Resource::AuthMfa => Call::AnswerChallenge(read::<ProofBody>(request.body)?.proof()?),
-        Resource::AuthFido2 => {
-            let body = read::<CredentialBody>(request.body)?;
-            Call::AnswerChallenge(Proof::Credential(serde_json::Value::Object(body.credential)))
-        }
+        Resource::AuthFido2 => Call::AnswerChallenge(read::<SecurityKeyBody>(request.body)?.proof()?),
         Resource::AuthFido2Options => request.without_body(Call::AskForOwnKey)?,
         Resource::KeyOptionsOf(user) => request.without_body(Call::AskForKeyOf(user))?,
         Resource::AuthStepUp => {
@@ -351,6 +352,7 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
                     code: body.code,
                     device: body.device,
                     credential: body.credential,
+                    pin: body.pin,
                 }
                 .proof()?,
                 action,
@@ -364,6 +366,7 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         Resource::AuthLogout => request.without_body(Call::LogOut)?,
         Resource::KeySet => request.without_body(Call::KeySet)?,
         Resource::ReceiptKeys => request.without_body(Call::ReceiptKeys)?,
+        Resource::SecurityKeys => request.without_body(Call::ListSecurityKeys)?,
         Resource::Devices => request.without_body(Call::ListDevices)?,
         Resource::Device(serial) => request.without_body(Call::ShowDevice(serial))?,
         Resource::DeviceEvents => {

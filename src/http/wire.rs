@@ -128,6 +128,9 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
             Value::Object(members)
         }
         Reply::Devices(keys) => json!({ "devices": keys.iter().map(devices::key_value).collect::<Vec<_>>() }),
+        Reply::SecurityKeys(keys) => {
+            json!({ "securityKeys": keys.iter().map(devices::security_key_value).collect::<Vec<_>>() })
+        }
         Reply::Device { key, credentials, escrow } => {
             devices::key_with_credentials(&key, &credentials, escrow.as_deref())
         }
@@ -150,7 +153,7 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
             members.insert("secret".to_owned(), json!({ "apikey": key.expose() }));
             Value::Object(members)
         }
-        Reply::Enrolled { secret, codes } => {
+        Reply::Enrolled { secret, codes } | Reply::KeyRegistered { secret, codes } => {
             let mut members = secret_members(&secret);
             members.insert("codes".to_owned(), code_list(&codes));
             Value::Object(members)

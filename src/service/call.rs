@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::model::{
-    AccountName, BackupCode, Email, Label, Method, Profile, SecretId, Sensitive, Serial, Text, TokenInput, TokenKind,
-    UserId, UserName, UserRef,
+    AccountName, BackupCode, Email, Label, Method, Pin, Profile, SecretId, Sensitive, Serial, Text, TokenInput,
+    TokenKind, UserId, UserName, UserRef,
 };
 use crate::oath::OtpauthUri;
 use crate::piv::Slot as PivSlot;
@@ -17,6 +17,7 @@ use super::devices::{
     AccountView, CredentialView, DeviceEvent, DeviceOfSecret, GenuineView, KeyView, OnDevice, PasswordChange,
     ProvisionOrder, ReturnedView,
 };
+use super::local_keys::SecurityKeyView;
 use super::security_keys::KeyOrder;
 
 /// Everything the API can be asked. No outside text is left in it that has not been checked for its shape.
@@ -104,6 +105,8 @@ pub enum Call {
     ReceiptKeys,
     /// The hardware keys that are plugged in.
     ListDevices,
+    /// The security keys that are plugged in.
+    ListSecurityKeys,
     /// One of them, with the factors on it.
     ShowDevice(Serial),
     /// Which keys came and went; without a number, which are there.
@@ -170,8 +173,16 @@ pub enum Proof {
     Token(TokenInput),
     /// A backup code.
     Code(BackupCode),
-    /// The user's hardware key, plugged into this host: it is asked for a code.
-    Device,
+    /// The user's key, plugged into this host: a security key answers for itself, another is asked for a code.
+    Device {
+        /// What tells a security key who touches it.
+        pin: Option<Pin>,
+    },
+    /// The user's security key, plugged into this host.
+    SecurityKey {
+        /// What tells it who touches it.
+        pin: Option<Pin>,
+    },
     /// The answer of a security key, as a browser hands it over.
     Credential(Value),
 }
@@ -225,6 +236,8 @@ pub enum SecretOrder {
     Hardware(ProvisionOrder),
     /// A security key.
     Key(KeyOrder),
+    /// A security key in a port of this host; it is active at once.
+    LocalKey(KeyOrder, Option<Pin>),
     /// A password, 8–1024 bytes.
     Password(Sensitive<String>),
     /// An API key.
@@ -299,6 +312,13 @@ pub enum Reply {
         /// The seed in Base32.
         base32: Sensitive<String>,
     },
+    /// A security key that was registered in this host, with backup codes if it is the first factor.
+    KeyRegistered {
+        /// The key.
+        secret: SecretView,
+        /// Shown this once.
+        codes: Vec<Sensitive<String>>,
+    },
     /// A pending security key, and what a page gives to the browser to make its credential.
     KeyAsked {
         /// The pending key.
@@ -366,6 +386,8 @@ pub enum Reply {
     KeySet(Vec<PublicKey>),
     /// The hardware keys that are plugged in.
     Devices(Vec<KeyView>),
+    /// Security keys.
+    SecurityKeys(Vec<SecurityKeyView>),
     /// One key, with the factors on it.
     Device {
         /// The key.

@@ -10,6 +10,7 @@ mod devices;
 mod enroll;
 mod hasher;
 mod health;
+mod local_keys;
 mod locks;
 mod metrics;
 mod password;
@@ -22,10 +23,11 @@ mod tokens;
 mod users;
 mod verify;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::device::Devices;
+use crate::device::{Devices, SecurityKeys};
 use crate::error::Error;
 use crate::model::{Moment, Peer, Right, SecretId, Sensitive, Text, UserId};
 use crate::store::{AuditEntry, Decision, Fault, Outcome, Store, Tx, View};
@@ -44,6 +46,7 @@ pub use devices::{
     GenuineView, KeyState, KeyView, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, Recipient, ReturnedView,
 };
 pub use hasher::HashCost;
+pub use local_keys::{SecurityKeyFacts, SecurityKeyView};
 pub use metrics::Metrics;
 pub use policy::{PeerRule, Policy, Who};
 pub use security_keys::KeyOrder;
@@ -64,6 +67,24 @@ pub struct Occasion {
     pub patience: Duration,
     /// The request's id, as in its answer and in the audit log.
     pub request: String,
+    /// Whether the caller is still there.
+    pub departure: Departure,
+}
+
+/// Notes that a caller has left. What is being stored does not stop for it (STO-7); a wait for a touch does.
+#[derive(Clone, Debug, Default)]
+pub struct Departure(Arc<AtomicBool>);
+
+impl Departure {
+    /// The caller is gone.
+    pub fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted.
+    pub fn is_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// The caller as the door saw it.
@@ -86,6 +107,7 @@ pub struct Service {
     locks: locks::Locks,
     metrics: Metrics,
     keyring: devices::Keyring,
+    security_keys: Arc<dyn SecurityKeys>,
     keeper: Box<dyn KeyKeeper>,
     rotation: custody::Progress,
     ceremonies: security_keys::Ceremonies,
@@ -100,8 +122,10 @@ pub struct Service {
 pub struct Equipment {
     /// Who keeps the master key.
     pub keeper: Box<dyn KeyKeeper>,
-    /// The hardware.
+    /// The cards in readers.
     pub devices: Arc<dyn Devices>,
+    /// The security keys in ports.
+    pub security_keys: Arc<dyn SecurityKeys>,
     /// Told the number of the newest event about hardware keys.
     pub on_device: Announce,
     /// The counters.
@@ -181,7 +205,7 @@ impl Service {
     /// Takes an open store, the policy and the equipment; makes the first signing keys if there are none.
     pub fn new(store: Store, policy: Policy, equipment: Equipment, now: &Moment) -> Result<Self, Error> {
         let hasher = hasher::Hasher::new(policy.hashing)?;
-        let Equipment { keeper, devices, on_device, metrics, confinement } = equipment;
+        let Equipment { keeper, devices, security_keys, on_device, metrics, confinement } = equipment;
         let service = Self {
             keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
             store,
@@ -190,6 +214,7 @@ impl Service {
             locks: locks::Locks::default(),
             metrics,
             keyring: devices::Keyring::new(devices, on_device),
+            security_keys,
             keeper,
             rotation: custody::Progress::default(),
             ceremonies: security_keys::Ceremonies::default(),
@@ -255,6 +280,10 @@ impl Service {
             Call::CreateSecret(user, SecretOrder::Key(order)) => {
                 let over = self.over(occasion, user, Scope::Enrolment)?;
                 self.create_key(occasion, over, order)
+            }
+            Call::CreateSecret(user, SecretOrder::LocalKey(order, pin)) => {
+                let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.register_here(occasion, &over, order, pin.as_ref())
             }
             Call::CreateSecret(user, SecretOrder::Password(password)) => {
                 let over = self.over(occasion, user, Scope::Full)?;
@@ -335,6 +364,10 @@ impl Service {
             Call::ListDevices => {
                 self.right(occasion, Right::App)?;
                 self.list_devices(occasion)
+            }
+            Call::ListSecurityKeys => {
+                self.right(occasion, Right::App)?;
+                self.list_security_keys(occasion)
             }
             Call::ShowDevice(serial) => {
                 self.right(occasion, Right::App)?;

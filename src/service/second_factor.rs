@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::fido::Assertion;
 use crate::model::{
-    BackupCode, Gate, Limits, Method, Moment, Moving, Profile, Right, SecretId, Sensitive, Throttle, TokenInput, UserId,
+    BackupCode, Gate, Limits, Method, Moment, Moving, Pin, Profile, Right, SecretId, Sensitive, Throttle, TokenInput,
+    UserId,
 };
 use crate::oath::{CounterMatch, Window, match_counter, match_step, step_at};
 use crate::store::{Class, Fault, Outcome, SecretRow, Subject, Tx};
@@ -81,7 +82,12 @@ impl Service {
         let subject = user.map_or_else(|| nobody.clone(), Subject::factors);
         let code = match proof {
             Proof::Token(token) => return Ok((Prepared::Token(token), None)),
-            Proof::Device => return Ok((Prepared::Token(self.ask_key(occasion, user, &subject)?), None)),
+            Proof::Device { pin } => return Ok((self.ask_key(occasion, user, &subject, pin.as_ref())?, None)),
+            Proof::SecurityKey { pin } => {
+                self.refuse_throttled(occasion, &subject)?;
+                let user = user.ok_or_else(no_key_here)?;
+                return Ok((Prepared::Key(self.answer_here(occasion, user, pin.as_ref())?), None));
+            }
             Proof::Credential(answer) => {
                 self.refuse_throttled(occasion, &subject)?;
                 return Ok((Prepared::Key(self.assertion(occasion, user, purpose, &answer)?), None));
@@ -99,13 +105,26 @@ impl Service {
         Ok((prepared, Some(held)))
     }
 
-    /// A code from the user's key, unless the throttle would refuse it anyway: nobody shall be made to
-    /// touch a key for nothing.
-    fn ask_key(&self, occasion: &Occasion, user: Option<UserId>, subject: &Subject) -> Result<TokenInput, Error> {
+    /// What the user's key says, unless the throttle would refuse it anyway: nobody shall be made to touch a key for
+    /// nothing. A registered security key comes first: its answer cannot be used anywhere else.
+    fn ask_key(
+        &self,
+        occasion: &Occasion,
+        user: Option<UserId>,
+        subject: &Subject,
+        pin: Option<&Pin>,
+    ) -> Result<Prepared, Error> {
         self.refuse_throttled(occasion, subject)?;
-        let user = user.ok_or_else(|| Error::NoDevice("no key of this user is plugged in here".to_owned()))?;
+        let user = user.ok_or_else(no_key_here)?;
+        if self.has_security_key(occasion, user)? {
+            match self.answer_here(occasion, user, pin) {
+                // There may be a key that gives codes.
+                Err(Error::NotThisKey | Error::NoDevice(_)) if self.has_code_key(occasion, user)? => {}
+                answered => return answered.map(Prepared::Key),
+            }
+        }
         let without_touch = occasion.caller.token.is_none() && self.right(occasion, Right::Admin).is_ok();
-        self.code_by_key(occasion, user, without_touch)
+        self.code_by_key(occasion, user, without_touch).map(Prepared::Token)
     }
 
     /// Refuses what the throttle would not let through to the verdict.
@@ -232,6 +251,10 @@ pub(super) fn refuse_closed(gate: Gate) -> Result<(), Error> {
         Gate::Delayed(wait) => Err(Error::TooManyAttempts { wait }),
         Gate::Locked => Err(Error::FactorLocked),
     }
+}
+
+fn no_key_here() -> Error {
+    Error::NoDevice("no key of this user is plugged in here".to_owned())
 }
 
 enum Found {

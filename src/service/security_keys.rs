@@ -17,7 +17,7 @@ use super::authorise::{Over, Scope};
 use super::enroll::{after_enrolment, pending};
 use super::secrets::{free_name, insert, view_in};
 use super::tokens::later;
-use super::{Occasion, Reply, SecretRef, Service, Stop};
+use super::{Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
 
 /// Ceremonies at the same time; the oldest makes room.
 const MOST: usize = 4096;
@@ -67,6 +67,9 @@ struct Open {
     begun: u64,
 }
 
+/// A key that became active, and the backup codes that came with it.
+type Registered = (SecretView, Vec<Sensitive<String>>);
+
 /// An opened record, and its counter.
 type Record = (Sensitive<Vec<u8>>, u32);
 
@@ -100,7 +103,7 @@ impl Ceremonies {
 }
 
 impl Service {
-    fn relying_party(&self) -> Result<Arc<RelyingParty>, Error> {
+    pub(super) fn relying_party(&self) -> Result<Arc<RelyingParty>, Error> {
         let none = "security keys are not set up: the administrator gives `rpId` and `origins` under [fido2]";
         self.policy().relying_party.clone().ok_or_else(|| Error::Unsupported(none.to_owned()))
     }
@@ -109,30 +112,14 @@ impl Service {
     pub(super) fn create_key(&self, occasion: &Occasion, over: Over, order: KeyOrder) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
         let now = occasion.now.wall_ms;
-        let known = self.look(occasion, |view| view.credential_ids_of(over.user.id))?;
         let user = over.user.id;
-        let (options, registration) =
-            relying_party.start_registration(user.as_bytes(), &over.user.name, known, order.verification)?;
+        let (options, registration) = self.start_registration(occasion, &relying_party, &over, order.verification)?;
         let scene = occasion.scene();
         let secret = self.change(occasion, move |tx| {
             over.must_be_fresh(tx, &scene)?;
             tx.end_pending(user, SecretType::Fido2, now)?;
-            let new = NewSecret {
-                id: scene.new_secret_id()?,
-                user,
-                kind: SecretType::Fido2,
-                name: free_name(tx, user, order.name, "security key")?,
-                created: now,
-                expires: Some(later(now, CEREMONY)),
-                profile: None,
-                first_counter: 0,
-                spare_of: None,
-                value: Sensitive::new(Vec::new()),
-            };
-            insert(tx, &new)?;
-            let detail = over.with_reason("fido2".to_owned());
-            tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
-            view_in(tx, user, new.id)
+            let id = insert_key(tx, &scene, &over, order.name)?;
+            view_in(tx, user, id)
         })?;
         self.ceremonies.begin(user, Purpose::Register(secret.id), Asked::Registration(registration), now);
         Ok(Reply::KeyAsked { secret, options })
@@ -162,6 +149,19 @@ impl Service {
         self.activate_registered(occasion, over, row, &record, relying_party.id())
     }
 
+    /// What a registration of one of this user's keys asks.
+    pub(super) fn start_registration(
+        &self,
+        occasion: &Occasion,
+        relying_party: &RelyingParty,
+        over: &Over,
+        verification: Verification,
+    ) -> Result<(Value, Registration), Error> {
+        let user = over.user.id;
+        let known = self.look(occasion, |view| view.credential_ids_of(user))?;
+        Ok(relying_party.start_registration(user.as_bytes(), &over.user.name, known, verification)?)
+    }
+
     fn activate_registered(
         &self,
         occasion: &Occasion,
@@ -170,7 +170,35 @@ impl Service {
         record: &KeyRecord,
         relying_party: &str,
     ) -> Result<Reply, Error> {
-        let (user, id, now) = (over.user.id, row.id, occasion.now.wall_ms);
+        let (secret, codes) = self.activate_key(occasion, over, record, relying_party, move |_, _, _| Ok(row))?;
+        Ok(Reply::Enrolled { secret, codes })
+    }
+
+    /// Stores a key that is not even pending yet, active at once.
+    pub(super) fn store_registered(
+        &self,
+        occasion: &Occasion,
+        over: &Over,
+        name: Option<Label>,
+        record: &KeyRecord,
+        relying_party: &str,
+    ) -> Result<Registered, Error> {
+        self.activate_key(occasion, over, record, relying_party, move |tx, scene, over| {
+            let id = insert_key(tx, scene, over, name)?;
+            tx.secret(over.user.id, id)?.ok_or_else(|| Error::Internal("a new secret vanished".to_owned()).into())
+        })
+    }
+
+    /// Makes the pending key that `row` finds, or makes, active.
+    fn activate_key(
+        &self,
+        occasion: &Occasion,
+        over: &Over,
+        record: &KeyRecord,
+        relying_party: &str,
+        row: impl FnOnce(&Tx<'_>, &Scene, &Over) -> Result<SecretRow, Stop> + Send + 'static,
+    ) -> Result<Registered, Error> {
+        let (user, now) = (over.user.id, occasion.now.wall_ms);
         let bytes = record.to_bytes()?;
         let (credential, counter) = (record.id().to_vec(), record.counter());
         let is_first = self.look(occasion, |view| view.mfa_state(user, now))? != MfaState::Active;
@@ -179,10 +207,11 @@ impl Service {
         let (secret, codes) = self.change(occasion, move |tx| {
             over.must_be_fresh(tx, &scene)?;
             let has_other = tx.mfa_state(user, now)? == MfaState::Active;
+            let row = row(tx, &scene, &over)?;
             if !tx.activate_key(&row, &bytes, now)? {
                 return Err(Error::AlreadyActive.into());
             }
-            if !tx.insert_credential_id(id, &credential, counter, &relying_party)? {
+            if !tx.insert_credential_id(row.id, &credential, counter, &relying_party)? {
                 // Registered already, here or with somebody else.
                 return Err(Error::AlreadyActive.into());
             }
@@ -192,11 +221,11 @@ impl Service {
                 // The other factor went in this moment; nobody shall have a first factor without codes.
                 (None, false) => return Err(Error::Busy.into()),
             };
-            after_enrolment(tx, &scene, &over, id)?;
-            Ok((view_in(tx, user, id)?, shown))
+            after_enrolment(tx, &scene, &over, row.id)?;
+            Ok((view_in(tx, user, row.id)?, shown))
         })?;
         self.metrics.count_enrolment();
-        Ok(Reply::Enrolled { secret, codes })
+        Ok((secret, codes))
     }
 
     /// An answer that does not hold ends the pending key: its question must not be answered twice.
@@ -218,14 +247,24 @@ impl Service {
     /// What a page gives to the browser to answer for one of the user's keys.
     pub(super) fn ask_for_key(&self, occasion: &Occasion, user: UserId, purpose: Purpose) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
+        let (options, asked) = self.start_authentication(occasion, &relying_party, user)?;
+        self.ceremonies.begin(user, purpose, Asked::Authentication(asked), occasion.now.wall_ms);
+        Ok(Reply::KeyOptions(options))
+    }
+
+    /// What is asked of a user's keys.
+    pub(super) fn start_authentication(
+        &self,
+        occasion: &Occasion,
+        relying_party: &RelyingParty,
+        user: UserId,
+    ) -> Result<(Value, Authentication), Error> {
         let keys = self.look(occasion, |view| records(view, user))?;
         if keys.is_empty() {
             return Err(Error::NoFactor);
         }
         let keys = keys.into_iter().map(|(bytes, counter)| KeyRecord::from_bytes(bytes.expose(), counter));
-        let (options, asked) = relying_party.start_authentication(keys.collect::<Result<_, _>>()?)?;
-        self.ceremonies.begin(user, purpose, Asked::Authentication(asked), occasion.now.wall_ms);
-        Ok(Reply::KeyOptions(options))
+        Ok(relying_party.start_authentication(keys.collect::<Result<_, _>>()?)?)
     }
 
     /// The options of a login or a step-up, by the token that the caller has.
@@ -266,7 +305,19 @@ impl Service {
         let Some((user, Asked::Authentication(asked))) = asked else {
             return Err(Error::WrongCode { remaining: None });
         };
-        match relying_party.finish_authentication(&asked, answer) {
+        self.judge_assertion(occasion, &relying_party, user, &asked, answer)
+    }
+
+    /// What an answer to this question is worth without the store.
+    pub(super) fn judge_assertion(
+        &self,
+        occasion: &Occasion,
+        relying_party: &RelyingParty,
+        user: UserId,
+        asked: &Authentication,
+        answer: &Value,
+    ) -> Result<Option<Assertion>, Error> {
+        match relying_party.finish_authentication(asked, answer) {
             Ok(assertion) => Ok(Some(assertion)),
             Err(FidoFault::Internal(cause)) => Err(Error::Internal(cause)),
             Err(fault) => {
@@ -297,6 +348,27 @@ impl Service {
             ))),
         }
     }
+}
+
+/// A new pending key.
+fn insert_key(tx: &Tx<'_>, scene: &Scene, over: &Over, name: Option<Label>) -> Result<SecretId, Stop> {
+    let (user, now) = (over.user.id, scene.now.wall_ms);
+    let new = NewSecret {
+        id: scene.new_secret_id()?,
+        user,
+        kind: SecretType::Fido2,
+        name: free_name(tx, user, name, "security key")?,
+        created: now,
+        expires: Some(later(now, CEREMONY)),
+        profile: None,
+        first_counter: 0,
+        spare_of: None,
+        value: Sensitive::new(Vec::new()),
+    };
+    insert(tx, &new)?;
+    let detail = over.with_reason("fido2".to_owned());
+    tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
+    Ok(new.id)
 }
 
 /// The sealed records of a user's active keys, opened, each with its counter.

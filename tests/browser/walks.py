@@ -16,8 +16,9 @@ FILES = TREE / "src/http/ui"
 # Codes that no call of the page can meet: those of keys in this host, of receipts, of users being made.
 OF_OTHERS = {
     "receipt-refused", "email-taken", "id-taken", "password-exists", "many-devices", "device-full", "touch-timeout",
-    "device-changed", "device-in-use", "not-genuine", "wrong-device-password", "device-locked", "no-pcscd",
-    "pcscd-denied", "no-device", "device-busy", "device-removed", "device-failed",
+    "touch-denied", "pin-required", "not-this-key", "pin-wrong", "pin-blocked", "device-changed", "device-in-use",
+    "not-genuine", "wrong-device-password", "device-locked", "no-pcscd", "pcscd-denied", "hid-denied", "no-device",
+    "device-busy", "device-removed", "device-failed",
 }  # fmt: skip
 
 # Whether the page holds back who leaves it. The question itself is the browser's, and drivers answer it on their own.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::wire::{Answer, Request};
 
 /// The closed list of error codes, each with its status.
-pub const CODES: [(u16, &str); 49] = [
+pub const CODES: [(u16, &str); 55] = [
     (400, "malformed"),
     (401, "unauthenticated"),
     (401, "wrong-credentials"),
@@ -36,6 +36,9 @@ pub const CODES: [(u16, &str); 49] = [
     (409, "many-devices"),
     (409, "device-full"),
     (409, "touch-timeout"),
+    (409, "touch-denied"),
+    (409, "pin-required"),
+    (409, "not-this-key"),
     (409, "device-changed"),
     (409, "unsupported"),
     (409, "device-in-use"),
@@ -46,8 +49,10 @@ pub const CODES: [(u16, &str); 49] = [
     (415, "unsupported-media-type"),
     (422, "wrong-code"),
     (422, "wrong-device-password"),
+    (422, "pin-wrong"),
     (423, "factor-locked"),
     (423, "device-locked"),
+    (423, "pin-blocked"),
     (429, "too-many-attempts"),
     (431, "headers-too-large"),
     (500, "internal"),
@@ -56,6 +61,7 @@ pub const CODES: [(u16, &str); 49] = [
     (503, "not-ready"),
     (503, "no-pcscd"),
     (503, "pcscd-denied"),
+    (503, "hid-denied"),
     (503, "no-device"),
     (503, "device-busy"),
     (503, "device-removed"),

@@ -5,25 +5,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with its floor. Rooms that share a floor may not import each other.
-const FLOORS: [(&str, u32); 15] = [
+const FLOORS: [(&str, u32); 16] = [
     ("model", 1),
     ("stopwatch", 1),
     ("entropy", 2),
-    ("device", 2),
-    ("card", 3),
-    ("store", 4),
-    ("oath", 4),
-    ("fido", 4),
-    ("piv", 4),
-    ("token", 4),
-    ("error", 5),
-    ("service", 6),
-    ("http", 7),
-    ("config", 8),
-    ("daemon", 9),
+    ("device", 3),
+    ("card", 4),
+    ("ctap", 4),
+    ("store", 5),
+    ("oath", 5),
+    ("fido", 5),
+    ("piv", 5),
+    ("token", 5),
+    ("error", 6),
+    ("service", 7),
+    ("http", 8),
+    ("config", 9),
+    ("daemon", 10),
 ];
 /// The door may not look behind the service, whatever floor it stands on.
-const HIDDEN_FROM_HTTP: [&str; 6] = ["store", "token", "device", "card", "piv", "fido"];
+const HIDDEN_FROM_HTTP: [&str; 7] = ["store", "token", "device", "card", "ctap", "piv", "fido"];
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -10,11 +10,13 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mfad::device::SecurityKeys;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::document::{Contract, Watch};
 use crate::identity::{self, APP, AUDITOR};
+use crate::inside::Inside;
 use crate::wire::{Answer, Connection, Request};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -116,6 +118,7 @@ fn config(extra: &str) -> String {
 pub struct Host {
     pub premises: Premises,
     daemon: Option<Child>,
+    inside: Option<Inside>,
     environment: Vec<(String, OsString)>,
     watch: OnceLock<Arc<Watch>>,
 }
@@ -135,12 +138,27 @@ impl Host {
     /// The same, with this in its environment.
     pub fn on_with(premises: Premises, environment: &[(&str, &OsStr)]) -> Self {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut host = Self { premises, daemon: None, environment, watch: OnceLock::new() };
+        let mut host = Self { premises, daemon: None, inside: None, environment, watch: OnceLock::new() };
         host.launch();
+        host.begin_watch();
+        host
+    }
+
+    /// A daemon in this process, with its own socket and store as ever, and with these security keys in its ports.
+    pub fn with_keys(extra_config: &str, keys: Arc<dyn SecurityKeys>) -> Self {
+        let premises = Premises::new(extra_config);
+        assert!(premises.init().success(), "init: {}", premises.log_text());
+        let inside = Some(Inside::start(&premises, keys));
+        let host = Self { premises, daemon: None, inside, environment: Vec::new(), watch: OnceLock::new() };
+        host.begin_watch();
+        host
+    }
+
+    fn begin_watch(&self) {
+        let host = self;
         let contract = Contract::once(|| host.plainly(&Request::get("/openapi.json")).expect("the document").ok());
         let watched = host.watch.set(Arc::new(Watch::new(contract)));
         assert!(watched.is_ok(), "a host is watched once");
-        host
     }
 
     fn launch(&mut self) {
@@ -238,6 +256,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        drop(self.inside.take());
         if let Some(mut daemon) = self.daemon.take() {
             let early = daemon.try_wait().ok().flatten();
             let _ = daemon.kill();

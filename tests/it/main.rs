@@ -17,8 +17,11 @@
 #[path = "../card/mod.rs"]
 mod card;
 mod document;
+#[path = "../fido/mod.rs"]
+mod fido;
 mod host;
 mod identity;
+mod inside;
 mod otp;
 mod page;
 mod people;
@@ -35,6 +38,7 @@ mod floors;
 mod hardware;
 mod interop;
 mod leaks;
+mod local_keys;
 mod login;
 mod memory;
 mod process;

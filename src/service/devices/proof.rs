@@ -64,6 +64,11 @@ impl Service {
         }
     }
 
+    /// Whether the user has factors on keys that give codes.
+    pub(in crate::service) fn has_code_key(&self, occasion: &Occasion, user: UserId) -> Result<bool, Error> {
+        Ok(!self.look(occasion, |view| view.credentials_of(user))?.is_empty())
+    }
+
     fn code_from_key(
         &self,
         occasion: &Occasion,

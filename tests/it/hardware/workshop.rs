@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mfad::device::{Devices, Slot};
+use mfad::device::{Devices, NoDevices, Slot};
 use mfad::error::Error;
 use mfad::http::Clock;
 use mfad::model::{
@@ -12,28 +12,16 @@ use mfad::model::{
 };
 use mfad::oath::Window;
 use mfad::service::{
-    Activation, Attestation, Call, Caller, Confinement, DeviceRef, Equipment, HashCost, KeyKeeper, KeySource,
-    MasterKey, Metrics, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder, Reply, SecretOrder, SecretView, Service,
+    Activation, Attestation, Call, Caller, Confinement, Departure, DeviceRef, Equipment, HashCost, Metrics,
+    NewUserOrder, Occasion, Policy, Proof, ProvisionOrder, Reply, SecretOrder, SecretView, Service,
 };
 use mfad::store::{self, Listeners, Store};
 use tempfile::TempDir;
 
 use crate::card::{Key, Reader, VirtualDevices};
+use crate::inside::NoKeeper;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The master key of a workshop stays as it is.
-struct NoKeeper;
-
-impl KeyKeeper for NoKeeper {
-    fn source(&self) -> KeySource {
-        KeySource::Credential
-    }
-
-    fn replace(&self, _: &MasterKey) -> Result<(), String> {
-        Err("nobody asks for that here".to_owned())
-    }
-}
 
 /// A service over readers, with one user.
 pub struct Workshop {
@@ -88,6 +76,7 @@ impl Workshop {
         let equipment = Equipment {
             keeper: Box::new(NoKeeper),
             devices: hardware,
+            security_keys: Arc::new(NoDevices),
             on_device: Box::new(|_| {}),
             metrics: Metrics::default(),
             confinement: Confinement::None,
@@ -142,6 +131,7 @@ impl Workshop {
             now: self.clock.now(),
             patience: PATIENCE,
             request: "test".to_owned(),
+            departure: Departure::default(),
         }
     }
 
@@ -178,7 +168,7 @@ impl Workshop {
     }
 
     pub fn verify_by_key(&self) -> Result<(), Error> {
-        self.ask(Call::Verify(UserRef::Id(self.user), Proof::Device)).map(drop)
+        self.ask(Call::Verify(UserRef::Id(self.user), Proof::Device { pin: None })).map(drop)
     }
 
     /// The names of all accounts on the key, in the reader or beside it.

@@ -1,0 +1,436 @@
+//! A virtual security key at the messages of CTAP2 (CTAP 2.1 section 6), written from the standard and checked by
+//! libfido2's programs. A message that wants a touch is begun again once there is an answer to that.
+
+use std::collections::BTreeMap;
+
+use aes::Aes256;
+use aes::cipher::{Block, BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use p256::ecdsa::signature::Signer;
+use p256::ecdsa::{Signature, SigningKey};
+use p256::elliptic_curve::Generate;
+use p256::{PublicKey, SecretKey};
+use serde_cbor_2::Value;
+use sha2::{Digest, Sha256};
+
+type Map = BTreeMap<Value, Value>;
+
+/// What a key has been made to be.
+#[derive(Clone, Debug)]
+pub struct Make {
+    pub pin: Option<String>,
+    /// Knows its user by a fingerprint.
+    pub fingerprint: bool,
+    /// Speaks CTAP 2.0 only, with the first PIN protocol.
+    pub is_old: bool,
+    /// Counts its answers.
+    pub counts: bool,
+}
+
+impl Default for Make {
+    fn default() -> Self {
+        Self { pin: None, fingerprint: false, is_old: false, counts: true }
+    }
+}
+
+/// Whether somebody touches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    Given,
+    Denied,
+    /// Nobody came for as long as the key waits.
+    TimedOut,
+}
+
+/// What becomes of a message.
+pub enum Answer {
+    Done(Vec<u8>),
+    /// Somebody has to touch it first.
+    WantsTouch,
+}
+
+enum Stop {
+    Status(u8),
+    WantsTouch,
+}
+
+type Done = Result<Option<Value>, Stop>;
+
+const INVALID_PARAMETER: u8 = 0x02;
+const INVALID_COMMAND: u8 = 0x01;
+const INVALID_CBOR: u8 = 0x12;
+const MISSING_PARAMETER: u8 = 0x14;
+const CREDENTIAL_EXCLUDED: u8 = 0x19;
+const UNSUPPORTED_ALGORITHM: u8 = 0x26;
+const OPERATION_DENIED: u8 = 0x27;
+const INVALID_OPTION: u8 = 0x2C;
+const NO_CREDENTIALS: u8 = 0x2E;
+const USER_ACTION_TIMEOUT: u8 = 0x2F;
+const PIN_INVALID: u8 = 0x31;
+const PIN_BLOCKED: u8 = 0x32;
+const PIN_AUTH_INVALID: u8 = 0x33;
+const PIN_AUTH_BLOCKED: u8 = 0x34;
+const PIN_NOT_SET: u8 = 0x35;
+const PUAT_REQUIRED: u8 = 0x36;
+
+const RETRIES: u8 = 8;
+const AAGUID: &[u8; 16] = b"mfad-virtual-key";
+
+/// The key's memory.
+pub struct Authenticator {
+    make: Make,
+    retries: u8,
+    /// Wrong PINs since it was plugged in.
+    wrong_in_a_row: u8,
+    credentials: Vec<(Vec<u8>, String, SigningKey)>,
+    pub counter: u32,
+    agreement: SecretKey,
+    token: [u8; 32],
+    touch: Option<Touch>,
+}
+
+impl Authenticator {
+    pub fn new(make: Make) -> Self {
+        Self {
+            make,
+            retries: RETRIES,
+            wrong_in_a_row: 0,
+            credentials: Vec::new(),
+            counter: 0,
+            agreement: SecretKey::generate(),
+            token: random(),
+            touch: None,
+        }
+    }
+
+    /// It was unplugged and plugged in again.
+    pub fn reset_power(&mut self) {
+        self.wrong_in_a_row = 0;
+        self.agreement = SecretKey::generate();
+        self.token = random();
+    }
+
+    /// The answer to a message, once it is known whether it was touched.
+    pub fn handle(&mut self, message: &[u8], touch: Option<Touch>) -> Answer {
+        self.touch = touch;
+        let (command, parameters) = message.split_first().expect("a command");
+        let parameters = match parameters {
+            [] => Map::new(),
+            bytes => match serde_cbor_2::from_slice(bytes) {
+                Ok(Value::Map(map)) => map,
+                _ => return Answer::Done(vec![INVALID_CBOR]),
+            },
+        };
+        let done = match command {
+            0x01 => self.make_credential(&parameters),
+            0x02 => self.assert(&parameters),
+            0x04 => Ok(Some(self.info())),
+            0x06 => self.client_pin(&parameters),
+            0x0B => self.touched().map(|()| None),
+            _ => Err(Stop::Status(INVALID_COMMAND)),
+        };
+        Answer::Done(match done {
+            Ok(None) => vec![0],
+            Ok(Some(value)) => [vec![0], serde_cbor_2::to_vec(&value).unwrap()].concat(),
+            Err(Stop::Status(status)) => vec![status],
+            Err(Stop::WantsTouch) => return Answer::WantsTouch,
+        })
+    }
+
+    fn touched(&self) -> Result<(), Stop> {
+        match self.touch {
+            Some(Touch::Given) => Ok(()),
+            Some(Touch::Denied) => Err(Stop::Status(OPERATION_DENIED)),
+            Some(Touch::TimedOut) => Err(Stop::Status(USER_ACTION_TIMEOUT)),
+            None => Err(Stop::WantsTouch),
+        }
+    }
+
+    fn info(&self) -> Value {
+        let is_new = !self.make.is_old;
+        let mut options = vec![("rk", false), ("up", true), ("plat", false), ("clientPin", self.make.pin.is_some())];
+        if is_new {
+            options.extend([("pinUvAuthToken", true), ("makeCredUvNotRqd", true)]);
+        }
+        if self.make.fingerprint {
+            options.push(("uv", true));
+        }
+        let versions = if is_new { vec!["FIDO_2_0", "FIDO_2_1"] } else { vec!["FIDO_2_0"] };
+        let protocols = if is_new { vec![2, 1] } else { vec![1] };
+        numbered([
+            (1, Value::Array(versions.into_iter().map(text).collect())),
+            (3, Value::Bytes(AAGUID.to_vec())),
+            (4, named(options.into_iter().map(|(name, is_on)| (name, Value::Bool(is_on))))),
+            (5, Value::Integer(1200)),
+            (6, Value::Array(protocols.into_iter().map(Value::Integer).collect())),
+        ])
+    }
+
+    /// Whether it knows who asks.
+    fn verified(&self, parameters: &Map, places: (i128, i128), hash: &[u8], makes: bool) -> Result<bool, Stop> {
+        if let Some(proof) = bytes(parameters, places.0) {
+            let protocol = integer(parameters, places.0 + 1).ok_or(Stop::Status(MISSING_PARAMETER))?;
+            if mac(protocol, &self.token, &[hash]) != proof {
+                return Err(Stop::Status(PIN_AUTH_INVALID));
+            }
+            return Ok(true);
+        }
+        if option(parameters, places.1, "uv") == Some(true) {
+            return if self.make.fingerprint { Ok(true) } else { Err(Stop::Status(INVALID_OPTION)) };
+        }
+        if makes && self.make.is_old && self.make.pin.is_some() {
+            return Err(Stop::Status(PUAT_REQUIRED));
+        }
+        Ok(false)
+    }
+
+    fn make_credential(&mut self, parameters: &Map) -> Done {
+        let hash = bytes(parameters, 1).ok_or(Stop::Status(MISSING_PARAMETER))?;
+        let rp = member(parameters, 2, "id").ok_or(Stop::Status(MISSING_PARAMETER))?;
+        let takes_es256 = list(parameters, 4).iter().any(|one| of(one, "alg") == Some(&Value::Integer(-7)));
+        if !takes_es256 {
+            return Err(Stop::Status(UNSUPPORTED_ALGORITHM));
+        }
+        let verified = self.verified(parameters, (8, 7), &hash, true)?;
+        if self.known(&rp, list(parameters, 5)).is_some() {
+            self.touched()?;
+            return Err(Stop::Status(CREDENTIAL_EXCLUDED));
+        }
+        self.touched()?;
+        let key = SigningKey::generate();
+        let id = [random::<32>(), random::<32>()].concat();
+        let point = key.verifying_key().to_sec1_point(false);
+        let cose = cose(point.as_bytes(), -7);
+        let data = [
+            self.data(&rp, 0x41 | if verified { 0x04 } else { 0 }),
+            AAGUID.to_vec(),
+            u16::try_from(id.len()).unwrap().to_be_bytes().to_vec(),
+            id.clone(),
+            serde_cbor_2::to_vec(&cose).unwrap(),
+        ]
+        .concat();
+        let signature: Signature = key.sign(&[data.clone(), hash].concat());
+        self.credentials.push((id, rp, key));
+        let statement = [("alg", Value::Integer(-7)), ("sig", Value::Bytes(signature.to_der().as_bytes().to_vec()))];
+        Ok(Some(numbered([(1, text("packed")), (2, Value::Bytes(data)), (3, named(statement))])))
+    }
+
+    fn assert(&mut self, parameters: &Map) -> Done {
+        let rp = match parameters.get(&Value::Integer(1)) {
+            Some(Value::Text(rp)) => rp.clone(),
+            _ => return Err(Stop::Status(MISSING_PARAMETER)),
+        };
+        let hash = bytes(parameters, 2).ok_or(Stop::Status(MISSING_PARAMETER))?;
+        let verified = self.verified(parameters, (6, 5), &hash, false)?;
+        let wants_touch = option(parameters, 5, "up") != Some(false);
+        let known = self.known(&rp, list(parameters, 3)).ok_or(Stop::Status(NO_CREDENTIALS))?;
+        if wants_touch {
+            self.touched()?;
+        }
+        let flags = u8::from(wants_touch) | if verified { 0x04 } else { 0 };
+        let data = self.data(&rp, flags);
+        let (id, _, key) = &self.credentials[known];
+        let signature: Signature = key.sign(&[data.clone(), hash].concat());
+        let credential = named([("id", Value::Bytes(id.clone())), ("type", text("public-key"))]);
+        let signature = Value::Bytes(signature.to_der().as_bytes().to_vec());
+        Ok(Some(numbered([(1, credential), (2, Value::Bytes(data)), (3, signature)])))
+    }
+
+    fn data(&mut self, rp: &str, flags: u8) -> Vec<u8> {
+        if self.make.counts && flags & 0x01 != 0 {
+            self.counter += 1;
+        }
+        [Sha256::digest(rp.as_bytes()).as_slice(), &[flags], &self.counter.to_be_bytes()].concat()
+    }
+
+    fn known(&self, rp: &str, ids: &[Value]) -> Option<usize> {
+        let is_one = |id: &[u8]| ids.iter().any(|one| of(one, "id") == Some(&Value::Bytes(id.to_vec())));
+        self.credentials.iter().position(|(id, of, _)| of == rp && is_one(id))
+    }
+
+    fn client_pin(&mut self, parameters: &Map) -> Done {
+        let protocol = integer(parameters, 1).unwrap_or(1);
+        if protocol != 1 && (protocol != 2 || self.make.is_old) {
+            return Err(Stop::Status(INVALID_PARAMETER));
+        }
+        match integer(parameters, 2) {
+            Some(1) => Ok(Some(numbered([(3, Value::Integer(self.retries.into()))]))),
+            Some(2) => {
+                let point = p256::Sec1Point::from(self.agreement.public_key());
+                Ok(Some(numbered([(1, cose(&[&[4], &point.x().unwrap()[..], &point.y().unwrap()[..]].concat(), -25))])))
+            }
+            Some(3) if self.make.pin.is_none() => self.set_pin(parameters, protocol),
+            Some(5) => self.token_by_pin(parameters, protocol),
+            Some(9) if !self.make.is_old => self.token_by_pin(parameters, protocol),
+            Some(6) if self.make.fingerprint && !self.make.is_old => {
+                let (_, cipher) = self.shared(parameters, protocol)?;
+                self.touched()?;
+                self.new_token(protocol, &cipher)
+            }
+            _ => Err(Stop::Status(INVALID_PARAMETER)),
+        }
+    }
+
+    /// The keys of MAC and cipher that both sides have.
+    fn shared(&self, parameters: &Map, protocol: i128) -> Result<([u8; 32], [u8; 32]), Stop> {
+        let Some(Value::Map(theirs)) = parameters.get(&Value::Integer(3)) else {
+            return Err(Stop::Status(MISSING_PARAMETER));
+        };
+        let (x, y) = (bytes(theirs, -2), bytes(theirs, -3));
+        let point = [vec![4], x.unwrap_or_default(), y.unwrap_or_default()].concat();
+        let theirs = PublicKey::from_sec1_bytes(&point).map_err(|_| Stop::Status(INVALID_PARAMETER))?;
+        let agreed = self.agreement.diffie_hellman(&theirs);
+        let agreed = agreed.raw_secret_bytes().to_vec();
+        if protocol == 1 {
+            let key: [u8; 32] = Sha256::digest(&agreed).into();
+            return Ok((key, key));
+        }
+        let expand = |label: &[u8]| {
+            let mut key = [0; 32];
+            Hkdf::<Sha256>::new(Some(&[0; 32]), &agreed).expand(label, &mut key).unwrap();
+            key
+        };
+        Ok((expand(b"CTAP2 HMAC key"), expand(b"CTAP2 AES key")))
+    }
+
+    fn set_pin(&mut self, parameters: &Map, protocol: i128) -> Done {
+        let (hmac, cipher) = self.shared(parameters, protocol)?;
+        let sealed = bytes(parameters, 5).ok_or(Stop::Status(MISSING_PARAMETER))?;
+        if bytes(parameters, 4) != Some(mac(protocol, &hmac, &[&sealed])) {
+            return Err(Stop::Status(PIN_AUTH_INVALID));
+        }
+        let pin = decrypt(protocol, &cipher, &sealed);
+        let end = pin.iter().position(|byte| *byte == 0).unwrap_or(pin.len());
+        self.make.pin = Some(String::from_utf8(pin[..end].to_vec()).map_err(|_| Stop::Status(INVALID_PARAMETER))?);
+        Ok(None)
+    }
+
+    fn token_by_pin(&mut self, parameters: &Map, protocol: i128) -> Done {
+        let (_, cipher) = self.shared(parameters, protocol)?;
+        let Some(pin) = &self.make.pin else { return Err(Stop::Status(PIN_NOT_SET)) };
+        if self.retries == 0 {
+            return Err(Stop::Status(PIN_BLOCKED));
+        }
+        if self.wrong_in_a_row == 3 {
+            return Err(Stop::Status(PIN_AUTH_BLOCKED));
+        }
+        self.retries -= 1;
+        let shown = decrypt(protocol, &cipher, &bytes(parameters, 6).ok_or(Stop::Status(MISSING_PARAMETER))?);
+        if shown != Sha256::digest(pin.as_bytes())[..16] {
+            self.wrong_in_a_row += 1;
+            self.agreement = SecretKey::generate();
+            return Err(Stop::Status(match (self.retries, self.wrong_in_a_row) {
+                (0, _) => PIN_BLOCKED,
+                (_, 3) => PIN_AUTH_BLOCKED,
+                _ => PIN_INVALID,
+            }));
+        }
+        (self.retries, self.wrong_in_a_row) = (RETRIES, 0);
+        self.new_token(protocol, &cipher)
+    }
+
+    fn new_token(&mut self, protocol: i128, cipher: &[u8; 32]) -> Done {
+        self.token = random();
+        let iv: [u8; 16] = if protocol == 1 { [0; 16] } else { random() };
+        let mut encryptor = cbc::Encryptor::<Aes256>::new(cipher.into(), &iv.into());
+        let mut sealed = if protocol == 1 { Vec::new() } else { iv.to_vec() };
+        for block in self.token.as_chunks::<16>().0 {
+            let mut block = Block::<Aes256>::from(*block);
+            encryptor.encrypt_block(&mut block);
+            sealed.extend_from_slice(&block);
+        }
+        Ok(Some(numbered([(2, Value::Bytes(sealed))])))
+    }
+}
+
+fn decrypt(protocol: i128, cipher: &[u8; 32], sealed: &[u8]) -> Vec<u8> {
+    let (iv, sealed) =
+        if protocol == 1 { ([0; 16], sealed) } else { (sealed[..16].try_into().unwrap(), &sealed[16..]) };
+    let mut decryptor = cbc::Decryptor::<Aes256>::new(cipher.into(), &iv.into());
+    let open = |block: &[u8; 16]| {
+        let mut block = Block::<Aes256>::from(*block);
+        decryptor.decrypt_block(&mut block);
+        block
+    };
+    sealed.as_chunks::<16>().0.iter().map(open).flat_map(|block| block.to_vec()).collect()
+}
+
+fn mac(protocol: i128, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    parts.iter().for_each(|part| mac.update(part));
+    let mut tag = mac.finalize().into_bytes().to_vec();
+    tag.truncate(if protocol == 1 { 16 } else { 32 });
+    tag
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).unwrap();
+    bytes
+}
+
+fn cose(point: &[u8], algorithm: i128) -> Value {
+    let coordinate = |part: &[u8]| Value::Bytes(part.to_vec());
+    numbered([
+        (1, Value::Integer(2)),
+        (3, Value::Integer(algorithm)),
+        (-1, Value::Integer(1)),
+        (-2, coordinate(&point[1..33])),
+        (-3, coordinate(&point[33..])),
+    ])
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn numbered(members: impl IntoIterator<Item = (i128, Value)>) -> Value {
+    Value::Map(members.into_iter().map(|(number, value)| (Value::Integer(number), value)).collect())
+}
+
+fn named(members: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    Value::Map(members.into_iter().map(|(name, value)| (text(name), value)).collect())
+}
+
+fn bytes(map: &Map, number: i128) -> Option<Vec<u8>> {
+    match map.get(&Value::Integer(number)) {
+        Some(Value::Bytes(bytes)) => Some(bytes.clone()),
+        _ => None,
+    }
+}
+
+fn integer(map: &Map, number: i128) -> Option<i128> {
+    match map.get(&Value::Integer(number)) {
+        Some(Value::Integer(value)) => Some(*value),
+        _ => None,
+    }
+}
+
+fn list(map: &Map, number: i128) -> &[Value] {
+    match map.get(&Value::Integer(number)) {
+        Some(Value::Array(list)) => list,
+        _ => &[],
+    }
+}
+
+fn of<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    match value {
+        Value::Map(map) => map.get(&text(name)),
+        _ => None,
+    }
+}
+
+fn member(map: &Map, number: i128, name: &str) -> Option<String> {
+    match of(map.get(&Value::Integer(number))?, name) {
+        Some(Value::Text(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn option(map: &Map, number: i128, name: &str) -> Option<bool> {
+    match of(map.get(&Value::Integer(number))?, name) {
+        Some(Value::Bool(is_on)) => Some(*is_on),
+        _ => None,
+    }
+}

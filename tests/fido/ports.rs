@@ -1,0 +1,76 @@
+//! The ports of a host with virtual security keys in them, behind the daemon's own trait.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use mfad::device::{Channel, DeviceFault, Port, SecurityKey, SecurityKeys, Wait};
+use mfad::model::Sensitive;
+
+use super::key::Key;
+
+/// The ports; each key may be held by one at a time.
+#[derive(Default)]
+pub struct VirtualPorts {
+    keys: Mutex<Vec<(String, Key, Arc<AtomicBool>)>>,
+    refusal: Mutex<Option<DeviceFault>>,
+}
+
+impl VirtualPorts {
+    pub fn with(keys: impl IntoIterator<Item = Key>) -> Arc<Self> {
+        let ports = Self::default();
+        keys.into_iter().for_each(|key| ports.plug_in(key));
+        Arc::new(ports)
+    }
+
+    pub fn plug_in(&self, key: Key) {
+        let mut keys = self.keys.lock().unwrap();
+        let node = format!("hidraw{}", keys.len());
+        keys.push((node, key, Arc::default()));
+    }
+
+    /// Makes every opening fail like this from now on, or work again.
+    pub fn refuse(&self, refusal: Option<DeviceFault>) {
+        *self.refusal.lock().unwrap() = refusal;
+    }
+}
+
+impl SecurityKeys for VirtualPorts {
+    fn ports(&self) -> Result<Vec<Port>, DeviceFault> {
+        let port = |node: &str| Port { node: node.to_owned(), product: "Virtual key".to_owned() };
+        let keys = self.keys.lock().unwrap();
+        Ok(keys.iter().filter(|(_, key, _)| !key.is_pulled()).map(|(node, ..)| port(node)).collect())
+    }
+
+    fn open(&self, port: &Port) -> Result<Box<dyn SecurityKey>, DeviceFault> {
+        if let Some(refusal) = self.refusal.lock().unwrap().clone() {
+            return Err(refusal);
+        }
+        let keys = self.keys.lock().unwrap();
+        let (_, key, is_held) = keys.iter().find(|(node, ..)| *node == port.node).ok_or(DeviceFault::Removed)?;
+        if is_held.swap(true, Ordering::SeqCst) {
+            return Err(DeviceFault::Busy { holder: None });
+        }
+        let held = Held(Arc::clone(is_held));
+        let channel = Channel::open(key.clone(), [7; 8])?;
+        Ok(Box::new(VirtualKey { channel, _held: held }))
+    }
+}
+
+struct Held(Arc<AtomicBool>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+struct VirtualKey {
+    channel: Channel<Key>,
+    _held: Held,
+}
+
+impl SecurityKey for VirtualKey {
+    fn exchange(&mut self, message: &Sensitive<Vec<u8>>, wait: Wait<'_>) -> Result<Sensitive<Vec<u8>>, DeviceFault> {
+        self.channel.exchange(message, wait)
+    }
+}

@@ -1,0 +1,78 @@
+//! A daemon in the process of its test: the same door, service and store, with hardware that the test made.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use mfad::config::{Config, Overrides};
+use mfad::device::{NoDevices, SecurityKeys};
+use mfad::http::{Clock, Door, serve};
+use mfad::model::Sensitive;
+use mfad::service::{Confinement, Equipment, KeyKeeper, KeySource, MasterKey, Metrics, Service};
+use mfad::store::{Listeners, Store};
+use tokio::net::UnixListener;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+
+use crate::host::Premises;
+
+/// The master key stays as it is.
+pub struct NoKeeper;
+
+impl KeyKeeper for NoKeeper {
+    fn source(&self) -> KeySource {
+        KeySource::Credential
+    }
+
+    fn replace(&self, _: &MasterKey) -> Result<(), String> {
+        Err("nobody asks for that here".to_owned())
+    }
+}
+
+/// It serves until it is dropped.
+pub struct Inside {
+    close: watch::Sender<bool>,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Inside {
+    /// On premises that are initialised.
+    pub fn start(premises: &Premises, keys: Arc<dyn SecurityKeys>) -> Self {
+        let overrides = Overrides {
+            config: Some(premises.config.clone()),
+            socket: Some(premises.socket.clone()),
+            state_dir: Some(premises.state.clone()),
+            log: None,
+        };
+        let config = Config::load(&overrides).unwrap();
+        let key: [u8; 32] = std::fs::read(premises.state.join("master.key")).unwrap().try_into().unwrap();
+        let store = Store::open(&premises.state, None, &Sensitive::new(key), Listeners::default()).unwrap();
+        let clock = Clock::new().unwrap();
+        let equipment = Equipment {
+            keeper: Box::new(NoKeeper),
+            devices: Arc::new(NoDevices),
+            security_keys: keys,
+            on_device: Box::new(|_| {}),
+            metrics: Metrics::default(),
+            confinement: Confinement::None,
+        };
+        let service = Service::new(store, config.policy.clone(), equipment, &clock.now()).unwrap();
+        let (close, closing) = watch::channel(false);
+        let (audited, devices) = (watch::channel(0).1, watch::channel(0).1);
+        let door = Door::new(service, clock, config.caps, config.has_page, audited, devices, closing).unwrap();
+        let runtime = Builder::new_multi_thread().enable_all().worker_threads(2).build().unwrap();
+        let listener = {
+            let _inside = runtime.enter();
+            UnixListener::bind(&premises.socket).unwrap()
+        };
+        let serving = std::thread::spawn(move || runtime.block_on(serve(listener, Arc::new(door))));
+        Self { close, serving: Some(serving) }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.close.send_replace(true);
+        let ended = self.serving.take().map(JoinHandle::join);
+        assert!(std::thread::panicking() || matches!(ended, Some(Ok(()))), "the daemon panicked");
+    }
+}

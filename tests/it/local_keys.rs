@@ -1,0 +1,544 @@
+//! Security keys in the ports of the daemon's host: a virtual key at the reports of CTAPHID, the daemon's own socket and
+//! store. The same key is played at a browser too.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use mfad::ctap::Authenticator;
+use mfad::device::{Channel, DeviceFault, SecurityKey, SecurityKeys, Wait};
+use mfad::fido::{RelyingParty, Verification};
+use mfad::model::Sensitive;
+use mfad::stopwatch::Stopwatch;
+use serde_cbor_2::Value as Cbor;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::fido::{Finger, Key, Make, Touch, VirtualPorts};
+use crate::fido2::CONFIG;
+use crate::host::Host;
+use crate::people::{Person, codes_of, text, with};
+use crate::wire::{Answer, Request};
+
+const PIN: &str = "correct-48";
+const ORIGIN: &str = "https://login.example.org";
+
+fn pinned() -> Make {
+    Make { pin: Some(PIN.to_owned()), ..Make::default() }
+}
+
+/// A host with one key in it, and both hands on the key.
+fn host(make: Make) -> (Host, Key) {
+    let key = Key::new(make);
+    (Host::with_keys(CONFIG, VirtualPorts::with([key.clone()])), key)
+}
+
+fn register(host: &Host, person: &Person, more: &Value) -> Answer {
+    let order = with(json!({"type": "fido2", "local": true}), more);
+    host.ask(&Request::post(person.secrets(), &order).reason())
+}
+
+fn log_in(host: &Host, person: &Person, more: &Value) -> Answer {
+    let challenge = host.challenge(person);
+    host.ask(&Request::post("/auth/fido2", &with(json!({"device": true}), more)).token(&challenge))
+}
+
+fn factors(host: &Host, person: &Person) -> Vec<Value> {
+    let secrets = host.ask(&Request::get(person.secrets()).reason()).ok()["secrets"].clone();
+    secrets.as_array().unwrap().iter().filter(|secret| secret["type"] == "fido2").cloned().collect()
+}
+
+fn numbered(members: impl IntoIterator<Item = (i128, Cbor)>) -> Vec<u8> {
+    let map = members.into_iter().map(|(number, value)| (Cbor::Integer(number), value)).collect();
+    serde_cbor_2::to_vec(&Cbor::Map(map)).unwrap()
+}
+
+fn named(members: &[(&str, Cbor)]) -> Cbor {
+    Cbor::Map(members.iter().map(|(name, value)| (Cbor::Text((*name).to_owned()), value.clone())).collect())
+}
+
+fn member(answer: &[u8], number: i128) -> Cbor {
+    assert_eq!(answer[0], 0, "the key refuses");
+    let Cbor::Map(map) = serde_cbor_2::from_slice(&answer[1..]).unwrap() else { panic!("no map") };
+    map[&Cbor::Integer(number)].clone()
+}
+
+fn bytes(value: Cbor) -> Vec<u8> {
+    let Cbor::Bytes(bytes) = value else { panic!("no bytes: {value:?}") };
+    bytes
+}
+
+fn encode(bytes: &[u8]) -> String {
+    BASE64URL_NOPAD.encode(bytes)
+}
+
+fn client_data(kind: &str, options: &Value) -> String {
+    json!({"type": kind, "challenge": options["challenge"], "origin": ORIGIN, "crossOrigin": false}).to_string()
+}
+
+/// What a browser does with `navigator.credentials.get()`, the key being in its own port.
+fn browser_gets(key: &Key, options: &Value) -> Value {
+    let data = client_data("webauthn.get", options);
+    let id = BASE64URL_NOPAD.decode(text(&options["allowCredentials"][0]["id"]).as_bytes()).unwrap();
+    let allowed = named(&[("id", Cbor::Bytes(id.clone())), ("type", Cbor::Text("public-key".to_owned()))]);
+    let request = numbered([
+        (1, Cbor::Text(text(&options["rpId"]))),
+        (2, Cbor::Bytes(Sha256::digest(&data).to_vec())),
+        (3, Cbor::Array(vec![allowed])),
+    ]);
+    let answer = key.ask(&[vec![2], request].concat());
+    json!({
+        "id": encode(&id), "rawId": encode(&id), "type": "public-key", "clientExtensionResults": {},
+        "response": {
+            "clientDataJSON": encode(data.as_bytes()), "userHandle": null,
+            "authenticatorData": encode(&bytes(member(&answer, 2))), "signature": encode(&bytes(member(&answer, 3))),
+        },
+    })
+}
+
+/// The same with `navigator.credentials.create()`.
+fn browser_makes(key: &Key, options: &Value) -> Value {
+    let data = client_data("webauthn.create", options);
+    let user = BASE64URL_NOPAD.decode(text(&options["user"]["id"]).as_bytes()).unwrap();
+    let algorithm = named(&[("alg", Cbor::Integer(-7)), ("type", Cbor::Text("public-key".to_owned()))]);
+    let request = numbered([
+        (1, Cbor::Bytes(Sha256::digest(&data).to_vec())),
+        (2, named(&[("id", Cbor::Text(text(&options["rp"]["id"])))])),
+        (3, named(&[("id", Cbor::Bytes(user))])),
+        (4, Cbor::Array(vec![algorithm])),
+    ]);
+    let made = bytes(member(&key.ask(&[vec![1], request].concat()), 2));
+    let length = usize::from(u16::from_be_bytes([made[53], made[54]]));
+    let id = &made[55..55 + length];
+    let object = named(&[
+        ("fmt", Cbor::Text("none".to_owned())),
+        ("attStmt", named(&[])),
+        ("authData", Cbor::Bytes(made.clone())),
+    ]);
+    json!({
+        "id": encode(id), "rawId": encode(id), "type": "public-key", "clientExtensionResults": {},
+        "response": {
+            "clientDataJSON": encode(data.as_bytes()),
+            "attestationObject": encode(&serde_cbor_2::to_vec(&object).unwrap()),
+        },
+    })
+}
+
+fn options(host: &Host, challenge: &str) -> Value {
+    host.ask(&Request::new("POST", "/auth/fido2/options").token(challenge)).ok()["publicKey"].clone()
+}
+
+/// Each refusal of a PIN at each door, so that the answers can be counted against the document.
+pub fn tour() -> Host {
+    let (host, key) = host(pinned());
+    let person = host.person("anna");
+    let wrong = json!({"uv": "required", "pin": "wrong-48"});
+    register(&host, &person, &wrong).refused(422, "pin-wrong");
+    register(&host, &person, &json!({"uv": "required", "pin": PIN})).ok();
+    let access = text(&log_in(&host, &person, &json!({"pin": PIN})).ok()["token"]);
+    let wrong = json!({"device": true, "pin": "wrong-48"});
+    for target in ["/auth/fido2", "/auth/mfa"] {
+        key.plug_in();
+        host.ask(&Request::post(target, &wrong).token(&host.challenge(&person))).refused(422, "pin-wrong");
+    }
+    key.plug_in();
+    let step_up = with(wrong.clone(), &json!({"action": "pay"}));
+    host.ask(&Request::post("/auth/stepup", &step_up).token(&access)).refused(422, "pin-wrong");
+    host.verify(&person.id, &wrong).refused(422, "pin-wrong");
+    host.verify(&person.id, &wrong).refused(423, "pin-blocked");
+    let other = host.person("berta");
+    register(&host, &other, &json!({"uv": "required", "pin": PIN})).refused(423, "pin-blocked");
+    host.ask(&Request::get("/devices/fido2")).ok();
+    host
+}
+
+#[test]
+fn a_key_registered_here_logs_in_here_and_in_a_browser() {
+    let (host, key) = host(Make::default());
+    let person = host.person("anna");
+
+    let made = register(&host, &person, &json!({"name": "blue"})).ok();
+    assert_eq!((&made["type"], &made["status"], &made["name"]), (&json!("fido2"), &json!("active"), &json!("blue")));
+    assert_eq!(codes_of(&made).len(), 10);
+
+    let here = log_in(&host, &person, &json!({})).ok();
+    assert_eq!(here["type"], "ACCESS");
+    let challenge = host.challenge(&person);
+    let credential = browser_gets(&key, &options(&host, &challenge));
+    let there = host.ask(&Request::post("/auth/fido2", &json!({"credential": credential})).token(&challenge)).ok();
+    assert_eq!(there["type"], "ACCESS");
+    assert_eq!(factors(&host, &person).len(), 1, "one record for both ways");
+    log_in(&host, &person, &json!({})).ok();
+}
+
+#[test]
+fn a_key_registered_in_a_browser_logs_in_here() {
+    let (host, key) = host(Make::default());
+    let person = host.person("anna");
+    let made = host.ask(&Request::post(person.secrets(), &json!({"type": "fido2"})).reason()).ok();
+    let credential = browser_makes(&key, &made["secret"]["publicKey"]);
+    let path = format!("{}/{}/enroll", person.secrets(), text(&made["uid"]));
+    host.ask(&Request::put(path, &json!({"credential": credential})).reason()).ok();
+
+    assert_eq!(log_in(&host, &person, &json!({})).ok()["type"], "ACCESS");
+}
+
+#[test]
+fn the_key_answers_at_every_door() {
+    let (host, _key) = host(Make::default());
+    let person = host.person("anna");
+    let made = register(&host, &person, &json!({})).ok();
+    let device = json!({"device": true});
+
+    let challenge = host.challenge(&person);
+    let access = text(&host.ask(&Request::post("/auth/mfa", &device).token(&challenge)).ok()["token"]);
+    let order = json!({"device": true, "action": "pay"});
+    let raised = host.ask(&Request::post("/auth/stepup", &order).token(&access)).ok();
+    assert!(raised["receipt"].is_string(), "{raised}");
+    let verified = host.verify(&person.id, &device).ok();
+    assert_eq!((&verified["method"], &verified["secretId"]), (&json!("fido2"), &made["uid"]));
+
+    let shown = host.ask(&Request::get("/devices/fido2")).ok();
+    let key = &shown["securityKeys"][0];
+    assert_eq!((&key["node"], &key["product"]), (&json!("hidraw0"), &json!("Virtual key")));
+    assert_eq!((&key["versions"], &key["pin"]), (&json!(["FIDO_2_0", "FIDO_2_1"]), &json!(false)));
+    assert_eq!(key["aaguid"], "6d666164-2d76-6972-7475-616c2d6b6579");
+}
+
+#[test]
+fn fido_3_a_key_with_a_pin_is_told_it_whichever_protocol_it_speaks() {
+    for make in [pinned(), Make { is_old: true, ..pinned() }] {
+        let (host, _key) = host(make);
+        let person = host.person("anna");
+        for uv in ["required", "preferred"] {
+            register(&host, &person, &json!({"uv": uv})).refused(409, "pin-required");
+        }
+        let wrong = register(&host, &person, &json!({"uv": "required", "pin": "wrong-48"})).refused(422, "pin-wrong");
+        assert_eq!(wrong["remaining"], 7);
+        assert_eq!(factors(&host, &person).len(), 0, "nothing is left of what did not become a factor");
+
+        register(&host, &person, &json!({"uv": "required", "pin": PIN})).ok();
+        log_in(&host, &person, &json!({})).refused(409, "pin-required");
+        let access = log_in(&host, &person, &json!({"pin": PIN})).ok();
+        assert_eq!(access["type"], "ACCESS");
+        register(&host, &person, &json!({"pin": "123"})).refused(400, "malformed");
+        log_in(&host, &person, &json!({"pin": "x".repeat(64)})).refused(400, "malformed");
+    }
+}
+
+#[test]
+fn fido_3_a_fingerprint_takes_the_place_of_a_pin() {
+    for make in
+        [Make { fingerprint: true, ..Make::default() }, Make { fingerprint: true, is_old: true, ..Make::default() }]
+    {
+        let (host, _key) = host(make);
+        let person = host.person("anna");
+
+        register(&host, &person, &json!({"uv": "required"})).ok();
+
+        log_in(&host, &person, &json!({})).ok();
+    }
+}
+
+#[test]
+fn fido_3_a_key_that_has_to_know_and_cannot_is_refused() {
+    let (host, _key) = host(Make::default());
+    let person = host.person("anna");
+
+    register(&host, &person, &json!({"uv": "required"})).refused(409, "unsupported");
+
+    register(&host, &person, &json!({"uv": "discouraged"})).ok();
+    log_in(&host, &person, &json!({})).ok();
+}
+
+#[test]
+fn a_pin_is_paused_and_blocked_as_the_key_says() {
+    let (host, key) = host(pinned());
+    let person = host.person("anna");
+    let wrong = || register(&host, &person, &json!({"pin": "wrong-48"}));
+    wrong().refused(422, "pin-wrong");
+    wrong().refused(422, "pin-wrong");
+    let paused = wrong().refused(423, "pin-blocked");
+    assert!(text(&paused["detail"]).contains("unplug"), "{paused}");
+    register(&host, &person, &json!({"pin": PIN})).refused(423, "pin-blocked");
+    for _ in 0..2 {
+        key.plug_in();
+        (0..3).for_each(|_| drop(wrong()));
+    }
+
+    key.plug_in();
+
+    let blocked = register(&host, &person, &json!({"pin": PIN})).refused(423, "pin-blocked");
+    assert!(text(&blocked["detail"]).contains("reset"), "{blocked}");
+}
+
+#[test]
+fn what_is_in_the_way_has_its_own_code_and_leaves_nothing() {
+    let key = Key::new(Make::default());
+    let ports = VirtualPorts::with([key.clone()]);
+    let host = Host::with_keys(CONFIG, Arc::clone(&ports) as Arc<dyn SecurityKeys>);
+    let person = host.person("anna");
+    let refused = |status, code: &str| {
+        register(&host, &person, &json!({})).refused(status, code);
+        assert_eq!(factors(&host, &person).len(), 0, "{code}");
+    };
+
+    key.set_finger(Finger::Always(Touch::Denied));
+    refused(409, "touch-denied");
+    key.set_finger(Finger::Always(Touch::TimedOut));
+    refused(409, "touch-timeout");
+    key.set_finger(Finger::Always(Touch::Given));
+    ports.refuse(Some(DeviceFault::NoAccess));
+    refused(503, "hid-denied");
+    let shown = host.ask(&Request::get("/devices/fido2")).ok();
+    assert_eq!(shown["securityKeys"][0]["problem"]["code"], "hid-denied");
+    ports.refuse(Some(DeviceFault::TooOld));
+    refused(409, "unsupported");
+    ports.refuse(None);
+    for messages in 1..=2 {
+        key.pull_after(messages);
+        refused(503, "device-removed");
+        refused(503, "no-device");
+        key.plug_in();
+    }
+
+    register(&host, &person, &json!({})).ok();
+    key.set_finger(Finger::Always(Touch::Denied));
+    log_in(&host, &person, &json!({})).refused(409, "touch-denied");
+    key.pull();
+    log_in(&host, &person, &json!({})).refused(503, "no-device");
+    key.plug_in();
+    key.set_finger(Finger::Always(Touch::Given));
+    log_in(&host, &person, &json!({})).ok();
+    register(&host, &person, &json!({})).refused(409, "already-active");
+    let stranger = host.person("other");
+    host.ask(&Request::post("/users", &json!({"name": "x"}))).ok();
+    let challenge = host.verify(&stranger.id, &json!({"device": true}));
+    challenge.refused(503, "no-device");
+}
+
+#[test]
+fn of_two_keys_the_one_that_is_registered_answers() {
+    let (one, other) = (Key::new(Make::default()), Key::new(pinned()));
+    let ports = VirtualPorts::with([one.clone()]);
+    let host = Host::with_keys(CONFIG, Arc::clone(&ports) as Arc<dyn SecurityKeys>);
+    let (person, second) = (host.person("anna"), host.person("berta"));
+    register(&host, &person, &json!({})).ok();
+    ports.plug_in(Key::of_u2f());
+    ports.plug_in(other.clone());
+
+    let many = register(&host, &second, &json!({})).refused(409, "many-devices");
+    assert!(text(&many["detail"]).contains("hidraw2"), "{many}");
+    log_in(&host, &person, &json!({})).ok();
+    one.pull();
+    log_in(&host, &person, &json!({})).refused(409, "not-this-key");
+    other.pull();
+    one.plug_in();
+
+    log_in(&host, &person, &json!({})).ok();
+}
+
+#[test]
+fn the_key_of_somebody_else_does_not_let_in() {
+    let (own, foreign) = (Key::new(Make::default()), Key::new(Make::default()));
+    let ports = VirtualPorts::with([own.clone()]);
+    let host = Host::with_keys(CONFIG, Arc::clone(&ports) as Arc<dyn SecurityKeys>);
+    let person = host.person("anna");
+    register(&host, &person, &json!({})).ok();
+    own.pull();
+    ports.plug_in(foreign);
+
+    log_in(&host, &person, &json!({})).refused(409, "not-this-key");
+}
+
+#[test]
+fn fido_5_a_counter_that_went_back_is_refused_and_noted() {
+    let (host, key) = host(Make::default());
+    let person = host.person("anna");
+    register(&host, &person, &json!({})).ok();
+    key.set_counter(40);
+    log_in(&host, &person, &json!({})).ok();
+
+    key.set_counter(39);
+    log_in(&host, &person, &json!({})).refused(401, "wrong-code");
+    let copied = crate::audit::read(&host).iter().filter(|event| event["event"] == "key.copied").count();
+    assert_eq!(copied, 1);
+
+    key.set_counter(41);
+    log_in(&host, &person, &json!({})).ok();
+}
+
+#[test]
+fn a_caller_who_leaves_makes_the_key_stop_blinking() {
+    let (host, key) = host(Make::default());
+    let person = host.person("anna");
+    register(&host, &person, &json!({})).ok();
+    key.set_finger(Finger::Away);
+    let body = json!({"device": true});
+    let mut line = UnixStream::connect(host.socket()).unwrap();
+    line.write_all(&Request::post("/auth/fido2", &body).token(&host.challenge(&person)).encode()).unwrap();
+    key.wait_for_blink();
+    // One that has only said all that it has to say is still there.
+    line.shutdown(Shutdown::Write).unwrap();
+    thread::scope(|threads| {
+        threads.spawn(|| log_in(&host, &person, &json!({})).refused(503, "device-busy"));
+    });
+    assert_eq!(key.cancelled(), 0);
+
+    drop(line);
+
+    key.wait_for_cancel(1);
+    key.set_finger(Finger::Always(Touch::Given));
+    // The key is free again as soon as the ceremony has ended.
+    let challenge = host.challenge(&person);
+    let free = (0..1000).find(|_| {
+        let answer = host.ask(&Request::post("/auth/fido2", &body).token(&challenge));
+        assert!(answer.status == 200 || answer.code() == "device-busy", "{answer:?}");
+        answer.status == 200
+    });
+    assert!(free.is_some(), "the key stays busy");
+}
+
+#[test]
+fn two_logins_at_once_share_no_touch() {
+    let (host, key) = host(Make::default());
+    let person = host.person("anna");
+    register(&host, &person, &json!({})).ok();
+    key.set_finger(Finger::Away);
+    let (host, person) = (&host, &person);
+    // As many as a user may have challenges.
+    let start = &Barrier::new(5);
+    let answers: Vec<Answer> = thread::scope(|threads| {
+        let logins: Vec<_> = (0..5)
+            .map(|_| {
+                threads.spawn(move || {
+                    let challenge = host.challenge(person);
+                    start.wait();
+                    host.ask(&Request::post("/auth/fido2", &json!({"device": true})).token(&challenge))
+                })
+            })
+            .collect();
+        key.wait_for_blink();
+        // Whoever came too late has been told so; one alone waits.
+        while logins.iter().filter(|login| login.is_finished()).count() < 4 {
+            thread::yield_now();
+        }
+        key.set_finger(Finger::Always(Touch::Given));
+        logins.into_iter().map(|login| login.join().unwrap()).collect()
+    });
+
+    let mut seen: Vec<String> =
+        answers.iter().map(|answer| if answer.status == 200 { "in".to_owned() } else { answer.code() }).collect();
+    seen.sort_unstable();
+    assert_eq!(seen[4], "in");
+    assert_eq!(seen[..4], ["device-busy"; 4]);
+}
+
+#[test]
+fn a_key_that_nobody_touches_in_time_is_told_to_give_up() {
+    let key = Key::new(Make::default());
+    key.set_finger(Finger::Away);
+    let mut channel = Channel::open(key.clone(), [7; 8]).unwrap();
+    let selection = Sensitive::new(vec![0x0B]);
+    let wait = |millis| Wait { time: Stopwatch::start(Duration::from_millis(millis)), is_pointless: &|| false };
+
+    let answer = channel.exchange(&selection, wait(50)).unwrap();
+
+    assert_eq!((answer.expose().as_slice(), key.cancelled()), (&[0x2D][..], 1), "the key says that it gave up");
+    key.go_deaf();
+    assert_eq!(channel.exchange(&selection, wait(50)).err(), Some(DeviceFault::Hung));
+    assert_eq!(key.cancelled(), 2);
+    assert_eq!(Channel::open(key, [8; 8]).err(), Some(DeviceFault::Hung));
+}
+
+#[test]
+fn a_key_that_serves_another_program_is_busy() {
+    let key = Key::new(Make::default());
+    key.set_finger(Finger::Away);
+    let (mut ours, mut theirs) =
+        (Channel::open(key.clone(), [7; 8]).unwrap(), Channel::open(key.clone(), [8; 8]).unwrap());
+    let selection = Sensitive::new(vec![0x0B]);
+    let wait = Wait { time: Stopwatch::start(Duration::from_secs(20)), is_pointless: &|| false };
+    thread::scope(|threads| {
+        let waiting = threads.spawn(move || theirs.exchange(&selection, wait).map(|answer| answer.expose().clone()));
+        key.wait_for_blink();
+
+        let busy = ours.exchange(&Sensitive::new(vec![0x0B]), wait);
+
+        assert_eq!(busy.err(), Some(DeviceFault::Busy { holder: None }));
+        key.set_finger(Finger::Always(Touch::Given));
+        assert_eq!(waiting.join().unwrap(), Ok(vec![0]));
+    });
+}
+
+/// A key whose answers come bent at one place.
+struct Bent<'a> {
+    key: &'a mut dyn SecurityKey,
+    turn: u64,
+    answers: u64,
+}
+
+impl Bent<'_> {
+    fn next(&mut self) -> u64 {
+        // SplitMix64, so that a failure comes again.
+        self.turn = self.turn.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.turn;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+impl SecurityKey for Bent<'_> {
+    fn exchange(&mut self, message: &Sensitive<Vec<u8>>, wait: Wait<'_>) -> Result<Sensitive<Vec<u8>>, DeviceFault> {
+        let answer = self.key.exchange(message, wait)?;
+        let mut bytes = answer.expose().clone();
+        self.answers += 1;
+        // The answer to the request itself; before it come what the key can and what it has.
+        if self.answers >= 3 || self.next().is_multiple_of(4) {
+            let at = usize::try_from(self.next()).unwrap() % bytes.len();
+            match self.next() % 4 {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes.insert(at, u8::try_from(self.next() % 256).unwrap()),
+                2 => bytes[at] ^= 1 << (self.next() % 8),
+                _ => bytes[at] = u8::try_from(self.next() % 256).unwrap(),
+            }
+        }
+        Ok(Sensitive::new(bytes))
+    }
+}
+
+#[test]
+fn ten_thousand_bent_answers_of_a_key_let_nobody_in() {
+    let ports = VirtualPorts::with([Key::new(Make::default())]);
+    let port = ports.ports().unwrap().remove(0);
+    let origin = url::Url::parse(ORIGIN).unwrap();
+    let party = RelyingParty::new("example.org", &[origin], "mfad").unwrap();
+    let client = party.client();
+    let mut key = ports.open(&port).unwrap();
+    let wait = Wait { time: Stopwatch::start(Duration::from_secs(3600)), is_pointless: &|| false };
+    let (options, asked) = party.start_registration(&[1; 16], "anna", Vec::new(), Verification::Preferred).unwrap();
+    let made = client.create(&mut Authenticator::meet(&mut *key, wait).unwrap(), &options, None).unwrap();
+    let record = party.finish_registration(&asked, &made).unwrap().to_bytes().unwrap();
+    let mut whole = 0;
+    for round in 0..10_000u64 {
+        let known = mfad::fido::KeyRecord::from_bytes(&record, 0).unwrap();
+        let (options, asked) = party.start_authentication(vec![known]).unwrap();
+        let mut bent = Bent { key: &mut *key, turn: round, answers: 0 };
+        let answer = Authenticator::meet(&mut bent, wait).and_then(|mut key| client.get(&mut key, &options, None));
+        let Ok(answer) = answer else { continue };
+        let before = answer.clone();
+        if let Ok(assertion) = party.finish_authentication(&asked, &answer) {
+            // Bent where it says nothing: an unsigned member, or a byte that was the same before.
+            whole += 1;
+            let data = BASE64URL_NOPAD.decode(text(&before["response"]["authenticatorData"]).as_bytes()).unwrap();
+            assert_eq!(data[..32], Sha256::digest("example.org")[..], "round {round}");
+            assert_eq!(assertion.counter.to_be_bytes(), data[33..37], "round {round}");
+        }
+    }
+    assert!(whole < 1_000, "{whole} of 10000 were not bent where it counts");
+}
