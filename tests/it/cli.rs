@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::people::{PASSWORD, text};
 use crate::wire::Request;
 
-fn mfactl(host: &Host, arguments: &[&str], input: &str) -> Output {
+pub fn mfactl(host: &Host, arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
     command.arg("--socket").arg(host.socket()).args(arguments).env_remove("MFAD_SOCKET");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -19,7 +19,7 @@ fn mfactl(host: &Host, arguments: &[&str], input: &str) -> Output {
 }
 
 #[track_caller]
-fn succeeds(host: &Host, arguments: &[&str], input: &str) -> Value {
+pub fn succeeds(host: &Host, arguments: &[&str], input: &str) -> Value {
     let output = mfactl(host, &[&["--json"], arguments].concat(), input);
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{arguments:?}: {}\n{stdout}\n{stderr}", output.status);
@@ -32,7 +32,7 @@ fn succeeds(host: &Host, arguments: &[&str], input: &str) -> Value {
 
 /// The exit code of a refusal; it says something about it, and never on standard output alone.
 #[track_caller]
-fn fails(host: &Host, arguments: &[&str], input: &str) -> i32 {
+pub fn fails(host: &Host, arguments: &[&str], input: &str) -> i32 {
     let output = mfactl(host, &[&["--json"], arguments].concat(), input);
     assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
     assert!(!output.stderr.is_empty() || !output.stdout.is_empty(), "{arguments:?} says nothing");

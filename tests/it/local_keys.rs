@@ -18,10 +18,11 @@ use serde_cbor_2::Value as Cbor;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::cli::{fails, mfactl, succeeds};
 use crate::fido::{Finger, Key, Make, Touch, VirtualPorts};
 use crate::fido2::CONFIG;
 use crate::host::Host;
-use crate::people::{Person, codes_of, text, with};
+use crate::people::{PASSWORD, Person, codes_of, text, with};
 use crate::wire::{Answer, Request};
 
 const PIN: &str = "correct-48";
@@ -370,6 +371,50 @@ fn fido_5_a_counter_that_went_back_is_refused_and_noted() {
 
     key.set_counter(41);
     log_in(&host, &person, &json!({})).ok();
+}
+
+#[test]
+fn mfactl_registers_a_key_logs_in_with_it_and_deletes_it() {
+    let (host, key) = host(pinned());
+    let person = host.person("anna");
+    let pin = host.premises.dir.path().join("pin");
+    std::fs::write(&pin, format!("{PIN}\n")).unwrap();
+    let pin = pin.to_str().unwrap();
+    let reason = ["--reason", "a test"];
+    let enroll = [&["fido2", "enroll", "anna", "--name", "blue"][..], &reason].concat();
+
+    assert_eq!(fails(&host, &[&enroll[..], &["--no-input"]].concat(), ""), 2, "nobody to ask for the PIN");
+    assert_eq!(fails(&host, &[&enroll[..], &["--pin-stdin"]].concat(), "wrong-48"), 5);
+    key.plug_in();
+    let made = succeeds(&host, &[&enroll[..], &["--uv", "required", "--pin-file", pin]].concat(), "");
+    assert_eq!((&made["type"], &made["name"], &made["status"]), (&json!("fido2"), &json!("blue"), &json!("active")));
+    assert_eq!(codes_of(&made).len(), 10);
+
+    let login = ["login", "anna", "--password-stdin", "--device", "--pin-file", pin];
+    assert_eq!(succeeds(&host, &login, PASSWORD)["type"], "ACCESS");
+    let verified = succeeds(&host, &["verify", "anna", "--device", "--pin-stdin"], PIN);
+    assert_eq!(verified["method"], "fido2");
+    assert_eq!(fails(&host, &["verify", "anna", "--code-stdin", "--pin-file", pin], "123456"), 2);
+
+    let says = |arguments: &[&str]| {
+        let output = mfactl(&host, arguments, "");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plugged = says(&["fido2", "list"]);
+    assert!(plugged.contains("hidraw0") && plugged.contains("Virtual key") && plugged.contains("yes"), "{plugged}");
+    assert_eq!(succeeds(&host, &["fido2", "list"], "")["securityKeys"][0]["pin"], true);
+    assert!(says(&["fido2", "list", "anna"]).contains("blue"));
+    let listed = succeeds(&host, &["fido2", "list", "anna"], "");
+    assert_eq!(listed["secrets"].as_array().map(Vec::len), Some(1), "the key, and not its codes: {listed}");
+    assert_eq!(fails(&host, &["fido2", "list", "--as-user"], ""), 2);
+    let codes = ["fido2", "delete", "anna", &text(&made["uid"]), "--yes", "--reason", "a test"];
+    succeeds(&host, &codes, "");
+    assert_eq!(factors(&host, &person).len(), 0);
+    let said = says(&[&enroll[..], &["--pin-file", pin]].concat());
+    assert!(said.contains("blue is active") && said.contains("backup codes"), "{said}");
+    assert!(says(&["fido2", "delete", "anna", "blue", "--yes", "--reason", "a test"]).contains("blue"));
+    assert!(says(&["fido2", "list", "anna"]).contains("no security key"));
 }
 
 #[test]

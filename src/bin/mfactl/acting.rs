@@ -54,7 +54,13 @@ impl Acting {
         let login = login::log_in(
             desk,
             &id,
-            &login::Answers { recovery: false, device: false, password: Source::Prompt, code: Source::Prompt },
+            &login::Answers {
+                recovery: false,
+                device: false,
+                password: Source::Prompt,
+                code: Source::Prompt,
+                pin: Source::Prompt,
+            },
         )
         .await?;
         let has_session = login.token.kind == "ACCESS";

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::failure::Failure;
 use crate::prompt::Source;
 
 /// A user.
@@ -54,6 +55,33 @@ impl PasswordFrom {
     /// The place chosen.
     pub fn source(&self) -> Source {
         Source::chosen(self.password_stdin, self.password_file.as_deref())
+    }
+}
+
+/// Where the PIN of a security key comes from, if not from the terminal.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct PinFrom {
+    /// Read the PIN of the security key from a file (one trailing newline is dropped)
+    #[arg(long, value_name = "FILE")]
+    pub pin_file: Option<PathBuf>,
+    /// Read the PIN of the security key from standard input
+    #[arg(long)]
+    pub pin_stdin: bool,
+}
+
+impl PinFrom {
+    /// Refuses a source where no key is asked.
+    pub fn check(&self, is_asked: bool) -> Result<(), Failure> {
+        if !is_asked && self.source() != Source::Prompt {
+            return Err(Failure::Usage("a PIN goes only with --device".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The place chosen.
+    pub fn source(&self) -> Source {
+        Source::chosen(self.pin_stdin, self.pin_file.as_deref())
     }
 }
 

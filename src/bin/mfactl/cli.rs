@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::args::{ActOnUser, CodeFrom, PasswordFrom, UserArg};
+use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom, UserArg};
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::help;
 
@@ -103,6 +103,9 @@ pub enum Command {
     /// Hardware keys: list, info, accounts, provision, rename, delete, reset, password, return, watch
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// Security keys (FIDO2) in this host: enroll, list, delete
+    #[command(subcommand)]
+    Fido2(Fido2Command),
     /// Many hardware keys: batch
     #[command(subcommand)]
     Provision(ProvisionCommand),
@@ -209,6 +212,9 @@ pub struct LoginArgs {
     /// Answer with the user's hardware key in this host; touch it when it blinks
     #[arg(long, conflicts_with_all = ["recovery", "code_file", "code_stdin"])]
     pub device: bool,
+    /// With --device: where the PIN of a security key comes from.
+    #[command(flatten)]
+    pub pin: PinFrom,
     /// Print the access and refresh tokens; with --quiet the bare access token
     #[arg(long)]
     pub show_token: bool,
@@ -278,6 +284,9 @@ pub struct VerifyArgs {
     /// Let the user's hardware key in this host give the code; touch it when it blinks
     #[arg(long, conflicts_with_all = ["code_file", "code_stdin"])]
     pub device: bool,
+    /// With --device: where the PIN of a security key comes from.
+    #[command(flatten)]
+    pub pin: PinFrom,
     /// Where the code comes from.
     #[command(flatten)]
     pub code: CodeFrom,
@@ -314,6 +323,48 @@ pub enum SecretCommand {
         /// Uid or name of the secret
         secret: String,
     },
+}
+
+/// What can be done with security keys.
+#[derive(Debug, Subcommand)]
+pub enum Fido2Command {
+    /// Register the security key that is plugged in as a second factor; touch it when it blinks
+    #[command(after_help = help::FIDO2_ENROLL)]
+    Enroll(Fido2EnrollArgs),
+    /// List the security keys that are plugged in, or those of a user
+    #[command(after_help = help::FIDO2_LIST)]
+    List {
+        /// Name or uid of the user whose registered keys are listed, or `me` with --as-user
+        user: Option<String>,
+        /// By which right.
+        #[command(flatten)]
+        acting: ActingArgs,
+    },
+    /// Delete a security key of a user; on the key itself nothing changes
+    Delete {
+        /// Who, and by which right.
+        #[command(flatten)]
+        on: ActOnUser,
+        /// Uid or name of the security key
+        secret: String,
+    },
+}
+
+/// Arguments of `fido2 enroll`.
+#[derive(Debug, Args)]
+pub struct Fido2EnrollArgs {
+    /// Who, and by which right.
+    #[command(flatten)]
+    pub on: ActOnUser,
+    /// Name of the key, such as `blue key`
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Whether the key has to know who touches it, by a PIN or a fingerprint [default: preferred]
+    #[arg(long, value_parser = ["required", "preferred", "discouraged"], value_name = "WHEN")]
+    pub uv: Option<String>,
+    /// Where the PIN comes from.
+    #[command(flatten)]
+    pub pin: PinFrom,
 }
 
 /// Arguments of `unlock`.
@@ -439,6 +490,8 @@ mod tests {
             &["mfactl", "enroll", "ann", "--device"],
             &["mfactl", "verify", "ann", "--device", "--code-stdin"],
             &["mfactl", "login", "ann", "--device", "--recovery"],
+            &["mfactl", "fido2", "enroll", "ann", "--pin-stdin", "--pin-file", "f"],
+            &["mfactl", "fido2", "enroll", "ann", "--uv", "perhaps"],
         ] {
             assert!(Cli::try_parse_from(refused).is_err(), "{refused:?}");
         }

@@ -1,10 +1,11 @@
 //! The two kinds of answer to a second factor, told apart by their shape.
 
-use crate::call::Body;
+use crate::call::{Body, Call};
+use crate::client::Answer;
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::prompt::{Hidden, Source, Wanted};
+use crate::prompt::{Hidden, PIN, Source, Wanted};
 
 /// A code of either kind.
 pub const ANY_CODE: Wanted = Wanted { label: "code", instead: "use --code-file or --code-stdin" };
@@ -67,9 +68,36 @@ impl Code {
     }
 }
 
-/// The request body that lets the user's hardware key give the code.
+/// The request body that lets the user's hardware key answer.
 pub fn by_key() -> Body {
     Body::new().member("device", true)
+}
+
+/// Sends a request that a key in this host answers, and tells the key its PIN where it wants one: at once if a source is
+/// named, else when it says so.
+pub async fn ask_key<'a>(
+    desk: &mut Desk,
+    call: impl Fn() -> Call<'a>,
+    body: impl Fn() -> Body,
+    pin: &Source,
+) -> Result<Answer, Failure> {
+    let mut known = match pin {
+        Source::Prompt => None,
+        Source::Stdin | Source::File(_) => Some(desk.asker.secret(PIN, pin).await?),
+    };
+    loop {
+        ask_for_touch(desk.out);
+        let with_pin = known.as_ref().map_or_else(&body, |pin| body().secret("pin", pin, "$PIN"));
+        match desk.client.send(call().with(with_pin)).await?.granted() {
+            Err(Failure::Refused(problem)) if *pin == Source::Prompt && problem.is_about_pin() => {
+                if known.is_some() {
+                    desk.out.error(&problem.to_string());
+                }
+                known = Some(desk.asker.secret(PIN, pin).await?);
+            }
+            answered => return answered,
+        }
+    }
 }
 
 /// Says what a person has to do now for a key that wants a touch.

@@ -9,8 +9,8 @@ use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
 use crate::prompt::Source;
-use crate::secrets::{find, print_codes};
-use crate::wire::{Codes, Diagnosis, NewFactor, Problem, Secret};
+use crate::secrets::{find, print_first_codes};
+use crate::wire::{Diagnosis, NewFactor, Problem, Secret};
 
 /// `enroll`.
 pub async fn run(desk: &mut Desk, args: &EnrollArgs) -> Result<(), Failure> {
@@ -52,11 +52,7 @@ async fn enroll(desk: &mut Desk, acting: &Acting, args: &EnrollArgs) -> Result<(
         return desk.out.document(answer.text());
     }
     desk.out.note("the second factor is active; older sessions have ended")?;
-    let codes: Codes = answer.read()?;
-    if codes.codes.is_empty() {
-        return desk.out.note("the backup codes made with the first factor stay valid");
-    }
-    print_codes(desk.out, &codes)
+    print_first_codes(desk.out, &answer.read()?)
 }
 
 async fn create(desk: &mut Desk, acting: &Acting, profile: &ProfileArgs) -> Result<Answer, Failure> {

@@ -58,7 +58,7 @@ impl Exit {
 }
 
 /// Section 5 of the API, but for `name-taken`, which users share.
-const DEVICE_CODES: [&str; 15] = [
+const DEVICE_CODES: [&str; 21] = [
     "no-pcscd",
     "pcscd-denied",
     "no-device",
@@ -69,6 +69,12 @@ const DEVICE_CODES: [&str; 15] = [
     "device-locked",
     "wrong-device-password",
     "touch-timeout",
+    "touch-denied",
+    "pin-required",
+    "pin-wrong",
+    "pin-blocked",
+    "not-this-key",
+    "hid-denied",
     "device-changed",
     "device-failed",
     "device-in-use",
@@ -164,6 +170,12 @@ fn device_advice(code: &str) -> Option<&'static str> {
         "device-full" => Some("mfactl device accounts shows what is on it"),
         "device-locked" => Some("give the daemon its password with mfactl device password --learn"),
         "wrong-device-password" => Some("if it is lost, mfactl device reset erases it with all accounts"),
+        "touch-denied" => Some("run the command again if it was a mistake"),
+        "pin-required" => Some("give the PIN with --pin-file or --pin-stdin"),
+        "pin-wrong" => Some("it is the PIN of the key, not the password; a key blocks it after eight wrong ones"),
+        "pin-blocked" => Some("unplug the key and plug it in again; if that does not help, it has to be reset"),
+        "not-this-key" => Some("mfactl fido2 list shows the keys that are there"),
+        "hid-denied" => Some("install the udev rule of the package, then plug the key in again"),
         "touch-timeout" => Some("run the command again and touch the key that blinks"),
         "device-changed" => Some("mfactl device info shows what the daemon knows of it"),
         "unsupported" => Some("mfactl device info shows the firmware and what it can do"),
@@ -213,6 +225,8 @@ mod tests {
             (409, "not-genuine", 5),
             (422, "wrong-device-password", 5),
             (423, "device-locked", 5),
+            (422, "pin-wrong", 5),
+            (423, "pin-blocked", 5),
         ] {
             assert_eq!(Exit::of_refusal(status, code).number(), number, "{status} {code}");
         }

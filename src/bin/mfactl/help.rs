@@ -9,6 +9,7 @@ Examples:
   mfactl verify ann --code-stdin         check one code, as an application does
   mfactl unlock ann --reason 'ticket 7'  end a lock
   mfactl device list                     show the hardware keys that are plugged in
+  mfactl fido2 enroll ann --as-user      register the security key that is plugged in
   mfactl doctor                          look for what is wrong on this host
 
 USER is a name or a uid, or `me` together with --as-user. Passwords and codes are asked for on the
@@ -39,6 +40,7 @@ Examples:
   mfactl login ann
   mfactl login ann --recovery
   mfactl login ann --device
+  mfactl login ann --device --pin-file /run/user/1000/pin
   TOKEN=$(mfactl login ann --show-token --quiet)";
 
 /// `enroll`.
@@ -74,6 +76,21 @@ Example:
 pub const AUDIT_VERIFY: &str = "\
 Ends with 1 and names the first event that does not follow from the one before. A chain shows what was
 changed or removed inside the log; to see that its end was cut off, keep the newest hash elsewhere.";
+
+/// `fido2 enroll`.
+pub const FIDO2_ENROLL: &str = "\
+The key is active at once, and answers in a browser too. A key with a PIN is told it: on the terminal, from a
+file or from standard input.
+
+Examples:
+  mfactl fido2 enroll ann --as-user --name 'blue key'
+  mfactl fido2 enroll ann --reason 'ticket 7' --uv required --pin-file /run/keys/pin";
+
+/// `fido2 list`.
+pub const FIDO2_LIST: &str = "\
+Examples:
+  mfactl fido2 list
+  mfactl fido2 list ann";
 
 /// `device list`.
 pub const DEVICE_LIST: &str = "\

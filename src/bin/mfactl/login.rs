@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::call::{Authority, Body, Call};
 use crate::cli::LoginArgs;
 use crate::client::Answer;
-use crate::code::{ANY_CODE, BACKUP_CODE, Code, ask_for_touch, by_key};
+use crate::code::{ANY_CODE, BACKUP_CODE, Code, ask_key, by_key};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::output::visible;
@@ -23,6 +23,8 @@ pub struct Answers {
     pub password: Source,
     /// The code.
     pub code: Source,
+    /// The PIN of a security key.
+    pub pin: Source,
 }
 
 /// A finished login.
@@ -45,11 +47,13 @@ struct Claims {
 
 /// `login`.
 pub async fn run(desk: &mut Desk, args: &LoginArgs) -> Result<(), Failure> {
+    args.pin.check(args.device)?;
     let answers = Answers {
         recovery: args.recovery,
         device: args.device,
         password: args.password.source(),
         code: args.code.source(),
+        pin: args.pin.source(),
     };
     let login = log_in(desk, &args.user, &answers).await?;
     let told = tell(desk, args, &login);
@@ -62,9 +66,11 @@ pub async fn run(desk: &mut Desk, args: &LoginArgs) -> Result<(), Failure> {
 
 /// Logs in. `id` is a name, a mail address or a uid.
 pub async fn log_in(desk: &mut Desk, id: &str, answers: &Answers) -> Result<Login, Failure> {
-    if answers.password == Source::Stdin && answers.code == Source::Stdin {
+    let from_stdin =
+        [&answers.password, &answers.code, &answers.pin].into_iter().filter(|from| **from == Source::Stdin);
+    if from_stdin.count() > 1 {
         return Err(Failure::Usage(
-            "password and code cannot both come from standard input; use a file for one".to_owned(),
+            "only one secret can come from standard input; use files for the others".to_owned(),
         ));
     }
     let password = desk.asker.secret(PASSWORD, &answers.password).await?;
@@ -76,8 +82,7 @@ pub async fn log_in(desk: &mut Desk, id: &str, answers: &Answers) -> Result<Logi
     }
     let challenge = Authority::Token(Hidden::new(token.token));
     let answer = if answers.device {
-        ask_for_touch(desk.out);
-        desk.client.ask(Call::post("/v1/auth/mfa").by(&challenge).with(by_key())).await?
+        ask_key(desk, || Call::post("/v1/auth/mfa").by(&challenge), by_key, &answers.pin).await?
     } else {
         second_step(desk, &challenge, answers).await?
     };

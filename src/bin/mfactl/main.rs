@@ -18,6 +18,7 @@ mod doctor;
 mod enroll;
 mod events;
 mod failure;
+mod fido2;
 mod help;
 mod import;
 mod login;
@@ -101,6 +102,7 @@ async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Codes(command) => secrets::codes(&mut desk, command).await,
         Command::Secret(command) => secrets::run(&mut desk, command).await,
         Command::Device(command) => device::run(&mut desk, command).await,
+        Command::Fido2(command) => fido2::run(&mut desk, command).await,
         Command::Provision(command) => batch::run(&mut desk, command).await,
         Command::Receipt(command) => receipt::run(&mut desk, command).await,
         Command::Unlock(args) => users::unlock(&mut desk, args).await,

@@ -57,6 +57,9 @@ pub const CURRENT_PASSWORD: Wanted =
 /// The present password of a hardware key's OATH application.
 pub const KEY_PASSWORD: Wanted = Wanted { label: "current password of the key", instead: "use --current-file" };
 
+/// The PIN of a security key.
+pub const PIN: Wanted = Wanted { label: "PIN of the security key", instead: "use --pin-file or --pin-stdin" };
+
 /// Asks the person at the terminal, if that is allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {

@@ -33,6 +33,14 @@ pub async fn codes(desk: &mut Desk, command: &CodesCommand) -> Result<(), Failur
     renewed
 }
 
+/// Prints what comes with a new factor.
+pub fn print_first_codes(out: Output, codes: &Codes) -> Result<(), Failure> {
+    if codes.codes.is_empty() {
+        return out.note("the backup codes made with the first factor stay valid");
+    }
+    print_codes(out, codes)
+}
+
 /// Prints backup codes, the only time they can be seen.
 pub fn print_codes(out: Output, codes: &Codes) -> Result<(), Failure> {
     out.note("backup codes:")?;
@@ -70,9 +78,13 @@ async fn list(desk: &mut Desk, acting: &Acting) -> Result<(), Failure> {
     desk.out.table(["NAME", "UID", "TYPE", "STATUS", "PROFILE", "CREATED", "LAST USED"], &rows)
 }
 
+/// A text that may be missing, for a table.
+pub fn or_dash(text: Option<String>) -> String {
+    text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
+}
+
 fn row(secret: Secret) -> [String; 7] {
     let profile = profile(&secret);
-    let or_dash = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned());
     [
         or_dash(secret.name),
         secret.uid,
@@ -110,6 +122,11 @@ async fn rename(desk: &mut Desk, acting: &Acting, wanted: &str, name: &str) -> R
 
 async fn delete(desk: &mut Desk, acting: &Acting, wanted: &str) -> Result<(), Failure> {
     let secret = find(desk, acting, wanted).await?;
+    remove(desk, acting, &secret).await
+}
+
+/// Deletes a secret, once that is confirmed.
+pub async fn remove(desk: &mut Desk, acting: &Acting, secret: &Secret) -> Result<(), Failure> {
     let what = format!(
         "{} {} ({}, {})",
         secret.kind,
@@ -118,7 +135,7 @@ async fn delete(desk: &mut Desk, acting: &Acting, wanted: &str) -> Result<(), Fa
         secret.status
     );
     desk.asker.confirm(format!("delete {}?", visible(&what))).await?;
-    let answer = desk.client.ask(Call::delete(one(acting, &secret)).by(&acting.authority)).await?;
+    let answer = desk.client.ask(Call::delete(one(acting, secret)).by(&acting.authority)).await?;
     if desk.out.is_json() {
         return desk.out.document(answer.text());
     }

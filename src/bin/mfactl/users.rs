@@ -6,7 +6,7 @@ use crate::acting::{self, Acting, uid_of};
 use crate::args::{ActOnUser, UserArg};
 use crate::call::{Authority, Body, Call, segment};
 use crate::cli::{PasswdArgs, UnlockArgs, UserAddArgs, UserCommand, VerifyArgs};
-use crate::code::{ANY_CODE, Code, ask_for_touch, by_key};
+use crate::code::{ANY_CODE, Code, ask_key, by_key};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::login;
@@ -199,15 +199,16 @@ pub async fn unlock(desk: &mut Desk, args: &UnlockArgs) -> Result<(), Failure> {
 
 /// `verify`.
 pub async fn verify(desk: &mut Desk, args: &VerifyArgs) -> Result<(), Failure> {
+    args.pin.check(args.device)?;
     let source = args.code.source();
     let uid = uid_of(desk, &args.user).await?;
-    let body = if args.device {
-        ask_for_touch(desk.out);
-        by_key()
+    let call = || Call::post(acting::path(&uid, "/verify"));
+    let answer = if args.device {
+        ask_key(desk, call, by_key, &args.pin.source()).await?
     } else {
-        Code::ask(desk, ANY_CODE, &source).await?.body()
+        let body = Code::ask(desk, ANY_CODE, &source).await?.body();
+        desk.client.ask(call().with(body)).await?
     };
-    let answer = desk.client.ask(Call::post(acting::path(&uid, "/verify")).with(body)).await?;
     if desk.out.is_json() {
         return desk.out.document(answer.text());
     }

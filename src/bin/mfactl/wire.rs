@@ -10,7 +10,7 @@ use crate::failure::advice;
 
 pub use devices::{
     Account, AccountList, Applet, Credential, Device, DeviceEvent, DeviceList, DevicePassword, Genuine, Returned,
-    ReturnedCredential,
+    ReturnedCredential, SecurityKey, SecurityKeyList,
 };
 
 /// A user.
@@ -276,6 +276,11 @@ impl Problem {
     /// Whether the code was wrong and another may be tried.
     pub fn may_try_again(&self) -> bool {
         self.code == "wrong-code" && self.remaining.is_some_and(|left| left > 0)
+    }
+
+    /// Whether a security key wants its PIN, or another one.
+    pub fn is_about_pin(&self) -> bool {
+        matches!(self.code.as_str(), "pin-required" | "pin-wrong")
     }
 }
 

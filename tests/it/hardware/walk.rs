@@ -167,6 +167,20 @@ impl Walk {
         self.says(&["secret", "delete", "ann", "first"], "", "first");
         self.document(&["secret", "delete", "ann", "second"], "");
 
+        // Enrolling needs a key in a port, which this bench has not; with one it is tested elsewhere.
+        let enroll = [&["fido2", "enroll", "ann"], &REASON[..]].concat();
+        self.run(Form::Text, &enroll, "", &[5]);
+        let refused = self.run(Form::Json, &enroll, "", &[5]);
+        assert!(refused.contains("no-device"), "{refused}");
+        self.says(&["fido2", "list"], "", "no security key");
+        assert_eq!(self.document(&["fido2", "list"], "")["securityKeys"], json!([]));
+        for (user, form) in [("ann", Form::Text), ("bob", Form::Json)] {
+            let uid = text(&self.document(&["user", "show", user], "")["uid"]);
+            let order = json!({"type": "fido2", "name": "blue"});
+            self.bench.host.ask(&Request::post(format!("/users/{uid}/secrets"), &order).reason()).ok();
+            self.run(form, &[&["fido2", "delete", user, "blue"], &REASON[..]].concat(), "", &[0]);
+        }
+
         let import = |user| ["import", "--user", user, "--pending", REASON[0], REASON[1]];
         self.bench.host.nobody("dora");
         self.bench.host.nobody("emil");
@@ -285,7 +299,7 @@ fn every_command_of_mfactl_is_walked_in_text_and_json() {
     let roots = dir.path().join("maker.pem");
     fs::write(&roots, maker.pem()).unwrap();
     manual(&dir.path().join("manual"));
-    let bench = Bench::new(1, &format!("[devices]\nattestationRoots = [{roots:?}]\n"));
+    let bench = Bench::new(1, &format!("[devices]\nattestationRoots = [{roots:?}]\n{}", crate::fido2::CONFIG));
     let key = ["old:one", "old:two", "old:three"]
         .iter()
         .fold(Key::new(7), |key, name| key.with_account(Account::foreign(name)));

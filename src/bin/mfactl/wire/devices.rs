@@ -42,6 +42,31 @@ pub struct Device {
     pub escrow: Option<String>,
 }
 
+/// The security keys that are plugged in.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecurityKeyList {
+    /// The keys.
+    pub security_keys: Vec<SecurityKey>,
+}
+
+/// A security key.
+#[derive(Debug, Deserialize)]
+pub struct SecurityKey {
+    /// What the kernel calls it.
+    pub node: String,
+    /// What it calls itself.
+    pub product: String,
+    /// The protocols that it knows.
+    pub versions: Option<Vec<String>>,
+    /// Whether it has a PIN; nothing if it cannot have one.
+    pub pin: Option<bool>,
+    /// Whether it knows a fingerprint; nothing if it cannot.
+    pub fingerprint: Option<bool>,
+    /// Why it cannot be talked to.
+    pub problem: Option<DeviceProblem>,
+}
+
 /// The OATH application of a key.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

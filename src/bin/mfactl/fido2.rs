@@ -1,0 +1,113 @@
+//! `fido2 …`: security keys in the ports of the daemon's host, and those of users.
+
+use serde_json::Value;
+
+use crate::acting::Acting;
+use crate::call::{Body, Call};
+use crate::cli::{Fido2Command, Fido2EnrollArgs};
+use crate::code::ask_key;
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::output::{Output, visible};
+use crate::secrets::{find, or_dash, print_first_codes, remove};
+use crate::wire::{Secret, SecretList, SecurityKey, SecurityKeyList};
+
+/// `fido2 …`.
+pub async fn run(desk: &mut Desk, command: &Fido2Command) -> Result<(), Failure> {
+    let (user, how) = match command {
+        Fido2Command::Enroll(args) => (&args.on.user, &args.on.acting),
+        Fido2Command::Delete { on, .. } => (&on.user, &on.acting),
+        Fido2Command::List { user: Some(user), acting } => (user, acting),
+        Fido2Command::List { user: None, acting } if acting.as_user || acting.reason.is_some() => {
+            return Err(Failure::Usage(
+                "without a user the keys that are plugged in are listed, by no other right".to_owned(),
+            ));
+        }
+        Fido2Command::List { user: None, .. } => return list_plugged(desk).await,
+    };
+    let acting = Acting::begin(desk, user, how).await?;
+    let done = match command {
+        Fido2Command::Enroll(args) => enroll(desk, &acting, args).await,
+        Fido2Command::Delete { secret, .. } => delete(desk, &acting, secret).await,
+        Fido2Command::List { .. } => list_registered(desk, &acting).await,
+    };
+    acting.end(desk).await;
+    done
+}
+
+async fn enroll(desk: &mut Desk, acting: &Acting, args: &Fido2EnrollArgs) -> Result<(), Failure> {
+    let body = || {
+        Body::new()
+            .member("type", "fido2")
+            .member("local", true)
+            .optional("name", args.name.as_deref())
+            .optional("uv", args.uv.as_deref())
+    };
+    let call = || Call::post(acting.path("/secrets")).by(&acting.authority);
+    let answer = ask_key(desk, call, body, &args.pin.source()).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    let made: Secret = answer.read()?;
+    let name = visible(&or_dash(made.name));
+    desk.out.note(&format!("the security key {name} is active; older sessions have ended"))?;
+    print_first_codes(desk.out, &answer.read()?)
+}
+
+async fn list_plugged(desk: &mut Desk) -> Result<(), Failure> {
+    let answer = desk.client.ask(Call::get("/v1/devices/fido2")).await?;
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    let list: SecurityKeyList = answer.read()?;
+    let rows: Vec<[String; 5]> = list.security_keys.iter().map(row).collect();
+    desk.out.table(["PORT", "PRODUCT", "PROTOCOLS", "PIN", "FINGERPRINT"], &rows)?;
+    list.security_keys.iter().for_each(|key| remark(desk.out, key));
+    if list.security_keys.is_empty() { desk.out.note("no security key is plugged in") } else { Ok(()) }
+}
+
+fn row(key: &SecurityKey) -> [String; 5] {
+    let whether = |it: Option<bool>| match it {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "-",
+    };
+    [
+        key.node.clone(),
+        key.product.clone(),
+        or_dash(key.versions.as_ref().map(|versions| versions.join(" "))),
+        whether(key.pin).to_owned(),
+        whether(key.fingerprint).to_owned(),
+    ]
+}
+
+fn remark(out: Output, key: &SecurityKey) {
+    if let Some(problem) = &key.problem {
+        out.aside(&visible(&format!("{}: {}", key.node, problem.detail)));
+    }
+}
+
+async fn list_registered(desk: &mut Desk, acting: &Acting) -> Result<(), Failure> {
+    let answer = desk.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?;
+    if desk.out.is_json() {
+        let mut all: Value = answer.read()?;
+        if let Some(secrets) = all.get_mut("secrets").and_then(Value::as_array_mut) {
+            secrets.retain(|secret| secret.get("type").is_some_and(|kind| kind == "fido2"));
+        }
+        return desk.out.document(&all.to_string());
+    }
+    let list: SecretList = answer.read()?;
+    let keys = list.secrets.into_iter().filter(|secret| secret.kind == "fido2");
+    let row = |key: Secret| [or_dash(key.name), key.uid, key.status, key.date_created, or_dash(key.last_used)];
+    let rows: Vec<[String; 5]> = keys.map(row).collect();
+    desk.out.table(["NAME", "UID", "STATUS", "CREATED", "LAST USED"], &rows)?;
+    if rows.is_empty() { desk.out.note("no security key is registered") } else { Ok(()) }
+}
+
+async fn delete(desk: &mut Desk, acting: &Acting, wanted: &str) -> Result<(), Failure> {
+    let secret = find(desk, acting, wanted).await?;
+    if secret.kind != "fido2" {
+        return Err(Failure::Denied(format!("{} is no security key", visible(wanted))));
+    }
+    remove(desk, acting, &secret).await
+}
