@@ -19,16 +19,13 @@ struct Asked<'a> {
 pub struct Client<'a> {
     pub(super) relying_party: &'a str,
     pub(super) origin: &'a str,
+    /// What the user gave to tell the key who touches it.
+    pub(super) pin: Option<&'a Sensitive<String>>,
 }
 
 impl Client<'_> {
     /// What `navigator.credentials.create()` gives, made by this key.
-    pub fn create(
-        self,
-        key: &mut Authenticator<'_>,
-        options: &Json,
-        pin: Option<&Sensitive<String>>,
-    ) -> Result<Json, CtapFault> {
+    pub fn create(self, key: &mut Authenticator<'_>, options: &Json) -> Result<Json, CtapFault> {
         let asked = Asked { options };
         let (data, hash) = self.client_data("webauthn.create", &asked)?;
         let known = asked.ids("/excludeCredentials")?;
@@ -40,7 +37,7 @@ impl Client<'_> {
             Err(fault) => return Err(fault),
         };
         let policy = asked.text("/authenticatorSelection/userVerification")?;
-        let user = self.verification(key, policy, pin, Permission::Make)?;
+        let user = self.verification(key, policy, Permission::Make)?;
         let id = asked.bytes("/user/id")?;
         let algorithms: Vec<i64> = asked.list("/pubKeyCredParams").filter_map(|one| one["alg"].as_i64()).collect();
         let new = NewCredential {
@@ -58,12 +55,7 @@ impl Client<'_> {
     }
 
     /// What `navigator.credentials.get()` gives, answered by this key.
-    pub fn get(
-        self,
-        key: &mut Authenticator<'_>,
-        options: &Json,
-        pin: Option<&Sensitive<String>>,
-    ) -> Result<Json, CtapFault> {
+    pub fn get(self, key: &mut Authenticator<'_>, options: &Json) -> Result<Json, CtapFault> {
         let asked = Asked { options };
         let (data, hash) = self.client_data("webauthn.get", &asked)?;
         let allowed = asked.ids("/allowCredentials")?;
@@ -72,7 +64,7 @@ impl Client<'_> {
             Err(CtapFault::PinRequired) => allowed,
             Err(fault) => return Err(fault),
         };
-        let user = self.verification(key, asked.text("/userVerification")?, pin, Permission::Assert)?;
+        let user = self.verification(key, asked.text("/userVerification")?, Permission::Assert)?;
         let answer = key.assert(self.relying_party, &hash, &here, user.as_verified())?;
         let parts = [("authenticatorData", &answer.authenticator_data), ("signature", &answer.signature)];
         Ok(credential(&answer.credential, &data, &parts.map(|(name, bytes)| (name, bytes.as_slice()))))
@@ -92,19 +84,18 @@ impl Client<'_> {
         self,
         key: &mut Authenticator<'_>,
         policy: &str,
-        pin: Option<&Sensitive<String>>,
         permission: Permission,
     ) -> Result<Known, CtapFault> {
         let is_wanted = match policy {
             "required" => true,
             "preferred" => key.can_verify(),
             // A PIN that was given is meant to be used.
-            _ => pin.is_some() && key.can_verify(),
+            _ => self.pin.is_some() && key.can_verify(),
         };
         if !is_wanted {
             return Ok(Known::No);
         }
-        Ok(key.verify_user(pin, self.relying_party, permission)?.map_or(Known::ByItself, Known::ByToken))
+        Ok(key.verify_user(self.pin, self.relying_party, permission)?.map_or(Known::ByItself, Known::ByToken))
     }
 
     /// The text that is signed, member by member in this order (WebAuthn section 5.8.1.1), and its hash.

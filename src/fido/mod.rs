@@ -16,6 +16,8 @@ use webauthn_rs_core::proto::{
     RegisterPublicKeyCredential, RegistrationState, UserVerificationPolicy,
 };
 
+use crate::model::Sensitive;
+
 pub use client::Client;
 
 /// How long an answer may take; also how long a ceremony is kept.
@@ -143,8 +145,8 @@ impl RelyingParty {
     }
 
     /// A page at the first origin, for keys of this host.
-    pub fn client(&self) -> Client<'_> {
-        Client { relying_party: &self.id, origin: &self.origin }
+    pub fn client<'a>(&'a self, pin: Option<&'a Sensitive<String>>) -> Client<'a> {
+        Client { relying_party: &self.id, origin: &self.origin, pin }
     }
 
     /// What a page gives to `navigator.credentials.create()`. Keys with one of the `known` credentials are left out.

@@ -81,7 +81,7 @@ impl Service {
         let wait = Wait { time: Stopwatch::start(CEREMONY), is_pointless: &is_pointless };
         let (_, mut key) = self.the_only_key()?;
         let mut key = Authenticator::meet(&mut *key, wait)?;
-        let answer = relying_party.client().create(&mut key, &options, pin.map(Pin::text))?;
+        let answer = relying_party.client(pin.map(Pin::text)).create(&mut key, &options)?;
         let record = relying_party.finish_registration(&asked, &answer).map_err(of_key)?;
         let (secret, codes) = self.store_registered(occasion, over, order.name, &record, relying_party.id())?;
         Ok(Reply::KeyRegistered { secret, codes })
@@ -106,10 +106,10 @@ impl Service {
         let (options, asked) = self.start_authentication(occasion, &relying_party, user)?;
         let is_pointless = || occasion.departure.is_noted();
         let wait = Wait { time: Stopwatch::start(CEREMONY), is_pointless: &is_pointless };
-        let client = relying_party.client();
+        let client = relying_party.client(pin.map(Pin::text));
         let mut key = self.key_that_may_answer(wait, client, &options)?;
         let mut key = Authenticator::meet(&mut *key, wait)?;
-        let answer = client.get(&mut key, &options, pin.map(Pin::text))?;
+        let answer = client.get(&mut key, &options)?;
         self.judge_assertion(occasion, &relying_party, user, &asked, &answer)
     }
 

@@ -563,18 +563,18 @@ fn ten_thousand_bent_answers_of_a_key_let_nobody_in() {
     let port = ports.ports().unwrap().remove(0);
     let origin = url::Url::parse(ORIGIN).unwrap();
     let party = RelyingParty::new("example.org", &[origin], "mfad").unwrap();
-    let client = party.client();
+    let client = party.client(None);
     let mut key = ports.open(&port).unwrap();
     let wait = Wait { time: Stopwatch::start(Duration::from_secs(3600)), is_pointless: &|| false };
     let (options, asked) = party.start_registration(&[1; 16], "anna", Vec::new(), Verification::Preferred).unwrap();
-    let made = client.create(&mut Authenticator::meet(&mut *key, wait).unwrap(), &options, None).unwrap();
+    let made = client.create(&mut Authenticator::meet(&mut *key, wait).unwrap(), &options).unwrap();
     let record = party.finish_registration(&asked, &made).unwrap().to_bytes().unwrap();
     let mut whole = 0;
     for round in 0..10_000u64 {
         let known = mfad::fido::KeyRecord::from_bytes(&record, 0).unwrap();
         let (options, asked) = party.start_authentication(vec![known]).unwrap();
         let mut bent = Bent { key: &mut *key, turn: round, answers: 0 };
-        let answer = Authenticator::meet(&mut bent, wait).and_then(|mut key| client.get(&mut key, &options, None));
+        let answer = Authenticator::meet(&mut bent, wait).and_then(|mut key| client.get(&mut key, &options));
         let Ok(answer) = answer else { continue };
         let before = answer.clone();
         if let Ok(assertion) = party.finish_authentication(&asked, &answer) {
