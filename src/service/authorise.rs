@@ -72,8 +72,16 @@ enum BearerKind {
 
 impl Over {
     /// Refuses unless the user has no active factor, or a second factor was given just now, or an
-    /// administrator says why (ENR-3). Asked inside the transaction that makes the change.
+    /// administrator says why (ENR-3). Asked inside the transaction that makes the change, where a token that has ended
+    /// since the request came is over (TOK-6).
     pub(super) fn must_be_fresh(&self, view: &View<'_>, occasion: &super::Scene) -> Result<(), Stop> {
+        let user = view.user(self.user.id)?.ok_or(Error::NotFound)?;
+        if let Authority::Own { amr, .. } = &self.by {
+            let is_over = *amr != Amr::ApiKey && user.epoch != self.user.epoch;
+            if user.disabled || is_over {
+                return Err(Error::Unauthenticated.into());
+            }
+        }
         if self.is_fresh(occasion.now.unix_seconds()) {
             return Ok(());
         }
