@@ -208,9 +208,7 @@ impl RelyingParty {
 
     /// The origin letter for letter: the library compares what URLs mean, and takes `https:///host` for `https://host`.
     fn check_origin(&self, answer: &Value) -> Result<(), FidoFault> {
-        let data = answer.pointer("/response/clientDataJSON").and_then(Value::as_str).ok_or(FidoFault::Shape)?;
-        let data = BASE64URL_NOPAD.decode(data.as_bytes()).map_err(|_| FidoFault::Shape)?;
-        let data: Value = serde_json::from_slice(&data).map_err(|_| FidoFault::Shape)?;
+        let data = client_data(answer).ok_or(FidoFault::Shape)?;
         let origin = data.get("origin").and_then(Value::as_str).ok_or(FidoFault::Shape)?;
         let is_ours = self.origins.iter().any(|ours| ours.origin().ascii_serialization() == origin);
         if is_ours { Ok(()) } else { Err(FidoFault::Refused("another origin".to_owned())) }
@@ -252,6 +250,16 @@ impl KeyRecord {
         credential.counter = counter;
         Ok(Self(credential))
     }
+}
+
+/// The challenge that an answer says it is to, before anything of it is believed.
+pub fn challenge_of(answer: &Value) -> Option<String> {
+    client_data(answer)?.get("challenge")?.as_str().map(str::to_owned)
+}
+
+fn client_data(answer: &Value) -> Option<Value> {
+    let data = answer.pointer("/response/clientDataJSON")?.as_str()?;
+    serde_json::from_slice(&BASE64URL_NOPAD.decode(data.as_bytes()).ok()?).ok()
 }
 
 fn read<T: serde::de::DeserializeOwned>(answer: &Value) -> Result<T, FidoFault> {

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::fido::{
-    Assertion, Authentication, CEREMONY, FidoFault, KeyRecord, Registration, RelyingParty, Verification,
+    Assertion, Authentication, CEREMONY, FidoFault, KeyRecord, Registration, RelyingParty, Verification, challenge_of,
 };
 use crate::model::{ChallengeId, Label, SecretId, Sensitive, SessionId, UserId};
 use crate::store::{Decision, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
@@ -21,6 +22,8 @@ use super::{Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
 
 /// Ceremonies at the same time; the oldest makes room.
 const MOST: usize = 4096;
+/// Ceremonies that one peer opened: no app takes the places of all others.
+const MOST_OF_PEER: usize = 1024;
 /// Ceremonies of one user.
 const MOST_OF_USER: usize = 8;
 
@@ -55,6 +58,7 @@ struct Ceremony {
     asked: Asked,
     expires: i64,
     order: u64,
+    peer: u32,
 }
 
 /// What was asked and not answered yet.
@@ -63,8 +67,18 @@ pub(super) struct Ceremonies(Mutex<Open>);
 
 #[derive(Default)]
 struct Open {
-    by_purpose: HashMap<(UserId, Purpose), Ceremony>,
+    by_purpose: HashMap<Key, Ceremony>,
     begun: u64,
+}
+
+/// Whose ceremony it is, for what, and of several checks of one app which: by its challenge, so that one user's logins at
+/// an app do not end each other.
+type Key = (UserId, Purpose, Option<[u8; 32]>);
+
+fn key(user: UserId, purpose: Purpose, challenge: Option<&str>) -> Key {
+    let is_shared = matches!(purpose, Purpose::Verify(_));
+    let challenge = challenge.filter(|_| is_shared).map(|challenge| Sha256::digest(challenge.as_bytes()).into());
+    (user, purpose, challenge)
 }
 
 /// A key that became active, and the backup codes that came with it.
@@ -79,25 +93,32 @@ impl Ceremonies {
     }
 
     /// Another question of the same purpose takes the place of the one before.
-    fn begin(&self, user: UserId, purpose: Purpose, asked: Asked, now: i64) {
+    fn begin(&self, key: Key, asked: Asked, peer: u32, now: i64) {
         let mut state = self.lock();
         let Open { by_purpose: open, begun } = &mut *state;
         open.retain(|_, ceremony| ceremony.expires > now);
-        let has_most = open.keys().filter(|(owner, _)| *owner == user).count() >= MOST_OF_USER;
-        if has_most || open.len() >= MOST {
-            // One place is enough: each question takes one.
-            let candidates = open.iter().filter(|((owner, _), _)| !has_most || *owner == user);
-            let oldest = candidates.min_by_key(|(_, ceremony)| ceremony.order).map(|(key, _)| *key);
-            oldest.and_then(|oldest| open.remove(&oldest));
+        // One place is enough: each question takes one. The user's own share first, then the peer's, then all.
+        let is_of_user = |(owner, ..): &Key, _: &Ceremony| *owner == key.0;
+        let is_of_peer = |_: &Key, ceremony: &Ceremony| ceremony.peer == peer;
+        for (most, counts) in [
+            (MOST_OF_USER, &is_of_user as &dyn Fn(&Key, &Ceremony) -> bool),
+            (MOST_OF_PEER, &is_of_peer),
+            (MOST, &|_, _| true),
+        ] {
+            let share = open.iter().filter(|(key, ceremony)| counts(key, ceremony));
+            if share.clone().count() >= most {
+                let oldest = share.min_by_key(|(_, ceremony)| ceremony.order).map(|(key, _)| *key);
+                oldest.and_then(|oldest| open.remove(&oldest));
+            }
         }
         *begun = begun.saturating_add(1);
-        let ceremony = Ceremony { asked, expires: later(now, CEREMONY), order: *begun };
-        open.insert((user, purpose), ceremony);
+        let ceremony = Ceremony { asked, expires: later(now, CEREMONY), order: *begun, peer };
+        open.insert(key, ceremony);
     }
 
     /// What was asked, once, whatever comes of it.
-    fn take(&self, user: UserId, purpose: Purpose, now: i64) -> Option<Asked> {
-        let ceremony = self.lock().by_purpose.remove(&(user, purpose))?;
+    fn take(&self, key: Key, now: i64) -> Option<Asked> {
+        let ceremony = self.lock().by_purpose.remove(&key)?;
         (ceremony.expires > now).then_some(ceremony.asked)
     }
 }
@@ -121,7 +142,13 @@ impl Service {
             let id = insert_key(tx, &scene, &over, order.name)?;
             view_in(tx, user, id)
         })?;
-        self.ceremonies.begin(user, Purpose::Register(secret.id), Asked::Registration(registration), now);
+        let peer = occasion.caller.peer.uid;
+        self.ceremonies.begin(
+            key(user, Purpose::Register(secret.id), None),
+            Asked::Registration(registration),
+            peer,
+            now,
+        );
         Ok(Reply::KeyAsked { secret, options })
     }
 
@@ -138,7 +165,7 @@ impl Service {
         let now = occasion.now.wall_ms;
         let row = self.look(occasion, |view| pending(view, now, user, id, SecretType::Fido2))??;
         self.must_be_fresh_now(occasion, over)?;
-        let Some(Asked::Registration(asked)) = self.ceremonies.take(user, Purpose::Register(id), now) else {
+        let Some(Asked::Registration(asked)) = self.ceremonies.take(key(user, Purpose::Register(id), None), now) else {
             return Err(Error::Expired);
         };
         let relying_party = self.relying_party()?;
@@ -248,7 +275,8 @@ impl Service {
     pub(super) fn ask_for_key(&self, occasion: &Occasion, user: UserId, purpose: Purpose) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
         let (options, asked) = self.start_authentication(occasion, &relying_party, user)?;
-        self.ceremonies.begin(user, purpose, Asked::Authentication(asked), occasion.now.wall_ms);
+        let key = key(user, purpose, options.get("challenge").and_then(Value::as_str));
+        self.ceremonies.begin(key, Asked::Authentication(asked), occasion.caller.peer.uid, occasion.now.wall_ms);
         Ok(Reply::KeyOptions(options))
     }
 
@@ -301,7 +329,9 @@ impl Service {
     ) -> Result<Option<Assertion>, Error> {
         let relying_party = self.relying_party()?;
         let now = occasion.now.wall_ms;
-        let asked = user.and_then(|user| Some((user, self.ceremonies.take(user, purpose, now)?)));
+        let challenge = challenge_of(answer);
+        let key = |user| key(user, purpose, challenge.as_deref());
+        let asked = user.and_then(|user| Some((user, self.ceremonies.take(key(user), now)?)));
         let Some((user, Asked::Authentication(asked))) = asked else {
             return Err(Error::WrongCode { remaining: None });
         };
@@ -388,4 +418,51 @@ pub(super) fn use_assertion(
         return Ok(None);
     }
     Ok(Some(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(party: &RelyingParty) -> Asked {
+        Asked::Registration(party.start_registration(&[1; 16], "ann", Vec::new(), Verification::Preferred).unwrap().1)
+    }
+
+    fn user(number: u16) -> UserId {
+        let [high, low] = number.to_be_bytes();
+        UserId::at(0, &[high, low, 0, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    #[test]
+    fn one_peer_does_not_end_what_another_asked() {
+        let party = RelyingParty::new("example.org", &["https://example.org".parse().unwrap()], "mfad").unwrap();
+        let ceremonies = Ceremonies::default();
+        let of = |number| key(user(number), Purpose::Verify(7), Some("a challenge"));
+        ceremonies.begin(of(0), asked(&party), 7, 0);
+
+        for number in 1..=u16::try_from(MOST_OF_PEER).unwrap() + 1 {
+            ceremonies.begin(of(number), asked(&party), 8, 0);
+        }
+
+        assert!(ceremonies.take(of(0), 1).is_some(), "the other peer's");
+        assert!(ceremonies.take(of(1), 1).is_none(), "its own oldest");
+        assert!(ceremonies.take(of(2), 1).is_some());
+        assert_eq!(ceremonies.lock().by_purpose.len(), MOST_OF_PEER - 1);
+    }
+
+    #[test]
+    fn a_user_has_so_many_at_a_time_and_each_for_its_time() {
+        let party = RelyingParty::new("example.org", &["https://example.org".parse().unwrap()], "mfad").unwrap();
+        let ceremonies = Ceremonies::default();
+        let of = |challenge: usize| key(user(0), Purpose::Verify(7), Some(&challenge.to_string()));
+
+        for challenge in 0..=MOST_OF_USER {
+            ceremonies.begin(of(challenge), asked(&party), 7, 0);
+        }
+
+        assert!(ceremonies.take(of(0), 1).is_none());
+        assert!(ceremonies.take(of(1), 1).is_some());
+        let end = later(0, CEREMONY);
+        assert!(ceremonies.take(of(2), end).is_none());
+    }
 }

@@ -201,6 +201,22 @@ fn a_security_key_is_registered_logs_in_steps_up_and_goes() {
 }
 
 #[test]
+fn two_checks_of_one_user_at_one_app_do_not_end_each_other() {
+    let host = Host::start(CONFIG);
+    let (person, mut token, ..) = keyed(&host, "anna", "preferred");
+    let ask = || host.ask(&Request::new("POST", format!("{}/fido2/options", person.path()))).ok()["publicKey"].clone();
+    let (first, second) = (ask(), ask());
+
+    for asked in [&first, &second] {
+        let credential = token.answer(asked, Wrong::default());
+        host.verify(&person.id, &json!({"credential": credential})).ok();
+    }
+
+    let again = token.answer(&first, Wrong::default());
+    host.verify(&person.id, &json!({"credential": again})).refused(401, "wrong-code");
+}
+
+#[test]
 fn fido_2_what_does_not_hold_is_refused_and_the_right_answer_still_counts() {
     let host = Host::start(CONFIG);
     let (other, mut foreign, ..) = keyed(&host, "other", "preferred");
