@@ -22,15 +22,27 @@ const NEXT_KEY_FILE: &str = "master.key.next";
 /// The master key's name as a systemd credential.
 const CREDENTIAL: &str = "mfad.key";
 
-pub(super) fn write_new_key(path: &Path) -> Result<MasterKey, Failure> {
-    let key = entropy::secret::<32>().map_err(|cause| Failure::Internal(cause.to_string()))?;
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(path)?;
-        file.write_all(key.expose())?;
-        file.sync_all()
-    };
-    write().map_err(|cause| file_fault(path, cause))?;
-    Ok(key)
+pub(super) fn new_key() -> Result<MasterKey, Failure> {
+    entropy::secret::<32>().map_err(|cause| Failure::Internal(cause.to_string()))
+}
+
+/// Writes a key to a file that is there wholly or not at all.
+pub(super) fn write_key(path: &Path, key: &MasterKey) -> Result<(), Failure> {
+    write_whole(path, key).map_err(|cause| file_fault(path, cause))
+}
+
+fn write_whole(path: &Path, key: &MasterKey) -> std::io::Result<()> {
+    let next = path.with_file_name(NEXT_KEY_FILE);
+    // One of an attempt that a crash cut off may lie there.
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&next)?;
+    file.write_all(key.expose())?;
+    file.sync_all()?;
+    fs::rename(&next, path)?;
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 /// The daemon's way to a new master key.
@@ -52,20 +64,7 @@ impl KeyKeeper for Keeper {
     }
 
     fn replace(&self, key: &MasterKey) -> Result<(), String> {
-        let next = self.dir.join(NEXT_KEY_FILE);
-        let replace = || {
-            // One of a change that a crash cut off may lie there.
-            match fs::remove_file(&next) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&next)?;
-            file.write_all(key.expose())?;
-            file.sync_all()?;
-            fs::rename(&next, self.dir.join(KEY_FILE))?;
-            File::open(&self.dir)?.sync_all()
-        };
-        replace().map_err(|error| format!("the master key's file: {error}"))
+        write_whole(&self.dir.join(KEY_FILE), key).map_err(|error| format!("the master key's file: {error}"))
     }
 }
 

@@ -35,7 +35,7 @@ use crate::store::{self, Listeners, OpenFault, Store};
 use detach::Starter;
 use failure::{Failure, file_fault};
 use journal::Journal;
-use key::{KEY_FILE, Keeper, credential_key, master_key, write_new_key};
+use key::{KEY_FILE, Keeper, credential_key, master_key, new_key, write_key};
 use places::{check_state_dir, lock, make_state_dir};
 use socket::{Listening, listen, make_socket_dir};
 
@@ -155,14 +155,27 @@ fn init(config: &Config) -> Result<(), Failure> {
     make_state_dir(dir)?;
     check_state_dir(dir)?;
     let key_path = dir.join(KEY_FILE);
-    if dir.join(store::DATABASE).exists() || key_path.exists() {
+    if dir.join(store::DATABASE).exists() {
         return Err(Failure::Store(OpenFault::Exists));
     }
-    let key = match credential_key()? {
-        Some(key) => key,
-        None => write_new_key(&key_path)?,
+    let _lock = lock(dir)?;
+    // The store is whole before its key is outside, and has its name after that: wherever this was cut off, it is done
+    // now. A key by itself is of a store that is somewhere else.
+    let key = match (key_path.exists(), store::is_prepared(dir)) {
+        (true, true) => master_key(dir)?,
+        (true, false) => return Err(Failure::Store(OpenFault::Exists)),
+        (false, _) => {
+            let credential = credential_key()?;
+            let is_outside = credential.is_some();
+            let key = credential.map_or_else(new_key, Ok)?;
+            store::prepare(dir, &key).map_err(Failure::Store)?;
+            if !is_outside {
+                write_key(&key_path, &key)?;
+            }
+            key
+        }
     };
-    store::create(dir, &key).map_err(Failure::Store)?;
+    store::settle(dir, &key).map_err(Failure::Store)?;
     eprintln!("mfad: made a new store in {}", dir.display());
     Ok(())
 }

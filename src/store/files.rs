@@ -1,10 +1,13 @@
 //! The files of the store: made only by `init`, checked at every start (STO-1, 2, 4, 8, 9).
 
 use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::entropy;
 
@@ -14,6 +17,8 @@ use super::{Fault, OpenFault, audit, rotation};
 
 /// The database's file name inside the state directory.
 pub const DATABASE: &str = "mfad.db";
+/// Its name while `init` is not done.
+const UNFINISHED: &str = "mfad.db.init";
 /// Marks the file as ours (`PRAGMA application_id`): "mfad" in ASCII.
 const APPLICATION_ID: i32 = 0x6d66_6164;
 /// SQLite before 3.51.3 can lose a commit when a WAL reset races a checkpoint.
@@ -26,7 +31,19 @@ pub(super) fn database(state_dir: &Path) -> PathBuf {
 
 /// Makes a new, empty store in an existing directory. Fails if there is one already.
 pub fn create(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
-    let path = database(state_dir);
+    prepare(state_dir, master)?;
+    settle(state_dir, master)
+}
+
+/// The first half: a whole store under another name. What an earlier attempt left there goes.
+pub fn prepare(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
+    let path = state_dir.join(UNFINISHED);
+    for name in [UNFINISHED.to_owned(), format!("{UNFINISHED}-wal"), format!("{UNFINISHED}-shm")] {
+        match fs::remove_file(state_dir.join(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
     create_empty(&path)?;
     let vault = Vault::new(master, FIRST_KEY_VERSION)?;
     let mut connection = Connection::open_with_flags(&path, writer_flags())?;
@@ -39,6 +56,23 @@ pub fn create(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     put_meta(&tx, "key-check", &vault.key_check(&instance))?;
     tx.commit()?;
     connection.close().map_err(|(_, error)| OpenFault::from(error))?;
+    fs::File::open(&path)?.sync_all()?;
+    fs::File::open(state_dir)?.sync_all()?;
+    Ok(())
+}
+
+/// Whether the first half was done here, and not the second.
+pub fn is_prepared(state_dir: &Path) -> bool {
+    state_dir.join(UNFINISHED).exists() && !database(state_dir).exists()
+}
+
+/// The second half: the store gets its name, if the key opens it and there is none of that name.
+pub fn settle(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
+    let path = state_dir.join(UNFINISHED);
+    let (connection, _) = open_at(&path, state_dir, master)?;
+    connection.close().map_err(|(_, error)| OpenFault::from(error))?;
+    let moved = renameat_with(CWD, &path, CWD, database(state_dir), RenameFlags::NOREPLACE);
+    moved.map_err(|error| if error == Errno::EXIST { OpenFault::Exists } else { OpenFault::Io(error.into()) })?;
     fs::File::open(state_dir)?.sync_all()?;
     Ok(())
 }
@@ -47,7 +81,7 @@ pub fn create(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
 pub(super) fn create_empty(path: &Path) -> Result<(), OpenFault> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     made.map(|_| ()).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => OpenFault::Exists,
+        ErrorKind::AlreadyExists => OpenFault::Exists,
         _ => OpenFault::Io(error),
     })
 }

@@ -36,7 +36,7 @@ pub use backup::{Backup, BackupFault};
 pub use credentials::{CredentialRow, Journal};
 pub use devices::DeviceRow;
 pub use fault::{Fault, OpenFault};
-pub use files::{DATABASE, create};
+pub use files::{DATABASE, create, is_prepared, prepare, settle};
 pub use logins::{ChallengeRow, ReceiptRow};
 pub use restore::{Restoration, RestoreFault, Restored, Source, restore};
 pub use rotation::{Cursor, Phase, Rotation};

@@ -67,6 +67,38 @@ fn sto_8_a_second_init_changes_nothing() {
 }
 
 #[test]
+fn sto_8_an_init_that_was_cut_off_is_finished_by_the_next() {
+    let premises = initialised("");
+    let at = |name: &str| premises.state.join(name);
+    let key = fs::read(at("master.key")).unwrap();
+
+    // Before the store had its name.
+    fs::rename(at("mfad.db"), at("mfad.db.init")).unwrap();
+    assert!(premises.init().success(), "{}", premises.log_text());
+    assert_eq!(fs::read(at("master.key")).unwrap(), key, "the key of the store that was half made");
+    // Before the key was outside: nothing depends on what is there.
+    fs::rename(at("mfad.db"), at("mfad.db.init")).unwrap();
+    fs::remove_file(at("master.key")).unwrap();
+    fs::write(at("master.key.next"), "cut off").unwrap();
+    fs::write(at("mfad.db.init-wal"), "cut off").unwrap();
+    assert!(premises.init().success(), "{}", premises.log_text());
+    assert_ne!(fs::read(at("master.key")).unwrap(), key);
+    let host = Host::on(premises);
+
+    host.person("anna");
+}
+
+#[test]
+fn sto_8_a_key_without_its_store_is_no_reason_for_an_empty_one() {
+    let premises = initialised("");
+    fs::remove_file(premises.state.join("mfad.db")).unwrap();
+
+    assert_eq!(premises.init().code(), Some(13));
+
+    assert!(!premises.state.join("mfad.db").exists());
+}
+
+#[test]
 fn init_writes_a_configuration_that_the_daemon_takes() {
     let premises = Premises::new("");
     fs::remove_file(&premises.config).unwrap();
