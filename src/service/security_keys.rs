@@ -87,6 +87,15 @@ type Registered = (SecretView, Vec<Sensitive<String>>);
 /// An opened record, and its counter.
 type Record = (Sensitive<Vec<u8>>, u32);
 
+/// Ends the oldest of those that count, if they are as many as there may be: each question takes one place.
+fn make_room(open: &mut HashMap<Key, Ceremony>, most: usize, counts: impl Fn(&Key, &Ceremony) -> bool) {
+    let share = || open.iter().filter(|(key, ceremony)| counts(key, ceremony));
+    if share().count() >= most {
+        let oldest = share().min_by_key(|(_, ceremony)| ceremony.order).map(|(key, _)| *key);
+        oldest.and_then(|oldest| open.remove(&oldest));
+    }
+}
+
 impl Ceremonies {
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,20 +106,10 @@ impl Ceremonies {
         let mut state = self.lock();
         let Open { by_purpose: open, begun } = &mut *state;
         open.retain(|_, ceremony| ceremony.expires > now);
-        // One place is enough: each question takes one. The user's own share first, then the peer's, then all.
-        let is_of_user = |(owner, ..): &Key, _: &Ceremony| *owner == key.0;
-        let is_of_peer = |_: &Key, ceremony: &Ceremony| ceremony.peer == peer;
-        for (most, counts) in [
-            (MOST_OF_USER, &is_of_user as &dyn Fn(&Key, &Ceremony) -> bool),
-            (MOST_OF_PEER, &is_of_peer),
-            (MOST, &|_, _| true),
-        ] {
-            let share = open.iter().filter(|(key, ceremony)| counts(key, ceremony));
-            if share.clone().count() >= most {
-                let oldest = share.min_by_key(|(_, ceremony)| ceremony.order).map(|(key, _)| *key);
-                oldest.and_then(|oldest| open.remove(&oldest));
-            }
-        }
+        // The user's own share first, then the peer's, then all.
+        make_room(open, MOST_OF_USER, |(owner, ..), _| *owner == key.0);
+        make_room(open, MOST_OF_PEER, |_, ceremony| ceremony.peer == peer);
+        make_room(open, MOST, |_, _| true);
         *begun = begun.saturating_add(1);
         let ceremony = Ceremony { asked, expires: later(now, CEREMONY), order: *begun, peer };
         open.insert(key, ceremony);
