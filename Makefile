@@ -57,6 +57,7 @@ proof:
 # The package on whole Debians 12 and 13, under qemu.
 vm: deb
 	@tools/needs vm
+	cargo build --locked --example virtual-security-key
 	tests/vm/run bookworm $(CARGO_TARGET_DIR)/debian/mfad_*.deb
 	tests/vm/run trixie $(CARGO_TARGET_DIR)/debian/mfad_*.deb
 

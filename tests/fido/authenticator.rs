@@ -26,11 +26,13 @@ pub struct Make {
     pub is_old: bool,
     /// Counts its answers.
     pub counts: bool,
+    /// Other programs speak to it at the same time, and are heard on the line.
+    pub has_neighbours: bool,
 }
 
 impl Default for Make {
     fn default() -> Self {
-        Self { pin: None, fingerprint: false, is_old: false, counts: true }
+        Self { pin: None, fingerprint: false, is_old: false, counts: true, has_neighbours: true }
     }
 }
 

@@ -45,6 +45,7 @@ struct State {
     knows_only_u2f: bool,
     /// Answers nothing any more.
     is_deaf: bool,
+    has_neighbours: bool,
     channels: u32,
     /// A message in parts: channel, command, length, bytes, next sequence.
     coming: Option<(u32, u8, usize, Vec<u8>, u8)>,
@@ -57,6 +58,7 @@ struct State {
 impl Key {
     pub fn new(make: Make) -> Self {
         let state = State {
+            has_neighbours: make.has_neighbours,
             authenticator: Authenticator::new(make),
             finger: Finger::Always(Touch::Given),
             is_pulled: false,
@@ -109,6 +111,11 @@ impl Key {
 
     pub fn is_pulled(&self) -> bool {
         self.state().is_pulled
+    }
+
+    /// Whether it waits for a touch.
+    pub fn is_blinking(&self) -> bool {
+        self.state().waiting.is_some()
     }
 
     /// How often it was told to give up.
@@ -220,7 +227,9 @@ impl State {
                 let capabilities = if self.knows_only_u2f { 0x01 } else { 0x01 | 0x04 | 0x08 };
                 let answer = [&bytes[..], &given.to_be_bytes(), &[2, 1, 0, 0, capabilities]].concat();
                 // Somebody else asked at the same time, and hears it on the same channel.
-                self.answer(channel, INIT, &[&[0xEE; 8][..], &[0; 9]].concat());
+                if self.has_neighbours {
+                    self.answer(channel, INIT, &[&[0xEE; 8][..], &[0; 9]].concat());
+                }
                 self.answer(channel, INIT, &answer);
             }
             PING => self.answer(channel, PING, &bytes),
@@ -264,7 +273,9 @@ impl State {
             report[4] = sequence;
             report[5..5 + part.len()].copy_from_slice(part);
             // A report of another program's channel in between.
-            self.going.push_back([0x55; REPORT]);
+            if self.has_neighbours {
+                self.going.push_back([0x55; REPORT]);
+            }
             self.going.push_back(report);
         }
     }
