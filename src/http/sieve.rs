@@ -2,6 +2,8 @@
 //! could understand differently (RFC 9112 sections 2.2, 5, 6, 11.2; HTTP-2, HTTP-4, HTTP-8). It
 //! follows the framing only; what the fields mean is read elsewhere.
 
+use hyper::Uri;
+
 /// The longest request target (HTTP-2).
 pub const LONGEST_TARGET: usize = 2048;
 /// The longest header block, request line included (HTTP-2).
@@ -242,7 +244,11 @@ impl Sieve {
         if name.is_empty() || !name.iter().copied().all(is_token_byte) {
             return Err(Reject::Malformed("a header field name that is none"));
         }
-        Ok((name, rest.get(1..).unwrap_or(&[]).trim_ascii()))
+        let value = rest.get(1..).unwrap_or(&[]).trim_ascii();
+        if !value.iter().copied().all(is_value_byte) {
+            return Err(Reject::Malformed("a header field value with a control character"));
+        }
+        Ok((name, value))
     }
 
     fn end_head(&mut self) -> Result<(), Reject> {
@@ -276,7 +282,8 @@ fn check_request_line(line: &[u8]) -> Result<(), Reject> {
     if target.len() > LONGEST_TARGET {
         return Err(Reject::TargetTooLong);
     }
-    if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+    // What the library would not read it would answer by itself, without a word.
+    if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) || Uri::try_from(target).is_err() {
         return Err(Reject::Malformed("a request target that is none"));
     }
     if version == b"HTTP/1.1" { Ok(()) } else { Err(Reject::Malformed("only HTTP/1.1 is spoken here")) }
@@ -295,6 +302,11 @@ fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
     let text = std::str::from_utf8(digits).ok().filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_hexdigit()));
     let text = text.ok_or(Reject::Malformed("a chunk size that is no number"))?;
     u64::from_str_radix(text, 16).map_err(|_| Reject::BodyTooLarge)
+}
+
+/// `field-vchar` of RFC 9110 section 5.5, and what may stand between.
+fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || !byte.is_ascii_control()
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
@@ -344,6 +356,10 @@ mod tests {
             "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
             "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
             "GET / HTTP/1.1\r\nA: \0\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\x01c\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\x7f\r\n\r\n",
+            "GET /a`b HTTP/1.1\r\n\r\n",
+            "GET http://a:b:c/ HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nA : b\r\n\r\n",
             "GET / HTTP/1.1\r\n: b\r\n\r\n",
             "GET / HTTP/1.1\r\nA\r\n\r\n",
