@@ -12,6 +12,7 @@ export MFAD_TEST_PYTHON := $(abspath .venv/bin/python)
 
 DEBUG := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
+PROOF := $(CARGO_TARGET_DIR)/proof
 
 .PHONY: demo run build test proof vm bench deb manual install fmt clean
 
@@ -47,11 +48,16 @@ test:
 	tools/check-units
 	$(MAKE) demo
 
-# The long tests behind the figures in the documents: those marked `#[ignore]`.
+# The long tests behind the figures in the documents: those marked `#[ignore]`, and those of tests/proof at their full
+# length, whose figures become docs/proof.md.
 proof:
 	@tools/needs proof
 	cargo build --release --locked
 	cargo nextest run --locked --run-ignored only
+	rm -rf $(PROOF)
+	MFAD_PROOF=$(PROOF) MFAD_TEST_DAEMON=$(RELEASE)/mfad cargo nextest run --locked --test-threads 1 \
+		--no-fail-fast --success-output immediate -E 'test(proof::)'
+	tools/proof-table $(PROOF) > docs/proof.md
 	$(MAKE) vm
 
 # The package on whole Debians 12 and 13, under qemu.

@@ -42,6 +42,8 @@ mod local_keys;
 mod login;
 mod memory;
 mod process;
+#[path = "../proof/mod.rs"]
+mod proof;
 mod proofs;
 mod races;
 mod raw_http;

@@ -195,6 +195,11 @@ impl Connection {
         self.stream.write_all(bytes)
     }
 
+    /// Says that no more will come.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.stream.shutdown(std::net::Shutdown::Write)
+    }
+
     /// Reads one answer; of an event stream only its head.
     pub fn answer(&mut self, to_head: bool) -> io::Result<Answer> {
         loop {
@@ -207,6 +212,15 @@ impl Connection {
                 answer.body = self.body(&answer)?;
             }
             return Ok(answer);
+        }
+    }
+
+    /// The same, or nothing if the other end has closed without a word.
+    pub fn answer_or_end(&mut self) -> io::Result<Option<Answer>> {
+        match self.answer(false) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(why) => Err(why),
         }
     }
 

@@ -16,3 +16,4 @@ mod workshop;
 
 pub use bench::{Bench, can_have_readers};
 pub use tour::tour;
+pub use workshop::{Workshop, totp};

@@ -1,0 +1,100 @@
+//! A clock that jumps: no code counts twice, and no date breaks anything (TIME-1, TIME-2).
+
+use std::collections::BTreeSet;
+
+use mfad::model::{Moment, TokenInput, UserRef};
+use mfad::service::{Call, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef};
+
+use super::figure::{Dice, report, size};
+use crate::hardware::{Workshop, totp};
+use crate::otp;
+
+const DAY: i64 = 86_400_000;
+/// Wall clocks that broke other programs: the first second, the last of 32 bits, signed and unsigned.
+const YEARS: [i64; 3] = [30_000, 2_147_483_647_000, 4_294_967_296_000];
+
+/// A service whose clock is the test's.
+struct Times {
+    shop: Workshop,
+    seed: Vec<u8>,
+    wall: i64,
+    boot: i64,
+}
+
+impl Times {
+    fn begin(wall: i64) -> Self {
+        let shop = Workshop::new(0);
+        let mut times = Self { shop, seed: Vec::new(), wall, boot: 1_000 };
+        let order = MfaOrder { name: None, profile: totp(), issuer: None, account: None };
+        let user = UserRef::Id(times.shop.user);
+        let made = times.ask(Call::CreateSecret(user, SecretOrder::Mfa(order)));
+        let Ok(Reply::FactorCreated { secret, base32, .. }) = made else { panic!("no factor") };
+        times.seed = otp::seed_of(base32.expose());
+        let first = FirstCode::Token(times.token(0));
+        assert!(times.ask(Call::Enroll(user, SecretRef::Id(secret.id), first)).is_ok());
+        times
+    }
+
+    fn ask(&self, call: Call) -> Result<Reply, mfad::error::Error> {
+        let now = Moment { wall_ms: self.wall, boot_ms: self.boot, boot: [7; 16] };
+        self.shop.service.handle(&Occasion { now, ..self.shop.occasion() }, call)
+    }
+
+    fn step(&self) -> u64 {
+        u64::try_from(self.wall / 30_000).unwrap()
+    }
+
+    fn token(&self, ahead: u64) -> TokenInput {
+        let code = otp::code(&self.seed, otp::Hash::Sha1, 6, self.step() + ahead);
+        TokenInput::from_text(&code).unwrap()
+    }
+
+    fn is_taken(&self) -> bool {
+        self.ask(Call::Verify(UserRef::Id(self.shop.user), Proof::Token(self.token(0)))).is_ok()
+    }
+
+    /// The wall clock jumps. The boot clock does not, and goes on for longer than any delay.
+    fn jump(&mut self, by: i64) {
+        self.wall += by;
+        self.boot += 20 * 60_000;
+    }
+}
+
+#[test]
+fn time_1_while_the_clock_jumps_by_days_no_code_counts_twice() {
+    let jumps = size(1_000, 10_000);
+    let mut times = Times::begin(1_700_000_000_000);
+    let mut dice = Dice(3);
+    let mut taken = BTreeSet::from([times.step()]);
+    let (mut replays, mut refused) = (0, 0);
+    for _ in 0..jumps {
+        // Mostly forward, or the lock would end the story.
+        let way = if dice.below(8) < 5 { DAY } else { -DAY };
+        times.jump(way + i64::try_from(dice.below(3)).unwrap() * 30_000);
+        let is_new = taken.last().is_none_or(|last| times.step() > *last);
+        match (times.is_taken(), is_new) {
+            (true, true) => {
+                taken.insert(times.step());
+                replays += usize::from(times.is_taken());
+            }
+            (true, false) => replays += 1,
+            (false, false) => refused += 1,
+            (false, true) => panic!("a right code of a new step is refused at {}", times.wall),
+        }
+    }
+    assert!(refused > jumps / 8 && taken.len() > jumps / 8, "{refused} refused, {} taken", taken.len());
+
+    assert_eq!(replays, 0);
+    report("clock jumps of a day", format!("0 replays in {jumps}"), "0 in 1,000", jumps >= 1_000);
+}
+
+#[test]
+fn time_1_no_year_breaks_anything() {
+    for year in YEARS {
+        let mut times = Times::begin(year);
+        times.jump(60_000);
+        assert!(times.is_taken(), "at {year}");
+        assert!(!times.is_taken(), "at {year}");
+    }
+    report("years 1970, 2038 and 2106", "codes count once", "codes count once", true);
+}

@@ -1,0 +1,10 @@
+//! Promises as figures: each harness prints `name: figure (goal)`, has a short run among the tests and a long one in
+//! `make proof`, and is tried first on something that is wrong on purpose, which it has to find.
+
+mod clock;
+mod connections;
+mod crash;
+mod figure;
+mod fuzz;
+mod guessing;
+mod soak;
