@@ -165,15 +165,8 @@ pub enum Error {
         remaining: u8,
     },
     /// The key takes no PIN any more.
-    #[error("{}", if *.until_unplugged {
-        "three wrong PINs in a row; unplug the security key, plug it in and try again"
-    } else {
-        "the PIN of the security key is blocked after too many wrong ones; the key has to be reset, which ends what is on it"
-    })]
-    PinBlocked {
-        /// Until it is unplugged, or for good.
-        until_unplugged: bool,
-    },
+    #[error("{0}")]
+    PinBlocked(PinBlock),
     /// The key does not do what it should, or does not answer.
     #[error("the key does not answer as it should; nothing became active; take it out, put it in and try again")]
     DeviceFailed(String),
@@ -211,6 +204,28 @@ pub enum Error {
     /// A defect. On an authentication path it is a refusal like any other (AUT-6).
     #[error("internal error")]
     Internal(String),
+}
+
+/// Why a security key takes no PIN here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PinBlock {
+    /// After three wrong ones in a row.
+    #[error("three wrong PINs in a row; unplug the security key, plug it in and try again")]
+    Paused,
+    /// The last ones are not tried here.
+    #[error(
+        "{remaining} more wrong PINs would block the security key, so none is tried here; give the right one to another \
+         program first, which starts the count anew"
+    )]
+    Spared {
+        /// How many are left.
+        remaining: u8,
+    },
+    /// For good.
+    #[error(
+        "the PIN of the security key is blocked after too many wrong ones; the key has to be reset, which ends what is on it"
+    )]
+    Blocked,
 }
 
 fn busy_sentence(holder: Option<&str>) -> String {
@@ -259,8 +274,9 @@ impl From<CtapFault> for Error {
             CtapFault::Excluded => Self::AlreadyActive,
             CtapFault::PinRequired => Self::PinRequired,
             CtapFault::PinWrong { remaining } => Self::PinWrong { remaining },
-            CtapFault::PinPaused => Self::PinBlocked { until_unplugged: true },
-            CtapFault::PinBlocked => Self::PinBlocked { until_unplugged: false },
+            CtapFault::PinPaused => Self::PinBlocked(PinBlock::Paused),
+            CtapFault::PinSpared { remaining } => Self::PinBlocked(PinBlock::Spared { remaining }),
+            CtapFault::PinBlocked => Self::PinBlocked(PinBlock::Blocked),
             CtapFault::PinNotSet => Self::Unsupported(
                 "this security key has to know who touches it, and has neither PIN nor fingerprint; set one first"
                     .to_owned(),

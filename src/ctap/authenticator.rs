@@ -11,6 +11,7 @@ const MAKE_CREDENTIAL: u8 = 0x01;
 const GET_ASSERTION: u8 = 0x02;
 const GET_INFO: u8 = 0x04;
 const CLIENT_PIN: u8 = 0x06;
+const SELECTION: u8 = 0x0B;
 
 /// Subcommands of `CLIENT_PIN`.
 const PIN_RETRIES: i8 = 0x01;
@@ -19,8 +20,12 @@ const TOKEN_BY_PIN: i8 = 0x05;
 const TOKEN_BY_UV_FOR: i8 = 0x06;
 const TOKEN_BY_PIN_FOR: i8 = 0x09;
 
-/// Statuses that are the PIN's.
+/// The status of a wrong PIN.
 const PIN_INVALID: u8 = 0x31;
+/// The PINs that are never tried here, so that nobody who only reaches the daemon can block a key.
+const SPARED: u8 = 2;
+/// Credentials that fit into one request where a key does not say how many.
+const FEW: usize = 8;
 
 /// A key that said what it can.
 pub struct Authenticator<'a> {
@@ -103,6 +108,24 @@ impl<'a> Authenticator<'a> {
         self.has_pin() == Some(true) || self.has_built_in_verification() == Some(true)
     }
 
+    /// How many credentials one request may name.
+    pub fn most_credentials(&self) -> usize {
+        integer(self.info.number(0x07)).filter(|most| *most > 0).unwrap_or(FEW)
+    }
+
+    /// Whether a credential of that id could be on it.
+    fn may_have(&self, credential: &[u8]) -> bool {
+        integer::<usize>(self.info.number(0x08)).is_none_or(|longest| credential.len() <= longest)
+    }
+
+    /// Lets somebody touch it for nothing but being there, where it knows how.
+    pub fn select(&mut self) -> Result<(), CtapFault> {
+        if self.versions().iter().any(|version| version == "FIDO_2_1") {
+            self.ask(SELECTION, None)?;
+        }
+        Ok(())
+    }
+
     fn option(&self, name: &str) -> Option<bool> {
         match map(self.info.number(0x04))?.name(name) {
             Some(Value::Bool(is_on)) => Some(*is_on),
@@ -141,6 +164,13 @@ impl<'a> Authenticator<'a> {
         // The key names the one that it likes best first; one that names none is older than the second.
         let named = list(self.info.number(0x06)).iter().filter_map(|n| Protocol::of_number(integer(Some(n))?)).next();
         let protocol = named.unwrap_or(Protocol::One);
+        if pin.is_some() {
+            match self.pins_left(protocol)? {
+                0 => return Err(CtapFault::PinBlocked),
+                remaining @ 1..=SPARED => return Err(CtapFault::PinSpared { remaining }),
+                _ => {}
+            }
+        }
         let theirs = self.client_pin(protocol, KEY_AGREEMENT, [])?;
         let theirs = map(theirs.number(0x01)).ok_or(CtapFault::Nonsense("no key to agree with"))?;
         let shared = Shared::agree(protocol, theirs)?;
@@ -154,7 +184,12 @@ impl<'a> Authenticator<'a> {
         let ours = [(0x03, shared.ours.clone())].into_iter();
         let members = ours.chain(hidden.map(|hidden| (0x06, hidden))).chain(scope.into_iter().flatten());
         let answer = match self.client_pin(protocol, command, members) {
-            Err(CtapFault::Status(PIN_INVALID)) => return Err(self.wrong_pin(protocol)),
+            Err(CtapFault::Status(PIN_INVALID)) => {
+                return Err(match self.pins_left(protocol)? {
+                    0 => CtapFault::PinBlocked,
+                    remaining => CtapFault::PinWrong { remaining },
+                });
+            }
             answer => answer?,
         };
         let sealed = bytes(answer.number(0x02)).ok_or(CtapFault::Nonsense("no token"))?;
@@ -172,13 +207,9 @@ impl<'a> Authenticator<'a> {
     }
 
     /// How many PINs may still be tried.
-    fn wrong_pin(&mut self, protocol: Protocol) -> CtapFault {
-        match self.client_pin(protocol, PIN_RETRIES, []) {
-            Ok(answer) => integer(answer.number(0x03)).map_or(CtapFault::Nonsense("no count of PINs"), |remaining| {
-                if remaining == 0 { CtapFault::PinBlocked } else { CtapFault::PinWrong { remaining } }
-            }),
-            Err(fault) => fault,
-        }
+    fn pins_left(&mut self, protocol: Protocol) -> Result<u8, CtapFault> {
+        let answer = self.client_pin(protocol, PIN_RETRIES, [])?;
+        integer(answer.number(0x03)).ok_or(CtapFault::Nonsense("no count of PINs"))
     }
 
     /// Makes a credential; it wants a touch.
@@ -197,23 +228,29 @@ impl<'a> Authenticator<'a> {
         ]);
         request.add_credentials(0x05, new.excluded);
         request.verify(user, new.client_data_hash, (0x08, 0x09), 0x07)?;
-        let answer = self.ask(MAKE_CREDENTIAL, Some(request.0))?;
+        let answer = self.ask(MAKE_CREDENTIAL, Some(request.0)).map_err(|fault| self.explain(fault))?;
         let data = bytes(answer.number(0x02)).ok_or(CtapFault::Nonsense("no authenticator data"))?;
         Ok(Made { authenticator_data: data.to_vec() })
     }
 
-    /// Which of these credentials it has, without a touch.
-    pub fn find(&mut self, relying_party: &str, credentials: &[Vec<u8>]) -> Result<Option<Vec<u8>>, CtapFault> {
-        for credential in credentials {
-            let mut request = assertion_request(relying_party, &[0; 32], std::slice::from_ref(credential));
-            request.add_options(0x05, [("up", false)]);
-            match self.ask(GET_ASSERTION, Some(request.0)) {
-                Ok(_) => return Ok(Some(credential.clone())),
-                Err(CtapFault::NoCredentials) => {}
-                Err(fault) => return Err(fault),
-            }
+    /// Lets a credential answer without a touch, which says that it is there; nothing if it is not.
+    pub fn probe(
+        &mut self,
+        relying_party: &str,
+        client_data_hash: &[u8; 32],
+        credential: &[u8],
+    ) -> Result<Option<Assertion>, CtapFault> {
+        if !self.may_have(credential) {
+            return Ok(None);
         }
-        Ok(None)
+        let only = [credential.to_vec()];
+        let mut request = assertion_request(relying_party, client_data_hash, &only);
+        request.add_options(0x05, [("up", false)]);
+        match self.ask(GET_ASSERTION, Some(request.0)) {
+            Ok(answer) => read_assertion(&answer, &only).map(Some),
+            Err(CtapFault::NoCredentials) => Ok(None),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Lets one of these credentials answer; it wants a touch.
@@ -226,22 +263,22 @@ impl<'a> Authenticator<'a> {
     ) -> Result<Assertion, CtapFault> {
         let mut request = assertion_request(relying_party, client_data_hash, credentials);
         request.verify(user, client_data_hash, (0x06, 0x07), 0x05)?;
-        let answer = self.ask(GET_ASSERTION, Some(request.0))?;
-        let member = |number| bytes(answer.number(number)).map(<[u8]>::to_vec);
-        let named = map(answer.number(0x01)).and_then(|credential| bytes(credential.name("id")));
-        // A key may leave it out where only one was asked for.
-        let only = || if let [one] = credentials { Some(one.as_slice()) } else { None };
-        Ok(Assertion {
-            credential: named.or_else(only).ok_or(CtapFault::Nonsense("no credential"))?.to_vec(),
-            authenticator_data: member(0x02).ok_or(CtapFault::Nonsense("no authenticator data"))?,
-            signature: member(0x03).ok_or(CtapFault::Nonsense("no signature"))?,
-        })
+        let answer = self.ask(GET_ASSERTION, Some(request.0)).map_err(|fault| self.explain(fault))?;
+        read_assertion(&answer, credentials)
+    }
+
+    /// A key that wants to know who touches it, and has nothing to go by.
+    fn explain(&self, fault: CtapFault) -> CtapFault {
+        if fault == CtapFault::PinRequired && !self.can_verify() { CtapFault::PinNotSet } else { fault }
     }
 
     fn ask(&mut self, command: u8, parameters: Option<Value>) -> Result<Map, CtapFault> {
         let mut message = vec![command];
         if let Some(parameters) = parameters {
             message.extend(canonical(&parameters)?);
+        }
+        if self.wait.time.is_over() || (self.wait.is_pointless)() {
+            return Err(CtapFault::NotTouched);
         }
         let answer = self.key.exchange(&Sensitive::new(message), self.wait)?;
         match answer.expose().split_first() {
@@ -250,6 +287,18 @@ impl<'a> Authenticator<'a> {
             None => Err(CtapFault::Nonsense("an empty answer")),
         }
     }
+}
+
+fn read_assertion(answer: &Map, asked: &[Vec<u8>]) -> Result<Assertion, CtapFault> {
+    let member = |number| bytes(answer.number(number)).map(<[u8]>::to_vec);
+    let named = map(answer.number(0x01)).and_then(|credential| bytes(credential.name("id")));
+    // A key may leave it out where only one was asked for.
+    let only = || if let [one] = asked { Some(one.as_slice()) } else { None };
+    Ok(Assertion {
+        credential: named.or_else(only).ok_or(CtapFault::Nonsense("no credential"))?.to_vec(),
+        authenticator_data: member(0x02).ok_or(CtapFault::Nonsense("no authenticator data"))?,
+        signature: member(0x03).ok_or(CtapFault::Nonsense("no signature"))?,
+    })
 }
 
 /// How the key gets to know who touches it.

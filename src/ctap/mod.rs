@@ -41,6 +41,12 @@ pub enum CtapFault {
     /// Three wrong PINs in a row; it takes the next one after it was unplugged.
     #[error("the security key takes no PIN before it was unplugged")]
     PinPaused,
+    /// So few PINs are left that none is tried here: the last ones are for whoever has the key in hand.
+    #[error("the security key has only {remaining} PINs left")]
+    PinSpared {
+        /// How many.
+        remaining: u8,
+    },
     /// Too many wrong PINs; only a reset of the key helps, which ends its credentials.
     #[error("the PIN of the security key is blocked")]
     PinBlocked,
@@ -67,7 +73,8 @@ pub enum CtapFault {
 /// What a status byte means (CTAP 2.1 section 8.2).
 fn refusal(status: u8) -> CtapFault {
     match status {
-        0x06 => CtapFault::Device(DeviceFault::Busy { holder: None }),
+        // 0x33: another program asked for a token in between.
+        0x06 | 0x33 => CtapFault::Device(DeviceFault::Busy { holder: None }),
         0x19 => CtapFault::Excluded,
         0x26 => CtapFault::Unsupported("it signs with none of the algorithms that are taken"),
         0x27 => CtapFault::Refused,
@@ -78,6 +85,8 @@ fn refusal(status: u8) -> CtapFault {
         0x32 => CtapFault::PinBlocked,
         0x34 => CtapFault::PinPaused,
         0x35 => CtapFault::PinNotSet,
+        0x37 => CtapFault::Unsupported("its PIN has to be changed first"),
+        0x40 => CtapFault::Unsupported("its PIN does not allow this"),
         // The PIN is wanted, or a fingerprint was not recognised and the PIN is the other way.
         0x36 | 0x3C | 0x3F => CtapFault::PinRequired,
         other => CtapFault::Status(other),

@@ -7,6 +7,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use p256::{PublicKey, SecretKey};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
 
 use crate::entropy;
 use crate::model::Sensitive;
@@ -93,7 +94,9 @@ impl Shared {
             let expanded = Hkdf::<Sha256>::new(Some(&[0; 32]), agreed).expand(b"CTAP2 AES key", &mut key);
             expanded.map_err(|_| CtapFault::Internal("a key of that length cannot be made"))?;
         }
-        Ok(Self { protocol, ours, key: Sensitive::new(key) })
+        let shared = Self { protocol, ours, key: Sensitive::new(key) };
+        key.zeroize();
+        Ok(shared)
     }
 
     /// The start of the PIN's hash, encrypted: what a key compares.
@@ -133,6 +136,7 @@ impl Shared {
             let mut block = Block::<Aes256>::from(*block);
             decryptor.decrypt_block(&mut block);
             token.extend_from_slice(&block);
+            block.zeroize();
         }
         Ok(PinToken { protocol: self.protocol, token: Sensitive::new(token) })
     }

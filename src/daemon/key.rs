@@ -82,19 +82,24 @@ pub(super) fn master_key(dir: &Path) -> Result<MasterKey, Failure> {
         return Ok(key);
     }
     let path = dir.join(KEY_FILE);
-    let meta = match fs::symlink_metadata(&path) {
-        Ok(meta) => meta,
-        Err(_) if dir.join(store::DATABASE).exists() => return Err(Failure::NoKey(path)),
-        Err(_) => return Err(Failure::NotInitialised(dir.to_owned())),
-    };
-    let wrong = |why| Err(Failure::Unsafe { path: path.clone(), why });
+    match fs::symlink_metadata(&path) {
+        Ok(_) => key_of_file(&path),
+        Err(_) if dir.join(store::DATABASE).exists() => Err(Failure::NoKey(path)),
+        Err(_) => Err(Failure::NotInitialised(dir.to_owned())),
+    }
+}
+
+/// The key in a file that nobody else can read.
+pub(super) fn key_of_file(path: &Path) -> Result<MasterKey, Failure> {
+    let meta = fs::symlink_metadata(path).map_err(|cause| file_fault(path, cause))?;
+    let wrong = |why| Err(Failure::Unsafe { path: path.to_owned(), why });
     if !meta.file_type().is_file() {
         return wrong("is not a regular file");
     }
     if !is_ours(&meta) || meta.mode() & 0o077 != 0 {
         return wrong("belongs to another user or is open to others; its mode has to be 0400");
     }
-    read_key(&path)
+    read_key(path)
 }
 
 pub(super) fn credential_key() -> Result<Option<MasterKey>, Failure> {

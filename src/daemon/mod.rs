@@ -35,7 +35,7 @@ use crate::store::{self, Listeners, OpenFault, Store};
 use detach::Starter;
 use failure::{Failure, file_fault};
 use journal::Journal;
-use key::{KEY_FILE, Keeper, credential_key, master_key, new_key, write_key};
+use key::{KEY_FILE, Keeper, credential_key, key_of_file, master_key, new_key, write_key};
 use places::{check_state_dir, lock, make_state_dir};
 use socket::{Listening, listen, make_socket_dir};
 
@@ -162,7 +162,8 @@ fn init(config: &Config) -> Result<(), Failure> {
     // The store is whole before its key is outside, and has its name after that: wherever this was cut off, it is done
     // now. A key by itself is of a store that is somewhere else.
     let key = match (key_path.exists(), store::is_prepared(dir)) {
-        (true, true) => master_key(dir)?,
+        // It is the key that it was made with, wherever later ones come from.
+        (true, true) => key_of_file(&key_path)?,
         (true, false) => return Err(Failure::Store(OpenFault::Exists)),
         (false, _) => {
             let credential = credential_key()?;

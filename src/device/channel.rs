@@ -41,8 +41,10 @@ const LONGEST: usize = IN_FIRST + 128 * IN_NEXT;
 const IN_FIRST: usize = REPORT - 7;
 const IN_NEXT: usize = REPORT - 5;
 
-/// How long a key may take for a channel, and between two reports of one message.
-const PROMPT: Duration = Duration::from_secs(1);
+/// How long a key may take to give a channel; one that was only just plugged in takes a while.
+const OPENING: Duration = Duration::from_secs(3);
+/// How long one message may take, once it has begun.
+const MESSAGE: Duration = Duration::from_secs(2);
 /// How often to see whether waiting is pointless.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a key may take to give up.
@@ -62,9 +64,13 @@ impl<R: Reports> Channel<R> {
     pub fn open(reports: R, nonce: [u8; 8]) -> Result<Self, DeviceFault> {
         let mut channel = Self { reports, id: BROADCAST };
         channel.send(INIT, &nonce)?;
-        let watch = Stopwatch::start(PROMPT);
+        let watch = Stopwatch::start(OPENING);
         while !watch.is_over() {
-            let Some((INIT, answer)) = channel.message(watch.left())? else { continue };
+            let answer = match channel.message(watch.left())? {
+                Some((INIT, answer)) => answer,
+                Some((ERROR, code)) if is_busy(&code) => return Err(DeviceFault::Busy { holder: None }),
+                None | Some(_) => continue,
+            };
             let Some((given, id, capabilities)) = read_init(answer.expose()) else { continue };
             if given != nonce {
                 continue;
@@ -82,8 +88,13 @@ impl<R: Reports> Channel<R> {
         let length = u16::try_from(message.len()).ok().filter(|_| message.len() <= LONGEST);
         let length = length.ok_or_else(|| DeviceFault::Failed("a message too long for the key".to_owned()))?;
         let (first, rest) = message.split_at(message.len().min(IN_FIRST));
+        let watch = Stopwatch::start(MESSAGE);
         self.send_report(&[&[command | FIRST], &length.to_be_bytes(), first])?;
         for (sequence, part) in (0u8..).zip(rest.chunks(IN_NEXT)) {
+            // The kernel waits for a key that takes no more.
+            if watch.is_over() {
+                return Err(DeviceFault::Hung);
+            }
             self.send_report(&[&[sequence], part])?;
         }
         Ok(())
@@ -108,11 +119,12 @@ impl<R: Reports> Channel<R> {
         if length > LONGEST {
             return Err(nonsense());
         }
+        let watch = Stopwatch::start(MESSAGE);
         let mut message = Vec::with_capacity(length.saturating_add(REPORT));
         message.extend_from_slice(body);
         let mut sequence = 0u8;
         while message.len() < length {
-            let next = self.report(PROMPT, |_| true)?.ok_or(DeviceFault::Hung)?;
+            let next = self.report(watch.left(), |_| true)?.ok_or(DeviceFault::Hung)?;
             let (head, body) = next.split_at(5);
             if head.get(4) != Some(&sequence) {
                 return Err(nonsense());
@@ -157,16 +169,19 @@ impl<R: Reports> SecurityKey for Channel<R> {
             match self.message(watch.left().min(LOOK))? {
                 None | Some((KEEPALIVE, _)) => {}
                 Some((CBOR, answer)) if !answer.expose().is_empty() => return Ok(answer),
-                Some((ERROR, code)) if code.expose().first() == Some(&CHANNEL_BUSY) => {
-                    return Err(DeviceFault::Busy { holder: None });
-                }
+                Some((ERROR, code)) if is_busy(&code) => return Err(DeviceFault::Busy { holder: None }),
                 Some((ERROR, code)) => {
-                    return Err(DeviceFault::Failed(format!("CTAPHID error {:02x?}", code.expose())));
+                    let code = code.expose().first().copied().unwrap_or_default();
+                    return Err(DeviceFault::Failed(format!("CTAPHID error {code:02x}")));
                 }
                 Some(_) => return Err(nonsense()),
             }
         }
     }
+}
+
+fn is_busy(code: &Sensitive<Vec<u8>>) -> bool {
+    code.expose().first() == Some(&CHANNEL_BUSY)
 }
 
 /// Nonce, channel and capabilities.

@@ -7,7 +7,10 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::ctap::{Authenticator, CtapFault, NewCredential, Permission, PinToken, User, Value, Verified, canonical};
+use crate::entropy;
 use crate::model::Sensitive;
+
+use super::KeyRecord;
 
 /// What is asked, from the options that a page would get.
 struct Asked<'a> {
@@ -28,14 +31,17 @@ impl Client<'_> {
     pub fn create(self, key: &mut Authenticator<'_>, options: &Json) -> Result<Json, CtapFault> {
         let asked = Asked { options };
         let (data, hash) = self.client_data("webauthn.create", &asked)?;
-        let known = asked.ids("/excludeCredentials")?;
-        let excluded = match key.find(self.relying_party, &known) {
-            Ok(None) => Vec::new(),
-            Ok(Some(_)) => return Err(CtapFault::Excluded),
-            // It tells nothing without a PIN, so it has to look itself.
-            Err(CtapFault::PinRequired) => known,
-            Err(fault) => return Err(fault),
-        };
+        let mut known = asked.ids("/excludeCredentials")?;
+        let mut has_silent = false;
+        for credential in &known {
+            match key.probe(self.relying_party, &hash, credential) {
+                Ok(Some(_)) => return Err(CtapFault::Excluded),
+                Ok(None) => {}
+                Err(fault) => has_silent |= cannot_tell(fault)?,
+            }
+        }
+        // What it did not tell it has to see for itself.
+        known.truncate(if has_silent { key.most_credentials() } else { 0 });
         let policy = asked.text("/authenticatorSelection/userVerification")?;
         let user = self.verification(key, policy, Permission::Make)?;
         let id = asked.bytes("/user/id")?;
@@ -46,7 +52,7 @@ impl Client<'_> {
             relying_party_name: asked.text("/rp/name")?,
             user: User { id: &id, name: asked.text("/user/name")? },
             algorithms: &algorithms,
-            excluded: &excluded,
+            excluded: &known,
         };
         let made = key.make(&new, user.as_verified())?;
         let id = credential_id(&made.authenticator_data).ok_or(CtapFault::Nonsense("no credential"))?;
@@ -58,25 +64,29 @@ impl Client<'_> {
     pub fn get(self, key: &mut Authenticator<'_>, options: &Json) -> Result<Json, CtapFault> {
         let asked = Asked { options };
         let (data, hash) = self.client_data("webauthn.get", &asked)?;
-        let allowed = asked.ids("/allowCredentials")?;
-        let here = match key.find(self.relying_party, &allowed) {
-            Ok(found) => vec![found.ok_or(CtapFault::NoCredentials)?],
-            Err(CtapFault::PinRequired) => allowed,
-            Err(fault) => return Err(fault),
-        };
+        let mut allowed = asked.ids("/allowCredentials")?;
+        allowed.truncate(key.most_credentials());
         let user = self.verification(key, asked.text("/userVerification")?, Permission::Assert)?;
-        let answer = key.assert(self.relying_party, &hash, &here, user.as_verified())?;
+        let answer = key.assert(self.relying_party, &hash, &allowed, user.as_verified())?;
         let parts = [("authenticatorData", &answer.authenticator_data), ("signature", &answer.signature)];
         Ok(credential(&answer.credential, &data, &parts.map(|(name, bytes)| (name, bytes.as_slice()))))
     }
 
-    /// Whether the key has one of the credentials that may answer. One that does not tell without its PIN may have.
-    pub fn is_held_by(self, key: &mut Authenticator<'_>, options: &Json) -> Result<bool, CtapFault> {
-        match key.find(self.relying_party, &Asked { options }.ids("/allowCredentials")?) {
-            Ok(found) => Ok(found.is_some()),
-            Err(CtapFault::PinRequired) => Ok(true),
-            Err(fault) => Err(fault),
+    /// Which of these credentials the key has, found without a touch and proved by its signature: a device that only says
+    /// so gets no PIN. One that does not tell may have any of them.
+    pub fn locate(self, key: &mut Authenticator<'_>, records: &[KeyRecord]) -> Result<Location, CtapFault> {
+        let hash = entropy::public::<32>().map_err(|_| CtapFault::Internal("no random bytes"))?;
+        let mut has_silent = false;
+        for (place, record) in records.iter().enumerate() {
+            match key.probe(self.relying_party, &hash, record.id()) {
+                Ok(Some(answer)) if record.has_signed(self.relying_party, &answer, &hash) => {
+                    return Ok(Location::Here(place));
+                }
+                Ok(_) => {}
+                Err(fault) => has_silent |= cannot_tell(fault)?,
+            }
         }
+        Ok(if has_silent { Location::Perhaps } else { Location::Elsewhere })
     }
 
     /// Whether the key gets to know who touches it, and how. What is only preferred is left out where the key cannot.
@@ -95,6 +105,10 @@ impl Client<'_> {
         if !is_wanted {
             return Ok(Known::No);
         }
+        // A PIN is tried on the key of somebody who is there.
+        if permission == Permission::Make && self.pin.is_some() && key.has_pin() == Some(true) {
+            key.select()?;
+        }
         Ok(key.verify_user(self.pin, self.relying_party, permission)?.map_or(Known::ByItself, Known::ByToken))
     }
 
@@ -104,6 +118,26 @@ impl Client<'_> {
         let text = format!("{{\"type\":{kind},\"challenge\":{challenge},\"origin\":{origin},\"crossOrigin\":false}}");
         let hash = Sha256::digest(text.as_bytes()).into();
         Ok((text, hash))
+    }
+}
+
+/// Where a credential is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// On this key, the one of that place in the list.
+    Here(usize),
+    /// Perhaps on this key.
+    Perhaps,
+    /// Not on this key.
+    Elsewhere,
+}
+
+/// Whether what a key says to a silent question leaves it open; anything else ends the ceremony. Keys have many words for a
+/// credential that is not theirs, and some answer nothing without a touch or a PIN.
+fn cannot_tell(fault: CtapFault) -> Result<bool, CtapFault> {
+    match fault {
+        CtapFault::Device(_) | CtapFault::NotTouched | CtapFault::Internal(_) => Err(fault),
+        _ => Ok(true),
     }
 }
 

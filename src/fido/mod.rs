@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use url::Url;
 use webauthn_rs_core::WebauthnCore;
 use webauthn_rs_core::proto::{
@@ -16,9 +17,10 @@ use webauthn_rs_core::proto::{
     RegisterPublicKeyCredential, RegistrationState, UserVerificationPolicy,
 };
 
+use crate::ctap::Assertion as CtapAssertion;
 use crate::model::Sensitive;
 
-pub use client::Client;
+pub use client::{Client, Location};
 
 /// How long an answer may take; also how long a ceremony is kept.
 pub const CEREMONY: Duration = Duration::from_secs(5 * 60);
@@ -232,6 +234,15 @@ impl KeyRecord {
     /// The credential's id.
     pub fn id(&self) -> &[u8] {
         self.0.cred_id.as_slice()
+    }
+
+    /// Whether this credential made the answer: its signature over what the key says of itself and this hash.
+    pub(crate) fn has_signed(&self, relying_party: &str, answer: &CtapAssertion, client_data_hash: &[u8; 32]) -> bool {
+        let data = &answer.authenticator_data;
+        let is_for_us = data.starts_with(&Sha256::digest(relying_party.as_bytes()));
+        let signed = [data.as_slice(), client_data_hash].concat();
+        let holds = caught(|| Ok(self.0.cred.verify_signature(&answer.signature, &signed).unwrap_or(false)));
+        is_for_us && holds.unwrap_or(false)
     }
 
     /// Its counter at registration.

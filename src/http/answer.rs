@@ -96,6 +96,8 @@ pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer:
         let _ = tokio::time::timeout(FIRST_REQUEST, signals.first_request()).await;
     };
     let ended = tokio::select! {
+        // A request that has arrived comes before the end.
+        biased;
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
         () = may_close => None,
     };
@@ -216,9 +218,12 @@ impl Visit {
                 Problem::from(&error)
             })
         });
+        let mut closing = self.door.closing.clone();
         let done = loop {
             tokio::select! {
                 done = &mut work => break done,
+                // A daemon that stops waits for nobody's touch.
+                () = super::closed(&mut closing), if !leaving.0.is_noted() => leaving.0.note(),
                 () = tokio::time::sleep(LOOK) => if self.line.has_left() { leaving.0.note() },
             }
         };

@@ -212,7 +212,7 @@ impl From<&Error> for Problem {
             Error::PinWrong { remaining } => {
                 says(StatusCode::UNPROCESSABLE_ENTITY, "pin-wrong", "Wrong PIN").with("remaining", json!(remaining))
             }
-            Error::PinBlocked { .. } => says(StatusCode::LOCKED, "pin-blocked", "PIN blocked"),
+            Error::PinBlocked(_) => says(StatusCode::LOCKED, "pin-blocked", "PIN blocked"),
             Error::DeviceFailed(_) => unavailable("device-failed", "Key failed"),
             Error::NotGenuine(_) => says(StatusCode::CONFLICT, "not-genuine", "Key not genuine"),
             Error::DeviceInUse => says(StatusCode::CONFLICT, "device-in-use", "Key in use by a factor"),

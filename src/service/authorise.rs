@@ -31,7 +31,7 @@ pub(super) enum Scope {
 #[derive(Clone, Debug)]
 pub(super) enum Authority {
     /// The user's own token.
-    Own { amr: Amr, auth_time: i64 },
+    Own { amr: Amr, auth_time: i64, session: Option<SessionId> },
     /// The peer's right `app`.
     App,
     /// The peer's right `admin`; the reason opens what a fresh proof opens.
@@ -76,9 +76,13 @@ impl Over {
     /// since the request came is over (TOK-6).
     pub(super) fn must_be_fresh(&self, view: &View<'_>, occasion: &super::Scene) -> Result<(), Stop> {
         let user = view.user(self.user.id)?.ok_or(Error::NotFound)?;
-        if let Authority::Own { amr, .. } = &self.by {
+        if let Authority::Own { amr, session, .. } = &self.by {
             let is_over = *amr != Amr::ApiKey && user.epoch != self.user.epoch;
-            if user.disabled || is_over {
+            let has_ended = match session {
+                Some(session) => view.session(*session, occasion.now.wall_ms)?.is_none(),
+                None => false,
+            };
+            if user.disabled || is_over || has_ended {
                 return Err(Error::Unauthenticated.into());
             }
         }
@@ -93,7 +97,7 @@ impl Over {
 
     fn is_fresh(&self, now: i64) -> bool {
         match &self.by {
-            Authority::Own { amr, auth_time } => {
+            Authority::Own { amr, auth_time, .. } => {
                 let age = now.saturating_sub(*auth_time);
                 amr.has_second_factor() && (0..=FRESH).contains(&age)
             }
@@ -287,9 +291,9 @@ impl Bearer {
     }
 
     fn over_self(self, user: UserRef, scope: Scope) -> Result<Over, Error> {
-        let (kind, amr, auth_time) = match &self.kind {
-            BearerKind::Token(claims) => (claims.kind, claims.amr, claims.auth_time),
-            BearerKind::ApiKey => (TokenKind::Access, Amr::ApiKey, 0),
+        let (kind, amr, auth_time, session) = match &self.kind {
+            BearerKind::Token(claims) => (claims.kind, claims.amr, claims.auth_time, claims.session),
+            BearerKind::ApiKey => (TokenKind::Access, Amr::ApiKey, 0, None),
         };
         let suffices = match kind {
             TokenKind::Access => true,
@@ -302,7 +306,7 @@ impl Bearer {
         if !self.is_named_by(user) {
             return Err(Error::NotFound);
         }
-        Ok(Over { user: self.user, by: Authority::Own { amr, auth_time } })
+        Ok(Over { user: self.user, by: Authority::Own { amr, auth_time, session } })
     }
 }
 

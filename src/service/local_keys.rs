@@ -1,24 +1,32 @@
 //! Security keys in the ports of this host. The daemon asks as a relying party and answers as a browser would, so that a key
 //! registered here answers in a browser too, and the other way round.
 
+use std::thread;
 use std::time::Duration;
 
 use crate::ctap::{Authenticator, CtapFault};
 use crate::device::{DeviceFault, Port, SecurityKey, Wait};
 use crate::error::Error;
-use crate::fido::{Assertion, Client, FidoFault};
-use crate::model::{Pin, UserId};
+use crate::fido::{Assertion, Client, FidoFault, KeyRecord, Location};
+use crate::model::{Label, Pin, UserId};
 use crate::stopwatch::Stopwatch;
+use crate::store::{Fault, Subject, View};
 
 use super::authorise::Over;
+use super::secrets::MOST_SECRETS;
 use super::security_keys::KeyOrder;
 use super::{Occasion, Reply, Service};
 
 /// How long a ceremony may take, the touch included. A request has less than a minute.
 const CEREMONY: Duration = Duration::from_secs(15);
 
-/// How long a key may take to say who it is.
+/// How long a key may take to say who it is and what it has.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long all keys together may take for that.
+const ALL_KEYS: Duration = Duration::from_secs(8);
+/// How long to wait for a key that somebody else has in hand, and how often to look.
+const QUEUE: Duration = Duration::from_millis(1500);
+const TURN: Duration = Duration::from_millis(50);
 
 /// A security key as shown.
 #[derive(Debug)]
@@ -44,15 +52,19 @@ pub struct SecurityKeyFacts {
     pub has_fingerprint: Option<bool>,
 }
 
-/// A key that was taken in hand.
-type Taken = (Port, Box<dyn SecurityKey>);
+/// What comes of taking a key in hand.
+type Opened = Result<Box<dyn SecurityKey>, DeviceFault>;
 
 impl Service {
     /// The security keys that are plugged in, each asked who it is.
     pub(super) fn list_security_keys(&self, occasion: &Occasion) -> Result<Reply, Error> {
+        let total = Stopwatch::start(ALL_KEYS);
         let is_pointless = || occasion.departure.is_noted();
         let facts = |port: &Port| -> Result<SecurityKeyFacts, Error> {
-            let mut key = self.security_keys.open(port)?;
+            if total.is_over() {
+                return Err(Error::DeviceFailed("the keys before it took all the time".to_owned()));
+            }
+            let mut key = self.take_key(occasion, port)?;
             let wait = Wait { time: Stopwatch::start(LOOK), is_pointless: &is_pointless };
             let key = Authenticator::meet(&mut *key, wait)?;
             Ok(SecurityKeyFacts {
@@ -75,14 +87,22 @@ impl Service {
         pin: Option<&Pin>,
     ) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
+        let user = over.user.id;
         self.must_be_fresh_now(occasion, over)?;
+        self.refuse_throttled(occasion, &Subject::factors(user))?;
+        self.look(occasion, |view| has_room(view, user, order.name.as_ref()))??;
         let (options, asked) = self.start_registration(occasion, &relying_party, over, order.verification)?;
         let is_pointless = || occasion.departure.is_noted();
+        let mut key = self.the_only_key(occasion)?;
         let wait = Wait { time: Stopwatch::start(CEREMONY), is_pointless: &is_pointless };
-        let (_, mut key) = self.the_only_key()?;
-        let mut key = Authenticator::meet(&mut *key, wait)?;
-        let answer = relying_party.client(pin.map(Pin::text)).create(&mut key, &options)?;
+        let answer = Authenticator::meet(&mut *key, wait)
+            .and_then(|mut key| relying_party.client(pin.map(Pin::text)).create(&mut key, &options))
+            .map_err(|fault| self.count_refusal(occasion, user, fault.into()))?;
         let record = relying_party.finish_registration(&asked, &answer).map_err(of_key)?;
+        if occasion.departure.is_noted() {
+            // Nobody would see its backup codes.
+            return Err(Error::TouchTimeout);
+        }
         let (secret, codes) = self.store_registered(occasion, over, order.name, &record, relying_party.id())?;
         Ok(Reply::KeyRegistered { secret, codes })
     }
@@ -103,61 +123,120 @@ impl Service {
         pin: Option<&Pin>,
     ) -> Result<Option<Assertion>, Error> {
         let relying_party = self.relying_party()?;
-        let (options, asked) = self.start_authentication(occasion, &relying_party, user)?;
+        let records = self.key_records(occasion, user)?;
+        let client = relying_party.client(pin.map(Pin::text));
+        let (mut key, records) = self.key_that_may_answer(occasion, client, records)?;
+        // Of one credential, so that what is asked of it is its own policy.
+        let (options, asked) = relying_party.start_authentication(records)?;
         let is_pointless = || occasion.departure.is_noted();
         let wait = Wait { time: Stopwatch::start(CEREMONY), is_pointless: &is_pointless };
-        let client = relying_party.client(pin.map(Pin::text));
-        let mut key = self.key_that_may_answer(wait, client, &options)?;
-        let mut key = Authenticator::meet(&mut *key, wait)?;
-        let answer = client.get(&mut key, &options)?;
+        let answer = Authenticator::meet(&mut *key, wait)
+            .and_then(|mut key| client.get(&mut key, &options))
+            .map_err(|fault| self.count_refusal(occasion, user, fault.into()))?;
         self.judge_assertion(occasion, &relying_party, user, &asked, &answer)
     }
 
-    /// The one key that is plugged in.
-    fn the_only_key(&self) -> Result<Taken, Error> {
-        let mut ports = self.security_keys.ports()?;
-        match (ports.pop(), ports.is_empty()) {
-            (None, _) => Err(Error::NoDevice("no security key is plugged in".to_owned())),
-            (Some(port), true) => Ok((port.clone(), self.security_keys.open(&port)?)),
-            (Some(last), false) => Err(Error::ManySecurityKeys(ports.iter().chain([&last]).map(name_of).collect())),
+    /// Begins the use of a key; waits a little for whoever has it just now.
+    fn take_key(&self, occasion: &Occasion, port: &Port) -> Opened {
+        let queue = Stopwatch::start(QUEUE);
+        loop {
+            match self.security_keys.open(port) {
+                Err(DeviceFault::Busy { .. }) if !queue.is_over() && !occasion.departure.is_noted() => {
+                    thread::sleep(TURN);
+                }
+                taken => return taken,
+            }
         }
     }
 
-    /// The key that has one of the credentials that may answer. A single one is asked whatever it has, and says so itself.
+    /// The one key that is plugged in. Those that are older than FIDO2 count only where there is no other.
+    fn the_only_key(&self, occasion: &Occasion) -> Result<Box<dyn SecurityKey>, Error> {
+        let ports = self.security_keys.ports()?;
+        let mut taken: Vec<(&Port, Opened)> = ports.iter().map(|port| (port, self.take_key(occasion, port))).collect();
+        if taken.len() > 1 {
+            taken.retain(|(_, key)| !matches!(key, Err(DeviceFault::TooOld)));
+        }
+        match (taken.pop(), taken.is_empty()) {
+            (None, _) => Err(Error::NoDevice("no security key is plugged in".to_owned())),
+            (Some((_, key)), true) => Ok(key?),
+            (Some(last), false) => Err(many(taken.iter().chain([&last]).map(|(port, _)| *port))),
+        }
+    }
+
+    /// The key that has one of these credentials, and which of them may be on it.
     fn key_that_may_answer(
         &self,
-        wait: Wait<'_>,
+        occasion: &Occasion,
         client: Client<'_>,
-        options: &serde_json::Value,
-    ) -> Result<Box<dyn SecurityKey>, Error> {
+        mut records: Vec<KeyRecord>,
+    ) -> Result<(Box<dyn SecurityKey>, Vec<KeyRecord>), Error> {
         let ports = self.security_keys.ports()?;
-        if ports.len() <= 1 {
-            return self.the_only_key().map(|(_, key)| key);
+        if ports.is_empty() {
+            return Err(Error::NoDevice("no security key is plugged in".to_owned()));
         }
-        let mut holders: Vec<Taken> = Vec::new();
+        let total = Stopwatch::start(ALL_KEYS);
+        let is_pointless = || occasion.departure.is_noted();
+        let mut holders: Vec<(Port, Box<dyn SecurityKey>, Location)> = Vec::new();
         let mut fault = None;
         for port in ports {
-            let look = || -> Result<Option<Box<dyn SecurityKey>>, CtapFault> {
-                let mut key = self.security_keys.open(&port)?;
-                let holds = client.is_held_by(&mut Authenticator::meet(&mut *key, wait)?, options)?;
-                Ok(holds.then_some(key))
+            let look = || -> Result<(Box<dyn SecurityKey>, Location), CtapFault> {
+                let mut key = self.take_key(occasion, &port)?;
+                // One that hangs does not take the time of the others.
+                let wait = Wait { time: Stopwatch::start(LOOK.min(total.left())), is_pointless: &is_pointless };
+                let location = client.locate(&mut Authenticator::meet(&mut *key, wait)?, &records)?;
+                Ok((key, location))
             };
             match look() {
-                Ok(Some(key)) => holders.push((port, key)),
+                Ok((_, Location::Elsewhere)) => {}
+                Ok((key, location)) => holders.push((port, key, location)),
                 // A key that is older than FIDO2, or that was pulled just now, is as good as none.
-                Ok(None) | Err(CtapFault::Device(DeviceFault::TooOld | DeviceFault::Removed)) => {}
+                Err(CtapFault::Device(DeviceFault::TooOld | DeviceFault::Removed)) => {}
+                // It does not even say what it can.
+                Err(CtapFault::NotTouched) => fault = Some(CtapFault::Device(DeviceFault::Hung)),
                 Err(found) => fault = Some(found),
             }
         }
+        // One that proved that it has a credential comes before those that do not tell.
+        if holders.iter().any(|(_, _, location)| *location != Location::Perhaps) {
+            holders.retain(|(_, _, location)| *location != Location::Perhaps);
+        }
         match (holders.pop(), holders.is_empty(), fault) {
-            (Some((_, key)), true, _) => Ok(key),
-            (Some(last), false, _) => {
-                Err(Error::ManySecurityKeys(holders.iter().chain([&last]).map(|(port, _)| name_of(port)).collect()))
-            }
+            (Some((_, key, Location::Here(place))), true, _) => Ok((key, vec![records.swap_remove(place)])),
+            (Some((_, key, _)), true, _) => Ok((key, records)),
+            (Some(last), false, _) => Err(many(holders.iter().chain([&last]).map(|(port, ..)| port))),
             (None, _, Some(fault)) => Err(fault.into()),
             (None, _, None) => Err(Error::NotThisKey),
         }
     }
+
+    /// A PIN that is wrong, a touch that does not come or a no count like a wrong code, and are noted: nobody shall try PINs
+    /// on somebody's key, or keep it blinking, without end.
+    fn count_refusal(&self, occasion: &Occasion, user: UserId, error: Error) -> Error {
+        let event = match &error {
+            Error::PinWrong { .. } | Error::PinBlocked(_) => "key.pin-wrong",
+            Error::TouchTimeout | Error::TouchDenied => "key.untouched",
+            _ => return error,
+        };
+        match self.count_failure(occasion, user, event) {
+            Ok(()) => error,
+            Err(fault) => fault,
+        }
+    }
+}
+
+/// Whether another secret of that name may be made, as far as can be seen before somebody is asked to touch a key.
+fn has_room(view: &View<'_>, user: UserId, name: Option<&Label>) -> Result<Result<(), Error>, Fault> {
+    if view.secrets(user)?.len() >= MOST_SECRETS {
+        return Ok(Err(Error::TooManySecrets));
+    }
+    match name {
+        Some(name) if !view.is_name_free(user, name)? => Ok(Err(Error::SecretNameTaken)),
+        Some(_) | None => Ok(Ok(())),
+    }
+}
+
+fn many<'a>(ports: impl Iterator<Item = &'a Port>) -> Error {
+    Error::ManySecurityKeys(ports.map(name_of).collect())
 }
 
 fn name_of(port: &Port) -> String {

@@ -118,8 +118,15 @@ impl Service {
         let user = user.ok_or_else(no_key_here)?;
         if self.has_security_key(occasion, user)? {
             match self.answer_here(occasion, user, pin) {
-                // There may be a key that gives codes.
-                Err(Error::NotThisKey | Error::NoDevice(_)) if self.has_code_key(occasion, user)? => {}
+                // None of these says anything about the user, and there may be a key that gives codes.
+                Err(
+                    Error::NotThisKey
+                    | Error::NoDevice(_)
+                    | Error::HidDenied
+                    | Error::DeviceBusy { .. }
+                    | Error::DeviceFailed(_)
+                    | Error::DeviceRemoved,
+                ) if self.has_code_key(occasion, user)? => {}
                 answered => return answered.map(Prepared::Key),
             }
         }
@@ -128,10 +135,21 @@ impl Service {
     }
 
     /// Refuses what the throttle would not let through to the verdict.
-    fn refuse_throttled(&self, occasion: &Occasion, subject: &Subject) -> Result<(), Error> {
+    pub(super) fn refuse_throttled(&self, occasion: &Occasion, subject: &Subject) -> Result<(), Error> {
         let limits = self.policy().factor_limits;
         let throttle = self.look(occasion, |view| view.throttle(subject, Class::Factor))?;
         refuse_closed(throttle.gate(&limits, &occasion.now))
+    }
+
+    /// A failure at the user's key counts on the throttle of all factors, before anything was compared.
+    pub(super) fn count_failure(&self, occasion: &Occasion, user: UserId, event: &'static str) -> Result<(), Error> {
+        let (rules, scene) = (self.rules(), occasion.scene());
+        self.change(occasion, move |tx| {
+            let subject = Subject::factors(user);
+            let throttle = tx.throttle(&subject, Class::Factor)?;
+            charge(tx, &scene, rules, &subject, throttle, Some(user))?;
+            Ok(tx.audit(&scene.entry(event, Outcome::Refused, Some(user), None))?)
+        })
     }
 
     /// [`Service::prepare`] for a user who is there.

@@ -23,7 +23,7 @@ pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Random bytes of an API key.
 const API_KEY_LENGTH: usize = 32;
 /// Secrets a user may have.
-const MOST_SECRETS: usize = 32;
+pub(super) const MOST_SECRETS: usize = 32;
 
 impl Service {
     /// Makes a pending factor. An older pending one ends; an active one is never touched (ENR-2).

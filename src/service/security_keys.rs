@@ -286,12 +286,17 @@ impl Service {
         relying_party: &RelyingParty,
         user: UserId,
     ) -> Result<(Value, Authentication), Error> {
+        Ok(relying_party.start_authentication(self.key_records(occasion, user)?)?)
+    }
+
+    /// The user's active keys; a refusal if there is none.
+    pub(super) fn key_records(&self, occasion: &Occasion, user: UserId) -> Result<Vec<KeyRecord>, Error> {
         let keys = self.look(occasion, |view| records(view, user))?;
         if keys.is_empty() {
             return Err(Error::NoFactor);
         }
         let keys = keys.into_iter().map(|(bytes, counter)| KeyRecord::from_bytes(bytes.expose(), counter));
-        Ok(relying_party.start_authentication(keys.collect::<Result<_, _>>()?)?)
+        Ok(keys.collect::<Result<_, _>>()?)
     }
 
     /// The options of a login or a step-up, by the token that the caller has.

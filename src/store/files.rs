@@ -70,9 +70,16 @@ pub fn is_prepared(state_dir: &Path) -> bool {
 pub fn settle(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     let path = state_dir.join(UNFINISHED);
     let (connection, _) = open_at(&path, state_dir, master)?;
+    // One file, without a log beside it, which would not move along.
+    connection.pragma_update(None, "journal_mode", "DELETE")?;
     connection.close().map_err(|(_, error)| OpenFault::from(error))?;
-    let moved = renameat_with(CWD, &path, CWD, database(state_dir), RenameFlags::NOREPLACE);
-    moved.map_err(|error| if error == Errno::EXIST { OpenFault::Exists } else { OpenFault::Io(error.into()) })?;
+    match renameat_with(CWD, &path, CWD, database(state_dir), RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Err(OpenFault::Exists),
+        // Some file systems do not know the flag; whoever makes a store holds the lock of its directory.
+        Err(Errno::INVAL | Errno::NOSYS) if !database(state_dir).exists() => fs::rename(&path, database(state_dir))?,
+        Err(error) => return Err(OpenFault::Io(error.into())),
+    }
     fs::File::open(state_dir)?.sync_all()?;
     Ok(())
 }

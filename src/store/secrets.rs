@@ -184,6 +184,16 @@ impl SecretRow {
 }
 
 impl View<'_> {
+    /// Whether a name is free within a user.
+    pub fn is_name_free(&self, user: UserId, name: &Label) -> Result<bool, Fault> {
+        let taken: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT 1 FROM secrets WHERE user = ?1 AND name_key = ?2 AND status <> 'ended'")?
+            .query_row(params![user.as_bytes(), name.key()], |row| row.get(0))
+            .optional()?;
+        Ok(taken.is_none())
+    }
+
     /// One secret of a user.
     pub fn secret(&self, user: UserId, id: SecretId) -> Result<Option<SecretRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND id = ?2");
@@ -281,16 +291,6 @@ impl Tx<'_> {
             Err(error) if super::fault::is_duplicate(&error) => Ok(false),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Whether a name is free within a user.
-    pub fn is_name_free(&self, user: UserId, name: &Label) -> Result<bool, Fault> {
-        let taken: Option<i64> = self
-            .connection
-            .prepare_cached("SELECT 1 FROM secrets WHERE user = ?1 AND name_key = ?2 AND status <> 'ended'")?
-            .query_row(params![user.as_bytes(), name.key()], |row| row.get(0))
-            .optional()?;
-        Ok(taken.is_none())
     }
 
     /// Changes name and description; `false` if the name is taken.

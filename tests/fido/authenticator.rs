@@ -26,13 +26,28 @@ pub struct Make {
     pub is_old: bool,
     /// Counts its answers.
     pub counts: bool,
+    /// The length of its credential ids.
+    pub id_length: usize,
+    /// The longest credential id that it reads; longer ones it takes for nonsense.
+    pub longest_id: Option<usize>,
+    /// Says nothing without its PIN, not even what it has.
+    pub is_closed: bool,
     /// Other programs speak to it at the same time, and are heard on the line.
     pub has_neighbours: bool,
 }
 
 impl Default for Make {
     fn default() -> Self {
-        Self { pin: None, fingerprint: false, is_old: false, counts: true, has_neighbours: true }
+        Self {
+            pin: None,
+            fingerprint: false,
+            is_old: false,
+            counts: true,
+            id_length: 64,
+            longest_id: None,
+            is_closed: false,
+            has_neighbours: true,
+        }
     }
 }
 
@@ -60,6 +75,7 @@ enum Stop {
 type Done = Result<Option<Value>, Stop>;
 
 const INVALID_PARAMETER: u8 = 0x02;
+const INVALID_LENGTH: u8 = 0x03;
 const INVALID_COMMAND: u8 = 0x01;
 const INVALID_CBOR: u8 = 0x12;
 const MISSING_PARAMETER: u8 = 0x14;
@@ -82,13 +98,15 @@ const AAGUID: &[u8; 16] = b"mfad-virtual-key";
 /// The key's memory.
 pub struct Authenticator {
     make: Make,
-    retries: u8,
+    pub retries: u8,
     /// Wrong PINs since it was plugged in.
     wrong_in_a_row: u8,
     credentials: Vec<(Vec<u8>, String, SigningKey)>,
     pub counter: u32,
     agreement: SecretKey,
     token: [u8; 32],
+    /// What the token is for, and for whom, where the key was told.
+    scope: Option<(i128, String)>,
     touch: Option<Touch>,
 }
 
@@ -102,6 +120,7 @@ impl Authenticator {
             counter: 0,
             agreement: SecretKey::generate(),
             token: random(),
+            scope: None,
             touch: None,
         }
     }
@@ -170,10 +189,19 @@ impl Authenticator {
     }
 
     /// Whether it knows who asks.
-    fn verified(&self, parameters: &Map, places: (i128, i128), hash: &[u8], makes: bool) -> Result<bool, Stop> {
+    fn verified(
+        &self,
+        parameters: &Map,
+        rp: &str,
+        places: (i128, i128),
+        hash: &[u8],
+        makes: bool,
+    ) -> Result<bool, Stop> {
         if let Some(proof) = bytes(parameters, places.0) {
             let protocol = integer(parameters, places.0 + 1).ok_or(Stop::Status(MISSING_PARAMETER))?;
-            if mac(protocol, &self.token, &[hash]) != proof {
+            let wanted = if makes { 0x01 } else { 0x02 };
+            let is_for_this = self.scope.as_ref().is_none_or(|(bits, of)| bits & wanted != 0 && of == rp);
+            if !is_for_this || mac(protocol, &self.token, &[hash]) != proof {
                 return Err(Stop::Status(PIN_AUTH_INVALID));
             }
             return Ok(true);
@@ -194,14 +222,15 @@ impl Authenticator {
         if !takes_es256 {
             return Err(Stop::Status(UNSUPPORTED_ALGORITHM));
         }
-        let verified = self.verified(parameters, (8, 7), &hash, true)?;
+        let verified = self.verified(parameters, &rp, (8, 7), &hash, true)?;
         if self.known(&rp, list(parameters, 5)).is_some() {
             self.touched()?;
             return Err(Stop::Status(CREDENTIAL_EXCLUDED));
         }
         self.touched()?;
         let key = SigningKey::generate();
-        let id = [random::<32>(), random::<32>()].concat();
+        let mut id = vec![0; self.make.id_length];
+        getrandom::fill(&mut id).unwrap();
         let point = key.verifying_key().to_sec1_point(false);
         let cose = cose(point.as_bytes(), -7);
         let data = [
@@ -219,12 +248,16 @@ impl Authenticator {
     }
 
     fn assert(&mut self, parameters: &Map) -> Done {
-        let rp = match parameters.get(&Value::Integer(1)) {
-            Some(Value::Text(rp)) => rp.clone(),
-            _ => return Err(Stop::Status(MISSING_PARAMETER)),
-        };
+        let rp = text_of(parameters, 1).ok_or(Stop::Status(MISSING_PARAMETER))?;
         let hash = bytes(parameters, 2).ok_or(Stop::Status(MISSING_PARAMETER))?;
-        let verified = self.verified(parameters, (6, 5), &hash, false)?;
+        let verified = self.verified(parameters, &rp, (6, 5), &hash, false)?;
+        if self.make.is_closed && !verified {
+            return Err(Stop::Status(PUAT_REQUIRED));
+        }
+        let is_long = |one: &Value| matches!(of(one, "id"), Some(Value::Bytes(id)) if self.make.longest_id.is_some_and(|most| id.len() > most));
+        if list(parameters, 3).iter().any(is_long) {
+            return Err(Stop::Status(INVALID_LENGTH));
+        }
         let wants_touch = option(parameters, 5, "up") != Some(false);
         let known = self.known(&rp, list(parameters, 3)).ok_or(Stop::Status(NO_CREDENTIALS))?;
         if wants_touch {
@@ -268,6 +301,7 @@ impl Authenticator {
             Some(6) if self.make.fingerprint && !self.make.is_old => {
                 let (_, cipher) = self.shared(parameters, protocol)?;
                 self.touched()?;
+                self.scope = integer(parameters, 9).zip(text_of(parameters, 10));
                 self.new_token(protocol, &cipher)
             }
             _ => Err(Stop::Status(INVALID_PARAMETER)),
@@ -329,6 +363,7 @@ impl Authenticator {
             }));
         }
         (self.retries, self.wrong_in_a_row) = (RETRIES, 0);
+        self.scope = integer(parameters, 9).zip(text_of(parameters, 10));
         self.new_token(protocol, &cipher)
     }
 
@@ -398,6 +433,13 @@ fn named(members: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
 fn bytes(map: &Map, number: i128) -> Option<Vec<u8>> {
     match map.get(&Value::Integer(number)) {
         Some(Value::Bytes(bytes)) => Some(bytes.clone()),
+        _ => None,
+    }
+}
+
+fn text_of(map: &Map, number: i128) -> Option<String> {
+    match map.get(&Value::Integer(number)) {
+        Some(Value::Text(text)) => Some(text.clone()),
         _ => None,
     }
 }

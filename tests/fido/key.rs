@@ -81,6 +81,16 @@ impl Key {
         key
     }
 
+    /// One whose credentials have long ids, as those of phones are.
+    pub fn with_long_ids() -> Self {
+        Self::new(Make { id_length: 200, ..Make::default() })
+    }
+
+    /// Uses up all PINs.
+    pub fn spend_pins(&self) {
+        self.state().authenticator.retries = 0;
+    }
+
     pub fn set_finger(&self, finger: Finger) {
         self.state().finger = finger;
         self.0.changed.notify_all();

@@ -154,6 +154,12 @@ pub fn tour() -> Host {
     let other = host.person("berta");
     register(&host, &other, &json!({"uv": "required", "pin": PIN})).refused(423, "pin-blocked");
     host.ask(&Request::get("/devices/fido2")).ok();
+    key.plug_in();
+    key.set_finger(Finger::Always(Touch::TimedOut));
+    let impatient = host.person("clara");
+    let untouched = json!({"uv": "discouraged"});
+    (0..5).for_each(|_| drop(register(&host, &impatient, &untouched).refused(409, "touch-timeout")));
+    register(&host, &impatient, &untouched).refused(429, "too-many-attempts");
     host
 }
 
@@ -260,21 +266,102 @@ fn fido_3_a_key_that_has_to_know_and_cannot_is_refused() {
 fn a_pin_is_paused_and_blocked_as_the_key_says() {
     let (host, key) = host(pinned());
     let person = host.person("anna");
-    let wrong = || register(&host, &person, &json!({"pin": "wrong-48"}));
+    let wrong = || {
+        host.unlock(&person.id);
+        register(&host, &person, &json!({"pin": "wrong-48"}))
+    };
     wrong().refused(422, "pin-wrong");
     wrong().refused(422, "pin-wrong");
     let paused = wrong().refused(423, "pin-blocked");
     assert!(text(&paused["detail"]).contains("unplug"), "{paused}");
     register(&host, &person, &json!({"pin": PIN})).refused(423, "pin-blocked");
-    for _ in 0..2 {
+    key.plug_in();
+    (0..3).for_each(|_| drop(wrong()));
+
+    // The last ones are for whoever has the key in hand.
+    for _ in 0..3 {
         key.plug_in();
-        (0..3).for_each(|_| drop(wrong()));
+        let spared = wrong().refused(423, "pin-blocked");
+        assert!(text(&spared["detail"]).contains("2 more"), "{spared}");
     }
 
-    key.plug_in();
-
+    key.spend_pins();
+    host.unlock(&person.id);
     let blocked = register(&host, &person, &json!({"pin": PIN})).refused(423, "pin-blocked");
     assert!(text(&blocked["detail"]).contains("reset"), "{blocked}");
+    let noted = crate::audit::read(&host).iter().filter(|event| event["event"] == "key.pin-wrong").count();
+    assert!(noted >= 8, "{noted}");
+}
+
+#[test]
+fn thr_7_a_key_that_is_made_to_blink_for_nothing_delays_whoever_does_it() {
+    let (host, key) = host(Make::default());
+    let person = host.person("anna");
+    register(&host, &person, &json!({})).ok();
+    key.set_finger(Finger::Always(Touch::TimedOut));
+    for _ in 0..5 {
+        log_in(&host, &person, &json!({})).refused(409, "touch-timeout");
+    }
+
+    log_in(&host, &person, &json!({})).refused(429, "too-many-attempts");
+    register(&host, &person, &json!({})).refused(429, "too-many-attempts");
+
+    let noted = crate::audit::read(&host).iter().filter(|event| event["event"] == "key.untouched").count();
+    assert_eq!(noted, 5);
+    host.unlock(&person.id);
+    key.set_finger(Finger::Always(Touch::Given));
+    log_in(&host, &person, &json!({})).ok();
+}
+
+#[test]
+fn a_pin_is_tried_on_the_key_of_somebody_who_is_there() {
+    let (host, key) = host(pinned());
+    let person = host.person("anna");
+    key.set_finger(Finger::Always(Touch::TimedOut));
+
+    register(&host, &person, &json!({"pin": "wrong-48"})).refused(409, "touch-timeout");
+
+    key.set_finger(Finger::Always(Touch::Given));
+    let wrong = register(&host, &person, &json!({"pin": "wrong-48"})).refused(422, "pin-wrong");
+    assert_eq!(wrong["remaining"], 7, "nothing was tried before");
+}
+
+#[test]
+fn a_key_that_knows_short_ids_only_or_says_nothing_is_used_all_the_same() {
+    for make in [Make { longest_id: Some(64), ..Make::default() }, Make { is_closed: true, ..pinned() }] {
+        let pin = make.pin.as_ref().map_or_else(|| json!({}), |pin| json!({"pin": pin}));
+        let (key, other) = (Key::new(make), Key::with_long_ids());
+        let ports = VirtualPorts::with([other.clone()]);
+        let host = Host::with_keys(CONFIG, Arc::clone(&ports) as Arc<dyn SecurityKeys>);
+        let person = host.person("anna");
+        register(&host, &person, &json!({})).ok();
+        other.pull();
+        ports.plug_in(key.clone());
+        register(&host, &person, &pin).ok();
+
+        log_in(&host, &person, &pin).ok();
+        other.plug_in();
+        key.pull();
+        log_in(&host, &person, &json!({})).ok();
+    }
+}
+
+#[test]
+fn a_key_keeps_its_own_policy_beside_another_one() {
+    let (plain, guarded) = (Key::new(pinned()), Key::new(pinned()));
+    let ports = VirtualPorts::with([plain.clone()]);
+    let host = Host::with_keys(CONFIG, Arc::clone(&ports) as Arc<dyn SecurityKeys>);
+    let person = host.person("anna");
+    register(&host, &person, &json!({"uv": "discouraged"})).ok();
+    plain.pull();
+    ports.plug_in(guarded.clone());
+    register(&host, &person, &json!({"uv": "required", "pin": PIN})).ok();
+
+    log_in(&host, &person, &json!({"pin": PIN})).ok();
+    plain.plug_in();
+    log_in(&host, &person, &json!({})).refused(409, "many-devices");
+    guarded.pull();
+    log_in(&host, &person, &json!({})).ok();
 }
 
 #[test]
@@ -284,6 +371,7 @@ fn what_is_in_the_way_has_its_own_code_and_leaves_nothing() {
     let host = Host::with_keys(CONFIG, Arc::clone(&ports) as Arc<dyn SecurityKeys>);
     let person = host.person("anna");
     let refused = |status, code: &str| {
+        host.unlock(&person.id);
         register(&host, &person, &json!({})).refused(status, code);
         assert_eq!(factors(&host, &person).len(), 0, "{code}");
     };
@@ -307,6 +395,7 @@ fn what_is_in_the_way_has_its_own_code_and_leaves_nothing() {
         key.plug_in();
     }
 
+    host.unlock(&person.id);
     register(&host, &person, &json!({})).ok();
     key.set_finger(Finger::Always(Touch::Denied));
     log_in(&host, &person, &json!({})).refused(409, "touch-denied");
@@ -543,8 +632,8 @@ impl SecurityKey for Bent<'_> {
         let answer = self.key.exchange(message, wait)?;
         let mut bytes = answer.expose().clone();
         self.answers += 1;
-        // The answer to the request itself; before it come what the key can and what it has.
-        if self.answers >= 3 || self.next().is_multiple_of(4) {
+        // The answer to the request itself; before it comes what the key can.
+        if self.answers >= 2 || self.next().is_multiple_of(4) {
             let at = usize::try_from(self.next()).unwrap() % bytes.len();
             match self.next() % 4 {
                 0 => bytes.truncate(at.max(1)),

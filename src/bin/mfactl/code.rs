@@ -14,6 +14,8 @@ pub const TOKEN: Wanted = Wanted { label: "code of the authenticator", instead: 
 /// A backup code.
 pub const BACKUP_CODE: Wanted = Wanted { label: "backup code", instead: "use --code-file or --code-stdin" };
 
+/// How often a PIN may be typed.
+const PINS_TYPED: u8 = 3;
 /// How often a code of neither shape may be typed again.
 const TYPING_AGAIN: u8 = 2;
 /// Symbols of a backup code without its hyphens.
@@ -85,11 +87,11 @@ pub async fn ask_key<'a>(
         Source::Prompt => None,
         Source::Stdin | Source::File(_) => Some(desk.asker.secret(PIN, pin).await?),
     };
-    loop {
+    for left in (0..=PINS_TYPED).rev() {
         ask_for_touch(desk.out);
         let with_pin = known.as_ref().map_or_else(&body, |pin| body().secret("pin", pin, "$PIN"));
         match desk.client.send(call().with(with_pin)).await?.granted() {
-            Err(Failure::Refused(problem)) if *pin == Source::Prompt && problem.is_about_pin() => {
+            Err(Failure::Refused(problem)) if left > 0 && *pin == Source::Prompt && problem.is_about_pin() => {
                 if known.is_some() {
                     desk.out.error(&problem.to_string());
                 }
@@ -98,6 +100,7 @@ pub async fn ask_key<'a>(
             answered => return answered,
         }
     }
+    Err(Failure::Internal("a request that was never sent".to_owned()))
 }
 
 /// Says what a person has to do now for a key that wants a touch.
