@@ -244,11 +244,12 @@ impl Sieve {
         if name.is_empty() || !name.iter().copied().all(is_token_byte) {
             return Err(Reject::Malformed("a header field name that is none"));
         }
-        let value = rest.get(1..).unwrap_or(&[]).trim_ascii();
+        // Before it is trimmed: only blanks and tabs may stand around a value.
+        let value = rest.get(1..).unwrap_or(&[]);
         if !value.iter().copied().all(is_value_byte) {
             return Err(Reject::Malformed("a header field value with a control character"));
         }
-        Ok((name, value))
+        Ok((name, value.trim_ascii()))
     }
 
     fn end_head(&mut self) -> Result<(), Reject> {
@@ -358,6 +359,7 @@ mod tests {
             "GET / HTTP/1.1\r\nA: \0\r\n\r\n",
             "GET / HTTP/1.1\r\nA: b\x01c\r\n\r\n",
             "GET / HTTP/1.1\r\nA: b\x7f\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: \x0cb\r\n\r\n",
             "GET /a`b HTTP/1.1\r\n\r\n",
             "GET http://a:b:c/ HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nA : b\r\n\r\n",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mfad::model::{Moment, TokenInput, UserRef};
+use mfad::model::{BackupCode, Moment, TokenInput, UserRef};
 use mfad::service::{Call, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef};
 
 use super::figure::{Dice, report, size};
@@ -13,26 +13,35 @@ const DAY: i64 = 86_400_000;
 /// Wall clocks that broke other programs: the first second, the last of 32 bits, signed and unsigned.
 const YEARS: [i64; 3] = [30_000, 2_147_483_647_000, 4_294_967_296_000];
 
-/// A service whose clock is the test's.
-struct Times {
+/// A service whose clock is the test's, and a user with a factor that goes by it.
+pub struct Times {
     shop: Workshop,
     seed: Vec<u8>,
-    wall: i64,
-    boot: i64,
+    /// The backup codes.
+    pub codes: Vec<String>,
+    pub wall: i64,
+    pub boot: i64,
 }
 
 impl Times {
-    fn begin(wall: i64) -> Self {
+    pub fn begin(wall: i64) -> Self {
         let shop = Workshop::new(0);
-        let mut times = Self { shop, seed: Vec::new(), wall, boot: 1_000 };
+        let mut times = Self { shop, seed: Vec::new(), codes: Vec::new(), wall, boot: 1_000 };
         let order = MfaOrder { name: None, profile: totp(), issuer: None, account: None };
         let user = UserRef::Id(times.shop.user);
         let made = times.ask(Call::CreateSecret(user, SecretOrder::Mfa(order)));
         let Ok(Reply::FactorCreated { secret, base32, .. }) = made else { panic!("no factor") };
         times.seed = otp::seed_of(base32.expose());
-        let first = FirstCode::Token(times.token(0));
-        assert!(times.ask(Call::Enroll(user, SecretRef::Id(secret.id), first)).is_ok());
+        let first = FirstCode::Token(times.token(times.step()));
+        let enrolled = times.ask(Call::Enroll(user, SecretRef::Id(secret.id), first));
+        let Ok(Reply::Enrolled { codes, .. }) = enrolled else { panic!("no enrolment") };
+        times.codes = codes.iter().map(|code| code.expose().clone()).collect();
         times
+    }
+
+    /// Ends the daemon and starts it again.
+    pub fn restart(self) -> Self {
+        Self { shop: self.shop.restart(), ..self }
     }
 
     fn ask(&self, call: Call) -> Result<Reply, mfad::error::Error> {
@@ -40,17 +49,35 @@ impl Times {
         self.shop.service.handle(&Occasion { now, ..self.shop.occasion() }, call)
     }
 
-    fn step(&self) -> u64 {
+    pub fn step(&self) -> u64 {
         u64::try_from(self.wall / 30_000).unwrap()
     }
 
-    fn token(&self, ahead: u64) -> TokenInput {
-        let code = otp::code(&self.seed, otp::Hash::Sha1, 6, self.step() + ahead);
-        TokenInput::from_text(&code).unwrap()
+    fn token(&self, step: u64) -> TokenInput {
+        TokenInput::from_text(&otp::code(&self.seed, otp::Hash::Sha1, 6, step)).unwrap()
+    }
+
+    fn verify(&self, proof: Proof) -> Result<(), mfad::error::Error> {
+        self.ask(Call::Verify(UserRef::Id(self.shop.user), proof)).map(drop)
+    }
+
+    /// Shows the code of a step.
+    pub fn show(&self, step: u64) -> Result<(), mfad::error::Error> {
+        self.verify(Proof::Token(self.token(step)))
+    }
+
+    /// Shows one of the backup codes.
+    pub fn show_backup(&self, place: usize) -> Result<(), mfad::error::Error> {
+        self.verify(Proof::Code(BackupCode::parse(&self.codes[place]).unwrap()))
+    }
+
+    /// An administrator ends locks and delays.
+    pub fn unlock(&self) {
+        assert!(self.ask(Call::UnlockUser(UserRef::Id(self.shop.user))).is_ok());
     }
 
     fn is_taken(&self) -> bool {
-        self.ask(Call::Verify(UserRef::Id(self.shop.user), Proof::Token(self.token(0)))).is_ok()
+        self.show(self.step()).is_ok()
     }
 
     /// The wall clock jumps. The boot clock does not, and goes on for longer than any delay.

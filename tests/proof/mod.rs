@@ -7,4 +7,6 @@ mod crash;
 mod figure;
 mod fuzz;
 mod guessing;
+mod model;
+mod power;
 mod soak;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mfad::device::{Devices, NoDevices, Slot};
+use mfad::device::{NoDevices, Slot};
 use mfad::error::Error;
 use mfad::http::Clock;
 use mfad::model::{
@@ -12,7 +12,7 @@ use mfad::model::{
 };
 use mfad::oath::Window;
 use mfad::service::{
-    Activation, Attestation, Call, Caller, Confinement, Departure, DeviceRef, Equipment, HashCost, Metrics,
+    Activation, Attestation, Call, Caller, Confinement, Departure, DeviceRef, Equipment, HashCost, MasterKey, Metrics,
     NewUserOrder, Occasion, Policy, Proof, ProvisionOrder, Reply, SecretOrder, SecretView, Service,
 };
 use mfad::store::{self, Listeners, Store};
@@ -65,26 +65,23 @@ impl Workshop {
 
     fn with_policy(readers: usize, policy: Policy) -> Self {
         let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir().unwrap();
-        let key = Sensitive::new([7; 32]);
-        store::create(dir.path(), &key).unwrap();
+        store::create(dir.path(), &key()).unwrap();
         let readers: Vec<Reader> = (0..readers).map(|_| Reader::new()).collect();
         let named = readers.iter().enumerate().map(|(n, reader)| (format!("Yubico YubiKey {n:02}"), reader.clone()));
         let devices = Arc::new(VirtualDevices::new(named.collect()));
         let clock = Clock::new().unwrap();
-        let store = Store::open(dir.path(), None, &key, Listeners::default()).unwrap();
-        let hardware: Arc<dyn Devices> = Arc::clone(&devices) as _;
-        let equipment = Equipment {
-            keeper: Box::new(NoKeeper),
-            devices: hardware,
-            security_keys: Arc::new(NoDevices),
-            on_device: Box::new(|_| {}),
-            metrics: Metrics::default(),
-            confinement: Confinement::None,
-        };
-        let service = Service::new(store, policy, equipment, &clock.now()).unwrap();
+        let service = open(&dir, policy, Arc::clone(&devices), &clock);
         let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, _dir: dir };
         workshop.user = workshop.new_user("ann");
         workshop
+    }
+
+    /// Ends the service and begins another one on the same store.
+    pub fn restart(self) -> Self {
+        let Self { service, devices, readers, user, clock, _dir } = self;
+        service.close();
+        let service = open(&_dir, policy(), Arc::clone(&devices), &clock);
+        Self { service, devices, readers, user, clock, _dir }
     }
 
     pub fn new_user(&self, name: &str) -> UserId {
@@ -177,6 +174,23 @@ impl Workshop {
             key.accounts().iter().map(|account| String::from_utf8_lossy(&account.name).into_owned()).collect()
         })
     }
+}
+
+fn key() -> MasterKey {
+    Sensitive::new([7; 32])
+}
+
+fn open(dir: &TempDir, policy: Policy, devices: Arc<VirtualDevices>, clock: &Clock) -> Service {
+    let store = Store::open(dir.path(), None, &key(), Listeners::default()).unwrap();
+    let equipment = Equipment {
+        keeper: Box::new(NoKeeper),
+        devices,
+        security_keys: Arc::new(NoDevices),
+        on_device: Box::new(|_| {}),
+        metrics: Metrics::default(),
+        confinement: Confinement::None,
+    };
+    Service::new(store, policy, equipment, &clock.now()).unwrap()
 }
 
 fn policy() -> Policy {
