@@ -1,0 +1,282 @@
+//! The daemon under load, and the users of its store, put there by the store's own verbs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use hmac::{Hmac, KeyInit, Mac};
+use mfad::model::{Algorithm as Hash, Digits, Label, Moving, Profile, SecretId, Sensitive, UserId, UserName};
+use mfad::store::{self, Decision, Listeners, NewSecret, NewUser, SecretType, Store};
+use serde_json::Value;
+use sha1::Sha1;
+use tokio::runtime::Runtime;
+
+use super::drive::{Line, Shot};
+
+pub const PASSWORD: &str = "correct horse battery staple";
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Users that are stored in one go.
+const CHUNK: usize = 2_000;
+const EIGHT: u64 = 8;
+
+/// The eight digits of a counter (RFC 4226).
+pub fn hotp(seed: &[u8], counter: u64) -> String {
+    let mac = Hmac::<Sha1>::new_from_slice(seed).unwrap().chain_update(counter.to_be_bytes()).finalize().into_bytes();
+    let at = usize::from(mac[19] & 0x0F);
+    let cut = u32::from_be_bytes(mac[at..at + 4].try_into().unwrap()) & 0x7FFF_FFFF;
+    format!("{:08}", cut % 100_000_000)
+}
+
+/// Users with a password, a counter-based factor and ten backup codes each.
+pub struct Seeded {
+    /// Id and seed.
+    pub users: Vec<(String, [u8; 20])>,
+    used: Vec<AtomicU64>,
+    dir: PathBuf,
+}
+
+/// The next counter of each user.
+#[derive(Clone)]
+pub struct Counters(Arc<Seeded>);
+
+impl Counters {
+    pub fn take(&self, user: usize) -> u64 {
+        self.0.used[user].fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Seeded {
+    /// Fills a new store. What a password and a set of codes look like is taken from a user whom the daemon made.
+    pub fn make(state: &Path, users: usize) -> Arc<Self> {
+        let dir = state.parent().unwrap();
+        assert!(Daemon::command(dir).arg("init").status().unwrap().success());
+        let pattern = {
+            let daemon = Daemon::start(dir);
+            let runtime = Runtime::new().unwrap();
+            runtime.block_on(daemon.pattern())
+        };
+        let key: [u8; 32] = std::fs::read(state.join("master.key")).unwrap().try_into().unwrap();
+        let store = Store::open(state, None, &Sensitive::new(key), Listeners::default()).unwrap();
+        let (password, codes) = store
+            .read(PATIENCE, |view| {
+                let password = view.active_secret(pattern, SecretType::Password)?.expect("a password");
+                let (_, codes) = view.backup_set(pattern)?.expect("codes");
+                Ok((view.open_secret(&password)?.expose().clone(), codes.record.expose().clone()))
+            })
+            .unwrap();
+        let mut made = Vec::with_capacity(users);
+        for first in (0..users).step_by(CHUNK) {
+            let (password, codes) = (password.clone(), codes.clone());
+            let numbers = first..(first + CHUNK).min(users);
+            let chunk = store.write(PATIENCE, move |tx| {
+                let mut chunk = Vec::new();
+                for number in numbers {
+                    chunk.push(insert(tx, number, &password, &codes)?);
+                }
+                Ok(Decision::Keep(chunk))
+            });
+            made.extend(chunk.unwrap());
+        }
+        store.close();
+        let used = made.iter().map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Self { users: made, used, dir: state.to_owned() })
+    }
+
+    pub fn counters(self: &Arc<Self>) -> Counters {
+        Counters(Arc::clone(self))
+    }
+
+    /// The size of the database without its log.
+    pub fn size_kib(&self) -> f64 {
+        std::fs::metadata(self.dir.join("mfad.db")).unwrap().len() as f64 / 1024.0
+    }
+
+    pub fn name(number: usize) -> String {
+        format!("user {number}")
+    }
+}
+
+fn insert(
+    tx: &store::Tx<'_>,
+    number: usize,
+    password: &[u8],
+    codes: &[u8],
+) -> Result<(String, [u8; 20]), store::Fault> {
+    let mut random = [0u8; 50];
+    getrandom::fill(&mut random).unwrap();
+    let part = |at: usize| -> [u8; 10] { random[at..at + 10].try_into().unwrap() };
+    let id = UserId::at(1_700_000_000_000, &part(0));
+    let user = NewUser {
+        id,
+        name: UserName::parse(&Seeded::name(number)).unwrap(),
+        display_name: None,
+        email: None,
+        created: 0,
+    };
+    tx.insert_user(&user)?.expect("a free name");
+    let seed: [u8; 20] = random[30..50].try_into().unwrap();
+    let profile = Profile { algorithm: Hash::Sha1, digits: Digits::new(EIGHT).unwrap(), moving: Moving::Counter };
+    for (at, kind, name, profile, value) in [
+        (10, SecretType::Password, "password", None, password),
+        (20, SecretType::Backup, "codes", None, codes),
+        (15, SecretType::Mfa, "fob", Some(profile), &seed[..]),
+    ] {
+        let new = NewSecret {
+            id: SecretId::at(1_700_000_000_000, &part(at)),
+            user: id,
+            kind,
+            name: Label::parse(name).unwrap(),
+            created: 0,
+            expires: None,
+            profile,
+            first_counter: 0,
+            spare_of: None,
+            value: Sensitive::new(value.to_vec()),
+        };
+        assert!(tx.insert_secret(&new)?);
+    }
+    Ok((id.to_string(), seed))
+}
+
+/// A running daemon.
+pub struct Daemon {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), rustix::process::Signal::TERM)
+            .unwrap();
+        let _ = self.process.wait();
+    }
+}
+
+impl Daemon {
+    fn command(dir: &Path) -> Command {
+        let config = dir.join("mfad.toml");
+        let uid = rustix::process::getuid().as_raw();
+        let text = format!(
+            "registration = \"open\"\nguardDir = \"\"\n[limits]\nconnectionsPerPeer = 2000\n[devices]\nenabled = false\n\
+             [argon2]\nqueue = 512\n[[peer]]\nuid = {uid}\nrights = [\"admin\", \"app\"]\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mfad"));
+        command.arg("--config").arg(config).arg("--state-dir").arg(dir.join("state"));
+        command.arg("--socket").arg(dir.join("mfad.sock"));
+        command.env("MFAD_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// Until it is ready.
+    pub fn start(dir: &Path) -> Self {
+        let process = Self::command(dir).spawn().unwrap();
+        let daemon = Self { process, socket: dir.join("mfad.sock") };
+        while std::os::unix::net::UnixStream::connect(&daemon.socket).is_err() {
+            thread::yield_now();
+        }
+        daemon
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// A user as the daemon makes one.
+    async fn pattern(&self) -> UserId {
+        let mut line = Line::open(&self.socket).await;
+        let made =
+            ask(&mut line, Shot::post("/users", format!("{{\"name\":\"pattern\",\"password\":\"{PASSWORD}\"}}"))).await;
+        let (user, token) = (text(&made["user"]["uid"]), text(&made["token"]));
+        let order = r#"{"type":"mfa","kind":"hotp","digits":8}"#.to_owned();
+        let factor = ask(&mut line, Shot::post(format!("/users/{user}/secrets"), order).token(&token)).await;
+        let seed = data_encoding::BASE32_NOPAD.decode(text(&factor["secret"]["secret"]).as_bytes()).unwrap();
+        let path = format!("/users/{user}/secrets/{}/enroll", text(&factor["uid"]));
+        let first = Shot::post(path, format!("{{\"token\":\"{}\"}}", hotp(&seed, 0))).put().token(&token);
+        ask(&mut line, first).await;
+        UserId::parse(&user).unwrap()
+    }
+
+    /// Nothing of replay protection is switched off.
+    pub fn refuses_a_repeated_code(&self, seeded: &Arc<Seeded>) {
+        let (user, seed) = &seeded.users[0];
+        let code = hotp(seed, seeded.counters().take(0));
+        let shot = || Shot::post(format!("/users/{user}/verify"), format!("{{\"token\":\"{code}\"}}"));
+        Runtime::new().unwrap().block_on(async {
+            let mut line = Line::open(&self.socket).await;
+            assert_eq!(line.ask(shot()).await.0, 200, "a right code");
+            assert_eq!(line.ask(shot()).await.0, 401, "the same code again");
+        });
+    }
+
+    /// A challenge of each of these users.
+    pub fn challenges(&self, runtime: &Runtime, count: usize) -> Vec<String> {
+        let one = |number: usize| {
+            let socket = self.socket.clone();
+            async move {
+                let mut line = Line::open(&socket).await;
+                let body = format!("{{\"id\":\"{}\",\"password\":\"{PASSWORD}\"}}", Seeded::name(number));
+                text(&ask(&mut line, Shot::post("/auth/password", body)).await["token"])
+            }
+        };
+        runtime.block_on(async {
+            let mut challenges = Vec::new();
+            for first in (0..count).step_by(8) {
+                let eight: Vec<_> = (first..(first + 8).min(count)).map(|number| tokio::spawn(one(number))).collect();
+                for challenge in eight {
+                    challenges.push(challenge.await.unwrap());
+                }
+            }
+            challenges
+        })
+    }
+
+    pub fn resident_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+
+    /// What it has used of the processors so far.
+    pub fn processor_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields: Vec<f64> =
+            stat.rsplit_once(')').unwrap().1.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
+        // Of user and system, in ticks of which there are a hundred in a second.
+        (fields[11] + fields[12]) / 100.0
+    }
+}
+
+async fn ask(line: &mut Line, shot: Shot) -> Value {
+    let (status, body) = line.ask(shot).await;
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Bare argon2id at the daemon's cost, on all cores: hashes in a second.
+pub fn raw_hashes(length: Duration) -> f64 {
+    let began = Instant::now();
+    let cores = thread::available_parallelism().unwrap().get();
+    let hash = move || {
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(19_456, 2, 1, None).unwrap());
+        let mut memory = vec![argon2::Block::default(); 19_456];
+        let mut out = [0; 32];
+        let mut count = 0u64;
+        while began.elapsed() < length {
+            argon2.hash_password_into_with_memory(PASSWORD.as_bytes(), &[7; 16], &mut out, &mut memory[..]).unwrap();
+            count += 1;
+        }
+        count
+    };
+    let count: u64 =
+        (0..cores).map(|_| thread::spawn(hash)).collect::<Vec<_>>().into_iter().map(|one| one.join().unwrap()).sum();
+    count as f64 / began.elapsed().as_secs_f64()
+}
