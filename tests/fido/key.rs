@@ -1,6 +1,6 @@
 //! A virtual security key at the reports of CTAPHID (CTAP 2.1 section 11.2): channels, messages, keep-alives, cancel.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -31,6 +31,18 @@ pub enum Finger {
 #[derive(Clone)]
 pub struct Key(Arc<Shared>);
 
+/// One program's open line to a key: as with hidraw, each hears all that the key says.
+pub struct Line {
+    key: Key,
+    number: usize,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.key.state().going.remove(&self.number);
+    }
+}
+
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
@@ -52,7 +64,9 @@ struct State {
     /// A message that waits for a touch, on its channel.
     waiting: Option<(u32, Vec<u8>)>,
     cancelled: usize,
-    going: VecDeque<Report>,
+    /// What each line has not heard yet.
+    going: BTreeMap<usize, VecDeque<Report>>,
+    lines: usize,
 }
 
 impl Key {
@@ -69,9 +83,20 @@ impl Key {
             coming: None,
             waiting: None,
             cancelled: 0,
-            going: VecDeque::new(),
+            going: BTreeMap::new(),
+            lines: 0,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
+    }
+
+    /// Opens a line to it.
+    pub fn line(&self) -> Line {
+        let mut state = self.state();
+        state.lines += 1;
+        let number = state.lines;
+        state.going.insert(number, VecDeque::new());
+        drop(state);
+        Line { key: self.clone(), number }
     }
 
     /// One that is older than FIDO2.
@@ -109,7 +134,7 @@ impl Key {
     pub fn plug_in(&self) {
         let mut state = self.state();
         (state.is_pulled, state.pull_after) = (false, None);
-        state.going.clear();
+        state.going.values_mut().for_each(VecDeque::clear);
         state.waiting = None;
         state.authenticator.reset_power();
     }
@@ -163,26 +188,26 @@ impl Key {
     }
 }
 
-impl Reports for Key {
+impl Reports for Line {
     fn send(&mut self, report: &Report) -> Result<(), DeviceFault> {
-        let mut state = self.state();
+        let mut state = self.key.state();
         if state.is_pulled {
             return Err(DeviceFault::Removed);
         }
         state.take(report);
         drop(state);
-        self.0.changed.notify_all();
+        self.key.0.changed.notify_all();
         Ok(())
     }
 
     fn receive(&mut self, patience: Duration) -> Result<Option<Report>, DeviceFault> {
-        let mut state = self.state();
+        let mut state = self.key.state();
         if state.is_pulled {
             return Err(DeviceFault::Removed);
         }
         state.see_finger();
-        if state.going.is_empty() {
-            let waited = self.0.changed.wait_timeout(state, patience.min(Duration::from_millis(20)));
+        if state.is_silent(self.number) {
+            let waited = self.key.0.changed.wait_timeout(state, patience.min(Duration::from_millis(20)));
             state = waited.unwrap().0;
             state.see_finger();
         }
@@ -192,15 +217,23 @@ impl Reports for Key {
         if state.is_deaf {
             return Ok(None);
         }
-        if let (true, Some((channel, _))) = (state.going.is_empty(), &state.waiting) {
+        if let (true, Some((channel, _))) = (state.is_silent(self.number), &state.waiting) {
             let channel = *channel;
             state.answer(channel, KEEPALIVE, &[2]);
         }
-        Ok(state.going.pop_front())
+        Ok(state.going.get_mut(&self.number).and_then(VecDeque::pop_front))
     }
 }
 
 impl State {
+    fn is_silent(&self, line: usize) -> bool {
+        self.going.get(&line).is_none_or(VecDeque::is_empty)
+    }
+
+    fn say(&mut self, report: Report) {
+        self.going.values_mut().for_each(|line| line.push_back(report));
+    }
+
     /// A touch that was waited for has come.
     fn see_finger(&mut self) {
         let Finger::Always(touch) = self.finger else { return };
@@ -276,7 +309,7 @@ impl State {
         report[4] = command | 0x80;
         report[5..7].copy_from_slice(&u16::try_from(bytes.len()).unwrap().to_be_bytes());
         report[7..7 + first.len()].copy_from_slice(first);
-        self.going.push_back(report);
+        self.say(report);
         for (sequence, part) in (0..).zip(rest.chunks(REPORT - 5)) {
             let mut report = [0; REPORT];
             report[..4].copy_from_slice(&channel.to_be_bytes());
@@ -284,9 +317,9 @@ impl State {
             report[5..5 + part.len()].copy_from_slice(part);
             // A report of another program's channel in between.
             if self.has_neighbours {
-                self.going.push_back([0x55; REPORT]);
+                self.say([0x55; REPORT]);
             }
-            self.going.push_back(report);
+            self.say(report);
         }
     }
 }

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn run(key: &Key, lines: &Receiver<String>) -> std::io::Result<()> {
-    let mut plugged = Some(Plugged::new(key.clone(), NAME)?);
+    let mut plugged = Some(Plugged::new(key, NAME)?);
     say("plugged in");
     let (mut was_blinking, mut cancelled) = (false, 0);
     loop {
@@ -60,7 +60,7 @@ fn run(key: &Key, lines: &Receiver<String>) -> std::io::Result<()> {
             Ok("pull") => plugged = None,
             Ok("insert") if plugged.is_none() => {
                 key.plug_in();
-                plugged = Some(Plugged::new(key.clone(), NAME)?);
+                plugged = Some(Plugged::new(key, NAME)?);
             }
             Ok(other) => eprintln!("virtual-security-key: no such command: {other}"),
             Err(TryRecvError::Empty) => {}

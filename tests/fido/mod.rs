@@ -8,6 +8,6 @@ mod ports;
 mod uhid;
 
 pub use authenticator::{Make, Touch};
-pub use key::{Finger, Key};
+pub use key::{Finger, Key, Line};
 pub use ports::VirtualPorts;
 pub use uhid::Plugged;

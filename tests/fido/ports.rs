@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use mfad::device::{Channel, DeviceFault, Port, SecurityKey, SecurityKeys, Wait};
 use mfad::model::Sensitive;
 
-use super::key::Key;
+use super::key::{Key, Line};
 
 /// The ports; each key may be held by one at a time.
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl SecurityKeys for VirtualPorts {
             return Err(DeviceFault::Busy { holder: None });
         }
         let held = Held(Arc::clone(is_held));
-        let channel = Channel::open(key.clone(), [7; 8])?;
+        let channel = Channel::open(key.line(), [7; 8])?;
         Ok(Box::new(VirtualKey { channel, _held: held }))
     }
 }
@@ -65,7 +65,7 @@ impl Drop for Held {
 }
 
 struct VirtualKey {
-    channel: Channel<Key>,
+    channel: Channel<Line>,
     _held: Held,
 }
 

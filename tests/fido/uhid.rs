@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mfad::device::{REPORT, Reports};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::key::Key;
+use super::key::{Key, Line};
 
 /// Kinds of events (linux/uhid.h).
 const CREATE: u32 = 11;
@@ -35,13 +35,13 @@ const DESCRIPTOR: [u8; 34] = [
 /// Plugs the key in; it is pulled when this is dropped.
 pub struct Plugged {
     kernel: File,
-    key: Key,
+    line: Line,
     /// When it last said that it is still there.
     kept_alive: Instant,
 }
 
 impl Plugged {
-    pub fn new(key: Key, name: &str) -> std::io::Result<Self> {
+    pub fn new(key: &Key, name: &str) -> std::io::Result<Self> {
         let mut kernel = File::options().read(true).write(true).open("/dev/uhid")?;
         let text = |text: &str, length: usize| {
             let mut bytes = text.as_bytes()[..text.len().min(length - 1)].to_vec();
@@ -56,12 +56,12 @@ impl Plugged {
         event.extend(DESCRIPTOR);
         event.resize(EVENT, 0);
         kernel.write_all(&event)?;
-        Ok(Self { kernel, key, kept_alive: Instant::now() })
+        Ok(Self { kernel, line: key.line(), kept_alive: Instant::now() })
     }
 
     /// Carries reports for that long, or until one came.
     pub fn carry(&mut self, patience: Duration) -> std::io::Result<()> {
-        while let Ok(Some(report)) = self.key.receive(Duration::ZERO) {
+        while let Ok(Some(report)) = self.line.receive(Duration::ZERO) {
             let is_keepalive = report[4] == KEEPALIVE;
             if !is_keepalive || self.kept_alive.elapsed() >= BETWEEN {
                 let size = u16::try_from(REPORT).unwrap().to_le_bytes();
@@ -86,7 +86,7 @@ impl Plugged {
                 let size = usize::from(u16::from_le_bytes([event[4 + DATA], event[5 + DATA]]));
                 // A number of the report comes first where there is one more byte.
                 let start = if size > REPORT { 5 } else { 4 };
-                drop(self.key.send(&event[start..start + REPORT].try_into().unwrap()));
+                drop(self.line.send(&event[start..start + REPORT].try_into().unwrap()));
             }
             kind @ (GET_REPORT | SET_REPORT) => {
                 let reply = if kind == GET_REPORT { GET_REPORT_REPLY } else { SET_REPORT_REPLY };

@@ -576,7 +576,7 @@ fn two_logins_at_once_share_no_touch() {
 fn a_key_that_nobody_touches_in_time_is_told_to_give_up() {
     let key = Key::new(Make::default());
     key.set_finger(Finger::Away);
-    let mut channel = Channel::open(key.clone(), [7; 8]).unwrap();
+    let mut channel = Channel::open(key.line(), [7; 8]).unwrap();
     let selection = Sensitive::new(vec![0x0B]);
     let wait = |millis| Wait { time: Stopwatch::start(Duration::from_millis(millis)), is_pointless: &|| false };
 
@@ -586,7 +586,7 @@ fn a_key_that_nobody_touches_in_time_is_told_to_give_up() {
     key.go_deaf();
     assert_eq!(channel.exchange(&selection, wait(50)).err(), Some(DeviceFault::Hung));
     assert_eq!(key.cancelled(), 2);
-    assert_eq!(Channel::open(key, [8; 8]).err(), Some(DeviceFault::Hung));
+    assert_eq!(Channel::open(key.line(), [8; 8]).err(), Some(DeviceFault::Hung));
 }
 
 #[test]
@@ -594,7 +594,7 @@ fn a_key_that_serves_another_program_is_busy() {
     let key = Key::new(Make::default());
     key.set_finger(Finger::Away);
     let (mut ours, mut theirs) =
-        (Channel::open(key.clone(), [7; 8]).unwrap(), Channel::open(key.clone(), [8; 8]).unwrap());
+        (Channel::open(key.line(), [7; 8]).unwrap(), Channel::open(key.line(), [8; 8]).unwrap());
     let selection = Sensitive::new(vec![0x0B]);
     let wait = Wait { time: Stopwatch::start(Duration::from_secs(20)), is_pointless: &|| false };
     thread::scope(|threads| {
