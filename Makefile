@@ -67,8 +67,10 @@ vm: deb
 	tests/vm/run bookworm $(CARGO_TARGET_DIR)/debian/mfad_*.deb
 	tests/vm/run trixie $(CARGO_TARGET_DIR)/debian/mfad_*.deb
 
+# Ratios of one run; those of the load become docs/bench.
 bench:
-	@if [ -d benches ]; then cargo bench --locked; else echo 'no benchmarks yet: they will live in benches/'; fi
+	@tools/needs test
+	MFAD_BENCH_DOCS=1 cargo bench --locked
 
 # The package, for the Debian that it is built on and later ones; it lands in target/debian.
 deb:
