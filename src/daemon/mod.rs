@@ -96,16 +96,20 @@ enum Command {
 #[expect(clippy::print_stderr, reason = "before and after the log is there, stderr is where admins look")]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut starter = Starter::default();
+    let code = match run(arguments, &mut starter) {
+        Ok(()) => 0,
         Err(failure) => {
             eprintln!("mfad: {failure}");
-            ExitCode::from(failure.exit_code())
+            failure.exit_code()
         }
-    }
+    };
+    // Whoever waits goes on only now, with the reason before their eyes.
+    starter.ended(code);
+    ExitCode::from(code)
 }
 
-fn run(arguments: Arguments) -> Result<(), Failure> {
+fn run(arguments: Arguments, starter: &mut Starter) -> Result<(), Failure> {
     harden()?;
     if let (Some(Command::Init { .. }), Some(path)) = (&arguments.command, &arguments.config) {
         write_example(path)?;
@@ -126,13 +130,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Restore(args)) => restore::run(&config, &args),
         Some(Command::Check | Command::Manual { .. }) => Ok(()),
         None => {
-            let starter = match arguments.daemonize {
-                true => Starter::detached(arguments.pid_file.as_deref())?,
-                false => Starter::default(),
-            };
-            let ended = daemon(&config, &overrides, &starter);
-            starter.ended(ended.as_ref().map_or_else(Failure::exit_code, |()| 0));
-            ended
+            if arguments.daemonize {
+                *starter = Starter::detached(arguments.pid_file.as_deref())?;
+            }
+            daemon(&config, &overrides, starter)
         }
     }
 }
