@@ -23,6 +23,7 @@ use crate::fido::{Finger, Key, Make, Touch, VirtualPorts};
 use crate::fido2::CONFIG;
 use crate::host::Host;
 use crate::people::{PASSWORD, Person, codes_of, text, with};
+use crate::proof::Dice;
 use crate::wire::{Answer, Request};
 
 const PIN: &str = "correct-48";
@@ -612,19 +613,8 @@ fn a_key_that_serves_another_program_is_busy() {
 /// A key whose answers come bent at one place.
 struct Bent<'a> {
     key: &'a mut dyn SecurityKey,
-    turn: u64,
+    dice: Dice,
     answers: u64,
-}
-
-impl Bent<'_> {
-    fn next(&mut self) -> u64 {
-        // SplitMix64, so that a failure comes again.
-        self.turn = self.turn.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.turn;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
 }
 
 impl SecurityKey for Bent<'_> {
@@ -633,13 +623,13 @@ impl SecurityKey for Bent<'_> {
         let mut bytes = answer.expose().clone();
         self.answers += 1;
         // The answer to the request itself; before it comes what the key can.
-        if self.answers >= 2 || self.next().is_multiple_of(4) {
-            let at = usize::try_from(self.next()).unwrap() % bytes.len();
-            match self.next() % 4 {
+        if self.answers >= 2 || self.dice.roll().is_multiple_of(4) {
+            let at = usize::try_from(self.dice.roll()).unwrap() % bytes.len();
+            match self.dice.roll() % 4 {
                 0 => bytes.truncate(at.max(1)),
-                1 => bytes.insert(at, u8::try_from(self.next() % 256).unwrap()),
-                2 => bytes[at] ^= 1 << (self.next() % 8),
-                _ => bytes[at] = u8::try_from(self.next() % 256).unwrap(),
+                1 => bytes.insert(at, u8::try_from(self.dice.roll() % 256).unwrap()),
+                2 => bytes[at] ^= 1 << (self.dice.roll() % 8),
+                _ => bytes[at] = u8::try_from(self.dice.roll() % 256).unwrap(),
             }
         }
         Ok(Sensitive::new(bytes))
@@ -662,7 +652,7 @@ fn ten_thousand_bent_answers_of_a_key_let_nobody_in() {
     for round in 0..10_000u64 {
         let known = mfad::fido::KeyRecord::from_bytes(&record, 0).unwrap();
         let (options, asked) = party.start_authentication(vec![known]).unwrap();
-        let mut bent = Bent { key: &mut *key, turn: round, answers: 0 };
+        let mut bent = Bent { key: &mut *key, dice: Dice(round), answers: 0 };
         let answer = Authenticator::meet(&mut bent, wait).and_then(|mut key| client.get(&mut key, &options));
         let Ok(answer) = answer else { continue };
         let before = answer.clone();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
-use super::figure::{quantile, report, size};
+use super::figure::{descriptors, quantile, report, size};
 use crate::host::Host;
 use crate::wire::{Connection, Request};
 
@@ -18,10 +18,6 @@ fn open(host: &Host) -> u64 {
     let metrics = host.ask(&Request::get("/metrics")).text();
     let line = metrics.lines().find_map(|line| line.strip_prefix("mfad_connections ")).unwrap();
     line.parse().unwrap()
-}
-
-fn descriptors(host: &Host) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap().count()
 }
 
 /// The 99th of a hundred times that a check of a code takes, in milliseconds.

@@ -1,7 +1,6 @@
 //! A kill at any moment under load: what was acknowledged is there, and nothing that was used counts again (STO-3, R1).
 
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -110,7 +109,6 @@ impl Ledger {
 
     /// Load from all sides, a kill after that long, a start, and what is left.
     fn cycle(&mut self, host: &mut Host, number: usize, after: Duration) -> Losses {
-        let go_on = AtomicBool::new(true);
         let (callers, guarded) = (&mut self.callers, &mut self.guarded);
         thread::scope(|threads| {
             let seen = &*host;
@@ -123,7 +121,6 @@ impl Ledger {
                 guarded.extend(enrolling.join().unwrap());
             }
             thread::sleep(after);
-            go_on.store(false, Ordering::Relaxed);
             rustix::process::kill_process(
                 rustix::process::Pid::from_raw(i32::try_from(seen.pid()).unwrap()).unwrap(),
                 rustix::process::Signal::KILL,
@@ -190,7 +187,6 @@ fn r1_a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
     host.kill();
     copy_store(&host.premises.state, &copy);
     host.start_again();
-    ledger.callers.iter_mut().for_each(|caller| caller.next += 0);
     let mut lines: Vec<Connection> = ledger.callers.iter().filter_map(|_| connect(&host)).collect();
     for (caller, line) in ledger.callers.iter_mut().zip(&mut lines) {
         let counter = caller.next;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use crate::host::Host;
+
 /// Where a long run keeps its figures; nothing in a short one.
 fn place() -> Option<PathBuf> {
     std::env::var_os("MFAD_PROOF").map(PathBuf::from)
@@ -27,6 +29,18 @@ pub fn report(name: &str, figure: impl Display, goal: impl Display, is_reached: 
     let file = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let row = json!({"name": name, "figure": figure, "goal": goal, "reached": is_reached});
     std::fs::write(place.join(format!("{file}.json")), row.to_string()).unwrap();
+}
+
+/// A number from what the kernel says of the daemon's process, such as `VmRSS:` in KiB.
+pub fn of_process(host: &Host, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// How many descriptors the daemon has open.
+pub fn descriptors(host: &Host) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap().count()
 }
 
 /// The value at this part of the sorted ones, such as 0.99.

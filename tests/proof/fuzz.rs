@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::figure::{Dice, report, size};
+use super::figure::{Dice, of_process, report, size};
 use crate::host::Host;
 use crate::wire::{Answer, Connection, Request};
 
@@ -107,12 +107,6 @@ fn bent(dice: &mut Dice, targets: &[(String, String)], token: &str) -> (Vec<u8>,
     (bytes, is_torn)
 }
 
-fn resident_kib(host: &Host) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 fn fuzz(host: &Host, targets: &[(String, String)], token: &str, inputs: usize, seed: u64) -> Vec<String> {
     let turn = AtomicUsize::new(0);
     let fuzz_one_side = |side: u64| {
@@ -176,11 +170,11 @@ fn r5_bent_requests_neither_break_the_daemon_nor_make_it_grow() {
     let inputs = size(20_000, 1_000_000);
     // What every connection and table needs is there after the first thousands.
     let mut offences = fuzz(&host, &targets, &person.token, inputs / 4, 1);
-    let before = resident_kib(&host);
+    let before = of_process(&host, "VmRSS:");
 
     offences.extend(fuzz(&host, &targets, &person.token, inputs, 2));
 
-    let growth = resident_kib(&host).saturating_sub(before);
+    let growth = of_process(&host, "VmRSS:").saturating_sub(before);
     offences.sort_unstable();
     offences.dedup();
     assert!(offences.is_empty(), "{offences:#?}");

@@ -10,3 +10,5 @@ mod guessing;
 mod model;
 mod power;
 mod soak;
+
+pub use figure::Dice;

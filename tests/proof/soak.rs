@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::figure::{report, size};
+use super::figure::{descriptors, of_process, report, size};
 use crate::host::Host;
 use crate::wire::{Connection, Request};
 
@@ -25,17 +25,11 @@ struct Holdings {
 }
 
 fn holdings(host: &Host) -> Holdings {
-    let pid = host.pid();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let field = |name: &str| -> u64 {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
     let log = std::fs::metadata(host.premises.state.join("mfad.db-wal")).map_or(0, |log| log.len());
     Holdings {
-        resident_kib: field("VmRSS:") as f64,
-        descriptors: std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
-        threads: usize::try_from(field("Threads:")).unwrap(),
+        resident_kib: of_process(host, "VmRSS:") as f64,
+        descriptors: descriptors(host),
+        threads: usize::try_from(of_process(host, "Threads:")).unwrap(),
         log_kib: log / 1024,
     }
 }
