@@ -4,16 +4,18 @@
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::ctap::{Authenticator, CtapFault};
 use crate::device::{DeviceFault, Port, SecurityKey, Wait};
 use crate::error::Error;
 use crate::fido::{Assertion, Client, FidoFault, KeyRecord, Location};
-use crate::model::{Label, Pin, UserId};
+use crate::model::{Pin, UserId};
 use crate::stopwatch::Stopwatch;
-use crate::store::{Fault, Subject, View};
+use crate::store::Subject;
 
 use super::authorise::Over;
-use super::secrets::MOST_SECRETS;
+use super::secrets::has_room;
 use super::security_keys::KeyOrder;
 use super::{Occasion, Reply, Service};
 
@@ -92,12 +94,9 @@ impl Service {
         self.refuse_throttled(occasion, &Subject::factors(user))?;
         self.look(occasion, |view| has_room(view, user, order.name.as_ref()))??;
         let (options, asked) = self.start_registration(occasion, &relying_party, over, order.verification)?;
-        let is_pointless = || occasion.departure.is_noted();
         let mut key = self.the_only_key(occasion)?;
-        let wait = Wait { time: Stopwatch::start(CEREMONY), is_pointless: &is_pointless };
-        let answer = Authenticator::meet(&mut *key, wait)
-            .and_then(|mut key| relying_party.client(pin.map(Pin::text)).create(&mut key, &options))
-            .map_err(|fault| self.count_refusal(occasion, user, fault.into()))?;
+        let client = relying_party.client(pin.map(Pin::text));
+        let answer = self.hold_ceremony(occasion, user, &mut *key, |key| client.create(key, &options))?;
         let record = relying_party.finish_registration(&asked, &answer).map_err(of_key)?;
         if occasion.departure.is_noted() {
             // Nobody would see its backup codes.
@@ -128,12 +127,23 @@ impl Service {
         let (mut key, records) = self.key_that_may_answer(occasion, client, records)?;
         // Of one credential, so that what is asked of it is its own policy.
         let (options, asked) = relying_party.start_authentication(records)?;
+        let answer = self.hold_ceremony(occasion, user, &mut *key, |key| client.get(key, &options))?;
+        self.judge_assertion(occasion, &relying_party, user, &asked, &answer)
+    }
+
+    /// What a key answers while there is time and somebody waits; a refusal counts.
+    fn hold_ceremony(
+        &self,
+        occasion: &Occasion,
+        user: UserId,
+        key: &mut dyn SecurityKey,
+        act: impl FnOnce(&mut Authenticator<'_>) -> Result<Value, CtapFault>,
+    ) -> Result<Value, Error> {
         let is_pointless = || occasion.departure.is_noted();
         let wait = Wait { time: Stopwatch::start(CEREMONY), is_pointless: &is_pointless };
-        let answer = Authenticator::meet(&mut *key, wait)
-            .and_then(|mut key| client.get(&mut key, &options))
-            .map_err(|fault| self.count_refusal(occasion, user, fault.into()))?;
-        self.judge_assertion(occasion, &relying_party, user, &asked, &answer)
+        Authenticator::meet(key, wait)
+            .and_then(|mut key| act(&mut key))
+            .map_err(|fault| self.count_refusal(occasion, user, fault.into()))
     }
 
     /// Begins the use of a key; waits a little for whoever has it just now.
@@ -221,17 +231,6 @@ impl Service {
             Ok(()) => error,
             Err(fault) => fault,
         }
-    }
-}
-
-/// Whether another secret of that name may be made, as far as can be seen before somebody is asked to touch a key.
-fn has_room(view: &View<'_>, user: UserId, name: Option<&Label>) -> Result<Result<(), Error>, Fault> {
-    if view.secrets(user)?.len() >= MOST_SECRETS {
-        return Ok(Err(Error::TooManySecrets));
-    }
-    match name {
-        Some(name) if !view.is_name_free(user, name)? => Ok(Err(Error::SecretNameTaken)),
-        Some(_) | None => Ok(Ok(())),
     }
 }
 

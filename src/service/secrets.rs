@@ -23,7 +23,7 @@ pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Random bytes of an API key.
 const API_KEY_LENGTH: usize = 32;
 /// Secrets a user may have.
-pub(super) const MOST_SECRETS: usize = 32;
+const MOST_SECRETS: usize = 32;
 
 impl Service {
     /// Makes a pending factor. An older pending one ends; an active one is never touched (ENR-2).
@@ -245,13 +245,22 @@ fn insert_pending(
 }
 
 pub(super) fn insert(tx: &Tx<'_>, new: &NewSecret) -> Result<(), Stop> {
-    if tx.secrets(new.user)?.len() >= MOST_SECRETS {
-        return Err(Error::TooManySecrets.into());
-    }
+    has_room(tx, new.user, None)??;
     if !tx.insert_secret(new)? {
         return Err(Error::SecretNameTaken.into());
     }
     Ok(())
+}
+
+/// Whether another secret may be made, of that name if one is given.
+pub(super) fn has_room(view: &View<'_>, user: UserId, name: Option<&Label>) -> Result<Result<(), Error>, Fault> {
+    if view.secrets(user)?.len() >= MOST_SECRETS {
+        return Ok(Err(Error::TooManySecrets));
+    }
+    match name {
+        Some(name) if !view.is_name_free(user, name)? => Ok(Err(Error::SecretNameTaken)),
+        Some(_) | None => Ok(Ok(())),
+    }
 }
 
 /// The name wanted, or the first free one of `base`, `base 2`, `base 3`, …
