@@ -1,58 +1,54 @@
 //! The daemon under load, and the users of its store, put there by the store's own verbs.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use hmac::{Hmac, KeyInit, Mac};
-use mfad::model::{Algorithm as Hash, Digits, Label, Moving, Profile, SecretId, Sensitive, UserId, UserName};
-use mfad::store::{self, Decision, Listeners, NewSecret, NewUser, SecretType, Store};
+use mfad::model::{Moving, Period, Sensitive, UserId};
+use mfad::store::{Decision, Listeners, SecretType, Store};
 use serde_json::Value;
 use sha1::Sha1;
 use tokio::runtime::Runtime;
 
-use super::drive::{Line, Shot};
+use super::drive::{Line, Load, Shot};
+use super::people;
 
 pub const PASSWORD: &str = "correct horse battery staple";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Users that are stored in one go.
 const CHUNK: usize = 2_000;
-const EIGHT: u64 = 8;
 
-/// The eight digits of a counter (RFC 4226).
-pub fn hotp(seed: &[u8], counter: u64) -> String {
-    let mac = Hmac::<Sha1>::new_from_slice(seed).unwrap().chain_update(counter.to_be_bytes()).finalize().into_bytes();
+/// The eight digits of a step or a counter (RFC 4226).
+pub fn code(seed: &[u8], moving: u64) -> String {
+    let mac = Hmac::<Sha1>::new_from_slice(seed).unwrap().chain_update(moving.to_be_bytes()).finalize().into_bytes();
     let at = usize::from(mac[19] & 0x0F);
     let cut = u32::from_be_bytes(mac[at..at + 4].try_into().unwrap()) & 0x7FFF_FFFF;
     format!("{:08}", cut % 100_000_000)
 }
 
-/// Users with a password, a counter-based factor and ten backup codes each.
+fn step() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 30
+}
+
+/// Users with a password, a factor that goes by time and ten backup codes each.
 pub struct Seeded {
     /// Id and seed.
     pub users: Vec<(String, [u8; 20])>,
-    used: Vec<AtomicU64>,
+    shown: Vec<AtomicU64>,
+    next: AtomicUsize,
     dir: PathBuf,
-}
-
-/// The next counter of each user.
-#[derive(Clone)]
-pub struct Counters(Arc<Seeded>);
-
-impl Counters {
-    pub fn take(&self, user: usize) -> u64 {
-        self.0.used[user].fetch_add(1, Ordering::Relaxed)
-    }
 }
 
 impl Seeded {
     /// Fills a new store. What a password and a set of codes look like is taken from a user whom the daemon made.
-    pub fn make(state: &Path, users: usize) -> Arc<Self> {
-        let dir = state.parent().unwrap();
+    pub fn make(dir: &Path, users: usize) -> Arc<Self> {
+        let state = dir.join("state");
         assert!(Daemon::command(dir).arg("init").status().unwrap().success());
         let pattern = {
             let daemon = Daemon::start(dir);
@@ -60,7 +56,7 @@ impl Seeded {
             runtime.block_on(daemon.pattern())
         };
         let key: [u8; 32] = std::fs::read(state.join("master.key")).unwrap().try_into().unwrap();
-        let store = Store::open(state, None, &Sensitive::new(key), Listeners::default()).unwrap();
+        let store = Store::open(&state, None, &Sensitive::new(key), Listeners::default()).unwrap();
         let (password, codes) = store
             .read(PATIENCE, |view| {
                 let password = view.active_secret(pattern, SecretType::Password)?.expect("a password");
@@ -75,71 +71,46 @@ impl Seeded {
             let chunk = store.write(PATIENCE, move |tx| {
                 let mut chunk = Vec::new();
                 for number in numbers {
-                    chunk.push(insert(tx, number, &password, &codes)?);
+                    let others = [(SecretType::Password, &password[..]), (SecretType::Backup, &codes[..])];
+                    let (user, _, seed) = people::put(tx, number, Moving::Time(Period::THIRTY), &others)?;
+                    chunk.push((user.to_string(), seed));
                 }
                 Ok(Decision::Keep(chunk))
             });
             made.extend(chunk.unwrap());
         }
         store.close();
-        let used = made.iter().map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Self { users: made, used, dir: state.to_owned() })
+        let shown = made.iter().map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Self { users: made, shown, next: AtomicUsize::new(0), dir: state })
     }
 
-    pub fn counters(self: &Arc<Self>) -> Counters {
-        Counters(Arc::clone(self))
+    /// The next code of a user that was not shown yet, as long as the window has one.
+    pub fn code_of(&self, user: usize) -> Option<String> {
+        let now = step();
+        let next = |last: u64| Some((last + 1).max(now)).filter(|step| *step <= now + 1);
+        let last = self.shown[user].fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+        next(last).map(|step| code(&self.users[user].1, step))
+    }
+
+    /// A right code of one user after another, without those whose wrong codes and logins are measured.
+    pub fn right(&self) -> Shot {
+        for _ in 0..self.users.len() {
+            let user = self.next.fetch_add(1, Ordering::Relaxed) % (self.users.len() * 3 / 4);
+            if let Some(code) = self.code_of(user) {
+                return self.verify(user, &code);
+            }
+        }
+        panic!("every code of {} users was shown", self.users.len());
+    }
+
+    pub fn verify(&self, user: usize, code: &str) -> Shot {
+        Shot::post(format!("/users/{}/verify", self.users[user].0), format!("{{\"token\":\"{code}\"}}"))
     }
 
     /// The size of the database without its log.
     pub fn size_kib(&self) -> f64 {
         std::fs::metadata(self.dir.join("mfad.db")).unwrap().len() as f64 / 1024.0
     }
-
-    pub fn name(number: usize) -> String {
-        format!("user {number}")
-    }
-}
-
-fn insert(
-    tx: &store::Tx<'_>,
-    number: usize,
-    password: &[u8],
-    codes: &[u8],
-) -> Result<(String, [u8; 20]), store::Fault> {
-    let mut random = [0u8; 50];
-    getrandom::fill(&mut random).unwrap();
-    let part = |at: usize| -> [u8; 10] { random[at..at + 10].try_into().unwrap() };
-    let id = UserId::at(1_700_000_000_000, &part(0));
-    let user = NewUser {
-        id,
-        name: UserName::parse(&Seeded::name(number)).unwrap(),
-        display_name: None,
-        email: None,
-        created: 0,
-    };
-    tx.insert_user(&user)?.expect("a free name");
-    let seed: [u8; 20] = random[30..50].try_into().unwrap();
-    let profile = Profile { algorithm: Hash::Sha1, digits: Digits::new(EIGHT).unwrap(), moving: Moving::Counter };
-    for (at, kind, name, profile, value) in [
-        (10, SecretType::Password, "password", None, password),
-        (20, SecretType::Backup, "codes", None, codes),
-        (15, SecretType::Mfa, "fob", Some(profile), &seed[..]),
-    ] {
-        let new = NewSecret {
-            id: SecretId::at(1_700_000_000_000, &part(at)),
-            user: id,
-            kind,
-            name: Label::parse(name).unwrap(),
-            created: 0,
-            expires: None,
-            profile,
-            first_counter: 0,
-            spare_of: None,
-            value: Sensitive::new(value.to_vec()),
-        };
-        assert!(tx.insert_secret(&new)?);
-    }
-    Ok((id.to_string(), seed))
 }
 
 /// A running daemon.
@@ -196,37 +167,75 @@ impl Daemon {
         let factor = ask(&mut line, Shot::post(format!("/users/{user}/secrets"), order).token(&token)).await;
         let seed = data_encoding::BASE32_NOPAD.decode(text(&factor["secret"]["secret"]).as_bytes()).unwrap();
         let path = format!("/users/{user}/secrets/{}/enroll", text(&factor["uid"]));
-        let first = Shot::post(path, format!("{{\"token\":\"{}\"}}", hotp(&seed, 0))).put().token(&token);
+        let first = Shot::post(path, format!("{{\"token\":\"{}\"}}", code(&seed, 0))).put().token(&token);
         ask(&mut line, first).await;
         UserId::parse(&user).unwrap()
     }
 
     /// Nothing of replay protection is switched off.
     pub fn refuses_a_repeated_code(&self, seeded: &Arc<Seeded>) {
-        let (user, seed) = &seeded.users[0];
-        let code = hotp(seed, seeded.counters().take(0));
-        let shot = || Shot::post(format!("/users/{user}/verify"), format!("{{\"token\":\"{code}\"}}"));
+        let code = seeded.code_of(0).expect("a first code");
         Runtime::new().unwrap().block_on(async {
             let mut line = Line::open(&self.socket).await;
-            assert_eq!(line.ask(shot()).await.0, 200, "a right code");
-            assert_eq!(line.ask(shot()).await.0, 401, "the same code again");
+            assert_eq!(line.ask(seeded.verify(0, &code)).await.0, 200, "a right code");
+            assert_eq!(line.ask(seeded.verify(0, &code)).await.0, 401, "the same code again");
         });
     }
 
+    /// New users with a password, a factor and backup codes, one after another on so many connections: the times of the
+    /// confirmations.
+    pub fn enrol(&self, runtime: &Runtime, width: usize, each: usize) -> Load {
+        let began = Instant::now();
+        let one = |line: usize| {
+            let socket = self.socket.clone();
+            async move {
+                let mut times = Vec::new();
+                for turn in 0..each {
+                    let mut line = (Line::open(&socket).await, line);
+                    let user = text(
+                        &ask(&mut line.0, Shot::post("/users", format!("{{\"name\":\"new {} {turn}\"}}", line.1)))
+                            .await["user"]["uid"],
+                    );
+                    let order = r#"{"type":"mfa","digits":8}"#.to_owned();
+                    let order = Shot::post(format!("/users/{user}/secrets"), order).reason();
+                    let factor = ask(&mut line.0, order).await;
+                    let seed =
+                        data_encoding::BASE32_NOPAD.decode(text(&factor["secret"]["secret"]).as_bytes()).unwrap();
+                    let path = format!("/users/{user}/secrets/{}/enroll", text(&factor["uid"]));
+                    let first = format!("{{\"token\":\"{}\"}}", code(&seed, step()));
+                    let sent = Instant::now();
+                    ask(&mut line.0, Shot::post(path, first).put().reason()).await;
+                    times.push(sent.elapsed().as_secs_f64() * 1000.0);
+                }
+                times
+            }
+        };
+        let times = runtime.block_on(async {
+            let all: Vec<_> = (0..width).map(|line| tokio::spawn(one(line))).collect();
+            let mut times = Vec::new();
+            for one in all {
+                times.extend(one.await.unwrap());
+            }
+            times
+        });
+        Load::new(times, began.elapsed())
+    }
+
     /// A challenge of each of these users.
-    pub fn challenges(&self, runtime: &Runtime, count: usize) -> Vec<String> {
+    pub fn challenges(&self, runtime: &Runtime, users: Range<usize>) -> Vec<String> {
         let one = |number: usize| {
             let socket = self.socket.clone();
             async move {
                 let mut line = Line::open(&socket).await;
-                let body = format!("{{\"id\":\"{}\",\"password\":\"{PASSWORD}\"}}", Seeded::name(number));
+                let body = format!("{{\"id\":\"{}\",\"password\":\"{PASSWORD}\"}}", people::name(number));
                 text(&ask(&mut line, Shot::post("/auth/password", body)).await["token"])
             }
         };
         runtime.block_on(async {
             let mut challenges = Vec::new();
-            for first in (0..count).step_by(8) {
-                let eight: Vec<_> = (first..(first + 8).min(count)).map(|number| tokio::spawn(one(number))).collect();
+            for first in users.clone().step_by(8) {
+                let eight: Vec<_> =
+                    (first..(first + 8).min(users.end)).map(|number| tokio::spawn(one(number))).collect();
                 for challenge in eight {
                     challenges.push(challenge.await.unwrap());
                 }

@@ -1,4 +1,4 @@
-//! Closed loops: so many connections, each with one request under way, for so long or so many times.
+//! Loops: so many connections, each with one request under way, for so long or so many times.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,12 +17,20 @@ pub struct Shot {
     path: String,
     body: String,
     token: Option<String>,
+    with_reason: bool,
     may_be_refused: bool,
 }
 
 impl Shot {
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: String::new(), token: None, may_be_refused: false }
+        Self {
+            method: Method::GET,
+            path: path.into(),
+            body: String::new(),
+            token: None,
+            with_reason: false,
+            may_be_refused: false,
+        }
     }
 
     pub fn post(path: impl Into<String>, body: String) -> Self {
@@ -37,6 +45,11 @@ impl Shot {
         Self { token: Some(token.to_owned()), ..self }
     }
 
+    /// As an administrator.
+    pub fn reason(self) -> Self {
+        Self { with_reason: true, ..self }
+    }
+
     /// Whatever is answered counts.
     pub fn any(self) -> Self {
         Self { may_be_refused: true, ..self }
@@ -46,6 +59,9 @@ impl Shot {
         let mut request = Request::builder().method(self.method).uri(self.path).header("host", "mfad");
         if !self.body.is_empty() {
             request = request.header("content-type", "application/json");
+        }
+        if self.with_reason {
+            request = request.header("mfad-reason", "a benchmark");
         }
         if let Some(token) = self.token {
             request = request.header("authorization", format!("jwt {token}"));
@@ -65,6 +81,12 @@ pub struct Load {
 }
 
 impl Load {
+    /// Of the time of each request in milliseconds.
+    pub fn new(mut times: Vec<f64>, took: Duration) -> Self {
+        times.sort_unstable_by(f64::total_cmp);
+        Self { times, seconds: took.as_secs_f64(), processor: None }
+    }
+
     /// Requests in a second.
     pub fn rate(&self) -> f64 {
         self.times.len() as f64 / self.seconds
@@ -101,10 +123,21 @@ impl Line {
     }
 }
 
+/// When a connection sends its next request.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    /// When it has its answer: a closed loop.
+    Closed,
+    /// So many in a second, by all connections together and whether there are answers or not: an open loop. A time counts
+    /// from when the request was due.
+    Open(f64),
+}
+
 /// Drives so many connections, until the time is over or each has made so many requests.
 pub async fn drive(
     socket: &Path,
     width: usize,
+    pace: Pace,
     length: Duration,
     most: Option<usize>,
     shot: impl Fn(usize, usize) -> Shot + Send + Sync + 'static,
@@ -121,15 +154,21 @@ pub async fn drive(
         loops.spawn(async move {
             let mut times = Vec::new();
             for turn in 0..most.unwrap_or(usize::MAX) {
-                let shot = shot(number, turn);
-                let may_be_refused = shot.may_be_refused;
-                let sent = Instant::now();
-                let (status, body) = line.ask(shot).await;
-                times.push(sent.elapsed().as_secs_f64() * 1000.0);
-                assert!(may_be_refused || status == 200, "{status}: {}", String::from_utf8_lossy(&body));
-                if began.elapsed() >= length {
+                let due = match pace {
+                    Pace::Closed => Instant::now(),
+                    Pace::Open(rate) => began + Duration::from_secs_f64((turn * width + number) as f64 / rate),
+                };
+                if due > began + length {
                     break;
                 }
+                if let Pace::Open(_) = pace {
+                    tokio::time::sleep_until(due.into()).await;
+                }
+                let shot = shot(number, turn);
+                let may_be_refused = shot.may_be_refused;
+                let (status, body) = line.ask(shot).await;
+                times.push(due.elapsed().as_secs_f64() * 1000.0);
+                assert!(may_be_refused || status == 200, "{status}: {}", String::from_utf8_lossy(&body));
             }
             times
         });
@@ -138,7 +177,5 @@ pub async fn drive(
     while let Some(one) = loops.join_next().await {
         times.extend(one.unwrap());
     }
-    let seconds = began.elapsed().as_secs_f64();
-    times.sort_unstable_by(f64::total_cmp);
-    Load { times, seconds, processor: None }
+    Load::new(times, began.elapsed())
 }

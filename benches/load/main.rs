@@ -18,6 +18,7 @@ mod daemon;
 mod drive;
 mod echo;
 mod figures;
+mod people;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,114 +28,138 @@ use rustix::fs::{Mode, OFlags, fdatasync, open};
 use rustix::io::pwrite;
 use tokio::runtime::Runtime;
 
-use daemon::{Daemon, PASSWORD, Seeded, hotp};
-use drive::{Load, Shot, drive};
+use daemon::{Daemon, PASSWORD, Seeded};
+use drive::{Line, Load, Pace, Shot, drive};
 use figures::{Figures, Goal};
 
 /// How long each load lasts.
-const LENGTH: Duration = Duration::from_secs(4);
+const LENGTH: Duration = Duration::from_secs(3);
 /// Connections of the loads.
 const WIDTHS: [usize; 4] = [1, 8, 64, 256];
 /// Users of a run, unless `MFAD_BENCH_USERS` says otherwise.
-const USERS: usize = 1_000;
+const USERS: usize = 200_000;
+/// Users of a small store, to compare with.
+const FEW: usize = 1_000;
 /// Logins whose second step is measured.
-const LOGINS: usize = 640;
+const LOGINS: usize = 1_280;
+/// Enrolments on each connection.
+const ENROLMENTS: usize = 4;
+/// Wrong codes that no delay follows.
+const FREE: usize = 4;
 
 fn main() {
     if let Some(socket) = std::env::args().skip_while(|argument| argument != "--echo").nth(1) {
         return echo::serve(Path::new(&socket));
     }
     let users = std::env::var("MFAD_BENCH_USERS").ok().and_then(|users| users.parse().ok()).unwrap_or(USERS);
+    assert!(users >= 10 * LOGINS, "every code counts once: too few users for these loads");
     let dir = tempfile::Builder::new().prefix("mfad-load-").tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let few = check_among_few(&dir.path().join("few"), &runtime);
     let echo = echo::start(&dir.path().join("echo.sock"));
-    let seeded = Seeded::make(&dir.path().join("state"), users);
+    let seeded = Seeded::make(dir.path(), users);
     let began = Instant::now();
     let daemon = Daemon::start(dir.path());
     let ready = began.elapsed();
+    runtime.block_on(async { Line::open(daemon.socket()).await.ask(Shot::get("/health/live")).await });
+    let first_answer = began.elapsed();
     daemon.refuses_a_repeated_code(&seeded);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut figures = Figures::new(users);
-    figures.note("idle RSS", format!("{:.1} MiB", daemon.resident_mib()));
-    figures.note("ready after", format!("{:.0} ms", ready.as_secs_f64() * 1000.0));
-    figures.note("database", format!("{:.2} KiB a user", seeded.size_kib() / users as f64));
+    let idle = daemon.resident_mib();
+    figures.ratio("idle RSS, MiB", idle, Goal::AtMost(10.0));
+    figures.ratio("ready after start, ms", ready.as_secs_f64() * 1000.0, Goal::AtMost(100.0));
+    figures.ratio("first answer after start, ms", first_answer.as_secs_f64() * 1000.0, Goal::AtMost(50.0));
+    figures.ratio("database, KiB a user", seeded.size_kib() / users as f64, Goal::AtMost(1.5));
     let sync = sync_time(dir.path());
     figures.note("one fdatasync", format!("{:.3} ms", sync * 1000.0));
 
     for width in WIDTHS {
         let shot = |_: usize, _: usize| Shot::get("/echo");
-        figures.add("echo", width, runtime.block_on(drive(echo.socket(), width, LENGTH, None, shot)));
+        figures.add("echo", width, runtime.block_on(drive(echo.socket(), width, Pace::Closed, LENGTH, None, shot)));
         let shot = |_: usize, _: usize| Shot::get("/health/live");
-        figures.add("live", width, daemon.load(&runtime, width, LENGTH, None, shot));
-        // Each connection has a user of its own, and shows each code once.
-        let (seeds, next) = (Arc::clone(&seeded), seeded.counters());
-        let shot = move |line: usize, _: usize| {
-            let (user, seed) = &seeds.users[line % seeds.users.len()];
-            let code = hotp(seed, next.take(line % seeds.users.len()));
-            Shot::post(format!("/users/{user}/verify"), format!("{{\"token\":\"{code}\"}}"))
-        };
-        figures.add("check", width, daemon.load(&runtime, width, LENGTH, None, shot));
+        figures.add("live", width, daemon.load(&runtime, width, Pace::Closed, LENGTH, None, shot));
+        figures.add("check", width, daemon.load(&runtime, width, Pace::Closed, LENGTH, None, seeded.checks()));
     }
+    let half = figures.get("check", 64).rate() / 2.0;
+    figures.add("check, open at half", 64, daemon.load(&runtime, 64, Pace::Open(half), LENGTH, None, seeded.checks()));
+    wrong_codes(&daemon, &runtime, &mut figures, &seeded);
+    figures.ratio("RSS after the checks, MiB", daemon.resident_mib(), Goal::AtMost(64.0));
     second_steps(&daemon, &runtime, &mut figures, &seeded);
-    passwords(&daemon, &runtime, &mut figures, &seeded);
-    figures.note("RSS after the loads", format!("{:.1} MiB", daemon.resident_mib()));
-    goals(&mut figures, sync, ready);
+    figures.add("enrol", 8, daemon.enrol(&runtime, 8, ENROLMENTS));
+    passwords(&daemon, &runtime, &mut figures, &seeded, idle);
+    goals(&mut figures, sync, few);
     figures.print();
     if std::env::var_os("MFAD_BENCH_DOCS").is_some() {
         figures.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/bench"));
     }
 }
 
+/// The median of a check where there are a thousand users.
+fn check_among_few(dir: &Path, runtime: &Runtime) -> f64 {
+    std::fs::create_dir(dir).unwrap();
+    let seeded = Seeded::make(dir, FEW);
+    let daemon = Daemon::start(dir);
+    let load = daemon.load(runtime, 1, Pace::Closed, LENGTH, Some(FEW), seeded.checks());
+    load.quantile(0.5)
+}
+
+/// Wrong codes, so few of each user that none is delayed.
+fn wrong_codes(daemon: &Daemon, runtime: &Runtime, figures: &mut Figures, seeded: &Arc<Seeded>) {
+    let (seeds, first, last) = (Arc::clone(seeded), seeded.users.len() * 3 / 4, seeded.users.len() - LOGINS);
+    let each = (last - first) * FREE / 64;
+    let shot = move |line: usize, turn: usize| {
+        let user = first + (line * each + turn) / FREE;
+        seeds.verify(user, "00000000").any()
+    };
+    figures.add("wrong code", 64, daemon.load(runtime, 64, Pace::Closed, LENGTH, Some(each), shot));
+}
+
 /// The second step of a login: challenges made before, each answered once.
 fn second_steps(daemon: &Daemon, runtime: &Runtime, figures: &mut Figures, seeded: &Arc<Seeded>) {
-    let count = seeded.users.len().min(LOGINS);
-    let challenges = daemon.challenges(runtime, count);
-    let (seeds, next) = (Arc::clone(seeded), seeded.counters());
+    let first = seeded.users.len() - LOGINS;
+    let challenges = daemon.challenges(runtime, first..seeded.users.len());
+    let seeds = Arc::clone(seeded);
     let shot = move |line: usize, turn: usize| {
         let number = line + 64 * turn;
-        let code = hotp(&seeds.users[number].1, next.take(number));
+        let code = seeds.code_of(first + number).expect("a first code");
         Shot::post("/auth/totp", format!("{{\"token\":\"{code}\"}}")).token(&challenges[number])
     };
-    figures.add("second step", 64, daemon.load(runtime, 64, LENGTH, Some(count / 64), shot));
+    figures.add("second step", 64, daemon.load(runtime, 64, Pace::Closed, LENGTH, Some(LOGINS / 64), shot));
 }
 
 /// The first step beside the bare hash, and what a flood of it does to the checks.
-fn passwords(daemon: &Daemon, runtime: &Runtime, figures: &mut Figures, seeded: &Arc<Seeded>) {
+fn passwords(daemon: &Daemon, runtime: &Runtime, figures: &mut Figures, seeded: &Arc<Seeded>, idle: f64) {
     let raw = daemon::raw_hashes(LENGTH);
     let body = |line: usize, turn: usize| {
-        format!("{{\"id\":\"{}\",\"password\":\"{PASSWORD}\"}}", Seeded::name((line + 64 * turn) % USERS))
+        format!("{{\"id\":\"{}\",\"password\":\"{PASSWORD}\"}}", people::name((line + 64 * turn) % FEW))
     };
-    let load = daemon.load(runtime, 8, LENGTH, None, move |line, turn| Shot::post("/auth/password", body(line, turn)));
+    let shot = move |line: usize, turn: usize| Shot::post("/auth/password", body(line, turn));
+    let load = daemon.load(runtime, 8, Pace::Closed, LENGTH, None, shot);
     figures.ratio("password step / bare argon2id", load.rate() / raw, Goal::AtLeast(0.95));
     figures.add("password", 8, load);
-    let (seeds, next) = (Arc::clone(seeded), seeded.counters());
-    let check = move |line: usize, _: usize| {
-        let code = hotp(&seeds.users[line].1, next.take(line));
-        Shot::post(format!("/users/{}/verify", seeds.users[line].0), format!("{{\"token\":\"{code}\"}}"))
-    };
     let flood = move |line: usize, turn: usize| Shot::post("/auth/password", body(line, turn)).any();
     let (flood, checks) = runtime.block_on(async {
-        tokio::join!(drive(daemon.socket(), 64, LENGTH, None, flood), drive(daemon.socket(), 8, LENGTH, None, check))
+        tokio::join!(
+            drive(daemon.socket(), 64, Pace::Closed, LENGTH, None, flood),
+            drive(daemon.socket(), 8, Pace::Closed, LENGTH, None, seeded.checks())
+        )
     });
+    figures.ratio("check p99 under a flood, ms", checks.quantile(0.99), Goal::AtMost(100.0));
     figures.add("check under a flood", 8, checks);
     figures.add("flood of passwords", 64, flood);
+    let permits = std::thread::available_parallelism().unwrap().get() as f64;
+    let more = (daemon.resident_mib() - idle) / permits;
+    figures.ratio("memory after a flood, MiB more a permit", more, Goal::AtMost(20.0));
 }
 
-fn goals(figures: &mut Figures, sync: f64, ready: Duration) {
+fn goals(figures: &mut Figures, sync: f64, few: f64) {
     let echo = figures.get("echo", 64).rate();
     figures.ratio("check / echo, 64 connections", figures.get("check", 64).rate() / echo, Goal::AtLeast(0.25));
     figures.ratio("second step / echo", figures.get("second step", 64).rate() / echo, Goal::AtLeast(0.10));
     let floor = figures.get("echo", 1).quantile(0.5) + sync * 1000.0;
-    figures.ratio(
-        "check p50 / (echo p50 + fdatasync), 1 connection",
-        figures.get("check", 1).quantile(0.5) / floor,
-        Goal::AtMost(1.3),
-    );
-    figures.ratio(
-        "check p99 under a flood, ms",
-        figures.get("check under a flood", 8).quantile(0.99),
-        Goal::AtMost(100.0),
-    );
-    figures.ratio("ready, ms", ready.as_secs_f64() * 1000.0, Goal::AtMost(100.0));
+    let check = figures.get("check", 1).quantile(0.5);
+    figures.ratio("check p50 / (echo p50 + fdatasync), 1 connection", check / floor, Goal::AtMost(1.3));
+    figures.ratio("check p50 / that among 1,000 users", check / few, Goal::AtMost(1.2));
 }
 
 /// The median of a durable write of one page on this disk, in seconds.
@@ -152,17 +177,26 @@ fn sync_time(dir: &Path) -> f64 {
     times[times.len() / 2]
 }
 
+impl Seeded {
+    /// Right codes, each shown once.
+    fn checks(self: &Arc<Self>) -> impl Fn(usize, usize) -> Shot + Send + Sync + use<> {
+        let seeded = Arc::clone(self);
+        move |_, _| seeded.right()
+    }
+}
+
 impl Daemon {
     fn load(
         &self,
         runtime: &Runtime,
         width: usize,
+        pace: Pace,
         length: Duration,
         most: Option<usize>,
         shot: impl Fn(usize, usize) -> Shot + Send + Sync + 'static,
     ) -> Load {
         let before = self.processor_seconds();
-        let mut load = runtime.block_on(drive(self.socket(), width, length, most, shot));
+        let mut load = runtime.block_on(drive(self.socket(), width, pace, length, most, shot));
         load.processor = Some(self.processor_seconds() - before);
         load
     }

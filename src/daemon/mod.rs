@@ -307,6 +307,8 @@ async fn serve_until_told(
     let mut terminate = signal(SignalKind::terminate()).map_err(socket_fault)?;
     let mut reload = signal(SignalKind::hangup()).map_err(socket_fault)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(socket_fault)?;
+    // A file that reaches a limit is a disk that is full: the write fails, and nobody dies of it.
+    let _file_limit = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(socket_fault)?;
     let serving = tokio::spawn(serve(listener, Arc::clone(&door)));
     let tending = tokio::spawn(tend(Arc::clone(&door)));
     let watching = tokio::spawn(supervisor::feed_watchdog(path.clone()));

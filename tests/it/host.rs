@@ -213,6 +213,12 @@ impl Host {
         assert_eq!(status.code(), Some(0), "{}", self.tail());
     }
 
+    /// How it ended, after a signal that it does not survive.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut daemon = self.daemon.take().expect("a running daemon");
+        wait(&mut daemon, PATIENCE).expect("it ends")
+    }
+
     pub fn start_again(&mut self) {
         self.launch();
     }
@@ -230,7 +236,12 @@ impl Host {
     }
 
     pub fn connect(&self) -> Connection {
-        Connection::new(UnixStream::connect(self.socket()).unwrap(), Some(self.watch()))
+        self.try_connect().unwrap()
+    }
+
+    /// The same with a daemon that may be gone.
+    pub fn try_connect(&self) -> io::Result<Connection> {
+        Ok(Connection::new(UnixStream::connect(self.socket())?, Some(self.watch())))
     }
 
     /// A connection as the peer `uid`; needs root.

@@ -22,9 +22,11 @@ mod fido;
 mod host;
 mod identity;
 mod inside;
+mod needles;
 mod otp;
 mod page;
 mod people;
+mod strace;
 mod wire;
 
 mod audit;

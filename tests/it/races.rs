@@ -9,15 +9,17 @@ use serde_json::{Value, json};
 
 use crate::host::Host;
 use crate::people::{Factor, codes_of, text};
+use crate::proof::{report, size};
 use crate::wire::{Answer, Connection, Request};
 
 const PARALLEL: usize = 32;
 /// Hashes wait in line rather than be refused: the race is about codes, not about the queue.
 const PATIENT: &str = "[argon2]\nqueue = 512\n";
 
-/// How many rounds, so that a longer run needs no change of the code.
-fn rounds(usual: usize) -> usize {
-    std::env::var("MFAD_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
+/// How many rounds there were, each with one winner.
+fn report_rounds(what: &str, rounds: usize) {
+    let figure = format!("1 winner of {PARALLEL} in each of {rounds} rounds");
+    report(&format!("races: {what}"), figure, "1, in each of 10,000", rounds >= 10_000);
 }
 
 /// Connections that fire together, kept alive from round to round.
@@ -79,8 +81,10 @@ fn enrol_request(factor: &mut Factor) -> Request {
 fn otp_3_enr_4_bkc_4_of_32_enrolments_logins_and_backup_codes_at_once_exactly_one_wins() {
     let host = Host::start(PATIENT);
     let mut volley = Volley::new(&host);
+    // Each round hashes thirteen backup codes, by design slow.
+    let rounds = size(200, 1_000);
 
-    for round in 0..rounds(200) {
+    for round in 0..rounds {
         let user = host.nobody(&format!("user {round}"));
         let mut factor = time_based(&host, &user);
         let verify = |proof: Value| Request::post(format!("/users/{user}/verify"), &proof);
@@ -99,6 +103,35 @@ fn otp_3_enr_4_bkc_4_of_32_enrolments_logins_and_backup_codes_at_once_exactly_on
         host.unlock(&user);
         assert_eq!(remaining(&host, &user), 9, "BKC-4: one use is one code");
     }
+    report_rounds("an enrolment, its code, a backup code", rounds);
+}
+
+#[test]
+fn otp_3_of_32_codes_of_a_clock_or_a_counter_at_once_exactly_one_counts() {
+    let host = Host::start(PATIENT);
+    let mut volley = Volley::new(&host);
+    let rounds = size(50, 10_000);
+    let user = host.nobody("anna");
+    let mut factor = host.pending_for(&user, &json!({"kind": "hotp", "digits": 8}));
+    host.confirm(&mut factor);
+
+    for _ in 0..rounds {
+        let verify = Request::post(format!("/users/{user}/verify"), &json!({"token": factor.next()}));
+        one_winner(&volley.fire(&verify), &[401, 429]);
+        host.unlock(&user);
+    }
+    report_rounds("a code of a counter", rounds);
+
+    for _ in 0..rounds {
+        // The second factor of a user needs no new backup codes, which take long.
+        let mut second = host.pending_for(&user, &json!({"name": "second", "period": 120}));
+        one_winner(&volley.fire(&enrol_request(&mut second).reason()), &[409]);
+        let verify = Request::post(format!("/users/{user}/verify"), &json!({"token": second.next()}));
+        one_winner(&volley.fire(&verify), &[401, 429]);
+        host.unlock(&user);
+        host.ask(&Request::delete(&second.path).reason()).done();
+    }
+    report_rounds("a first code of a clock, and the next", rounds);
 }
 
 fn remaining(host: &Host, user: &str) -> u64 {
@@ -111,8 +144,9 @@ fn remaining(host: &Host, user: &str) -> u64 {
 fn enr_4_enrolments_with_the_users_own_token_have_one_winner_too() {
     let host = Host::start(PATIENT);
     let mut volley = Volley::new(&host);
+    let rounds = size(20, 1_000);
 
-    for round in 0..rounds(20) {
+    for round in 0..rounds {
         let person = host.person(&format!("user {round}"));
         let mut factor = time_based(&host, &person.id);
 
@@ -121,6 +155,7 @@ fn enr_4_enrolments_with_the_users_own_token_have_one_winner_too() {
 
         host.verify(&person.id, &json!({"code": codes_of(&enrolled)[9]})).ok();
     }
+    report_rounds("an enrolment with the user's own token", rounds);
 }
 
 #[test]
@@ -128,8 +163,9 @@ fn aut_2_one_challenge_has_one_winner_with_one_code() {
     let host = Host::start(PATIENT);
     let mut volley = Volley::new(&host);
     let (person, mut factor, _) = host.guarded("anna");
+    let rounds = size(50, 2_000);
 
-    for _ in 0..rounds(50) {
+    for _ in 0..rounds {
         let challenge = host.challenge(&person);
         let login = Request::post("/auth/totp", &json!({"token": factor.next()})).token(&challenge);
 
@@ -138,6 +174,7 @@ fn aut_2_one_challenge_has_one_winner_with_one_code() {
         assert_eq!(host.token_status(&person, &text(&access["token"])), 200);
         host.unlock(&person.id);
     }
+    report_rounds("a challenge", rounds);
 }
 
 #[test]
@@ -145,8 +182,9 @@ fn a_refresh_token_has_one_winner_and_the_reuse_ends_its_family() {
     let host = Host::start("");
     let mut volley = Volley::new(&host);
     let person = host.person("anna");
+    let rounds = size(50, 10_000);
 
-    for _ in 0..rounds(50) {
+    for _ in 0..rounds {
         let refresh = text(&host.password(&person).ok()["refresh"]);
 
         let renewed = one_winner(&volley.fire(&Request::get("/auth/refresh").token(&refresh)), &[401]);
@@ -154,6 +192,7 @@ fn a_refresh_token_has_one_winner_and_the_reuse_ends_its_family() {
         let next = host.ask(&Request::get("/auth/refresh").token(&text(&renewed["refresh"])));
         next.refused(401, "refresh-ended");
     }
+    report_rounds("a refresh token", rounds);
 }
 
 #[test]
@@ -161,8 +200,9 @@ fn a_receipt_has_one_winner() {
     let host = Host::start(PATIENT);
     let mut volley = Volley::new(&host);
     let (person, mut factor, _) = host.guarded("anna");
+    let rounds = size(50, 10_000);
 
-    for _ in 0..rounds(50) {
+    for _ in 0..rounds {
         let step_up =
             Request::post("/auth/stepup", &json!({"token": factor.next(), "action": "pay"})).token(&person.token);
         let receipt = host.ask(&step_up).ok()["receipt"].clone();
@@ -172,28 +212,29 @@ fn a_receipt_has_one_winner() {
             &[401],
         );
     }
+    report_rounds("a receipt", rounds);
 }
 
 #[test]
 fn a_name_has_one_winner() {
     let host = Host::start("");
     let mut volley = Volley::new(&host);
+    let rounds = size(50, 10_000);
 
-    for round in 0..rounds(50) {
+    for round in 0..rounds {
         one_winner(&volley.fire(&Request::post("/users", &json!({"name": format!("user {round}")}))), &[409]);
     }
-    assert_eq!(
-        host.ask(&Request::get("/users?limit=200")).ok()["users"].as_array().unwrap().len(),
-        rounds(50).min(200)
-    );
+    assert_eq!(host.ask(&Request::get("/users?limit=200")).ok()["users"].as_array().unwrap().len(), rounds.min(200));
+    report_rounds("a name", rounds);
 }
 
 #[test]
 fn enr_2_of_32_new_pending_factors_one_stays() {
     let host = Host::start("");
     let mut volley = Volley::new(&host);
+    let rounds = size(20, 1_000);
 
-    for round in 0..rounds(20) {
+    for round in 0..rounds {
         let user = host.nobody(&format!("user {round}"));
         let answers = volley.fire(&Request::post(format!("/users/{user}/secrets"), &json!({"type": "mfa"})));
 
@@ -207,12 +248,14 @@ fn enr_2_of_32_new_pending_factors_one_stays() {
         let mut last = alive[0].clone();
         host.confirm(&mut last);
     }
+    report_rounds("a pending factor", rounds);
 }
 
 #[test]
 fn otp_3_the_winner_is_not_beaten_by_a_kill() {
     let mut host = Host::start(PATIENT);
-    for round in 0..rounds(10) {
+    let rounds = size(10, 100);
+    for round in 0..rounds {
         let user = host.nobody(&format!("user {round}"));
         let mut factor = time_based(&host, &user);
         host.confirm(&mut factor);
@@ -227,4 +270,5 @@ fn otp_3_the_winner_is_not_beaten_by_a_kill() {
         host.unlock(&user);
         host.verify(&user, &json!({"token": code})).refused(401, "wrong-code");
     }
+    report_rounds("a code, and a kill after it", rounds);
 }

@@ -4,11 +4,13 @@
 mod clock;
 mod connections;
 mod crash;
+mod faults;
 mod figure;
 mod fuzz;
 mod guessing;
 mod model;
 mod power;
 mod soak;
+mod timing;
 
-pub use figure::Dice;
+pub use figure::{Dice, report, size};

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use super::figure::{Dice, report, size};
 use crate::host::{Host, Premises};
 use crate::people::{Factor, text};
+use crate::strace::Strace;
 use crate::wire::Request;
 
 /// Codes that are shown while everything is recorded.
@@ -171,21 +171,23 @@ fn record(host: &mut Host) -> (String, Factor, u64, Record, Vec<Option<Vec<u8>>>
     let logs = host.premises.dir.path().join("calls");
     fs::create_dir(&logs).unwrap();
     host.start_again();
-    let mut strace = Command::new("strace")
-        .args(["-ff", "-y", "-xx", "-T", "-s", "100000", "--absolute-timestamps=format:unix,precision:ns"])
-        .args(["-e", "trace=pwrite64,ftruncate,unlink,unlinkat,fsync,fdatasync,write,writev,sendto", "-o"])
-        .arg(logs.join("thread"))
-        .args(["-p", &host.pid().to_string()])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("strace is there");
-    let mut said = std::io::BufReader::new(strace.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("attached") {
-        line.clear();
-        assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "strace does not attach");
-    }
-    let reading = std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    let into = logs.join("thread");
+    let mut strace = Strace::attach(
+        host.pid(),
+        &[
+            "-ff",
+            "-y",
+            "-xx",
+            "-T",
+            "-s",
+            "100000",
+            "--absolute-timestamps=format:unix,precision:ns",
+            "-e",
+            "trace=pwrite64,ftruncate,unlink,unlinkat,fsync,fdatasync,write,writev,sendto",
+            "-o",
+            into.to_str().unwrap(),
+        ],
+    );
     // What is there now was synced at the start; what is written meanwhile is in the record too, and the same.
     let base = read_files(&host.premises.state);
     let mut connection = host.connect();
@@ -195,8 +197,7 @@ fn record(host: &mut Host) -> (String, Factor, u64, Record, Vec<Option<Vec<u8>>>
     }
     // Killed, not stopped: an end in good order would take the log in.
     host.kill();
-    strace.wait().unwrap();
-    drop(reading.join());
+    strace.wait();
     (user, factor, first, Record::read(&logs), base)
 }
 

@@ -1,9 +1,6 @@
 //! SIGKILL for the real daemon at every APDU and every commit of a provision (HW-1, A7): after the start and
 //! the contact that follow, no active factor that the key cannot answer, no account that nobody owns.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -11,6 +8,7 @@ use super::bench::{Bench, can_have_readers};
 use crate::card::Key;
 use crate::otp;
 use crate::people::{text, with};
+use crate::strace::Strace;
 use crate::wire::Request;
 
 const SERIAL: u32 = 7;
@@ -137,24 +135,9 @@ fn hw_1_a_kill_at_any_apdu_leaves_no_orphan_and_no_factor_without_its_key() {
 }
 
 /// strace on the daemon, which kills it at the `at`th sync of a file from now on.
-fn kill_at_sync(daemon: u32, at: u32) -> Child {
+fn kill_at_sync(daemon: u32, at: u32) -> Strace {
     let inject = format!("inject=fsync,fdatasync:signal=SIGKILL:when={at}");
-    let mut strace = Command::new("strace")
-        .args(["-f", "-e", "trace=fsync,fdatasync", "-e", &inject, "-p", &daemon.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("strace is there");
-    let mut said = BufReader::new(strace.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("attached") {
-        line.clear();
-        assert!(said.read_line(&mut line).unwrap() > 0, "strace does not attach");
-    }
-    // All threads are attached when it says so of the first; what it says later nobody has to read.
-    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-    strace
+    Strace::attach(daemon, &["-f", "-e", "trace=fsync,fdatasync", "-e", &inject])
 }
 
 #[test]
@@ -169,12 +152,9 @@ fn hw_1_a_kill_at_any_commit_leaves_no_orphan_and_no_factor_without_its_key() {
         let user = bench.host.nobody(&format!("user {number}"));
         for at in 1..=20 {
             let here = format!("{name}, killed at sync {at}");
-            let mut strace = kill_at_sync(bench.host.pid(), at);
+            let strace = kill_at_sync(bench.host.pid(), at);
             let survived = ask(&bench, &user, &order).is_some();
-            // Asked to end, strace may wait for ever for a process that it has just seen killed; the kernel lets
-            // go of what a killed tracer held.
-            strace.kill().unwrap();
-            strace.wait().unwrap();
+            drop(strace);
             look(&mut bench, &user, &here, &mut tally);
             if survived {
                 assert!(at > 2, "{here}: there were fewer commits than there must be");

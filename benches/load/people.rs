@@ -1,0 +1,57 @@
+//! Users put into a store by its own verbs, far faster than anybody could ask for them.
+
+use mfad::model::{Algorithm, Digits, Label, Moving, Profile, SecretId, Sensitive, UserId, UserName};
+use mfad::store::{Fault, NewSecret, NewUser, SecretType, Tx};
+
+const EIGHT: u64 = 8;
+/// When all of them were made, in milliseconds since 1970.
+const MADE: i64 = 1_700_000_000_000;
+
+/// A user as it was put there: its id, that of its factor, and the seed.
+pub type Put = (UserId, SecretId, [u8; 20]);
+
+pub fn name(number: usize) -> String {
+    format!("user {number}")
+}
+
+/// A user with an active factor of eight digits, and with these other secrets.
+pub fn put(tx: &Tx<'_>, number: usize, moving: Moving, others: &[(SecretType, &[u8])]) -> Result<Put, Fault> {
+    let random = || -> [u8; 10] {
+        let mut bytes = [0; 10];
+        getrandom::fill(&mut bytes).unwrap();
+        bytes
+    };
+    let user = UserId::at(MADE, &random());
+    let new = NewUser {
+        id: user,
+        name: UserName::parse(&name(number)).unwrap(),
+        display_name: None,
+        email: None,
+        created: 0,
+    };
+    tx.insert_user(&new)?.expect("a free name");
+    let mut seed = [0; 20];
+    getrandom::fill(&mut seed).unwrap();
+    let factor = SecretId::at(MADE, &random());
+    let profile = Profile { algorithm: Algorithm::Sha1, digits: Digits::new(EIGHT).unwrap(), moving };
+    let insert = |id: SecretId, kind: SecretType, name: &str, profile: Option<Profile>, value: &[u8]| {
+        let new = NewSecret {
+            id,
+            user,
+            kind,
+            name: Label::parse(name).unwrap(),
+            created: 0,
+            expires: None,
+            profile,
+            first_counter: 0,
+            spare_of: None,
+            value: Sensitive::new(value.to_vec()),
+        };
+        tx.insert_secret(&new).map(|is_new| assert!(is_new))
+    };
+    insert(factor, SecretType::Mfa, "fob", Some(profile), &seed)?;
+    for (kind, value) in others {
+        insert(SecretId::at(MADE, &random()), *kind, &format!("{kind:?}"), None, value)?;
+    }
+    Ok((user, factor, seed))
+}
