@@ -2,11 +2,14 @@
 //! holding the hash of the one before (LOG-4, LOG-5). A keyed tag over the newest row shows when
 //! the end was cut off or the whole chain was computed anew.
 
+use std::cell::Cell;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 
 use crate::model::{SecretId, UserId};
 
+use super::guard::Head;
 use super::vault::Vault;
 use super::{Fault, OpenFault, Tx, View, files};
 
@@ -95,8 +98,7 @@ pub enum ChainState {
 impl Tx<'_> {
     /// Appends one row.
     pub fn audit(&self, entry: &AuditEntry) -> Result<(), Fault> {
-        let last = last_row(self.connection)?;
-        let (seq, previous) = last.map_or((1, [0; 32]), |(seq, hash)| (seq.saturating_add(1), hash));
+        let (seq, previous) = self.chain.end().map_or((1, [0; 32]), |(seq, hash)| (seq.saturating_add(1), hash));
         let subject = entry.subject.map(|id| id.to_string());
         let object = entry.object.map(|id| id.to_string());
         let hash = row_hash(
@@ -132,7 +134,28 @@ impl Tx<'_> {
                 entry.detail,
                 hash,
             ])?;
+        self.chain.0.set(Some((seq, hash)));
         Ok(())
+    }
+}
+
+/// The end of the chain as it is within one transaction, so that nobody has to look it up for each row.
+pub(super) struct Chain(Cell<Option<Head>>);
+
+impl Chain {
+    /// As the database has it.
+    pub(super) fn read(connection: &Connection) -> Result<Self, Fault> {
+        Ok(Self(Cell::new(last_row(connection)?)))
+    }
+
+    /// The newest row.
+    pub(super) fn end(&self) -> Option<Head> {
+        self.0.get()
+    }
+
+    /// The rows after that one were undone.
+    pub(super) fn cut(&self, end: Option<Head>) {
+        self.0.set(end);
     }
 }
 
@@ -236,7 +259,7 @@ fn read_row(row: &Row<'_>, previous: [u8; 32]) -> Result<AuditRow, Fault> {
     })
 }
 
-fn last_row(connection: &Connection) -> rusqlite::Result<Option<(i64, [u8; 32])>> {
+fn last_row(connection: &Connection) -> rusqlite::Result<Option<Head>> {
     connection
         .prepare_cached("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -255,12 +278,9 @@ pub(super) fn hash_of(connection: &Connection, seq: i64) -> Result<Option<[u8; 3
 }
 
 /// Tags the newest row. Called once a batch, just before it commits.
-pub(super) fn sign_head(connection: &Connection, vault: &Vault) -> Result<Option<(i64, [u8; 32])>, Fault> {
-    let head = last_row(connection)?;
-    if let Some((seq, hash)) = &head {
-        files::put_meta(connection, HEAD, &vault.audit_head(*seq, hash))?;
-    }
-    Ok(head)
+pub(super) fn sign_head(connection: &Connection, vault: &Vault, head: Option<Head>) -> Result<(), Fault> {
+    let Some((seq, hash)) = head else { return Ok(()) };
+    Ok(files::put_meta(connection, HEAD, &vault.audit_head(seq, &hash))?)
 }
 
 /// At start: the newest row must be the one that was tagged.

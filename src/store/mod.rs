@@ -8,6 +8,7 @@ mod devices;
 mod fault;
 mod files;
 mod guard;
+mod inspection;
 mod keys;
 mod logins;
 mod readers;
@@ -72,6 +73,7 @@ pub struct Store {
     vault: Arc<Vault>,
     writer: writer::Writer,
     readers: readers::Readers,
+    inspection: Option<inspection::Inspection>,
 }
 
 /// What a reader sees: one snapshot of everything committed.
@@ -84,6 +86,7 @@ pub struct View<'a> {
 /// batch commits.
 pub struct Tx<'a> {
     view: View<'a>,
+    chain: &'a audit::Chain,
 }
 
 impl<'a> Deref for Tx<'a> {
@@ -129,8 +132,11 @@ impl Store {
             }
             (listeners.audited)(seq);
         });
+        let is_large = files::is_large(&connection)?;
         let writer = writer::Writer::start(connection, Arc::clone(&vault), on_audit, listeners.committed)?;
-        Ok(Self { dir: state_dir.to_owned(), watchman, vault, writer, readers })
+        let look = || inspection::Inspection::start(&files::database(state_dir), writer.state());
+        let inspection = is_large.then(look).transpose()?;
+        Ok(Self { dir: state_dir.to_owned(), watchman, vault, writer, readers, inspection })
     }
 
     /// Runs `job` in the next write batch and returns what it decided once that batch is durable, or
@@ -141,6 +147,22 @@ impl Store {
         F: FnOnce(&Tx<'_>) -> Result<Decision<T>, Fault> + Send + 'static,
     {
         self.writer.run(patience, job)
+    }
+
+    /// The same for whoever does not wait: `answer` is told, on the writer's thread, and is not to keep it. Nothing is told
+    /// if there is no room for the job.
+    pub fn submit<T, F, A>(&self, job: F, answer: A) -> Result<(), Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<Decision<T>, Fault> + Send + 'static,
+        A: FnOnce(Result<T, Fault>) + Send + 'static,
+    {
+        self.writer.submit(job, answer)
+    }
+
+    /// Whether a read would begin at once.
+    pub fn has_idle_reader(&self) -> bool {
+        self.readers.has_idle()
     }
 
     /// Reads one consistent snapshot.
@@ -166,8 +188,8 @@ impl Store {
 
     /// Waits for the queue to empty, moves the log into the database file, and closes it.
     pub fn close(self) {
-        let Self { dir: _, watchman, writer, readers, vault } = self;
-        drop(readers);
+        let Self { dir: _, watchman, writer, readers, vault, inspection } = self;
+        drop((inspection, readers));
         writer.stop();
         if let Some(watchman) = watchman {
             watchman.stop();

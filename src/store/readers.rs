@@ -25,6 +25,10 @@ impl Readers {
         Ok(Self { idle: Mutex::new(idle), returned: Condvar::new() })
     }
 
+    pub(super) fn has_idle(&self) -> bool {
+        !self.idle.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     pub(super) fn take(&self, patience: Duration) -> Result<Reader<'_>, Fault> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut idle, _) = self
@@ -40,9 +44,9 @@ impl Reader<'_> {
     /// Runs `job` inside one read transaction, so that all it reads belongs together.
     pub(super) fn snapshot<T>(&self, job: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
         let Some(connection) = &self.connection else { return Err(Fault::Busy) };
-        let tx = connection.unchecked_transaction()?;
-        let result = job(&tx);
-        tx.finish()?;
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        let result = job(connection);
+        connection.prepare_cached("ROLLBACK")?.execute([])?;
         result
     }
 }
@@ -50,6 +54,10 @@ impl Reader<'_> {
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
+        // After a panic inside the job; a snapshot must not outlive it.
+        if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
+            tracing::error!("a reader of the store is stuck in its snapshot");
+        }
         self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         self.pool.returned.notify_one();
     }

@@ -120,9 +120,9 @@ pub fn restore(
     let mut restored = Restored { made, ..Restored::default() };
     let tx = connection.unchecked_transaction()?;
     harden(&tx, how, &mut restored)?;
-    let view = Tx { view: View { connection: &tx, vault: &vault } };
-    view.audit(&entry(&restored))?;
-    audit::sign_head(&tx, &vault)?;
+    let chain = audit::Chain::read(&tx)?;
+    Tx { view: View { connection: &tx, vault: &vault }, chain: &chain }.audit(&entry(&restored))?;
+    audit::sign_head(&tx, &vault, chain.end())?;
     tx.commit()?;
     let guard = how.guard_dir.map(|dir| Guard::new(dir, &connection, &vault)).transpose()?;
     let head = guard::head(&connection)?;

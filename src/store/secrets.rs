@@ -204,8 +204,11 @@ impl View<'_> {
 
     /// All secrets of a user that are not over, oldest first.
     pub fn secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
-        let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status <> 'ended' ORDER BY id");
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        self.rows(&format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status <> 'ended' ORDER BY id"), user)
+    }
+
+    fn rows(&self, sql: &str, user: UserId) -> Result<Vec<SecretRow>, Fault> {
+        let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([user.as_bytes()])?;
         let mut secrets = Vec::new();
         while let Some(row) = rows.next()? {
@@ -224,8 +227,9 @@ impl View<'_> {
 
     /// The factors that count at login, oldest first.
     pub fn active_factors(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
-        let all = self.secrets(user)?;
-        Ok(all.into_iter().filter(|s| s.kind == SecretType::Mfa && s.status == Status::Active).collect())
+        let sql =
+            format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND type = 'mfa' AND status = 'active' ORDER BY id");
+        self.rows(&sql, user)
     }
 
     /// An API key by its id alone: the key itself names no user.

@@ -12,13 +12,17 @@ use rusqlite::Connection;
 
 use crate::stopwatch::Stopwatch;
 
+use super::audit::{self, Chain};
 use super::guard::Head;
-use super::{Fault, OpenFault, Tx, Vault, View, audit};
+use super::{Fault, OpenFault, Tx, Vault, View};
 
 /// Jobs that may wait; one more is refused as busy.
 const QUEUE: usize = 1024;
 /// Jobs of one batch.
 const BATCH: usize = 256;
+
+/// How long the writer waits for a job before it moves the log into the database.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A job on its way through the writer, its types hidden.
 trait Job: Send {
@@ -36,16 +40,17 @@ pub enum Decision<T> {
     Undo(T),
 }
 
-struct Task<T, F> {
+struct Task<T, F, A> {
     job: Option<F>,
     outcome: Option<Result<T, Fault>>,
-    caller: SyncSender<Result<T, Fault>>,
+    answer: A,
 }
 
-impl<T, F> Job for Task<T, F>
+impl<T, F, A> Job for Task<T, F, A>
 where
     T: Send,
     F: FnOnce(&Tx<'_>) -> Result<Decision<T>, Fault> + Send,
+    A: FnOnce(Result<T, Fault>) + Send,
 {
     fn run(&mut self, tx: &Tx<'_>) -> bool {
         let Some(job) = self.job.take() else { return false };
@@ -67,8 +72,7 @@ where
             (None, Ok(())) => Err(Fault::Failed),
             (None, Err(fault)) => Err(fault),
         };
-        // A caller that lost patience is no longer there to hear it.
-        let _ = self.caller.send(outcome);
+        (self.answer)(outcome);
     }
 }
 
@@ -87,10 +91,33 @@ pub(super) struct Writer {
     thread: JoinHandle<()>,
 }
 
+/// What all threads of the store know of it.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     waiting: AtomicUsize,
     failed: AtomicBool,
+}
+
+impl State {
+    /// Nothing is to be written any more; the process has to end.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// A failed sync leaves nobody knowing what is on the disk, so the process must end and let recovery find out (STO-6).
+    /// Whether it was one.
+    pub(super) fn note_failed_sync(&self, error: &rusqlite::Error) -> bool {
+        let unknown = [
+            rusqlite::ffi::SQLITE_IOERR_FSYNC,
+            rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC,
+            rusqlite::ffi::SQLITE_IOERR_TRUNCATE,
+        ];
+        let was_sync = error.sqlite_error().is_some_and(|error| unknown.contains(&error.extended_code));
+        if was_sync {
+            self.fail();
+        }
+        was_sync
+    }
 }
 
 impl Writer {
@@ -107,27 +134,43 @@ impl Writer {
         Ok(Self { jobs, state, thread })
     }
 
-    pub(super) fn run<T, F>(&self, patience: Duration, job: F) -> Result<T, Fault>
+    /// Puts a job into the queue. `answer` is told how it ended, on the writer's thread, once that is durable; never if
+    /// there is no room.
+    pub(super) fn submit<T, F, A>(&self, job: F, answer: A) -> Result<(), Fault>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<Decision<T>, Fault> + Send + 'static,
+        A: FnOnce(Result<T, Fault>) + Send + 'static,
     {
         if self.has_failed() {
             return Err(Fault::Failed);
         }
-        let (caller, answer) = sync_channel(1);
         self.state.waiting.fetch_add(1, Ordering::Relaxed);
-        self.jobs.try_send(Box::new(Task { job: Some(job), outcome: None, caller })).map_err(|error| {
+        self.jobs.try_send(Box::new(Task { job: Some(job), outcome: None, answer })).map_err(|error| {
             self.state.waiting.fetch_sub(1, Ordering::Relaxed);
             match error {
                 TrySendError::Full(_) => Fault::Busy,
                 TrySendError::Disconnected(_) => Fault::Failed,
             }
-        })?;
+        })
+    }
+
+    pub(super) fn run<T, F>(&self, patience: Duration, job: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<Decision<T>, Fault> + Send + 'static,
+    {
+        let (caller, answer) = sync_channel(1);
+        // A caller that lost patience is no longer there to hear it.
+        self.submit(job, move |outcome| _ = caller.send(outcome))?;
         answer.recv_timeout(patience).unwrap_or_else(|error| match error {
             RecvTimeoutError::Timeout => Err(Fault::Busy),
             RecvTimeoutError::Disconnected => Err(Fault::Failed),
         })
+    }
+
+    pub(super) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state)
     }
 
     pub(super) fn depth(&self) -> Depth {
@@ -159,15 +202,42 @@ struct Room {
 
 impl Room {
     fn serve(self, queue: &Receiver<Box<dyn Job>>) {
-        while let Ok(first) = queue.recv() {
-            let mut batch = vec![first];
-            batch.extend(queue.try_iter().take(BATCH.saturating_sub(1)));
-            let size = batch.len();
-            self.run_batch(batch);
-            self.state.waiting.fetch_sub(size, Ordering::Relaxed);
+        let mut is_log_empty = false;
+        loop {
+            let first =
+                if is_log_empty { queue.recv().map_err(RecvTimeoutError::from) } else { queue.recv_timeout(IDLE) };
+            match first {
+                Ok(first) => {
+                    let mut batch = vec![first];
+                    // Whoever is about to ask shall be part of this commit, not wait for it to end.
+                    std::thread::yield_now();
+                    batch.extend(queue.try_iter().take(BATCH.saturating_sub(1)));
+                    let size = batch.len();
+                    self.run_batch(batch);
+                    self.state.waiting.fetch_sub(size, Ordering::Relaxed);
+                    is_log_empty = false;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.checkpoint();
+                    is_log_empty = true;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
         if let Err((_, error)) = self.connection.close() {
             tracing::error!(%error, "the store did not close cleanly");
+        }
+    }
+
+    /// Moves the log into the database while nobody waits, so that it seldom has to be done under load.
+    fn checkpoint(&self) {
+        if self.state.failed.load(Ordering::Acquire) {
+            return;
+        }
+        let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            let fault = self.failed_commit(error);
+            tracing::error!(%fault, "the log of the store was not moved into the database");
         }
     }
 
@@ -189,10 +259,10 @@ impl Room {
         if self.state.failed.load(Ordering::Acquire) {
             return Err(Fault::Failed);
         }
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.execute("BEGIN IMMEDIATE")?;
         let newest = self.run_all(batch).inspect_err(|_| self.roll_back())?;
         let watch = Stopwatch::start(Duration::ZERO);
-        match self.connection.execute_batch("COMMIT") {
+        match self.execute("COMMIT") {
             Ok(()) => {
                 (self.on_commit)(watch.elapsed());
                 Ok(newest)
@@ -206,40 +276,37 @@ impl Room {
     }
 
     fn run_all(&self, batch: &mut [Box<dyn Job>]) -> Result<Option<Head>, Fault> {
-        let before = audit::newest(&self.connection)?;
-        let tx = Tx { view: View { connection: &self.connection, vault: &self.vault } };
+        let chain = Chain::read(&self.connection)?;
+        let before = chain.end();
+        let tx = Tx { view: View { connection: &self.connection, vault: &self.vault }, chain: &chain };
         for job in batch {
-            self.connection.execute_batch("SAVEPOINT job")?;
-            let keep = job.run(&tx);
-            self.connection.execute_batch(if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" })?;
+            let end = chain.end();
+            self.execute("SAVEPOINT job")?;
+            if !job.run(&tx) {
+                self.execute("ROLLBACK TO job")?;
+                chain.cut(end);
+            }
+            self.execute("RELEASE job")?;
         }
-        let after = audit::newest(&self.connection)?;
-        if after == before {
-            return Ok(None);
-        }
-        audit::sign_head(&self.connection, &self.vault)
+        let newest = chain.end().filter(|_| chain.end() != before);
+        audit::sign_head(&self.connection, &self.vault, newest)?;
+        Ok(newest)
     }
 
-    /// A full disk leaves the old state, and trying again later is right. A failed sync leaves nobody
-    /// knowing what is on the disk, so the process must end and let recovery find out (STO-6).
+    /// One of a few statements that come again and again.
+    fn execute(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.execute([]).map(drop)
+    }
+
+    /// A full disk leaves the old state, and trying again later is right.
     fn failed_commit(&self, error: rusqlite::Error) -> Fault {
-        let extended = error.sqlite_error().map(|e| e.extended_code);
-        let unknown = [
-            rusqlite::ffi::SQLITE_IOERR_FSYNC,
-            rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC,
-            rusqlite::ffi::SQLITE_IOERR_TRUNCATE,
-        ];
-        if extended.is_some_and(|code| unknown.contains(&code)) {
-            self.state.failed.store(true, Ordering::Release);
-            return Fault::Failed;
-        }
-        error.into()
+        if self.state.note_failed_sync(&error) { Fault::Failed } else { error.into() }
     }
 
     fn roll_back(&self) {
         // SQLite may have rolled back by itself already.
         if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
-            self.state.failed.store(true, Ordering::Release);
+            self.state.fail();
         }
     }
 }
