@@ -2,7 +2,10 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Either, Full, Limited};
@@ -16,7 +19,7 @@ use tokio::net::UnixStream;
 
 use crate::error::Error;
 use crate::model::{Moment, Peer, Sensitive, Text};
-use crate::service::{Call, Caller, Departure, Occasion, Reply};
+use crate::service::{Call, Caller, Departure, Occasion, Reply, Soon};
 
 use super::connections::say_last_word;
 use super::events::{self, EventStream};
@@ -102,7 +105,7 @@ pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer:
         () = may_close => None,
     };
     if ended.is_none() {
-        std::pin::Pin::new(&mut connection).graceful_shutdown();
+        Pin::new(&mut connection).graceful_shutdown();
         let _ = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     }
     if let Some(reject) = signals.take_reject() {
@@ -206,17 +209,29 @@ impl Visit {
         self.perform_once(fingerprint(&parts), fingerprint(&[body.expose()]), occasion, call, qr).await
     }
 
-    /// Carries a call out on a thread that may block. It runs to its end even if the caller leaves (STO-7).
+    /// Carries a call out. It runs to its end even if the caller leaves (STO-7).
     async fn perform(&self, occasion: Occasion, call: Call, qr: Option<QrFormat>) -> Result<Kept, Problem> {
+        let soon = caught(pin!(self.door.service.handle_soon(&occasion, call))).await;
+        let reply = match soon {
+            Some(Soon::Done(done)) => done.map_err(|error| refusal(&occasion.request, &error))?,
+            Some(Soon::Later(call)) => self.perform_on_thread(occasion, call).await?,
+            None => return Err(self.panicked(&occasion.request)),
+        };
+        let location = location_of(&reply);
+        let status = if matches!(reply, Reply::Done) { StatusCode::NO_CONTENT } else { StatusCode::OK };
+        let is_metrics = matches!(reply, Reply::Metrics(_));
+        let body = wire::write(reply, qr)?.unwrap_or_default();
+        Ok(Kept { status, location, is_metrics, body })
+    }
+
+    /// Carries a call out on a thread that may block.
+    async fn perform_on_thread(&self, occasion: Occasion, call: Call) -> Result<Reply, Problem> {
         let door = Arc::clone(&self.door);
         let id = occasion.request.clone();
         // Noted as well when this future is dropped, because the answer would come too late.
         let leaving = Leaving(occasion.departure.clone());
         let mut work = tokio::task::spawn_blocking(move || {
-            door.service.handle(&occasion, call).map_err(|error| {
-                log_error(&occasion.request, &error);
-                Problem::from(&error)
-            })
+            door.service.handle(&occasion, call).map_err(|error| refusal(&occasion.request, &error))
         });
         let mut closing = self.door.closing.clone();
         let done = loop {
@@ -227,19 +242,13 @@ impl Visit {
                 () = tokio::time::sleep(LOOK) => if self.line.has_left() { leaving.0.note() },
             }
         };
-        let reply = match done {
-            Ok(reply) => reply?,
-            Err(_) => {
-                tracing::error!(request = id, "a request panicked");
-                self.door.service.metrics().count_panic();
-                return Err(Problem::internal());
-            }
-        };
-        let location = location_of(&reply);
-        let status = if matches!(reply, Reply::Done) { StatusCode::NO_CONTENT } else { StatusCode::OK };
-        let is_metrics = matches!(reply, Reply::Metrics(_));
-        let body = wire::write(reply, qr)?.unwrap_or_default();
-        Ok(Kept { status, location, is_metrics, body })
+        done.unwrap_or_else(|_| Err(self.panicked(&id)))
+    }
+
+    fn panicked(&self, request: &str) -> Problem {
+        tracing::error!(request, "a request panicked");
+        self.door.service.metrics().count_panic();
+        Problem::internal()
     }
 
     /// The same with an idempotency key. The answer is kept even if the caller is gone by then.
@@ -308,6 +317,21 @@ impl Visit {
             _ => Err(Problem::internal()),
         }
     }
+}
+
+/// What a future comes to, or nothing if it panics: that is this request's end, not the connection's.
+async fn caught<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Logs why a call was not carried out, and says it to the caller.
+fn refusal(request: &str, error: &Error) -> Problem {
+    log_error(request, error);
+    Problem::from(error)
 }
 
 /// Tells a call that nobody waits for its answer any more, when it is dropped at the latest.

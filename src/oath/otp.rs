@@ -39,24 +39,60 @@ impl Window {
     }
 }
 
-/// The HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
+/// A seed, ready to make codes: HMAC has taken it in once, whatever the number of codes.
+pub struct Generator {
+    keyed: Keyed,
+    digits: Digits,
+}
+
+enum Keyed {
+    Sha1(Hmac<Sha1>),
+    Sha256(Hmac<Sha256>),
+    Sha512(Hmac<Sha512>),
+}
+
+impl Generator {
+    /// `None` should HMAC ever not take the seed, though it takes every length.
+    pub fn new(seed: &[u8], algorithm: Algorithm, digits: Digits) -> Option<Self> {
+        Keyed::new(seed, algorithm).map(|keyed| Self { keyed, digits })
+    }
+
+    /// The HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
+    pub fn code(&self, counter: u64) -> u32 {
+        let message = counter.to_be_bytes();
+        let truncated = match &self.keyed {
+            Keyed::Sha1(mac) => truncate(mac.clone().chain_update(message).finalize().into_bytes()),
+            Keyed::Sha256(mac) => truncate(mac.clone().chain_update(message).finalize().into_bytes()),
+            Keyed::Sha512(mac) => truncate(mac.clone().chain_update(message).finalize().into_bytes()),
+        };
+        truncated.checked_rem(self.digits.modulus()).unwrap_or(NO_CODE)
+    }
+}
+
+impl Keyed {
+    fn new(seed: &[u8], algorithm: Algorithm) -> Option<Self> {
+        Some(match algorithm {
+            Algorithm::Sha1 => Self::Sha1(KeyInit::new_from_slice(seed).ok()?),
+            Algorithm::Sha256 => Self::Sha256(KeyInit::new_from_slice(seed).ok()?),
+            Algorithm::Sha512 => Self::Sha512(KeyInit::new_from_slice(seed).ok()?),
+        })
+    }
+}
+
+/// One HOTP value; see [`Generator`] for more of them.
 pub fn hotp(seed: &[u8], algorithm: Algorithm, counter: u64, digits: Digits) -> u32 {
-    let digest = digest(seed, algorithm, &counter.to_be_bytes());
-    digest.and_then(|digest| truncate(digest).checked_rem(digits.modulus())).unwrap_or(NO_CODE)
+    Generator::new(seed, algorithm, digits).map_or(NO_CODE, |generator| generator.code(counter))
 }
 
 /// The whole HMAC that a code is cut out of (RFC 4226 section 5.3, step 1); `None` should HMAC ever not
 /// take the seed.
 pub fn hmac_of(seed: &[u8], algorithm: Algorithm, message: &[u8; 8]) -> Option<Sensitive<Vec<u8>>> {
-    digest(seed, algorithm, message).map(Sensitive::new)
-}
-
-fn digest(seed: &[u8], algorithm: Algorithm, message: &[u8; 8]) -> Option<Vec<u8>> {
-    match algorithm {
-        Algorithm::Sha1 => mac::<Hmac<Sha1>>(seed, message),
-        Algorithm::Sha256 => mac::<Hmac<Sha256>>(seed, message),
-        Algorithm::Sha512 => mac::<Hmac<Sha512>>(seed, message),
-    }
+    let digest = match Keyed::new(seed, algorithm)? {
+        Keyed::Sha1(mac) => mac.chain_update(message).finalize().into_bytes().to_vec(),
+        Keyed::Sha256(mac) => mac.chain_update(message).finalize().into_bytes().to_vec(),
+        Keyed::Sha512(mac) => mac.chain_update(message).finalize().into_bytes().to_vec(),
+    };
+    Some(Sensitive::new(digest))
 }
 
 /// The TOTP step of a time in Unix seconds; a time before 1970 lies in step 0 (RFC 6238 section 4.2).
@@ -76,11 +112,12 @@ pub fn match_step(
     window: Window,
     last_step: Option<u64>,
 ) -> Option<u64> {
+    let generator = Generator::new(seed, algorithm, digits)?;
     let mut found = Choice::from(0);
     let mut step = 0u64;
     for candidate in window.steps(current) {
         let unused = last_step.is_none_or(|last| candidate > last);
-        let hit = hotp(seed, algorithm, candidate, digits).ct_eq(&code) & Choice::from(u8::from(unused));
+        let hit = generator.code(candidate).ct_eq(&code) & Choice::from(u8::from(unused));
         step.conditional_assign(&candidate, hit);
         found |= hit;
     }
@@ -116,6 +153,7 @@ pub fn match_counter(
     expected: u64,
     remembered: Option<u64>,
 ) -> CounterMatch {
+    let Some(generator) = Generator::new(seed, algorithm, digits) else { return CounterMatch::Unknown };
     let mut near = Choice::from(0);
     let mut far = Choice::from(0);
     let mut again = Choice::from(0);
@@ -125,7 +163,7 @@ pub fn match_counter(
         let Some(counter) = expected.checked_add(u64::from(offset)).filter(|c| *c < u64::MAX) else {
             continue;
         };
-        let hit = hotp(seed, algorithm, counter, digits).ct_eq(&code);
+        let hit = generator.code(counter).ct_eq(&code);
         let is_near = Choice::from(u8::from(offset <= LOOK_AHEAD));
         let follows = Choice::from(u8::from(remembered.and_then(|r| r.checked_add(1)) == Some(counter)));
         // A hit further down overrides one further up, except that the awaited one stays.
@@ -142,14 +180,9 @@ pub fn match_counter(
     }
 }
 
-/// A MAC over a seed. HMAC takes keys of every length; should it ever not, there is no code.
-fn mac<M: Mac + KeyInit>(seed: &[u8], message: &[u8]) -> Option<Vec<u8>> {
-    let mac = <M as KeyInit>::new_from_slice(seed).ok()?;
-    Some(mac.chain_update(message).finalize().into_bytes().to_vec())
-}
-
-/// Dynamic truncation (RFC 4226 section 5.3).
-fn truncate(mut digest: Vec<u8>) -> u32 {
+/// Dynamic truncation (RFC 4226 section 5.3). The digest is wiped.
+fn truncate(mut digest: impl AsMut<[u8]>) -> u32 {
+    let digest = digest.as_mut();
     let offset = usize::from(digest.last().copied().unwrap_or(0) & 0x0f);
     let mut window = [0u8; 4];
     for (to, from) in window.iter_mut().zip(digest.iter().skip(offset)) {

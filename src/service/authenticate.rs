@@ -1,29 +1,55 @@
 //! From a challenge to a session, and what can be done with one: step-up, refresh, logout.
 
 use crate::error::Error;
-use crate::model::{Amr, ChallengeId, Text};
-use crate::store::{MfaState, Outcome, SessionRow, UserRow};
+use crate::model::{Amr, ChallengeId, Text, TokenInput};
+use crate::store::{MfaState, Outcome, SessionRow, Tx, UserRow};
 use crate::token::Claims;
 
 use super::authorise::Signed;
+use super::locks::Held;
 use super::receipts::new_receipt;
-use super::second_factor::{accept, judge};
+use super::second_factor::{Accepted, Verdict, accept, judge};
 use super::security_keys::Purpose;
-use super::tokens::{CHALLENGE_ANSWERS, extended, open_session, refresh_token};
-use super::{Occasion, Proof, Reply, Service, Stop};
+use super::tokens::{CHALLENGE_ANSWERS, Granted, extended, open_session, refresh_token};
+use super::{Job, Occasion, Proof, Reply, Service, Stop};
 
 impl Service {
     /// Answers a challenge with a second factor. Right: the challenge is used up and a session is
     /// open, in the transaction that used up the code (AUT-2).
     pub(super) fn answer_challenge(&self, occasion: &Occasion, claims: Claims, proof: Proof) -> Result<Reply, Error> {
+        let (job, _held) = self.answer(occasion, claims, proof)?;
+        let outcome = self.change(occasion, job);
+        self.answered(occasion, outcome)
+    }
+
+    /// The same for a code, without a thread that waits for the store.
+    pub(super) async fn answer_challenge_soon(
+        &self,
+        occasion: &Occasion,
+        claims: Claims,
+        token: TokenInput,
+    ) -> Result<Reply, Error> {
+        let (job, _) = self.answer(occasion, claims, Proof::Token(token))?;
+        let outcome = self.change_soon(job).await;
+        self.answered(occasion, outcome)
+    }
+
+    /// All but the change itself; what is held must be held until that is done.
+    fn answer(
+        &self,
+        occasion: &Occasion,
+        claims: Claims,
+        proof: Proof,
+    ) -> Result<(impl Job<(Granted, Accepted)> + use<>, Option<Held<'_>>), Error> {
         let id = ChallengeId::from_slice(&claims.id).ok_or(Error::Unauthenticated)?;
-        self.look(occasion, |view| view.challenge(id, occasion.now.wall_ms))?.ok_or(Error::ChallengeEnded)?;
-        let (prepared, _held) = self.prepare_for(occasion, claims.subject, Purpose::Login(id), proof)?;
+        // Nobody touches a key, and nothing is hashed, for a challenge that is over. A code's own transaction sees to that.
+        if !matches!(proof, Proof::Token(_)) {
+            self.look(occasion, |view| view.challenge(id, occasion.now.wall_ms))?.ok_or(Error::ChallengeEnded)?;
+        }
+        let (prepared, held) = self.prepare_for(occasion, claims.subject, Purpose::Login(id), proof)?;
         let rules = self.rules();
         let scene = occasion.scene();
-        let job_scene = scene.clone();
-        let outcome = self.change(occasion, move |tx| {
-            let scene = job_scene;
+        let job = move |tx: &Tx<'_>| {
             let challenge = tx.challenge(id, scene.now.wall_ms)?.ok_or(Error::ChallengeEnded)?;
             let user = tx.user(challenge.user)?.ok_or(Error::ChallengeEnded)?;
             let is_open = challenge.user == claims.subject && challenge.epoch == user.epoch && !user.disabled;
@@ -32,7 +58,7 @@ impl Service {
             }
             let verdict = judge(tx, &scene, rules, user.id, &prepared)?;
             let mut remaining = 0;
-            if matches!(verdict, super::second_factor::Verdict::Wrong) {
+            if matches!(verdict, Verdict::Wrong) {
                 remaining = tx.count_wrong_answer(&challenge, CHALLENGE_ANSWERS)?;
                 tx.audit(&scene.entry("login.factor", Outcome::Refused, Some(user.id), None))?;
             }
@@ -49,11 +75,15 @@ impl Service {
             ))?;
             let granted = open_session(tx, &scene, user, Amr::after(accepted.method))?;
             Ok((granted, accepted))
-        });
+        };
+        Ok((job, held))
+    }
+
+    fn answered(&self, occasion: &Occasion, outcome: Result<(Granted, Accepted), Error>) -> Result<Reply, Error> {
         self.metrics.count_login("factor", outcome.is_ok());
         let (granted, accepted) = outcome?;
         self.metrics.count_code(accepted.steps_ahead);
-        let mut view = self.sign_grant(&scene, &granted)?;
+        let mut view = self.sign_grant(&occasion.scene(), &granted)?;
         view.remaining = accepted.remaining;
         Ok(Reply::Auth(view))
     }
@@ -79,7 +109,7 @@ impl Service {
             let scene = job_scene;
             let session = live_session(tx, &scene, &signed)?;
             let verdict = judge(tx, &scene, rules, signed.user.id, &prepared)?;
-            if matches!(verdict, super::second_factor::Verdict::Wrong) {
+            if matches!(verdict, Verdict::Wrong) {
                 tx.audit(&scene.entry("login.step-up", Outcome::Refused, Some(signed.user.id), None))?;
             }
             let accepted = accept(verdict, || Stop::Keep(Error::WrongCode { remaining: None }))?;

@@ -27,6 +27,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::device::{Devices, SecurityKeys};
 use crate::error::Error;
 use crate::model::{Moment, Peer, Right, SecretId, Sensitive, Text, UserId};
@@ -98,6 +100,14 @@ pub struct Caller {
     pub reason: Option<Text>,
 }
 
+/// What became of a call that was not to wait.
+pub enum Soon {
+    /// It was carried out.
+    Done(Result<Reply, Error>),
+    /// It has to be given a thread.
+    Later(Call),
+}
+
 /// The daemon's work, behind whatever door.
 pub struct Service {
     store: Store,
@@ -106,6 +116,7 @@ pub struct Service {
     hasher: hasher::Hasher,
     locks: locks::Locks,
     metrics: Metrics,
+    decoy: Arc<second_factor::Decoy>,
     keyring: devices::Keyring,
     security_keys: Arc<dyn SecurityKeys>,
     keeper: Box<dyn KeyKeeper>,
@@ -207,6 +218,7 @@ impl Service {
         let hasher = hasher::Hasher::new(policy.hashing)?;
         let Equipment { keeper, devices, security_keys, on_device, metrics, confinement } = equipment;
         let service = Self {
+            decoy: Arc::new(second_factor::Decoy::new(store.vault())?),
             keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
             store,
             policy: RwLock::new(Arc::new(policy)),
@@ -233,14 +245,39 @@ impl Service {
         self.dispatch(occasion, call).inspect_err(|error| self.note_tampering(occasion, error))
     }
 
+    /// Carries out a call that waits for nothing but the store's writer, without a thread that waits. Those that may wait
+    /// for anything else come back.
+    pub async fn handle_soon(&self, occasion: &Occasion, call: Call) -> Soon {
+        if !self.store.has_idle_reader() {
+            return Soon::Later(call);
+        }
+        let done = match call {
+            Call::Live | Call::Version | Call::KeySet | Call::AuthMethods => self.dispatch(occasion, call),
+            // An API key would have its use written down first.
+            Call::Verify(user, Proof::Token(token)) if occasion.caller.token.is_none() => {
+                match self.right(occasion, Right::App) {
+                    Ok(()) => self.verify_soon(occasion, user, token).await,
+                    Err(error) => Err(error),
+                }
+            }
+            Call::AnswerChallenge(Proof::Token(token)) => match self.challenge(occasion) {
+                Ok(claims) => self.answer_challenge_soon(occasion, claims, token).await,
+                Err(error) => Err(error),
+            },
+            other => return Soon::Later(other),
+        };
+        if let Err(Error::Tampered) = &done {
+            let noted = self.change_soon(tampering(occasion)).await;
+            log_unwritten(noted);
+        }
+        Soon::Done(done)
+    }
+
     /// A sealed value that does not open leaves a row in the audit log (KEY-3). The call that met it
     /// was undone, so the row is a write of its own.
     fn note_tampering(&self, occasion: &Occasion, error: &Error) {
         let Error::Tampered = error else { return };
-        let entry = occasion.scene().entry("store.tampered", Outcome::Refused, None, None);
-        if let Err(error) = self.change(occasion, move |tx| Ok(tx.audit(&entry)?)) {
-            tracing::error!(%error, "tampering could not be written to the audit log");
-        }
+        log_unwritten(self.change(occasion, tampering(occasion)));
     }
 
     fn dispatch(&self, occasion: &Occasion, call: Call) -> Result<Reply, Error> {
@@ -452,17 +489,15 @@ impl Service {
     }
 
     /// Runs a writing job; returns once what it changed is durable.
-    fn change<T, F>(&self, occasion: &Occasion, job: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T, Stop> + Send + 'static,
-    {
-        self.store.write(occasion.patience, move |tx| match job(tx) {
-            Ok(value) => Ok(Decision::Keep(Ok(value))),
-            Err(Stop::Keep(error)) => Ok(Decision::Keep(Err(error))),
-            Err(Stop::Undo(error)) => Ok(Decision::Undo(Err(error))),
-            Err(Stop::Fault(fault)) => Err(fault),
-        })?
+    fn change<T: Send + 'static>(&self, occasion: &Occasion, job: impl Job<T>) -> Result<T, Error> {
+        self.store.write(occasion.patience, move |tx| decide(job(tx)))?
+    }
+
+    /// The same without a thread that waits. The change is made even if nobody waits for its end any more (STO-7).
+    async fn change_soon<T: Send + 'static>(&self, job: impl Job<T>) -> Result<T, Error> {
+        let (done, answer) = oneshot::channel();
+        self.store.submit(move |tx| decide(job(tx)), move |outcome| drop(done.send(outcome)))?;
+        answer.await.unwrap_or(Err(Fault::Failed))?
     }
 
     fn look<T>(&self, occasion: &Occasion, job: impl FnOnce(&View<'_>) -> Result<T, Fault>) -> Result<T, Error> {
@@ -471,6 +506,32 @@ impl Service {
 
     fn with_keys<T>(&self, job: impl FnOnce(&KeySet) -> T) -> T {
         job(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A writing job.
+trait Job<T>: FnOnce(&Tx<'_>) -> Result<T, Stop> + Send + 'static {}
+
+impl<T, F: FnOnce(&Tx<'_>) -> Result<T, Stop> + Send + 'static> Job<T> for F {}
+
+/// What is kept of a job's changes.
+fn decide<T>(outcome: Result<T, Stop>) -> Result<Decision<Result<T, Error>>, Fault> {
+    match outcome {
+        Ok(value) => Ok(Decision::Keep(Ok(value))),
+        Err(Stop::Keep(error)) => Ok(Decision::Keep(Err(error))),
+        Err(Stop::Undo(error)) => Ok(Decision::Undo(Err(error))),
+        Err(Stop::Fault(fault)) => Err(fault),
+    }
+}
+
+fn tampering(occasion: &Occasion) -> impl Job<()> + use<> {
+    let entry = occasion.scene().entry("store.tampered", Outcome::Refused, None, None);
+    move |tx: &Tx<'_>| Ok(tx.audit(&entry)?)
+}
+
+fn log_unwritten(noted: Result<(), Error>) {
+    if let Err(error) = noted {
+        tracing::error!(%error, "tampering could not be written to the audit log");
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::fido::Assertion;
 use crate::model::{
-    BackupCode, Gate, Limits, Method, Moment, Moving, Pin, Profile, Right, SecretId, Sensitive, Throttle, TokenInput,
-    UserId,
+    Algorithm, BackupCode, Digits, Gate, Limits, Method, Moment, Moving, Period, Pin, Profile, Right, SecretId,
+    Sensitive, Throttle, TokenInput, UserId,
 };
 use crate::oath::{CounterMatch, Window, match_counter, match_step, step_at};
-use crate::store::{Class, Fault, Outcome, SecretRow, Subject, Tx};
+use crate::store::{Class, Fault, Outcome, Place, SecretRow, Subject, Tx, Vault, View};
 
 use super::hasher::find_code;
 use super::locks::Held;
@@ -219,15 +219,55 @@ pub(super) fn judge(
 }
 
 /// The same work and the same throttle for a user who is not there (AUT-4, AZ-2).
-pub(super) fn judge_nobody(tx: &Tx<'_>, scene: &Scene, rules: Rules, subject: &Subject) -> Result<Verdict, Stop> {
+pub(super) fn judge_nobody(
+    tx: &Tx<'_>,
+    scene: &Scene,
+    rules: Rules,
+    subject: &Subject,
+    decoy: &Decoy,
+    prepared: &Prepared,
+) -> Result<Verdict, Stop> {
     let throttle = tx.throttle(subject, Class::Factor)?;
     match throttle.gate(&rules.limits, &scene.now) {
         Gate::Open => {}
         Gate::Delayed(wait) => return Ok(Verdict::Delayed(wait)),
         Gate::Locked => return Ok(Verdict::Locked),
     }
+    if let Prepared::Token(token) = prepared {
+        decoy.refuse(tx, rules.window, &scene.now, token)?;
+    }
     charge(tx, scene, rules, subject, throttle, None)?;
     Ok(Verdict::Wrong)
+}
+
+/// A factor that nobody has, of the usual kind: what a code is held against where there is no user.
+pub(super) struct Decoy {
+    nobody: UserId,
+    sealed: Vec<u8>,
+}
+
+const DECOY: Place<'static> =
+    Place { table: "secrets", row: &[0; 16], user: &[0; 16], kind: "mfa", parameters: "totp/SHA1/6/30" };
+
+impl Decoy {
+    pub(super) fn new(vault: &Vault) -> Result<Self, Fault> {
+        let (seed, random) = (crate::entropy::secret::<20>()?, crate::entropy::public()?);
+        Ok(Self { nobody: UserId::at(0, &random), sealed: vault.seal(&DECOY, seed.expose())? })
+    }
+
+    /// Looks for factors, opens a seed and compares with every code of the window, as for a user. So it does with a code of
+    /// any length: users have factors of the length that theirs show.
+    fn refuse(&self, view: &View<'_>, window: Window, now: &Moment, token: &TokenInput) -> Result<(), Fault> {
+        let none = view.active_factors(self.nobody)?;
+        // Sealed at the start, it does not open any more once the master key has changed; nobody minds.
+        let opened = view.vault().open(&DECOY, &self.sealed);
+        let seed = opened.as_ref().map_or(&[0; 20][..], |seed| seed.expose());
+        let code = token.for_digits(Digits::SIX).unwrap_or(0);
+        let current = step_at(now.unix_seconds(), Period::THIRTY);
+        let matched = match_step(seed, Algorithm::Sha1, Digits::SIX, code, current, window, None);
+        std::hint::black_box((none, matched));
+        Ok(())
+    }
 }
 
 fn charge(

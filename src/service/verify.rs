@@ -1,22 +1,50 @@
 //! A second factor checked for an app, without a login of ours.
 
-use crate::error::Error;
-use crate::model::UserRef;
-use crate::store::{Outcome, Subject};
+use std::sync::Arc;
 
-use super::second_factor::{accept, judge, judge_nobody};
+use crate::error::Error;
+use crate::model::{TokenInput, UserRef};
+use crate::store::{Outcome, Subject, Tx};
+
+use super::locks::Held;
+use super::second_factor::{Accepted, Verdict, accept, judge, judge_nobody};
 use super::security_keys::Purpose;
-use super::{Occasion, Proof, Reply, Service, Stop};
+use super::{Job, Occasion, Proof, Reply, Service, Stop};
 
 impl Service {
     /// Judges a second factor of a user. Wrong, used, unknown and pending look alike.
     pub(super) fn verify(&self, occasion: &Occasion, user: UserRef, proof: Proof) -> Result<Reply, Error> {
+        let (job, _held) = self.verification(occasion, user, proof)?;
+        let outcome = self.change(occasion, job);
+        self.verified(occasion, outcome)
+    }
+
+    /// The same for a code, without a thread that waits for the store.
+    pub(super) async fn verify_soon(
+        &self,
+        occasion: &Occasion,
+        user: UserRef,
+        token: TokenInput,
+    ) -> Result<Reply, Error> {
+        let (job, _) = self.verification(occasion, user, Proof::Token(token))?;
+        let outcome = self.change_soon(job).await;
+        self.verified(occasion, outcome)
+    }
+
+    /// All but the change itself; what is held must be held until that is done.
+    fn verification(
+        &self,
+        occasion: &Occasion,
+        user: UserRef,
+        proof: Proof,
+    ) -> Result<(impl Job<Accepted> + use<>, Option<Held<'_>>), Error> {
         let named = match user {
             UserRef::Me => return Err(Error::MeWithoutUser),
             UserRef::Id(id) => Some(id),
             UserRef::Malformed => None,
         };
-        let known = match named {
+        // What is not just compared needs to know for whom. A code's own transaction finds that out.
+        let known = match named.filter(|_| !matches!(proof, Proof::Token(_))) {
             Some(id) => self.look(occasion, |view| view.user(id))?.filter(|user| !user.disabled),
             None => None,
         };
@@ -25,27 +53,30 @@ impl Service {
         let rules = self.rules();
         let scene = occasion.scene();
         // An unknown user's code is hashed like a known one's.
-        let (prepared, _held) = {
-            let purpose = Purpose::Verify(occasion.caller.peer.uid);
-            self.prepare(occasion, known.as_ref().map(|user| user.id), &nobody, purpose, proof)?
-        };
-        let outcome = self.change(occasion, move |tx| {
-            let user = match known {
-                Some(user) => tx.user(user.id)?.filter(|user| !user.disabled),
+        let purpose = Purpose::Verify(occasion.caller.peer.uid);
+        let (prepared, held) = self.prepare(occasion, known.map(|user| user.id), &nobody, purpose, proof)?;
+        let decoy = Arc::clone(&self.decoy);
+        let job = move |tx: &Tx<'_>| {
+            let user = match named {
+                Some(id) => tx.user(id)?.filter(|user| !user.disabled),
                 None => None,
             };
             let subject = user.as_ref().map(|user| user.id);
             let verdict = match subject {
                 Some(id) => judge(tx, &scene, rules, id, &prepared)?,
-                None => judge_nobody(tx, &scene, rules, &nobody)?,
+                None => judge_nobody(tx, &scene, rules, &nobody, &decoy, &prepared)?,
             };
-            if subject.is_some() && matches!(verdict, super::second_factor::Verdict::Wrong) {
+            if matches!(verdict, Verdict::Wrong) {
                 tx.audit(&scene.entry("verify", Outcome::Refused, subject, None))?;
             }
             let accepted = accept(verdict, || Stop::Keep(Error::WrongCode { remaining: None }))?;
             tx.audit(&scene.entry_with("verify", Outcome::Ok, subject, Some(accepted.secret), accepted.method.name()))?;
             Ok(accepted)
-        });
+        };
+        Ok((job, held))
+    }
+
+    fn verified(&self, occasion: &Occasion, outcome: Result<Accepted, Error>) -> Result<Reply, Error> {
         self.metrics.count_login("verify", outcome.is_ok());
         let accepted = outcome?;
         self.metrics.count_code(accepted.steps_ahead);

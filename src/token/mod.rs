@@ -7,6 +7,7 @@
 
 mod claims;
 mod keys;
+mod seen;
 
 pub use claims::{ACCESS_LIFETIME, Claims};
 pub use keys::{KeySet, PublicKey, SigningKey, TokenFault, public_keys, sign_statement};
