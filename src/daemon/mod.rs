@@ -307,7 +307,7 @@ async fn serve_until_told(
     let mut terminate = signal(SignalKind::terminate()).map_err(socket_fault)?;
     let mut reload = signal(SignalKind::hangup()).map_err(socket_fault)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(socket_fault)?;
-    // A file that reaches a limit is a disk that is full: the write fails, and nobody dies of it.
+    // From here on a file that reaches a limit is a disk that is full: the write fails, and the daemon goes on.
     let _file_limit = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(socket_fault)?;
     let serving = tokio::spawn(serve(listener, Arc::clone(&door)));
     let tending = tokio::spawn(tend(Arc::clone(&door)));
@@ -320,7 +320,10 @@ async fn serve_until_told(
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = reload.recv() => take_new_settings(config, overrides, log, &door),
-            () = store_failure(&door) => break Err(Failure::StoreFailed),
+            () = store_failure(&door) => break Err(match door.service().damage() {
+                Some(finding) => Failure::Store(OpenFault::Damaged(finding.to_owned())),
+                None => Failure::StoreFailed,
+            }),
         }
     };
     supervisor::stopping();

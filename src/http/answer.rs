@@ -209,7 +209,7 @@ impl Visit {
         self.perform_once(fingerprint(&parts), fingerprint(&[body.expose()]), occasion, call, qr).await
     }
 
-    /// Carries a call out. It runs to its end even if the caller leaves (STO-7).
+    /// Carries a call out. What it changes is changed even if the caller leaves (STO-7).
     async fn perform(&self, occasion: Occasion, call: Call, qr: Option<QrFormat>) -> Result<Kept, Problem> {
         let soon = caught(pin!(self.door.service.handle_soon(&occasion, call))).await;
         let reply = match soon {

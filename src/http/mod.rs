@@ -18,6 +18,14 @@ mod sieve;
 mod ui;
 mod wire;
 
+/// For the fuzz targets; no part of the API.
+#[doc(hidden)]
+pub mod inside {
+    pub use super::problem::Problem;
+    pub use super::route::{Ask, Basic, Request, Resource, route};
+    pub use super::sieve::{Phase, Refusal, Reject, Sieve};
+}
+
 use std::sync::Arc;
 use std::time::Duration;
 

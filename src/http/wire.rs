@@ -76,7 +76,8 @@ fn explain(error: &serde_json::Error) -> String {
     if error.is_data() && (said.starts_with("missing field") || said.starts_with("duplicate field")) {
         return ours(&said);
     }
-    if let Some((_, expected)) = said.split_once(", expected").filter(|_| said.starts_with("unknown field")) {
+    // The last one is the parser's; those before may be part of a name that was sent.
+    if let Some((_, expected)) = said.rsplit_once(", expected").filter(|_| said.starts_with("unknown field")) {
         return format!("an unknown member, expected{}", ours(expected));
     }
     if error.is_data() {
@@ -395,6 +396,8 @@ mod tests {
             r#"{"token":"123456"} x"#,
             r#"{"token":"123456"}{}"#,
             r#"{"token":"123456","hunter2":1}"#,
+            r#"{"token":"123456","a, expected hunter2":1}"#,
+            r#"{"token":"123456","a at line hunter2":1}"#,
             r#"{"token":"hunter2"}"#,
             r#"{"token":"123456","action":null}"#,
             r#"{"token":"123456","action":NaN}"#,

@@ -30,7 +30,7 @@ impl Service {
         token: TokenInput,
     ) -> Result<Reply, Error> {
         let (job, _) = self.answer(occasion, claims, Proof::Token(token))?;
-        let outcome = self.change_soon(job).await;
+        let outcome = self.change_soon(occasion, job).await;
         self.answered(occasion, outcome)
     }
 

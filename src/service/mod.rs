@@ -248,9 +248,6 @@ impl Service {
     /// Carries out a call that waits for nothing but the store's writer, without a thread that waits. Those that may wait
     /// for anything else come back.
     pub async fn handle_soon(&self, occasion: &Occasion, call: Call) -> Soon {
-        if !self.store.has_idle_reader() {
-            return Soon::Later(call);
-        }
         let done = match call {
             Call::Live | Call::Version | Call::KeySet | Call::AuthMethods => self.dispatch(occasion, call),
             // An API key would have its use written down first.
@@ -267,8 +264,7 @@ impl Service {
             other => return Soon::Later(other),
         };
         if let Err(Error::Tampered) = &done {
-            let noted = self.change_soon(tampering(occasion)).await;
-            log_unwritten(noted);
+            log_unwritten(self.change_soon(occasion, tampering(occasion)).await);
         }
         Soon::Done(done)
     }
@@ -483,6 +479,11 @@ impl Service {
         self.store.has_failed()
     }
 
+    /// What is wrong with the database, if that is why.
+    pub fn damage(&self) -> Option<&str> {
+        self.store.damage()
+    }
+
     /// Ends the service once nobody uses it: waits for the writes under way, closes the store.
     pub fn close(self) {
         self.store.close();
@@ -494,10 +495,13 @@ impl Service {
     }
 
     /// The same without a thread that waits. The change is made even if nobody waits for its end any more (STO-7).
-    async fn change_soon<T: Send + 'static>(&self, job: impl Job<T>) -> Result<T, Error> {
+    async fn change_soon<T: Send + 'static>(&self, occasion: &Occasion, job: impl Job<T>) -> Result<T, Error> {
         let (done, answer) = oneshot::channel();
         self.store.submit(move |tx| decide(job(tx)), move |outcome| drop(done.send(outcome)))?;
-        answer.await.unwrap_or(Err(Fault::Failed))?
+        match tokio::time::timeout(occasion.patience, answer).await {
+            Ok(outcome) => outcome.unwrap_or(Err(Fault::Failed))?,
+            Err(_) => Err(Fault::Busy.into()),
+        }
     }
 
     fn look<T>(&self, occasion: &Occasion, job: impl FnOnce(&View<'_>) -> Result<T, Fault>) -> Result<T, Error> {

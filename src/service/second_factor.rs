@@ -225,6 +225,7 @@ pub(super) fn judge_nobody(
     rules: Rules,
     subject: &Subject,
     decoy: &Decoy,
+    named: Option<UserId>,
     prepared: &Prepared,
 ) -> Result<Verdict, Stop> {
     let throttle = tx.throttle(subject, Class::Factor)?;
@@ -234,7 +235,7 @@ pub(super) fn judge_nobody(
         Gate::Locked => return Ok(Verdict::Locked),
     }
     if let Prepared::Token(token) = prepared {
-        decoy.refuse(tx, rules.window, &scene.now, token)?;
+        decoy.refuse(tx, named, rules.window, &scene.now, token)?;
     }
     charge(tx, scene, rules, subject, throttle, None)?;
     Ok(Verdict::Wrong)
@@ -257,15 +258,23 @@ impl Decoy {
 
     /// Looks for factors, opens a seed and compares with every code of the window, as for a user. So it does with a code of
     /// any length: users have factors of the length that theirs show.
-    fn refuse(&self, view: &View<'_>, window: Window, now: &Moment, token: &TokenInput) -> Result<(), Fault> {
-        let none = view.active_factors(self.nobody)?;
+    fn refuse(
+        &self,
+        view: &View<'_>,
+        named: Option<UserId>,
+        window: Window,
+        now: &Moment,
+        token: &TokenInput,
+    ) -> Result<(), Fault> {
+        let nobody = named.unwrap_or(self.nobody);
+        let read = (view.decoy_user(nobody)?, view.decoy_factor(nobody, &self.sealed)?);
         // Sealed at the start, it does not open any more once the master key has changed; nobody minds.
         let opened = view.vault().open(&DECOY, &self.sealed);
         let seed = opened.as_ref().map_or(&[0; 20][..], |seed| seed.expose());
         let code = token.for_digits(Digits::SIX).unwrap_or(0);
         let current = step_at(now.unix_seconds(), Period::THIRTY);
         let matched = match_step(seed, Algorithm::Sha1, Digits::SIX, code, current, window, None);
-        std::hint::black_box((none, matched));
+        std::hint::black_box((read, matched));
         Ok(())
     }
 }

@@ -201,9 +201,12 @@ impl Service {
             retire(tx, &mut rows, at)?;
             Ok(crate::store::Decision::Keep(rows))
         })?;
-        let keys = rows.iter().map(|row| SigningKey::new(&row.seed, row.created)).collect();
-        let set = KeySet::new(self.policy().issuer.clone(), keys);
-        *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = set;
+        let keys: Vec<SigningKey> = rows.iter().map(|row| SigningKey::new(&row.seed, row.created)).collect();
+        // The present set knows tokens whose signatures hold; another begins without.
+        if !self.with_keys(|set| set.is_of(&keys)) {
+            let set = KeySet::new(self.policy().issuer.clone(), keys);
+            *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = set;
+        }
         // Also what a crash or a caller that went away left in the middle.
         // A change of the key that is stuck is told, and keeps nobody from logging in.
         if let Err(error) = self.go_on_with_rotation(&Scene::of_host(now), patience, u32::MAX) {

@@ -27,7 +27,7 @@ impl Service {
         token: TokenInput,
     ) -> Result<Reply, Error> {
         let (job, _) = self.verification(occasion, user, Proof::Token(token))?;
-        let outcome = self.change_soon(job).await;
+        let outcome = self.change_soon(occasion, job).await;
         self.verified(occasion, outcome)
     }
 
@@ -64,7 +64,7 @@ impl Service {
             let subject = user.as_ref().map(|user| user.id);
             let verdict = match subject {
                 Some(id) => judge(tx, &scene, rules, id, &prepared)?,
-                None => judge_nobody(tx, &scene, rules, &nobody, &decoy, &prepared)?,
+                None => judge_nobody(tx, &scene, rules, &nobody, &decoy, named, &prepared)?,
             };
             if matches!(verdict, Verdict::Wrong) {
                 tx.audit(&scene.entry("verify", Outcome::Refused, subject, None))?;

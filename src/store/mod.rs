@@ -160,11 +160,6 @@ impl Store {
         self.writer.submit(job, answer)
     }
 
-    /// Whether a read would begin at once.
-    pub fn has_idle_reader(&self) -> bool {
-        self.readers.has_idle()
-    }
-
     /// Reads one consistent snapshot.
     pub fn read<T>(&self, patience: Duration, job: impl FnOnce(&View<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let reader = self.readers.take(patience)?;
@@ -184,6 +179,11 @@ impl Store {
     /// Whether a write reached an unknown state, so that the process has to end (STO-6).
     pub fn has_failed(&self) -> bool {
         self.writer.has_failed()
+    }
+
+    /// What is wrong with the database, if something was found: the process has to end, and a restart would not help.
+    pub fn damage(&self) -> Option<&str> {
+        self.writer.damage()
     }
 
     /// Waits for the queue to empty, moves the log into the database file, and closes it.

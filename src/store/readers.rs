@@ -25,10 +25,6 @@ impl Readers {
         Ok(Self { idle: Mutex::new(idle), returned: Condvar::new() })
     }
 
-    pub(super) fn has_idle(&self) -> bool {
-        !self.idle.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
     pub(super) fn take(&self, patience: Duration) -> Result<Reader<'_>, Fault> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut idle, _) = self
@@ -46,7 +42,10 @@ impl Reader<'_> {
         let Some(connection) = &self.connection else { return Err(Fault::Busy) };
         connection.prepare_cached("BEGIN")?.execute([])?;
         let result = job(connection);
-        connection.prepare_cached("ROLLBACK")?.execute([])?;
+        // Some faults of the disk end the snapshot by themselves; the fault is what the caller is told.
+        if !connection.is_autocommit() {
+            connection.prepare_cached("ROLLBACK")?.execute([])?;
+        }
         result
     }
 }

@@ -247,6 +247,8 @@ CREATE INDEX secrets_ended ON secrets (modified) WHERE status = 'ended';
 CREATE INDEX challenges_by_end ON challenges (expires);
 CREATE INDEX receipts_by_end ON receipts (expires);
 CREATE INDEX sessions_by_end ON sessions (expires);
+CREATE INDEX credentials_by_user ON credentials (user);
+CREATE INDEX credentials_unsettled ON credentials (serial) WHERE state <> 'programmed';
 ";
 
 /// The newest schema version this program knows.

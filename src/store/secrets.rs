@@ -196,7 +196,8 @@ impl View<'_> {
 
     /// One secret of a user.
     pub fn secret(&self, user: UserId, id: SecretId) -> Result<Option<SecretRow>, Fault> {
-        let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND id = ?2");
+        // By the user first: whether there is such an id with somebody else then makes no difference (AZ-2).
+        let sql = format!("SELECT {COLUMNS} FROM secrets INDEXED BY secrets_by_user WHERE user = ?1 AND id = ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params![user.as_bytes(), id.as_bytes()])?;
         rows.next()?.map(read).transpose()
@@ -238,6 +239,19 @@ impl View<'_> {
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([id.as_bytes()])?;
         rows.next()?.map(read).transpose()
+    }
+
+    /// The one factor of somebody who is not there: it is looked for and read like any, and has this value.
+    pub fn decoy_factor(&self, nobody: UserId, sealed: &[u8]) -> Result<SecretRow, Fault> {
+        self.active_factors(nobody)?;
+        // The page where its row would be, then a row that says the same of everybody.
+        let mut page = self.connection.prepare_cached("SELECT 1 FROM secrets WHERE id = ?1")?;
+        page.exists([nobody.as_bytes()])?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT ?1, ?1, 'mfa', 'active', 'totp', NULL, 0, 0, NULL, NULL, 1, 'SHA1', 6, 30, NULL, NULL, NULL, 0, 0, ?2, NULL",
+        )?;
+        let mut rows = statement.query(params![nobody.as_bytes(), sealed])?;
+        rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("no decoy"))
     }
 
     /// Opens the value. The caller uses it at once and drops it (MEM-2).

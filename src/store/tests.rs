@@ -331,6 +331,93 @@ fn log_5_the_end_of_the_audit_log_cannot_be_cut_off() {
 }
 
 #[test]
+fn log_5_rows_that_were_undone_leave_the_chain_whole() {
+    let dir = home();
+    let store = open(dir.path());
+    let (go, wait) = std::sync::mpsc::channel();
+    let (said, heard) = std::sync::mpsc::channel();
+    let tell = |kept: bool| {
+        let said = said.clone();
+        move |outcome: Result<(), Fault>| said.send((kept, outcome.is_ok())).unwrap()
+    };
+    // While the first job waits the others queue up, so that they are of one batch.
+    store
+        .submit(
+            move |tx| {
+                wait.recv().unwrap();
+                keep(tx.audit(&entry(1))?)
+            },
+            tell(true),
+        )
+        .unwrap();
+    store.submit(|tx| Ok(Decision::Undo(tx.audit(&entry(2))?)), tell(false)).unwrap();
+    store.submit(|tx| keep(tx.audit(&entry(3))?), tell(true)).unwrap();
+    store
+        .submit(
+            |tx| {
+                tx.audit(&entry(4))?;
+                Err(Fault::Panic)
+            },
+            tell(false),
+        )
+        .unwrap();
+    store.submit(|tx| keep(tx.audit(&entry(5))?), tell(true)).unwrap();
+    go.send(()).unwrap();
+    let told: Vec<(bool, bool)> = heard.iter().take(5).collect();
+    assert_eq!(told, [(true, true), (false, true), (true, true), (false, false), (true, true)]);
+
+    let rows = store.read(PATIENCE, |view| view.audit_rows(0, 10)).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.seq, row.at)).collect::<Vec<_>>(), [(1, 1), (2, 3), (3, 5)]);
+    assert_eq!(store.read(PATIENCE, |view| view.audit_chain()).unwrap(), ChainState::Whole);
+    store.close();
+    open(dir.path());
+}
+
+#[test]
+fn sto_13_a_large_store_that_is_damaged_is_found_out_after_the_start() {
+    let dir = home();
+    let store = open(dir.path());
+    for at in 0..30 {
+        let entry = AuditEntry { detail: Some("x".repeat(300_000)), ..entry(at) };
+        store.write(PATIENCE, move |tx| keep(tx.audit(&entry)?)).unwrap();
+    }
+    store.close();
+    let whole = open(dir.path());
+    assert!(whole.damage().is_none());
+    whole.close();
+    // A page in the midst of the log's text becomes the first of all, which it cannot be.
+    let path = dir.path().join(DATABASE);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = 4096 * 1_000;
+    bytes[at..at + 4].copy_from_slice(&1u32.to_be_bytes());
+    fs::write(&path, bytes).unwrap();
+
+    let store = open(dir.path());
+    while store.damage().is_none() {
+        thread::yield_now();
+    }
+
+    assert!(store.has_failed());
+    assert!(matches!(store.write(PATIENCE, |tx| keep(tx.probe(1)?)), Err(Fault::Failed)));
+}
+
+#[test]
+fn sqlite_is_built_as_it_was_meant_to_be() {
+    let dir = home();
+    let all: Vec<String> = raw(dir.path())
+        .prepare("PRAGMA compile_options")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+
+    for option in ["DEFAULT_MEMSTATUS=0", "DQS=0"] {
+        assert!(all.iter().any(|one| one == option), "{option} is not in {all:?}");
+    }
+}
+
+#[test]
 fn listeners_hear_of_new_audit_rows_once_they_are_durable() {
     let dir = home();
     let (said, heard) = std::sync::mpsc::channel();

@@ -107,9 +107,11 @@ impl Tx<'_> {
 
     /// Clears every throttle of a user: second factors, and the password for every peer.
     pub fn clear_throttles(&self, user: UserId) -> Result<(), Fault> {
+        // A subject is the id, or the id and four bytes of a peer.
+        let last = [user.as_bytes().as_slice(), &[0xff; 5]].concat();
         self.connection
-            .prepare_cached("DELETE FROM throttles WHERE subject >= ?1 AND substr(subject, 1, 16) = ?1")?
-            .execute([user.as_bytes()])?;
+            .prepare_cached("DELETE FROM throttles WHERE subject BETWEEN ?1 AND ?2")?
+            .execute(params![user.as_bytes(), last])?;
         Ok(())
     }
 }

@@ -79,6 +79,13 @@ impl View<'_> {
         rows.next()?.map(read).transpose()
     }
 
+    /// Somebody who is not there, read like any.
+    pub fn decoy_user(&self, nobody: UserId) -> Result<UserRow, Fault> {
+        let mut statement = self.connection.prepare_cached("SELECT ?1, 'nobody', NULL, NULL, '', 0, 0, 0, 1, 1")?;
+        let mut rows = statement.query([nobody.as_bytes()])?;
+        rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("no decoy"))
+    }
+
     /// The user who logs in with that name or address, given by its canonical key.
     pub fn user_by_login(&self, key: &str) -> Result<Option<UserRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM users WHERE id = (SELECT user FROM logins WHERE key = ?1)");
@@ -89,9 +96,9 @@ impl View<'_> {
 
     /// Up to `limit` users after `after`, in the order of their ids.
     pub fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<UserRow>, Fault> {
-        let sql = format!("SELECT {COLUMNS} FROM users WHERE ?1 IS NULL OR id > ?1 ORDER BY id LIMIT ?2");
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE id > ?1 ORDER BY id LIMIT ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![after.as_ref().map(UserId::as_bytes), limit])?;
+        let mut rows = statement.query(params![after.as_ref().map_or(&[][..], |id| id.as_bytes()), limit])?;
         let mut users = Vec::new();
         while let Some(row) = rows.next()? {
             users.push(read(row)?);
@@ -160,9 +167,7 @@ impl Tx<'_> {
     /// Removes a user and all that belongs to it.
     pub fn delete_user(&self, id: UserId) -> Result<bool, Fault> {
         let gone = self.connection.prepare_cached("DELETE FROM users WHERE id = ?1")?.execute([id.as_bytes()])?;
-        self.connection
-            .prepare_cached("DELETE FROM throttles WHERE substr(subject, 1, 16) = ?1")?
-            .execute([id.as_bytes()])?;
+        self.clear_throttles(id)?;
         Ok(gone == 1)
     }
 

@@ -2,9 +2,9 @@
 //! commits once, and only then answers all of them. Batches come from queueing, not from a timer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -96,11 +96,18 @@ pub(super) struct Writer {
 pub(super) struct State {
     waiting: AtomicUsize,
     failed: AtomicBool,
+    damage: OnceLock<String>,
 }
 
 impl State {
+    /// The database is damaged: nothing is to be written to it any more, and a restart would not mend it.
+    pub(super) fn note_damage(&self, finding: String) {
+        let _first = self.damage.set(finding);
+        self.fail();
+    }
+
     /// Nothing is to be written any more; the process has to end.
-    pub(super) fn fail(&self) {
+    fn fail(&self) {
         self.failed.store(true, Ordering::Release);
     }
 
@@ -169,6 +176,11 @@ impl Writer {
         })
     }
 
+    /// What is wrong with the database, if something was found.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.state.damage.get().map(String::as_str)
+    }
+
     pub(super) fn state(&self) -> Arc<State> {
         Arc::clone(&self.state)
     }
@@ -202,10 +214,10 @@ struct Room {
 
 impl Room {
     fn serve(self, queue: &Receiver<Box<dyn Job>>) {
-        let mut is_log_empty = false;
+        let mut was_log_moved = false;
         loop {
             let first =
-                if is_log_empty { queue.recv().map_err(RecvTimeoutError::from) } else { queue.recv_timeout(IDLE) };
+                if was_log_moved { queue.recv().map_err(RecvTimeoutError::from) } else { queue.recv_timeout(IDLE) };
             match first {
                 Ok(first) => {
                     let mut batch = vec![first];
@@ -215,11 +227,11 @@ impl Room {
                     let size = batch.len();
                     self.run_batch(batch);
                     self.state.waiting.fetch_sub(size, Ordering::Relaxed);
-                    is_log_empty = false;
+                    was_log_moved = false;
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.checkpoint();
-                    is_log_empty = true;
+                    was_log_moved = true;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -282,7 +294,12 @@ impl Room {
         for job in batch {
             let end = chain.end();
             self.execute("SAVEPOINT job")?;
-            if !job.run(&tx) {
+            let is_kept = job.run(&tx);
+            // Some faults of the disk make SQLite undo all of the transaction by itself.
+            if self.connection.is_autocommit() {
+                return Err(Fault::Unwritable("the transaction was undone".to_owned()));
+            }
+            if !is_kept {
                 self.execute("ROLLBACK TO job")?;
                 chain.cut(end);
             }

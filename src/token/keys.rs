@@ -114,6 +114,11 @@ impl KeySet {
         Self { issuer, keys, seen: Seen::default() }
     }
 
+    /// Whether it is of just these keys.
+    pub fn is_of(&self, keys: &[SigningKey]) -> bool {
+        self.keys.iter().map(SigningKey::kid).eq(keys.iter().map(SigningKey::kid))
+    }
+
     /// Signs claims with the newest key.
     pub fn sign(&self, claims: &Claims) -> Result<Sensitive<String>, TokenFault> {
         let key = self.keys.last().ok_or(TokenFault::NoKey)?;

@@ -62,7 +62,7 @@ fn mem_3_five_seconds_after_the_last_request_no_secret_is_left_in_memory() {
     // The control: what a connection that is still open was told is found.
     let mut open = host.connect();
     let planted = "planted and to be found";
-    open.ask(&Request::post("/auth/password", &json!({"id": "nobody", "password": planted})))
+    open.ask(&Request::post("/auth/password", &json!({"id": "somebody else", "password": planted})))
         .refused(401, "wrong-credentials");
     let mut control = Needles::default();
     control.put("planted", planted.as_bytes());

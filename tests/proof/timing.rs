@@ -70,15 +70,28 @@ impl Pair {
         for number in 0..self.pairs {
             let first = dice.below(2) == 0;
             for kind in [first, !first] {
-                let request = (self.shot)(kind, number);
-                let began = Instant::now();
-                let answer = line.ask(&request);
-                times[usize::from(kind)].push(began.elapsed().as_secs_f64());
-                assert_eq!(answer.status, self.status, "{}: {}", self.name, answer.text());
+                times[usize::from(kind)].push(self.time(&mut line, kind, number));
             }
         }
         let [one, other] = times;
         (one, other)
+    }
+}
+
+impl Pair {
+    fn time(&self, line: &mut Connection, kind: bool, number: usize) -> f64 {
+        // Unknown users share the places where they are counted; one whose place is full makes room for another.
+        for again in 0..10 {
+            let request = (self.shot)(kind, number + again * self.pairs);
+            let began = Instant::now();
+            let answer = line.ask(&request);
+            let took = began.elapsed().as_secs_f64();
+            if answer.status != 429 {
+                assert_eq!(answer.status, self.status, "{}: {}", self.name, answer.text());
+                return took;
+            }
+        }
+        panic!("{}: everybody is delayed", self.name);
     }
 }
 
@@ -124,7 +137,7 @@ fn otp_6_aut_4_az_2_the_time_of_an_answer_says_nothing() {
     let known = {
         let made = std::sync::Arc::clone(&made);
         move |is_known: bool, number: usize| {
-            let user = if is_known { made[number / FREE].0.to_string() } else { unknown(number / FREE) };
+            let user = if is_known { made[number / FREE].0.to_string() } else { unknown(number) };
             verify(user, "00000001".to_owned())
         }
     };
@@ -146,7 +159,7 @@ fn otp_6_aut_4_az_2_the_time_of_an_answer_says_nothing() {
     let logins = {
         let first = 3 * pairs.div_ceil(FREE);
         move |is_known: bool, number: usize| {
-            let name = if is_known { people::name(first + number / FREE) } else { format!("nobody {}", number / FREE) };
+            let name = if is_known { people::name(first + number / FREE) } else { format!("nobody {number}") };
             Request::post("/auth/password", &json!({"id": name, "password": format!("not {PASSWORD}")}))
         }
     };

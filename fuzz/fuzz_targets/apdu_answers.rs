@@ -1,0 +1,94 @@
+//! What a card answers. The first line of an input says what it is asked, a letter each; the rest are its answers, each
+//! behind a length of one byte. Nothing that it says makes a value out of bounds, and no card proves a password that it
+//! does not know.
+
+#![no_main]
+
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use mfad::card::{CardFault, Link, identify};
+use mfad::model::{AccountName, Algorithm, Digits, Moving, Period, Profile, Sensitive};
+use mfad::oath::{AccessKey, Applet, NewAccount};
+use mfad::piv::{Slot, papers};
+use mfad_fuzz::ScriptedCard;
+
+/// More than the script takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MOST_STEPS: usize = 16;
+/// The longest answer that is put together.
+const LONGEST: usize = 16 * 1024;
+const CHALLENGE: [u8; 8] = [0, 0, 0, 0, 3, 0x60, 0x21, 0x35];
+
+fuzz_target!(|data: &[u8]| {
+    let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
+    let mut card = ScriptedCard::new(&data[end + 1..]);
+    let mut link = Link::new(&mut card, PATIENCE);
+    for step in data[..end].iter().take(MOST_STEPS) {
+        if let Err(fault) = take(&mut link, *step) {
+            assert!(!fault.to_string().is_empty());
+        }
+    }
+});
+
+fn take(link: &mut Link<'_>, step: u8) -> Result<(), CardFault> {
+    match step {
+        b'i' => {
+            let found = identify(link)?;
+            assert!(!found.model.is_empty() && found.serial.is_none_or(|serial| serial.number() != 0));
+        }
+        b'p' => {
+            let papers = papers(link, Slot::CARD_AUTHENTICATION)?;
+            assert!(papers.statement.len() <= LONGEST && papers.issuer.len() <= LONGEST);
+        }
+        _ => ask(Applet::select(link)?, step)?,
+    }
+    Ok(())
+}
+
+fn ask(mut applet: Applet<'_, '_>, step: u8) -> Result<(), CardFault> {
+    assert!(!applet.salt().is_empty() && applet.is_locked() == applet.has_password());
+    // 16 bytes in Base64 without padding, as other clients of these keys show them.
+    assert_eq!(applet.device_id()?.as_str().len(), 22);
+    let name = AccountName::from_bytes(b"mfad:anna").expect("a name that fits");
+    match step {
+        b'u' => check_unlock(&mut applet),
+        b'k' => applet.set_password(Some(&access_key()))?,
+        b'n' => applet.set_password(None)?,
+        b'l' => assert!(applet.list()?.iter().map(|account| account.name.as_bytes().len()).sum::<usize>() <= LONGEST),
+        b's' => assert!(applet.shown()?.iter().map(|(name, _)| name.as_bytes().len()).sum::<usize>() <= LONGEST),
+        b'h' => assert!(applet.calculate(&name, &CHALLENGE)?.expose().len() <= LONGEST),
+        b'c' => {
+            for digits in Digits::ALL {
+                assert!(applet.code(&name, &CHALLENGE, digits)? < digits.modulus());
+            }
+        }
+        b'w' => write(&mut applet, &name)?,
+        b'r' => applet.rename(&name, &AccountName::from_bytes(&[b'x'; 64]).expect("a name that fits"))?,
+        b'd' => applet.delete(&name)?,
+        b'z' => applet.reset()?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn access_key() -> AccessKey {
+    AccessKey::from_bytes(&[7; AccessKey::LENGTH]).expect("a key of that length")
+}
+
+/// The challenge is new each time, and a script cannot know it.
+fn check_unlock(applet: &mut Applet<'_, '_>) {
+    let was_locked = applet.is_locked();
+    assert_eq!(applet.unlock(&access_key()).is_err(), was_locked);
+    assert_eq!(applet.is_locked(), was_locked);
+}
+
+/// The longest account that there is.
+fn write(applet: &mut Applet<'_, '_>, name: &AccountName) -> Result<(), CardFault> {
+    for moving in [Moving::Time(Period::THIRTY), Moving::Counter] {
+        let profile = Profile { algorithm: Algorithm::Sha512, digits: Digits::SIX, moving };
+        let seed = Sensitive::new(vec![7; 200]);
+        applet.put(&NewAccount { name, profile: &profile, seed: &seed, touch: true, counter: u32::MAX })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! What comes from a security key as reports of 64 bytes. The first byte of an input is the length of what it is asked and
+//! whether anybody waits; the rest are reports, each behind its length. There is an end to listening, and a message is
+//! whole and no longer than one can be.
+
+#![no_main]
+
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use mfad::device::{Channel, SecurityKey, Wait};
+use mfad::model::Sensitive;
+use mfad::stopwatch::Stopwatch;
+use mfad_fuzz::{LONGEST_MESSAGE, ScriptedReports};
+
+const NONCE: [u8; 8] = *b"a nonce!";
+/// More than the script takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&how, script)) = data.split_first() else { return };
+    let Ok(mut channel) = Channel::open(ScriptedReports::new(script), NONCE) else { return };
+    // Up to more than fits.
+    let message = Sensitive::new(vec![0x04; 1 + 32 * usize::from(how)]);
+    let is_pointless = || how & 0x01 != 0;
+    let wait = Wait { time: Stopwatch::start(PATIENCE), is_pointless: &is_pointless };
+
+    let answer = channel.exchange(&message, wait);
+
+    let fits = message.expose().len() <= LONGEST_MESSAGE;
+    match answer {
+        Ok(answer) => assert!(fits && (1..=LONGEST_MESSAGE).contains(&answer.expose().len())),
+        Err(fault) => assert!(!fault.to_string().is_empty()),
+    }
+});
