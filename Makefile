@@ -45,6 +45,7 @@ test:
 	cargo deny check bans licenses sources
 	cargo nextest run --locked
 	cargo test --doc --locked
+	tools/fuzz short
 	tools/check-units
 	$(MAKE) demo
 
@@ -58,6 +59,7 @@ proof:
 	MFAD_PROOF=$(PROOF) MFAD_TEST_DAEMON=$(RELEASE)/mfad cargo nextest run --locked --test-threads 1 \
 		--no-fail-fast --success-output immediate -E 'test(proof::)'
 	tools/proof-table $(PROOF) > docs/proof.md
+	tools/fuzz long
 	$(MAKE) vm
 
 # The package on whole Debians 12 and 13, under qemu.

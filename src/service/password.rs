@@ -268,9 +268,11 @@ fn charge_password(
     let throttle = tx.throttle(subject, Class::Password)?.fail(limits, &scene.now);
     tx.set_throttle(subject, Class::Password, &throttle)?;
     // A name that nobody has is written down once its guesses begin to be delayed: who tries names
-    // must not be able to fill the disk.
+    // must not be able to fill the disk. Until then something is written that takes no room, and about as long (AUT-4).
     if user.is_some() || throttle.failures == limits.delay_after {
         tx.audit(&scene.entry("login.password", Outcome::Refused, user, None))?;
+    } else {
+        tx.probe(scene.now.wall_ms)?;
     }
     Ok(())
 }

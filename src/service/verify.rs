@@ -66,6 +66,7 @@ impl Service {
                 Some(id) => judge(tx, &scene, rules, id, &prepared)?,
                 None => judge_nobody(tx, &scene, rules, &nobody, &decoy, named, &prepared)?,
             };
+            // Also of nobody's code, or it would take less time. Only apps come here, and who they are is known.
             if matches!(verdict, Verdict::Wrong) {
                 tx.audit(&scene.entry("verify", Outcome::Refused, subject, None))?;
             }
