@@ -49,15 +49,15 @@ test:
 	tools/check-units
 	$(MAKE) demo
 
-# The long tests behind the figures in the documents: those marked `#[ignore]`, and those of tests/proof at their full
-# length, whose figures become docs/proof.md.
+# The long tests behind the figures in the documents: those marked `#[ignore]`, and at their full length those of
+# tests/proof and a few beside them, whose figures become docs/proof.md.
 proof:
 	@tools/needs proof
 	cargo build --release --locked
 	cargo nextest run --locked --run-ignored only
 	rm -rf $(PROOF)
-	MFAD_PROOF=$(PROOF) MFAD_TEST_DAEMON=$(RELEASE)/mfad cargo nextest run --locked --test-threads 1 \
-		--no-fail-fast --success-output immediate -E 'test(proof::)'
+	MFAD_PROOF=$(PROOF) MFAD_TEST_DAEMON=$(RELEASE)/mfad cargo nextest run --locked --profile proof \
+		-E 'test(proof::) | test(races::) | test(memory::) | test(leaks::)'
 	tools/proof-table $(PROOF) > docs/proof.md
 	tools/fuzz long
 	$(MAKE) vm

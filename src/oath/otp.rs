@@ -79,7 +79,7 @@ impl Keyed {
     }
 }
 
-/// One HOTP value; see [`Generator`] for more of them.
+/// One HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
 pub fn hotp(seed: &[u8], algorithm: Algorithm, counter: u64, digits: Digits) -> u32 {
     Generator::new(seed, algorithm, digits).map_or(NO_CODE, |generator| generator.code(counter))
 }
