@@ -176,7 +176,7 @@ fn apply_settings(connection: &Connection) -> Result<(), OpenFault> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;
          PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON;
-         PRAGMA wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192;",
+         PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 8388608; PRAGMA cache_size = -8192;",
     )?;
     plan_once(connection, 128)?;
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
