@@ -23,6 +23,6 @@ pub use name::{Email, Label, Text, UserName, canonical};
 pub use pin::Pin;
 pub use profile::{Algorithm, Digits, Moving, Period, Profile};
 pub use rights::{Peer, Right, Rights};
-pub use sensitive::Sensitive;
+pub use sensitive::{Sensitive, scrub_stack};
 pub use throttle::{Deadline, Gate, LONGEST_DELAY, Limits, Throttle};
 pub use token_input::TokenInput;

@@ -32,6 +32,19 @@ impl<T: Zeroize> fmt::Debug for Sensitive<T> {
     }
 }
 
+/// More than any call takes of the stack.
+const SCRUBBED: usize = 32 * 1024;
+
+/// Overwrites what calls that have returned left on the stack. Values are moved and copied there by the compiler and by
+/// libraries, and a thread that answers requests lives as long as the daemon (MEM-3). Only what lies below the caller's
+/// own frame is reached, so whatever handled a secret must not have become part of it.
+#[inline(never)]
+pub fn scrub_stack() {
+    let mut left = [0u8; SCRUBBED];
+    std::hint::black_box(&mut left).zeroize();
+    std::hint::black_box(&left);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

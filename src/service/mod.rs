@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 
 use crate::device::{Devices, SecurityKeys};
 use crate::error::Error;
-use crate::model::{Moment, Peer, Right, SecretId, Sensitive, Text, UserId};
+use crate::model::{Moment, Peer, Right, SecretId, Sensitive, Text, UserId, scrub_stack};
 use crate::store::{AuditEntry, Decision, Fault, Outcome, Store, Tx, View};
 use crate::token::KeySet;
 
@@ -242,7 +242,9 @@ impl Service {
 
     /// Carries out one call.
     pub fn handle(&self, occasion: &Occasion, call: Call) -> Result<Reply, Error> {
-        self.dispatch(occasion, call).inspect_err(|error| self.note_tampering(occasion, error))
+        let done = self.dispatch(occasion, call);
+        scrub_stack();
+        done.inspect_err(|error| self.note_tampering(occasion, error))
     }
 
     /// Carries out a call that waits for nothing but the store's writer, without a thread that waits. Those that may wait
@@ -263,6 +265,7 @@ impl Service {
             },
             other => return Soon::Later(other),
         };
+        scrub_stack();
         if let Err(Error::Tampered) = &done {
             log_unwritten(self.change_soon(occasion, tampering(occasion)).await);
         }
@@ -276,6 +279,7 @@ impl Service {
         log_unwritten(self.change(occasion, tampering(occasion)));
     }
 
+    #[inline(never)]
     fn dispatch(&self, occasion: &Occasion, call: Call) -> Result<Reply, Error> {
         match call {
             Call::CreateUser(order) => {

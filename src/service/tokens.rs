@@ -264,6 +264,7 @@ fn claims(scene: &Scene, kind: TokenKind, user: &UserRow) -> Result<Claims, Erro
 
 /// The refresh token of a session's present generation: session, generation and a tag over both, so
 /// that nothing of it has to be stored and an old one is still known as ours.
+#[inline(never)]
 pub(super) fn refresh_token(vault: &Vault, session: &SessionRow) -> Sensitive<String> {
     let tag = vault.refresh_tag(session.id.as_bytes(), session.generation);
     let generation = session.generation.to_be_bytes();

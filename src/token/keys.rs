@@ -4,7 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, Signer};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Sensitive, TokenKind};
+use crate::model::{Sensitive, TokenKind, scrub_stack};
 
 use super::claims::{Claims, Wire};
 use super::seen::Seen;
@@ -127,9 +127,8 @@ impl KeySet {
         token.push_str(key.header(claims.kind));
         token.push('.');
         BASE64URL_NOPAD.encode_append(&body, &mut token);
-        let signature = key.key.sign(token.as_bytes());
-        token.push('.');
-        BASE64URL_NOPAD.encode_append(&signature.to_bytes(), &mut token);
+        append_signature(key, &mut token);
+        scrub_stack();
         self.seen.remember(&token);
         Ok(Sensitive::new(token))
     }
@@ -144,9 +143,9 @@ impl KeySet {
         let (header, body) = signed.split_once('.').filter(|(_, body)| !body.contains('.')).ok_or(TokenFault::Shape)?;
         let (key, kind) = self.of_header(header).ok_or(TokenFault::Header)?;
         if !self.seen.knows(token) {
-            let signature = decode(signature)?;
-            let signature = Signature::from_slice(&signature).map_err(|_| TokenFault::Shape)?;
-            key.key.verifying_key().verify_strict(signed.as_bytes(), &signature).map_err(|_| TokenFault::Signature)?;
+            let checked = check_signature(key, signed, signature);
+            scrub_stack();
+            checked?;
             self.seen.remember(token);
         }
         let wire: Wire = serde_json::from_slice(&decode(body)?).map_err(|_| TokenFault::Claims)?;
@@ -168,6 +167,21 @@ impl KeySet {
             .iter()
             .find_map(|key| key.headers.iter().find(|(_, ours)| ours == header).map(|(kind, _)| (key, *kind)))
     }
+}
+
+// Neither may become part of its caller: what it leaves on the stack lies below the caller's frame, where it is scrubbed.
+#[inline(never)]
+fn append_signature(key: &SigningKey, token: &mut String) {
+    let signature = key.key.sign(token.as_bytes());
+    token.push('.');
+    BASE64URL_NOPAD.encode_append(&signature.to_bytes(), token);
+}
+
+#[inline(never)]
+fn check_signature(key: &SigningKey, signed: &str, signature: &str) -> Result<(), TokenFault> {
+    let signature = decode(signature)?;
+    let signature = Signature::from_slice(&signature).map_err(|_| TokenFault::Shape)?;
+    key.key.verifying_key().verify_strict(signed.as_bytes(), &signature).map_err(|_| TokenFault::Signature)
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, TokenFault> {
