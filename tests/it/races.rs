@@ -163,7 +163,7 @@ fn aut_2_one_challenge_has_one_winner_with_one_code() {
     let host = Host::start(PATIENT);
     let mut volley = Volley::new(&host);
     let (person, mut factor, _) = host.guarded("anna");
-    let rounds = size(50, 2_000);
+    let rounds = size(50, 10_000);
 
     for _ in 0..rounds {
         let challenge = host.challenge(&person);

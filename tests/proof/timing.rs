@@ -176,8 +176,8 @@ fn otp_6_aut_4_az_2_the_time_of_an_answer_says_nothing() {
         assert!(pair.pairs < 1_000 || !compare(&one, &slower).are_alike() || !times.are_alike(), "too blunt");
 
         let figure =
-            format!("|t| {:.2}, medians {:+.2} % in {} pairs", times.t.abs(), times.medians * 100.0, pair.pairs);
+            format!("Welch's t {:.2}, medians {:+.2} % in {} pairs", times.t.abs(), times.medians * 100.0, pair.pairs);
         let name = format!("time: {}", pair.name);
-        report(&name, figure, "|t| < 4.5, medians within 1 %, in 20,000", times.are_alike() && pair.pairs >= 20_000);
+        report(&name, figure, "t < 4.5, medians within 1 %, in 20,000", times.are_alike() && pair.pairs >= 20_000);
     }
 }
