@@ -182,29 +182,29 @@ impl Daemon {
         });
     }
 
-    /// New users with a password, a factor and backup codes, one after another on so many connections: the times of the
+    /// New users with a factor and backup codes, one after another on so many connections: the times of the
     /// confirmations.
     pub fn enrol(&self, runtime: &Runtime, width: usize, each: usize) -> Load {
         let began = Instant::now();
         let one = |line: usize| {
             let socket = self.socket.clone();
             async move {
+                let mut connection = Line::open(&socket).await;
                 let mut times = Vec::new();
                 for turn in 0..each {
-                    let mut line = (Line::open(&socket).await, line);
                     let user = text(
-                        &ask(&mut line.0, Shot::post("/users", format!("{{\"name\":\"new {} {turn}\"}}", line.1)))
+                        &ask(&mut connection, Shot::post("/users", format!("{{\"name\":\"new {line} {turn}\"}}")))
                             .await["user"]["uid"],
                     );
                     let order = r#"{"type":"mfa","digits":8}"#.to_owned();
                     let order = Shot::post(format!("/users/{user}/secrets"), order).reason();
-                    let factor = ask(&mut line.0, order).await;
+                    let factor = ask(&mut connection, order).await;
                     let seed =
                         data_encoding::BASE32_NOPAD.decode(text(&factor["secret"]["secret"]).as_bytes()).unwrap();
                     let path = format!("/users/{user}/secrets/{}/enroll", text(&factor["uid"]));
                     let first = format!("{{\"token\":\"{}\"}}", code(&seed, step()));
                     let sent = Instant::now();
-                    ask(&mut line.0, Shot::post(path, first).put().reason()).await;
+                    ask(&mut connection, Shot::post(path, first).put().reason()).await;
                     times.push(sent.elapsed().as_secs_f64() * 1000.0);
                 }
                 times

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::model::{Sensitive, TokenKind, scrub_stack};
 
 use super::claims::{Claims, Wire};
-use super::seen::Seen;
+use super::seen::{Seen, print};
 
 /// The longest token that is looked at (TOK-5).
 const LONGEST: usize = 4096;
@@ -129,7 +129,7 @@ impl KeySet {
         BASE64URL_NOPAD.encode_append(&body, &mut token);
         append_signature(key, &mut token);
         scrub_stack();
-        self.seen.remember(&token);
+        self.seen.remember(print(&token));
         Ok(Sensitive::new(token))
     }
 
@@ -142,11 +142,12 @@ impl KeySet {
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenFault::Shape)?;
         let (header, body) = signed.split_once('.').filter(|(_, body)| !body.contains('.')).ok_or(TokenFault::Shape)?;
         let (key, kind) = self.of_header(header).ok_or(TokenFault::Header)?;
-        if !self.seen.knows(token) {
+        let print = print(token);
+        if !self.seen.knows(&print) {
             let checked = check_signature(key, signed, signature);
             scrub_stack();
             checked?;
-            self.seen.remember(token);
+            self.seen.remember(print);
         }
         let wire: Wire = serde_json::from_slice(&decode(body)?).map_err(|_| TokenFault::Claims)?;
         Claims::from_wire(wire, kind, &self.issuer, now)

@@ -202,7 +202,7 @@ impl Host {
 
     /// SIGTERM, and no more.
     pub fn terminate(&self) {
-        kill_process(pid_of(self.daemon.as_ref().expect("a running daemon")), Signal::TERM).unwrap();
+        kill_process(self.process(), Signal::TERM).unwrap();
     }
 
     /// After a SIGTERM.
@@ -225,6 +225,11 @@ impl Host {
 
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().expect("a running daemon").id()
+    }
+
+    /// To send a signal to.
+    pub fn process(&self) -> Pid {
+        Pid::from_child(self.daemon.as_ref().expect("a running daemon"))
     }
 
     pub fn socket(&self) -> &Path {
@@ -279,10 +284,6 @@ impl Drop for Host {
             }
         }
     }
-}
-
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_child(child)
 }
 
 /// The status of a child that ends in time.

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
 use crate::host::Host;
@@ -85,7 +85,7 @@ fn mem_4_a_daemon_that_is_made_to_crash_leaves_no_core() {
     }
     let mut host = Host::start("");
 
-    kill_process(Pid::from_raw(i32::try_from(host.pid()).unwrap()).unwrap(), Signal::ABORT).unwrap();
+    kill_process(host.process(), Signal::ABORT).unwrap();
 
     let ended = host.ended();
     assert_eq!((ended.signal(), ended.core_dumped()), (Some(Signal::ABORT.as_raw()), false));

@@ -121,11 +121,7 @@ impl Ledger {
                 guarded.extend(enrolling.join().unwrap());
             }
             thread::sleep(after);
-            rustix::process::kill_process(
-                rustix::process::Pid::from_raw(i32::try_from(seen.pid()).unwrap()).unwrap(),
-                rustix::process::Signal::KILL,
-            )
-            .unwrap();
+            rustix::process::kill_process(seen.process(), rustix::process::Signal::KILL).unwrap();
         });
         host.restart();
         self.losses(host)

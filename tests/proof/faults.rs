@@ -352,7 +352,7 @@ impl Bench {
         }
     }
 
-    fn inject(&mut self, change: &Change, call: &str, fault: &str, when: &str) -> Result<End, String> {
+    fn inject(&mut self, change: &Change, call: &str, fault: &str, when: usize) -> Result<End, String> {
         let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}:when={when}"));
         let attach = |host: &Host| Strace::attach(host.pid(), &["-f", "-e", &trace, "-e", &inject]);
         self.attempt(change, attach, drop)
@@ -364,7 +364,7 @@ impl Bench {
             prlimit(Some(daemon), Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
         };
         let begin = |host: &Host| {
-            let daemon = Pid::from_raw(i32::try_from(host.pid()).unwrap()).unwrap();
+            let daemon = host.process();
             let log = fs::metadata(host.premises.state.join("mfad.db-wal")).map_or(0, |log| log.len());
             limit(daemon, Some(log + room));
             daemon
@@ -397,7 +397,7 @@ fn sto_6_a_fault_at_any_call_of_a_change_leaves_it_whole_or_undone() {
     for (name, flow, call, fault, at) in cases.iter().copied() {
         let person = bench.name();
         let change = flow(&bench.host, &person);
-        let end = bench.inject(&change, call, fault, &at.to_string());
+        let end = bench.inject(&change, call, fault, at);
         println!("{name}, {fault} at {call} {at}: {end:?}");
         *ends.entry(end.unwrap()).or_default() += 1;
     }

@@ -1,7 +1,7 @@
 //! SIGKILL for the real daemon at every APDU and every commit of a provision (HW-1, A7): after the start and
 //! the contact that follow, no active factor that the key cannot answer, no account that nobody owns.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, can_have_readers};
@@ -107,7 +107,7 @@ fn kill_at_apdus(test: &str, step: usize) {
         for at in (0..boundaries).step_by(step) {
             for is_before in [true, false] {
                 let here = format!("{name}, killed at APDU {at} of {boundaries}, before it: {is_before}");
-                let daemon = Pid::from_raw(i32::try_from(bench.host.pid()).unwrap()).unwrap();
+                let daemon = bench.host.process();
                 let kill = Box::new(move || kill_process(daemon, Signal::KILL).unwrap());
                 if is_before {
                     bench.reader().on_apdu(at, kill)
