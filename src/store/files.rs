@@ -208,8 +208,7 @@ pub(super) fn is_large(connection: &Connection) -> Result<bool, OpenFault> {
 
 /// Looks over the pages of one table and its indices.
 pub(super) fn quick_check_of(connection: &Connection, table: &str) -> Result<(), OpenFault> {
-    let finding: String = connection.query_row(&format!("PRAGMA quick_check('{table}')"), [], |row| row.get(0))?;
-    if finding == "ok" { Ok(()) } else { Err(OpenFault::Damaged(finding)) }
+    check(connection, &format!("PRAGMA quick_check('{table}')"))
 }
 
 /// Checks all of a database, which takes longer than a start may (STO-13).

@@ -27,7 +27,7 @@ impl Inspection {
         let is_over = Arc::new(AtomicBool::new(false));
         let was_stopped = Arc::clone(&is_over);
         let look = move || match look_over(&connection, &was_stopped) {
-            Ok(()) => tracing::info!("the store was looked over and is whole"),
+            Ok(()) => {}
             Err(_) if was_stopped.load(Ordering::Acquire) => {}
             Err(OpenFault::Damaged(finding)) => {
                 tracing::error!(finding, "the store is damaged; put a backup in its place with `mfad restore`");
@@ -48,6 +48,7 @@ fn look_over(connection: &Connection, is_over: &AtomicBool) -> Result<(), OpenFa
         }
         files::quick_check_of(connection, &table)?;
     }
+    tracing::info!("the store was looked over and is whole");
     Ok(())
 }
 
