@@ -33,6 +33,13 @@ pub(super) fn database(state_dir: &Path) -> PathBuf {
     state_dir.join(DATABASE)
 }
 
+/// The log beside a database, which SQLite makes when it opens it.
+pub(super) fn log_of(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
 /// Makes a new, empty store in an existing directory. Fails if there is one already.
 pub fn create(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     prepare(state_dir, master)?;

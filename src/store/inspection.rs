@@ -1,30 +1,41 @@
 //! A look over a database that is too large to be looked over before the daemon serves (STO-13).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use rusqlite::{Connection, InterruptHandle};
+use rusqlite::Connection;
 
 use super::writer::State;
-use super::{OpenFault, files};
+use super::{Fault, OpenFault, files};
 
 /// Table after table, since a single look would keep the log from beginning anew for as long as it lasts.
 const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+/// Steps of SQLite between two thoughts of others: some 50 µs.
+const STEPS: i32 = 1_000;
+/// How long it rests after them while somebody waits for the writer.
+const REST: Duration = Duration::from_millis(1);
+/// Thoughts of others between two looks at the log.
+const LOOKS: u32 = 64;
+/// The look at a table is given up for now when the log, which cannot begin anew meanwhile, has grown to this.
+const MOST_LOG: u64 = 64 * 1024 * 1024;
+/// Until it is tried again: the first time, and at the most.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// The look, on a thread of its own. A store that turns out to be damaged is not written to any more.
+/// The look, on a thread of its own that gives way to everybody. A store that turns out to be damaged is not written to any
+/// more.
 pub(super) struct Inspection {
-    stop: InterruptHandle,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Inspection {
     pub(super) fn start(path: &Path, state: Arc<State>) -> Result<Self, OpenFault> {
-        let connection = files::open_reader(path)?;
-        let stop = connection.get_interrupt_handle();
+        let mut connection = files::open_reader(path)?;
         let is_over = Arc::new(AtomicBool::new(false));
+        give_way(&mut connection, files::log_of(path), Arc::clone(&is_over), Arc::clone(&state))?;
         let was_stopped = Arc::clone(&is_over);
         let look = move || match look_over(&connection, &was_stopped) {
             Ok(()) => {}
@@ -36,17 +47,42 @@ impl Inspection {
             Err(error) => tracing::error!(%error, "the store could not be looked over"),
         };
         let thread = std::thread::Builder::new().name("store-inspection".to_owned()).spawn(look)?;
-        Ok(Self { stop, is_over, thread: Some(thread) })
+        Ok(Self { is_over, thread: Some(thread) })
     }
+}
+
+/// Every so many steps: rests while others wait, and gives up when it is over or the log is long.
+fn give_way(
+    connection: &mut Connection,
+    log: PathBuf,
+    is_over: Arc<AtomicBool>,
+    state: Arc<State>,
+) -> Result<(), Fault> {
+    let mut looks = 0u32;
+    let gives_up = move || {
+        if state.is_busy() {
+            std::thread::sleep(REST);
+        }
+        looks = looks.wrapping_add(1);
+        let is_time = looks.checked_rem(LOOKS) == Some(0);
+        let is_long = is_time && std::fs::metadata(&log).is_ok_and(|log| log.len() > MOST_LOG);
+        is_long || is_over.load(Ordering::Acquire)
+    };
+    Ok(connection.progress_handler(STEPS, Some(gives_up))?)
 }
 
 fn look_over(connection: &Connection, is_over: &AtomicBool) -> Result<(), OpenFault> {
     let tables: Vec<String> = connection.prepare(TABLES)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for table in tables {
-        if is_over.load(Ordering::Acquire) {
-            return Ok(());
+        let (mut pause, longest) = PAUSES;
+        while let Err(error) = files::quick_check_of(connection, &table) {
+            let was_given_up = matches!(error, OpenFault::Fault(Fault::Busy));
+            if is_over.load(Ordering::Acquire) || !was_given_up {
+                return Err(error);
+            }
+            std::thread::park_timeout(pause);
+            pause = pause.saturating_mul(2).min(longest);
         }
-        files::quick_check_of(connection, &table)?;
     }
     tracing::info!("the store was looked over and is whole");
     Ok(())
@@ -56,11 +92,7 @@ impl Drop for Inspection {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
         let Some(thread) = self.thread.take() else { return };
-        // SQLite forgets an interrupt that comes before a statement begins.
-        while !thread.is_finished() {
-            self.stop.interrupt();
-            std::thread::yield_now();
-        }
+        thread.thread().unpark();
         if thread.join().is_err() {
             tracing::error!("the inspection of the store panicked");
         }

@@ -106,6 +106,11 @@ impl State {
         self.fail();
     }
 
+    /// Whether somebody waits for the writer.
+    pub(super) fn is_busy(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Nothing is to be written any more; the process has to end.
     fn fail(&self) {
         self.failed.store(true, Ordering::Release);
