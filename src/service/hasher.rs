@@ -91,10 +91,11 @@ struct Room {
     by_peer: HashMap<u32, usize>,
 }
 
-/// Wiped memory for hashes to come.
+/// Memory for hashes to come: wiped, or about to be written over by somebody who waits.
 #[derive(Default)]
 struct Memory {
     spare: Vec<Vec<Block>>,
+    is_wiped: bool,
     /// Whether a hash ran since the last look.
     in_use: bool,
 }
@@ -110,8 +111,10 @@ impl Hasher {
     pub(super) fn new(cost: HashCost) -> Result<Self, Error> {
         let decoy = Sensitive::new(Vec::new());
         let mut hasher = Self { cost, room: Mutex::default(), freed: Condvar::new(), memory: Mutex::default(), decoy };
-        let nobody = entropy::secret::<32>()?;
-        hasher.decoy = hasher.password_record_of(nobody.expose())?;
+        // Random bytes are a hash like any, of nobody knows what, and cost a start nothing.
+        let mut record = hasher.new_recipe()?.to_bytes();
+        record.extend_from_slice(entropy::secret::<PASSWORD_HASH>()?.expose());
+        hasher.decoy = Sensitive::new(record);
         Ok(hasher)
     }
 
@@ -168,6 +171,10 @@ impl Hasher {
         let params = Params::new(recipe.memory_kib, recipe.passes, recipe.lanes, Some(N)).map_err(failed)?;
         let mut blocks = self.memory().take();
         let size = params.block_count();
+        if blocks.len() > size {
+            // This hash would not write over the end of the one before.
+            blocks.zeroize();
+        }
         blocks.reserve_exact(size.saturating_sub(blocks.len()));
         blocks.resize(size, Block::default());
         let mut hash = [0u8; N];
@@ -177,11 +184,18 @@ impl Hasher {
             &mut hash,
             &mut blocks,
         );
-        // What it leaves would let guesses be tried without its cost.
-        blocks.iter_mut().zeroize();
         self.memory().give_back(blocks, self.cost.workers);
+        self.wipe_unless_awaited();
         hashed.map_err(failed)?;
         Ok(Sensitive::new(hash))
+    }
+
+    /// What a hash leaves would let guesses be tried without its cost. Somebody who waits for a worker writes over it at
+    /// once; wiping it before would be a twentieth of the work under load.
+    fn wipe_unless_awaited(&self) {
+        if self.waiting() == 0 {
+            self.memory().wipe();
+        }
     }
 
     /// Lets go of the memory once nothing was hashed between two calls.
@@ -202,7 +216,14 @@ impl Memory {
 
     fn give_back(&mut self, blocks: Vec<Block>, most: usize) {
         if self.spare.len() < most {
+            self.is_wiped = false;
             self.spare.push(blocks);
+        }
+    }
+
+    fn wipe(&mut self) {
+        if !std::mem::replace(&mut self.is_wiped, true) {
+            self.spare.iter_mut().for_each(|blocks| blocks.iter_mut().zeroize());
         }
     }
 
@@ -231,6 +252,8 @@ impl Drop for Permit<'_> {
         room.leave(self.peer);
         drop(room);
         self.hasher.freed.notify_all();
+        // Whoever waited when the hash was done may have lost patience since.
+        self.hasher.wipe_unless_awaited();
     }
 }
 
@@ -393,6 +416,13 @@ mod tests {
         assert_eq!(spare(), [19_456], "one piece, whatever was hashed before");
         let is_wiped = |block: &Block| block.as_ref().iter().all(|word| *word == 0);
         assert!(hasher.memory().spare[0].iter().all(is_wiped));
+        let somebody_waits = |waiting| hasher.lock().waiting = waiting;
+        somebody_waits(1);
+        permit.password_record(&Sensitive::new("correct horse".to_owned())).unwrap();
+        assert!(!hasher.memory().spare[0].iter().all(is_wiped), "the next hash writes over it");
+        somebody_waits(0);
+        drop(permit);
+        assert!(hasher.memory().spare[0].iter().all(is_wiped), "nobody waits any more");
         hasher.tend();
         assert_eq!(spare().len(), 1, "it was in use");
         hasher.tend();
