@@ -24,5 +24,5 @@ pub use pin::Pin;
 pub use profile::{Algorithm, Digits, Moving, Period, Profile};
 pub use rights::{Peer, Right, Rights};
 pub use sensitive::{Sensitive, scrub_stack};
-pub use throttle::{Deadline, Gate, LONGEST_DELAY, Limits, Throttle};
+pub use throttle::{Deadline, Gate, LONGEST_DELAY, Limits, Odds, Throttle};
 pub use token_input::TokenInput;

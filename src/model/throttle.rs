@@ -8,7 +8,7 @@
 //!                  ▲                                        │    ▲
 //!                  │ success                  the delay ends│    │ failure
 //!                  └──────────────── OPEN AGAIN ◀───────────┘────┘
-//!                                       │ failure no. lock_after (second factors only)
+//!                                       │ failure no. lock_after, or as many as the odds allow (second factors only)
 //!                                       ▼
 //!                                    LOCKED ── unlock by an administrator, or a factor bound anew ──▶ OPEN
 //! ```
@@ -16,6 +16,7 @@
 use std::time::Duration;
 
 use super::moment::{BootId, Moment};
+use super::profile::Digits;
 
 /// The longest delay.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
@@ -62,6 +63,39 @@ pub struct Limits {
     pub lock_after: Option<u32>,
 }
 
+/// How likely one guess is to be right, in units of 10⁻⁸.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Odds(u64);
+
+impl Odds {
+    /// Of what nobody guesses: signatures, backup codes of 80 bits, and passwords, which are never locked.
+    pub const NONE: Self = Self(0);
+    /// What all guesses between two successes may come to: 3·10⁻⁴, a hundred at three codes of six digits (R9).
+    const MOST: u64 = 30_000;
+    /// So many failures never lock, whatever the odds: that many are somebody's typing.
+    const FEWEST: u32 = 10;
+    /// The unit, as a number of codes.
+    const UNIT: u64 = 100_000_000;
+
+    /// Where so many codes with that many digits count at a time.
+    pub fn of(codes: u64, digits: Digits) -> Self {
+        let each = Self::UNIT.checked_div(u64::from(digits.modulus())).unwrap_or(Self::MOST);
+        Self(codes.saturating_mul(each))
+    }
+
+    /// Where the guess is held against either.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// Whether one more guess after so many would be too many.
+    fn are_used_up(self, guesses: u32) -> bool {
+        let with_next = u64::from(guesses).saturating_add(1).saturating_mul(self.0);
+        guesses >= Self::FEWEST && with_next > Self::MOST
+    }
+}
+
 /// Whether an attempt may be evaluated at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -95,10 +129,15 @@ impl Throttle {
         }
     }
 
-    /// The state after one more failure.
+    /// The state after one more failure of a guess with such odds. Once these are used up it is locked, as if there had
+    /// been as many failures as that takes.
     #[must_use]
-    pub fn fail(self, limits: &Limits, now: &Moment) -> Self {
+    pub fn fail(self, limits: &Limits, now: &Moment, odds: Odds) -> Self {
         let failures = self.failures.saturating_add(1);
+        let failures = match limits.lock_after {
+            Some(most) if odds.are_used_up(failures) => failures.max(most),
+            _ => failures,
+        };
         let until = failures.checked_sub(limits.delay_after).map(|doublings| Deadline::after(now, delay(doublings)));
         Self { failures, until }
     }
@@ -131,7 +170,11 @@ mod tests {
     }
 
     fn failed(times: u32, now: &Moment) -> Throttle {
-        (0..times).fold(Throttle::default(), |t, _| t.fail(&LIMITS, now))
+        failed_at(times, now, Odds::of(3, Digits::SIX))
+    }
+
+    fn failed_at(times: u32, now: &Moment, odds: Odds) -> Throttle {
+        (0..times).fold(Throttle::default(), |t, _| t.fail(&LIMITS, now, odds))
     }
 
     #[test]
@@ -152,10 +195,29 @@ mod tests {
     }
 
     #[test]
+    fn r9_the_lock_comes_before_the_odds_of_all_guesses_exceed_three_in_ten_thousand() {
+        let eight = Digits::new(8).unwrap();
+        let both = Odds::of(3, Digits::SIX).or(Odds::of(11, Digits::SIX));
+        for (odds, most) in [
+            (Odds::of(3, Digits::SIX), 100),
+            (Odds::of(11, Digits::SIX), 27),
+            (both, 21),
+            (Odds::of(330, Digits::SIX), 10),
+            (Odds::of(11, eight), 100),
+            (Odds::NONE, 100),
+        ] {
+            let later = at(10_000_000);
+
+            assert_eq!(failed_at(most - 1, &at(0), odds).gate(&LIMITS, &later), Gate::Open, "{odds:?}");
+            assert_eq!(failed_at(most, &at(0), odds).gate(&LIMITS, &later), Gate::Locked, "{odds:?}");
+        }
+    }
+
+    #[test]
     fn thr_5_a_password_is_delayed_but_never_locked() {
         let limits = Limits { lock_after: None, ..LIMITS };
 
-        let tired = (0..1000).fold(Throttle::default(), |t, _| t.fail(&limits, &at(0)));
+        let tired = (0..1000).fold(Throttle::default(), |t, _| t.fail(&limits, &at(0), Odds::NONE));
 
         assert_eq!(tired.gate(&limits, &at(901)), Gate::Open);
     }

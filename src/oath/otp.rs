@@ -32,6 +32,11 @@ impl Window {
         (back <= 2 && forward <= 1 && back.saturating_add(forward) <= 2).then_some(Self { back, forward })
     }
 
+    /// How many steps count at a time.
+    pub fn width(self) -> u64 {
+        u64::from(self.back).saturating_add(u64::from(self.forward)).saturating_add(1)
+    }
+
     fn steps(self, current: u64) -> impl Iterator<Item = u64> {
         let first = current.saturating_sub(u64::from(self.back));
         let last = current.saturating_add(u64::from(self.forward));

@@ -1,7 +1,7 @@
 //! Passwords: the first step of a login, making one, changing one.
 
 use crate::error::Error;
-use crate::model::{Gate, Label, Limits, Sensitive, Throttle, UserId, canonical};
+use crate::model::{Gate, Label, Limits, Odds, Sensitive, Throttle, UserId, canonical};
 use crate::store::{Class, MfaState, NewSecret, Outcome, SecretRow, SecretType, Subject, Tx, UserRow};
 
 use super::authorise::{Authority, Over};
@@ -265,7 +265,7 @@ fn charge_password(
     limits: &Limits,
     user: Option<UserId>,
 ) -> Result<(), Stop> {
-    let throttle = tx.throttle(subject, Class::Password)?.fail(limits, &scene.now);
+    let throttle = tx.throttle(subject, Class::Password)?.fail(limits, &scene.now, Odds::NONE);
     tx.set_throttle(subject, Class::Password, &throttle)?;
     // A name that nobody has is written down once its guesses begin to be delayed: who tries names
     // must not be able to fill the disk. Until then something is written that takes no room, and about as long (AUT-4).

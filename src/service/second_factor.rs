@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::fido::Assertion;
 use crate::model::{
-    Algorithm, BackupCode, Digits, Gate, Limits, Method, Moment, Moving, Period, Pin, Profile, Right, SecretId,
+    Algorithm, BackupCode, Digits, Gate, Limits, Method, Moment, Moving, Odds, Period, Pin, Profile, Right, SecretId,
     Sensitive, Throttle, TokenInput, UserId,
 };
-use crate::oath::{CounterMatch, Window, match_counter, match_step, step_at};
+use crate::oath::{CounterMatch, LOOK_AHEAD, Window, match_counter, match_step, step_at};
 use crate::store::{Class, Fault, Outcome, Place, SecretRow, Subject, Tx, Vault, View};
 
 use super::hasher::find_code;
@@ -147,7 +147,7 @@ impl Service {
         self.change(occasion, move |tx| {
             let subject = Subject::factors(user);
             let throttle = tx.throttle(&subject, Class::Factor)?;
-            charge(tx, &scene, rules, &subject, throttle, Some(user))?;
+            charge(tx, &scene, rules, &subject, throttle, Odds::NONE, Some(user))?;
             Ok(tx.audit(&scene.entry(event, Outcome::Refused, Some(user), None))?)
         })
     }
@@ -191,10 +191,14 @@ pub(super) fn judge(
         Gate::Delayed(wait) => return Ok(Verdict::Delayed(wait)),
         Gate::Locked => return Ok(Verdict::Locked),
     }
+    let mut odds = Odds::NONE;
     let found = match prepared {
         Prepared::Token(token) => match find_factor(tx, scene, rules.window, user, token)? {
             Found::Misshapen => return Ok(Verdict::Misshapen),
-            Found::Nothing => None,
+            Found::Nothing(of_a_guess) => {
+                odds = of_a_guess;
+                None
+            }
             Found::Factor(accepted) => Some(accepted),
         },
         Prepared::Code { set, hash } => use_code(tx, scene, user, *set, hash)?,
@@ -212,7 +216,7 @@ pub(super) fn judge(
             Ok(Verdict::Accepted(accepted))
         }
         None => {
-            charge(tx, scene, rules, &subject, throttle, Some(user))?;
+            charge(tx, scene, rules, &subject, throttle, odds, Some(user))?;
             Ok(Verdict::Wrong)
         }
     }
@@ -237,7 +241,7 @@ pub(super) fn judge_nobody(
     if let Prepared::Token(token) = prepared {
         decoy.refuse(tx, named, rules.window, &scene.now, token)?;
     }
-    charge(tx, scene, rules, subject, throttle, None)?;
+    charge(tx, scene, rules, subject, throttle, Odds::of(rules.window.width(), Digits::SIX), None)?;
     Ok(Verdict::Wrong)
 }
 
@@ -285,9 +289,10 @@ fn charge(
     rules: Rules,
     subject: &Subject,
     throttle: Throttle,
+    odds: Odds,
     user: Option<UserId>,
 ) -> Result<(), Fault> {
-    let failed = throttle.fail(&rules.limits, &scene.now);
+    let failed = throttle.fail(&rules.limits, &scene.now, odds);
     tx.set_throttle(subject, Class::Factor, &failed)?;
     if let (Some(user), Gate::Locked) = (user, failed.gate(&rules.limits, &scene.now)) {
         tx.audit(&scene.entry("factor.lock", Outcome::Ok, Some(user), None))?;
@@ -326,19 +331,20 @@ fn no_key_here() -> Error {
 
 enum Found {
     Factor(Accepted),
-    Nothing,
+    /// What the odds were that a guess is right.
+    Nothing(Odds),
     Misshapen,
 }
 
 /// Compares a code with every active factor of its length, and uses up what it matches.
 fn find_factor(tx: &Tx<'_>, scene: &Scene, window: Window, user: UserId, token: &TokenInput) -> Result<Found, Fault> {
     let factors = tx.active_factors(user)?;
-    let mut candidates = 0u32;
+    let mut odds = Odds::NONE;
     let mut accepted = None;
     for factor in &factors {
         let profile = factor.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
         let Some(code) = token.for_digits(profile.digits) else { continue };
-        candidates = candidates.saturating_add(1);
+        odds = odds.or(odds_of(&profile, window));
         let matched = match_factor(tx, scene, window, factor, &profile, code)?;
         if accepted.is_none() {
             accepted = matched.map(|(method, steps_ahead)| Accepted {
@@ -351,9 +357,18 @@ fn find_factor(tx: &Tx<'_>, scene: &Scene, window: Window, user: UserId, token: 
     }
     Ok(match accepted {
         Some(accepted) => Found::Factor(accepted),
-        None if candidates == 0 && !factors.is_empty() => Found::Misshapen,
-        None => Found::Nothing,
+        None if odds == Odds::NONE && !factors.is_empty() => Found::Misshapen,
+        None => Found::Nothing(odds),
     })
+}
+
+/// The odds of a guess at one factor.
+fn odds_of(profile: &Profile, window: Window) -> Odds {
+    let codes = match profile.moving {
+        Moving::Time(_) => window.width(),
+        Moving::Counter => u64::from(LOOK_AHEAD).saturating_add(1),
+    };
+    Odds::of(codes, profile.digits)
 }
 
 fn match_factor(

@@ -441,7 +441,7 @@ fn a_throttle_and_a_signing_key_read_back_as_written() {
     let store = open(dir.path());
     let limits = crate::model::Limits { delay_after: 1, lock_after: None };
     let now = crate::model::Moment { wall_ms: 5, boot_ms: 6, boot: [7; 16] };
-    let failed = crate::model::Throttle::default().fail(&limits, &now);
+    let failed = crate::model::Throttle::default().fail(&limits, &now, crate::model::Odds::NONE);
     let subject = Subject::factors(user(1).id);
     let written = subject.clone();
     store

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mfad::model::{BackupCode, Moment, TokenInput, UserRef};
+use mfad::model::{BackupCode, Moment, Moving, Profile, TokenInput, UserRef};
 use mfad::service::{Call, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef};
 
 use super::figure::{Dice, report, size};
@@ -16,7 +16,7 @@ const YEARS: [i64; 3] = [30_000, 2_147_483_647_000, 4_294_967_296_000];
 /// A service whose clock is the test's, and a user with a factor that goes by it.
 pub struct Times {
     shop: Workshop,
-    seed: Vec<u8>,
+    pub seed: Vec<u8>,
     /// The backup codes.
     pub codes: Vec<String>,
     pub wall: i64,
@@ -27,16 +27,32 @@ impl Times {
     pub fn begin(wall: i64) -> Self {
         let shop = Workshop::new(0);
         let mut times = Self { shop, seed: Vec::new(), codes: Vec::new(), wall, boot: 1_000 };
-        let order = MfaOrder { name: None, profile: totp(), issuer: None, account: None };
-        let user = UserRef::Id(times.shop.user);
-        let made = times.ask(Call::CreateSecret(user, SecretOrder::Mfa(order)));
-        let Ok(Reply::FactorCreated { secret, base32, .. }) = made else { panic!("no factor") };
-        times.seed = otp::seed_of(base32.expose());
-        let first = FirstCode::Token(times.token(times.step()));
-        let enrolled = times.ask(Call::Enroll(user, SecretRef::Id(secret.id), first));
-        let Ok(Reply::Enrolled { codes, .. }) = enrolled else { panic!("no enrolment") };
-        times.codes = codes.iter().map(|code| code.expose().clone()).collect();
+        let now = times.step();
+        (times.seed, times.codes) = times.enrol(totp(), now);
         times
+    }
+
+    /// Another factor, which counts; its seed.
+    pub fn also_count(&self) -> Vec<u8> {
+        self.enrol(Profile { moving: Moving::Counter, ..totp() }, 0).0
+    }
+
+    /// A factor confirmed by the code of that step or counter: its seed, and the backup codes that came with it.
+    fn enrol(&self, profile: Profile, first: u64) -> (Vec<u8>, Vec<String>) {
+        let order = MfaOrder { name: None, profile, issuer: None, account: None };
+        let user = UserRef::Id(self.shop.user);
+        let made = self.ask(Call::CreateSecret(user, SecretOrder::Mfa(order)));
+        let Ok(Reply::FactorCreated { secret, base32, .. }) = made else { panic!("no factor") };
+        let seed = otp::seed_of(base32.expose());
+        let first = TokenInput::from_text(&otp::code(&seed, otp::Hash::Sha1, 6, first)).unwrap();
+        let enrolled = self.ask(Call::Enroll(user, SecretRef::Id(secret.id), FirstCode::Token(first)));
+        let Ok(Reply::Enrolled { codes, .. }) = enrolled else { panic!("no enrolment") };
+        (seed, codes.iter().map(|code| code.expose().clone()).collect())
+    }
+
+    /// Shows these digits.
+    pub fn show_digits(&self, digits: &str) -> Result<(), mfad::error::Error> {
+        self.verify(Proof::Token(TokenInput::from_text(digits).unwrap()))
     }
 
     /// Ends the daemon and starts it again.
