@@ -72,6 +72,7 @@ vm: deb
 # Ratios of one run; those of the load become docs/bench.
 bench:
 	@tools/needs test
+	@tools/needs bench
 	MFAD_BENCH_DOCS=1 cargo bench --locked
 
 # The package, for the Debian that it is built on and later ones; it lands in target/debian.

@@ -22,7 +22,9 @@ use super::people;
 pub const PASSWORD: &str = "correct horse battery staple";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Users that are stored in one go.
-const CHUNK: usize = 2_000;
+const CHUNK: usize = 5_000;
+/// A prime: steps of that length visit all users, each far from the one before.
+const STRIDE: usize = 611_953;
 
 /// The eight digits of a step or a counter (RFC 4226).
 pub fn code(seed: &[u8], moving: u64) -> String {
@@ -92,10 +94,10 @@ impl Seeded {
         next(last).map(|step| code(&self.users[user].1, step))
     }
 
-    /// A right code of one user after another, without those whose wrong codes and logins are measured.
+    /// A right code of one user after another, in no order of their age, without those whose wrong codes and logins are measured.
     pub fn right(&self) -> Shot {
         for _ in 0..self.users.len() {
-            let user = self.next.fetch_add(1, Ordering::Relaxed) % (self.users.len() * 3 / 4);
+            let user = self.next.fetch_add(STRIDE, Ordering::Relaxed) % (self.users.len() * 3 / 4);
             if let Some(code) = self.code_of(user) {
                 return self.verify(user, &code);
             }
@@ -129,6 +131,11 @@ impl Drop for Daemon {
 
 impl Daemon {
     fn command(dir: &Path) -> Command {
+        Self::as_started_by(Command::new(env!("CARGO_BIN_EXE_mfad")), dir)
+    }
+
+    /// The daemon with its arguments, as the given command starts it.
+    fn as_started_by(mut command: Command, dir: &Path) -> Command {
         let config = dir.join("mfad.toml");
         let uid = rustix::process::getuid().as_raw();
         let text = format!(
@@ -136,7 +143,6 @@ impl Daemon {
              [argon2]\nqueue = 512\n[[peer]]\nuid = {uid}\nrights = [\"admin\", \"app\"]\n"
         );
         std::fs::write(&config, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mfad"));
         command.arg("--config").arg(config).arg("--state-dir").arg(dir.join("state"));
         command.arg("--socket").arg(dir.join("mfad.sock"));
         command.env("MFAD_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -146,11 +152,34 @@ impl Daemon {
     /// Until it is ready.
     pub fn start(dir: &Path) -> Self {
         let process = Self::command(dir).spawn().unwrap();
-        let daemon = Self { process, socket: dir.join("mfad.sock") };
+        let mut daemon = Self { process, socket: dir.join("mfad.sock") };
         while std::os::unix::net::UnixStream::connect(&daemon.socket).is_err() {
+            assert!(daemon.process.try_wait().unwrap().is_none(), "the daemon ended");
             thread::yield_now();
         }
         daemon
+    }
+
+    /// How long the first request takes that makes the holder of the socket start the daemon, as systemd does.
+    pub fn activated(dir: &Path, runtime: &Runtime) -> Duration {
+        let socket = dir.join("mfad.sock");
+        let mut holder = Command::new("systemd-socket-activate");
+        holder.arg("--listen").arg(&socket).arg("--setenv=MFAD_LOG").arg(env!("CARGO_BIN_EXE_mfad"));
+        let mut daemon = Self { process: Self::as_started_by(holder, dir).spawn().unwrap(), socket };
+        let first = loop {
+            let began = Instant::now();
+            if std::os::unix::net::UnixStream::connect(&daemon.socket).is_ok() {
+                runtime.block_on(async { Line::open(&daemon.socket).await.ask(Shot::get("/health/live")).await });
+                break began.elapsed();
+            }
+            assert!(daemon.process.try_wait().unwrap().is_none(), "the daemon ended");
+            thread::yield_now();
+        };
+        let socket = daemon.socket.clone();
+        drop(daemon);
+        // Whoever holds a socket takes it away; this holder has become the daemon, which leaves it.
+        std::fs::remove_file(socket).unwrap();
+        first
     }
 
     pub fn socket(&self) -> &Path {
@@ -242,6 +271,22 @@ impl Daemon {
             }
             challenges
         })
+    }
+
+    /// Until all of the store was looked over, which takes a processor while nobody else wants one.
+    pub fn await_inspection(&self) {
+        let is_going_on = || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+            // A thread may end while it is looked at.
+            threads
+                .map(|thread| std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default())
+                .any(|name| "store-inspection".starts_with(name.trim_end()) && !name.is_empty())
+        };
+        let began = Instant::now();
+        while is_going_on() {
+            assert!(began.elapsed() < PATIENCE * 10, "the look at the store does not end");
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     pub fn resident_mib(&self) -> f64 {

@@ -4,8 +4,9 @@ use mfad::model::{Algorithm, Digits, Label, Moving, Profile, SecretId, Sensitive
 use mfad::store::{Fault, NewSecret, NewUser, SecretType, Tx};
 
 const EIGHT: u64 = 8;
-/// When all of them were made, in milliseconds since 1970.
-const MADE: i64 = 1_700_000_000_000;
+/// When the first of them was made, in milliseconds since 1970; the others came one in a second.
+const MADE: i64 = 1_500_000_000_000;
+const APART: i64 = 1_000;
 
 /// A user as it was put there: its id, that of its factor, and the seed.
 pub type Put = (UserId, SecretId, [u8; 20]);
@@ -21,7 +22,8 @@ pub fn put(tx: &Tx<'_>, number: usize, moving: Moving, others: &[(SecretType, &[
         getrandom::fill(&mut bytes).unwrap();
         bytes
     };
-    let user = UserId::at(MADE, &random());
+    let made = MADE + APART * i64::try_from(number).unwrap();
+    let user = UserId::at(made, &random());
     let new = NewUser {
         id: user,
         name: UserName::parse(&name(number)).unwrap(),
@@ -32,7 +34,7 @@ pub fn put(tx: &Tx<'_>, number: usize, moving: Moving, others: &[(SecretType, &[
     tx.insert_user(&new)?.expect("a free name");
     let mut seed = [0; 20];
     getrandom::fill(&mut seed).unwrap();
-    let factor = SecretId::at(MADE, &random());
+    let factor = SecretId::at(made, &random());
     let profile = Profile { algorithm: Algorithm::Sha1, digits: Digits::new(EIGHT).unwrap(), moving };
     let insert = |id: SecretId, kind: SecretType, name: &str, profile: Option<Profile>, value: &[u8]| {
         let new = NewSecret {
@@ -51,7 +53,7 @@ pub fn put(tx: &Tx<'_>, number: usize, moving: Moving, others: &[(SecretType, &[
     };
     insert(factor, SecretType::Mfa, "fob", Some(profile), &seed)?;
     for (kind, value) in others {
-        insert(SecretId::at(MADE, &random()), *kind, &format!("{kind:?}"), None, value)?;
+        insert(SecretId::at(made, &random()), *kind, &format!("{kind:?}"), None, value)?;
     }
     Ok((user, factor, seed))
 }

@@ -203,6 +203,8 @@ fn converse(reader: &Reader, insertion: u64, mut stream: TcpStream) {
 fn receive(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 2];
     stream.read_exact(&mut length)?;
+    // The driver sends the rest once this is acknowledged (RFC 896), which would be 40 ms later.
+    rustix::net::sockopt::set_tcp_quickack(&*stream, true)?;
     let mut message = vec![0; u16::from_be_bytes(length).into()];
     stream.read_exact(&mut message)?;
     Ok(message)

@@ -1,5 +1,8 @@
-//! What a hardware key that hangs costs everybody else (HW-7): the latency of durable requests while a key does
-//! not answer and others wait for it, beside the same without, in turns in one run. The ratio is the figure.
+//! Hardware keys behind a real pcscd, each figure a ratio of one run.
+//!
+//! What a key that hangs costs everybody else (HW-7): the latency of durable requests while a key does not answer and
+//! others wait for it, beside the same without, in turns. And what it takes to put a factor onto a key, read back and
+//! proved, beside Yubico's `ykman`, which writes an account onto the same key.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,6 +38,10 @@ const REQUESTS: usize = 500;
 const WAITING: usize = 8;
 /// The p99 of the others may grow by that much.
 const GOAL: f64 = 1.5;
+/// Accounts that the daemon and `ykman` put onto a key, in turns.
+const ACCOUNTS: usize = 12;
+/// By how much the daemon should be faster.
+const FASTER: f64 = 5.0;
 
 struct Daemon {
     process: Child,
@@ -156,26 +163,18 @@ fn p99(times: &mut [Duration]) -> Duration {
     times[times.len() * 99 / 100]
 }
 
-fn main() {
-    if let Some(missing) = Pcscd::missing() {
-        println!("hung key: left out, {missing}");
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let pcscd = Pcscd::start(&dir.path().join("."), &["Yubico YubiKey OTP+FIDO+CCID"]).unwrap();
-    let reader = Reader::new();
-    let _attached = attach(reader.clone(), pcscd.port(0), Some(pcscd.net_namespace()));
-    let daemon = Daemon::start(dir.path(), &pcscd.socket());
-    reader.insert(Key::new(7));
-    until(|| ask(&mut daemon.connect(), "GET", "/devices", "").1.contains("\"serial\":7"));
-    let made = ask(&mut daemon.connect(), "POST", "/users", r#"{"name": "ann"}"#).1;
-    let user = made.split("\"uid\":\"").nth(1).and_then(|rest| rest.get(..36)).expect("a user").to_owned();
+fn new_user(daemon: &Daemon, name: &str) -> String {
+    let made = ask(&mut daemon.connect(), "POST", "/users", &format!(r#"{{"name": "{name}"}}"#)).1;
+    made.split("\"uid\":\"").nth(1).and_then(|rest| rest.get(..36)).expect("a user").to_owned()
+}
 
+fn hung_key(daemon: &Daemon, reader: &Reader) {
+    let user = new_user(daemon, "ann");
     let (mut alone, mut beside, refused) = (Vec::new(), Vec::new(), AtomicU64::new(0));
-    others(&daemon);
+    others(daemon);
     for _ in 0..TURNS {
-        alone.extend(others(&daemon));
-        beside.extend(others_beside_a_hung_key(&daemon, &reader, &user, &refused));
+        alone.extend(others(daemon));
+        beside.extend(others_beside_a_hung_key(daemon, reader, &user, &refused));
         // The key answers again, and is met again.
         until(|| ask(&mut daemon.connect(), "GET", "/devices", "").1.contains("\"serial\":7"));
     }
@@ -190,4 +189,64 @@ fn main() {
         alone.len(),
         refused.load(Ordering::Relaxed)
     );
+}
+
+/// A new account by `ykman`, as an operator adds one: the time of the whole program.
+fn add_by_ykman(pcscd: &Pcscd, home: &Path, number: usize) -> Duration {
+    let beside_python = std::env::var_os("MFAD_TEST_PYTHON").map(|python| Path::new(&python).with_file_name("ykman"));
+    let program = beside_python.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/ykman"));
+    let mut command = Command::new(program);
+    command.arg("--reader").arg(pcscd.reader_name(0)).args(["oath", "accounts", "add"]);
+    // The seed of RFC 4226, which is nobody's.
+    command.args([&format!("account {number}"), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"]);
+    command.env("PCSCLITE_CSOCK_NAME", pcscd.socket()).env("HOME", home).env("XDG_CONFIG_HOME", home);
+    command.env("XDG_DATA_HOME", home).env("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring");
+    let started = Instant::now();
+    let output = command.stdin(Stdio::null()).output().expect("ykman, which `tools/needs test` installs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    started.elapsed()
+}
+
+fn provisioning(daemon: &Daemon, pcscd: &Pcscd, home: &Path) {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for number in 0..ACCOUNTS {
+        let user = new_user(daemon, &format!("user {number}"));
+        let mut connection = daemon.connect();
+        let order = r#"{"type": "mfa", "device": {"any": true}}"#;
+        let started = Instant::now();
+        let (status, answer) = ask(&mut connection, "POST", &format!("/users/{user}/secrets"), order);
+        ours.push(started.elapsed());
+        assert_eq!(status, 200, "{answer}");
+        assert!(answer.contains("\"proof\""), "written, read back and proved: {answer}");
+        theirs.push(add_by_ykman(pcscd, home, number));
+    }
+    let (ours, theirs) = (median(&mut ours), median(&mut theirs));
+    let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
+    println!(
+        "provisioning: {:.1} ms by the daemon, {:.1} ms by ykman, ratio {ratio:.1} (goal at least {FASTER}); \
+         medians of {ACCOUNTS} accounts each",
+        ours.as_secs_f64() * 1e3,
+        theirs.as_secs_f64() * 1e3,
+    );
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn main() {
+    if let Some(missing) = Pcscd::missing() {
+        println!("hardware keys: left out, {missing}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let pcscd = Pcscd::start(&dir.path().join("."), &["Yubico YubiKey OTP+FIDO+CCID"]).unwrap();
+    let reader = Reader::new();
+    let _attached = attach(reader.clone(), pcscd.port(0), Some(pcscd.net_namespace()));
+    let daemon = Daemon::start(dir.path(), &pcscd.socket());
+    reader.insert(Key::new(7));
+    until(|| ask(&mut daemon.connect(), "GET", "/devices", "").1.contains("\"serial\":7"));
+    provisioning(&daemon, &pcscd, dir.path());
+    hung_key(&daemon, &reader);
 }
