@@ -165,9 +165,7 @@ pub fn match_counter(
     let mut at = 0u64;
     // Downwards, so that the lowest matching counter is the one that stays.
     for offset in (0..=RESYNC_RANGE).rev() {
-        let Some(counter) = expected.checked_add(u64::from(offset)).filter(|c| *c < u64::MAX) else {
-            continue;
-        };
+        let Some(counter) = expected.checked_add(u64::from(offset)) else { continue };
         let hit = generator.code(counter).ct_eq(&code);
         let is_near = Choice::from(u8::from(offset <= LOOK_AHEAD));
         let follows = Choice::from(u8::from(remembered.and_then(|r| r.checked_add(1)) == Some(counter)));
@@ -178,6 +176,7 @@ pub fn match_counter(
         again |= hit & follows;
         far |= hit;
     }
+    // The last counter of all has no next one, and is refused.
     match at.checked_add(1) {
         Some(next) if bool::from(near | again) => CounterMatch::Accepted { next },
         Some(_) if bool::from(far) => CounterMatch::Ahead { counter: at },

@@ -47,7 +47,9 @@ fn otp_4_a_window_never_holds_more_than_three_steps() {
 
     for back in 0..=5 {
         for forward in 0..=5 {
-            assert_eq!(Window::new(back, forward).is_some(), allowed.contains(&(back, forward)), "{back} {forward}");
+            let window = Window::new(back, forward);
+            assert_eq!(window.is_some(), allowed.contains(&(back, forward)), "{back} {forward}");
+            assert!(window.is_none_or(|window| window.width() == u64::from(back + forward + 1)), "{back} {forward}");
         }
     }
 }
@@ -109,13 +111,29 @@ fn otp_9_a_counter_looks_ahead_ten_and_resyncs_with_two_codes_within_a_hundred()
     assert_eq!(look(at(4), 5, None), CounterMatch::Unknown);
     assert_eq!(look(at(17), 5, Some(16)), CounterMatch::Accepted { next: 18 });
     assert_eq!(look(at(18), 5, Some(16)), CounterMatch::Ahead { counter: 18 });
+    assert_eq!(look(at(8), 5, Some(7)), CounterMatch::Accepted { next: 9 }, "awaited, and near besides");
 }
 
 #[test]
 fn otp_9_at_the_end_of_the_range_a_counter_refuses_instead_of_wrapping() {
     let code = hotp(SEED, Algorithm::Sha1, u64::MAX, Digits::SIX);
 
-    assert_eq!(match_counter(SEED, Algorithm::Sha1, Digits::SIX, code, u64::MAX, None), CounterMatch::Unknown);
+    for expected in [u64::MAX, u64::MAX - 10, u64::MAX - 100] {
+        let found = match_counter(SEED, Algorithm::Sha1, Digits::SIX, code, expected, None);
+        assert_eq!(found, CounterMatch::Unknown, "{expected}");
+    }
+}
+
+#[test]
+fn a_code_is_cut_out_of_its_hmac() {
+    for algorithm in Algorithm::ALL {
+        let hmac = hmac_of(SEED, algorithm, &7u64.to_be_bytes()).unwrap();
+
+        assert_eq!(hmac.expose().len(), algorithm.seed_length());
+        let offset = usize::from(hmac.expose().last().unwrap() & 0x0f);
+        let cut = u32::from_be_bytes(hmac.expose()[offset..offset + 4].try_into().unwrap()) & 0x7fff_ffff;
+        assert_eq!(cut % 1_000_000, hotp(SEED, algorithm, 7, Digits::SIX));
+    }
 }
 
 #[test]
