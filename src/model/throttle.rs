@@ -63,24 +63,24 @@ pub struct Limits {
     pub lock_after: Option<u32>,
 }
 
-/// How likely one guess is to be right, in units of 10⁻⁸.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Odds(u64);
+/// How likely one guess is to be right, or one of several, in units of 10⁻⁸.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Odds(u32);
 
 impl Odds {
     /// Of what nobody guesses: signatures, backup codes of 80 bits, and passwords, which are never locked.
     pub const NONE: Self = Self(0);
     /// What all guesses between two successes may come to: 3·10⁻⁴, a hundred at three codes of six digits (R9).
-    const MOST: u64 = 30_000;
+    const MOST: u32 = 30_000;
     /// So many failures never lock, whatever the odds: that many are somebody's typing.
     const FEWEST: u32 = 10;
     /// The unit, as a number of codes.
-    const UNIT: u64 = 100_000_000;
+    const UNIT: u32 = 100_000_000;
 
     /// Where so many codes with that many digits count at a time.
     pub fn of(codes: u64, digits: Digits) -> Self {
-        let each = Self::UNIT.checked_div(u64::from(digits.modulus())).unwrap_or(Self::MOST);
-        Self(codes.saturating_mul(each))
+        let each = Self::UNIT.checked_div(digits.modulus()).unwrap_or(Self::MOST);
+        Self(u32::try_from(codes).unwrap_or(u32::MAX).saturating_mul(each))
     }
 
     /// Where the guess is held against either.
@@ -89,10 +89,18 @@ impl Odds {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// Whether one more guess after so many would be too many.
-    fn are_used_up(self, guesses: u32) -> bool {
-        let with_next = u64::from(guesses).saturating_add(1).saturating_mul(self.0);
-        guesses >= Self::FEWEST && with_next > Self::MOST
+    /// As many units as these.
+    pub fn from_units(units: u32) -> Self {
+        Self(units)
+    }
+
+    /// How many units they are.
+    pub fn units(self) -> u32 {
+        self.0
+    }
+
+    fn are_too_many(self) -> bool {
+        self.0 > Self::MOST
     }
 }
 
@@ -115,12 +123,14 @@ pub struct Throttle {
     pub failures: u32,
     /// The delay that the last one started.
     pub until: Option<Deadline>,
+    /// What the odds of all of them come to, each as it was when it was made.
+    pub spent: Odds,
 }
 
 impl Throttle {
     /// Says whether an attempt may be evaluated now.
     pub fn gate(&self, limits: &Limits, now: &Moment) -> Gate {
-        if limits.lock_after.is_some_and(|most| self.failures >= most) {
+        if limits.lock_after.is_some_and(|most| self.failures >= most || self.leaves_no_room_for(Odds::NONE)) {
             return Gate::Locked;
         }
         match self.until.map(|deadline| deadline.remaining(now)) {
@@ -129,17 +139,24 @@ impl Throttle {
         }
     }
 
-    /// The state after one more failure of a guess with such odds. Once these are used up it is locked, as if there had
-    /// been as many failures as that takes.
+    /// Whether a guess with such odds would be one too many: then it must not be looked at.
+    pub fn leaves_no_room_for(&self, odds: Odds) -> bool {
+        self.failures >= Odds::FEWEST && self.spent.or(odds).are_too_many()
+    }
+
+    /// The state after one more failure of a guess with such odds; locked, if the same again would be one too many.
     #[must_use]
     pub fn fail(self, limits: &Limits, now: &Moment, odds: Odds) -> Self {
         let failures = self.failures.saturating_add(1);
-        let failures = match limits.lock_after {
-            Some(most) if odds.are_used_up(failures) => failures.max(most),
-            _ => failures,
-        };
         let until = failures.checked_sub(limits.delay_after).map(|doublings| Deadline::after(now, delay(doublings)));
-        Self { failures, until }
+        let failed = Self { failures, until, spent: self.spent.or(odds) };
+        if failed.leaves_no_room_for(odds) { failed.lock() } else { failed }
+    }
+
+    /// The same, but locked: nothing is left of the odds, whatever the limits are later.
+    #[must_use]
+    pub fn lock(self) -> Self {
+        Self { spent: Odds(self.spent.0.max(Odds::MOST.saturating_add(1))), ..self }
     }
 
     /// The state after a success, or after an administrator unlocked it.
@@ -211,6 +228,32 @@ mod tests {
             assert_eq!(failed_at(most - 1, &at(0), odds).gate(&LIMITS, &later), Gate::Open, "{odds:?}");
             assert_eq!(failed_at(most, &at(0), odds).gate(&LIMITS, &later), Gate::Locked, "{odds:?}");
         }
+    }
+
+    #[test]
+    fn r9_odds_that_change_between_guesses_add_up() {
+        let (likely, unlikely) = (Odds::of(11, Digits::SIX), Odds::of(11, Digits::new(7).unwrap()));
+        for period in 1..40u32 {
+            let (mut throttle, mut spent) = (Throttle::default(), 0);
+            for number in 0..1000u32 {
+                let odds = if number.is_multiple_of(period) { likely } else { unlikely };
+                if throttle.gate(&LIMITS, &at(10_000_000)) != Gate::Open || throttle.leaves_no_room_for(odds) {
+                    break;
+                }
+                throttle = throttle.fail(&LIMITS, &at(0), odds);
+                spent += odds.units();
+            }
+            assert!(spent <= Odds::MOST, "{spent} with every {period}th guess at six digits");
+            assert!(spent > Odds::MOST - likely.units() || throttle.failures == 100, "{throttle:?}");
+        }
+    }
+
+    #[test]
+    fn r9_a_lock_by_the_odds_outlasts_another_limit() {
+        let locked = failed_at(27, &at(0), Odds::of(11, Digits::SIX));
+        let limits = Limits { lock_after: Some(90), ..LIMITS };
+
+        assert_eq!((locked.failures, locked.gate(&limits, &at(10_000_000))), (27, Gate::Locked));
     }
 
     #[test]

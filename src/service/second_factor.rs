@@ -193,14 +193,19 @@ pub(super) fn judge(
     }
     let mut odds = Odds::NONE;
     let found = match prepared {
-        Prepared::Token(token) => match find_factor(tx, scene, rules.window, user, token)? {
-            Found::Misshapen => return Ok(Verdict::Misshapen),
-            Found::Nothing(of_a_guess) => {
-                odds = of_a_guess;
-                None
+        Prepared::Token(token) => {
+            let factors = tx.active_factors(user)?;
+            odds = odds_of_all(&factors, rules.window, token)?;
+            if odds == Odds::NONE && !factors.is_empty() {
+                return Ok(Verdict::Misshapen);
             }
-            Found::Factor(accepted) => Some(accepted),
-        },
+            if throttle.leaves_no_room_for(odds) {
+                tx.set_throttle(&subject, Class::Factor, &throttle.lock())?;
+                tx.audit(&scene.entry("factor.lock", Outcome::Ok, Some(user), None))?;
+                return Ok(Verdict::Locked);
+            }
+            find_factor(tx, scene, rules.window, &factors, token)?
+        }
         Prepared::Code { set, hash } => use_code(tx, scene, user, *set, hash)?,
         Prepared::Key(None) => None,
         Prepared::Key(Some(assertion)) => {
@@ -329,22 +334,30 @@ fn no_key_here() -> Error {
     Error::NoDevice("no key of this user is plugged in here".to_owned())
 }
 
-enum Found {
-    Factor(Accepted),
-    /// What the odds were that a guess is right.
-    Nothing(Odds),
-    Misshapen,
+/// The odds of a guess at all factors of its length together.
+fn odds_of_all(factors: &[SecretRow], window: Window, token: &TokenInput) -> Result<Odds, Fault> {
+    factors.iter().try_fold(Odds::NONE, |odds, factor| {
+        let profile = profile_of(factor)?;
+        Ok(if token.for_digits(profile.digits).is_some() { odds.or(odds_of(&profile, window)) } else { odds })
+    })
 }
 
-/// Compares a code with every active factor of its length, and uses up what it matches.
-fn find_factor(tx: &Tx<'_>, scene: &Scene, window: Window, user: UserId, token: &TokenInput) -> Result<Found, Fault> {
-    let factors = tx.active_factors(user)?;
-    let mut odds = Odds::NONE;
+fn profile_of(factor: &SecretRow) -> Result<Profile, Fault> {
+    factor.profile.ok_or(Fault::Corrupt("a factor without parameters"))
+}
+
+/// Compares a code with every one of the active factors that has its length, and uses up what it matches.
+fn find_factor(
+    tx: &Tx<'_>,
+    scene: &Scene,
+    window: Window,
+    factors: &[SecretRow],
+    token: &TokenInput,
+) -> Result<Option<Accepted>, Fault> {
     let mut accepted = None;
-    for factor in &factors {
-        let profile = factor.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
+    for factor in factors {
+        let profile = profile_of(factor)?;
         let Some(code) = token.for_digits(profile.digits) else { continue };
-        odds = odds.or(odds_of(&profile, window));
         let matched = match_factor(tx, scene, window, factor, &profile, code)?;
         if accepted.is_none() {
             accepted = matched.map(|(method, steps_ahead)| Accepted {
@@ -355,11 +368,7 @@ fn find_factor(tx: &Tx<'_>, scene: &Scene, window: Window, user: UserId, token: 
             });
         }
     }
-    Ok(match accepted {
-        Some(accepted) => Found::Factor(accepted),
-        None if odds == Odds::NONE && !factors.is_empty() => Found::Misshapen,
-        None => Found::Nothing(odds),
-    })
+    Ok(accepted)
 }
 
 /// The odds of a guess at one factor.

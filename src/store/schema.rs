@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::OpenFault;
 
 /// One entry for each schema version, applied in order; never edited after a release.
-const MIGRATIONS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (
@@ -249,6 +249,12 @@ CREATE INDEX receipts_by_end ON receipts (expires);
 CREATE INDEX sessions_by_end ON sessions (expires);
 CREATE INDEX credentials_by_user ON credentials (user);
 CREATE INDEX credentials_unsettled ON credentials (serial) WHERE state <> 'programmed';
+";
+
+// What guesses were worth is not known of those before: they count as guesses at one time-based factor of six digits.
+const VERSION_5: &str = "
+ALTER TABLE throttles ADD COLUMN spent INTEGER NOT NULL DEFAULT 0 CHECK (spent >= 0);
+UPDATE throttles SET spent = 300 * failures WHERE class = 'factor';
 ";
 
 /// The newest schema version this program knows.

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use crate::model::{BootId, Deadline, Throttle, UserId};
+use crate::model::{BootId, Deadline, Odds, Throttle, UserId};
 
 use super::{Fault, Tx, View};
 
@@ -50,8 +50,8 @@ impl Subject {
     }
 }
 
-/// A row as it lies in the table: failures, then the three parts of a deadline, all or none.
-type Stored = (u32, Option<i64>, Option<i64>, Option<Vec<u8>>);
+/// A row as it lies in the table: failures, what their odds come to, then the three parts of a deadline, all or none.
+type Stored = (u32, u32, Option<i64>, Option<i64>, Option<Vec<u8>>);
 
 impl View<'_> {
     /// The state; a clear one if nothing is stored.
@@ -59,13 +59,13 @@ impl View<'_> {
         let found: Option<Stored> = self
             .connection
             .prepare_cached(
-                "SELECT failures, until_wall, until_boot, boot FROM throttles WHERE subject = ?1 AND class = ?2",
+                "SELECT failures, spent, until_wall, until_boot, boot FROM throttles WHERE subject = ?1 AND class = ?2",
             )?
             .query_row(params![subject.as_bytes(), class.name()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
             })
             .optional()?;
-        let Some((failures, wall, boot_ms, boot)) = found else { return Ok(Throttle::clear()) };
+        let Some((failures, spent, wall, boot_ms, boot)) = found else { return Ok(Throttle::clear()) };
         let until = match (wall, boot_ms, boot) {
             (Some(wall_ms), Some(boot_ms), Some(boot)) => {
                 let boot = BootId::try_from(boot).map_err(|_| Fault::Corrupt("a boot id"))?;
@@ -74,7 +74,7 @@ impl View<'_> {
             (None, None, None) => None,
             _ => return Err(Fault::Corrupt("half a delay")),
         };
-        Ok(Throttle { failures, until })
+        Ok(Throttle { failures, until, spent: Odds::from_units(spent) })
     }
 }
 
@@ -89,15 +89,17 @@ impl Tx<'_> {
         }
         self.connection
             .prepare_cached(
-                "INSERT INTO throttles (subject, class, failures, until_wall, until_boot, boot)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO UPDATE SET failures = excluded.failures, until_wall = excluded.until_wall,
-                                           until_boot = excluded.until_boot, boot = excluded.boot",
+                "INSERT INTO throttles (subject, class, failures, spent, until_wall, until_boot, boot)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT DO UPDATE SET failures = excluded.failures, spent = excluded.spent,
+                                           until_wall = excluded.until_wall, until_boot = excluded.until_boot,
+                                           boot = excluded.boot",
             )?
             .execute(params![
                 subject.as_bytes(),
                 class.name(),
                 throttle.failures,
+                throttle.spent.units(),
                 throttle.until.map(|d| d.wall_ms),
                 throttle.until.map(|d| d.boot_ms),
                 throttle.until.map(|d| d.boot),

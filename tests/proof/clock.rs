@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mfad::model::{BackupCode, Moment, Moving, Profile, TokenInput, UserRef};
+use mfad::model::{BackupCode, Moment, Moving, Profile, SecretId, TokenInput, UserRef};
 use mfad::service::{Call, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef};
 
 use super::figure::{Dice, report, size};
@@ -28,17 +28,24 @@ impl Times {
         let shop = Workshop::new(0);
         let mut times = Self { shop, seed: Vec::new(), codes: Vec::new(), wall, boot: 1_000 };
         let now = times.step();
-        (times.seed, times.codes) = times.enrol(totp(), now);
+        (_, times.seed, times.codes) = times.enrol(totp(), now);
         times
     }
 
-    /// Another factor, which counts; its seed.
-    pub fn also_count(&self) -> Vec<u8> {
-        self.enrol(Profile { moving: Moving::Counter, ..totp() }, 0).0
+    /// Another factor, which counts, and its seed.
+    pub fn also_count(&self) -> (SecretId, Vec<u8>) {
+        let (secret, seed, _) = self.enrol(Profile { moving: Moving::Counter, ..totp() }, 0);
+        (secret, seed)
     }
 
-    /// A factor confirmed by the code of that step or counter: its seed, and the backup codes that came with it.
-    fn enrol(&self, profile: Profile, first: u64) -> (Vec<u8>, Vec<String>) {
+    /// An administrator takes a factor away.
+    pub fn take_away(&self, secret: SecretId) {
+        let user = UserRef::Id(self.shop.user);
+        assert!(self.ask(Call::DeleteSecret(user, SecretRef::Id(secret), None)).is_ok());
+    }
+
+    /// A factor confirmed by the code of that step or counter: its id and seed, and the backup codes that came with it.
+    fn enrol(&self, profile: Profile, first: u64) -> (SecretId, Vec<u8>, Vec<String>) {
         let order = MfaOrder { name: None, profile, issuer: None, account: None };
         let user = UserRef::Id(self.shop.user);
         let made = self.ask(Call::CreateSecret(user, SecretOrder::Mfa(order)));
@@ -47,7 +54,7 @@ impl Times {
         let first = TokenInput::from_text(&otp::code(&seed, otp::Hash::Sha1, 6, first)).unwrap();
         let enrolled = self.ask(Call::Enroll(user, SecretRef::Id(secret.id), FirstCode::Token(first)));
         let Ok(Reply::Enrolled { codes, .. }) = enrolled else { panic!("no enrolment") };
-        (seed, codes.iter().map(|code| code.expose().clone()).collect())
+        (secret.id, seed, codes.iter().map(|code| code.expose().clone()).collect())
     }
 
     /// Shows these digits.
@@ -103,9 +110,9 @@ impl Times {
     }
 }
 
-#[test]
-fn time_1_while_the_clock_jumps_by_days_no_code_counts_twice() {
-    let jumps = size(1_000, 10_000);
+/// So many jumps: how many codes counted again, and how many were refused as they have to be. The control has an administrator
+/// take back the steps that lie in the future each time, after which codes of theirs count again.
+fn replays(jumps: usize, takes_back: bool) -> (usize, usize) {
     let mut times = Times::begin(1_700_000_000_000);
     let mut dice = Dice(3);
     let mut taken = BTreeSet::from([times.step()]);
@@ -114,6 +121,9 @@ fn time_1_while_the_clock_jumps_by_days_no_code_counts_twice() {
         // Mostly forward, or the lock would end the story.
         let way = if dice.below(8) < 5 { DAY } else { -DAY };
         times.jump(way + i64::try_from(dice.below(3)).unwrap() * 30_000);
+        if takes_back {
+            times.unlock();
+        }
         let is_new = taken.last().is_none_or(|last| times.step() > *last);
         match (times.is_taken(), is_new) {
             (true, true) => {
@@ -125,10 +135,20 @@ fn time_1_while_the_clock_jumps_by_days_no_code_counts_twice() {
             (false, true) => panic!("a right code of a new step is refused at {}", times.wall),
         }
     }
-    assert!(refused > jumps / 8 && taken.len() > jumps / 8, "{refused} refused, {} taken", taken.len());
+    assert!(taken.len() > jumps / 8, "{} taken", taken.len());
+    (replays, refused)
+}
 
-    assert_eq!(replays, 0);
-    report("clock jumps of a day", format!("0 replays in {jumps}"), "0 in 1,000", jumps >= 1_000);
+#[test]
+fn time_1_while_the_clock_jumps_by_days_no_code_counts_twice() {
+    let jumps = size(1_000, 10_000);
+
+    let (again, refused) = replays(jumps, false);
+
+    assert!(refused > jumps / 8, "{refused} refused");
+    assert_eq!(again, 0);
+    assert!(replays(100, true).0 > 0, "the harness finds codes that count again");
+    report("clock jumps of a day", format!("{again} replays in {jumps}"), "0 in 1,000", jumps >= 1_000);
 }
 
 #[test]

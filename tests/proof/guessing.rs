@@ -59,12 +59,9 @@ fn r9_of_many_guesses_at_one_factor_few_are_looked_at() {
 
     let looked_at = evaluated(&host, std::slice::from_ref(&person.id), guesses, &wrong);
 
-    assert!(looked_at <= MOST, "{looked_at} of {guesses} guesses were compared");
-    assert_eq!(
-        host.verify(&person.id, &json!({"token": factor.next()})).status / 100,
-        4,
-        "nor is the right code looked at meanwhile"
-    );
+    assert!((5..=MOST).contains(&looked_at), "{looked_at} of {guesses} guesses were compared");
+    let right = host.verify(&person.id, &json!({"token": factor.next()}));
+    assert!(matches!(right.status, 423 | 429), "nor is the right code looked at meanwhile: {}", right.text());
 
     // The control: as many users as it takes to be more have to be counted as more.
     let others: Vec<String> = (0..21)
@@ -81,10 +78,10 @@ fn r9_of_many_guesses_at_one_factor_few_are_looked_at() {
     report("guesses that are looked at", format!("{looked_at} of {guesses}"), "100 of 100,000", guesses >= 100_000);
 }
 
-/// Wrong codes as fast as the throttle looks at them, and how many it has looked at when it locks.
-fn looked_at_until_the_lock(times: &mut Times, counter: Option<&[u8]>) -> u32 {
+/// Wrong codes as fast as the throttle looks at them, as many as that, and how many it has looked at when it locks.
+fn looked_at(times: &mut Times, counter: Option<&[u8]>, most: u32) -> u32 {
     let mut looked_at = 0;
-    loop {
+    while looked_at < most {
         let now = times.step();
         let code = |seed: &[u8], moving| otp::code(seed, otp::Hash::Sha1, 6, moving);
         let of_counter = (0..=101).filter_map(|counter_at| Some(code(counter?, counter_at)));
@@ -98,20 +95,33 @@ fn looked_at_until_the_lock(times: &mut Times, counter: Option<&[u8]>) -> u32 {
         times.boot += 16 * 60_000;
         times.wall += 16 * 60_000;
     }
+    looked_at
 }
 
 #[test]
 fn r9_the_lock_comes_earlier_where_a_guess_has_better_odds() {
     let mut times = Times::begin(1_700_000_000_000);
-    assert_eq!(looked_at_until_the_lock(&mut times, None), 100, "three codes count");
+    assert_eq!(looked_at(&mut times, None, u32::MAX), 100, "three codes count");
     times.unlock();
 
-    let counter = times.also_count();
+    let (_, counter) = times.also_count();
 
-    assert_eq!(looked_at_until_the_lock(&mut times, Some(&counter)), 21, "fourteen codes count");
+    assert_eq!(looked_at(&mut times, Some(&counter), u32::MAX), 21, "fourteen codes count");
     let times = times.restart();
     let right = otp::code(&times.seed, otp::Hash::Sha1, 6, times.step());
     assert!(matches!(times.show_digits(&right), Err(Error::FactorLocked)), "nor is the right one looked at");
+}
+
+#[test]
+fn r9_guesses_stay_counted_as_what_they_were_when_a_factor_goes() {
+    let mut times = Times::begin(1_700_000_000_000);
+    let (counted, seed) = times.also_count();
+    assert_eq!(looked_at(&mut times, Some(&seed), 20), 20, "14 codes each: 28 of 30 parts are spent");
+
+    times.take_away(counted);
+
+    let mut times = times.restart();
+    assert_eq!(looked_at(&mut times, None, u32::MAX), 6, "3 codes each");
 }
 
 /// A factor of somebody who is attacked.
@@ -154,13 +164,14 @@ impl Victim {
 
     /// A guess: nothing if it is not looked at, else whether it is taken.
     fn guess(&mut self, code: u32, now: &Moment) -> Option<bool> {
-        if self.throttle.gate(&LIMITS, now) != Gate::Open {
+        let of_all = self.factors.iter().map(|(kind, ..)| Odds::of(kind.codes(), self.digits));
+        let odds = of_all.fold(Odds::NONE, Odds::or);
+        let is_one_too_many = self.heeds_odds && self.throttle.leaves_no_room_for(odds);
+        if self.throttle.gate(&LIMITS, now) != Gate::Open || is_one_too_many {
             return None;
         }
         let mut is_taken = false;
-        let mut odds = Odds::NONE;
         for (kind, seed, resync) in &mut self.factors {
-            odds = odds.or(Odds::of(kind.codes(), self.digits));
             match *kind {
                 Kind::Timed(window) => {
                     let current = step_at(now.unix_seconds(), Period::THIRTY);
@@ -221,10 +232,10 @@ fn fallen(people: usize, kinds: &[Kind], heeds_odds: bool) -> usize {
     })
 }
 
-/// Whether a count is what such a chance brings about, but for one run in ten thousand. The dice are the same each time.
+/// Whether a count is what such a chance brings about, but for one run in four hundred. The dice are the same each time.
 fn is_what_comes_of(fallen: usize, people: usize, chance: f64) -> bool {
     let expected = people as f64 * chance;
-    (fallen as f64 - expected).abs() <= 4.0 * expected.sqrt() + 2.0
+    (fallen as f64 - expected).abs() <= 3.0 * expected.sqrt()
 }
 
 #[test]
@@ -232,16 +243,16 @@ fn r9_three_in_ten_thousand_fall_to_guessing_whatever_their_factors() {
     const STATED: f64 = 3e-4;
     let timed = Kind::Timed(Window::DEFAULT);
     for (who, kinds, people) in [
-        ("a time-based factor", &[timed][..], size(2_000, 100_000)),
-        ("a counter-based factor", &[Kind::Counted], size(200, 10_000)),
-        ("two of the one and one of the other", &[timed, timed, Kind::Counted], size(200, 10_000)),
+        ("a time-based factor", &[timed][..], size(10_000, 100_000)),
+        ("a counter-based factor", &[Kind::Counted], size(200, 20_000)),
+        ("two of the one and one of the other", &[timed, timed, Kind::Counted], size(200, 20_000)),
     ] {
         let fallen = fallen(people, kinds, true);
         let is_so = is_what_comes_of(fallen, people, STATED);
         report(
-            &format!("guessed at until the lock: {who}"),
+            &format!("guessed at until the lock, simulated: {who}"),
             format!("{fallen} of {people} fall"),
-            format!("{:.0}, within four standard deviations", people as f64 * STATED),
+            format!("{:.0}, within three standard deviations", people as f64 * STATED),
             is_so,
         );
         assert!(is_so, "{who}: {fallen} of {people} fall");
