@@ -56,6 +56,9 @@ impl HashCost {
     }
 }
 
+/// Places beyond the queue, for peers who have none in it.
+const NEWCOMERS: usize = 16;
+
 /// Cost and salt of one record.
 struct Recipe {
     memory_kib: u32,
@@ -123,7 +126,9 @@ impl Hasher {
         let mut room = self.lock();
         let of_peer = room.by_peer.get(&peer).copied().unwrap_or(0);
         let share = self.cost.queue.div_ceil(2).saturating_add(self.cost.workers);
-        if room.waiting >= self.cost.queue || of_peer >= share {
+        // Two peers can fill the queue between them: whoever has nothing in it comes in all the same.
+        let queue = if of_peer == 0 { self.cost.queue.saturating_add(NEWCOMERS) } else { self.cost.queue };
+        if room.waiting >= queue || of_peer >= share {
             return Err(Error::Busy);
         }
         room.waiting = room.waiting.saturating_add(1);
@@ -440,5 +445,19 @@ mod tests {
         room.by_peer.insert(7, 3);
         drop(room);
         assert!(matches!(hasher.permit(7, Duration::from_secs(60)), Err(Error::Busy)));
+    }
+
+    #[test]
+    fn thr_8_two_peers_who_fill_the_queue_leave_room_for_a_third() {
+        let hasher = Hasher::new(COST).unwrap();
+        let mut room = hasher.lock();
+        room.waiting = COST.queue;
+        room.by_peer.extend([(1, COST.queue.div_ceil(2)), (2, COST.queue / 2)]);
+        drop(room);
+
+        assert!(matches!(hasher.permit(1, Duration::from_secs(60)), Err(Error::Busy)));
+        assert!(hasher.permit(3, Duration::from_secs(60)).is_ok());
+        hasher.lock().waiting = COST.queue + NEWCOMERS;
+        assert!(matches!(hasher.permit(4, Duration::from_secs(60)), Err(Error::Busy)));
     }
 }
