@@ -68,7 +68,7 @@ impl Service {
             };
             // Also of nobody's code, or it would take less time. Only apps come here, and who they are is known.
             if matches!(verdict, Verdict::Wrong) {
-                tx.audit(&scene.entry("verify", Outcome::Refused, subject, None))?;
+                tx.audit(&scene.entry("verify", Outcome::Refused, named, None))?;
             }
             let accepted = accept(verdict, || Stop::Keep(Error::WrongCode { remaining: None }))?;
             tx.audit(&scene.entry_with("verify", Outcome::Ok, subject, Some(accepted.secret), accepted.method.name()))?;
