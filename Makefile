@@ -13,8 +13,11 @@ export MFAD_TEST_PYTHON := $(abspath .venv/bin/python)
 DEBUG := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
 PROOF := $(CARGO_TARGET_DIR)/proof
+# The tests that have a long run, and those that are nothing else and so are ignored otherwise.
+LONG := test(proof::) | test(proofs::) | test(races::) | test(memory::) | test(leaks::) \
+	| test(/_at_50_points_|_batch_of_500_|_at_any_apdu_/)
 
-.PHONY: demo run build test proof vm bench deb manual install fmt clean
+.PHONY: demo run build test proof mutants coverage vm bench deb manual install fmt clean
 
 # Walks through an enrolment, a login and a recovery against a daemon of its own, and shows each exchange.
 demo:
@@ -49,18 +52,29 @@ test:
 	tools/check-units
 	$(MAKE) demo
 
-# The long tests behind the figures in the documents: those marked `#[ignore]`, and at their full length those of
-# tests/proof and a few beside them, whose figures become docs/proof.md.
+# The long runs behind the figures in the documents, which become docs/proof.md: the tests marked `#[ignore]`, and at their
+# full length those of tests/proof and a few beside them. An hour on two cores, once all is built.
+proof: export MFAD_PROOF := $(PROOF)
+proof: export MFAD_TEST_DAEMON := $(RELEASE)/mfad
 proof:
 	@tools/needs proof
-	cargo build --release --locked
-	cargo nextest run --locked --run-ignored only
+	cargo build --release --locked --bins
 	rm -rf $(PROOF)
-	MFAD_PROOF=$(PROOF) MFAD_TEST_DAEMON=$(RELEASE)/mfad cargo nextest run --locked --profile proof \
-		-E 'test(proof::) | test(races::) | test(memory::) | test(leaks::)'
+	cargo nextest run --locked --profile proof --run-ignored all -E '$(LONG)'
 	tools/proof-table $(PROOF) > docs/proof.md
 	tools/fuzz long
-	$(MAKE) vm
+
+# Changes the rules of codes, windows and the throttle, one place at a time; each change has to be noticed by a test. Takes
+# an hour or two.
+mutants:
+	@tools/needs mutants
+	cargo mutants --output $(CARGO_TARGET_DIR)
+
+# Which lines the tests run, in each part of the program.
+coverage:
+	@tools/needs test
+	@tools/needs coverage
+	tools/coverage
 
 # The package on whole Debians 12 and 13, under qemu.
 vm: deb
