@@ -14,9 +14,12 @@ use serde_json::{Value, json};
 use crate::host::{Host, Premises, wait};
 use crate::otp;
 use crate::people::{Factor, Person};
+use crate::proof::report;
 use crate::wire::Request;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Kills of a long run.
+const KILLS: usize = 50;
 
 /// Some people with all kinds of sealed values.
 struct Crowd {
@@ -441,7 +444,8 @@ fn killed_rotations(count: usize) {
         }
         crowd.all_get_in(&host);
     }
-    println!("master keys: {count} kills, {finished} changes ended whole, {resumed} never began, 0 values lost");
+    let figure = format!("0 values lost in {count} kills: {finished} changes ended whole, {resumed} never began");
+    report("kills in a change of the master key", figure, format!("0 in {KILLS}"), count >= KILLS);
 }
 
 fn killed_backups(count: usize) {
@@ -475,7 +479,8 @@ fn killed_backups(count: usize) {
         crowd.all_get_in(&host);
     }
     assert!(whole.len() > 1 << 16);
-    println!("backups: {count} kills, {complete} complete, {cut} cut off and refused, 0 half restored");
+    let figure = format!("0 half restored in {count} kills: {complete} complete, {cut} cut off and refused");
+    report("kills in a backup", figure, format!("0 in {KILLS}"), count >= KILLS);
 }
 
 fn killed_restores(count: usize) {
@@ -517,7 +522,8 @@ fn killed_restores(count: usize) {
         }
         host.stop();
     }
-    println!("restores: {count} kills, {old} with the old store whole, {new} with the new one, 0 with neither");
+    let figure = format!("0 with half a store in {count} kills: {old} with the old one, {new} with the new one");
+    report("kills in a restore", figure, format!("0 in {KILLS}"), count >= KILLS);
 }
 
 fn user_named(host: &Host, name: &str) -> bool {
@@ -543,9 +549,9 @@ fn a7_sto_12_a_restore_killed_anywhere_leaves_one_whole_store() {
 #[test]
 #[ignore = "takes minutes: 50 kills each"]
 fn a7_rotations_backups_and_restores_killed_at_50_points_each_end_whole() {
-    killed_rotations(50);
-    killed_backups(50);
-    killed_restores(50);
+    killed_rotations(KILLS);
+    killed_backups(KILLS);
+    killed_restores(KILLS);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Nothing that opens anything is written anywhere in the clear: a full story with planted secrets at log
 //! level trace, then a search through the bytes of every file the daemon wrote (LOG-1, LOG-2, A6).
 
+use std::ffi::OsStr;
 use std::fs;
 
 use data_encoding::BASE64;
 use serde_json::json;
 
-use crate::host::Host;
+use crate::host::{Host, Premises};
 use crate::needles::Needles;
 use crate::people::{Person, codes_of, text};
 use crate::proof::{report, size};
@@ -135,7 +136,9 @@ fn mistakes(host: &Host, needles: &mut Needles, person: &Person, number: usize) 
 
 #[test]
 fn log_1_no_secret_is_written_in_the_clear_to_store_or_log() {
-    let mut host = Host::start("");
+    let premises = Premises::new("");
+    assert!(premises.init().success(), "{}", premises.log_text());
+    let mut host = Host::on_with(premises, &[("MFAD_LOG", OsStr::new("trace"))]);
 
     let needles = stories(&host, size(1, 30));
 

@@ -74,7 +74,7 @@ fn mem_3_five_seconds_after_the_last_request_no_secret_is_left_in_memory() {
 
     assert_eq!(found(&host, &needles), Vec::<String>::new());
     assert_eq!(found_in_core(&host, &needles), Vec::<String>::new());
-    let figure = format!("0 of {} in ten forms", needles.secrets());
+    let figure = format!("0 of {} in {} forms", needles.secrets(), needles.forms());
     report("secrets in memory and in a core after 5 s", figure, "0 of 1,000", needles.secrets() >= 1_000);
 }
 

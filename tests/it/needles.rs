@@ -36,6 +36,11 @@ impl Needles {
         self.secrets
     }
 
+    /// In how many forms they are looked for: up to ten of each, fewer of what is text to begin with.
+    pub fn forms(&self) -> usize {
+        self.all.len()
+    }
+
     /// A secret as it may lie about: as it is, and in the usual encodings. The last characters of a Base64
     /// text depend on what follows, so they are left off.
     pub fn secret(&mut self, what: &str, bytes: &[u8]) {

@@ -60,6 +60,7 @@ fn r7_among_very_many_connections_a_good_one_is_served() {
         .collect();
     let most = open(&host);
     let among = p99(&host, &user);
+    let still = open(&host);
     let began = Instant::now();
     // Half of them stay: the daemon has to let them go by itself.
     let stay = lines.into_iter().step_by(2).collect::<Vec<_>>();
@@ -70,7 +71,8 @@ fn r7_among_very_many_connections_a_good_one_is_served() {
     let reclaimed = began.elapsed();
     drop(stay);
 
-    assert!(most > u64::try_from(many / 2).unwrap(), "the harness holds them open at the same time: {most}");
+    let all = u64::try_from(many).unwrap();
+    assert!(most >= all && still >= all * 9 / 10, "the harness holds them open at the same time: {most}, then {still}");
     let figure = format!("{among:.1} ms ({alone:.1} ms alone), all given back after {:.0} s", reclaimed.as_secs_f64());
     let name = format!("p99 of a good client among {many} connections, {slow} of them slow");
     report(&name, figure, "< 100 ms, 60 s among 10,000", among < 100.0 && many >= 10_000);

@@ -97,7 +97,7 @@ def main():
             made, fine = run(port, known, bearer, max(goal // 40, 5), Path(work))
             total, content = total + made, content and fine
     verdict = "no" if content else "SOME"
-    print(f"contract: {total} calls made from the document, {verdict} contradictions (goal {goal}, none)")
+    print(f"contract: {total} calls made from the document, {verdict} contradictions")
     sys.exit(0 if content and total >= goal else 1)
 
 

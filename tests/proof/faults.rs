@@ -24,6 +24,8 @@ const FAULTS: [(&str, &[&str]); 8] = [
     ("write", &["signal=SIGKILL"]),
     ("sendto", &["signal=SIGKILL"]),
 ];
+/// How often a fault is tried that did not come about.
+const TRIES: usize = 4;
 /// Where a write of each change is cut short, in a long run.
 const CUTS: usize = 12;
 
@@ -352,10 +354,15 @@ impl Bench {
         }
     }
 
-    fn inject(&mut self, change: &Change, call: &str, fault: &str, when: usize) -> Result<End, String> {
+    /// The fault at that call of the change, and whether it came to it.
+    fn inject(&mut self, change: &Change, call: &str, fault: &str, when: usize) -> Result<(End, bool), String> {
         let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}:when={when}"));
-        let attach = |host: &Host| Strace::attach(host.pid(), &["-f", "-e", &trace, "-e", &inject]);
-        self.attempt(change, attach, drop)
+        let log = self.host.premises.dir.path().join("injected");
+        let into = log.to_str().unwrap();
+        let attach = |host: &Host| Strace::attach(host.pid(), &["-f", "-e", &trace, "-e", &inject, "-o", into]);
+        let end = self.attempt(change, attach, drop)?;
+        let log = fs::read_to_string(&log).unwrap();
+        Ok((end, ["(INJECTED)", "killed by SIGKILL"].iter().any(|sign| log.contains(sign))))
     }
 
     /// The log beside the database may grow by so many bytes and no more.
@@ -394,12 +401,24 @@ fn sto_6_a_fault_at_any_call_of_a_change_leaves_it_whole_or_undone() {
         cases.swap_remove(dice.below(cases.len()));
     }
     let mut ends: BTreeMap<End, usize> = BTreeMap::new();
+    let mut missed = 0;
     for (name, flow, call, fault, at) in cases.iter().copied() {
-        let person = bench.name();
-        let change = flow(&bench.host, &person);
-        let end = bench.inject(&change, call, fault, at);
-        println!("{name}, {fault} at {call} {at}: {end:?}");
-        *ends.entry(end.unwrap()).or_default() += 1;
+        let mut is_met = false;
+        // Not each time does the change make as many calls, nor the same thread all of them.
+        for _ in 0..TRIES {
+            let person = bench.name();
+            let change = flow(&bench.host, &person);
+            let tried = bench.inject(&change, call, fault, at);
+            println!("{name}, {fault} at {call} {at}: {tried:?}");
+            let (end, is_there) = tried.unwrap();
+            if is_there {
+                is_met = true;
+                *ends.entry(end).or_default() += 1;
+                break;
+            }
+            assert_eq!(end, End::Granted, "{name}: nothing was in its way");
+        }
+        missed += usize::from(!is_met);
     }
     let cuts = size(1, CUTS);
     for (name, flow) in FLOWS {
@@ -425,7 +444,12 @@ fn sto_6_a_fault_at_any_call_of_a_change_leaves_it_whole_or_undone() {
     bench.host.start_again();
     assert_eq!((told, (change.happened)(&bench.host)), (200, false), "the harness finds what was not written");
 
-    let done = cases.len() + cuts * FLOWS.len();
-    let figure = format!("0 changes half made or lost in {done} faults, of {} ways to fail", all + CUTS * FLOWS.len());
-    report("a fault or a kill at each system call of 22 changes", figure, "0, at every call", cases.len() == all);
+    let log = bench.host.premises.log_text();
+    assert!(!log.contains("panicked"), "a fault of the disk made something panic");
+    let done = cases.len() - missed + cuts * FLOWS.len();
+    let ways = all + CUTS * FLOWS.len();
+    let figure = format!("0 changes half made or lost in {done} faults, of {ways} ways to fail");
+    // A call that is not made every time is missed now and then.
+    let is_all = cases.len() == all && missed * 50 <= all;
+    report("a fault or a kill at each system call of 22 changes", figure, "0, at every call", is_all);
 }

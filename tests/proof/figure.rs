@@ -1,7 +1,7 @@
 //! What a harness found, beside what was wanted; printed, and in a long run kept for `docs/proof.md`.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -41,6 +41,12 @@ pub fn of_process(host: &Host, field: &str) -> u64 {
 /// How many descriptors the daemon has open.
 pub fn descriptors(host: &Host) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap().count()
+}
+
+/// What SQLite says of a store that nobody uses: "ok", or what is wrong.
+pub fn integrity(state: &Path) -> String {
+    let store = rusqlite::Connection::open(state.join("mfad.db")).unwrap();
+    store.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
 }
 
 /// The value at this part of the sorted ones, such as 0.99.

@@ -1,6 +1,8 @@
 //! Bent requests by the ten thousand, over the socket: no panic, no undocumented failure, no growth (R5).
 
-use std::os::unix::net::UnixStream;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -107,15 +109,22 @@ fn bent(dice: &mut Dice, targets: &[(String, String)], token: &str) -> (Vec<u8>,
     (bytes, is_torn)
 }
 
-fn fuzz(host: &Host, targets: &[(String, String)], token: &str, inputs: usize, seed: u64) -> Vec<String> {
+/// What came of it: what must not be, and how many were granted.
+#[derive(Default)]
+struct Found {
+    offences: Vec<String>,
+    granted: usize,
+}
+
+fn fuzz(socket: &Path, targets: &[(String, String)], token: &str, inputs: usize, seed: u64) -> Found {
     let turn = AtomicUsize::new(0);
     let fuzz_one_side = |side: u64| {
         let mut dice = Dice(seed ^ side.wrapping_mul(0xD6E8_FEB8_6659_FD93));
-        let mut offences = Vec::new();
+        let mut found = Found::default();
         let mut line = None;
         while turn.fetch_add(1, Ordering::Relaxed) < inputs {
             let (bytes, is_torn) = bent(&mut dice, targets, token);
-            let connection: &mut Connection = line.get_or_insert_with(|| Connection::new(connect(host), None));
+            let connection: &mut Connection = line.get_or_insert_with(|| Connection::new(connect(socket), None));
             let began = Instant::now();
             let mut sent = connection.send(&bytes);
             if is_torn {
@@ -123,28 +132,55 @@ fn fuzz(host: &Host, targets: &[(String, String)], token: &str, inputs: usize, s
                 sent = sent.and_then(|()| connection.finish());
             }
             let answer = sent.and_then(|()| connection.answer_or_end());
-            if let Ok(Some(answer)) = &answer
-                && let Some(what) = offence(answer, began.elapsed())
-            {
-                offences.push(format!("{what}: {}", bytes.escape_ascii()));
-            }
+            let what = match &answer {
+                Ok(Some(answer)) => {
+                    found.granted += usize::from(answer.status < 300);
+                    offence(answer, began.elapsed())
+                }
+                // What is no request may be hung up on.
+                Ok(None) | Err(_) if is_torn => None,
+                Ok(None) => Some("no answer".to_owned()),
+                Err(why) => Some(why.to_string()),
+            };
+            found.offences.extend(what.map(|what| format!("{what}: {}", bytes.escape_ascii())));
             let goes_on = matches!(&answer, Ok(Some(answer)) if answer.header("connection").is_none());
             if is_torn || !goes_on {
                 line = None;
             }
         }
-        offences
+        found
     };
+    let fuzz_one_side = &fuzz_one_side;
     thread::scope(|threads| {
         let sides: Vec<_> = (0..SIDES).map(|side| threads.spawn(move || fuzz_one_side(side))).collect();
-        sides.into_iter().flat_map(|side| side.join().unwrap()).collect()
+        sides.into_iter().fold(Found::default(), |mut all, side| {
+            let found = side.join().unwrap();
+            all.offences.extend(found.offences);
+            all.granted += found.granted;
+            all
+        })
     })
 }
 
-fn connect(host: &Host) -> UnixStream {
-    let line = UnixStream::connect(host.socket()).unwrap();
-    line.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    line
+fn connect(socket: &Path) -> UnixStream {
+    UnixStream::connect(socket).unwrap()
+}
+
+/// A daemon with every defect that is looked for, one after another: an answer that nobody documented, and none at all.
+fn defective(socket: &Path) -> thread::JoinHandle<()> {
+    let listener = UnixListener::bind(socket).unwrap();
+    thread::spawn(move || {
+        for (number, line) in listener.incoming().enumerate() {
+            let mut line = line.unwrap();
+            let mut some = [0; 4096];
+            if line.read(&mut some).unwrap_or(0) == 0 {
+                return;
+            }
+            if number.is_multiple_of(2) {
+                let _gone = line.write_all(b"HTTP/1.1 500 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            }
+        }
+    })
 }
 
 #[test]
@@ -154,14 +190,14 @@ fn r5_bent_requests_neither_break_the_daemon_nor_make_it_grow() {
     );
     let person = host.person("anna");
     let made = host.pending(&person, &json!({}));
-    // Streams do not end, and whoever deletes the user ends the story.
+    // Streams do not end, and whoever deletes the user or logs out ends the story.
     let targets: Vec<(String, String)> = host
         .watch()
         .contract
         .operations
         .iter()
         .filter(|operation| !operation.template.ends_with("/events") && operation.template != "/backup")
-        .filter(|operation| operation.name() != "DELETE /users/{userId}")
+        .filter(|operation| !["DELETE /users/{userId}", "POST /auth/logout"].contains(&operation.name().as_str()))
         .map(|operation| {
             let target = operation.template.replace("{userId}", &person.id).replace("{secretId}", &made.id);
             (operation.method.clone(), target.replace("{serial}", "7").replace("{account}", "x"))
@@ -169,11 +205,12 @@ fn r5_bent_requests_neither_break_the_daemon_nor_make_it_grow() {
         .collect();
     let inputs = size(20_000, 1_000_000);
     // What every connection and table needs is there after the first thousands.
-    let mut offences = fuzz(&host, &targets, &person.token, inputs / 4, 1);
+    let mut offences = fuzz(host.socket(), &targets, &person.token, inputs / 4, 1).offences;
     let before = of_process(&host, "VmRSS:");
 
-    offences.extend(fuzz(&host, &targets, &person.token, inputs, 2));
+    let found = fuzz(host.socket(), &targets, &person.token, inputs, 2);
 
+    offences.extend(found.offences);
     let growth = of_process(&host, "VmRSS:").saturating_sub(before);
     offences.sort_unstable();
     offences.dedup();
@@ -181,9 +218,21 @@ fn r5_bent_requests_neither_break_the_daemon_nor_make_it_grow() {
     let panics = host.ask(&Request::get("/metrics")).text();
     assert!(panics.lines().any(|line| line == "mfad_panics_total 0"), "a request panicked");
     assert!(growth < GROWTH, "grown by {growth} KiB");
-    let failure = Answer { status: 500, headers: Vec::new(), body: Vec::new() };
-    assert!(offence(&failure, Duration::ZERO).is_some(), "the harness finds a failure");
+    assert!(found.granted > inputs / 50, "too few of them are requests: {} granted", found.granted);
+    let socket = host.premises.dir.path().join("defective.sock");
+    let daemon = defective(&socket);
+    let of_defects = fuzz(&socket, &targets, &person.token, 40, 3).offences;
+    let _last = UnixStream::connect(&socket).unwrap();
+    drop(_last);
+    daemon.join().unwrap();
+    for defect in ["500 ", "no answer"] {
+        assert!(of_defects.iter().any(|what| what.starts_with(defect)), "the harness finds {defect}: {of_defects:#?}");
+    }
 
-    let figure = format!("0 panics, 0 undocumented answers, {:.1} MiB more in {inputs} inputs", growth as f64 / 1024.0);
+    let figure = format!(
+        "0 panics, 0 undocumented answers, 0 without one, {:.1} MiB more in {inputs} inputs, {} of them granted",
+        growth as f64 / 1024.0,
+        found.granted
+    );
     report("bent requests", figure, "0, 0, < 32 MiB in 1,000,000", inputs >= 1_000_000);
 }

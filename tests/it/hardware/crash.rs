@@ -8,6 +8,7 @@ use super::bench::{Bench, can_have_readers};
 use crate::card::Key;
 use crate::otp;
 use crate::people::{text, with};
+use crate::proof::report;
 use crate::strace::Strace;
 use crate::wire::Request;
 
@@ -31,11 +32,12 @@ struct Tally {
 }
 
 impl Tally {
-    fn print(&self, what: &str) {
-        println!(
-            "{what}: {} kills, {} factors active, {} pending, {} undone, 0 without their key, 0 orphans (goal 0, 0)",
+    fn report(&self, what: &str) {
+        let figure = format!(
+            "0 factors without their key, 0 orphans in {} kills: {} active, {} pending, {} undone",
             self.kills, self.active, self.pending, self.undone
         );
+        report(&format!("kills while a key is programmed, {what}"), figure, "0, 0", true);
     }
 }
 
@@ -114,13 +116,13 @@ fn kill_at_apdus(test: &str, step: usize) {
                 } else {
                     bench.reader().after_apdu(at, kill)
                 }
-                ask(&bench, &user, &order);
+                assert!(ask(&bench, &user, &order).is_none(), "{here}: it goes on");
                 bench.reader().clear();
                 look(&mut bench, &user, &here, &mut tally);
             }
         }
     }
-    tally.print("kill at an APDU");
+    tally.report("at an APDU");
 }
 
 #[test]
@@ -162,5 +164,5 @@ fn hw_1_a_kill_at_any_commit_leaves_no_orphan_and_no_factor_without_its_key() {
             }
         }
     }
-    tally.print("kill at a commit");
+    tally.report("at a commit");
 }
