@@ -15,7 +15,7 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 PROOF := $(CARGO_TARGET_DIR)/proof
 # The tests that have a long run, and those that are nothing else and so are ignored otherwise.
 LONG := test(proof::) | test(proofs::) | test(races::) | test(memory::) | test(leaks::) \
-	| test(/_at_50_points_|_batch_of_500_|_at_any_apdu_/)
+	| test(/_at_50_points_|_batch_of_500_|_a_kill_at_any_apdu_/)
 
 .PHONY: demo run build test proof mutants coverage vm bench deb manual install fmt clean
 
@@ -59,9 +59,11 @@ proof: export MFAD_TEST_DAEMON := $(RELEASE)/mfad
 proof:
 	@tools/needs proof
 	cargo build --release --locked --bins
-	rm -rf $(PROOF)
-	cargo nextest run --locked --profile proof --run-ignored all -E '$(LONG)'
+	rm -rf $(PROOF) && mkdir -p $(PROOF)
+	cargo nextest run --locked --profile proof --run-ignored all -E '$(LONG)' || touch $(PROOF)/failed
 	tools/proof-table $(PROOF) > docs/proof.md
+	@cat docs/proof.md
+	test ! -e $(PROOF)/failed
 	tools/fuzz long
 
 # Changes the rules of codes, windows and the throttle, one place at a time; each change has to be noticed by a test. Takes
