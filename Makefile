@@ -53,7 +53,7 @@ test:
 	$(MAKE) demo
 
 # The long runs behind the figures in the documents, which become docs/proof.md: the tests marked `#[ignore]`, and at their
-# full length those of tests/proof and a few beside them. An hour on two cores, once all is built.
+# full length those of tests/proof and a few beside them. One to two hours on two cores, most of it password hashes.
 proof: export MFAD_PROOF := $(PROOF)
 proof: export MFAD_TEST_DAEMON := $(RELEASE)/mfad
 proof:
