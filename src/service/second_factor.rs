@@ -200,8 +200,7 @@ pub(super) fn judge(
                 return Ok(Verdict::Misshapen);
             }
             if throttle.leaves_no_room_for(odds) {
-                tx.set_throttle(&subject, Class::Factor, &throttle.lock())?;
-                tx.audit(&scene.entry("factor.lock", Outcome::Ok, Some(user), None))?;
+                keep(tx, scene, rules, &subject, &throttle.lock(), Some(user))?;
                 return Ok(Verdict::Locked);
             }
             find_factor(tx, scene, rules.window, &factors, token)?
@@ -297,9 +296,20 @@ fn charge(
     odds: Odds,
     user: Option<UserId>,
 ) -> Result<(), Fault> {
-    let failed = throttle.fail(&rules.limits, &scene.now, odds);
-    tx.set_throttle(subject, Class::Factor, &failed)?;
-    if let (Some(user), Gate::Locked) = (user, failed.gate(&rules.limits, &scene.now)) {
+    keep(tx, scene, rules, subject, &throttle.fail(&rules.limits, &scene.now, odds), user)
+}
+
+/// Stores what has become of a throttle; a user's lock is written down.
+fn keep(
+    tx: &Tx<'_>,
+    scene: &Scene,
+    rules: Rules,
+    subject: &Subject,
+    throttle: &Throttle,
+    user: Option<UserId>,
+) -> Result<(), Fault> {
+    tx.set_throttle(subject, Class::Factor, throttle)?;
+    if let (Some(user), Gate::Locked) = (user, throttle.gate(&rules.limits, &scene.now)) {
         tx.audit(&scene.entry("factor.lock", Outcome::Ok, Some(user), None))?;
     }
     Ok(())
