@@ -61,7 +61,7 @@ impl Premises {
             command.env_remove(name);
         }
         // In a long run the log would be most of the work.
-        let level = if std::env::var_os("MFAD_PROOF").is_some() { "info" } else { "trace" };
+        let level = if crate::proof::is_long() { "info" } else { "trace" };
         command.env("PCSCLITE_CSOCK_NAME", &self.pcscd).env("MFAD_LOG", level).stdin(Stdio::null());
         command
     }

@@ -125,15 +125,14 @@ impl Ledger {
             for caller in callers.iter_mut() {
                 threads.spawn(|| caller.call(seen));
             }
-            let enrolling =
+            let mut enrolling =
                 number.is_multiple_of(ENROLLING).then(|| threads.spawn(|| enrol(seen, &format!("guarded {number}"))));
             // It takes longer than most cycles last: every second one is let come to its end, the others are killed.
-            let is_waited_for = number.is_multiple_of(2 * ENROLLING);
-            let waited_for =
-                enrolling.map(|enrolling| if is_waited_for { Ok(enrolling.join().unwrap()) } else { Err(enrolling) });
-            thread::sleep(if matches!(waited_for, Some(Err(_))) { after * 5 } else { after });
+            let awaited = enrolling.take_if(|_| number.is_multiple_of(2 * ENROLLING));
+            let enrolled = awaited.map(|enrolling| enrolling.join().unwrap());
+            thread::sleep(if enrolling.is_some() { after * 5 } else { after });
             rustix::process::kill_process(seen.process(), rustix::process::Signal::KILL).unwrap();
-            waited_for.map(|enrolled| enrolled.unwrap_or_else(|enrolling| enrolling.join().unwrap()))
+            enrolled.or_else(|| enrolling.map(|enrolling| enrolling.join().unwrap()))
         });
         match enrolled {
             Some(Enrolled::Whole { name, user }) => self.guarded.push((name, user)),

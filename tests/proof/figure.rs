@@ -12,9 +12,14 @@ fn place() -> Option<PathBuf> {
     std::env::var_os("MFAD_PROOF").map(PathBuf::from)
 }
 
+/// Whether this is a long run, as `make proof` begins it.
+pub fn is_long() -> bool {
+    place().is_some()
+}
+
 /// How much to do: the usual amount, or that of a long run.
 pub fn size(short: usize, long: usize) -> usize {
-    if place().is_some() { long } else { short }
+    if is_long() { long } else { short }
 }
 
 /// A figure of a promise. What must be nothing at all is asserted by its harness besides.

@@ -13,4 +13,4 @@ mod power;
 mod soak;
 mod timing;
 
-pub use figure::{Dice, report, size};
+pub use figure::{Dice, is_long, report, size};
