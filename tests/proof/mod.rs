@@ -7,6 +7,7 @@ mod crash;
 mod faults;
 mod figure;
 mod fuzz;
+mod guard;
 mod guessing;
 mod model;
 mod power;
