@@ -38,6 +38,14 @@ impl Crowd {
         Self { people: people.collect() }
     }
 
+    /// Everybody's password is good, and there is a factor to be shown after it.
+    #[track_caller]
+    fn all_are_challenged(&self, host: &Host) {
+        for (person, ..) in &self.people {
+            assert_eq!(host.password(person).ok()["type"], "CHALLENGE", "{}", person.name);
+        }
+    }
+
     /// Everybody's factor, password and backup code are good, and each code once.
     #[track_caller]
     fn all_get_in(&mut self, host: &Host) {
@@ -48,8 +56,8 @@ impl Crowd {
             if let Some(code) = codes.pop() {
                 host.verify(&person.id, &json!({"code": code})).ok();
             }
-            assert_eq!(host.password(person).ok()["type"], "CHALLENGE", "{}", person.name);
         }
+        self.all_are_challenged(host);
     }
 }
 
@@ -410,6 +418,19 @@ fn many_values(host: &Host, count: usize) {
     }
 }
 
+/// The control of a check: with one password gone from the store it has to find that not everybody gets in.
+fn has_to_find_a_loss(host: &mut Host, mut all_get_in: impl FnMut(&Host)) {
+    host.kill();
+    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let lost = "DELETE FROM secrets WHERE id = (SELECT s.id FROM secrets s JOIN users u ON u.id = s.user
+                                                WHERE s.type = 'password' AND u.name = 'person 1')";
+    assert_eq!(store.execute(lost, []).unwrap(), 1);
+    drop(store);
+    host.start_again();
+    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| all_get_in(host)));
+    assert!(found.is_err(), "the harness finds a value that was lost");
+}
+
 fn killed_rotations(count: usize) {
     let mut host = Host::start("");
     let mut crowd = Crowd::gather(&host, 3);
@@ -444,6 +465,7 @@ fn killed_rotations(count: usize) {
         }
         crowd.all_get_in(&host);
     }
+    has_to_find_a_loss(&mut host, |host| crowd.all_get_in(host));
     let figure = format!("0 values lost in {count} kills: {finished} changes ended whole, {resumed} never began");
     report("kills in a change of the master key", figure, format!("0 in {KILLS}"), count >= KILLS);
 }
@@ -453,6 +475,14 @@ fn killed_backups(count: usize) {
     let mut crowd = Crowd::gather(&host, 2);
     many_values(&host, 200);
     let whole = backup(&host);
+    assert!(whole.len() > 1 << 16);
+    // The control: what is cut off is not taken for a backup.
+    for part in 1..4 {
+        let other = elsewhere(&host.premises.state.join("master.key"));
+        let file = other.dir.path().join("backup");
+        put(&file, &whole[..whole.len() * part / 4]);
+        assert_eq!(restore(&other, &[file.to_str().unwrap()]).0, Some(15), "{part} quarters of a backup");
+    }
     let (mut complete, mut cut) = (0, 0);
     for number in 0..count {
         let socket = host.socket().to_owned();
@@ -468,7 +498,10 @@ fn killed_backups(count: usize) {
         let file = other.dir.path().join("backup");
         put(&file, copy.as_deref().unwrap_or_default());
         match restore(&other, &[file.to_str().unwrap()]).0 {
-            Some(0) => complete += 1,
+            Some(0) => {
+                complete += 1;
+                crowd.all_are_challenged(&Host::on(other));
+            }
             Some(15) => cut += 1,
             other => panic!("{other:?}"),
         }
@@ -478,7 +511,6 @@ fn killed_backups(count: usize) {
         assert!(!left.iter().any(|name| name == "mfad.db.backup"), "{left:?}");
         crowd.all_get_in(&host);
     }
-    assert!(whole.len() > 1 << 16);
     let figure = format!("0 half restored in {count} kills: {complete} complete, {cut} cut off and refused");
     report("kills in a backup", figure, format!("0 in {KILLS}"), count >= KILLS);
 }
@@ -517,11 +549,11 @@ fn killed_restores(count: usize) {
             new += 1
         }
         assert!(!names.is_empty());
-        for (person, ..) in &crowd.people {
-            assert_eq!(host.password(person).ok()["type"], "CHALLENGE");
-        }
+        crowd.all_are_challenged(&host);
         host.stop();
     }
+    host.start_again();
+    has_to_find_a_loss(&mut host, |host| crowd.all_are_challenged(host));
     let figure = format!("0 with half a store in {count} kills: {old} with the old one, {new} with the new one");
     report("kills in a restore", figure, format!("0 in {KILLS}"), count >= KILLS);
 }

@@ -170,7 +170,23 @@ fn run(test: &str, plan: &Plan) {
     let log = || fs::read_to_string(manifest.with_extension("log")).unwrap_or_default();
     assert!(status.is_some_and(|status| status.success()), "{status:?} after {elapsed:?}: {}", log());
 
-    check(&bench, &ids, &results.now(), &done.lock().unwrap());
+    let done = done.lock().unwrap();
+    check(&bench, &ids, &results.now(), &done);
+    // The control: two keys in each other's envelopes have to be found, and a key for two people too.
+    let confuse = |change: fn(&mut Lines)| {
+        let mut lines = Lines::clone(&results.now());
+        change(&mut lines);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&bench, &ids, &lines, &done)))
+    };
+    let swapped = confuse(|lines| {
+        let (first, second) = (lines[&FIRST_SERIAL].clone(), lines[&(FIRST_SERIAL + 1)].clone());
+        lines.extend([(FIRST_SERIAL, second), (FIRST_SERIAL + 1, first)]);
+    });
+    let doubled = confuse(|lines| {
+        let first = lines[&FIRST_SERIAL].clone();
+        lines.insert(FIRST_SERIAL + 1, first);
+    });
+    assert!(swapped.is_err() && doubled.is_err(), "the harness finds keys that were mixed up");
     let spent: Duration = readers.iter().map(Reader::apdu_time).sum();
     let ratio = elapsed.as_secs_f64() / spent.as_secs_f64();
     let figure = format!(
