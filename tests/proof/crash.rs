@@ -15,6 +15,8 @@ use crate::wire::{Connection, Request};
 const CALLERS: usize = 4;
 /// One cycle of so many has an enrolment, which takes longer than all the rest of it.
 const ENROLLING: usize = 16;
+/// A store goes through so many kills: a start reads all of it, which is the more the longer it has been used.
+const LIFE: usize = 500;
 /// Codes before the newest that are shown again after a kill.
 const SHOWN_AGAIN: u64 = 2;
 
@@ -202,52 +204,94 @@ fn enrol_until(host: &Host, name: &str, made_user: &mut Option<String>) -> Optio
     Some(())
 }
 
-#[test]
-fn r1_a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
-    let premises = Premises::new("guardDir = \"\"\n[throttle]\ndelayAfter = 5\n");
-    assert!(premises.init().success(), "{}", premises.log_text());
-    let mut host = Host::on(premises);
-    let mut ledger = Ledger::new(&host);
-    let mut dice = Dice(1);
-    let cycles = size(200, 10_000);
-    for number in 0..cycles {
-        let after = Duration::from_micros(dice.roll() % 40_000);
-        let losses = ledger.cycle(&mut host, number, after);
-        assert_eq!(losses, Losses::default(), "cycle {number}, killed after {after:?}");
-        // All of it is read, so seldom.
-        if number.is_multiple_of(100) {
-            host.kill();
-            assert_eq!(integrity(&host.premises.state), "ok", "cycle {number}");
-            host.start_again();
+/// A host, and what its clients were told.
+struct Life {
+    host: Host,
+    ledger: Ledger,
+}
+
+/// What clients were told in all lives.
+#[derive(Default)]
+struct Told {
+    codes: usize,
+    enrolments: usize,
+    torn: usize,
+}
+
+impl Life {
+    fn begin() -> Self {
+        let premises = Premises::new("guardDir = \"\"\n[throttle]\ndelayAfter = 5\n");
+        assert!(premises.init().success(), "{}", premises.log_text());
+        let host = Host::on(premises);
+        let ledger = Ledger::new(&host);
+        Self { host, ledger }
+    }
+
+    /// These kills; nothing may be lost by any of them.
+    fn go_through(&mut self, cycles: std::ops::Range<usize>, dice: &mut Dice) {
+        for number in cycles {
+            let after = Duration::from_micros(dice.roll() % 40_000);
+            let losses = self.ledger.cycle(&mut self.host, number, after);
+            assert_eq!(losses, Losses::default(), "cycle {number}, killed after {after:?}");
+            // All of it is read, so seldom.
+            if number.is_multiple_of(100) {
+                self.host.kill();
+                assert_eq!(integrity(&self.host.premises.state), "ok", "cycle {number}");
+                self.host.start_again();
+            }
         }
     }
-    let acknowledged: usize = ledger.callers.iter().map(|caller| caller.under_load).sum();
-    assert!(acknowledged > cycles, "too little was going on: {acknowledged} codes in {cycles} cycles");
-    let (whole, torn) = (ledger.guarded.len(), ledger.torn.len());
-    assert!(whole >= cycles / ENROLLING / 2, "only {whole} enrolments came to their end");
 
-    // The control: a store that forgets the last second of what it acknowledged has to be found out.
-    let copy = host.premises.dir.path().join("earlier");
-    host.kill();
-    copy_store(&host.premises.state, &copy);
-    host.start_again();
-    let mut lines: Vec<Connection> = ledger.callers.iter().filter_map(|_| connect(&host)).collect();
-    for (caller, line) in ledger.callers.iter_mut().zip(&mut lines) {
-        let counter = caller.next;
-        assert_eq!(show(line, &caller.user, &caller.factor.code(counter)), Some(200));
-        caller.taken.push(counter);
-        caller.next += 1;
+    fn tell(&self, told: &mut Told) {
+        told.codes += self.ledger.callers.iter().map(|caller| caller.under_load).sum::<usize>();
+        told.enrolments += self.ledger.guarded.len();
+        told.torn += self.ledger.torn.len();
     }
-    let Enrolled::Whole { name, user } = enrol(&host, "forgotten") else { panic!("no enrolment") };
-    ledger.guarded.push((name, user));
-    host.kill();
-    copy_store(&copy, &host.premises.state);
-    host.start_again();
-    let found = ledger.losses(&host, true);
-    assert_eq!((found.taken_twice, found.enrolments_lost), (CALLERS, 1), "the harness finds what was forgotten");
+
+    /// A store that forgets the last second of what it acknowledged has to be found out.
+    fn forget(&mut self) {
+        let Self { host, ledger } = self;
+        let copy = host.premises.dir.path().join("earlier");
+        host.kill();
+        copy_store(&host.premises.state, &copy);
+        host.start_again();
+        let mut lines: Vec<Connection> = ledger.callers.iter().filter_map(|_| connect(host)).collect();
+        for (caller, line) in ledger.callers.iter_mut().zip(&mut lines) {
+            let counter = caller.next;
+            assert_eq!(show(line, &caller.user, &caller.factor.code(counter)), Some(200));
+            caller.taken.push(counter);
+            caller.next += 1;
+        }
+        let Enrolled::Whole { name, user } = enrol(host, "forgotten") else { panic!("no enrolment") };
+        ledger.guarded.push((name, user));
+        host.kill();
+        copy_store(&copy, &host.premises.state);
+        host.start_again();
+        let found = ledger.losses(host, true);
+        assert_eq!((found.taken_twice, found.enrolments_lost), (CALLERS, 1), "the harness finds what was forgotten");
+    }
+}
+
+#[test]
+fn r1_a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
+    let mut dice = Dice(1);
+    let cycles = size(200, 10_000);
+    let mut told = Told::default();
+    for first in (0..cycles).step_by(LIFE) {
+        let mut life = Life::begin();
+        life.go_through(first..cycles.min(first + LIFE), &mut dice);
+        life.tell(&mut told);
+        // The control.
+        if first == 0 {
+            life.forget();
+        }
+    }
+    let Told { codes, enrolments, torn } = told;
+    assert!(codes > cycles, "too little was going on: {codes} codes in {cycles} cycles");
+    assert!(enrolments >= cycles / ENROLLING / 2, "only {enrolments} enrolments came to their end");
 
     let figure = format!(
-        "0 lost, 0 taken twice in {cycles} kills with {acknowledged} acknowledged codes, {whole} enrolments and {torn} cut off"
+        "0 lost, 0 taken twice in {cycles} kills with {codes} acknowledged codes, {enrolments} enrolments and {torn} cut off"
     );
     report("kill -9 under load", figure, "0 in 10,000 kills", cycles >= 10_000);
 }
