@@ -74,6 +74,28 @@ fn a_pending_factor_is_confirmed_by_its_key_and_erased_when_it_is_replaced_or_de
 }
 
 #[test]
+fn enr_5_codes_of_another_length_are_no_free_guesses_at_what_is_on_a_key() {
+    if !can_have_readers("enr_5_codes_of_another_length_are_no_free_guesses_at_what_is_on_a_key") {
+        return;
+    }
+    let bench = Bench::with_key(Key::new(7));
+    let user = bench.host.nobody("ann");
+    let secret = bench.provision(&user, &json!({"accountName": "one"})).ok();
+    let seed = bench.reader().with_key(|key| key.account("mfad:one").expect("the account").key.clone());
+    let enrol = |code: &str| {
+        let path = format!("{}/enroll", secret_path(&secret));
+        bench.host.ask(&Request::put(path, &json!({"token": code})).reason())
+    };
+
+    // Its last digits are those of the code that counts.
+    for step in otp::step(30) - 1..=otp::step(30) + 1 {
+        enrol(&otp::code(&seed, otp::Hash::Sha1, 8, step)).refused(400, "malformed");
+    }
+
+    assert_eq!(enrol(&otp::code(&seed, otp::Hash::Sha1, 6, otp::step(30))).ok()["status"], "active");
+}
+
+#[test]
 fn a_user_logs_in_by_touching_the_key_and_not_by_leaving_it_in() {
     if !can_have_readers("a_user_logs_in_by_touching_the_key_and_not_by_leaving_it_in") {
         return;
