@@ -22,7 +22,7 @@ use crate::model::{Moment, Peer, Sensitive, Text};
 use crate::service::{Call, Caller, Departure, Occasion, Reply, Soon};
 
 use super::connections::say_last_word;
-use super::events::{self, EventStream};
+use super::events::{self, EventStream, Parts};
 use super::guard::{Guard, Line, Peephole, Signals};
 use super::idempotency::{Fingerprint, Kept, Turn, fingerprint};
 use super::problem::Problem;
@@ -286,7 +286,7 @@ impl Visit {
         now: Moment,
         id: &str,
         first: Call,
-        stream: impl FnOnce(Arc<Door>, Caller, String) -> EventStream,
+        parts: impl FnOnce(Arc<Door>, Caller, String) -> Parts,
     ) -> Result<Answer, Problem> {
         let occasion =
             Occasion { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
@@ -296,8 +296,8 @@ impl Visit {
             verdict.map(|_| occasion.caller)
         });
         let caller = allowed.await.map_err(|_| Problem::internal())?.map_err(|error| Problem::from(&error))?;
-        self.signals.start_streaming();
-        let body = stream(Arc::clone(&self.door), caller, id.to_owned());
+        let parts = parts(Arc::clone(&self.door), caller, id.to_owned());
+        let body = EventStream::new(parts, self.signals.start_streaming());
         Ok(answer(StatusCode::OK, EVENT_STREAM, Either::Right(body)))
     }
 
@@ -312,8 +312,9 @@ impl Visit {
         });
         match made.await.map_err(|_| Problem::internal())?.map_err(|error| Problem::from(&error))? {
             Reply::Backup(backup) => {
-                self.signals.start_streaming();
-                Ok(answer(StatusCode::OK, BYTES, Either::Right(events::backup(*backup, id.to_owned()))))
+                let parts = events::backup(*backup, id.to_owned());
+                let body = EventStream::new(parts, self.signals.start_streaming());
+                Ok(answer(StatusCode::OK, BYTES, Either::Right(body)))
             }
             _ => Err(Problem::internal()),
         }

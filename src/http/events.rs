@@ -14,6 +14,7 @@ use crate::service::{AuditView, Backup, Call, Caller, Departure, Occasion, Reply
 
 use super::Door;
 use super::devices::event_text;
+use super::guard::Streaming;
 use super::wire::audit_value;
 
 /// A comment is sent when nothing else was for so long.
@@ -23,15 +24,28 @@ const PAGE: u32 = 100;
 /// Parts that may wait for a slow reader.
 const AHEAD: usize = 4;
 
-/// The body of an event stream.
-pub struct EventStream(mpsc::Receiver<Bytes>);
+/// The parts of an answer that is a stream, as they come.
+pub type Parts = mpsc::Receiver<Bytes>;
+
+/// The body of such an answer.
+pub struct EventStream {
+    parts: Parts,
+    _streaming: Streaming,
+}
+
+impl EventStream {
+    /// On a connection that knows of it.
+    pub fn new(parts: Parts, streaming: Streaming) -> Self {
+        Self { parts, _streaming: streaming }
+    }
+}
 
 impl Body for EventStream {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|part| part.map(|bytes| Ok(Frame::data(bytes))))
+        self.parts.poll_recv(cx).map(|part| part.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 
@@ -77,19 +91,19 @@ impl Source for DeviceSource {
 }
 
 /// The audit log after row `after`. It ends with the reader, the right to read, or the daemon.
-pub fn audit(door: Arc<Door>, caller: Caller, request: String, after: i64) -> EventStream {
+pub fn audit(door: Arc<Door>, caller: Caller, request: String, after: i64) -> Parts {
     let head = door.audit_head.clone();
     stream(door, caller, request, head, AuditSource { after })
 }
 
 /// The hardware keys that are there and those that come and go. It ends likewise.
-pub fn devices(door: Arc<Door>, caller: Caller, request: String) -> EventStream {
+pub fn devices(door: Arc<Door>, caller: Caller, request: String) -> Parts {
     let head = door.device_head.clone();
     stream(door, caller, request, head, DeviceSource { after: None })
 }
 
 /// A copy of the store. One that fails in the middle has no last record, so its reader knows.
-pub fn backup(mut backup: Backup, request: String) -> EventStream {
+pub fn backup(mut backup: Backup, request: String) -> Parts {
     let (parts, body) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         loop {
@@ -107,7 +121,7 @@ pub fn backup(mut backup: Backup, request: String) -> EventStream {
             }
         }
     });
-    EventStream(body)
+    body
 }
 
 fn stream<T: Send + Sync + 'static>(
@@ -116,10 +130,10 @@ fn stream<T: Send + Sync + 'static>(
     request: String,
     head: watch::Receiver<T>,
     source: impl Source,
-) -> EventStream {
+) -> Parts {
     let (parts, body) = mpsc::channel(AHEAD);
     tokio::spawn(feed(door, caller, request, head, source, parts));
-    EventStream(body)
+    body
 }
 
 async fn feed<T: Send + Sync + 'static>(

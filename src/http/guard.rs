@@ -38,9 +38,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From now on the answer is an endless stream, so silence from the peer is no sign of anything.
-    pub fn start_streaming(&self) {
+    /// While the answer is a stream, silence from the peer is no sign of anything.
+    pub fn start_streaming(self: &Arc<Self>) -> Streaming {
         self.streaming.store(true, Ordering::Relaxed);
+        Streaming(Arc::clone(self))
     }
 
     /// A request of this connection is being worked on.
@@ -71,6 +72,17 @@ impl Signals {
     /// Whether silence from the peer means nothing at the moment.
     fn is_busy(&self) -> bool {
         self.streaming.load(Ordering::Relaxed) || self.answering.load(Ordering::Relaxed)
+    }
+}
+
+/// An answer that is a stream, until it is dropped: then the peer owes something again, and what is refused of it has to be
+/// answered.
+#[derive(Debug)]
+pub struct Streaming(Arc<Signals>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.streaming.store(false, Ordering::Relaxed);
     }
 }
 

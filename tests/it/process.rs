@@ -348,6 +348,8 @@ fn http_1_slow_and_idle_connections_are_closed_in_time() {
     };
     let mut kept_alive = host.connect();
     kept_alive.ask(&Request::get("/health/live"));
+    let mut after_a_stream = host.connect();
+    assert_eq!(after_a_stream.ask(&Request::new("POST", "/backup").reason()).status, 200);
     let silent = host.connect();
     let head = sent(b"GET /health/live HTTP/1.1\r\nHost: m");
     let body =
@@ -362,6 +364,7 @@ fn http_1_slow_and_idle_connections_are_closed_in_time() {
             ("body", body, 10),
             ("chunk", chunk, 10),
             ("kept alive", kept_alive, 30),
+            ("kept alive after a stream", after_a_stream, 30),
         ] {
             scope.spawn(move || {
                 let limit = Duration::from_secs(seconds);

@@ -158,3 +158,17 @@ fn a_connection_serves_many_requests_good_and_bad() {
         assert_eq!(connection.ask(&Request::post("/users", &serde_json::json!({"name": at}))).status, 400);
     }
 }
+
+#[test]
+fn http_2_what_is_too_large_is_refused_after_whatever_was_answered_on_the_connection() {
+    let host = Host::start("");
+    let too_large = Request::post("/users", &serde_json::json!({"name": "x".repeat(25_000)}));
+    let stream = Request::new("POST", "/backup").reason();
+
+    for (before, status) in [(Request::get("/health/live"), 200), (Request::get("/nowhere"), 404), (stream, 200)] {
+        let mut connection = host.connect();
+        assert_eq!(connection.ask(&before).status, status);
+
+        assert_eq!(connection.ask(&too_large).status, 413, "after {} {}", before.method, before.target);
+    }
+}
