@@ -53,7 +53,7 @@ test:
 	$(MAKE) demo
 
 # The long runs behind the figures in the documents, which become docs/proof.md: the tests marked `#[ignore]`, and at their
-# full length those of tests/proof and a few beside them. Most of an hour on two cores, which goes into password hashes.
+# full length those of tests/proof and a few beside them. An hour to an hour and a quarter on two cores, half of it password hashes.
 proof: export MFAD_PROOF := $(PROOF)
 proof: export MFAD_TEST_DAEMON := $(RELEASE)/mfad
 # A client that is slow is a race that is none, and takes the time of the daemon.
