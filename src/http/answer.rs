@@ -297,8 +297,7 @@ impl Visit {
         });
         let caller = allowed.await.map_err(|_| Problem::internal())?.map_err(|error| Problem::from(&error))?;
         let parts = parts(Arc::clone(&self.door), caller, id.to_owned());
-        let body = EventStream::new(parts, self.signals.start_streaming());
-        Ok(answer(StatusCode::OK, EVENT_STREAM, Either::Right(body)))
+        Ok(self.stream_answer(EVENT_STREAM, parts))
     }
 
     /// A copy of the store, sent as it is encrypted.
@@ -311,13 +310,15 @@ impl Visit {
             reply.inspect_err(|error| log_error(&occasion.request, error))
         });
         match made.await.map_err(|_| Problem::internal())?.map_err(|error| Problem::from(&error))? {
-            Reply::Backup(backup) => {
-                let parts = events::backup(*backup, id.to_owned());
-                let body = EventStream::new(parts, self.signals.start_streaming());
-                Ok(answer(StatusCode::OK, BYTES, Either::Right(body)))
-            }
+            Reply::Backup(backup) => Ok(self.stream_answer(BYTES, events::backup(*backup, id.to_owned()))),
             _ => Err(Problem::internal()),
         }
+    }
+
+    /// The connection knows of it until its last part is sent.
+    fn stream_answer(&self, media_type: HeaderValue, parts: Parts) -> Answer {
+        let body = EventStream::new(parts, self.signals.start_streaming());
+        answer(StatusCode::OK, media_type, Either::Right(body))
     }
 }
 

@@ -189,6 +189,22 @@ impl Host {
         (factor, codes)
     }
 
+    /// A user without a password, with an active factor that counts, and the backup codes.
+    #[track_caller]
+    pub fn counted(&self, name: &str) -> (String, Factor, Vec<String>) {
+        let user = self.nobody(name);
+        let mut factor = self.pending_for(&user, &json!({"kind": "hotp", "digits": 8}));
+        let codes = codes_of(&self.confirm(&mut factor));
+        (user, factor, codes)
+    }
+
+    /// Whether the next code is taken, by a daemon that may be gone.
+    pub fn takes_next(&self, user: &str, factor: &mut Factor) -> bool {
+        let request = Request::post(format!("/users/{user}/verify"), &json!({"token": factor.next()}));
+        let answer = self.try_connect().and_then(|mut line| line.try_ask(&request));
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
     /// A person with an active counter-based factor, logged in with it a moment ago. Eight digits, so that no
     /// wrong code is right by chance within the look-ahead.
     #[track_caller]

@@ -107,9 +107,7 @@ fn r7_among_very_many_connections_a_good_one_is_served() {
 #[test]
 fn r7_without_a_descriptor_left_the_daemon_serves_who_is_inside_and_everybody_afterwards() {
     let host = Host::start("");
-    let user = host.nobody("anna");
-    let mut factor = host.pending_for(&user, &json!({"kind": "hotp", "digits": 8}));
-    host.confirm(&mut factor);
+    let (user, mut factor, _) = host.counted("anna");
     let mut verify = |line: &mut Connection, is_right: bool| {
         let code = if is_right { factor.next() } else { factor.wrong() };
         line.ask(&Request::post(format!("/users/{user}/verify"), &json!({"token": code}))).status

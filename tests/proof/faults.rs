@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::figure::{Dice, report, size};
 use crate::host::{Host, Premises};
-use crate::people::{Factor, PASSWORD, codes_of};
+use crate::people::{Factor, PASSWORD};
 use crate::strace::Strace;
 use crate::wire::Request;
 
@@ -91,14 +91,6 @@ fn log_in_with(host: &Host, name: &str, password: &str) -> u16 {
     host.ask(&Request::post("/auth/password", &json!({"id": name, "password": password}))).status
 }
 
-/// A user with an active factor that counts.
-fn counted(host: &Host, name: &str) -> (String, Factor, Vec<String>) {
-    let user = host.nobody(name);
-    let mut factor = host.pending_for(&user, &json!({"kind": "hotp", "digits": 8}));
-    let codes = codes_of(&host.confirm(&mut factor));
-    (user, factor, codes)
-}
-
 fn make_user(_: &Host, name: &str) -> Change {
     let ask = Request::post("/users", &json!({"name": name}));
     let again = ask.clone();
@@ -124,7 +116,7 @@ fn disable_user(host: &Host, name: &str) -> Change {
 }
 
 fn delete_user(host: &Host, name: &str) -> Change {
-    let (user, _, _) = counted(host, name);
+    let (user, _, _) = host.counted(name);
     let path = format!("/users/{user}");
     let ask = Request::delete(&path).reason();
     Change::new(ask, move |host| host.ask(&Request::get(&path)).status == 404).granted(204)
@@ -156,27 +148,27 @@ fn confirm_factor(host: &Host, name: &str) -> Change {
 }
 
 fn rename_factor(host: &Host, name: &str) -> Change {
-    let (_, factor, _) = counted(host, name);
+    let (_, factor, _) = host.counted(name);
     let version = member(host, &factor.path, "version").parse::<u64>().unwrap();
     let ask = Request::put(&factor.path, &json!({"version": version, "name": "another"})).reason();
     Change::new(ask, move |host| member(host, &factor.path, "name") == "\"another\"")
 }
 
 fn delete_factor(host: &Host, name: &str) -> Change {
-    let (_, factor, _) = counted(host, name);
+    let (_, factor, _) = host.counted(name);
     let ask = Request::delete(&factor.path).reason();
     Change::new(ask, move |host| host.ask(&Request::get(&factor.path)).status == 404).granted(204)
 }
 
 fn show_right_code(host: &Host, name: &str) -> Change {
-    let (user, mut factor, _) = counted(host, name);
+    let (user, mut factor, _) = host.counted(name);
     let ask = Request::post(format!("/users/{user}/verify"), &json!({"token": factor.next()}));
     let again = ask.clone();
     Change::new(ask, move |host| host.ask(&again).status != 200)
 }
 
 fn show_wrong_code(host: &Host, name: &str) -> Change {
-    let (user, mut factor, _) = counted(host, name);
+    let (user, mut factor, _) = host.counted(name);
     let path = format!("/users/{user}/verify");
     let ask = Request::post(&path, &json!({"token": factor.wrong()}));
     let right = Request::post(&path, &json!({"token": factor.next()}));
@@ -184,21 +176,21 @@ fn show_wrong_code(host: &Host, name: &str) -> Change {
 }
 
 fn use_backup_code(host: &Host, name: &str) -> Change {
-    let (user, _, codes) = counted(host, name);
+    let (user, _, codes) = host.counted(name);
     let ask = Request::post(format!("/users/{user}/verify"), &json!({"code": codes[3]}));
     let again = ask.clone();
     Change::new(ask, move |host| host.ask(&again).status != 200)
 }
 
 fn renew_codes(host: &Host, name: &str) -> Change {
-    let (user, _, codes) = counted(host, name);
+    let (user, _, codes) = host.counted(name);
     let ask = Request::new("POST", format!("/users/{user}/codes")).reason();
     let old = Request::post(format!("/users/{user}/verify"), &json!({"code": codes[0]}));
     Change::new(ask, move |host| host.ask(&old).status != 200)
 }
 
 fn unlock_user(host: &Host, name: &str) -> Change {
-    let (user, mut factor, _) = counted(host, name);
+    let (user, mut factor, _) = host.counted(name);
     let path = format!("/users/{user}/verify");
     host.ask(&Request::post(&path, &json!({"token": factor.wrong()}))).refused(401, "wrong-code");
     let ask = Request::new("POST", format!("/users/{user}/unlock")).reason();
@@ -285,7 +277,7 @@ impl Bench {
         let premises = Premises::new("guardDir = \"\"\n[throttle]\ndelayAfter = 1\nlockAfter = 1\n");
         assert!(premises.init().success(), "{}", premises.log_text());
         let host = Host::on(premises);
-        let (bystander, factor, _) = counted(&host, "bystander");
+        let (bystander, factor, _) = host.counted("bystander");
         Self { host, bystander, factor, number: 0 }
     }
 
@@ -296,9 +288,7 @@ impl Bench {
 
     /// Whether a right code is taken.
     fn works(&mut self) -> bool {
-        let request = Request::post(format!("/users/{}/verify", self.bystander), &json!({"token": self.factor.next()}));
-        let answer = self.host.try_connect().and_then(|mut line| line.try_ask(&request));
-        answer.is_ok_and(|answer| answer.status == 200)
+        self.host.takes_next(&self.bystander, &mut self.factor)
     }
 
     /// How often the change asks the kernel for each of these, by any one thread.

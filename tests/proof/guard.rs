@@ -6,13 +6,10 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use super::figure::{Dice, report, size};
 use crate::host::Host;
 use crate::people::Factor;
 use crate::strace::Strace;
-use crate::wire::Request;
 
 /// The calls that matter, and what the kernel may answer instead.
 const CALLS: [&str; 5] = ["openat", "write", "fsync", "rename", "close"];
@@ -31,9 +28,7 @@ struct Post {
 impl Post {
     fn new() -> Self {
         let host = Host::start("");
-        let user = host.nobody("anna");
-        let mut factor = host.pending_for(&user, &json!({"kind": "hotp", "digits": 8}));
-        host.confirm(&mut factor);
+        let (user, factor, _) = host.counted("anna");
         let mut post = Self { host, user, factor };
         post.host.restart();
         assert!(post.settle());
@@ -50,9 +45,7 @@ impl Post {
 
     /// Whether a right code is taken, which the guard has to note down.
     fn works(&mut self) -> bool {
-        let request = Request::post(format!("/users/{}/verify", self.user), &json!({"token": self.factor.next()}));
-        let answer = self.host.try_connect().and_then(|mut line| line.try_ask(&request));
-        answer.is_ok_and(|answer| answer.status == 200)
+        self.host.takes_next(&self.user, &mut self.factor)
     }
 
     fn file(&self) -> PathBuf {
