@@ -7,6 +7,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::fido2;
 use crate::host::Host;
 use crate::people::{Factor, codes_of, text};
 use crate::proof::{is_long, report, size};
@@ -233,6 +234,25 @@ fn aut_2_one_challenge_has_one_winner_with_one_code_and_the_reuse_of_its_refresh
     }
     report_rounds("a challenge", rounds, MANY);
     report_rounds("a refresh token", rounds, MANY);
+}
+
+#[test]
+fn fido_7_one_answer_of_a_security_key_has_one_winner() {
+    let host = Host::start(fido2::CONFIG);
+    let mut volley = Volley::new(&host);
+    let (person, mut key, ..) = fido2::keyed(&host, "anna", "preferred");
+    let rounds = size(200, MANY);
+
+    for _ in 0..rounds {
+        let options = Request::new("POST", format!("{}/fido2/options", person.path()));
+        let asked = host.ask(&options).ok()["publicKey"].clone();
+        let answer = json!({"credential": key.answer(&asked, fido2::Wrong::default())});
+
+        one_winner(&volley.fire(&Request::post(format!("{}/verify", person.path()), &answer)), &[401, 410, 429]);
+
+        host.unlock(&person.id);
+    }
+    report_rounds("an answer of a security key", rounds, MANY);
 }
 
 #[test]
