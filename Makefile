@@ -17,7 +17,7 @@ PROOF := $(CARGO_TARGET_DIR)/proof
 LONG := test(proof::) | test(proofs::) | test(races::) | test(memory::) | test(leaks::) \
 	| test(/_at_50_points_|_batch_of_500_|_a_kill_at_any_apdu_/)
 
-.PHONY: demo run build test proof mutants coverage vm bench deb manual install fmt clean
+.PHONY: demo run build test proof fuzz mutants coverage vm bench deb manual install fmt clean
 
 # Walks through an enrolment, a login and a recovery against a daemon of its own, and shows each exchange.
 demo:
@@ -53,7 +53,7 @@ test:
 	$(MAKE) demo
 
 # The long runs behind the figures in the documents, which become docs/proof.md: the tests marked `#[ignore]`, and at their
-# full length those of tests/proof and a few beside them. An hour to an hour and a quarter on two cores, half of it password hashes.
+# full length those of tests/proof and a few beside them. Some fifty minutes on two cores, half of it password hashes.
 proof: export MFAD_PROOF := $(PROOF)
 proof: export MFAD_TEST_DAEMON := $(RELEASE)/mfad
 # A client that is slow is a race that is none, and takes the time of the daemon.
@@ -67,6 +67,10 @@ proof:
 	tools/proof-table $(PROOF) > docs/proof.md
 	@cat docs/proof.md
 	test ! -e $(PROOF)/failed
+
+# The fuzz targets with coverage to guide them and sanitizers, a minute each.
+fuzz:
+	@tools/needs fuzz
 	tools/fuzz long
 
 # Changes the rules of codes, windows and the throttle, one place at a time; each change has to be noticed by a test. Takes
