@@ -58,6 +58,8 @@ pub(super) enum Verdict {
     Delayed(Duration),
     /// Not evaluated.
     Locked,
+    /// Not evaluated either: the odds of all guesses together would be too many with this one, which locks.
+    LockedNow,
     /// Of a length that none of the user's factors has; not counted.
     Misshapen,
 }
@@ -201,7 +203,7 @@ pub(super) fn judge(
             }
             if throttle.leaves_no_room_for(odds) {
                 keep(tx, scene, rules, &subject, &throttle.lock(), Some(user))?;
-                return Ok(Verdict::Locked);
+                return Ok(Verdict::LockedNow);
             }
             find_factor(tx, scene, rules.window, &factors, token)?
         }
@@ -322,6 +324,7 @@ pub(super) fn accept(verdict: Verdict, wrong: impl FnOnce() -> Stop) -> Result<A
         Verdict::Wrong => Err(wrong()),
         Verdict::Delayed(wait) => Err(Error::TooManyAttempts { wait }.into()),
         Verdict::Locked => Err(Error::FactorLocked.into()),
+        Verdict::LockedNow => Err(Stop::Keep(Error::FactorLocked)),
         Verdict::Misshapen => Err(misshapen().into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mfad::model::{BackupCode, Moment, Moving, Profile, SecretId, TokenInput, UserRef};
+use mfad::model::{BackupCode, Digits, Moment, Moving, Profile, SecretId, TokenInput, UserRef};
 use mfad::service::{Call, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef};
 
 use super::figure::{Dice, report, size};
@@ -33,8 +33,8 @@ impl Times {
     }
 
     /// Another factor, which counts, and its seed.
-    pub fn also_count(&self) -> (SecretId, Vec<u8>) {
-        let (secret, seed, _) = self.enrol(Profile { moving: Moving::Counter, ..totp() }, 0);
+    pub fn also_count(&self, digits: Digits) -> (SecretId, Vec<u8>) {
+        let (secret, seed, _) = self.enrol(Profile { moving: Moving::Counter, digits, ..totp() }, 0);
         (secret, seed)
     }
 
@@ -51,7 +51,8 @@ impl Times {
         let made = self.ask(Call::CreateSecret(user, SecretOrder::Mfa(order)));
         let Ok(Reply::FactorCreated { secret, base32, .. }) = made else { panic!("no factor") };
         let seed = otp::seed_of(base32.expose());
-        let first = TokenInput::from_text(&otp::code(&seed, otp::Hash::Sha1, 6, first)).unwrap();
+        let first = otp::code(&seed, otp::Hash::Sha1, profile.digits.count().into(), first);
+        let first = TokenInput::from_text(&first).unwrap();
         let enrolled = self.ask(Call::Enroll(user, SecretRef::Id(secret.id), FirstCode::Token(first)));
         let Ok(Reply::Enrolled { codes, .. }) = enrolled else { panic!("no enrolment") };
         (secret.id, seed, codes.iter().map(|code| code.expose().clone()).collect())

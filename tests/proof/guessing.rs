@@ -21,7 +21,7 @@ const MOST: usize = 100;
 
 /// Guesses at each of these users from all sides; how many were compared with anything.
 fn evaluated(host: &Host, users: &[String], guesses: usize, wrong: &[String]) -> usize {
-    let (turn, evaluated) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (turn, evaluated, busy) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|threads| {
         for _ in 0..SIDES {
             threads.spawn(|| {
@@ -36,13 +36,16 @@ fn evaluated(host: &Host, users: &[String], guesses: usize, wrong: &[String]) ->
                     let answer = line.ask(&request);
                     match (answer.status, answer.code().as_str()) {
                         (401, "wrong-code") => drop(evaluated.fetch_add(1, Ordering::Relaxed)),
-                        (429, "too-many-attempts") | (423, "factor-locked") | (503, "busy") => {}
+                        (429, "too-many-attempts") | (423, "factor-locked") => {}
+                        (503, "busy") => drop(busy.fetch_add(1, Ordering::Relaxed)),
                         other => panic!("a guess is answered {other:?}"),
                     }
                 }
             });
         }
     });
+    let busy = busy.into_inner();
+    assert!(busy <= guesses / 100, "{busy} of {guesses} met no throttle, but a daemon that was busy");
     evaluated.into_inner()
 }
 
@@ -104,7 +107,7 @@ fn r9_the_lock_comes_earlier_where_a_guess_has_better_odds() {
     assert_eq!(looked_at(&mut times, None, u32::MAX), 100, "three codes count");
     times.unlock();
 
-    let (_, counter) = times.also_count();
+    let (_, counter) = times.also_count(Digits::SIX);
 
     assert_eq!(looked_at(&mut times, Some(&counter), u32::MAX), 21, "fourteen codes count");
     let times = times.restart();
@@ -115,13 +118,36 @@ fn r9_the_lock_comes_earlier_where_a_guess_has_better_odds() {
 #[test]
 fn r9_guesses_stay_counted_as_what_they_were_when_a_factor_goes() {
     let mut times = Times::begin(1_700_000_000_000);
-    let (counted, seed) = times.also_count();
+    let (counted, seed) = times.also_count(Digits::SIX);
     assert_eq!(looked_at(&mut times, Some(&seed), 20), 20, "14 codes each: 28 of 30 parts are spent");
 
     times.take_away(counted);
 
     let mut times = times.restart();
     assert_eq!(looked_at(&mut times, None, u32::MAX), 6, "3 codes each");
+}
+
+#[test]
+fn r9_a_guess_that_there_is_no_room_for_locks_for_the_cheaper_ones_too() {
+    let mut times = Times::begin(1_700_000_000_000);
+    let (_, counter) = times.also_count(Digits::SIX);
+    let (_, longer) = times.also_count(Digits::new(7).unwrap());
+    assert_eq!(looked_at(&mut times, Some(&counter), 20), 20, "14 codes each: 280 of 300 parts are spent");
+    let right: Vec<String> = (0..=101).map(|at| otp::code(&longer, otp::Hash::Sha1, 7, at)).collect();
+    let cheap = (0..).map(|number| format!("{number:07}")).find(|code| !right.contains(code)).unwrap();
+    let show_cheap = |times: &mut Times| {
+        let shown = times.show_digits(&cheap);
+        times.boot += 16 * 60_000;
+        shown
+    };
+    for _ in 0..6 {
+        assert!(matches!(show_cheap(&mut times), Err(Error::WrongCode { .. })), "1.1 parts each");
+    }
+
+    assert_eq!(looked_at(&mut times, Some(&counter), 1), 0, "14 parts more would be too many");
+
+    let mut times = times.restart();
+    assert!(matches!(show_cheap(&mut times), Err(Error::FactorLocked)), "the lock stays");
 }
 
 /// A factor of somebody who is attacked.
