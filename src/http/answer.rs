@@ -199,12 +199,15 @@ impl Visit {
         let Some(key) = key else {
             return self.perform(occasion, call, qr).await.map(|kept| kept_answer(kept, id));
         };
-        let uid = self.peer.uid.to_be_bytes();
+        // Rights go by groups too, and some calls want a reason: an answer is for whoever may ask for it.
+        let ids: Vec<u8> =
+            [self.peer.uid, self.peer.gid].iter().chain(&self.peer.groups).flat_map(|id| id.to_be_bytes()).collect();
         let parts = [
-            uid.as_slice(),
+            ids.as_slice(),
             parts.method.as_str().as_bytes(),
             parts.uri.path_and_query().map_or("", |p| p.as_str()).as_bytes(),
             parts.headers.get(header::AUTHORIZATION).map_or(&[], HeaderValue::as_bytes),
+            parts.headers.get(REASON).map_or(&[], HeaderValue::as_bytes),
             key.as_bytes(),
         ];
         self.perform_once(fingerprint(&parts), fingerprint(&[body.expose()]), occasion, call, qr).await

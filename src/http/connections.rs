@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::raw_answer;
 use super::problem::Problem;
@@ -14,6 +15,8 @@ use super::problem::Problem;
 const RESERVED: usize = 16;
 /// How long a peer has to take in a last word.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// Connections over the limits that are told so at the same time. More than these are closed without a word.
+const TURNED_AWAY: usize = 64;
 /// Bytes of a refused request that are read so that the refusal can be.
 const DRAINED: u64 = 64 * 1024;
 
@@ -30,6 +33,7 @@ pub struct Caps {
 pub struct Connections {
     caps: Caps,
     by_peer: Arc<Mutex<HashMap<u32, usize>>>,
+    turned_away: Arc<Semaphore>,
 }
 
 /// A connection's place; free again when dropped.
@@ -41,7 +45,7 @@ pub struct Place {
 impl Connections {
     /// Nobody is there yet.
     pub fn new(caps: Caps) -> Self {
-        Self { caps, by_peer: Arc::default() }
+        Self { caps, by_peer: Arc::default(), turned_away: Arc::new(Semaphore::new(TURNED_AWAY)) }
     }
 
     /// A place for one more connection of that peer, if there is one.
@@ -55,6 +59,11 @@ impl Connections {
         }
         by_peer.insert(uid, of_peer.saturating_add(1));
         Some(Place { uid, by_peer: Arc::clone(&self.by_peer) })
+    }
+
+    /// Leave to tell one more connection that there is no place for it.
+    pub fn word_of_refusal(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turned_away).try_acquire_owned().ok()
     }
 
     /// How many are open.
@@ -80,8 +89,9 @@ fn lock(by_peer: &Mutex<HashMap<u32, usize>>) -> MutexGuard<'_, HashMap<u32, usi
 }
 
 /// Tells a connection over the limit to come again.
-pub async fn turn_away(stream: UnixStream) {
+pub async fn turn_away(stream: UnixStream, leave: OwnedSemaphorePermit) {
     say_last_word(stream, &Problem::busy()).await;
+    drop(leave);
 }
 
 /// Writes a refusal on a connection that is not read any further, then closes it.
@@ -112,5 +122,17 @@ mod tests {
         drop(one);
         assert!(connections.enter(1).is_some());
         assert_eq!(connections.open(), 2);
+    }
+
+    #[test]
+    fn http_9_so_many_are_told_that_there_is_no_place_and_no_more() {
+        let connections = Connections::new(Caps { total: 0, per_peer: 0 });
+
+        let mut told: Vec<_> = (0..TURNED_AWAY).map(|_| connections.word_of_refusal()).collect();
+
+        assert!(told.iter().all(Option::is_some));
+        assert!(connections.word_of_refusal().is_none());
+        told.pop();
+        assert!(connections.word_of_refusal().is_some());
     }
 }

@@ -173,7 +173,9 @@ fn admit(door: &Arc<Door>, stream: UnixStream, open: &mut JoinSet<()>) {
     };
     let Some(place) = door.connections.enter(peer.uid) else {
         door.service.metrics().count_refused_connection();
-        open.spawn(connections::turn_away(stream));
+        if let Some(leave) = door.connections.word_of_refusal() {
+            open.spawn(connections::turn_away(stream, leave));
+        }
         return;
     };
     door.service.metrics().set_connections(door.connections.open());

@@ -113,9 +113,9 @@ impl Service {
                 tx.audit(&scene.entry("login.step-up", Outcome::Refused, Some(signed.user.id), None))?;
             }
             let accepted = accept(verdict, || Stop::Keep(Error::WrongCode { remaining: None }))?;
+            // For this one token: a refresh token of the session, which may be in other hands, gives nothing fresh.
             let session =
                 SessionRow { amr: Amr::after(accepted.method), auth_time: scene.now.unix_seconds(), ..session };
-            tx.raise_session(session.id, session.amr, session.auth_time)?;
             row.amr = session.amr;
             tx.insert_receipt(&row, super::receipts::OPEN_RECEIPTS)?;
             tx.audit(&scene.entry_with(
@@ -143,7 +143,7 @@ impl Service {
         let parts = self.refresh_parts(token.expose())?;
         let scene = occasion.scene();
         let job_scene = scene.clone();
-        let binds = self.policy().bind_tokens;
+        let (binds, mfa_required) = (self.policy().bind_tokens, self.policy().mfa_required);
         let (session, user) = self.change(occasion, move |tx| {
             let scene = job_scene;
             let now = scene.now.wall_ms;
@@ -153,6 +153,12 @@ impl Service {
             }
             let user = tx.user(session.user)?.filter(|user| !user.disabled && user.epoch == session.epoch);
             let user = user.ok_or(Error::RefreshEnded)?;
+            // Begun before the settings demanded a factor (AUT-7).
+            if mfa_required && !session.amr.has_second_factor() {
+                tx.end_session(session.id)?;
+                tx.audit(&scene.entry("session.end", Outcome::Refused, Some(user.id), None))?;
+                return Err(Stop::Keep(Error::RefreshEnded));
+            }
             let expires = extended(&session, now);
             if !tx.rotate_session(session.id, parts.generation, expires)? {
                 tx.end_session(session.id)?;

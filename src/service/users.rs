@@ -77,6 +77,11 @@ impl Service {
                 return Err(Error::Version.into());
             }
             let new = merged(&old, change);
+            // Whoever has a token for a moment shall not take away what its owner logs in with.
+            let is_own = matches!(over.by, Authority::Own { .. });
+            if is_own && (old.name != new.name || old.email != new.email) {
+                over.must_be_fresh(tx, &scene)?;
+            }
             tx.update_user(&new, scene.now.wall_ms)?.map_err(taken)?;
             if old.disabled != new.disabled || old.roles != new.roles {
                 tx.bump_epoch(new.id)?;

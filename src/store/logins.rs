@@ -61,7 +61,7 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Opens a challenge; beyond `most` open ones the user's oldest ends.
+    /// Opens a challenge; beyond `most` open ones the user's oldest ends, but first those that a clock made which was ahead.
     pub fn insert_challenge(&self, challenge: &ChallengeRow, most: u32) -> Result<(), Fault> {
         self.connection
             .prepare_cached("INSERT INTO challenges (id, user, epoch, created, expires) VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -75,9 +75,10 @@ impl Tx<'_> {
         self.connection
             .prepare_cached(
                 "DELETE FROM challenges WHERE user = ?1 AND id NOT IN
-                 (SELECT id FROM challenges WHERE user = ?1 ORDER BY created DESC, id DESC LIMIT ?2)",
+                 (SELECT id FROM challenges WHERE user = ?1
+                  ORDER BY id = ?3 DESC, created <= ?4 DESC, created DESC, id DESC LIMIT ?2)",
             )?
-            .execute(params![challenge.user.as_bytes(), most])?;
+            .execute(params![challenge.user.as_bytes(), most, challenge.id.as_bytes(), challenge.created])?;
         Ok(())
     }
 
@@ -100,7 +101,7 @@ impl Tx<'_> {
         Ok(gone == 1)
     }
 
-    /// Stores a receipt; beyond `most` the user's oldest ends.
+    /// Stores a receipt; beyond `most` the user's oldest ends, but first those that a clock made which was ahead.
     pub fn insert_receipt(&self, receipt: &ReceiptRow, most: u32) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
@@ -119,9 +120,10 @@ impl Tx<'_> {
         self.connection
             .prepare_cached(
                 "DELETE FROM receipts WHERE user = ?1 AND digest NOT IN
-                 (SELECT digest FROM receipts WHERE user = ?1 ORDER BY expires DESC, digest LIMIT ?2)",
+                 (SELECT digest FROM receipts WHERE user = ?1
+                  ORDER BY digest = ?3 DESC, expires <= ?4 DESC, expires DESC, digest LIMIT ?2)",
             )?
-            .execute(params![receipt.user.as_bytes(), most])?;
+            .execute(params![receipt.user.as_bytes(), most, receipt.digest, receipt.expires])?;
         Ok(())
     }
 

@@ -60,7 +60,7 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Opens a session; beyond `most` open ones the user's oldest ends.
+    /// Opens a session; beyond `most` open ones the user's oldest ends, but first those that a clock made which was ahead.
     pub fn insert_session(&self, session: &SessionRow, most: u32) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
@@ -81,9 +81,10 @@ impl Tx<'_> {
         self.connection
             .prepare_cached(
                 "DELETE FROM sessions WHERE user = ?1 AND id NOT IN
-                 (SELECT id FROM sessions WHERE user = ?1 ORDER BY created DESC, id DESC LIMIT ?2)",
+                 (SELECT id FROM sessions WHERE user = ?1
+                  ORDER BY id = ?3 DESC, created <= ?4 DESC, created DESC, id DESC LIMIT ?2)",
             )?
-            .execute(params![session.user.as_bytes(), most])?;
+            .execute(params![session.user.as_bytes(), most, session.id.as_bytes(), session.created])?;
         Ok(())
     }
 
@@ -96,14 +97,6 @@ impl Tx<'_> {
             )?
             .execute(params![id.as_bytes(), generation, expires])?;
         Ok(changed == 1)
-    }
-
-    /// Notes that the user of the session has just given a second factor.
-    pub fn raise_session(&self, id: SessionId, amr: Amr, auth_time: i64) -> Result<(), Fault> {
-        self.connection
-            .prepare_cached("UPDATE sessions SET amr = ?2, auth_time = ?3 WHERE id = ?1")?
-            .execute(params![id.as_bytes(), amr.values().join(" "), auth_time])?;
-        Ok(())
     }
 
     /// Ends a session with all its tokens; `true` if it was open.

@@ -124,14 +124,16 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Adds a user, unless the id, name or address is somebody's.
+    /// Adds a user, unless the id, name or address is somebody's. It begins with an epoch that no token has of another user
+    /// who had this id before.
     pub fn insert_user(&self, user: &NewUser) -> Result<Result<(), Taken>, Fault> {
         if self.user(user.id)?.is_some() {
             return Ok(Err(Taken::Id));
         }
         self.connection
             .prepare_cached(
-                "INSERT INTO users (id, name, display_name, email, created, modified) VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+                "INSERT INTO users (id, name, display_name, email, created, modified, epoch)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5, max(?5, 1))",
             )?
             .execute(params![
                 user.id.as_bytes(),

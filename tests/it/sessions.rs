@@ -73,6 +73,96 @@ fn redeem(host: &Host, receipt: &Value, action: &str) -> Answer {
     host.ask(&Request::post("/auth/receipt", &json!({"receipt": receipt, "action": action})))
 }
 
+/// Ten minutes pass for all sessions, in the store.
+fn let_sessions_age(host: &mut Host) {
+    host.stop();
+    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    store.execute("UPDATE sessions SET auth_time = auth_time - 600, created = created - 600000", []).unwrap();
+    drop(store);
+    host.start_again();
+}
+
+#[test]
+fn enr_3_a_step_up_makes_its_own_token_fresh_and_no_refreshed_one() {
+    let mut host = Host::start("");
+    let (person, mut factor, _) = host.guarded("anna");
+    let_sessions_age(&mut host);
+    let first = refresh(&host, &person.refresh).ok();
+    let renew = |token: &Value| host.ask(&Request::new("POST", format!("{}/codes", person.path())).token(&text(token)));
+    renew(&first["token"]).refused(403, "fresh-proof-required");
+
+    let stepped = step_up(&host, &person, json!({"token": factor.next()}), "pay").ok();
+    let second = refresh(&host, &text(&first["refresh"])).ok();
+
+    renew(&second["token"]).refused(403, "fresh-proof-required");
+    assert_eq!(renew(&stepped["token"]).ok()["codes"].as_array().unwrap().len(), 10);
+}
+
+#[test]
+fn enr_3_a_name_or_address_needs_fresh_proof_with_a_users_own_token_and_a_display_name_does_not() {
+    let mut host = Host::start("");
+    let (person, _, _) = host.guarded("anna");
+    let_sessions_age(&mut host);
+    let stale = text(&refresh(&host, &person.refresh).ok()["token"]);
+    let version = || host.ask(&Request::get(person.path())).ok()["version"].clone();
+    let put = |mut body: Value| {
+        body["version"] = version();
+        Request::put(person.path(), &body)
+    };
+
+    for body in [json!({"name": "other"}), json!({"email": "other@example.org"})] {
+        host.ask(&put(body).token(&stale)).refused(403, "fresh-proof-required");
+    }
+    host.ask(&put(json!({"name": "anna", "displayName": "Anna"})).token(&stale)).ok();
+    assert_eq!(host.ask(&put(json!({"name": "other"}))).ok()["name"], "other", "an app may");
+}
+
+#[test]
+fn aut_7_a_session_without_a_factor_ends_when_the_settings_demand_one() {
+    let mut host = Host::start("");
+    let person = host.person("anna");
+    let (guarded, _, _) = host.guarded("boris");
+    host.stop();
+    let config = std::fs::read_to_string(&host.premises.config).unwrap();
+    std::fs::write(&host.premises.config, format!("mfaRequired = true\n{config}")).unwrap();
+    host.start_again();
+
+    refresh(&host, &person.refresh).refused(401, "refresh-ended");
+
+    assert_eq!(host.token_status(&person, &person.token), 401);
+    refresh(&host, &guarded.refresh).ok();
+}
+
+#[test]
+fn time_2_after_a_clock_that_was_ahead_new_logins_are_not_ended_by_its_sessions() {
+    let mut host = Host::start("");
+    let (mut person, mut factor, _) = host.guarded("anna");
+    host.stop();
+    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    for (table, many) in [("sessions", 32), ("challenges", 5)] {
+        let columns = if table == "sessions" {
+            "id, user, epoch, peer, generation, amr, auth_time, created, expires"
+        } else {
+            "id, user, epoch, created, expires"
+        };
+        let values = if table == "sessions" { "peer, generation, amr, auth_time + 86400," } else { "" };
+        for _ in 0..many {
+            let ahead = format!(
+                "INSERT INTO {table} ({columns}) SELECT randomblob(16), user, epoch, {values} \
+                 created + 86400000, expires + 86400000 FROM sessions LIMIT 1"
+            );
+            store.execute(&ahead, []).unwrap();
+        }
+    }
+    drop(store);
+    host.start_again();
+
+    host.log_in(&mut person, &mut factor);
+
+    assert_eq!(host.token_status(&person, &person.token), 200);
+    refresh(&host, &person.refresh).ok();
+}
+
 #[test]
 fn a_receipt_is_good_for_its_action_and_once() {
     let host = Host::start("");

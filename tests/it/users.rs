@@ -171,6 +171,23 @@ fn a_deleted_user_is_gone_with_everything_it_had() {
 }
 
 #[test]
+fn tok_6_a_token_does_not_outlive_its_user_in_another_one_of_the_same_id() {
+    let host = Host::start("mfaRequired = true\n");
+    let id = "0198c0de-0000-7000-8000-000000000001";
+    let make = |name: &str| {
+        text(&host.ask(&Request::post("/users", &json!({"id": id, "name": name, "password": PASSWORD}))).ok()["token"])
+    };
+    let early = make("anna");
+    host.ask(&Request::delete(format!("/users/{id}")).reason()).done();
+
+    let late = make("boris");
+
+    let order = |token: &str| host.ask(&Request::post("/users/me/secrets", &json!({"type": "mfa"})).token(token));
+    order(&early).refused(401, "unauthenticated");
+    order(&late).ok();
+}
+
+#[test]
 fn me_is_the_user_of_the_token() {
     let host = Host::start("");
     let person = host.person("anna");
@@ -281,6 +298,10 @@ fn an_idempotency_key_gives_the_same_answer_for_the_same_request_only() {
     assert_eq!((first.status, &first.body), (200, &again.body));
     other.refused(409, "idempotency-conflict");
     keyed("order-67", &json!({"name": "anna"})).refused(409, "name-taken");
+    let (user, _, _) = host.counted("dora");
+    let renew = Request::new("POST", format!("/users/{user}/codes")).header("Idempotency-Key", "order-68");
+    host.ask(&renew.clone().reason()).ok();
+    host.ask(&renew).refused(403, "fresh-proof-required");
     for odd in ["", &"x".repeat(65), "a b", "ü"] {
         keyed(odd, &json!({"name": "clara"})).refused(400, "malformed");
     }

@@ -11,7 +11,7 @@ use crate::store::{CredentialRow, Decision, Journal, NewSecret, Outcome, SecretR
 
 use sha2::{Digest, Sha256};
 
-use super::super::authorise::Over;
+use super::super::authorise::{Authority, Over};
 use super::super::secrets::{PENDING_LIFETIME, end_what_it_opened, free_name, insert, view_in};
 use super::super::tokens::later;
 use super::super::{Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
@@ -42,6 +42,10 @@ impl Service {
         order: ProvisionOrder,
     ) -> Result<Reply, Error> {
         let scene = occasion.scene();
+        // Whose key is plugged in, nobody knows: a user's own token shall neither overwrite an account nor shut anybody out.
+        if matches!(over.by, Authority::Own { .. }) && (order.replace || order.protect) {
+            return Err(Error::Forbidden("admin"));
+        }
         self.must_be_fresh_now(occasion, &over)?;
         let slot = self.slot_of(order.device)?;
         let mut card = self.keyring.open(&slot)?;

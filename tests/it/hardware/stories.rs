@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::bench::{Bench, can_have_readers};
 use crate::card::{Key, Touch};
+use crate::host::Host;
 use crate::interop::python;
 use crate::otp;
-use crate::people::{PASSWORD, codes_of, text};
+use crate::people::{PASSWORD, codes_of, text, with};
 use crate::wire::Request;
 
 fn secret_path(secret: &Value) -> String {
@@ -233,6 +234,19 @@ fn a_random_password_is_kept_for_the_daemon_and_the_escrow_alone() {
     bench.wait_for(7);
     assert_eq!(bench.devices()[0]["oath"]["passwordKnown"], true, "and the daemon opens it after a restart");
     bench.host.verify(&user, &json!({"token": next_code(&bench, 0, &secret)})).ok();
+}
+
+#[test]
+fn a_users_own_token_neither_overwrites_an_account_nor_locks_a_key() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    for more in [json!({"replace": true}), json!({"protect": true})] {
+        let order = with(json!({"type": "mfa", "device": {"any": true}}), &more);
+
+        let refused = host.ask(&Request::post(person.secrets(), &order).token(&person.token));
+
+        refused.refused(403, "forbidden");
+    }
 }
 
 #[test]
