@@ -124,6 +124,12 @@ impl Contract {
         self.operations.iter().filter(|operation| Some(operation.template.as_str()) == best).collect()
     }
 
+    /// Whether the document knows such an answer of that operation.
+    pub fn allows(&self, operation: &Operation, status: u16) -> bool {
+        let status = status.to_string();
+        operation.responses.contains_key(&status) || self.any_path.contains_key(&status)
+    }
+
     /// Panics unless `answer` is one that the document allows; yields the operation and status.
     pub fn check(&self, request: &Request, answer: &Answer) -> Option<(String, u16)> {
         let on_path = self.on_path(&request.target);

@@ -17,6 +17,8 @@ pub const CONFIG: &str = "[fido2]\nrpId = \"example.org\"\norigins = [\"https://
 const PRESENT: u8 = 0x01;
 const VERIFIED: u8 = 0x04;
 const ATTESTED: u8 = 0x40;
+/// `{"fmt": "none", "attStmt": {}, "authData": ` in CBOR, up to the two bytes of its length.
+const ATTESTATION_HEAD: &[u8] = b"\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x59";
 
 /// A security key with one credential.
 #[derive(Clone)]
@@ -77,7 +79,7 @@ impl Token {
         let data = [self.authenticator_data(&rp, self.flags | ATTESTED).as_slice(), &[0; 16], &length, &self.id, &cose]
             .concat();
         let size = u16::try_from(data.len()).unwrap().to_be_bytes();
-        let object = [&b"\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x59"[..], &size, &data].concat();
+        let object = [ATTESTATION_HEAD, &size, &data].concat();
         let client = Self::client_data(options, "webauthn.create", wrong);
         json!({
             "id": encode(&self.id), "rawId": encode(&self.id), "type": "public-key", "clientExtensionResults": {},
@@ -376,6 +378,12 @@ fn fido_4_ten_thousand_malformed_answers_are_refused() {
             for asked in ["type", "challenge", "origin"] {
                 assert_eq!(data(&bent)[asked], data(&good)[asked], "{number}");
             }
+        } else {
+            // Whose page it is for, and that somebody touched the key and it made a credential.
+            let object = BASE64URL_NOPAD.decode(bent["response"][member].as_str().unwrap().as_bytes()).unwrap();
+            let data = &object[ATTESTATION_HEAD.len() + 2..];
+            assert_eq!(&data[..32], hash(b"example.org"), "{number}");
+            assert_eq!(data[32] & (PRESENT | ATTESTED), PRESENT | ATTESTED, "{number}");
         }
     }
     for odd in [json!({}), json!({"id": 1}), json!({"response": null}), json!([]), json!(null), json!("x")] {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use data_encoding::{BASE32_NOPAD, BASE64, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+use data_encoding::{BASE32_NOPAD, BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 
 use crate::people::Factor;
 
@@ -36,7 +36,7 @@ impl Needles {
         self.secrets
     }
 
-    /// In how many forms they are looked for: up to ten of each, fewer of what is text to begin with.
+    /// In how many forms they are looked for: ten of each, and some in which they are written.
     pub fn forms(&self) -> usize {
         self.all.len()
     }
@@ -45,6 +45,10 @@ impl Needles {
     /// text depend on what follows, so they are left off.
     pub fn secret(&mut self, what: &str, bytes: &[u8]) {
         self.secrets += 1;
+        self.all_forms(what, bytes);
+    }
+
+    fn all_forms(&mut self, what: &str, bytes: &[u8]) {
         let without_end = |encoded: String| {
             encoded.trim_end_matches('=').as_bytes()[..encoded.trim_end_matches('=').len() - 2].to_vec()
         };
@@ -68,16 +72,15 @@ impl Needles {
     }
 
     pub fn code(&mut self, code: &str) {
-        self.secrets += 1;
-        self.put("a one-time password", code.as_bytes());
+        self.secret("a one-time password", code.as_bytes());
     }
 
     pub fn backup_codes(&mut self, codes: &[String]) {
         for code in codes {
-            self.secrets += 1;
             let plain = code.replace('-', "");
-            for written in [code.clone(), plain.clone(), code.to_lowercase(), plain.to_lowercase()] {
-                self.put("a backup code", written.as_bytes());
+            self.secret("a backup code", plain.as_bytes());
+            for written in [code.clone(), code.to_lowercase(), plain.to_lowercase()] {
+                self.put("a backup code as it is written", written.as_bytes());
             }
         }
     }
@@ -88,9 +91,7 @@ impl Needles {
         let signature = token.rsplit('.').next().unwrap();
         self.put(what, signature.as_bytes());
         if let Ok(bytes) = BASE64URL_NOPAD.decode(signature.trim_start_matches("mfad_").as_bytes()) {
-            self.put(&format!("{what}, decoded"), &bytes);
-            self.put(&format!("{what} in hexadecimal"), HEXLOWER.encode(&bytes).as_bytes());
-            self.put(&format!("{what} in Base64"), BASE64_NOPAD.encode(&bytes).as_bytes());
+            self.all_forms(&format!("{what}, decoded"), &bytes);
         }
     }
 

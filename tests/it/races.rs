@@ -2,8 +2,12 @@
 //!
 //! Each request is sent but for its last byte; a barrier lets all the last bytes go together.
 
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -16,6 +20,9 @@ use crate::wire::{Answer, Connection, Request};
 const PARALLEL: usize = 32;
 /// Hashes wait in line rather than be refused: the race is about codes, not about the queue.
 const PATIENT: &str = "[argon2]\nqueue = 512\n";
+
+/// Codes of a counter in a row that are all right, whichever of as many before them was used last.
+const CODES_IN_SIGHT: usize = 5;
 
 /// Rounds of a race in a long run.
 const MANY: usize = 10_000;
@@ -43,23 +50,28 @@ impl Volley {
     }
 
     fn fire(&mut self, request: &Request) -> Vec<Answer> {
+        self.fire_each(std::slice::from_ref(request))
+    }
+
+    /// These in turn, all at once.
+    fn fire_each(&mut self, requests: &[Request]) -> Vec<Answer> {
         self.fired += 1;
         let is_checked = !is_long() || self.fired.is_multiple_of(HELD_AGAINST_THE_DOCUMENT);
-        let bytes = request.encode();
-        let (most, last) = bytes.split_at(bytes.len() - 1);
-        for connection in &mut self.connections {
-            connection.send(most).unwrap();
+        let requests: Vec<(&Request, Vec<u8>)> = requests.iter().map(|request| (request, request.encode())).collect();
+        for (connection, (_, bytes)) in self.connections.iter_mut().zip(requests.iter().cycle()) {
+            connection.send(&bytes[..bytes.len() - 1]).unwrap();
         }
         let barrier = Barrier::new(PARALLEL);
         thread::scope(|scope| {
             let shots: Vec<_> = self
                 .connections
                 .iter_mut()
-                .map(|connection| {
+                .zip(requests.iter().cycle())
+                .map(|(connection, (request, bytes))| {
                     let barrier = &barrier;
                     scope.spawn(move || {
                         barrier.wait();
-                        connection.send(last).unwrap();
+                        connection.send(&bytes[bytes.len() - 1..]).unwrap();
                         let answer = connection.answer(false).unwrap();
                         if is_checked {
                             connection.check(request, &answer);
@@ -80,6 +92,7 @@ fn one_winner(answers: &[Answer], losers: &[u16]) -> Value {
     let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
     assert_eq!(won.len(), 1, "{statuses:?}");
     assert!(lost.iter().all(|answer| losers.contains(&answer.status)), "{statuses:?}");
+    assert!(lost.iter().any(|answer| answer.status != 429), "at least one was looked at: {statuses:?}");
     won[0].json()
 }
 
@@ -93,6 +106,49 @@ fn the_harness_sees_more_than_one_winner_and_none() {
 
     for answers in [all_win, none_wins] {
         assert!(std::panic::catch_unwind(|| one_winner(&answers, &[400, 401])).is_err(), "{}", answers[0].status);
+    }
+}
+
+/// The control: a daemon that reads whether something was used before it writes that it is.
+#[test]
+fn the_harness_finds_what_is_read_and_only_then_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("careless.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let is_used = AtomicBool::new(false);
+    let connect = || Connection::new(UnixStream::connect(&socket).unwrap(), None);
+    let mut volley = Volley { connections: (0..PARALLEL).map(|_| connect()).collect(), fired: 0 };
+    let most = thread::scope(|threads| {
+        for line in listener.incoming().take(PARALLEL) {
+            threads.spawn(|| answer_carelessly(line.unwrap(), &is_used));
+        }
+        let most = (0..50).map(|_| {
+            is_used.store(false, Ordering::SeqCst);
+            volley.fire(&Request::get("/once")).iter().filter(|answer| answer.status == 200).count()
+        });
+        let most = most.max().unwrap();
+        drop(volley);
+        most
+    });
+    assert!(most > 1, "never more than {most}");
+}
+
+fn answer_carelessly(mut line: UnixStream, is_used: &AtomicBool) {
+    let (mut asked, mut some) = (Vec::new(), [0; 1024]);
+    loop {
+        let count = line.read(&mut some).unwrap();
+        if count == 0 {
+            return;
+        }
+        asked.extend_from_slice(&some[..count]);
+        if asked.ends_with(b"\r\n\r\n") {
+            asked.clear();
+            let status = if is_used.load(Ordering::SeqCst) { 401 } else { 200 };
+            // As long as a quick disk takes.
+            thread::sleep(Duration::from_micros(100));
+            is_used.store(true, Ordering::SeqCst);
+            line.write_all(format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap();
+        }
     }
 }
 
@@ -136,7 +192,7 @@ fn otp_3_enr_4_bkc_4_of_32_enrolments_logins_and_backup_codes_at_once_exactly_on
 fn otp_3_of_32_codes_of_a_clock_or_a_counter_at_once_exactly_one_counts() {
     let host = Host::start(PATIENT);
     let mut volley = Volley::new(&host);
-    let rounds = size(50, MANY);
+    let rounds = size(200, MANY);
     let user = host.nobody("anna");
     let mut factor = host.pending_for(&user, &json!({"kind": "hotp", "digits": 8}));
     host.confirm(&mut factor);
@@ -219,9 +275,12 @@ fn aut_2_one_challenge_has_one_winner_with_one_code_and_the_reuse_of_its_refresh
     // Both in one round: each needs a login, and so a hash.
     for _ in 0..rounds {
         let challenge = host.challenge(&person);
-        let login = Request::post("/auth/totp", &json!({"token": factor.next()})).token(&challenge);
+        // Each of these codes is right, so only the challenge has one winner.
+        let logins: Vec<Request> = (0..CODES_IN_SIGHT)
+            .map(|_| Request::post("/auth/totp", &json!({"token": factor.next()})).token(&challenge))
+            .collect();
 
-        let access = one_winner(&volley.fire(&login), &[401, 429]);
+        let access = one_winner(&volley.fire_each(&logins), &[401]);
 
         assert_eq!(host.token_status(&person, &text(&access["token"])), 200);
         let refresh = Request::get("/auth/refresh").token(&text(&access["refresh"]));

@@ -243,6 +243,7 @@ impl Life {
     }
 
     fn tell(&self, told: &mut Told) {
+        assert!(self.ledger.callers.iter().all(|caller| caller.under_load > 0), "somebody never had a code taken");
         told.codes += self.ledger.callers.iter().map(|caller| caller.under_load).sum::<usize>();
         told.enrolments += self.ledger.guarded.len();
         told.torn += self.ledger.torn.len();
@@ -289,6 +290,7 @@ fn r1_a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
     let Told { codes, enrolments, torn } = told;
     assert!(codes > cycles, "too little was going on: {codes} codes in {cycles} cycles");
     assert!(enrolments >= cycles / ENROLLING / 2, "only {enrolments} enrolments came to their end");
+    assert!(torn > 0, "no enrolment was cut off");
 
     let figure = format!(
         "0 lost, 0 taken twice in {cycles} kills with {codes} acknowledged codes, {enrolments} enrolments and {torn} cut off"

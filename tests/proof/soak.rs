@@ -150,10 +150,13 @@ fn watch(host: &Host, regulars: &mut [Regular], length: Duration, mut before: im
 }
 
 /// What became of what a daemon holds.
+#[derive(Debug)]
 struct Growth {
     mib_an_hour: f64,
     first: Holdings,
-    last: Holdings,
+    most_descriptors: usize,
+    most_threads: usize,
+    most_log_kib: u64,
 }
 
 impl Growth {
@@ -162,19 +165,21 @@ impl Growth {
         let settled = &looks[LOOKS / 4..];
         let resident: Vec<f64> = settled.iter().map(|look| look.resident_kib).collect();
         let looks_an_hour = LOOKS as f64 * 3600.0 / length.as_secs_f64();
+        let most = |part: fn(&Holdings) -> usize| settled.iter().map(part).max().unwrap();
         Self {
             mib_an_hour: slope(&resident) * looks_an_hour / 1024.0,
             first: settled[0],
-            last: settled[settled.len() - 1],
+            most_descriptors: most(|look| look.descriptors),
+            most_threads: most(|look| look.threads),
+            most_log_kib: settled.iter().map(|look| look.log_kib).max().unwrap(),
         }
     }
 
     fn is_flat(&self) -> bool {
-        let Self { first, last, .. } = self;
-        last.descriptors <= first.descriptors + 4
-            && last.threads <= first.threads + 4
+        self.most_descriptors <= self.first.descriptors + 4
+            && self.most_threads <= self.first.threads + 4
             // Beyond it the log beside the database is never taken in.
-            && last.log_kib <= 16 * 1024
+            && self.most_log_kib <= 16 * 1024
     }
 }
 
@@ -186,18 +191,16 @@ fn r14_a_long_mixed_load_makes_nothing_grow() {
     let looks = watch(&host, &mut regulars, length, || ());
     let growth = Growth::of(&looks, length);
     let calls: u64 = regulars.iter().map(|regular| regular.calls).sum();
-    assert!(growth.is_flat(), "{:?} {:?}", growth.first, growth.last);
+    assert!(growth.is_flat(), "{growth:?}");
     has_to_see_growth(&host, &mut regulars);
 
-    let Growth { mib_an_hour, first, last } = growth;
+    let Growth { mib_an_hour, first, most_descriptors, most_threads, most_log_kib } = growth;
     let figure = format!(
-        "{mib_an_hour:.2} MiB/h in {calls} calls over {} s; descriptors {} to {}, threads {} to {}, WAL {} KiB",
+        "{mib_an_hour:.2} MiB/h after the first quarter of {} s, in {calls} calls; descriptors {} and at most \
+         {most_descriptors}, threads {} and at most {most_threads}, WAL at most {most_log_kib} KiB",
         length.as_secs(),
         first.descriptors,
-        last.descriptors,
         first.threads,
-        last.threads,
-        last.log_kib
     );
     report("soak", figure, "< 1 MiB/h over 1,200 s, all flat", mib_an_hour < 1.0 && length.as_secs() >= 1200);
 }
@@ -215,6 +218,7 @@ fn has_to_see_growth(host: &Host, regulars: &mut [Regular]) {
         }
     });
     let growth = Growth::of(&looks, length);
-    assert!(growth.mib_an_hour >= 1.0, "the harness sees memory that grows: {} MiB/h", growth.mib_an_hour);
-    assert!(!growth.is_flat(), "the harness sees descriptors that are not given back: {:?}", growth.last);
+    // Two hundred times some kilobytes in seconds: more than any noise of the machine.
+    assert!(growth.mib_an_hour >= 100.0, "the harness sees memory that grows: {growth:?}");
+    assert!(!growth.is_flat(), "the harness sees descriptors that are not given back: {growth:?}");
 }

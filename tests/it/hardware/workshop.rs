@@ -85,12 +85,16 @@ impl Workshop {
     }
 
     pub fn new_user(&self, name: &str) -> UserId {
+        self.make_user(name, None)
+    }
+
+    pub fn make_user(&self, name: &str, password: Option<&str>) -> UserId {
         let order = NewUserOrder {
             id: None,
             name: UserName::parse(name).unwrap(),
             display_name: None,
             email: None,
-            password: None,
+            password: password.map(|password| Sensitive::new(password.to_owned())),
         };
         match self.ask(Call::CreateUser(order)) {
             Ok(Reply::UserCreated { user, .. }) => user.id,
