@@ -19,9 +19,8 @@ use crate::wire::{Connection, Request};
 #[path = "../../benches/load/people.rs"]
 mod people;
 
-/// Pairs of a long run, and those of a password, each of which is hashed twice.
+/// Pairs of a long run.
 const PAIRS: usize = 20_000;
-const PASSWORDS: usize = 3_000;
 /// Wrong answers that no delay follows.
 const FREE: usize = 4;
 /// Beyond this |t| two kinds can be told apart.
@@ -233,19 +232,13 @@ fn az_2_the_time_of_an_answer_does_not_say_whose_an_id_is() {
 
 #[test]
 fn aut_4_the_time_of_an_answer_to_a_password_does_not_say_who_is_there() {
-    let pairs = size(8, PASSWORDS);
+    let pairs = size(8, PAIRS);
     let mut town = Town::of(pairs.div_ceil(FREE), 0);
     let logins = |is_known: bool, number: usize| {
         let name = if is_known { people::name(number / FREE) } else { format!("nobody {number}") };
         Request::post("/auth/password", &json!({"id": name, "password": format!("not {PASSWORD}")}))
     };
-    town.report(&Pair {
-        name: "passwords of known and unknown users",
-        pairs,
-        goal: PASSWORDS,
-        status: 401,
-        shot: &logins,
-    });
+    town.report(&Pair { name: "passwords of known and unknown users", pairs, goal: PAIRS, status: 401, shot: &logins });
 }
 
 /// The same with a hash that takes no time, behind which nothing hides; in this process, since no configuration can say so
