@@ -115,7 +115,7 @@ impl Service {
                 return Err(Error::AlreadyActive.into());
             }
             activate_pair(tx, &scene, &row)?;
-            after_enrolment(tx, &scene, &over, id, is_first)?;
+            after_enrolment(tx, &scene, &over, id)?;
             let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
             Ok(Attempt::Done(Box::new(view_with_device(tx, &row)?), shown))
         })
@@ -213,23 +213,8 @@ fn activate_pair(tx: &Tx<'_>, scene: &Scene, row: &SecretRow) -> Result<(), Stop
 }
 
 /// What follows from every new factor, whatever its kind.
-pub(super) fn after_enrolment(
-    tx: &Tx<'_>,
-    scene: &Scene,
-    over: &Over,
-    id: SecretId,
-    is_first: bool,
-) -> Result<(), Fault> {
+pub(super) fn after_enrolment(tx: &Tx<'_>, scene: &Scene, over: &Over, id: SecretId) -> Result<(), Fault> {
     let user = over.user.id;
-    if is_first {
-        // Made with a password alone: from now on that lets nobody in.
-        let is_key = |row: &&SecretRow| row.kind == SecretType::ApiKey && row.status == Status::Active;
-        for key in tx.secrets(user)?.iter().filter(is_key) {
-            tx.delete_secret(key.id)?;
-            let why = "apikey, made before there was a factor";
-            tx.audit(&scene.entry_with("secret.delete", Outcome::Ok, Some(user), Some(key.id), why))?;
-        }
-    }
     // Bound anew: the user starts with a clear throttle (THR-1).
     tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
     tx.bump_epoch(user)?;

@@ -247,7 +247,7 @@ impl Service {
                 // The other factor went in this moment; nobody shall have a first factor without codes.
                 (None, false) => return Err(Error::Busy.into()),
             };
-            after_enrolment(tx, &scene, &over, row.id, !has_other)?;
+            after_enrolment(tx, &scene, &over, row.id)?;
             Ok((view_in(tx, user, row.id)?, shown))
         })?;
         self.metrics.count_enrolment();

@@ -414,6 +414,13 @@ fn http_9_a_peer_has_so_many_connections_and_others_are_not_harmed() {
         let refused = connect().try_ask(&live);
         assert!(refused.as_ref().map_or(true, |answer| answer.status == 503), "{refused:?}");
     }
+    // So many at once are told, if they listen; the others meet a closed door.
+    let mut crowd: Vec<Connection> = (0..100).map(|_| connect()).collect();
+    let answers: Vec<Option<u16>> =
+        crowd.iter_mut().map(|line| line.answer(false).ok().map(|answer| answer.status)).collect();
+    assert!(answers.iter().flatten().all(|status| *status == 503), "{answers:?}");
+    assert!(answers.iter().flatten().count() >= 64, "{answers:?}");
+    drop(crowd);
     if other {
         host.ask(&live).ok();
     }

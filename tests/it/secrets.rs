@@ -158,27 +158,6 @@ fn an_api_key_acts_as_its_user_until_it_is_deleted() {
 }
 
 #[test]
-fn an_api_key_that_a_password_alone_has_made_ends_with_the_first_enrolment() {
-    let host = Host::start("");
-    let mut person = host.person("anna");
-    let make = |person: &Person| {
-        let made = host.ask(&Request::post(person.secrets(), &json!({"type": "apikey"})).token(&person.token)).ok();
-        text(&made["secret"]["apikey"])
-    };
-    let early = make(&person);
-    assert_eq!(host.token_status(&person, &early), 200);
-
-    let (mut factor, _) = host.enrol(&person, &json!({"kind": "hotp", "digits": 8}));
-
-    assert_eq!(host.token_status(&person, &early), 401);
-    host.log_in(&mut person, &mut factor);
-    let late = make(&person);
-    let mut second = host.pending_for(&person.id, &json!({"name": "second"}));
-    host.confirm(&mut second);
-    assert_eq!(host.token_status(&person, &late), 200, "a second factor made it, and another one ends nothing");
-}
-
-#[test]
 fn a_password_is_made_once_and_changed_with_the_old_one() {
     let host = Host::start("");
     let user = host.nobody("anna");

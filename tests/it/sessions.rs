@@ -102,6 +102,8 @@ fn enr_3_a_step_up_makes_its_own_token_fresh_and_no_refreshed_one() {
 fn enr_3_a_name_or_address_needs_fresh_proof_with_a_users_own_token_and_a_display_name_does_not() {
     let mut host = Host::start("");
     let (person, _, _) = host.guarded("anna");
+    let made = host.ask(&Request::post(person.secrets(), &json!({"type": "apikey"})).token(&person.token)).ok();
+    let key = text(&made["secret"]["apikey"]);
     let_sessions_age(&mut host);
     let stale = text(&refresh(&host, &person.refresh).ok()["token"]);
     let version = || host.ask(&Request::get(person.path())).ok()["version"].clone();
@@ -111,7 +113,9 @@ fn enr_3_a_name_or_address_needs_fresh_proof_with_a_users_own_token_and_a_displa
     };
 
     for body in [json!({"name": "other"}), json!({"email": "other@example.org"})] {
-        host.ask(&put(body).token(&stale)).refused(403, "fresh-proof-required");
+        for token in [&stale, &key] {
+            host.ask(&put(body.clone()).token(token)).refused(403, "fresh-proof-required");
+        }
     }
     host.ask(&put(json!({"name": "anna", "displayName": "Anna"})).token(&stale)).ok();
     assert_eq!(host.ask(&put(json!({"name": "other"}))).ok()["name"], "other", "an app may");
@@ -139,19 +143,26 @@ fn time_2_after_a_clock_that_was_ahead_new_logins_are_not_ended_by_its_sessions(
     let (mut person, mut factor, _) = host.guarded("anna");
     host.stop();
     let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
-    for (table, many) in [("sessions", 32), ("challenges", 5)] {
-        let columns = if table == "sessions" {
-            "id, user, epoch, peer, generation, amr, auth_time, created, expires"
-        } else {
-            "id, user, epoch, created, expires"
-        };
-        let values = if table == "sessions" { "peer, generation, amr, auth_time + 86400," } else { "" };
+    let made_ahead = [
+        (
+            32,
+            "sessions (id, user, epoch, peer, generation, amr, auth_time, created, expires) SELECT \
+             randomblob(16), user, epoch, peer, generation, amr, auth_time + 86400, created + 86400000, expires + 86400000",
+        ),
+        (
+            5,
+            "challenges (id, user, epoch, created, expires) SELECT \
+             randomblob(16), user, epoch, created + 86400000, expires + 86400000",
+        ),
+        (
+            32,
+            "receipts (digest, user, epoch, action, amr, auth_time, expires) SELECT \
+             randomblob(32), user, epoch, randomblob(32), amr, auth_time + 86400, expires + 86400000",
+        ),
+    ];
+    for (many, rows) in made_ahead {
         for _ in 0..many {
-            let ahead = format!(
-                "INSERT INTO {table} ({columns}) SELECT randomblob(16), user, epoch, {values} \
-                 created + 86400000, expires + 86400000 FROM sessions LIMIT 1"
-            );
-            store.execute(&ahead, []).unwrap();
+            store.execute(&format!("INSERT INTO {rows} FROM sessions LIMIT 1"), []).unwrap();
         }
     }
     drop(store);
@@ -160,6 +171,8 @@ fn time_2_after_a_clock_that_was_ahead_new_logins_are_not_ended_by_its_sessions(
     host.log_in(&mut person, &mut factor);
 
     assert_eq!(host.token_status(&person, &person.token), 200);
+    let receipt = step_up(&host, &person, json!({"token": factor.next()}), "pay").ok()["receipt"].clone();
+    redeem(&host, &receipt, "pay").ok();
     refresh(&host, &person.refresh).ok();
 }
 

@@ -153,10 +153,10 @@ pub struct ProvisionArgs {
     /// Account shown by the authenticator
     #[arg(long)]
     pub account: Option<String>,
-    /// Overwrite an account of the same name on the key
+    /// Overwrite an account of the same name on the key; not with --as-user
     #[arg(long, short)]
     pub force: bool,
-    /// Give the key a random password, if it has none
+    /// Give the key a random password, if it has none; not with --as-user
     #[arg(long)]
     pub protect: bool,
     /// Stay pending until the user gives a code, instead of letting the key give the first one

@@ -44,7 +44,7 @@ impl Service {
         let scene = occasion.scene();
         // Whose key is plugged in, nobody knows: a user's own token shall neither overwrite an account nor shut anybody out.
         if matches!(over.by, Authority::Own { .. }) && (order.replace || order.protect) {
-            return Err(Error::Forbidden("admin"));
+            return Err(Error::Forbidden("app"));
         }
         self.must_be_fresh_now(occasion, &over)?;
         let slot = self.slot_of(order.device)?;
