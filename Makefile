@@ -62,8 +62,9 @@ proof: export MFAD_TEST_DAEMON := $(RELEASE)/mfad
 proof: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 proof:
 	@tools/needs proof
-	cargo build --release --locked --bins
 	rm -rf $(PROOF) && mkdir -p $(PROOF)
+	git describe --always --dirty --exclude '*' > $(PROOF)/commit || true
+	cargo build --release --locked --bins
 	set -o pipefail; cargo nextest run --locked --profile proof --run-ignored all -E '$(LONG)' 2>&1 | tee $(PROOF)/log \
 		|| touch $(PROOF)/failed
 	tools/proof-table $(PROOF) > docs/proof.md

@@ -244,7 +244,7 @@ fn r5_bent_requests_neither_break_the_daemon_nor_make_it_grow() {
     // One that says nothing ends it.
     drop(UnixStream::connect(&socket).unwrap());
     daemon.join().unwrap();
-    for defect in ["500 ", "no answer", "200 after 2"] {
+    for defect in ["500 ", "no answer", "200 after "] {
         assert!(of_defects.iter().any(|what| what.starts_with(defect)), "the harness finds {defect}: {of_defects:#?}");
     }
 

@@ -212,13 +212,13 @@ fn has_to_see_growth(host: &Host, regulars: &mut [Regular]) {
     let looks = watch(host, regulars, length, || {
         for _ in 0..5 {
             let mut line = UnixStream::connect(host.socket()).unwrap();
-            line.write_all(b"POST /auth/password HTTP/1.1\r\nHost: mfad\r\nContent-Length: 2000\r\n\r\n").unwrap();
-            line.write_all(&[b' '; 1_900]).unwrap();
+            line.write_all(b"POST /auth/password HTTP/1.1\r\nHost: mfad\r\nContent-Length: 16000\r\n\r\n").unwrap();
+            line.write_all(&[b' '; 15_900]).unwrap();
             held.push(line);
         }
     });
     let growth = Growth::of(&looks, length);
-    // Two hundred times some kilobytes in seconds: more than any noise of the machine.
+    // Two hundred times sixteen kilobytes in seconds: more than any noise of the machine.
     assert!(growth.mib_an_hour >= 100.0, "the harness sees memory that grows: {growth:?}");
     assert!(!growth.is_flat(), "the harness sees descriptors that are not given back: {growth:?}");
 }
