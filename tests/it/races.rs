@@ -24,7 +24,8 @@ const PATIENT: &str = "[argon2]\nqueue = 512\n";
 /// Codes of a counter in a row that are all right, whichever of as many before them was used last.
 const CODES_IN_SIGHT: usize = 5;
 
-/// Rounds of a race in a long run.
+/// Rounds of a race in a short run, and in a long one.
+const SHORT: usize = 200;
 const MANY: usize = 10_000;
 /// The same where each round hashes ten new backup codes, which takes a quarter of a second by design.
 const FEW: usize = 200;
@@ -164,7 +165,7 @@ fn enrol_request(factor: &mut Factor) -> Request {
 fn otp_3_enr_4_bkc_4_of_32_enrolments_logins_and_backup_codes_at_once_exactly_one_wins() {
     let host = Host::start(PATIENT);
     let mut volley = Volley::new(&host);
-    let rounds = size(200, FEW);
+    let rounds = size(SHORT, FEW);
 
     for round in 0..rounds {
         let user = host.nobody(&format!("user {round}"));
@@ -192,7 +193,7 @@ fn otp_3_enr_4_bkc_4_of_32_enrolments_logins_and_backup_codes_at_once_exactly_on
 fn otp_3_of_32_codes_of_a_clock_or_a_counter_at_once_exactly_one_counts() {
     let host = Host::start(PATIENT);
     let mut volley = Volley::new(&host);
-    let rounds = size(200, MANY);
+    let rounds = size(SHORT, MANY);
     let user = host.nobody("anna");
     let mut factor = host.pending_for(&user, &json!({"kind": "hotp", "digits": 8}));
     host.confirm(&mut factor);
@@ -221,7 +222,7 @@ fn bkc_4_of_32_uses_of_a_backup_code_at_once_exactly_one_counts() {
     // After the first that is wrong the others are not looked at, which would take a hash each.
     let host = Host::start(&format!("{PATIENT}[throttle]\ndelayAfter = 1\n"));
     let mut volley = Volley::new(&host);
-    let rounds = size(20, MANY);
+    let rounds = size(SHORT, MANY);
     let user = host.nobody("anna");
     let mut factor = host.pending_for(&user, &json!({"kind": "hotp", "digits": 8}));
     let mut codes = codes_of(&host.confirm(&mut factor));
@@ -270,7 +271,7 @@ fn aut_2_one_challenge_has_one_winner_with_one_code_and_the_reuse_of_its_refresh
     let host = Host::start(PATIENT);
     let mut volley = Volley::new(&host);
     let (person, mut factor, _) = host.guarded("anna");
-    let rounds = size(50, MANY);
+    let rounds = size(SHORT, MANY);
 
     // Both in one round: each needs a login, and so a hash.
     for _ in 0..rounds {
@@ -300,7 +301,7 @@ fn fido_7_one_answer_of_a_security_key_has_one_winner() {
     let host = Host::start(fido2::CONFIG);
     let mut volley = Volley::new(&host);
     let (person, mut key, ..) = fido2::keyed(&host, "anna", "preferred");
-    let rounds = size(200, MANY);
+    let rounds = size(SHORT, MANY);
 
     for _ in 0..rounds {
         let options = Request::new("POST", format!("{}/fido2/options", person.path()));
@@ -319,7 +320,7 @@ fn a_receipt_has_one_winner() {
     let host = Host::start(PATIENT);
     let mut volley = Volley::new(&host);
     let (mut person, mut factor, _) = host.guarded("anna");
-    let rounds = size(50, MANY);
+    let rounds = size(SHORT, MANY);
 
     for round in 1..=rounds {
         // A token lives shorter than a long run.
@@ -342,7 +343,7 @@ fn a_receipt_has_one_winner() {
 fn a_name_has_one_winner() {
     let host = Host::start("");
     let mut volley = Volley::new(&host);
-    let rounds = size(50, MANY);
+    let rounds = size(SHORT, MANY);
 
     for round in 0..rounds {
         one_winner(&volley.fire(&Request::post("/users", &json!({"name": format!("user {round}")}))), &[409]);
@@ -355,7 +356,7 @@ fn a_name_has_one_winner() {
 fn enr_2_of_32_new_pending_factors_one_stays() {
     let host = Host::start("");
     let mut volley = Volley::new(&host);
-    let rounds = size(20, MANY);
+    let rounds = size(SHORT, MANY);
 
     for round in 0..rounds {
         let user = host.nobody(&format!("user {round}"));
@@ -365,8 +366,8 @@ fn enr_2_of_32_new_pending_factors_one_stays() {
         let listed = host.ask(&Request::get(format!("/users/{user}/secrets"))).ok()["secrets"].clone();
         let alive: Vec<String> = listed.as_array().unwrap().iter().map(|secret| text(&secret["uid"])).collect();
         assert_eq!(alive.len(), 1);
-        // The one that stayed is a whole one; seldom in a long run, since a first enrolment takes long.
-        if !is_long() || round.is_multiple_of(50) {
+        // The one that stayed is a whole one; seldom, since a first enrolment takes long.
+        if round.is_multiple_of(size(20, 50)) {
             let made = answers.iter().map(Answer::json).find(|made| made["uid"] == *alive[0]).expect("one of them");
             host.confirm(&mut Factor::of(&made));
         }

@@ -12,6 +12,7 @@ mod guessing;
 mod model;
 mod power;
 mod soak;
+mod stories;
 mod timing;
 
 pub use figure::{Dice, is_long, report, size};
