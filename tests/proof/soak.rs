@@ -2,13 +2,12 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::figure::{descriptors, of_process, report, size};
+use super::figure::{descriptors, is_long, of_process, report, size};
 use crate::host::Host;
 use crate::people::{Factor, Person, text};
 use crate::wire::{Answer, Connection, Request};
@@ -17,7 +16,10 @@ const SIDES: usize = 4;
 /// From one turn of a side to the next: so many that all is in use, so few that the machine can do other things meanwhile.
 const PACE: Duration = Duration::from_millis(25);
 /// How often the daemon is looked at.
-const LOOKS: usize = 40;
+const LOOKS: usize = 24;
+/// How long nobody asks before a look in a long run: longer than connections and threads live on with nothing to do. What is
+/// held then is held for good.
+const PAUSE: Duration = Duration::from_secs(12);
 
 /// One who comes again and again, with a counter.
 struct Regular {
@@ -26,13 +28,14 @@ struct Regular {
     /// Stays wrong from one session to the next.
     wrong: String,
     line: Connection,
+    turns: u64,
     calls: u64,
 }
 
 impl Regular {
     fn new(host: &Host, name: &str) -> Self {
         let (person, factor, _) = host.guarded(name);
-        Self { person, wrong: factor.wrong(), factor, line: line(host), calls: 0 }
+        Self { person, wrong: factor.wrong(), factor, line: line(host), turns: 0, calls: 0 }
     }
 
     fn ask(&mut self, request: &Request) -> Answer {
@@ -41,15 +44,16 @@ impl Regular {
     }
 
     /// A right and a wrong code; now and then a whole session, or another factor.
-    fn turn(&mut self, host: &Host, number: u64) {
-        if number.is_multiple_of(50) {
+    fn turn(&mut self, host: &Host) {
+        if self.turns.is_multiple_of(50) {
             self.line = line(host);
             self.session();
             self.wrong = self.factor.wrong();
         }
-        if number.is_multiple_of(70) {
+        if self.turns.is_multiple_of(70) {
             self.spare_factor();
         }
+        self.turns += 1;
         let verify = format!("{}/verify", self.person.path());
         let code = self.factor.next();
         self.ask(&Request::post(&verify, &json!({"token": code}))).ok();
@@ -117,36 +121,34 @@ fn slope(values: &[f64]) -> f64 {
     above / below
 }
 
-/// Turns of all sides for so long, and what the daemon holds meanwhile. Before each look something may happen.
+/// Turns of all sides for so long, in parts, and what the daemon holds after each. Before each look something may happen.
 fn watch(host: &Host, regulars: &mut [Regular], length: Duration, mut before: impl FnMut()) -> Vec<Holdings> {
-    let stop = AtomicBool::new(false);
+    let part = length / u32::try_from(LOOKS).unwrap();
+    (0..LOOKS)
+        .map(|_| {
+            take_turns(host, regulars, part);
+            before();
+            holdings(host)
+        })
+        .collect()
+}
+
+/// Turns of all sides for so long.
+fn take_turns(host: &Host, regulars: &mut [Regular], length: Duration) {
+    let end = Instant::now() + length;
     thread::scope(|threads| {
         for regular in regulars {
-            let stop = &stop;
             threads.spawn(move || {
+                regular.line = line(host);
                 let mut next = Instant::now();
-                for number in 0.. {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    regular.turn(host, number);
+                while next < end {
+                    regular.turn(host);
                     next += PACE;
                     thread::sleep(next.saturating_duration_since(Instant::now()));
                 }
             });
         }
-        let began = Instant::now();
-        let looks = (1..=u32::try_from(LOOKS).unwrap())
-            .map(|look| {
-                let next = length * look / u32::try_from(LOOKS).unwrap();
-                thread::sleep(next.saturating_sub(began.elapsed()));
-                before();
-                holdings(host)
-            })
-            .collect();
-        stop.store(true, Ordering::Relaxed);
-        looks
-    })
+    });
 }
 
 /// What became of what a daemon holds.
@@ -188,7 +190,8 @@ fn r14_a_long_mixed_load_makes_nothing_grow() {
     let host = Host::start("");
     let length = Duration::from_secs(u64::try_from(size(8, 20 * 60)).unwrap());
     let mut regulars: Vec<_> = (0..SIDES).map(|side| Regular::new(&host, &format!("person {side}"))).collect();
-    let looks = watch(&host, &mut regulars, length, || ());
+    let pause = if is_long() { PAUSE } else { Duration::ZERO };
+    let looks = watch(&host, &mut regulars, length, || thread::sleep(pause));
     let growth = Growth::of(&looks, length);
     let calls: u64 = regulars.iter().map(|regular| regular.calls).sum();
     assert!(growth.is_flat(), "{growth:?}");
@@ -210,7 +213,7 @@ fn has_to_see_growth(host: &Host, regulars: &mut [Regular]) {
     let length = Duration::from_secs(4);
     let mut held = Vec::new();
     let looks = watch(host, regulars, length, || {
-        for _ in 0..5 {
+        for _ in 0..8 {
             let mut line = UnixStream::connect(host.socket()).unwrap();
             line.write_all(b"POST /auth/password HTTP/1.1\r\nHost: mfad\r\nContent-Length: 16000\r\n\r\n").unwrap();
             line.write_all(&[b' '; 15_900]).unwrap();

@@ -3,14 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use mfad::error::Error;
 use mfad::model::{Moving, Period, Sensitive};
-use mfad::service::Call;
 use mfad::store::{Decision, Listeners, SecretType, Store};
 use serde_json::json;
 
 use super::figure::{Dice, quantile, report, size};
-use crate::hardware::Workshop;
 use crate::host::Host;
 use crate::otp::{self, Hash};
 use crate::people::PASSWORD;
@@ -239,45 +236,4 @@ fn aut_4_the_time_of_an_answer_to_a_password_does_not_say_who_is_there() {
         Request::post("/auth/password", &json!({"id": name, "password": format!("not {PASSWORD}")}))
     };
     town.report(&Pair { name: "passwords of known and unknown users", pairs, goal: PAIRS, status: 401, shot: &logins });
-}
-
-/// The same with a hash that takes hardly any time, behind which little hides; in this process, since no configuration can say
-/// so little.
-#[test]
-fn aut_4_but_for_its_hash_a_password_takes_as_long_for_nobody() {
-    let pairs = size(200, PAIRS);
-    let times = passwords_in_process(pairs, Duration::ZERO);
-    report_times("passwords of known and unknown users, without the time of their hash", &times, pairs, PAIRS);
-    // The control: whom the daemon knows takes a little longer, as long as such a hash.
-    let control = passwords_in_process(pairs / 4, Duration::from_micros(100));
-    assert!(pairs < PAIRS || !control.are_alike(), "the harness is too blunt for a known difference");
-}
-
-/// Wrong passwords of known and unknown users; the known take so much longer.
-fn passwords_in_process(pairs: usize, longer: Duration) -> Times {
-    let shop = Workshop::new(0);
-    for number in 0..pairs.div_ceil(FREE) {
-        shop.make_user(&people::name(number), Some(PASSWORD));
-    }
-    let wrong = || Sensitive::new(format!("not {PASSWORD}"));
-    take_turns(pairs, &mut Dice(19), |is_known, number| {
-        // As above, for those who share a place.
-        for again in 0..10 {
-            let nobody = || format!("nobody {}", number + again * pairs);
-            let login = if is_known { people::name(number / FREE) } else { nobody() };
-            let call = Call::LogIn { login, password: wrong() };
-            let occasion = shop.occasion();
-            let began = Instant::now();
-            let refused = shop.service.handle(&occasion, call);
-            let until = Instant::now() + longer;
-            while is_known && Instant::now() < until {}
-            let took = began.elapsed().as_secs_f64();
-            match refused {
-                Err(Error::WrongCredentials) => return took,
-                Err(Error::TooManyAttempts { .. }) => {}
-                other => panic!("a wrong password ends with {:?}", other.err()),
-            }
-        }
-        panic!("everybody is delayed");
-    })
 }
