@@ -93,6 +93,7 @@ fn line(host: &Host) -> Connection {
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]
 struct Holdings {
+    at: Instant,
     resident_kib: f64,
     descriptors: usize,
     threads: usize,
@@ -102,6 +103,7 @@ struct Holdings {
 fn holdings(host: &Host) -> Holdings {
     let log = std::fs::metadata(host.premises.state.join("mfad.db-wal")).map_or(0, |log| log.len());
     Holdings {
+        at: Instant::now(),
         resident_kib: of_process(host, "VmRSS:") as f64,
         descriptors: descriptors(host),
         threads: usize::try_from(of_process(host, "Threads:")).unwrap(),
@@ -109,15 +111,13 @@ fn holdings(host: &Host) -> Holdings {
     }
 }
 
-/// The slope of the best line through equally spaced values, for each of them.
-fn slope(values: &[f64]) -> f64 {
-    let count = values.len() as f64;
-    let (mean_x, mean_y) = ((count - 1.0) / 2.0, values.iter().sum::<f64>() / count);
-    let (mut above, mut below) = (0.0, 0.0);
-    for (x, y) in values.iter().enumerate() {
-        above += (x as f64 - mean_x) * (y - mean_y);
-        below += (x as f64 - mean_x).powi(2);
-    }
+/// The slope of the best line through these points.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let mean = |part: fn(&(f64, f64)) -> f64| points.iter().map(part).sum::<f64>() / count;
+    let (mean_x, mean_y) = (mean(|point| point.0), mean(|point| point.1));
+    let above: f64 = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    let below: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
     above / below
 }
 
@@ -162,14 +162,14 @@ struct Growth {
 }
 
 impl Growth {
-    fn of(looks: &[Holdings], length: Duration) -> Self {
+    fn of(looks: &[Holdings]) -> Self {
         // The first quarter fills what every daemon fills once.
         let settled = &looks[LOOKS / 4..];
-        let resident: Vec<f64> = settled.iter().map(|look| look.resident_kib).collect();
-        let looks_an_hour = LOOKS as f64 * 3600.0 / length.as_secs_f64();
+        let hours = |look: &Holdings| (look.at - settled[0].at).as_secs_f64() / 3600.0;
+        let resident: Vec<(f64, f64)> = settled.iter().map(|look| (hours(look), look.resident_kib / 1024.0)).collect();
         let most = |part: fn(&Holdings) -> usize| settled.iter().map(part).max().unwrap();
         Self {
-            mib_an_hour: slope(&resident) * looks_an_hour / 1024.0,
+            mib_an_hour: slope(&resident),
             first: settled[0],
             most_descriptors: most(|look| look.descriptors),
             most_threads: most(|look| look.threads),
@@ -192,7 +192,7 @@ fn r14_a_long_mixed_load_makes_nothing_grow() {
     let mut regulars: Vec<_> = (0..SIDES).map(|side| Regular::new(&host, &format!("person {side}"))).collect();
     let pause = if is_long() { PAUSE } else { Duration::ZERO };
     let looks = watch(&host, &mut regulars, length, || thread::sleep(pause));
-    let growth = Growth::of(&looks, length);
+    let growth = Growth::of(&looks);
     let calls: u64 = regulars.iter().map(|regular| regular.calls).sum();
     assert!(growth.is_flat(), "{growth:?}");
     has_to_see_growth(&host, &mut regulars);
@@ -220,7 +220,7 @@ fn has_to_see_growth(host: &Host, regulars: &mut [Regular]) {
             held.push(line);
         }
     });
-    let growth = Growth::of(&looks, length);
+    let growth = Growth::of(&looks);
     // Two hundred times sixteen kilobytes in seconds: more than any noise of the machine.
     assert!(growth.mib_an_hour >= 100.0, "the harness sees memory that grows: {growth:?}");
     assert!(!growth.is_flat(), "the harness sees descriptors that are not given back: {growth:?}");
