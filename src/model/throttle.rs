@@ -249,6 +249,16 @@ mod tests {
     }
 
     #[test]
+    fn r9_odds_come_back_as_they_were_put_away() {
+        let locked = failed_at(27, &at(0), Odds::of(11, Digits::SIX));
+
+        let back = Throttle { spent: Odds::from_units(locked.spent.units()), ..Throttle::default() };
+
+        assert_eq!(back.spent, locked.spent);
+        assert_ne!(back.spent, Odds::NONE);
+    }
+
+    #[test]
     fn r9_a_lock_by_the_odds_outlasts_another_limit() {
         let locked = failed_at(27, &at(0), Odds::of(11, Digits::SIX));
         let limits = Limits { lock_after: Some(90), ..LIMITS };
