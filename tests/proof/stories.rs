@@ -221,6 +221,12 @@ fn code(factor: &Held, counter: u64) -> String {
     otp::code(&factor.seed, otp::Hash::Sha1, 8, counter)
 }
 
+/// A place in the list, counted from the newest; none if it is empty.
+fn from_the_end<T>(list: &[T], number: usize) -> Option<usize> {
+    let last = list.len().checked_sub(1)?;
+    Some(last - number % list.len())
+}
+
 impl World {
     fn begin(defect: Defect) -> Self {
         let shop = Workshop::new(0);
@@ -351,14 +357,14 @@ impl World {
             Step::Answer { challenge, show } => return self.answer(challenge, show),
             Step::Verify { who, show } => return Some(self.verify(who, show)),
             Step::Use { token } => {
-                let token = self.access.len().checked_sub(1).map(|last| &self.access[last - token % (last + 1)])?;
+                let token = &self.access[from_the_end(&self.access, token)?];
                 let should = self.seconds < token.ends && self.session_is_good(token.session);
                 let did = end(&self.ask(Some(&token.text), Call::ShowUser(UserRef::Me)));
                 return Some((did, if should { End::Done } else { End::Refused }));
             }
             Step::Refresh { token } => return self.refresh(token),
             Step::LogOut { token } => {
-                let token = self.access.len().checked_sub(1).map(|last| &self.access[last - token % (last + 1)])?;
+                let token = &self.access[from_the_end(&self.access, token)?];
                 let (session, text) = (token.session, token.text.clone());
                 let should = self.seconds < token.ends && self.session_is_good(session);
                 let did = end(&self.ask(Some(&text), Call::LogOut));
@@ -407,8 +413,7 @@ impl World {
     }
 
     fn answer(&mut self, challenge: usize, show: Show) -> Option<(End, End)> {
-        let last = self.challenges.len().checked_sub(1)?;
-        let number = last - challenge % (last + 1);
+        let number = from_the_end(&self.challenges, challenge)?;
         let Challenge { who, ref text, ends, is_open, .. } = self.challenges[number];
         let (proof, is_right) = self.proof(who, show);
         let answer = self.ask(Some(text), Call::AnswerChallenge(proof));
@@ -447,8 +452,7 @@ impl World {
     }
 
     fn refresh(&mut self, token: usize) -> Option<(End, End)> {
-        let last = self.refresh.len().checked_sub(1)?;
-        let Token { session, ref text, generation, .. } = self.refresh[last - token % (last + 1)];
+        let Token { session, ref text, generation, .. } = self.refresh[from_the_end(&self.refresh, token)?];
         let answer = self.ask(Some(text), Call::Refresh);
         let did = end(&answer);
         if !self.session_is_good(session) {
