@@ -1,43 +1,48 @@
 //! Signatures that are known to hold, so that they are not computed again: those of tokens that were signed or checked
 //! here. Only the signature is taken for granted, and only of the very same text; claims are checked each time.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-/// So many tokens are remembered; the oldest is forgotten for a new one.
-const MOST: usize = 4_096;
+/// A token has its place in one of so many sets, which its digest names.
+const SETS: usize = 2_048;
+/// So many tokens of a set are remembered; the oldest is forgotten for a new one.
+const WAYS: usize = 4;
 
 /// SHA-256 of a token.
 pub(super) type Print = [u8; 32];
 
-#[derive(Default)]
-pub(super) struct Seen(Mutex<Prints>);
+/// Of one size from the beginning, so that the memory of the daemon does not follow its load. A set holds the newest first;
+/// a place that was never used holds zeros, which are the digest of no known text.
+pub(super) struct Seen(Mutex<Box<[[Print; WAYS]]>>);
 
-#[derive(Default)]
-struct Prints {
-    known: HashSet<Print>,
-    order: VecDeque<Print>,
+impl Default for Seen {
+    fn default() -> Self {
+        Self(Mutex::new(vec![[Print::default(); WAYS]; SETS].into()))
+    }
 }
 
 impl Seen {
     pub(super) fn knows(&self, print: &Print) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).known.contains(print)
+        let sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.get(set_of(print)).is_some_and(|set| set.contains(print))
     }
 
+    /// Remembers what is not known yet.
     pub(super) fn remember(&self, print: Print) {
-        let mut prints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !prints.known.insert(print) {
-            return;
-        }
-        prints.order.push_back(print);
-        if prints.order.len() > MOST
-            && let Some(oldest) = prints.order.pop_front()
+        let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = sets.get_mut(set_of(&print))
+            && !set.contains(&print)
         {
-            prints.known.remove(&oldest);
+            set.rotate_right(1);
+            set[0] = print;
         }
     }
+}
+
+fn set_of(print: &Print) -> usize {
+    usize::from(u16::from_be_bytes([print[0], print[1]])) % SETS
 }
 
 pub(super) fn print(token: &str) -> Print {
@@ -49,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_known_by_every_byte_of_it_and_the_oldest_is_forgotten() {
+    fn a_token_is_known_by_every_byte_of_it_and_the_oldest_of_its_set_is_forgotten() {
         let seen = Seen::default();
         let (remember, knows) = (|token: &str| seen.remember(print(token)), |token: &str| seen.knows(&print(token)));
         remember("a.b.c");
@@ -58,9 +63,22 @@ mod tests {
         assert!(knows("a.b.c"));
         assert!(!knows("a.b.d") && !knows("a.b.c ") && !knows(""));
 
-        (1..MOST).for_each(|number| remember(&number.to_string()));
+        let is_beside = |token: &String| set_of(&print(token)) == set_of(&print("a.b.c"));
+        let beside: Vec<String> = (0_u32..).map(|number| number.to_string()).filter(is_beside).take(WAYS).collect();
+        let (last, others) = beside.split_last().unwrap();
+        others.iter().for_each(|token| remember(token));
         assert!(knows("a.b.c"), "the last that there is room for");
-        remember("one more");
-        assert!(!knows("a.b.c") && knows("1") && knows("one more"));
+        remember(last);
+        assert!(!knows("a.b.c") && beside.iter().all(|token| knows(token)));
+    }
+
+    #[test]
+    fn others_have_sets_of_their_own() {
+        let seen = Seen::default();
+        let tokens: Vec<String> = (0..SETS).map(|number| number.to_string()).collect();
+        tokens.iter().for_each(|token| seen.remember(print(token)));
+
+        let known = tokens.iter().filter(|token| seen.knows(&print(token))).count();
+        assert!(known > SETS * 99 / 100, "{known}");
     }
 }
