@@ -42,6 +42,8 @@ build:
 test:
 	@tools/needs test
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo fmt --check --manifest-path tools/mutants/Cargo.toml
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --lib --bins --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
@@ -76,11 +78,12 @@ fuzz:
 	@tools/needs fuzz
 	tools/fuzz long
 
-# Changes the rules of codes, windows and the throttle, one place at a time; each change has to be noticed by a test. Takes
-# an hour or two.
+# Changes the model, the arithmetic of codes and the use cases, one place at a time; each change has to be noticed by a
+# test. Takes some hours. A part of it: `tools/mutants/run src/model/throttle.rs`.
 mutants:
+	@tools/needs test
 	@tools/needs mutants
-	cargo mutants --output $(CARGO_TARGET_DIR)
+	tools/mutants/run
 
 # Which lines the tests run, in each part of the program.
 coverage:
