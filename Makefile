@@ -133,6 +133,8 @@ install:
 
 fmt:
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
+	cargo fmt --manifest-path tools/mutants/Cargo.toml
 
 # `run/` stays: it holds a master key and the users made with it.
 clean:

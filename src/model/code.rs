@@ -106,6 +106,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn bkc_1_all_eighty_bits_are_in_a_code() {
+        // Five bits at a time these count to 31.
+        let low = [0x00, 0x44, 0x32, 0x14, 0xc7, 0x42, 0x54, 0xb6, 0x35, 0xcf];
+        let high = [0x84, 0x65, 0x3a, 0x56, 0xd7, 0xc6, 0x75, 0xbe, 0x77, 0xdf];
+
+        assert_eq!(BackupCode::from_random(&low).grouped(), "0123-4567-89AB-CDEF");
+        assert_eq!(BackupCode::from_random(&high).grouped(), "GHJK-MNPQ-RSTV-WXYZ");
+    }
+
+    #[test]
+    fn hyphens_are_taken_up_to_the_length_of_the_code() {
+        let code = |hyphens: usize| format!("{}0123456789ABCDEF", "-".repeat(hyphens));
+
+        assert!(BackupCode::parse(&code(16)).is_some());
+        assert!(BackupCode::parse(&code(17)).is_none());
+    }
+
+    #[test]
+    fn a_code_does_not_show_itself() {
+        assert_eq!(format!("{:?}", BackupCode::from_random(&[1; 10])), "BackupCode");
+    }
+
     proptest! {
         #[test]
         fn bkc_3_what_is_printed_reads_back(random in any::<[u8; 10]>()) {

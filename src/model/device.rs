@@ -180,6 +180,54 @@ mod tests {
     }
 
     #[test]
+    fn a_name_has_up_to_64_bytes_and_parts_that_are_not_empty() {
+        let name = |text: &str| AccountName::from_bytes(text.as_bytes());
+        let parts = |text: &str| name(text).unwrap().parts();
+
+        assert!(name("").is_none() && name(&"x".repeat(65)).is_none());
+        assert_eq!(name(&"x".repeat(64)).unwrap().as_bytes(), [b'x'; 64]);
+        assert_eq!(parts("60/"), (30, None, "60/".to_owned()));
+        assert_eq!(parts(":ann"), (30, None, ":ann".to_owned()));
+        assert_eq!(parts("mfad:"), (30, None, "mfad:".to_owned()));
+    }
+
+    #[test]
+    fn a_name_begins_longer_ones_alone() {
+        let name = |text: &str| AccountName::from_bytes(text.as_bytes()).unwrap();
+
+        assert!(name("mfad:ann").begins(&name("mfad:anna")));
+        assert!(!name("mfad:ann").begins(&name("mfad:ann")));
+        assert!(!name("mfad:anna").begins(&name("mfad:ann")));
+        assert!(!name("mfad:ann").begins(&name("mfad:bob x")));
+    }
+
+    #[test]
+    fn firmware_tells_what_a_key_can_do() {
+        let first = |can: fn(Firmware) -> bool, last_without: Firmware, first_with: Firmware| {
+            assert!(!can(last_without) && can(first_with), "{last_without} {first_with}");
+        };
+        first(Firmware::has_touch, Firmware(4, 2, 5), Firmware(4, 2, 6));
+        first(Firmware::has_sha512, Firmware(4, 3, 0), Firmware(4, 3, 1));
+        first(Firmware::has_rename, Firmware(5, 3, 0), Firmware(5, 3, 1));
+        first(Firmware::confuses_prefixes, Firmware(3, 4, 9), Firmware(4, 0, 0));
+        assert!(Firmware(4, 3, 4).confuses_prefixes() && !Firmware(4, 3, 5).confuses_prefixes());
+
+        let rooms =
+            [Firmware(3, 4, 0), Firmware(4, 0, 0), Firmware(5, 6, 9), Firmware(5, 7, 0)].map(Firmware::capacity);
+        assert_eq!(rooms, [None, Some(32), Some(32), Some(64)]);
+        assert_eq!(Firmware(5, 4, 3).to_string(), "5.4.3");
+    }
+
+    #[test]
+    fn an_identity_is_a_short_text() {
+        let id = |text: &str| DeviceId::from_text(text.to_owned());
+
+        assert!(id("").is_none() && id(&"x".repeat(33)).is_none());
+        assert_eq!(id(&"x".repeat(32)).unwrap().as_str(), "x".repeat(32));
+        assert_eq!(id("abc").unwrap().to_string(), "abc");
+    }
+
+    #[test]
     fn serials_are_plain_numbers() {
         assert_eq!(Serial::parse("12345678").map(Serial::number), Some(12_345_678));
         assert!(["", "0", "012", "+1", "4294967296", "-1", "1 "].into_iter().all(|text| Serial::parse(text).is_none()));

@@ -111,3 +111,31 @@ impl Amr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn tok_4_each_kind_has_a_name_and_an_audience_of_its_own() {
+        let names = TokenKind::ALL.map(TokenKind::name);
+        let audiences = TokenKind::ALL.map(TokenKind::audience);
+
+        assert_eq!(names, ["ACCESS", "CHALLENGE", "ENROLL"]);
+        assert_eq!(audiences, ["mfad:access", "mfad:challenge", "mfad:enroll"]);
+    }
+
+    #[test]
+    fn what_a_login_went_by_reads_back() {
+        let different: HashSet<_> = Amr::ALL.iter().map(|amr| amr.values()).collect();
+
+        assert_eq!(different.len(), Amr::ALL.len());
+        for amr in Amr::ALL {
+            assert_eq!(Amr::from_values(amr.values()), Some(amr));
+            assert_eq!(amr.has_second_factor(), amr.values().contains(&"mfa"));
+        }
+        assert_eq!(Amr::from_values(&["otp", "pwd", "mfa"]), None);
+    }
+}

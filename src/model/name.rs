@@ -187,6 +187,12 @@ mod tests {
     }
 
     #[test]
+    fn a_name_whose_key_begins_with_a_space_is_refused() {
+        // U+00A8 is a space and a combining diaeresis to those who compare (UAX 15).
+        assert!(UserName::parse("\u{a8}a").is_err());
+    }
+
+    #[test]
     fn an_address_has_two_sides() {
         assert!(Email::parse("a@example.org").is_ok());
         for odd in ["@", "a@", "@b", "a b@c", "a:b@c", "plain"] {

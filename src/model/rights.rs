@@ -67,3 +67,23 @@ pub struct Peer {
     /// Process id, for the audit log only (SOCK-5).
     pub pid: Option<i32>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_holds_on_either_side_of_a_union() {
+        let none = Rights::default();
+        for right in [Right::Admin, Right::App, Right::Audit] {
+            let one = none.with(right);
+
+            assert!(!none.holds(right) && one.holds(right));
+            assert_eq!(one.union(none), one);
+            assert_eq!(none.union(one), one);
+            assert!(none.is_empty() && !one.is_empty());
+        }
+        assert_eq!(none.with(Right::Admin), Rights::ADMIN);
+        assert!(!none.with(Right::App).holds(Right::Audit) && !none.with(Right::Audit).holds(Right::App));
+    }
+}

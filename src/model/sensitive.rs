@@ -47,7 +47,28 @@ pub fn scrub_stack() {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    #[test]
+    fn mem_1_a_value_is_wiped_when_its_wrapper_goes() {
+        /// Counts how often it was wiped.
+        struct Probe(Arc<AtomicUsize>);
+
+        impl Zeroize for Probe {
+            fn zeroize(&mut self) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        let wiped = Arc::new(AtomicUsize::new(0));
+        let secret = Sensitive::new(Probe(Arc::clone(&wiped)));
+        assert_eq!(wiped.load(Ordering::Relaxed), 0);
+        drop(secret);
+        assert_eq!(wiped.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn debug_prints_the_name_only() {

@@ -62,6 +62,11 @@ mod tests {
     }
 
     #[test]
+    fn a_token_does_not_show_itself() {
+        assert_eq!(format!("{:?}", TokenInput::from_text("021589").unwrap()), "TokenInput");
+    }
+
+    #[test]
     fn otp_2_nothing_but_ascii_digits_is_a_token() {
         for odd in [
             "",

@@ -30,7 +30,7 @@ pub struct Workshop {
     pub readers: Vec<Reader>,
     pub user: UserId,
     pub clock: Clock,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 pub fn profile(algorithm: Algorithm, digits: u64, moving: Moving) -> Profile {
@@ -71,17 +71,33 @@ impl Workshop {
         let devices = Arc::new(VirtualDevices::new(named.collect()));
         let clock = Clock::new().unwrap();
         let service = open(&dir, policy, Arc::clone(&devices), &clock);
-        let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, _dir: dir };
+        let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, dir };
         workshop.user = workshop.new_user("ann");
         workshop
     }
 
     /// Ends the service and begins another one on the same store.
     pub fn restart(self) -> Self {
-        let Self { service, devices, readers, user, clock, _dir } = self;
+        let Self { service, devices, readers, user, clock, dir } = self;
         service.close();
-        let service = open(&_dir, policy(), Arc::clone(&devices), &clock);
-        Self { service, devices, readers, user, clock, _dir }
+        let service = open(&dir, policy(), Arc::clone(&devices), &clock);
+        Self { service, devices, readers, user, clock, dir }
+    }
+
+    /// From now on the store refuses one kind of write, like `INSERT ON audit`, and says why.
+    pub fn refuse(&self, write: &str, why: &str) {
+        self.behind(&format!("CREATE TRIGGER refusal BEFORE {write} BEGIN SELECT RAISE(ABORT, '{why}'); END"));
+    }
+
+    /// It takes all of them again.
+    pub fn refuse_nothing(&self) {
+        self.behind("DROP TRIGGER refusal");
+    }
+
+    /// Changes the store without the service.
+    fn behind(&self, statement: &str) {
+        let store = rusqlite::Connection::open(self.dir.path().join(store::DATABASE)).unwrap();
+        store.execute_batch(&format!("PRAGMA synchronous = OFF; {statement}")).unwrap();
     }
 
     pub fn new_user(&self, name: &str) -> UserId {

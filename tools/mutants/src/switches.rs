@@ -5,7 +5,10 @@ use std::ops::Range;
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Arm, BinOp, Block, Expr, ExprBinary, ExprStruct, ExprUnary, File, ImplItemFn, ItemFn, TraitItemFn};
+use syn::{
+    Arm, BinOp, Block, Expr, ExprBinary, ExprStruct, ExprUnary, File, ImplItemFn, ItemFn, ReturnType, Signature,
+    TraitItemFn, Type,
+};
 
 use crate::edit::{Edits, Piece};
 
@@ -74,11 +77,16 @@ impl<'a> Switches<'a> {
         taken
     }
 
-    fn function(&mut self, block: &Block) {
+    fn function(&mut self, signature: &Signature, block: &Block) {
         let braces = block.brace_token.span;
         let inside = braces.open().byte_range().end..braces.close().byte_range().start;
         // Functions within this one have had theirs.
         let mutants = self.take("FnValue", inside.start - 1..inside.end);
+        // What is returned here and there would have to be of one type.
+        if matches!(&signature.output, ReturnType::Type(_, returned) if matches!(**returned, Type::ImplTrait(_))) {
+            self.mutants.extend(mutants);
+            return;
+        }
         let returns = mutants
             .iter()
             .map(|mutant| {
@@ -116,8 +124,8 @@ impl<'a> Switches<'a> {
                     self.mutants.extend(mutants);
                     return;
                 }
-                let goes_on = if matches!(binary.op, BinOp::And(_)) { "l" } else { "!l" };
-                self.edits.around(all, vec![plain("({ let l: bool = ")], vec![plain(" } else { l } })")]);
+                let goes_on = if matches!(binary.op, BinOp::And(_)) { "mutant_l" } else { "!mutant_l" };
+                self.edits.around(all, vec![plain("({ let mutant_l: bool = ")], vec![plain(" } else { mutant_l } })")]);
                 let mut pieces = vec![plain(&format!("; if {goes_on} != ("))];
                 pieces.extend(any(&mutants));
                 pieces.push(plain(") { "));
@@ -220,18 +228,18 @@ impl<'a> Switches<'a> {
 impl<'ast> Visit<'ast> for Switches<'_> {
     fn visit_item_fn(&mut self, function: &'ast ItemFn) {
         visit::visit_item_fn(self, function);
-        self.function(&function.block);
+        self.function(&function.sig, &function.block);
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast ImplItemFn) {
         visit::visit_impl_item_fn(self, function);
-        self.function(&function.block);
+        self.function(&function.sig, &function.block);
     }
 
     fn visit_trait_item_fn(&mut self, function: &'ast TraitItemFn) {
         visit::visit_trait_item_fn(self, function);
         if let Some(block) = &function.default {
-            self.function(block);
+            self.function(&function.sig, block);
         }
     }
 
