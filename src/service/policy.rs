@@ -18,6 +18,15 @@ pub enum Who {
     Gid(u32),
 }
 
+impl Who {
+    fn is(self, peer: &Peer) -> bool {
+        match self {
+            Self::Uid(uid) => uid == peer.uid,
+            Self::Gid(gid) => gid == peer.gid || peer.groups.contains(&gid),
+        }
+    }
+}
+
 /// Gives rights to peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerRule {
@@ -64,10 +73,23 @@ impl Policy {
         if peer.uid == 0 {
             return Rights::ADMIN;
         }
-        let fits = |rule: &&PeerRule| match rule.who {
-            Who::Uid(uid) => uid == peer.uid,
-            Who::Gid(gid) => gid == peer.gid || peer.groups.contains(&gid),
-        };
-        self.peers.iter().filter(fits).fold(Rights::default(), |all, rule| all.union(rule.rights))
+        self.peers.iter().filter(|rule| rule.who.is(peer)).fold(Rights::default(), |all, rule| all.union(rule.rights))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_of_its_own_user_id_and_of_each_of_its_groups() {
+        let peer = Peer { uid: 1000, gid: 2000, groups: vec![3000, 3001], pid: None };
+
+        for who in [Who::Uid(1000), Who::Gid(2000), Who::Gid(3000), Who::Gid(3001)] {
+            assert!(who.is(&peer), "{who:?}");
+        }
+        for who in [Who::Uid(2000), Who::Uid(3000), Who::Gid(1000), Who::Gid(3002)] {
+            assert!(!who.is(&peer), "{who:?}");
+        }
     }
 }

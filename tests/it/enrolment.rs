@@ -248,6 +248,41 @@ fn enr_8_enrolling_again_gives_409_and_reveals_nothing() {
 }
 
 #[test]
+fn enr_8_the_token_that_an_enrolment_ended_is_told_of_it_and_of_nothing_else() {
+    let host = Host::start("");
+    let counts = json!({"kind": "hotp"});
+    let (mut anna, bob) = (host.person("anna"), host.person("bob"));
+    let ended = anna.token.clone();
+    let (mut factor, _) = host.enrol(&anna, &counts);
+    let (of_bob, _) = host.enrol(&bob, &counts);
+    let body = json!({"token": "123456"});
+    let again = |path: &str, token: &str| host.ask(&Request::put(format!("{path}/enroll"), &body).token(token));
+
+    again(&factor.path, &ended).refused(409, "already-active");
+    again(&format!("/users/me/secrets/{}", factor.id), &ended).refused(409, "already-active");
+    // What is not the caller's, or no active factor.
+    again(&of_bob.path, &ended).refused(401, "unauthenticated");
+    again(&format!("{}/{}", bob.secrets(), factor.id), &ended).refused(401, "unauthenticated");
+    let secrets = host.ask(&Request::get(anna.secrets()).reason()).ok();
+    let password = secrets["secrets"].as_array().unwrap().iter().find(|one| one["type"] == "password").unwrap();
+    again(&format!("{}/{}", anna.secrets(), text(&password["uid"])), &ended).refused(401, "unauthenticated");
+    let pending = host.pending_for(&anna.id, &counts);
+    again(&pending.path, &ended).refused(401, "unauthenticated");
+
+    // Tokens that ended for another reason, or are of another kind.
+    host.log_in(&mut anna, &mut factor);
+    host.ask(&Request::new("POST", "/auth/logout").token(&anna.token)).done();
+    again(&factor.path, &anna.token).refused(401, "unauthenticated");
+    let challenge = host.challenge(&anna);
+    let mut second = pending;
+    host.confirm(&mut second);
+    again(&factor.path, &challenge).refused(401, "unauthenticated");
+    let version = host.ask(&Request::get(anna.path()).reason()).ok()["version"].clone();
+    host.ask(&Request::put(anna.path(), &json!({"version": version, "disabled": true})).reason()).ok();
+    again(&factor.path, &ended).refused(401, "unauthenticated");
+}
+
+#[test]
 fn enr_8_an_idempotency_key_serves_the_codes_again_to_the_same_caller() {
     let host = Host::start("");
     let person = host.person("anna");

@@ -109,7 +109,6 @@ impl Keyring {
         self.tell(&state);
     }
 
-    /// Events after one, and the number to go on after. `None`: the keys that are there now.
     /// How many keys are in which state; none if the readers cannot be asked.
     pub(in crate::service) fn counts(&self) -> Option<[(&'static str, usize); 4]> {
         self.devices.slots().ok()?;
@@ -120,6 +119,7 @@ impl Keyring {
         Some(all.map(|wanted| (wanted.name(), states.iter().filter(|state| **state == wanted).count())))
     }
 
+    /// Events after one, and the number to go on after. `None`: the keys that are there now.
     pub(super) fn events(&self, after: Option<u64>) -> (Vec<DeviceEvent>, u64) {
         let state = self.state();
         let events = match after {
