@@ -222,7 +222,8 @@ fn a_reload_takes_new_settings_and_keeps_the_old_ones_when_they_are_wrong() {
     assert!(ward.hears("RELOADING=1").contains("MONOTONIC_USEC="));
     ward.hears("READY=1");
     assert_eq!(required(&ward), json!(true));
-    ward.logs("socketMode, issuer");
+    // And no other.
+    ward.logs("socketMode, issuer\"");
 
     write(&format!("mfaRequired = \"perhaps\"\n{config}"));
     ward.signal(Signal::HUP);

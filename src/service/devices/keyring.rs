@@ -109,6 +109,16 @@ impl Keyring {
         self.tell(&state);
     }
 
+    /// Notes that a key which is plugged in is one of ours from now on.
+    pub(super) fn became_known(&self, serial: Serial) {
+        let mut state = self.state();
+        for present in state.present.iter_mut().filter(|present| present.serial == Some(serial)) {
+            if let Some(attached) = &mut present.attached {
+                attached.state = Some(KeyState::Known);
+            }
+        }
+    }
+
     /// How many keys are in which state; none if the readers cannot be asked.
     pub(in crate::service) fn counts(&self) -> Option<[(&'static str, usize); 4]> {
         self.devices.slots().ok()?;

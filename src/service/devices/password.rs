@@ -106,10 +106,12 @@ impl Service {
         if was_reset {
             return Err(Error::DeviceChanged);
         }
-        let key = key.clone();
+        let (serial, key) = (key.serial, key.clone());
         self.device_change(move |tx| {
             Ok(tx.note_device(key.serial, &key.device_id, &key.firmware.to_string(), key.model, now)?)
-        })
+        })?;
+        self.keyring.became_known(serial);
+        Ok(())
     }
 }
 

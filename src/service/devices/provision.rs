@@ -163,6 +163,7 @@ impl Service {
             proved: None,
         };
         let (over, scene, key, spare_of) = (over.clone(), scene.clone(), key.clone(), order.spare_of);
+        let serial = key.serial;
         self.device_change(move |tx| {
             over.must_be_fresh(tx, &scene)?;
             tx.user(over.user.id)?.ok_or(Error::NotFound)?;
@@ -170,7 +171,9 @@ impl Service {
             let firmware = key.firmware.to_string();
             tx.note_device(key.serial, &key.device_id, &firmware, key.model, scene.now.wall_ms)?;
             Ok(tx.intend(&row)?)
-        })
+        })?;
+        self.keyring.became_known(serial);
+        Ok(())
     }
 
     /// Puts the account onto the key and lets the key prove that it can answer for it. One that wants a

@@ -39,6 +39,11 @@ fn hw_3_a_key_is_programmed_proved_and_activated_in_one_call() {
     assert_eq!(second["codes"], json!([]), "a later one brings none");
     let device = bench.devices().remove(0);
     assert_eq!((&device["state"], &device["programmed"]), (&json!("known"), &json!(2)));
+    let metrics = bench.host.ask(&Request::get("/metrics")).text();
+    for (state, count) in [("new", 0), ("known", 1), ("reset", 0), ("unreachable", 0)] {
+        let line = format!("hardware_keys{{state=\"{state}\"}} {count}");
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
     assert_eq!(device["oath"]["deviceId"], secret["device"]["deviceId"]);
     let shown = bench.host.ask(&Request::get(secret_path(&secret))).ok();
     assert_eq!(shown["device"], secret["device"], "and it is shown wherever the factor is");
@@ -114,7 +119,9 @@ fn a_user_logs_in_by_touching_the_key_and_not_by_leaving_it_in() {
         &person.id,
         &json!({"accountName": "touch", "touch": true, "algorithm": "SHA256", "kind": "hotp"}),
     );
-    let access = bench.host.ask(&mfa(&bench.host.challenge(&person))).ok();
+    let offered = bench.host.password(&person).ok();
+    assert_eq!(offered["methods"], json!(["totp", "device", "recovery"]));
+    let access = bench.host.ask(&mfa(&text(&offered["token"]))).ok();
     assert_eq!(access["type"], "ACCESS");
     let step_up = Request::post("/auth/stepup", &json!({"device": true, "action": "pay"}));
     bench.host.ask(&step_up.token(&text(&access["token"]))).ok();
@@ -148,6 +155,36 @@ fn a_spare_key_becomes_active_together_with_the_first_and_not_before() {
     for (reader, secret) in [(0, &first), (1, &spare)] {
         bench.host.verify(&user, &json!({"token": next_code(&bench, reader, secret)})).ok();
     }
+}
+
+#[test]
+fn a_key_that_is_handed_back_with_other_seeds_revokes_nothing() {
+    if !can_have_readers("a_key_that_is_handed_back_with_other_seeds_revokes_nothing") {
+        return;
+    }
+    let bench = Bench::with_key(Key::new(7));
+    let mut secrets = Vec::new();
+    for (name, kind) in [("ann", "totp"), ("bob", "hotp")] {
+        let user = bench.host.nobody(name);
+        secrets.push(bench.provisioned(&user, &json!({"kind": kind})));
+        let kind = kind.to_uppercase();
+        let other = ["add", "--force", "--oath-type", &kind, "--issuer", "mfad", name, "JBSWY3DPEHPK3PXP"];
+        bench.ykman_says(&[&["oath", "accounts"], &other[..]].concat());
+    }
+
+    let returned = bench.host.ask(&Request::new("POST", "/devices/7/return").reason()).ok();
+
+    let credentials = returned["credentials"].as_array().unwrap();
+    assert_eq!(credentials.len(), 2);
+    for credential in credentials {
+        for done in ["proved", "erased", "revoked"] {
+            assert_eq!(credential[done], false, "{done}: {returned}");
+        }
+    }
+    for secret in &secrets {
+        assert_eq!(bench.host.ask(&Request::get(secret_path(secret))).ok()["status"], "active");
+    }
+    assert_eq!(bench.reader().with_key(|key| key.accounts().len()), 2);
 }
 
 #[test]
