@@ -175,6 +175,7 @@ fn a_password_is_made_once_and_changed_with_the_old_one() {
 
     let change = |body: Value| host.ask(&Request::put(format!("{secrets}/password"), &body).token(&token));
     change(json!({"secret": "12345678", "current": "not the password"})).refused(401, "wrong-credentials");
+    change(json!({"secret": "12345678"})).refused(400, "malformed");
     change(json!({"secret": "1234567", "current": longest})).refused(400, "malformed");
     change(json!({"secret": "12345678", "current": longest})).ok();
 
