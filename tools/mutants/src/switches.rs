@@ -118,50 +118,36 @@ impl<'a> Switches<'a> {
         let written = self.text[operator.clone()].to_owned();
         let (all, left, right) = (range(binary), range(&binary.left), range(&binary.right));
         let between = left.end..right.start;
-        match binary.op {
-            BinOp::And(_) | BinOp::Or(_) => {
-                if binds(&binary.left) || binds(&binary.right) {
-                    self.mutants.extend(mutants);
-                    return;
-                }
-                let goes_on = if matches!(binary.op, BinOp::And(_)) { "mutant_l" } else { "!mutant_l" };
-                self.edits.around(all, vec![plain("({ let mutant_l: bool = ")], vec![plain(" } else { mutant_l } })")]);
-                let mut pieces = vec![plain(&format!("; if {goes_on} != ("))];
-                pieces.extend(any(&mutants));
-                pieces.push(plain(") { "));
-                self.edits.replace(between, pieces);
+        if matches!(binary.op, BinOp::And(_) | BinOp::Or(_)) {
+            if binds(&binary.left) || binds(&binary.right) {
+                self.mutants.extend(mutants);
+                return;
             }
-            BinOp::Eq(_) | BinOp::Ne(_) | BinOp::Lt(_) | BinOp::Le(_) | BinOp::Gt(_) | BinOp::Ge(_) => {
-                let mut after = vec![plain(")) { (l, r) => ")];
-                after.extend(Self::choice(&mutants, &written, "l"));
-                after.push(plain(" })"));
-                self.edits.around(all, vec![plain("(match (&(")], after);
-                self.edits.replace(between, vec![plain("), &(")]);
-            }
-            BinOp::Add(_)
-            | BinOp::Sub(_)
-            | BinOp::Mul(_)
-            | BinOp::Div(_)
-            | BinOp::Rem(_)
-            | BinOp::BitXor(_)
-            | BinOp::BitAnd(_)
-            | BinOp::BitOr(_)
-            | BinOp::Shl(_)
-            | BinOp::Shr(_) => {
-                let mut after = vec![plain(")) { (l, r) => ")];
-                after.extend(Self::choice(&mutants, &written, "l"));
-                after.push(plain(" })"));
-                self.edits.around(all, vec![plain("(match ((")], after);
-                self.edits.replace(between, vec![plain("), (")]);
-            }
-            _ => {
-                let mut after = vec![plain(")) { (l, r) => ")];
-                after.extend(Self::choice(&mutants, &written, "*l"));
-                after.push(plain(" })"));
-                self.edits.around(all, vec![plain("(match (&mut (")], after);
-                self.edits.replace(between, vec![plain("), (")]);
-            }
+            let goes_on = if matches!(binary.op, BinOp::And(_)) { "mutant_l" } else { "!mutant_l" };
+            self.edits.around(all, vec![plain("({ let mutant_l: bool = ")], vec![plain(" } else { mutant_l } })")]);
+            let mut pieces = vec![plain(&format!("; if {goes_on} != ("))];
+            pieces.extend(any(&mutants));
+            pieces.push(plain(") { "));
+            self.edits.replace(between, pieces);
+            return;
         }
+        let is_comparison = matches!(
+            binary.op,
+            BinOp::Eq(_) | BinOp::Ne(_) | BinOp::Lt(_) | BinOp::Le(_) | BinOp::Gt(_) | BinOp::Ge(_)
+        );
+        // A comparison takes nothing away from its operands, and an assignment changes the left one.
+        let (before, middle, name) = if is_comparison {
+            ("(match (&(", "), &(", "l")
+        } else if written.ends_with('=') {
+            ("(match (&mut (", "), (", "*l")
+        } else {
+            ("(match ((", "), (", "l")
+        };
+        let mut after = vec![plain(")) { (l, r) => ")];
+        after.extend(Self::choice(&mutants, &written, name));
+        after.push(plain(" })"));
+        self.edits.around(all, vec![plain(before)], after);
+        self.edits.replace(between, vec![plain(middle)]);
     }
 
     fn unary(&mut self, unary: &ExprUnary) {
