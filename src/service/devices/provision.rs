@@ -7,7 +7,9 @@ use crate::entropy;
 use crate::error::Error;
 use crate::model::{AccountName, Algorithm, Moving, Profile, SecretId, Sensitive, TokenInput, UserId};
 use crate::oath::{Applet, NewAccount, Shown, hmac_of, step_at};
-use crate::store::{CredentialRow, Decision, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Tx};
+use crate::store::{
+    CredentialRow, Decision, DeviceRow, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -58,7 +60,7 @@ impl Service {
         let (mut key, mut applet) = meet(&mut link, meant)?;
         key.vouched_by = vouched.map(|said| said.root);
         let known = self.device_row(key.serial)?;
-        self.unlock(known.as_ref(), &mut applet, order.password.as_ref())?;
+        self.unlock_for(occasion, &over, known.as_ref(), &mut applet, order.password.as_ref())?;
         self.settle(&scene, key.serial, &mut applet)?;
         let credential = self.new_credential(&scene, &over, &order, &mut applet)?;
         if self.programmed_on(&key)?.iter().any(|row| row.name == credential.name) {
@@ -84,6 +86,28 @@ impl Service {
             Ok((secret, codes)) => Ok(Reply::Provisioned { secret, receipt, codes: Some(codes) }),
             Err(error) => Err(self.give_up(&scene, &mut link, &key, &over, &credential, &order, error)),
         }
+    }
+
+    /// Opens the applet. A password that a user's own token brings is a guess at a key that may be anybody's, and the
+    /// key counts none itself: a wrong one counts like a wrong code of that user (THR-7). Guesses come one after the other,
+    /// since the key is held meanwhile.
+    fn unlock_for(
+        &self,
+        occasion: &Occasion,
+        over: &Over,
+        known: Option<&DeviceRow>,
+        applet: &mut Applet<'_, '_>,
+        password: Option<&Sensitive<String>>,
+    ) -> Result<(), Error> {
+        let is_guess = password.is_some() && applet.is_locked() && matches!(over.by, Authority::Own { .. });
+        if is_guess {
+            self.refuse_throttled(occasion, &Subject::factors(over.user.id))?;
+        }
+        let opened = self.unlock(known, applet, password);
+        if is_guess && matches!(opened, Err(Error::WrongDevicePassword)) {
+            self.count_failure(occasion, over.user.id, "device.password-wrong")?;
+        }
+        opened
     }
 
     /// Everything about the account that can be known before the key is written to. What would fail later is

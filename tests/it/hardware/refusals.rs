@@ -109,6 +109,34 @@ fn every_state_of_a_key_has_its_own_refusal() {
 }
 
 #[test]
+fn thr_7_guesses_at_the_password_of_a_key_count_on_whose_token_brings_them() {
+    if !can_have_readers("thr_7_guesses_at_the_password_of_a_key_count_on_whose_token_brings_them") {
+        return;
+    }
+    let bench = Bench::with_key(Key::new(7).with_password("hunter2 hunter2"));
+    let (person, other) = (bench.host.person("anna"), bench.host.nobody("boris"));
+    let order = |password: &str| json!({"type": "mfa", "device": {"any": true, "password": password}});
+    let own = |password: &str| bench.host.ask(&Request::post(person.secrets(), &order(password)).token(&person.token));
+
+    for _ in 0..5 {
+        own("hunter3 hunter3").refused(422, "wrong-device-password");
+    }
+    own("hunter2 hunter2").refused(429, "too-many-attempts");
+    let bare = json!({"type": "mfa", "device": {"any": true}});
+    let unasked = bench.host.ask(&Request::post(person.secrets(), &bare).token(&person.token));
+    unasked.refused(423, "device-locked");
+    // An operator who mistypes it shuts nobody out.
+    for _ in 0..6 {
+        bench.provision(&other, &order("hunter3 hunter3")).refused(422, "wrong-device-password");
+    }
+    bench.provision(&other, &order("hunter2 hunter2")).ok();
+    bench.host.ask(&Request::new("POST", format!("{}/unlock", person.path())).reason()).done();
+    own("hunter2 hunter2").ok();
+    let noted = bench.audit().iter().filter(|(event, _)| event == "device.password-wrong").count();
+    assert_eq!(noted, 5);
+}
+
+#[test]
 fn the_overwrite_defect_of_older_firmware_is_not_walked_into() {
     let like = Account::foreign("mfad:ann@home");
     for ((a, b, c), is_refused) in [((4, 0, 0), true), ((4, 3, 4), true), ((4, 3, 5), false), ((5, 4, 3), false)] {
