@@ -91,6 +91,7 @@ fn check(dir: &Path, number: usize) {
         confinement: Confinement::None,
     };
     let service = Service::new(store, policy(dir), equipment, &NOW).unwrap();
+    service.make_ready(&NOW).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let step = step_at(NOW.unix_seconds(), Period::THIRTY);
     let digits = Digits::new(8).unwrap();

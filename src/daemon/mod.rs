@@ -231,6 +231,7 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     let (devices, security_keys) = hardware(config)?;
     let equipment = Equipment { keeper, devices, security_keys, on_device, metrics, confinement };
     let service = Service::new(store, config.policy.clone(), equipment, &clock.now())?;
+    service.make_ready(&clock.now()).map_err(|error| failed_store(&service).unwrap_or_else(|| error.into()))?;
     let (close, closing) = watch::channel(false);
     let door = Door::new(service, clock, config.caps, config.has_page, audit_seen, device_seen, closing)
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
@@ -320,10 +321,7 @@ async fn serve_until_told(
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = reload.recv() => take_new_settings(config, overrides, log, &door),
-            () = store_failure(&door) => break Err(match door.service().damage() {
-                Some(finding) => Failure::Store(OpenFault::Damaged(finding.to_owned())),
-                None => Failure::StoreFailed,
-            }),
+            () = store_failure(&door) => break Err(failed_store(door.service()).unwrap_or(Failure::StoreFailed)),
         }
     };
     supervisor::stopping();
@@ -339,6 +337,14 @@ async fn serve_until_told(
         let _ = fs::remove_file(&path);
     }
     outcome
+}
+
+/// Why the process has to end, if the store is not to be used any more. Damage has a code of its own: no restart mends it.
+fn failed_store(service: &Service) -> Option<Failure> {
+    service.has_failed().then(|| match service.damage() {
+        Some(finding) => Failure::Store(OpenFault::Damaged(finding.to_owned())),
+        None => Failure::StoreFailed,
+    })
 }
 
 /// Reads the configuration again (SIGHUP). What is wrong changes nothing; what needs a restart is said.

@@ -213,11 +213,11 @@ impl Service {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes an open store, the policy and the equipment; makes the first signing keys if there are none.
+    /// Takes an open store, the policy and the equipment. Nothing is written before [`Service::make_ready`].
     pub fn new(store: Store, policy: Policy, equipment: Equipment, now: &Moment) -> Result<Self, Error> {
         let hasher = hasher::Hasher::new(policy.hashing)?;
         let Equipment { keeper, devices, security_keys, on_device, metrics, confinement } = equipment;
-        let service = Self {
+        Ok(Self {
             decoy: Arc::new(second_factor::Decoy::new(store.vault())?),
             keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
             store,
@@ -233,11 +233,14 @@ impl Service {
             confinement,
             clock_at_start: tokens::offset_of(now),
             clock_offset: Mutex::new(None),
-        };
-        service.check_relying_party()?;
-        service.tend(now)?;
-        service.make_receipt_key(now.wall_ms)?;
-        Ok(service)
+        })
+    }
+
+    /// What has to be there before the first call: makes the first signing keys if there are none.
+    pub fn make_ready(&self, now: &Moment) -> Result<(), Error> {
+        self.check_relying_party()?;
+        self.tend(now)?;
+        self.make_receipt_key(now.wall_ms)
     }
 
     /// Carries out one call.

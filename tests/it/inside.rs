@@ -56,6 +56,7 @@ impl Inside {
             confinement: Confinement::None,
         };
         let service = Service::new(store, config.policy.clone(), equipment, &clock.now()).unwrap();
+        service.make_ready(&clock.now()).unwrap();
         let (close, closing) = watch::channel(false);
         let (audited, devices) = (watch::channel(0).1, watch::channel(0).1);
         let door = Door::new(service, clock, config.caps, config.has_page, audited, devices, closing).unwrap();

@@ -7,6 +7,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mfad::model::Sensitive;
+use mfad::store::{AuditEntry, Decision, Listeners, Outcome, Store};
 use serde_json::json;
 
 use crate::host::{Host, Premises, wait};
@@ -220,6 +222,39 @@ fn sto_8_a_damaged_missing_or_foreign_store_is_refused_and_not_replaced() {
     assert!(!database.exists(), "no new store is made");
     put(&good);
     Host::on(premises).stop();
+}
+
+#[test]
+fn sto_13_damage_that_is_found_after_the_start_ends_the_daemon_with_its_code() {
+    let premises = initialised("");
+    let key: [u8; 32] = fs::read(premises.state.join("master.key")).unwrap().try_into().unwrap();
+    let store = Store::open(&premises.state, None, &Sensitive::new(key), Listeners::default()).unwrap();
+    for at in 0..30 {
+        let entry = AuditEntry {
+            at,
+            event: "a.test",
+            subject: None,
+            object: None,
+            peer_uid: None,
+            peer_pid: None,
+            request: None,
+            outcome: Outcome::Ok,
+            detail: Some("x".repeat(300_000)),
+        };
+        store.write(PATIENCE, move |tx| Ok(Decision::Keep(tx.audit(&entry)?))).unwrap();
+    }
+    store.close();
+    // A page in the midst of the log's text becomes the first of all, which it cannot be.
+    let database = premises.state.join("mfad.db");
+    let mut bytes = fs::read(&database).unwrap();
+    bytes[4096 * 1_000..][..4].copy_from_slice(&1u32.to_be_bytes());
+    fs::write(&database, bytes).unwrap();
+
+    assert_eq!(exit_code(premises.serve()), 9, "{}", premises.log_text());
+
+    let log = premises.log_text();
+    let last = log.lines().last().expect("a last word");
+    assert!(last.contains("page"), "{last}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! hundred. Everything that can be seen through the real daemon is tested there.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mfad::device::{NoDevices, Slot};
@@ -12,8 +13,9 @@ use mfad::model::{
 };
 use mfad::oath::Window;
 use mfad::service::{
-    Activation, Attestation, Call, Caller, Confinement, Departure, DeviceRef, Equipment, HashCost, MasterKey, Metrics,
-    NewUserOrder, Occasion, Policy, Proof, ProvisionOrder, Reply, SecretOrder, SecretView, Service,
+    Activation, Attestation, AuditView, Call, Caller, Confinement, Departure, DeviceEvent, DeviceRef, Equipment,
+    HashCost, KeyView, MasterKey, Metrics, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder, Reply, SecretOrder,
+    SecretView, Service,
 };
 use mfad::store::{self, Listeners, Store};
 use tempfile::TempDir;
@@ -30,6 +32,8 @@ pub struct Workshop {
     pub readers: Vec<Reader>,
     pub user: UserId,
     pub clock: Clock,
+    /// The newest event that whoever listens was told of.
+    announced: Arc<AtomicU64>,
     dir: TempDir,
 }
 
@@ -39,6 +43,14 @@ pub fn profile(algorithm: Algorithm, digits: u64, moving: Moving) -> Profile {
 
 pub fn totp() -> Profile {
     profile(Algorithm::Sha1, 6, Moving::Time(Period::THIRTY))
+}
+
+pub fn hotp() -> Profile {
+    profile(Algorithm::Sha1, 6, Moving::Counter)
+}
+
+pub fn by_device(profile: Profile) -> ProvisionOrder {
+    ProvisionOrder { activation: Activation::ByDevice, ..order(profile) }
 }
 
 pub fn order(profile: Profile) -> ProvisionOrder {
@@ -70,18 +82,19 @@ impl Workshop {
         let named = readers.iter().enumerate().map(|(n, reader)| (format!("Yubico YubiKey {n:02}"), reader.clone()));
         let devices = Arc::new(VirtualDevices::new(named.collect()));
         let clock = Clock::new().unwrap();
-        let service = open(&dir, policy, Arc::clone(&devices), &clock);
-        let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, dir };
+        let announced = Arc::default();
+        let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced);
+        let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, announced, dir };
         workshop.user = workshop.new_user("ann");
         workshop
     }
 
     /// Ends the service and begins another one on the same store.
     pub fn restart(self) -> Self {
-        let Self { service, devices, readers, user, clock, dir } = self;
+        let Self { service, devices, readers, user, clock, announced, dir } = self;
         service.close();
-        let service = open(&dir, policy(), Arc::clone(&devices), &clock);
-        Self { service, devices, readers, user, clock, dir }
+        let service = open(&dir, policy(), Arc::clone(&devices), &clock, &announced);
+        Self { service, devices, readers, user, clock, announced, dir }
     }
 
     /// From now on the store refuses one kind of write, like `INSERT ON audit`, and says why.
@@ -179,6 +192,39 @@ impl Workshop {
         }
     }
 
+    /// The keys that are plugged in.
+    pub fn keys(&self) -> Vec<KeyView> {
+        match self.ask(Call::ListDevices) {
+            Ok(Reply::Devices(keys)) => keys,
+            _ => panic!("no list"),
+        }
+    }
+
+    /// What came and went after that event, and the number of the newest.
+    pub fn events_after(&self, after: u64) -> (Vec<DeviceEvent>, u64) {
+        match self.ask(Call::DeviceEvents { after: Some(after) }) {
+            Ok(Reply::DeviceEvents { events, next }) => (events, next),
+            _ => panic!("no events"),
+        }
+    }
+
+    pub fn announced(&self) -> u64 {
+        self.announced.load(Ordering::SeqCst)
+    }
+
+    pub fn audit(&self) -> Vec<AuditView> {
+        match self.ask(Call::AuditRows { after: 0, limit: 500 }) {
+            Ok(Reply::Audit { events, .. }) => events,
+            _ => panic!("no rows"),
+        }
+    }
+
+    /// The words with which events of that name were written down.
+    pub fn noted(&self, event: &str) -> Vec<String> {
+        let rows = self.audit().into_iter().filter(|row| row.event == event);
+        rows.map(|row| row.detail.unwrap_or_default()).collect()
+    }
+
     pub fn verify(&self, code: &str) -> Result<(), Error> {
         let token = TokenInput::from_text(code).expect("a code");
         self.ask(Call::Verify(UserRef::Id(self.user), Proof::Token(token))).map(drop)
@@ -200,17 +246,26 @@ fn key() -> MasterKey {
     Sensitive::new([7; 32])
 }
 
-fn open(dir: &TempDir, policy: Policy, devices: Arc<VirtualDevices>, clock: &Clock) -> Service {
+fn open(
+    dir: &TempDir,
+    policy: Policy,
+    devices: Arc<VirtualDevices>,
+    clock: &Clock,
+    announced: &Arc<AtomicU64>,
+) -> Service {
+    let announced = Arc::clone(announced);
     let store = Store::open(dir.path(), None, &key(), Listeners::default()).unwrap();
     let equipment = Equipment {
         keeper: Box::new(NoKeeper),
         devices,
         security_keys: Arc::new(NoDevices),
-        on_device: Box::new(|_| {}),
+        on_device: Box::new(move |newest| announced.store(newest, Ordering::SeqCst)),
         metrics: Metrics::default(),
         confinement: Confinement::None,
     };
-    Service::new(store, policy, equipment, &clock.now()).unwrap()
+    let service = Service::new(store, policy, equipment, &clock.now()).unwrap();
+    service.make_ready(&clock.now()).unwrap();
+    service
 }
 
 fn policy() -> Policy {
