@@ -18,8 +18,8 @@ use std::time::Duration;
 use super::moment::{BootId, Moment};
 use super::profile::Digits;
 
-/// The longest delay.
-pub const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+/// The longest delay: 15 minutes.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(900);
 
 /// When a delay ends, on both clocks: within the boot that set it the boot clock counts, after a
 /// reboot the wall clock does.

@@ -1,6 +1,8 @@
 //! Codes, steps and counters. All arithmetic is checked (OTP-8), all comparisons take the same time
 //! whatever matches (OTP-6).
 
+use std::ops::RangeInclusive;
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
@@ -37,7 +39,7 @@ impl Window {
         u64::from(self.back).saturating_add(u64::from(self.forward)).saturating_add(1)
     }
 
-    fn steps(self, current: u64) -> impl Iterator<Item = u64> {
+    fn steps(self, current: u64) -> RangeInclusive<u64> {
         let first = current.saturating_sub(u64::from(self.back));
         let last = current.saturating_add(u64::from(self.forward));
         first..=last
