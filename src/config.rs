@@ -526,6 +526,7 @@ mod tests {
             "[throttle]\ndelayAfter = 0",
             "[argon2]\nmemoryKib = 1024",
             "[argon2]\npasses = 1",
+            "[argon2]\nqueue = 0",
             "[limits]\nconnections = 0",
             "[devices]\nreaders = []",
             "[devices]\nescrow = \"age1x\"",

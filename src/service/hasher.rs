@@ -391,10 +391,34 @@ mod tests {
         let record = permit(&cheap).password_record(&password).unwrap();
 
         assert_eq!(permit(&dear).check_password(Some(&record), &password).unwrap(), PasswordCheck::RightButCheap);
+        let big = Hasher::new(HashCost { memory_kib: 19_464, ..COST }).unwrap();
+        assert_eq!(permit(&big).check_password(Some(&record), &password).unwrap(), PasswordCheck::RightButCheap);
+        for more in [big, dear] {
+            let record = permit(&more).password_record(&password).unwrap();
+            assert_eq!(permit(&cheap).check_password(Some(&record), &password).unwrap(), PasswordCheck::Right);
+        }
+        let dear = Hasher::new(HashCost { passes: 3, ..COST }).unwrap();
         let mut absurd = record.expose().clone();
         absurd[1] = 0xff;
         for broken in [absurd, vec![], vec![1; 20], vec![9; 61]] {
             assert!(permit(&dear).check_password(Some(&Sensitive::new(broken)), &password).is_err());
+        }
+    }
+
+    #[test]
+    fn aut_8_a_cost_below_the_floor_or_without_bounds_is_not_taken() {
+        assert!(COST.is_sane());
+        for odd in [
+            HashCost { memory_kib: 19_455, ..COST },
+            HashCost { memory_kib: 1_048_577, ..COST },
+            HashCost { passes: 1, ..COST },
+            HashCost { passes: 17, ..COST },
+            HashCost { lanes: 0, ..COST },
+            HashCost { lanes: 9, ..COST },
+            HashCost { workers: 0, ..COST },
+            HashCost { queue: 0, ..COST },
+        ] {
+            assert!(!odd.is_sane(), "{odd:?}");
         }
     }
 
@@ -437,14 +461,17 @@ mod tests {
     #[test]
     fn aut_5_and_thr_8_the_queue_is_bounded_and_one_peer_gets_a_part_of_it() {
         let hasher = Hasher::new(COST).unwrap();
-        let _running = hasher.permit(1, Duration::ZERO).unwrap();
+        let running = hasher.permit(1, Duration::ZERO).unwrap();
 
         assert!(matches!(hasher.permit(1, Duration::ZERO), Err(Error::Busy)));
         assert_eq!(hasher.waiting(), 0);
+        assert_eq!(hasher.lock().by_peer.get(&1), Some(&1), "the one that runs still counts");
         let mut room = hasher.lock();
         room.by_peer.insert(7, 3);
         drop(room);
         assert!(matches!(hasher.permit(7, Duration::from_secs(60)), Err(Error::Busy)));
+        drop(running);
+        assert!(!hasher.lock().by_peer.contains_key(&1));
     }
 
     #[test]

@@ -140,6 +140,20 @@ mod tests {
 
         assert!(matches!(locks.hold(b"key", 1, Duration::ZERO), Err(Error::Busy)));
         assert!(locks.hold(b"other", 1, Duration::ZERO).is_ok());
+        assert!(locks.state().waiting_by_peer.is_empty());
+    }
+
+    #[test]
+    fn thr_8_those_who_wait_keep_their_places_when_the_key_changes_hands() {
+        let locks = Locks::default();
+        let held = locks.hold(b"key", 0, LONG).unwrap();
+        for peer in (1..).take(WAITING_EACH) {
+            locks.state().queue(b"key", peer).unwrap();
+        }
+
+        drop(held);
+
+        assert!(matches!(locks.state().queue(b"key", 99), Err(Error::Busy)));
     }
 
     #[test]
@@ -150,5 +164,19 @@ mod tests {
 
         assert_eq!(taken, WAITING_EACH);
         assert!(state.queue(b"a", 2).is_ok());
+    }
+
+    #[test]
+    fn thr_8_whoever_leaves_makes_room_for_one() {
+        let mut state = State::default();
+        for _ in 0..WAITING_EACH {
+            state.queue(b"a", 1).unwrap();
+        }
+
+        state.leave_queue(b"a", 1);
+
+        assert!(state.queue(b"a", 1).is_ok());
+        assert!(matches!(state.queue(b"b", 1), Err(Error::Busy)), "the peer has no more room than before");
+        assert!(matches!(state.queue(b"a", 2), Err(Error::Busy)), "nor has the key");
     }
 }

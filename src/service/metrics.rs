@@ -180,3 +180,58 @@ impl Metrics {
         Ok(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn svc_4_each_figure_is_shown_as_it_was_set() {
+        let metrics = Metrics::default();
+        for status in [200, 200, 401] {
+            metrics.count_request(status);
+        }
+        metrics.count_panic();
+        metrics.set_connections(7);
+        metrics.count_refused_connection();
+        metrics.count_login("totp", true);
+        metrics.count_login("totp", false);
+        metrics.count_login("totp", false);
+        metrics.count_enrolment();
+        metrics.set_queues(3, 4);
+        metrics.commit_listener()(Duration::from_millis(3));
+        metrics.count_code(Some(-1));
+        metrics.count_code(None);
+        metrics.set_clock_drift(Duration::from_millis(1500), true);
+        metrics.set_keys(Some([("new", 1), ("known", 2), ("reset", 0), ("unreachable", 0)]));
+
+        let text = metrics.text().unwrap();
+
+        for line in [
+            "requests_total{status=\"200\"} 2",
+            "requests_total{status=\"401\"} 1",
+            "panics_total 1",
+            "connections 7",
+            "refused_connections_total 1",
+            "logins_total{step=\"totp\",outcome=\"ok\"} 1",
+            "logins_total{step=\"totp\",outcome=\"refused\"} 2",
+            "enrolments_total 1",
+            "store_waiting 3",
+            "hash_waiting 4",
+            "commit_seconds_sum 0.003",
+            "commit_seconds_count 1",
+            "code_drift_total{steps=\"-1\"} 1",
+            "clock_drift_seconds -1.5",
+            "hardware_keys{state=\"new\"} 1",
+            "hardware_keys{state=\"known\"} 2",
+            "readers_reachable 1",
+        ] {
+            assert!(text.lines().any(|shown| shown == format!("mfad_{line}")), "{line}: {text}");
+        }
+        assert_eq!(text.matches("code_drift_total").count(), 1, "a code of a counter has no drift");
+        metrics.set_clock_drift(Duration::from_millis(1500), false);
+        metrics.set_keys(None);
+        let text = metrics.text().unwrap();
+        assert!(text.contains("clock_drift_seconds 1.5") && text.contains("readers_reachable 0"), "{text}");
+    }
+}

@@ -468,5 +468,7 @@ mod tests {
         assert!(ceremonies.take(of(1), 1).is_some());
         let end = later(0, CEREMONY);
         assert!(ceremonies.take(of(2), end).is_none());
+        ceremonies.begin(of(0), asked(&party), 7, end);
+        assert_eq!(ceremonies.lock().by_purpose.len(), 1, "what is over takes no place");
     }
 }

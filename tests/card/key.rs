@@ -174,6 +174,12 @@ impl Key {
         self
     }
 
+    /// The same key after another program removed that account.
+    pub fn without_account(mut self, name: &str) -> Self {
+        self.oath.accounts.retain(|account| account.name != name.as_bytes());
+        self
+    }
+
     /// The same key with papers of its maker, and a PIV key that they attest.
     pub fn attested(mut self, maker: &Maker, how: &Attested) -> Self {
         self.papers = Some(maker.papers(self.identity.serial, self.identity.firmware, how));

@@ -1,6 +1,6 @@
 //! The ports of a host with virtual security keys in them, behind the daemon's own trait.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mfad::device::{Channel, DeviceFault, Port, SecurityKey, SecurityKeys, Wait};
@@ -13,6 +13,7 @@ use super::key::{Key, Line};
 pub struct VirtualPorts {
     keys: Mutex<Vec<(String, Key, Arc<AtomicBool>)>>,
     refusal: Mutex<Option<DeviceFault>>,
+    busy: AtomicUsize,
 }
 
 impl VirtualPorts {
@@ -32,6 +33,11 @@ impl VirtualPorts {
     pub fn refuse(&self, refusal: Option<DeviceFault>) {
         *self.refusal.lock().unwrap() = refusal;
     }
+
+    /// Makes the next so many openings find the key with another program.
+    pub fn be_busy(&self, times: usize) {
+        self.busy.store(times, Ordering::SeqCst);
+    }
 }
 
 impl SecurityKeys for VirtualPorts {
@@ -44,6 +50,9 @@ impl SecurityKeys for VirtualPorts {
     fn open(&self, port: &Port) -> Result<Box<dyn SecurityKey>, DeviceFault> {
         if let Some(refusal) = self.refusal.lock().unwrap().clone() {
             return Err(refusal);
+        }
+        if self.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_ok() {
+            return Err(DeviceFault::Busy { holder: None });
         }
         let keys = self.keys.lock().unwrap();
         let (_, key, is_held) = keys.iter().find(|(node, ..)| *node == port.node).ok_or(DeviceFault::Removed)?;

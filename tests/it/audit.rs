@@ -61,6 +61,28 @@ fn log_5_the_rows_are_a_chain_that_anybody_can_check_also_over_restarts() {
 }
 
 #[test]
+fn log_4_a_wrong_password_is_written_down_for_a_user_and_for_nobody_once_it_is_delayed() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    let guess = |name: &str| {
+        let login = json!({"id": name, "password": "not the password"});
+        host.ask(&Request::post("/auth/password", &login)).refused(401, "wrong-credentials");
+    };
+    let refused = || {
+        let rows =
+            read(&host).into_iter().filter(|row| row["event"] == "login.password" && row["outcome"] == "refused");
+        rows.map(|row| row["subject"].clone()).collect::<Vec<_>>()
+    };
+
+    guess("anna");
+    assert_eq!(refused(), [json!(person.id)]);
+    (0..4).for_each(|_| guess("nobody"));
+    assert_eq!(refused().len(), 1);
+    guess("nobody");
+    assert_eq!(refused(), [json!(person.id), json!(null)]);
+}
+
+#[test]
 fn log_4_the_log_names_what_happened_to_whom_and_how_it_ended() {
     let host = Host::start("");
     let (person, factor, codes) = host.guarded("anna");

@@ -406,6 +406,10 @@ fn what_is_in_the_way_has_its_own_code_and_leaves_nothing() {
     key.set_finger(Finger::Always(Touch::Given));
     log_in(&host, &person, &json!({})).ok();
     register(&host, &person, &json!({})).refused(409, "already-active");
+    // Nobody touches a key for what is refused anyway.
+    key.set_finger(Finger::Always(Touch::TimedOut));
+    let other = register(&host, &person, &json!({"name": text(&factors(&host, &person)[0]["name"])}));
+    other.refused(409, "secret-name-taken");
     let stranger = host.person("other");
     host.ask(&Request::post("/users", &json!({"name": "x"}))).ok();
     let challenge = host.verify(&stranger.id, &json!({"device": true}));
@@ -431,6 +435,20 @@ fn of_two_keys_the_one_that_is_registered_answers() {
     one.plug_in();
 
     log_in(&host, &person, &json!({})).ok();
+}
+
+#[test]
+fn a_key_that_is_older_than_fido2_is_in_nobodys_way() {
+    let ports = VirtualPorts::with([Key::of_u2f(), Key::new(Make::default()), Key::of_u2f()]);
+    let host = Host::with_keys(CONFIG, Arc::clone(&ports) as Arc<dyn SecurityKeys>);
+
+    register(&host, &host.person("anna"), &json!({})).ok();
+
+    ports.plug_in(Key::new(Make::default()));
+    let many = register(&host, &host.person("berta"), &json!({})).refused(409, "many-devices");
+    let named = text(&many["detail"]);
+    assert!(named.contains("hidraw1") && named.contains("hidraw3"), "{named}");
+    assert!(!named.contains("hidraw0") && !named.contains("hidraw2"), "{named}");
 }
 
 #[test]
@@ -539,6 +557,48 @@ fn a_caller_who_leaves_makes_the_key_stop_blinking() {
 }
 
 #[test]
+fn nobody_touches_a_key_for_a_challenge_that_is_over() {
+    let (host, key) = host(Make::default());
+    let person = host.person("anna");
+    let codes = codes_of(&register(&host, &person, &json!({})).ok());
+    let challenge = host.challenge(&person);
+    host.answer_recovery(&challenge, &codes[0]).ok();
+    key.set_finger(Finger::Always(Touch::TimedOut));
+
+    let late = host.ask(&Request::post("/auth/fido2", &json!({"device": true})).token(&challenge));
+
+    late.refused(401, "challenge-ended");
+}
+
+#[test]
+fn tok_6_a_token_that_ends_while_a_key_is_waited_for_registers_nothing() {
+    // Of a session that is logged out, and of a login that has to enrol, whose password changes.
+    for settings in ["", "mfaRequired = true\n"] {
+        let key = Key::new(Make::default());
+        let ports = VirtualPorts::with([key.clone()]);
+        let host = Host::with_keys(&format!("{settings}{CONFIG}"), ports as Arc<dyn SecurityKeys>);
+        let person = host.person("anna");
+        key.set_finger(Finger::Away);
+        let order = Request::post(person.secrets(), &json!({"type": "fido2", "local": true})).token(&person.token);
+        thread::scope(|threads| {
+            let registering = threads.spawn(|| host.ask(&order));
+            key.wait_for_blink();
+
+            if settings.is_empty() {
+                host.ask(&Request::new("POST", "/auth/logout").token(&person.token)).done();
+            } else {
+                let path = format!("{}/password", person.secrets());
+                host.ask(&Request::put(path, &json!({"secret": "another password"})).reason()).ok();
+            }
+            key.set_finger(Finger::Always(Touch::Given));
+
+            registering.join().unwrap().refused(401, "unauthenticated");
+        });
+        assert_eq!(factors(&host, &person).len(), 0, "{settings}");
+    }
+}
+
+#[test]
 fn two_logins_at_once_share_no_touch() {
     let (host, key) = host(Make::default());
     let person = host.person("anna");
@@ -588,6 +648,22 @@ fn a_key_that_nobody_touches_in_time_is_told_to_give_up() {
     assert_eq!(channel.exchange(&selection, wait(50)).err(), Some(DeviceFault::Hung));
     assert_eq!(key.cancelled(), 2);
     assert_eq!(Channel::open(key.line(), [8; 8]).err(), Some(DeviceFault::Hung));
+}
+
+#[test]
+fn a_key_that_serves_another_program_is_waited_for_and_the_daemon_says_so_when_it_stays_busy() {
+    let ports = VirtualPorts::with([Key::new(Make::default())]);
+    let host = Host::with_keys(CONFIG, Arc::clone(&ports) as Arc<dyn SecurityKeys>);
+    let person = host.person("anna");
+    register(&host, &person, &json!({})).ok();
+
+    ports.be_busy(2);
+    log_in(&host, &person, &json!({})).ok();
+
+    // Nor is it a reason to look for a key that gives codes where the user has none.
+    ports.refuse(Some(DeviceFault::Busy { holder: None }));
+    let either = Request::post("/auth/mfa", &json!({"device": true}));
+    host.ask(&either.token(&host.challenge(&person))).refused(503, "device-busy");
 }
 
 #[test]

@@ -59,6 +59,22 @@ fn enr_3_with_an_active_factor_every_change_needs_fresh_proof() {
 }
 
 #[test]
+fn enr_3_without_fresh_proof_no_key_is_even_looked_for() {
+    let host = Host::start("[devices]\nenabled = false\n");
+    let (person, ..) = host.guarded("anna");
+    let pending = host.pending_for(&person.id, &json!({"name": "second"}));
+    let order = Request::post(person.secrets(), &json!({"type": "mfa", "device": {"any": true}}));
+    let confirm = Request::put(format!("{}/enroll", pending.path), &json!({"device": true}));
+
+    for act in [&order, &confirm] {
+        host.ask(act).refused(403, "fresh-proof-required");
+    }
+
+    host.ask(&order.reason()).refused(503, "no-device");
+    host.ask(&confirm.reason()).refused(409, "unsupported");
+}
+
+#[test]
 fn az_4_an_app_may_not_do_what_needs_fresh_proof_even_with_a_reason() {
     if !crate::identity::can_be_others("az_4_an_app_may_not_do_what_needs_fresh_proof_even_with_a_reason") {
         return;
@@ -182,6 +198,57 @@ fn a_password_is_made_once_and_changed_with_the_old_one() {
     login(&longest).refused(401, "wrong-credentials");
     login("12345678").ok();
     host.ask(&Request::get(&secrets).token(&token)).refused(401, "unauthenticated");
+}
+
+#[test]
+fn thr_7_a_right_old_password_clears_the_guesses_before_it() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    let change = |current: &str| {
+        let order = json!({"secret": PASSWORD, "current": current});
+        host.ask(&Request::put(format!("{}/password", person.secrets()), &order).reason())
+    };
+
+    // One less than begins a delay, twice.
+    for _ in 0..2 {
+        (0..4).for_each(|_| drop(change("not the password").refused(401, "wrong-credentials")));
+        change(PASSWORD).ok();
+    }
+
+    (0..5).for_each(|_| drop(change("not the password").refused(401, "wrong-credentials")));
+    change(PASSWORD).refused(429, "too-many-attempts");
+}
+
+#[test]
+fn thr_1_a_right_password_clears_the_guesses_before_it() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    let guesser = Person { password: "not the password".to_owned(), ..person.clone() };
+
+    for _ in 0..2 {
+        (0..4).for_each(|_| drop(host.password(&guesser).refused(401, "wrong-credentials")));
+        host.password(&person).ok();
+    }
+
+    (0..5).for_each(|_| drop(host.password(&guesser).refused(401, "wrong-credentials")));
+    host.password(&person).refused(429, "too-many-attempts");
+}
+
+#[test]
+fn a_user_has_at_most_32_secrets_and_room_again_when_one_goes() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    let make = |order: Value| host.ask(&Request::post(person.secrets(), &order).reason());
+    // The password is one of them.
+    let made: Vec<Value> = (1..32).map(|_| make(json!({"type": "apikey"})).ok()).collect();
+
+    for order in [json!({"type": "apikey"}), json!({"type": "mfa"})] {
+        make(order).refused(409, "too-many-secrets");
+    }
+
+    host.ask(&Request::delete(path_of(&person, &made[0])).reason()).done();
+    make(json!({"type": "mfa"})).ok();
+    assert_eq!(list(&host, &person).len(), 32);
 }
 
 #[test]

@@ -99,6 +99,39 @@ fn enr_3_a_step_up_makes_its_own_token_fresh_and_no_refreshed_one() {
 }
 
 #[test]
+fn aut_3_a_step_up_says_how_it_was_done_in_its_token_and_in_its_receipt() {
+    let host = Host::start("");
+    let (person, mut factor, codes) = host.guarded("anna");
+
+    for (proof, methods) in [
+        (json!({"code": codes[0]}), json!(["pwd", "kba", "mfa"])),
+        (json!({"token": factor.next()}), json!(["pwd", "otp", "mfa"])),
+    ] {
+        let stepped = step_up(&host, &person, proof, "pay").ok();
+
+        assert_eq!(crate::tokens::claims(&text(&stepped["token"]))["amr"], methods);
+        assert_eq!(redeem(&host, &stepped["receipt"], "pay").ok()["amr"], methods);
+    }
+}
+
+#[test]
+fn tok_6_what_a_user_held_before_it_was_disabled_is_over_when_it_is_enabled_again() {
+    let host = Host::start("");
+    let (person, mut factor, _) = host.guarded("anna");
+    let challenge = host.challenge(&person);
+
+    for disabled in [true, false] {
+        let version = host.ask(&Request::get(person.path())).ok()["version"].clone();
+        let change = json!({"version": version, "disabled": disabled});
+        host.ask(&Request::put(person.path(), &change).reason()).ok();
+    }
+
+    assert_eq!(host.token_status(&person, &person.token), 401);
+    refresh(&host, &person.refresh).refused(401, "refresh-ended");
+    assert_eq!(host.answer_totp(&challenge, &factor.next()).status, 401);
+}
+
+#[test]
 fn enr_3_a_name_or_address_needs_fresh_proof_with_a_users_own_token_and_a_display_name_does_not() {
     let mut host = Host::start("");
     let (person, _, _) = host.guarded("anna");

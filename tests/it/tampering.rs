@@ -34,6 +34,28 @@ fn key_3_a_seed_moved_to_another_user_opens_for_nobody_and_is_audited() {
 }
 
 #[test]
+fn key_3_a_password_moved_to_another_user_opens_for_nobody_and_is_audited() {
+    let mut host = Host::start("");
+    let (anna, boris) = (host.person("anna"), host.person("boris"));
+    host.stop();
+    let database = Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let moved = database.execute(
+        "UPDATE secrets SET sealed = (SELECT s.sealed FROM secrets s JOIN users u ON u.id = s.user
+         WHERE u.name = 'anna' AND s.type = 'password') WHERE user = (SELECT id FROM users WHERE name = 'boris')",
+        [],
+    );
+    assert_eq!(moved.unwrap(), 1);
+    drop(database);
+    host.start_again();
+
+    assert_eq!(host.password(&boris).status, 500, "AUT-6: a refusal");
+    host.password(&anna).ok();
+
+    let noticed = crate::audit::read(&host).iter().filter(|row| row["event"] == "store.tampered").count();
+    assert_eq!(noticed, 1);
+}
+
+#[test]
 fn http_4_a_good_request_before_bad_bytes_is_answered_first() {
     let host = Host::start("");
     let mut connection = host.connect();

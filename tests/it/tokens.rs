@@ -277,7 +277,11 @@ fn a_token_is_good_only_for_the_peer_it_was_given_to() {
         assert_eq!(host.ask_as(OTHER_STRANGER, &me).status, elsewhere);
         assert_eq!(host.ask(&me).status, elsewhere, "also for root");
         let refresh = Request::get("/auth/refresh").token(&text(&made["refresh"]));
-        assert_eq!(host.ask_as(OTHER_STRANGER, &refresh).status, elsewhere);
+        let refreshed = host.ask_as(OTHER_STRANGER, &refresh);
+        assert_eq!(refreshed.status, elsewhere);
+        if elsewhere == 200 {
+            assert_eq!(claims(&text(&refreshed.ok()["token"]))["peer"], STRANGER, "whose session it is");
+        }
     }
 }
 

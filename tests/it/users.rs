@@ -274,6 +274,31 @@ fn az_4_peers_may_do_what_their_row_says() {
 }
 
 #[test]
+fn az_4_a_refusal_says_which_right_is_missing_and_a_stranger_has_to_say_who_it_is() {
+    if !can_be_others("az_4_a_refusal_says_which_right_is_missing_and_a_stranger_has_to_say_who_it_is") {
+        return;
+    }
+    let host = Host::start("");
+    let person = host.person("anna");
+    let unlock = Request::new("POST", format!("{}/unlock", person.path())).reason();
+
+    for (uid, request, right) in [
+        (APP, Request::get("/audit"), "audit"),
+        (AUDITOR, Request::get("/users"), "app"),
+        (APP, Request::get("/key"), "admin"),
+        (APP, unlock, "admin"),
+    ] {
+        let answer = host.ask_as(uid, &request);
+        let named = answer.refused(403, "forbidden")["detail"].clone();
+        assert!(text(&named).contains(&format!("`{right}`")), "{}: {named}", request.target);
+    }
+    // Without a token and without a right there is nobody to speak of.
+    host.ask_as(STRANGER, &Request::get("/users/me")).refused(403, "me-without-user");
+    host.ask_as(STRANGER, &Request::get(person.path())).refused(401, "unauthenticated");
+    host.ask_as(STRANGER, &Request::get("/users")).refused(401, "unauthenticated");
+}
+
+#[test]
 fn sock_4_a_peer_that_the_kernel_cannot_name_is_shown_the_door() {
     if !can_be_others("sock_4_a_peer_that_the_kernel_cannot_name_is_shown_the_door") {
         return;

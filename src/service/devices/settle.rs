@@ -104,7 +104,8 @@ fn erase(
 
 /// Whether the account of that name is the one that was written. It is asked for the answer that only
 /// ours can give, where that needs nobody's touch and moves no counter that counts. Otherwise the name
-/// decides, which was free when it was written.
+/// decides, which was free when it was written. A counter of somebody else moves by one where ours was to
+/// take its place: nothing but a code tells which of the two it is.
 fn is_ours(applet: &mut Applet<'_, '_>, row: &CredentialRow, kind: Shown) -> Result<bool, Error> {
     let is_half_done = row.state == Journal::Intended;
     let by_name = is_half_done && !row.replaces;

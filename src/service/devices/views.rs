@@ -167,3 +167,21 @@ fn credential_view(row: &CredentialRow) -> CredentialView {
         touch: row.touch,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_its_own_reader_is_in_a_port() {
+        for (reader, is_on_a_reader) in [
+            ("Yubico YubiKey OTP+FIDO+CCID 00 00", false),
+            ("YUBICO YUBIKEY NEO 01 00", false),
+            ("ACS ACR122U PICC Interface 00 00", true),
+        ] {
+            let slot = Slot { reader: reader.to_owned(), insertion: 1 };
+
+            assert_eq!(is_nfc(&slot), is_on_a_reader, "{reader}");
+        }
+    }
+}

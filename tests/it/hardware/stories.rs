@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::bench::{Bench, can_have_readers};
 use crate::card::{Key, Touch};
+use crate::fido2::{CONFIG, keyed};
 use crate::host::Host;
+use crate::identity::{APP, can_be_others};
 use crate::interop::python;
 use crate::otp;
 use crate::people::{PASSWORD, codes_of, text, with};
@@ -113,6 +115,10 @@ fn a_user_logs_in_by_touching_the_key_and_not_by_leaving_it_in() {
     let silent = bench.provisioned(&person.id, &json!({"accountName": "silent"}));
     bench.host.ask(&mfa(&bench.host.challenge(&person))).refused(409, "unsupported");
     bench.host.verify(&person.id, &json!({"device": true})).refused(401, "wrong-code");
+    if can_be_others("a_user_logs_in_by_touching_the_key_and_not_by_leaving_it_in") {
+        let verify = Request::post(format!("/users/{}/verify", person.id), &json!({"device": true}));
+        bench.host.ask_as(APP, &verify).refused(409, "unsupported");
+    }
     bench.host.ask(&Request::delete(secret_path(&silent)).reason()).done();
 
     bench.provisioned(
@@ -130,6 +136,23 @@ fn a_user_logs_in_by_touching_the_key_and_not_by_leaving_it_in() {
     bench.pull(0);
     bench.host.ask(&mfa(&bench.host.challenge(&person))).refused(503, "no-device");
     assert_eq!(bench.host.password(&person).ok()["type"], "CHALLENGE", "{PASSWORD}");
+}
+
+#[test]
+fn whoever_has_keys_of_both_kinds_logs_in_with_the_one_that_is_there() {
+    if !can_have_readers("whoever_has_keys_of_both_kinds_logs_in_with_the_one_that_is_there") {
+        return;
+    }
+    let bench = Bench::new(1, CONFIG);
+    bench.insert(0, Key::new(7));
+    let (person, ..) = keyed(&bench.host, "ann", "preferred");
+    bench.provisioned(&person.id, &json!({"touch": true, "kind": "hotp"}));
+    let mfa = |challenge: &str| Request::post("/auth/mfa", &json!({"device": true})).token(challenge);
+
+    // The security key is elsewhere.
+    let access = bench.host.ask(&mfa(&bench.host.challenge(&person))).ok();
+
+    assert_eq!(access["type"], "ACCESS");
 }
 
 #[test]
@@ -214,6 +237,8 @@ fn a_key_that_is_handed_back_proves_itself_and_leaves_nothing() {
     assert!(bench.reader().with_key(|key| key.accounts().is_empty() && !key.has_password()));
     for user in [ann, bob] {
         assert_eq!(bench.host.ask(&Request::get(format!("/users/{user}"))).ok()["mfa"], "none");
+        let left = bench.host.ask(&Request::get(format!("/users/{user}/secrets"))).ok();
+        assert_eq!(left["secrets"], json!([]), "backup codes go with the last factor");
     }
     let events = bench.audit();
     for event in ["device.program", "device.return", "device.erase", "secret.delete"] {
@@ -229,13 +254,15 @@ fn hw_4_a_key_that_was_reset_or_swapped_is_noticed_at_the_next_contact() {
     let bench = Bench::with_key(Key::new(7));
     let user = bench.host.nobody("ann");
     let secret = bench.provisioned(&user, &json!({"touch": true}));
+    let resets = |events: &[(String, String)]| events.iter().filter(|(name, _)| name == "device.reset-seen").count();
+    assert_eq!(bench.devices()[0]["state"], "known");
+    assert_eq!(resets(&bench.audit()), 0);
     bench.pull(0);
 
     // Another key that claims the same number.
     bench.insert(0, Key::new(7));
 
     assert_eq!(bench.devices()[0]["state"], "reset");
-    let resets = |events: &[(String, String)]| events.iter().filter(|(name, _)| name == "device.reset-seen").count();
     assert_eq!(resets(&bench.audit()), 1);
     bench.devices();
     assert_eq!(resets(&bench.audit()), 1, "it is written down once");

@@ -1,0 +1,110 @@
+//! A key and its spare: programmed one after the other, active together.
+
+use std::time::Duration;
+
+use mfad::error::Error;
+use mfad::model::{Moment, SecretId, Serial, Text, TokenInput, UserRef};
+use mfad::service::{
+    Activation, Call, DeviceRef, FirstCode, Occasion, ProvisionOrder, SecretOrder, SecretRef, SecretView,
+};
+
+use super::workshop::{Workshop, order, totp};
+use crate::card::Key;
+
+/// Longer than a pending factor waits.
+const TOO_LONG: Duration = Duration::from_secs(16 * 60);
+
+/// Readers with the keys 1 to 3 in them.
+fn three_keys() -> Workshop {
+    let workshop = Workshop::new(3);
+    for (reader, serial) in workshop.readers.iter().zip(1..) {
+        reader.insert(Key::new(serial));
+    }
+    workshop.attend();
+    workshop
+}
+
+fn on(serial: u32, spare_of: Option<SecretId>) -> ProvisionOrder {
+    ProvisionOrder { device: DeviceRef::Serial(Serial::new(serial).unwrap()), spare_of, ..order(totp()) }
+}
+
+/// The same under a name that no account on the key has yet.
+fn also_on(serial: u32, spare_of: SecretId) -> ProvisionOrder {
+    ProvisionOrder { account: Some(Text::parse_label_part("other").unwrap()), ..on(serial, Some(spare_of)) }
+}
+
+fn status_of(workshop: &Workshop, secret: &SecretView) -> &'static str {
+    workshop.secrets().iter().find(|shown| shown.id == secret.id).map_or("gone", |shown| shown.status)
+}
+
+/// How many accounts are on the key in that reader.
+fn accounts(workshop: &Workshop, reader: usize) -> usize {
+    workshop.readers[reader].with_key(|key| key.accounts().len())
+}
+
+#[test]
+fn the_first_code_of_either_key_makes_both_active() {
+    for confirmed in [0, 1] {
+        let workshop = three_keys();
+        let first = workshop.provision(on(1, None)).unwrap();
+        let spare = workshop.provision(on(2, Some(first.id))).unwrap();
+        let pair = [&first, &spare];
+        assert_eq!(pair.map(|secret| status_of(&workshop, secret)), ["pending"; 2]);
+
+        let now = workshop.clock.now();
+        let name = pair[confirmed].device.as_ref().expect("a key").name.to_string();
+        let seconds = u64::try_from(now.unix_seconds()).unwrap();
+        let code = workshop.readers[confirmed].with_key(|key| key.code_at(&name, seconds));
+        let code = FirstCode::Token(TokenInput::from_text(&code).unwrap());
+        let enrol = Call::Enroll(UserRef::Id(workshop.user), SecretRef::Id(pair[confirmed].id), code);
+        assert!(workshop.service.handle(&Occasion { now, ..workshop.occasion() }, enrol).is_ok());
+
+        assert_eq!(pair.map(|secret| status_of(&workshop, secret)), ["active"; 2], "confirmed by key {confirmed}");
+    }
+}
+
+#[test]
+fn a_spare_stands_beside_one_pending_factor_on_another_key() {
+    let workshop = three_keys();
+    let stranger = SecretId::at(0, &[0; 10]);
+    assert!(matches!(workshop.provision(on(2, Some(stranger))), Err(Error::NotFound)));
+    let first = workshop.provision(on(1, None)).unwrap();
+    assert!(matches!(workshop.provision(also_on(1, first.id)), Err(Error::Unsupported(_))));
+    workshop.provision(on(2, Some(first.id))).unwrap();
+
+    assert!(matches!(workshop.provision(on(3, Some(first.id))), Err(Error::TooManySecrets)));
+    assert_eq!([0, 1, 2].map(|reader| accounts(&workshop, reader)), [1, 1, 0], "what is refused leaves nothing");
+
+    let active = workshop.provision(ProvisionOrder { activation: Activation::ByDevice, ..on(3, None) }).unwrap();
+    assert!(matches!(workshop.provision(also_on(2, active.id)), Err(Error::AlreadyActive)));
+}
+
+#[test]
+fn a_spare_of_a_factor_that_waited_too_long_is_refused() {
+    let workshop = three_keys();
+    let first = workshop.provision(on(1, None)).unwrap();
+    let now = workshop.clock.now();
+    let millis = i64::try_from(TOO_LONG.as_millis()).unwrap();
+    let later = Moment { wall_ms: now.wall_ms + millis, boot_ms: now.boot_ms + millis, ..now };
+    let order = SecretOrder::Hardware(on(2, Some(first.id)));
+
+    let refused = workshop
+        .service
+        .handle(&Occasion { now: later, ..workshop.occasion() }, Call::CreateSecret(UserRef::Id(workshop.user), order));
+
+    assert!(matches!(refused, Err(Error::Expired)));
+    assert_eq!(accounts(&workshop, 1), 0);
+}
+
+#[test]
+fn a_new_order_ends_a_pair_that_nobody_confirmed() {
+    let workshop = three_keys();
+    let first = workshop.provision(on(1, None)).unwrap();
+    let spare = workshop.provision(on(2, Some(first.id))).unwrap();
+
+    let other = workshop.provision(on(3, None)).unwrap();
+    workshop.attend();
+
+    assert_eq!([&first, &spare, &other].map(|secret| status_of(&workshop, secret)), ["gone", "gone", "pending"]);
+    assert_eq!([0, 1, 2].map(|reader| accounts(&workshop, reader)), [0, 0, 1], "their accounts went at the contact");
+}

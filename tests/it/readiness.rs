@@ -1,0 +1,36 @@
+//! When the daemon says that it can work (SVC-4), with faults that no caller can make.
+
+use mfad::error::Error;
+use mfad::service::{Call, Reply};
+
+use crate::hardware::Workshop;
+
+fn is_ready(shop: &Workshop) -> bool {
+    match shop.ask(Call::Ready) {
+        Ok(Reply::Ready) => true,
+        Err(Error::NotReady(_)) => false,
+        Ok(_) | Err(_) => panic!("neither ready nor not"),
+    }
+}
+
+#[test]
+fn svc_4_ready_means_that_something_can_be_written() {
+    let shop = Workshop::new(0);
+    assert!(is_ready(&shop));
+
+    shop.refuse("INSERT ON meta", "a test");
+    assert!(!is_ready(&shop));
+    assert!(matches!(shop.ask(Call::Live), Ok(Reply::Live)), "it lives all the same");
+
+    shop.refuse_nothing();
+    assert!(is_ready(&shop));
+}
+
+#[test]
+fn http_10_after_a_panic_it_is_not_ready_any_more() {
+    let shop = Workshop::new(0);
+
+    shop.service.metrics().count_panic();
+
+    assert!(!is_ready(&shop));
+}
