@@ -135,6 +135,22 @@ fn enrol_at(shop: &Workshop, now: Moment, user: UserId, secret: SecretId, code: 
 }
 
 #[test]
+fn a_factor_that_waited_too_long_is_shown_no_more() {
+    let shop = Workshop::new(0);
+    let begin = shop.clock.now();
+    let (secret, _) = pending_at(&shop, begin, shop.user, totp());
+    let user = UserRef::Id(shop.user);
+
+    for (seconds, is_shown) in [(899, true), (900, false)] {
+        let now = after(begin, seconds * SECOND);
+        let one = ask_at(&shop, now, Call::ShowSecret(user, SecretRef::Id(secret)));
+        let Ok(Reply::Secrets(all)) = ask_at(&shop, now, Call::ListSecrets(user)) else { panic!("no list") };
+
+        assert_eq!((one.is_ok(), all.len()), (is_shown, usize::from(is_shown)), "after {seconds} s");
+    }
+}
+
+#[test]
 fn a_factor_that_is_over_is_told_so_for_a_day_and_forgotten_then() {
     let shop = Workshop::new(0);
     let begin = shop.clock.now();
@@ -155,6 +171,7 @@ fn a_factor_that_is_over_is_told_so_for_a_day_and_forgotten_then() {
 /// A user with a password and a factor that counts, and how far it has.
 struct Person<'a> {
     shop: &'a Workshop,
+    user: UserId,
     seed: Vec<u8>,
     counter: Cell<u64>,
 }
@@ -164,7 +181,7 @@ impl<'a> Person<'a> {
         let user = shop.make_user("berta", Some(PASSWORD));
         let (secret, seed) = pending_at(shop, now, user, Profile { moving: Moving::Counter, ..totp() });
         assert!(enrol_at(shop, now, user, secret, code_of(&seed, 0)).is_ok());
-        Self { shop, seed, counter: Cell::new(1) }
+        Self { shop, user, seed, counter: Cell::new(1) }
     }
 
     fn proof(&self) -> Proof {
@@ -189,6 +206,25 @@ fn granted(reply: Result<Reply, Error>) -> AuthView {
         Ok(_) => panic!("another reply"),
         Err(error) => panic!("{error}"),
     }
+}
+
+#[test]
+fn thr_1_a_right_code_clears_the_guesses_before_it() {
+    let shop = Workshop::new(0);
+    let now = shop.clock.now();
+    let person = Person::at(&shop, now);
+    let verify = |proof| ask_at(&shop, now, Call::Verify(UserRef::Id(person.user), proof));
+    // Of a counter far from where the factor is.
+    let wrong = || Proof::Token(code_of(&person.seed, 1_000));
+
+    // One less than begins a delay, twice.
+    for _ in 0..2 {
+        (0..4).for_each(|_| assert!(matches!(verify(wrong()), Err(Error::WrongCode { .. }))));
+        assert!(verify(person.proof()).is_ok());
+    }
+
+    (0..5).for_each(|_| assert!(matches!(verify(wrong()), Err(Error::WrongCode { .. }))));
+    assert!(matches!(verify(person.proof()), Err(Error::TooManyAttempts { .. })));
 }
 
 #[test]

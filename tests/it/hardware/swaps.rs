@@ -7,6 +7,9 @@ use mfad::service::Call;
 use super::workshop::{Workshop, by_device, order, totp};
 use crate::card::{Account, Key};
 
+/// How an OATH applet is told to show all accounts; SELECT has the same instruction with other parameters.
+const CALCULATE_ALL: (u8, u8, u8) = (0xA4, 0x00, 0x01);
+
 #[test]
 fn hw_4_a_key_of_the_same_number_and_account_is_not_asked_and_can_be_reset() {
     let workshop = Workshop::with_key(Key::new(7));
@@ -43,4 +46,11 @@ fn hw_4_a_key_that_is_exchanged_while_it_is_programmed_gives_no_factor() {
         exchanged += usize::from(!is_on_key);
     }
     assert!(exchanged > apdus / 2, "{exchanged} of {apdus}");
+    // Also right after it showed that all is as it was written.
+    let shown = whole.reader().log().iter().rposition(|apdu| *apdu == CALCULATE_ALL).expect("a look");
+    let workshop = begin();
+    let reader = workshop.reader().clone();
+    workshop.reader().on_apdu(shown + 1 - before, Box::new(move || reader.with_key(|key| *key = Key::new(7))));
+    assert!(workshop.provision(order(totp())).is_err());
+    assert!(workshop.secrets().is_empty());
 }
