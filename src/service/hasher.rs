@@ -393,11 +393,10 @@ mod tests {
         assert_eq!(permit(&dear).check_password(Some(&record), &password).unwrap(), PasswordCheck::RightButCheap);
         let big = Hasher::new(HashCost { memory_kib: 19_464, ..COST }).unwrap();
         assert_eq!(permit(&big).check_password(Some(&record), &password).unwrap(), PasswordCheck::RightButCheap);
-        for more in [big, dear] {
-            let record = permit(&more).password_record(&password).unwrap();
+        for more in [&big, &dear] {
+            let record = permit(more).password_record(&password).unwrap();
             assert_eq!(permit(&cheap).check_password(Some(&record), &password).unwrap(), PasswordCheck::Right);
         }
-        let dear = Hasher::new(HashCost { passes: 3, ..COST }).unwrap();
         let mut absurd = record.expose().clone();
         absurd[1] = 0xff;
         for broken in [absurd, vec![], vec![1; 20], vec![9; 61]] {

@@ -6,7 +6,7 @@ use mfad::error::Error;
 use mfad::model::{Moment, Moving, Profile, SecretId, Sensitive, Text, TokenInput, UserId, UserRef};
 use mfad::service::{AuthView, Call, Caller, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef};
 
-use crate::hardware::{Workshop, totp};
+use crate::hardware::{Workshop, after, totp};
 use crate::otp;
 use crate::people::PASSWORD;
 
@@ -14,18 +14,9 @@ const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
 const DAY: i64 = 24 * HOUR;
 
-/// A moment on both clocks, so much later than another.
-fn after(begin: Moment, millis: i64) -> Moment {
-    Moment { wall_ms: begin.wall_ms + millis, boot_ms: begin.boot_ms + millis, ..begin }
-}
-
 /// The same moment by a wall clock that was set by so much.
 fn set(now: Moment, millis: i64) -> Moment {
     Moment { wall_ms: now.wall_ms + millis, ..now }
-}
-
-fn ask_at(shop: &Workshop, now: Moment, call: Call) -> Result<Reply, Error> {
-    shop.service.handle(&Occasion { now, ..shop.occasion() }, call)
 }
 
 fn ask_with(shop: &Workshop, now: Moment, token: &Sensitive<String>, call: Call) -> Result<Reply, Error> {
@@ -87,7 +78,7 @@ fn the_drift_of_the_wall_clock_is_shown_with_its_sign() {
     for expected in [0, 90, -90] {
         let now = set(shop.clock.now(), expected * SECOND);
 
-        let Ok(Reply::Metrics(text)) = ask_at(&shop, now, Call::Metrics) else { panic!("no metrics") };
+        let Ok(Reply::Metrics(text)) = shop.ask_at(now, Call::Metrics) else { panic!("no metrics") };
 
         let line = text.lines().find_map(|line| line.strip_prefix("mfad_clock_drift_seconds ")).expect("the drift");
         let drift: f64 = line.parse().unwrap();
@@ -117,7 +108,7 @@ fn the_use_of_an_api_key_is_written_down_once_a_minute() {
 /// A pending factor of a user: its id and seed.
 fn pending_at(shop: &Workshop, now: Moment, user: UserId, profile: Profile) -> (SecretId, Vec<u8>) {
     let order = MfaOrder { name: None, profile, issuer: None, account: None };
-    let made = ask_at(shop, now, Call::CreateSecret(UserRef::Id(user), SecretOrder::Mfa(order)));
+    let made = shop.ask_at(now, Call::CreateSecret(UserRef::Id(user), SecretOrder::Mfa(order)));
     let Ok(Reply::FactorCreated { secret, base32, .. }) = made else { panic!("no factor") };
     (secret.id, otp::seed_of(base32.expose()))
 }
@@ -131,7 +122,7 @@ fn step_at(now: Moment) -> u64 {
 }
 
 fn enrol_at(shop: &Workshop, now: Moment, user: UserId, secret: SecretId, code: TokenInput) -> Result<Reply, Error> {
-    ask_at(shop, now, Call::Enroll(UserRef::Id(user), SecretRef::Id(secret), FirstCode::Token(code)))
+    shop.ask_at(now, Call::Enroll(UserRef::Id(user), SecretRef::Id(secret), FirstCode::Token(code)))
 }
 
 #[test]
@@ -143,8 +134,8 @@ fn a_factor_that_waited_too_long_is_shown_no_more() {
 
     for (seconds, is_shown) in [(899, true), (900, false)] {
         let now = after(begin, seconds * SECOND);
-        let one = ask_at(&shop, now, Call::ShowSecret(user, SecretRef::Id(secret)));
-        let Ok(Reply::Secrets(all)) = ask_at(&shop, now, Call::ListSecrets(user)) else { panic!("no list") };
+        let one = shop.ask_at(now, Call::ShowSecret(user, SecretRef::Id(secret)));
+        let Ok(Reply::Secrets(all)) = shop.ask_at(now, Call::ListSecrets(user)) else { panic!("no list") };
 
         assert_eq!((one.is_ok(), all.len()), (is_shown, usize::from(is_shown)), "after {seconds} s");
     }
@@ -191,7 +182,7 @@ impl<'a> Person<'a> {
 
     fn challenge(&self, now: Moment) -> Sensitive<String> {
         let password = Sensitive::new(PASSWORD.to_owned());
-        granted(ask_at(self.shop, now, Call::LogIn { login: "berta".to_owned(), password })).token
+        granted(self.shop.ask_at(now, Call::LogIn { login: "berta".to_owned(), password })).token
     }
 
     fn log_in(&self, now: Moment) -> AuthView {
@@ -213,7 +204,7 @@ fn thr_1_a_right_code_clears_the_guesses_before_it() {
     let shop = Workshop::new(0);
     let now = shop.clock.now();
     let person = Person::at(&shop, now);
-    let verify = |proof| ask_at(&shop, now, Call::Verify(UserRef::Id(person.user), proof));
+    let verify = |proof| shop.ask_at(now, Call::Verify(UserRef::Id(person.user), proof));
     // Of a counter far from where the factor is.
     let wrong = || Proof::Token(code_of(&person.seed, 1_000));
 
@@ -267,8 +258,7 @@ fn a_receipt_is_good_for_five_minutes() {
         let step_up = Call::StepUp { proof: person.proof(), action: action() };
         granted(ask_with(&shop, begin, &access, step_up)).receipt.expect("a receipt")
     };
-    let redeem =
-        |receipt, millis| ask_at(&shop, after(begin, millis), Call::RedeemReceipt { receipt, action: action() });
+    let redeem = |receipt, millis| shop.ask_at(after(begin, millis), Call::RedeemReceipt { receipt, action: action() });
     let (early, late) = (receipt(), receipt());
 
     assert!(redeem(early, 299 * SECOND).is_ok());
@@ -317,9 +307,9 @@ fn time_2_an_administrator_ends_the_wait_for_a_clock_that_was_ahead_and_no_code_
     assert!(enrol_at(&shop, begin, shop.user, secret, code_of(&seed, step_at(begin))).is_ok());
     let takes = |now, steps_ahead| {
         let proof = Proof::Token(code_of(&seed, step_at(now) + steps_ahead));
-        ask_at(&shop, now, Call::Verify(user, proof)).is_ok()
+        shop.ask_at(now, Call::Verify(user, proof)).is_ok()
     };
-    let unlock = |now| assert!(ask_at(&shop, now, Call::UnlockUser(user)).is_ok());
+    let unlock = |now| assert!(shop.ask_at(now, Call::UnlockUser(user)).is_ok());
 
     assert!(takes(set(begin, DAY), 0), "a day ahead");
     let back = after(begin, 300 * SECOND);

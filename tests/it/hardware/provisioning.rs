@@ -1,12 +1,10 @@
 //! What a key can and cannot do, and where its counter stands, when a factor is put onto it.
 
-use std::time::Duration;
-
 use mfad::error::Error;
-use mfad::model::{Algorithm, Moment, Moving, Period, UserRef};
-use mfad::service::{Call, FirstCode, Occasion, PROOFS, ProvisionOrder, SecretRef};
+use mfad::model::{Algorithm, Moving, Period, UserRef};
+use mfad::service::{Call, FirstCode, PROOFS, ProvisionOrder, SecretRef};
 
-use super::workshop::{Workshop, hotp, order, profile, totp};
+use super::workshop::{Workshop, after, hotp, order, profile, totp};
 use crate::card::{Account, Key};
 
 /// How the OATH applet is told to store an account; the OTP applet has the same instruction with other parameters.
@@ -68,12 +66,10 @@ fn a_factor_that_waited_too_long_is_over_wherever_its_key_is() {
     let secret = workshop.provision(order(totp())).unwrap();
     workshop.reader().pull();
     workshop.attend();
-    let now = workshop.clock.now();
-    let wait = i64::try_from(Duration::from_secs(16 * 60).as_millis()).unwrap();
-    let later = Moment { wall_ms: now.wall_ms + wait, boot_ms: now.boot_ms + wait, ..now };
+    let late = after(workshop.clock.now(), 16 * 60 * 1_000);
     let enrol = Call::Enroll(UserRef::Id(workshop.user), SecretRef::Id(secret.id), FirstCode::Device);
 
-    let answer = workshop.service.handle(&Occasion { now: later, ..workshop.occasion() }, enrol);
+    let answer = workshop.ask_at(late, enrol);
 
     assert!(matches!(answer, Err(Error::Expired)));
 }

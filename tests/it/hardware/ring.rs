@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mfad::device::Devices;
 use mfad::model::{Moment, Serial};
 use mfad::service::{Call, KeyState};
 
@@ -17,13 +18,9 @@ fn serial(number: u32) -> Option<Serial> {
 
 #[test]
 fn what_came_is_told_once_in_order_and_what_went_with_its_time() {
-    let workshop = Workshop::new(3);
-    for (reader, number) in workshop.readers.iter().zip(1..) {
-        reader.insert(Key::new(number));
-    }
-    let came = workshop.attend();
-    for slot in &came {
-        workshop.service.contact(slot, &workshop.clock.now());
+    let workshop = Workshop::with_keys(3);
+    for slot in workshop.devices.slots().unwrap() {
+        workshop.service.contact(&slot, &workshop.clock.now());
     }
 
     let (events, next) = workshop.events_after(0);
@@ -76,11 +73,7 @@ fn the_oldest_events_go_where_there_are_too_many() {
 
 #[test]
 fn a_key_that_is_named_is_found_without_asking_the_others() {
-    let workshop = Workshop::new(2);
-    for (reader, number) in workshop.readers.iter().zip(1..) {
-        reader.insert(Key::new(number));
-    }
-    workshop.attend();
+    let workshop = Workshop::with_keys(2);
     let before = workshop.readers[0].apdus();
 
     assert!(workshop.ask(Call::DeviceAccounts(Serial::new(2).unwrap())).is_ok());

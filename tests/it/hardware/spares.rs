@@ -1,28 +1,13 @@
 //! A key and its spare: programmed one after the other, active together.
 
-use std::time::Duration;
-
 use mfad::error::Error;
-use mfad::model::{Moment, SecretId, Serial, Text, TokenInput, UserRef};
-use mfad::service::{
-    Activation, Call, DeviceRef, FirstCode, Occasion, ProvisionOrder, SecretOrder, SecretRef, SecretView,
-};
+use mfad::model::{SecretId, Serial, Text, TokenInput, UserRef};
+use mfad::service::{Activation, Call, DeviceRef, FirstCode, ProvisionOrder, SecretOrder, SecretRef, SecretView};
 
-use super::workshop::{Workshop, order, totp};
-use crate::card::Key;
+use super::workshop::{Workshop, after, order, totp};
 
-/// Longer than a pending factor waits.
-const TOO_LONG: Duration = Duration::from_secs(16 * 60);
-
-/// Readers with the keys 1 to 3 in them.
-fn three_keys() -> Workshop {
-    let workshop = Workshop::new(3);
-    for (reader, serial) in workshop.readers.iter().zip(1..) {
-        reader.insert(Key::new(serial));
-    }
-    workshop.attend();
-    workshop
-}
+/// Longer than a pending factor waits, in milliseconds.
+const TOO_LONG: i64 = 16 * 60 * 1_000;
 
 fn on(serial: u32, spare_of: Option<SecretId>) -> ProvisionOrder {
     ProvisionOrder { device: DeviceRef::Serial(Serial::new(serial).unwrap()), spare_of, ..order(totp()) }
@@ -45,7 +30,7 @@ fn accounts(workshop: &Workshop, reader: usize) -> usize {
 #[test]
 fn the_first_code_of_either_key_makes_both_active() {
     for confirmed in [0, 1] {
-        let workshop = three_keys();
+        let workshop = Workshop::with_keys(3);
         let first = workshop.provision(on(1, None)).unwrap();
         let spare = workshop.provision(on(2, Some(first.id))).unwrap();
         let pair = [&first, &spare];
@@ -57,7 +42,7 @@ fn the_first_code_of_either_key_makes_both_active() {
         let code = workshop.readers[confirmed].with_key(|key| key.code_at(&name, seconds));
         let code = FirstCode::Token(TokenInput::from_text(&code).unwrap());
         let enrol = Call::Enroll(UserRef::Id(workshop.user), SecretRef::Id(pair[confirmed].id), code);
-        assert!(workshop.service.handle(&Occasion { now, ..workshop.occasion() }, enrol).is_ok());
+        assert!(workshop.ask_at(now, enrol).is_ok());
 
         assert_eq!(pair.map(|secret| status_of(&workshop, secret)), ["active"; 2], "confirmed by key {confirmed}");
     }
@@ -65,7 +50,7 @@ fn the_first_code_of_either_key_makes_both_active() {
 
 #[test]
 fn a_spare_stands_beside_one_pending_factor_on_another_key() {
-    let workshop = three_keys();
+    let workshop = Workshop::with_keys(3);
     let stranger = SecretId::at(0, &[0; 10]);
     assert!(matches!(workshop.provision(on(2, Some(stranger))), Err(Error::NotFound)));
     let first = workshop.provision(on(1, None)).unwrap();
@@ -81,16 +66,12 @@ fn a_spare_stands_beside_one_pending_factor_on_another_key() {
 
 #[test]
 fn a_spare_of_a_factor_that_waited_too_long_is_refused() {
-    let workshop = three_keys();
+    let workshop = Workshop::with_keys(3);
     let first = workshop.provision(on(1, None)).unwrap();
-    let now = workshop.clock.now();
-    let millis = i64::try_from(TOO_LONG.as_millis()).unwrap();
-    let later = Moment { wall_ms: now.wall_ms + millis, boot_ms: now.boot_ms + millis, ..now };
+    let late = after(workshop.clock.now(), TOO_LONG);
     let order = SecretOrder::Hardware(on(2, Some(first.id)));
 
-    let refused = workshop
-        .service
-        .handle(&Occasion { now: later, ..workshop.occasion() }, Call::CreateSecret(UserRef::Id(workshop.user), order));
+    let refused = workshop.ask_at(late, Call::CreateSecret(UserRef::Id(workshop.user), order));
 
     assert!(matches!(refused, Err(Error::Expired)));
     assert_eq!(accounts(&workshop, 1), 0);
@@ -98,7 +79,7 @@ fn a_spare_of_a_factor_that_waited_too_long_is_refused() {
 
 #[test]
 fn a_new_order_ends_a_pair_that_nobody_confirmed() {
-    let workshop = three_keys();
+    let workshop = Workshop::with_keys(3);
     let first = workshop.provision(on(1, None)).unwrap();
     let spare = workshop.provision(on(2, Some(first.id))).unwrap();
 

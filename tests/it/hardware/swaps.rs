@@ -10,6 +10,12 @@ use crate::card::{Account, Key};
 /// How an OATH applet is told to show all accounts; SELECT has the same instruction with other parameters.
 const CALCULATE_ALL: (u8, u8, u8) = (0xA4, 0x00, 0x01);
 
+/// When that coming APDU arrives, another key of the same number is there.
+fn exchange_at(workshop: &Workshop, at: usize) {
+    let reader = workshop.reader().clone();
+    workshop.reader().on_apdu(at, Box::new(move || reader.with_key(|key| *key = Key::new(7))));
+}
+
 #[test]
 fn hw_4_a_key_of_the_same_number_and_account_is_not_asked_and_can_be_reset() {
     let workshop = Workshop::with_key(Key::new(7));
@@ -35,8 +41,7 @@ fn hw_4_a_key_that_is_exchanged_while_it_is_programmed_gives_no_factor() {
     let mut exchanged = 0;
     for at in 0..apdus {
         let workshop = begin();
-        let reader = workshop.reader().clone();
-        workshop.reader().on_apdu(at, Box::new(move || reader.with_key(|key| *key = Key::new(7))));
+        exchange_at(&workshop, at);
 
         let answer = workshop.provision(order(totp()));
 
@@ -49,8 +54,7 @@ fn hw_4_a_key_that_is_exchanged_while_it_is_programmed_gives_no_factor() {
     // Also right after it showed that all is as it was written.
     let shown = whole.reader().log().iter().rposition(|apdu| *apdu == CALCULATE_ALL).expect("a look");
     let workshop = begin();
-    let reader = workshop.reader().clone();
-    workshop.reader().on_apdu(shown + 1 - before, Box::new(move || reader.with_key(|key| *key = Key::new(7))));
+    exchange_at(&workshop, shown + 1 - before);
     assert!(workshop.provision(order(totp())).is_err());
     assert!(workshop.secrets().is_empty());
 }

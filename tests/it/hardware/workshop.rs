@@ -9,7 +9,8 @@ use mfad::device::{NoDevices, Slot};
 use mfad::error::Error;
 use mfad::http::Clock;
 use mfad::model::{
-    Algorithm, Digits, Limits, Moving, Peer, Period, Profile, Sensitive, Text, TokenInput, UserId, UserName, UserRef,
+    Algorithm, Digits, Limits, Moment, Moving, Peer, Period, Profile, Sensitive, Text, TokenInput, UserId, UserName,
+    UserRef,
 };
 use mfad::oath::Window;
 use mfad::service::{
@@ -43,6 +44,11 @@ pub fn profile(algorithm: Algorithm, digits: u64, moving: Moving) -> Profile {
 
 pub fn totp() -> Profile {
     profile(Algorithm::Sha1, 6, Moving::Time(Period::THIRTY))
+}
+
+/// A moment on both clocks, so much later than another.
+pub fn after(begin: Moment, millis: i64) -> Moment {
+    Moment { wall_ms: begin.wall_ms + millis, boot_ms: begin.boot_ms + millis, ..begin }
 }
 
 pub fn hotp() -> Profile {
@@ -139,6 +145,16 @@ impl Workshop {
         workshop
     }
 
+    /// With so many readers, and in them keys with the numbers from 1 on.
+    pub fn with_keys(keys: usize) -> Self {
+        let workshop = Self::new(keys);
+        for (reader, number) in workshop.readers.iter().zip(1..) {
+            reader.insert(Key::new(number));
+        }
+        workshop.attend();
+        workshop
+    }
+
     /// The same where keys have to be genuine.
     pub fn under(attestation: Attestation, key: Key) -> Self {
         let workshop = Self::with_policy(1, Policy { attestation, ..policy() });
@@ -167,6 +183,11 @@ impl Workshop {
 
     pub fn ask(&self, call: Call) -> Result<Reply, Error> {
         self.service.handle(&self.occasion(), call)
+    }
+
+    /// The same at a moment that the test chooses.
+    pub fn ask_at(&self, now: Moment, call: Call) -> Result<Reply, Error> {
+        self.service.handle(&Occasion { now, ..self.occasion() }, call)
     }
 
     /// What the daemon's own thread does when keys come or go.
