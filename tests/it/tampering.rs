@@ -7,21 +7,26 @@ use crate::host::Host;
 use crate::people::text;
 use crate::wire::Request;
 
+/// Puts what is sealed of anna's secret of that type in the place of boris's, while the daemon does not run.
+fn move_sealed(host: &mut Host, kind: &str) {
+    host.stop();
+    let database = Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let moved = database.execute(
+        "UPDATE secrets SET sealed = (SELECT s.sealed FROM secrets s JOIN users u ON u.id = s.user
+         WHERE u.name = 'anna' AND s.type = ?1) WHERE type = ?1 AND user = (SELECT id FROM users WHERE name = 'boris')",
+        [kind],
+    );
+    assert_eq!(moved.unwrap(), 1);
+    drop(database);
+    host.start_again();
+}
+
 #[test]
 fn key_3_a_seed_moved_to_another_user_opens_for_nobody_and_is_audited() {
     let mut host = Host::start("");
     let (anna, mut annas, _) = host.guarded("anna");
     let (boris, mut boriss, _) = host.guarded("boris");
-    host.stop();
-    let database = Connection::open(host.premises.state.join("mfad.db")).unwrap();
-    let moved = database.execute(
-        "UPDATE secrets SET sealed = (SELECT s.sealed FROM secrets s JOIN users u ON u.id = s.user
-         WHERE u.name = 'anna' AND s.type = 'mfa') WHERE type = 'mfa' AND user = (SELECT id FROM users WHERE name = 'boris')",
-        [],
-    );
-    assert_eq!(moved.unwrap(), 1);
-    drop(database);
-    host.start_again();
+    move_sealed(&mut host, "mfa");
 
     for token in [annas.next(), boriss.next()] {
         assert_eq!(host.verify(&boris.id, &json!({"token": token})).status, 500, "AUT-6: a refusal");
@@ -37,16 +42,7 @@ fn key_3_a_seed_moved_to_another_user_opens_for_nobody_and_is_audited() {
 fn key_3_a_password_moved_to_another_user_opens_for_nobody_and_is_audited() {
     let mut host = Host::start("");
     let (anna, boris) = (host.person("anna"), host.person("boris"));
-    host.stop();
-    let database = Connection::open(host.premises.state.join("mfad.db")).unwrap();
-    let moved = database.execute(
-        "UPDATE secrets SET sealed = (SELECT s.sealed FROM secrets s JOIN users u ON u.id = s.user
-         WHERE u.name = 'anna' AND s.type = 'password') WHERE user = (SELECT id FROM users WHERE name = 'boris')",
-        [],
-    );
-    assert_eq!(moved.unwrap(), 1);
-    drop(database);
-    host.start_again();
+    move_sealed(&mut host, "password");
 
     assert_eq!(host.password(&boris).status, 500, "AUT-6: a refusal");
     host.password(&anna).ok();
