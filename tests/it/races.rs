@@ -1,10 +1,10 @@
 //! Thirty-two at once: of every single-use thing exactly one use wins (R8).
 //!
-//! Each request is sent but for its last byte; a barrier lets all the last bytes go together.
+//! Each request is sent but for its last byte; then the last bytes go, one right after the other, which takes less time
+//! than the daemon needs for the first of them. (Threads that a barrier lets go are further apart where cores are few.)
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -62,27 +62,19 @@ impl Volley {
         for (connection, (_, bytes)) in self.connections.iter_mut().zip(requests.iter().cycle()) {
             connection.send(&bytes[..bytes.len() - 1]).unwrap();
         }
-        let barrier = Barrier::new(PARALLEL);
-        thread::scope(|scope| {
-            let shots: Vec<_> = self
-                .connections
-                .iter_mut()
-                .zip(requests.iter().cycle())
-                .map(|(connection, (request, bytes))| {
-                    let barrier = &barrier;
-                    scope.spawn(move || {
-                        barrier.wait();
-                        connection.send(&bytes[bytes.len() - 1..]).unwrap();
-                        let answer = connection.answer(false).unwrap();
-                        if is_checked {
-                            connection.check(request, &answer);
-                        }
-                        answer
-                    })
-                })
-                .collect();
-            shots.into_iter().map(|shot| shot.join().unwrap()).collect()
-        })
+        for (connection, (_, bytes)) in self.connections.iter_mut().zip(requests.iter().cycle()) {
+            connection.send(&bytes[bytes.len() - 1..]).unwrap();
+        }
+        let shots = self.connections.iter_mut().zip(requests.iter().cycle());
+        shots
+            .map(|(connection, (request, _))| {
+                let answer = connection.answer(false).unwrap();
+                if is_checked {
+                    connection.check(request, &answer);
+                }
+                answer
+            })
+            .collect()
     }
 }
 
@@ -131,7 +123,7 @@ fn the_harness_finds_what_is_read_and_only_then_written() {
         drop(volley);
         most
     });
-    assert!(most > 1, "never more than {most}");
+    assert!(most > PARALLEL / 2, "never more than {most}");
 }
 
 fn answer_carelessly(mut line: UnixStream, is_used: &AtomicBool) {

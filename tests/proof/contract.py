@@ -108,7 +108,7 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         known, token = people(path)
         for bearer in (None, token):
-            made, fine = run(port, known, bearer, max(goal // 40, 5), Path(work))
+            made, fine = run(port, known, bearer, max(goal // 100, 5), Path(work))
             total, content = total + made, content and fine
         has_control = finds_what_is_bent(path, known, Path(work))
     verdict = "no" if content else "SOME"
