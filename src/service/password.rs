@@ -111,17 +111,20 @@ impl Service {
         current: Option<&Sensitive<String>>,
     ) -> Result<Reply, Error> {
         let may_omit = matches!(over.by, Authority::Admin { reason: Some(_) });
-        match current {
-            Some(current) => self.check_current(occasion, &over, current)?,
-            None if may_omit => {}
+        let checked = match current {
+            Some(current) => Some(self.check_current(occasion, &over, current)?),
+            None if may_omit => None,
             None => return Err(Error::Malformed("`current` is missing".to_owned())),
-        }
+        };
         let record = self.password_record(occasion, new)?;
         let scene = occasion.scene();
         let view = self.change(occasion, move |tx| {
             over.must_be_fresh(tx, &scene)?;
             let user = over.user.id;
             let row = tx.active_secret(user, SecretType::Password)?.ok_or(Error::NotFound)?;
+            if checked.is_some_and(|checked| !is_unchanged(&row, &checked)) {
+                return Err(Error::WrongCredentials.into());
+            }
             tx.replace_value(&row, &record, scene.now.wall_ms)?;
             tx.bump_epoch(user)?;
             let mut entry = scene.entry("password.change", Outcome::Ok, Some(user), Some(row.id));
@@ -133,27 +136,28 @@ impl Service {
         Ok(Reply::Secret(view))
     }
 
-    /// The old password is guessed against the same throttle as at login (THR-7).
-    fn check_current(&self, occasion: &Occasion, over: &Over, current: &Sensitive<String>) -> Result<(), Error> {
+    /// The old password is guessed against the same throttle as at login (THR-7). Gives back the one that was checked.
+    fn check_current(&self, occasion: &Occasion, over: &Over, current: &Sensitive<String>) -> Result<SecretRow, Error> {
         let user = over.user.id;
         let subject = Subject::password(user, occasion.caller.peer.uid);
         let limits = self.policy().password_limits;
         let _held = self.locks.hold(subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
-        let (throttle, record) = self.look(occasion, |view| {
+        let (throttle, checked) = self.look(occasion, |view| {
             let row = view.active_secret(user, SecretType::Password)?;
-            let record = row.map(|row| view.open_secret(&row)).transpose()?;
-            Ok((view.throttle(&subject, Class::Password)?, record))
+            let checked = row.map(|row| view.open_secret(&row).map(|record| (row, record))).transpose()?;
+            Ok((view.throttle(&subject, Class::Password)?, checked))
         })?;
-        let record = record.ok_or(Error::NotFound)?;
+        let (row, record) = checked.ok_or(Error::NotFound)?;
         refuse_closed(throttle.gate(&limits, &occasion.now))?;
         let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
         let check = permit.check_password(Some(&record), current)?;
         drop(permit);
         let scene = occasion.scene();
         match check {
-            PasswordCheck::Right | PasswordCheck::RightButCheap if throttle.is_clear() => Ok(()),
+            PasswordCheck::Right | PasswordCheck::RightButCheap if throttle.is_clear() => Ok(row),
             PasswordCheck::Right | PasswordCheck::RightButCheap => {
-                self.change(occasion, move |tx| Ok(tx.set_throttle(&subject, Class::Password, &Throttle::clear())?))
+                self.change(occasion, move |tx| Ok(tx.set_throttle(&subject, Class::Password, &Throttle::clear())?))?;
+                Ok(row)
             }
             PasswordCheck::Wrong => self.change(occasion, move |tx| {
                 charge_password(tx, &scene, &subject, &limits, Some(user))?;
@@ -204,6 +208,11 @@ pub(super) fn insert_password(
     Ok(row)
 }
 
+/// Whether it is still the password that was checked. One that was changed while its hash was computed counts no more.
+fn is_unchanged(now: &SecretRow, checked: &SecretRow) -> bool {
+    now.id == checked.id && now.version == checked.version
+}
+
 /// What a password check leads to, decided inside the transaction that records it.
 struct Grant {
     scene: Scene,
@@ -223,10 +232,7 @@ impl Grant {
         let now = self.scene.now.wall_ms;
         let user = tx.user(user)?.filter(|user| !user.disabled).ok_or(Error::WrongCredentials)?;
         let password = tx.active_secret(user.id, SecretType::Password)?;
-        // Changed while the hash was computed: the one that was checked counts no more.
-        let password = password
-            .filter(|now| now.id == checked.id && now.version == checked.version)
-            .ok_or(Error::WrongCredentials)?;
+        let password = password.filter(|now| is_unchanged(now, checked)).ok_or(Error::WrongCredentials)?;
         let throttle = tx.throttle(&self.subject, Class::Password)?;
         if let Gate::Delayed(wait) = throttle.gate(&self.limits, &self.scene.now) {
             return Err(Error::TooManyAttempts { wait }.into());
@@ -235,7 +241,7 @@ impl Grant {
             tx.set_throttle(&self.subject, Class::Password, &Throttle::clear())?;
         }
         match better {
-            Some(record) => tx.replace_value(&password, record, now)?,
+            Some(record) => tx.strengthen(&password, record, now)?,
             None => tx.touch(password.id, now)?,
         }
         let (id, scene) = (user.id, &self.scene);

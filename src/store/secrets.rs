@@ -332,12 +332,20 @@ impl Tx<'_> {
         self.vault.seal(&row.place(&binding(row.profile.as_ref())), value)
     }
 
-    /// Puts another value into a secret: a new password, a stronger hash of the same one.
+    /// Puts another value into a secret: a new password.
     pub fn replace_value(&self, row: &SecretRow, value: &Sensitive<Vec<u8>>, now: i64) -> Result<(), Fault> {
-        let parameters = binding(row.profile.as_ref());
-        let sealed = self.vault.seal(&row.place(&parameters), value.expose())?;
+        let sealed = self.seal_for(row, value.expose())?;
         self.connection
             .prepare_cached("UPDATE secrets SET sealed = ?2, modified = ?3, version = version + 1 WHERE id = ?1")?
+            .execute(params![row.id.as_bytes(), sealed, now])?;
+        Ok(())
+    }
+
+    /// Keeps a stronger hash of the same password, which was just used. To whoever has read the secret it is the same one.
+    pub fn strengthen(&self, row: &SecretRow, value: &Sensitive<Vec<u8>>, now: i64) -> Result<(), Fault> {
+        let sealed = self.seal_for(row, value.expose())?;
+        self.connection
+            .prepare_cached("UPDATE secrets SET sealed = ?2, last_used = ?3 WHERE id = ?1")?
             .execute(params![row.id.as_bytes(), sealed, now])?;
         Ok(())
     }
