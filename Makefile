@@ -44,10 +44,11 @@ test:
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --check --manifest-path tools/mutants/Cargo.toml
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --features schedules --locked -- -D warnings
 	cargo clippy --lib --bins --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 	cargo deny check bans licenses sources
+	cargo nextest run --locked --features schedules --test schedules
 	cargo nextest run --locked
 	cargo test --doc --locked
 	tools/fuzz short

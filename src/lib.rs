@@ -1,6 +1,6 @@
 //! mfad, the multi-factor authentication daemon of one Linux host.
 //!
-//! The floors, lowest first: [`model`] (words of the domain), [`stopwatch`], [`entropy`], then [`device`] (cards in
+//! The floors, lowest first: [`model`] (words of the domain), [`stopwatch`], `sync`, [`entropy`], then [`device`] (cards in
 //! readers, security keys in ports), then [`card`] (APDUs) and [`ctap`] (CTAP2), then [`store`], [`oath`], [`fido`],
 //! [`piv`] and [`token`] beside each other, [`error`],
 //! [`service`] (use cases) and [`http`] (the door), and above them [`config`] and [`daemon`]. `docs/design.md`
@@ -23,4 +23,5 @@ pub mod piv;
 pub mod service;
 pub mod stopwatch;
 pub mod store;
+mod sync;
 pub mod token;

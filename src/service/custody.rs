@@ -1,11 +1,11 @@
 //! The master key, and copies of the store: what its keeper needs and nobody else.
 
-use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crate::entropy;
 use crate::error::Error;
 use crate::store::{Cursor, MasterKey, Outcome, Phase, Rotation};
+use crate::sync::{Mutex, PoisonError, TryLockError};
 
 use super::{Occasion, Reply, Scene, Service};
 

@@ -5,7 +5,6 @@
 //! this size in the arena of whichever thread freed it, which would be one for every thread that ever hashed.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -15,6 +14,7 @@ use crate::entropy;
 use crate::error::Error;
 use crate::model::{BackupCode, CODES_PER_SET, Sensitive};
 use crate::store::same_tag;
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 const SALT: usize = 16;
 const PASSWORD_HASH: usize = 32;

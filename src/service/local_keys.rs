@@ -1,7 +1,6 @@
 //! Security keys in the ports of this host. The daemon asks as a relying party and answers as a browser would, so that a key
 //! registered here answers in a browser too, and the other way round.
 
-use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +12,7 @@ use crate::fido::{Assertion, Client, FidoFault, KeyRecord, Location};
 use crate::model::{Pin, UserId};
 use crate::stopwatch::Stopwatch;
 use crate::store::Subject;
+use crate::sync::thread;
 
 use super::authorise::Over;
 use super::secrets::has_room;

@@ -3,10 +3,10 @@
 //! bounded, per key and per peer, so that a flood at one door leaves room at the others (THR-8).
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Requests that may wait for one key, and those of one peer for any keys.
 const WAITING_EACH: usize = 64;

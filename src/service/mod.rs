@@ -23,8 +23,7 @@ mod tokens;
 mod users;
 mod verify;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -33,6 +32,8 @@ use crate::device::{Devices, SecurityKeys};
 use crate::error::Error;
 use crate::model::{Moment, Peer, Right, SecretId, Sensitive, Text, UserId, scrub_stack};
 use crate::store::{AuditEntry, Decision, Fault, Outcome, Store, Tx, View};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, PoisonError, RwLock};
 use crate::token::KeySet;
 
 pub use crate::fido::{RelyingParty, Verification};

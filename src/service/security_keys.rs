@@ -2,7 +2,7 @@
 //! minutes (FIDO-1); a restart makes whoever was in the middle begin again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -13,6 +13,7 @@ use crate::fido::{
 };
 use crate::model::{ChallengeId, Label, SecretId, Sensitive, SessionId, UserId};
 use crate::store::{Decision, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::authorise::{Over, Scope};
 use super::enroll::{after_enrolment, pending};

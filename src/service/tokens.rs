@@ -11,6 +11,7 @@ use crate::model::{Amr, ChallengeId, Moment, SecretId, Sensitive, SessionId, Tok
 use crate::store::{
     AuditEntry, ChallengeRow, Fault, Outcome, Purpose, SessionRow, SigningKeyRow, Tx, UserRow, Vault, View, same_tag,
 };
+use crate::sync::PoisonError;
 use crate::token::{ACCESS_LIFETIME, Claims, KeySet, SigningKey};
 
 use super::{AuthView, Scene, Service};
@@ -167,7 +168,7 @@ impl Service {
     /// By how much the wall clock moved against the boot clock since the last look, if by more than a minute.
     fn clock_step(&self, now: &Moment) -> Option<i64> {
         let offset = offset_of(now);
-        let mut last = self.clock_offset.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
         let moved = last.replace(offset).map_or(0, |before| offset.saturating_sub(before));
         (moved.saturating_abs() > CLOCK_STEP).then_some(moved)
     }
@@ -205,7 +206,7 @@ impl Service {
         // The present set knows tokens whose signatures hold; another begins without.
         if !self.with_keys(|set| set.is_of(&keys)) {
             let set = KeySet::new(self.policy().issuer.clone(), keys);
-            *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = set;
+            *self.keys.write().unwrap_or_else(PoisonError::into_inner) = set;
         }
         // Also what a crash or a caller that went away left in the middle.
         // A change of the key that is stuck is told, and keeps nobody from logging in.

@@ -6,8 +6,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -16,6 +15,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::entropy;
 use crate::model::Sensitive;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex, PoisonError};
 
 use super::rotation::{Home, Sealed, SealedValue};
 use super::vault::{Place, Vault, keyed, same_tag};
@@ -186,7 +187,7 @@ impl Watchman {
         if let Some(head) = head {
             guard.write(&[head])?;
         }
-        let thread = std::thread::Builder::new().name("store-guard".to_owned()).spawn(move || shared.serve(&guard))?;
+        let thread = thread::Builder::new().name("store-guard".to_owned()).spawn(move || shared.serve(&guard))?;
         Ok(Self { desk, thread })
     }
 

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
+
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, JoinHandle};
 
 use super::writer::State;
 use super::{Fault, OpenFault, files};
@@ -46,7 +47,7 @@ impl Inspection {
             }
             Err(error) => tracing::error!(%error, "the store could not be looked over"),
         };
-        let thread = std::thread::Builder::new().name("store-inspection".to_owned()).spawn(look)?;
+        let thread = thread::Builder::new().name("store-inspection".to_owned()).spawn(look)?;
         Ok(Self { is_over, thread: Some(thread) })
     }
 }
@@ -61,7 +62,7 @@ fn give_way(
     let mut looks = 0u32;
     let gives_up = move || {
         if state.is_busy() {
-            std::thread::sleep(REST);
+            thread::sleep(REST);
         }
         looks = looks.wrapping_add(1);
         let is_time = looks.checked_rem(LOOKS) == Some(0);
@@ -80,7 +81,7 @@ fn look_over(connection: &Connection, is_over: &AtomicBool) -> Result<(), OpenFa
             if is_over.load(Ordering::Acquire) || !was_given_up {
                 return Err(error);
             }
-            std::thread::park_timeout(pause);
+            thread::park_timeout(pause);
             pause = pause.saturating_mul(2).min(longest);
         }
     }

@@ -1,10 +1,11 @@
 //! A few read-only connections, handed out one at a time.
 
 use std::path::Path;
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
+
+use crate::sync::{Condvar, Mutex, PoisonError};
 
 use super::{Fault, OpenFault, files};
 

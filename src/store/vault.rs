@@ -2,7 +2,7 @@
 //! What a value is and where it stands is authenticated with it, so a ciphertext moved to another
 //! row, user or profile does not open.
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 
 use crate::entropy;
 use crate::model::Sensitive;
+use crate::sync::{PoisonError, RwLock};
 
 use super::Fault;
 

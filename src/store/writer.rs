@@ -2,15 +2,15 @@
 //! commits once, and only then answers all of them. Batches come from queueing, not from a timer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 use crate::stopwatch::Stopwatch;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use crate::sync::thread::{self, JoinHandle};
 
 use super::audit::{self, Chain};
 use super::guard::Head;
@@ -142,7 +142,7 @@ impl Writer {
         let (jobs, queue) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
         let room = Room { connection, vault, on_audit, on_commit, state: Arc::clone(&state) };
-        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || room.serve(&queue))?;
+        let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(move || room.serve(&queue))?;
         Ok(Self { jobs, state, thread })
     }
 
@@ -227,7 +227,7 @@ impl Room {
                 Ok(first) => {
                     let mut batch = vec![first];
                     // Whoever is about to ask shall be part of this commit, not wait for it to end.
-                    std::thread::yield_now();
+                    thread::yield_now();
                     batch.extend(queue.try_iter().take(BATCH.saturating_sub(1)));
                     let size = batch.len();
                     self.run_batch(batch);

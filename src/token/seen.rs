@@ -1,9 +1,9 @@
 //! Signatures that are known to hold, so that they are not computed again: those of tokens that were signed or checked
 //! here. Only the signature is taken for granted, and only of the very same text; claims are checked each time.
 
-use std::sync::{Mutex, PoisonError};
-
 use sha2::{Digest, Sha256};
+
+use crate::sync::{Mutex, PoisonError};
 
 /// A token has its place in one of so many sets, which its digest names.
 const SETS: usize = 2_048;

@@ -1,14 +1,11 @@
 //! What goes by the clock, with the time as an input: the use cases in this process, at moments that the test chooses.
 
-use std::cell::Cell;
-
 use mfad::error::Error;
-use mfad::model::{Moment, Moving, Profile, SecretId, Sensitive, Text, TokenInput, UserId, UserRef};
-use mfad::service::{AuthView, Call, Caller, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef};
+use mfad::model::{Moment, Sensitive, Text, UserRef};
+use mfad::service::{AuthView, Call, Proof, Reply, SecretOrder, SecretRef};
 
+use crate::asking::{PASSWORD, Person, ask_with, code_of, enrol_at, granted, pending_at, step_at};
 use crate::hardware::{Workshop, after, totp};
-use crate::otp;
-use crate::people::PASSWORD;
 
 const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
@@ -17,11 +14,6 @@ const DAY: i64 = 24 * HOUR;
 /// The same moment by a wall clock that was set by so much.
 fn set(now: Moment, millis: i64) -> Moment {
     Moment { wall_ms: now.wall_ms + millis, ..now }
-}
-
-fn ask_with(shop: &Workshop, now: Moment, token: &Sensitive<String>, call: Call) -> Result<Reply, Error> {
-    let caller = Caller { token: Some(Sensitive::new(token.expose().clone())), reason: None, ..shop.occasion().caller };
-    shop.service.handle(&Occasion { now, caller, ..shop.occasion() }, call)
 }
 
 /// The ids of the keys that verify tokens.
@@ -105,24 +97,23 @@ fn the_use_of_an_api_key_is_written_down_once_a_minute() {
     assert_eq!(used(60_012), Some(60_011));
 }
 
-/// A pending factor of a user: its id and seed.
-fn pending_at(shop: &Workshop, now: Moment, user: UserId, profile: Profile) -> (SecretId, Vec<u8>) {
-    let order = MfaOrder { name: None, profile, issuer: None, account: None };
-    let made = shop.ask_at(now, Call::CreateSecret(UserRef::Id(user), SecretOrder::Mfa(order)));
-    let Ok(Reply::FactorCreated { secret, base32, .. }) = made else { panic!("no factor") };
-    (secret.id, otp::seed_of(base32.expose()))
-}
+#[test]
+fn aut_8_a_login_that_keeps_a_stronger_hash_is_a_use_of_the_same_password() {
+    let shop = Workshop::new(0);
+    let user = UserRef::Id(shop.make_user("berta", Some(PASSWORD)));
+    let password = |shop: &Workshop| {
+        let Ok(Reply::Secrets(secrets)) = shop.ask(Call::ListSecrets(user)) else { panic!("no list") };
+        secrets.into_iter().find(|secret| secret.kind == "password").expect("a password")
+    };
+    let before = password(&shop);
 
-fn code_of(seed: &[u8], moving: u64) -> TokenInput {
-    TokenInput::from_text(&otp::code(seed, otp::Hash::Sha1, 6, moving)).unwrap()
-}
+    let shop = shop.restart_with_dearer_hashes();
+    let now = after(shop.clock.now(), HOUR);
+    granted(shop.ask_at(now, Call::LogIn { login: "berta".to_owned(), password: Sensitive::new(PASSWORD.to_owned()) }));
 
-fn step_at(now: Moment) -> u64 {
-    u64::try_from(now.unix_seconds() / 30).unwrap()
-}
-
-fn enrol_at(shop: &Workshop, now: Moment, user: UserId, secret: SecretId, code: TokenInput) -> Result<Reply, Error> {
-    shop.ask_at(now, Call::Enroll(UserRef::Id(user), SecretRef::Id(secret), FirstCode::Token(code)))
+    let then = password(&shop);
+    assert_eq!((then.version, then.modified), (before.version, before.modified));
+    assert_eq!(then.last_used, Some(now.wall_ms));
 }
 
 #[test]
@@ -157,46 +148,6 @@ fn a_factor_that_is_over_is_told_so_for_a_day_and_forgotten_then() {
         assert!(matches!(enrol(millis), Err(Error::Expired)), "{millis}");
     }
     assert!(matches!(enrol(DAY + HOUR), Err(Error::NotFound)));
-}
-
-/// A user with a password and a factor that counts, and how far it has.
-struct Person<'a> {
-    shop: &'a Workshop,
-    user: UserId,
-    seed: Vec<u8>,
-    counter: Cell<u64>,
-}
-
-impl<'a> Person<'a> {
-    fn at(shop: &'a Workshop, now: Moment) -> Self {
-        let user = shop.make_user("berta", Some(PASSWORD));
-        let (secret, seed) = pending_at(shop, now, user, Profile { moving: Moving::Counter, ..totp() });
-        assert!(enrol_at(shop, now, user, secret, code_of(&seed, 0)).is_ok());
-        Self { shop, user, seed, counter: Cell::new(1) }
-    }
-
-    fn proof(&self) -> Proof {
-        let counter = self.counter.replace(self.counter.get() + 1);
-        Proof::Token(code_of(&self.seed, counter))
-    }
-
-    fn challenge(&self, now: Moment) -> Sensitive<String> {
-        let password = Sensitive::new(PASSWORD.to_owned());
-        granted(self.shop.ask_at(now, Call::LogIn { login: "berta".to_owned(), password })).token
-    }
-
-    fn log_in(&self, now: Moment) -> AuthView {
-        let challenge = self.challenge(now);
-        granted(ask_with(self.shop, now, &challenge, Call::AnswerChallenge(self.proof())))
-    }
-}
-
-fn granted(reply: Result<Reply, Error>) -> AuthView {
-    match reply {
-        Ok(Reply::Auth(view)) => view,
-        Ok(_) => panic!("another reply"),
-        Err(error) => panic!("{error}"),
-    }
 }
 
 #[test]

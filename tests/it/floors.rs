@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with its floor. Rooms that share a floor may not import each other.
-const FLOORS: [(&str, u32); 16] = [
+const FLOORS: [(&str, u32); 17] = [
     ("model", 1),
     ("stopwatch", 1),
+    ("sync", 1),
     ("entropy", 2),
     ("device", 3),
     ("card", 4),
@@ -92,6 +93,33 @@ fn the_check_itself_finds_an_offence() {
     assert_eq!(offences("model", "fn x() { crate::service::y() }"), ["service"]);
     assert_eq!(offences("http", "use crate::store::Store;"), ["store"]);
     assert_eq!(offences("service", "use crate::store::Store;"), Vec::<String>::new());
+}
+
+/// What the rooms whose threads wait for each other take from `crate::sync`, so that tests can decide whose turn it is.
+const FROM_SYNC: [&str; 6] = ["Condvar", "Mutex", "RwLock", "mpsc", "atomic::AtomicBool", "std::thread"];
+
+fn waits_by_itself(text: &str) -> bool {
+    let production = text.split("#[cfg(test)]").next().unwrap();
+    production
+        .lines()
+        .filter(|line| line.contains("std::"))
+        .any(|line| FROM_SYNC.iter().any(|word| line.contains(word)))
+}
+
+#[test]
+fn the_rooms_whose_threads_wait_for_each_other_take_locks_and_threads_from_sync() {
+    let waiting = sources().into_iter().filter(|path| {
+        let is_test = path.file_name().is_some_and(|name| name == "tests.rs");
+        room_of(path).is_some_and(|room| ["service", "store", "token"].contains(&room.as_str())) && !is_test
+    });
+    let files: Vec<PathBuf> = waiting.collect();
+    assert!(files.len() > 30, "the sources were not found");
+    for path in files {
+        assert!(!waits_by_itself(&fs::read_to_string(&path).unwrap()), "{}", path.display());
+    }
+    assert!(waits_by_itself("use std::sync::{Arc, Mutex};"));
+    assert!(waits_by_itself("let thread = std::thread::spawn(|| {});"));
+    assert!(!waits_by_itself("use std::sync::Arc;\nuse crate::sync::Mutex;"));
 }
 
 #[test]

@@ -7,26 +7,14 @@ use mfad::config::{Config, Overrides};
 use mfad::device::{NoDevices, SecurityKeys};
 use mfad::http::{Clock, Door, serve};
 use mfad::model::Sensitive;
-use mfad::service::{Confinement, Equipment, KeyKeeper, KeySource, MasterKey, Metrics, Service};
+use mfad::service::{Confinement, Equipment, Metrics, Service};
 use mfad::store::{Listeners, Store};
 use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
+use crate::hardware::NoKeeper;
 use crate::host::Premises;
-
-/// The master key stays as it is.
-pub struct NoKeeper;
-
-impl KeyKeeper for NoKeeper {
-    fn source(&self) -> KeySource {
-        KeySource::Credential
-    }
-
-    fn replace(&self, _: &MasterKey) -> Result<(), String> {
-        Err("nobody asks for that here".to_owned())
-    }
-}
 
 /// It serves until it is dropped.
 pub struct Inside {

@@ -14,6 +14,7 @@
     reason = "a test fails by panicking, reads the clock as its user does, and says why it skips"
 )]
 
+mod asking;
 #[path = "../card/mod.rs"]
 mod card;
 mod document;

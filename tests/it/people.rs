@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::otp::{self, Moving, Profile};
 use crate::wire::{Answer, Request};
 
-pub const PASSWORD: &str = "correct horse battery staple";
+pub use crate::asking::PASSWORD;
 
 /// A user with a password, and the tokens it holds at the moment.
 #[derive(Clone, Debug)]

@@ -1,12 +1,13 @@
 //! Which keys are plugged in: the readers' slots with the numbers of the keys in them, and what came and went.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::device::{Card, DeviceFault, Devices, Slot};
 use crate::error::Error;
 use crate::model::Serial;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::words::{DeviceEvent, KeyState};
 

@@ -1,13 +1,12 @@
 //! Looking at keys: which there are, what is on them, what came and went.
 
-use std::thread;
-
 use crate::card::{CardFault, Link, identify};
 use crate::device::Slot;
 use crate::error::Error;
 use crate::model::Serial;
 use crate::oath::{Applet, Shown};
 use crate::store::{CredentialRow, Journal};
+use crate::sync::thread;
 
 use super::super::{Occasion, Reply, Scene, Service};
 use super::contact::{VISIT, key_identity, state_of};

@@ -15,14 +15,13 @@ use mfad::model::{
 use mfad::oath::Window;
 use mfad::service::{
     Activation, Attestation, AuditView, Call, Caller, Confinement, Departure, DeviceEvent, DeviceRef, Equipment,
-    HashCost, KeyView, MasterKey, Metrics, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder, Reply, SecretOrder,
-    SecretView, Service,
+    HashCost, KeyKeeper, KeySource, KeyView, MasterKey, Metrics, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder,
+    Reply, SecretOrder, SecretView, Service,
 };
 use mfad::store::{self, Listeners, Store};
 use tempfile::TempDir;
 
 use crate::card::{Key, Reader, VirtualDevices};
-use crate::inside::NoKeeper;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -97,9 +96,19 @@ impl Workshop {
 
     /// Ends the service and begins another one on the same store.
     pub fn restart(self) -> Self {
+        self.restart_under(policy())
+    }
+
+    /// The same with hashes that are dearer than before.
+    pub fn restart_with_dearer_hashes(self) -> Self {
+        let HashCost { memory_kib, .. } = policy().hashing;
+        self.restart_under(Policy { hashing: HashCost { memory_kib: 2 * memory_kib, ..policy().hashing }, ..policy() })
+    }
+
+    fn restart_under(self, policy: Policy) -> Self {
         let Self { service, devices, readers, user, clock, announced, dir } = self;
         service.close();
-        let service = open(&dir, policy(), Arc::clone(&devices), &clock, &announced);
+        let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced);
         Self { service, devices, readers, user, clock, announced, dir }
     }
 
@@ -260,6 +269,19 @@ impl Workshop {
         self.reader().with_key(|key| {
             key.accounts().iter().map(|account| String::from_utf8_lossy(&account.name).into_owned()).collect()
         })
+    }
+}
+
+/// The master key stays as it is.
+pub struct NoKeeper;
+
+impl KeyKeeper for NoKeeper {
+    fn source(&self) -> KeySource {
+        KeySource::Credential
+    }
+
+    fn replace(&self, _: &MasterKey) -> Result<(), String> {
+        Err("nobody asks for that here".to_owned())
     }
 }
 

@@ -1,0 +1,15 @@
+//! What threads share and wait for: of the standard library, or, with the feature `schedules`, of shuttle, under which a
+//! test decides who goes on at each of these points, and tries orders that a machine seldom takes. There all patience is
+//! endless.
+
+#[cfg(not(feature = "schedules"))]
+pub(crate) use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, atomic, mpsc},
+    thread,
+};
+
+#[cfg(feature = "schedules")]
+pub(crate) use shuttle::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, atomic, mpsc},
+    thread,
+};

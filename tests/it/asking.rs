@@ -1,0 +1,84 @@
+//! What people do, asked of the use cases in this process, at moments that the test chooses.
+
+use std::cell::Cell;
+
+use mfad::error::Error;
+use mfad::model::{Moment, Moving, Profile, SecretId, Sensitive, TokenInput, UserId, UserRef};
+use mfad::service::{AuthView, Call, Caller, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef};
+
+use crate::hardware::{Workshop, totp};
+use crate::otp;
+
+/// The password of everybody.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+pub fn ask_with(shop: &Workshop, now: Moment, token: &Sensitive<String>, call: Call) -> Result<Reply, Error> {
+    let caller = Caller { token: Some(Sensitive::new(token.expose().clone())), reason: None, ..shop.occasion().caller };
+    shop.service.handle(&Occasion { now, caller, ..shop.occasion() }, call)
+}
+
+/// A pending factor of a user: its id and seed.
+pub fn pending_at(shop: &Workshop, now: Moment, user: UserId, profile: Profile) -> (SecretId, Vec<u8>) {
+    let order = MfaOrder { name: None, profile, issuer: None, account: None };
+    let made = shop.ask_at(now, Call::CreateSecret(UserRef::Id(user), SecretOrder::Mfa(order)));
+    let Ok(Reply::FactorCreated { secret, base32, .. }) = made else { panic!("no factor") };
+    (secret.id, otp::seed_of(base32.expose()))
+}
+
+pub fn code_of(seed: &[u8], moving: u64) -> TokenInput {
+    TokenInput::from_text(&otp::code(seed, otp::Hash::Sha1, 6, moving)).unwrap()
+}
+
+pub fn step_at(now: Moment) -> u64 {
+    u64::try_from(now.unix_seconds() / 30).unwrap()
+}
+
+pub fn enrol_at(
+    shop: &Workshop,
+    now: Moment,
+    user: UserId,
+    secret: SecretId,
+    code: TokenInput,
+) -> Result<Reply, Error> {
+    shop.ask_at(now, Call::Enroll(UserRef::Id(user), SecretRef::Id(secret), FirstCode::Token(code)))
+}
+
+/// A user with a password and a factor that counts, and how far it has.
+pub struct Person<'a> {
+    shop: &'a Workshop,
+    pub user: UserId,
+    pub seed: Vec<u8>,
+    counter: Cell<u64>,
+}
+
+impl<'a> Person<'a> {
+    pub fn at(shop: &'a Workshop, now: Moment) -> Self {
+        let user = shop.make_user("berta", Some(PASSWORD));
+        let (secret, seed) = pending_at(shop, now, user, Profile { moving: Moving::Counter, ..totp() });
+        assert!(enrol_at(shop, now, user, secret, code_of(&seed, 0)).is_ok());
+        Self { shop, user, seed, counter: Cell::new(1) }
+    }
+
+    pub fn proof(&self) -> Proof {
+        let counter = self.counter.replace(self.counter.get() + 1);
+        Proof::Token(code_of(&self.seed, counter))
+    }
+
+    pub fn challenge(&self, now: Moment) -> Sensitive<String> {
+        let password = Sensitive::new(PASSWORD.to_owned());
+        granted(self.shop.ask_at(now, Call::LogIn { login: "berta".to_owned(), password })).token
+    }
+
+    pub fn log_in(&self, now: Moment) -> AuthView {
+        let challenge = self.challenge(now);
+        granted(ask_with(self.shop, now, &challenge, Call::AnswerChallenge(self.proof())))
+    }
+}
+
+pub fn granted(reply: Result<Reply, Error>) -> AuthView {
+    match reply {
+        Ok(Reply::Auth(view)) => view,
+        Ok(_) => panic!("another reply"),
+        Err(error) => panic!("{error}"),
+    }
+}
