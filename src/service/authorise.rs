@@ -2,8 +2,8 @@
 //! are not added, so an app can pass a user's token on and rely on the daemon to hold the line.
 
 use crate::error::Error;
-use crate::model::{Amr, Right, Rights, SessionId, TokenKind, UserRef};
-use crate::store::{MfaState, SecretType, Status, UserRow, View};
+use crate::model::{Amr, Right, Rights, SecretId, SessionId, TokenKind, UserId, UserRef};
+use crate::store::{Fault, MfaState, SecretType, Status, UserRow, View};
 use crate::token::Claims;
 
 use super::tokens::{api_key_parts, digest};
@@ -31,11 +31,34 @@ pub(super) enum Scope {
 #[derive(Clone, Debug)]
 pub(super) enum Authority {
     /// The user's own token.
-    Own { amr: Amr, auth_time: i64, session: Option<SessionId> },
+    Own { amr: Amr, auth_time: i64, pass: Pass },
     /// The peer's right `app`.
     App,
-    /// The peer's right `admin`; the reason opens what a fresh proof opens.
-    Admin { reason: Option<String> },
+    /// The peer's right `admin`, with the token of an administrator if there was one; the reason opens what a fresh proof
+    /// opens.
+    Admin { reason: Option<String>, pass: Option<Pass> },
+}
+
+/// The token or API key that a caller came with, to be looked at again where a change is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pass {
+    Token { user: UserId, epoch: i64, session: Option<SessionId> },
+    ApiKey { user: UserId, key: SecretId },
+}
+
+impl Pass {
+    /// The user for whom it speaks, unless it has ended since the request came (TOK-6).
+    fn holder(&self, view: &View<'_>, now: i64) -> Result<Option<UserRow>, Fault> {
+        let (user, is_good) = match *self {
+            Self::Token { user, epoch, session } => {
+                let has_session =
+                    session.map_or(Ok(true), |session| view.session(session, now).map(|s| s.is_some()))?;
+                (view.user(user)?.filter(|user| user.epoch == epoch), has_session)
+            }
+            Self::ApiKey { user, key } => (view.user(user)?, view.api_key(key)?.is_some()),
+        };
+        Ok(user.filter(|user| is_good && !user.disabled))
+    }
 }
 
 /// The user that is acted on, and by what right.
@@ -67,7 +90,7 @@ struct Bearer {
 
 enum BearerKind {
     Token(Claims),
-    ApiKey,
+    ApiKey(SecretId),
 }
 
 impl Over {
@@ -75,16 +98,17 @@ impl Over {
     /// administrator says why (ENR-3). Asked inside the transaction that makes the change, where a token that has ended
     /// since the request came is over (TOK-6).
     pub(super) fn must_be_fresh(&self, view: &View<'_>, occasion: &super::Scene) -> Result<(), Stop> {
-        let user = view.user(self.user.id)?.ok_or(Error::NotFound)?;
-        if let Authority::Own { amr, session, .. } = &self.by {
-            let is_over = *amr != Amr::ApiKey && user.epoch != self.user.epoch;
-            let has_ended = match session {
-                Some(session) => view.session(*session, occasion.now.wall_ms)?.is_none(),
-                None => false,
-            };
-            if user.disabled || is_over || has_ended {
-                return Err(Error::Unauthenticated.into());
-            }
+        if view.user(self.user.id)?.is_none() {
+            return Err(Error::NotFound.into());
+        }
+        let now = occasion.now.wall_ms;
+        let is_over = match &self.by {
+            Authority::Own { pass, .. } => pass.holder(view, now)?.is_none(),
+            Authority::Admin { pass: Some(pass), .. } => !pass.holder(view, now)?.is_some_and(|user| has_role(&user)),
+            Authority::Admin { pass: None, .. } | Authority::App => false,
+        };
+        if is_over {
+            return Err(Error::Unauthenticated.into());
         }
         if self.is_fresh(occasion.now.unix_seconds()) {
             return Ok(());
@@ -102,14 +126,14 @@ impl Over {
                 amr.has_second_factor() && (0..=FRESH).contains(&age)
             }
             Authority::App => false,
-            Authority::Admin { reason } => reason.is_some(),
+            Authority::Admin { reason, .. } => reason.is_some(),
         }
     }
 
     /// The reason an administrator gave.
     pub(super) fn reason(&self) -> Option<String> {
         match &self.by {
-            Authority::Admin { reason } => reason.clone(),
+            Authority::Admin { reason, .. } => reason.clone(),
             Authority::Own { .. } | Authority::App => None,
         }
     }
@@ -152,18 +176,18 @@ impl Service {
         let rights = self.policy().rights(&occasion.caller.peer);
         let over = match self.bearer(occasion)? {
             Some(bearer) if bearer.is_admin(rights) && !bearer.is_named_by(user) => {
-                Over { user: self.named(occasion, user)?, by: admin(occasion) }
+                Over { user: self.named(occasion, user)?, by: admin(occasion, Some(bearer.pass())) }
             }
             Some(bearer) => bearer.over_self(user, scope)?,
-            None if rights.holds(Right::Admin) => Over { user: self.named(occasion, user)?, by: admin(occasion) },
+            None if rights.holds(Right::Admin) => Over { user: self.named(occasion, user)?, by: admin(occasion, None) },
             None if rights.holds(Right::App) => Over { user: self.named(occasion, user)?, by: Authority::App },
             None if user == UserRef::Me => return Err(Error::MeWithoutUser),
             None => return Err(Error::Unauthenticated),
         };
         if scope == Scope::Administration {
             match &over.by {
-                Authority::Admin { reason: Some(_) } => {}
-                Authority::Admin { reason: None } => return Err(Error::FreshProofRequired),
+                Authority::Admin { reason: Some(_), .. } => {}
+                Authority::Admin { reason: None, .. } => return Err(Error::FreshProofRequired),
                 Authority::Own { .. } | Authority::App => return Err(Error::Forbidden("admin")),
             }
         }
@@ -260,7 +284,7 @@ impl Service {
             let id = row.id;
             self.change(occasion, move |tx| Ok(tx.touch(id, now)?))?;
         }
-        Ok(Bearer { user, kind: BearerKind::ApiKey })
+        Ok(Bearer { user, kind: BearerKind::ApiKey(row.id) })
     }
 
     fn named(&self, occasion: &Occasion, user: UserRef) -> Result<UserRow, Error> {
@@ -274,12 +298,19 @@ impl Service {
 
 impl Bearer {
     fn is_admin(&self, rights: Rights) -> bool {
-        let has_role = self.user.roles.iter().any(|role| role == ADMIN_ROLE);
         let is_access = match &self.kind {
             BearerKind::Token(claims) => claims.kind == TokenKind::Access,
-            BearerKind::ApiKey => true,
+            BearerKind::ApiKey(_) => true,
         };
-        has_role && is_access && rights.holds(Right::Admin)
+        has_role(&self.user) && is_access && rights.holds(Right::Admin)
+    }
+
+    fn pass(&self) -> Pass {
+        let user = self.user.id;
+        match &self.kind {
+            BearerKind::Token(claims) => Pass::Token { user, epoch: claims.epoch, session: claims.session },
+            BearerKind::ApiKey(key) => Pass::ApiKey { user, key: *key },
+        }
     }
 
     fn is_named_by(&self, user: UserRef) -> bool {
@@ -291,9 +322,9 @@ impl Bearer {
     }
 
     fn over_self(self, user: UserRef, scope: Scope) -> Result<Over, Error> {
-        let (kind, amr, auth_time, session) = match &self.kind {
-            BearerKind::Token(claims) => (claims.kind, claims.amr, claims.auth_time, claims.session),
-            BearerKind::ApiKey => (TokenKind::Access, Amr::ApiKey, 0, None),
+        let (kind, amr, auth_time) = match &self.kind {
+            BearerKind::Token(claims) => (claims.kind, claims.amr, claims.auth_time),
+            BearerKind::ApiKey(_) => (TokenKind::Access, Amr::ApiKey, 0),
         };
         let suffices = match kind {
             TokenKind::Access => true,
@@ -306,12 +337,17 @@ impl Bearer {
         if !self.is_named_by(user) {
             return Err(Error::NotFound);
         }
-        Ok(Over { user: self.user, by: Authority::Own { amr, auth_time, session } })
+        let pass = self.pass();
+        Ok(Over { user: self.user, by: Authority::Own { amr, auth_time, pass } })
     }
 }
 
-fn admin(occasion: &Occasion) -> Authority {
-    Authority::Admin { reason: occasion.reason() }
+fn has_role(user: &UserRow) -> bool {
+    user.roles.iter().any(|role| role == ADMIN_ROLE)
+}
+
+fn admin(occasion: &Occasion, pass: Option<Pass>) -> Authority {
+    Authority::Admin { reason: occasion.reason(), pass }
 }
 
 fn name_of(right: Right) -> &'static str {

@@ -110,7 +110,7 @@ impl Service {
         new: &Sensitive<String>,
         current: Option<&Sensitive<String>>,
     ) -> Result<Reply, Error> {
-        let may_omit = matches!(over.by, Authority::Admin { reason: Some(_) });
+        let may_omit = matches!(over.by, Authority::Admin { reason: Some(_), .. });
         let checked = match current {
             Some(current) => Some(self.check_current(occasion, &over, current)?),
             None if may_omit => None,
@@ -208,7 +208,8 @@ pub(super) fn insert_password(
     Ok(row)
 }
 
-/// Whether it is still the password that was checked. One that was changed while its hash was computed counts no more.
+/// Whether it is still the entry that was checked: a password that was changed while its hash was computed counts no more. A
+/// new name of the entry is a change too, which is seldom enough.
 fn is_unchanged(now: &SecretRow, checked: &SecretRow) -> bool {
     now.id == checked.id && now.version == checked.version
 }

@@ -236,7 +236,8 @@ impl Service {
             let has_other = tx.mfa_state(user, now)? == MfaState::Active;
             let row = row(tx, &scene, &over)?;
             if !tx.activate_key(&row, &bytes, now)? {
-                return Err(Error::AlreadyActive.into());
+                let why = pending(tx, now, user, row.id, SecretType::Fido2)?.err();
+                return Err(why.unwrap_or(Error::AlreadyActive).into());
             }
             if !tx.insert_credential_id(row.id, &credential, counter, &relying_party)? {
                 // Registered already, here or with somebody else.
@@ -260,7 +261,10 @@ impl Service {
         let scene = occasion.scene();
         let (user, id, why) = (row.user, row.id, fault.to_string());
         let ended = self.change(occasion, move |tx| {
-            tx.end_pending(user, SecretType::Fido2, scene.now.wall_ms)?;
+            // Another one may have taken its place meanwhile, which has done nothing wrong.
+            if pending(tx, scene.now.wall_ms, user, id, SecretType::Fido2)?.is_ok() {
+                tx.end_pending(user, SecretType::Fido2, scene.now.wall_ms)?;
+            }
             let entry = scene.entry_with("factor.enroll", Outcome::Refused, Some(user), Some(id), why);
             Ok(tx.audit(&entry)?)
         });

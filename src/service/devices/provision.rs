@@ -8,13 +8,13 @@ use crate::error::Error;
 use crate::model::{AccountName, Algorithm, Moving, Profile, SecretId, Sensitive, TokenInput, UserId};
 use crate::oath::{Applet, NewAccount, Shown, hmac_of, step_at};
 use crate::store::{
-    CredentialRow, Decision, DeviceRow, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx,
+    CredentialRow, Decision, DeviceRow, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View,
 };
 
 use sha2::{Digest, Sha256};
 
 use super::super::authorise::{Authority, Over};
-use super::super::secrets::{PENDING_LIFETIME, end_what_it_opened, free_name, insert, view_in};
+use super::super::secrets::{PENDING_LIFETIME, end_what_it_opened, free_name, insert, view_in, view_with_device};
 use super::super::tokens::later;
 use super::super::{Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
 use super::contact::{KeyIdentity, PATIENCE, VISIT, meet, still_there};
@@ -84,6 +84,15 @@ impl Service {
         }
         match self.confirm_by_key(occasion, &over, &mut link, &key, &credential, &order) {
             Ok((secret, codes)) => Ok(Reply::Provisioned { secret, receipt, codes: Some(codes) }),
+            // A spare, whose first key was confirmed while this one waited for its touch: that made both active.
+            Err(Error::AlreadyActive) => {
+                let shown = |view: &View<'_>| {
+                    let row = view.secret(over.user.id, credential.id)?;
+                    row.map(|row| view_with_device(view, &row)).transpose()
+                };
+                let secret = self.look(occasion, shown)?.ok_or(Error::NotFound)?;
+                Ok(Reply::Provisioned { secret, receipt, codes: Some(Vec::new()) })
+            }
             Err(error) => Err(self.give_up(&scene, &mut link, &key, &over, &credential, &order, error)),
         }
     }

@@ -1,5 +1,7 @@
 //! A key and its spare: programmed one after the other, active together.
 
+use std::sync::Arc;
+
 use mfad::error::Error;
 use mfad::model::{SecretId, Serial, Text, TokenInput, UserRef};
 use mfad::service::{Activation, Call, DeviceRef, FirstCode, ProvisionOrder, SecretOrder, SecretRef, SecretView};
@@ -27,6 +29,17 @@ fn accounts(workshop: &Workshop, reader: usize) -> usize {
     workshop.readers[reader].with_key(|key| key.accounts().len())
 }
 
+/// The user types the code of the key in that reader.
+fn confirm(workshop: &Workshop, reader: usize, secret: &SecretView) {
+    let now = workshop.clock.now();
+    let name = secret.device.as_ref().expect("a key").name.to_string();
+    let seconds = u64::try_from(now.unix_seconds()).unwrap();
+    let code = workshop.readers[reader].with_key(|key| key.code_at(&name, seconds));
+    let code = FirstCode::Token(TokenInput::from_text(&code).unwrap());
+    let enrol = Call::Enroll(UserRef::Id(workshop.user), SecretRef::Id(secret.id), code);
+    assert!(workshop.ask_at(now, enrol).is_ok());
+}
+
 #[test]
 fn the_first_code_of_either_key_makes_both_active() {
     for confirmed in [0, 1] {
@@ -36,16 +49,33 @@ fn the_first_code_of_either_key_makes_both_active() {
         let pair = [&first, &spare];
         assert_eq!(pair.map(|secret| status_of(&workshop, secret)), ["pending"; 2]);
 
-        let now = workshop.clock.now();
-        let name = pair[confirmed].device.as_ref().expect("a key").name.to_string();
-        let seconds = u64::try_from(now.unix_seconds()).unwrap();
-        let code = workshop.readers[confirmed].with_key(|key| key.code_at(&name, seconds));
-        let code = FirstCode::Token(TokenInput::from_text(&code).unwrap());
-        let enrol = Call::Enroll(UserRef::Id(workshop.user), SecretRef::Id(pair[confirmed].id), code);
-        assert!(workshop.ask_at(now, enrol).is_ok());
+        confirm(&workshop, confirmed, pair[confirmed]);
 
         assert_eq!(pair.map(|secret| status_of(&workshop, secret)), ["active"; 2], "confirmed by key {confirmed}");
     }
+}
+
+#[test]
+fn a_spare_stays_active_whose_first_key_is_confirmed_while_it_waits_for_a_touch() {
+    let begin = || {
+        let workshop = Arc::new(Workshop::with_keys(2));
+        let first = workshop.provision(on(1, None)).unwrap();
+        (workshop, first)
+    };
+    let spare_of = |first| ProvisionOrder { activation: Activation::ByDevice, ..on(2, Some(first)) };
+    let (trial, first) = begin();
+    let before = trial.readers[1].apdus();
+    trial.provision(spare_of(first.id)).unwrap();
+    let last = trial.readers[1].apdus() - before - 1;
+
+    let (workshop, first) = begin();
+    let (inside, secret) = (Arc::clone(&workshop), first.clone());
+    workshop.readers[1].on_apdu(last, Box::new(move || confirm(&inside, 0, &secret)));
+    let spare = workshop.provision(spare_of(first.id)).unwrap();
+
+    assert_eq!(spare.status, "active");
+    assert_eq!([&first, &spare].map(|secret| status_of(&workshop, secret)), ["active"; 2]);
+    assert_eq!(accounts(&workshop, 1), 1);
 }
 
 #[test]
