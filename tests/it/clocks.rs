@@ -1,7 +1,7 @@
 //! What goes by the clock, with the time as an input: the use cases in this process, at moments that the test chooses.
 
 use mfad::error::Error;
-use mfad::model::{Moment, Sensitive, Text, UserRef};
+use mfad::model::{Moment, Sensitive, Text, TokenInput, UserRef};
 use mfad::service::{AuthView, Call, Proof, Reply, SecretOrder, SecretRef};
 
 use crate::asking::{PASSWORD, Person, ask_with, code_of, enrol_at, granted, pending_at, step_at};
@@ -156,8 +156,7 @@ fn thr_1_a_right_code_clears_the_guesses_before_it() {
     let now = shop.clock.now();
     let person = Person::at(&shop, now);
     let verify = |proof| shop.ask_at(now, Call::Verify(UserRef::Id(person.user), proof));
-    // Of a counter far from where the factor is.
-    let wrong = || Proof::Token(code_of(&person.seed, 1_000));
+    let wrong = || Proof::Token(TokenInput::from_text(&person.wrong()).unwrap());
 
     // One less than begins a delay, twice.
     for _ in 0..2 {
