@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::model::{AccountName, Algorithm, Moving, Profile, SecretId, Sensitive, TokenInput, UserId};
 use crate::oath::{Applet, NewAccount, Shown, hmac_of, step_at};
 use crate::store::{
-    CredentialRow, Decision, DeviceRow, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View,
+    CredentialRow, Decision, DeviceRow, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx,
 };
 
 use sha2::{Digest, Sha256};
@@ -76,7 +76,7 @@ impl Service {
             .and_then(|()| self.become_pending(&scene, &over, &order, &key, &credential));
         let secret = match programmed {
             Ok(secret) => secret,
-            Err(error) => return Err(self.give_up(&scene, &mut link, &key, &over, &credential, &order, error)),
+            Err(error) => self.give_up(&scene, &mut link, &key, &over, &credential, &order, error)?,
         };
         let receipt = self.receipt(&scene, &over, &key, &credential.name, &secret, order.touch)?;
         if order.activation == Activation::ByCode {
@@ -84,16 +84,10 @@ impl Service {
         }
         match self.confirm_by_key(occasion, &over, &mut link, &key, &credential, &order) {
             Ok((secret, codes)) => Ok(Reply::Provisioned { secret, receipt, codes: Some(codes) }),
-            // A spare, whose first key was confirmed while this one waited for its touch: that made both active.
-            Err(Error::AlreadyActive) => {
-                let shown = |view: &View<'_>| {
-                    let row = view.secret(over.user.id, credential.id)?;
-                    row.map(|row| view_with_device(view, &row)).transpose()
-                };
-                let secret = self.look(occasion, shown)?.ok_or(Error::NotFound)?;
+            Err(error) => {
+                let secret = self.give_up(&scene, &mut link, &key, &over, &credential, &order, error)?;
                 Ok(Reply::Provisioned { secret, receipt, codes: Some(Vec::new()) })
             }
-            Err(error) => Err(self.give_up(&scene, &mut link, &key, &over, &credential, &order, error)),
         }
     }
 
@@ -320,7 +314,8 @@ impl Service {
     }
 
     /// Undoes what was begun: the factor, if there is one, and the account, if the key is still there. The
-    /// journal keeps what cannot be undone now.
+    /// journal keeps what cannot be undone now. A factor that became active meanwhile is not undone but given back: of a
+    /// spare that waits for its touch the first key can be confirmed, which makes both active.
     #[expect(clippy::too_many_arguments, reason = "everything that was begun has to be undone")]
     fn give_up(
         &self,
@@ -331,24 +326,30 @@ impl Service {
         credential: &Credential,
         order: &ProvisionOrder,
         error: Error,
-    ) -> Error {
+    ) -> Result<SecretView, Error> {
         let (user, id, entry) = (over.user.id, credential.id, {
             let detail = format!("key {}, account {}: {error}", key.serial, credential.name);
             scene.entry_with("device.program", Outcome::Refused, Some(over.user.id), Some(credential.id), detail)
         });
         let dropped = self.device_change(move |tx| {
+            if let Some(row) = tx.secret(user, id)?.filter(|row| row.status == Status::Active) {
+                return Ok(Some(view_with_device(tx, &row)?));
+            }
             drop_factor(tx, user, id)?;
-            Ok(tx.audit(&entry)?)
+            tx.audit(&entry)?;
+            Ok(None)
         });
-        if let Err(error) = dropped {
-            tracing::error!(%error, "a factor that could not be programmed is left to the journal");
+        match dropped {
+            Ok(Some(active)) => return Ok(active),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "a factor that could not be programmed is left to the journal"),
         }
         // A key that is gone or that hangs is not asked again; the next contact goes on.
         let is_gone = matches!(error, Error::DeviceRemoved | Error::NoPcscd | Error::DeviceChanged);
         if !is_gone && let Err(left) = self.clean_up(scene, link, key, order) {
             tracing::warn!(error = %left, serial = %key.serial, "an account is left on a key until its next contact");
         }
-        error
+        Err(error)
     }
 
     fn clean_up(

@@ -7,6 +7,7 @@ use mfad::model::{SecretId, Serial, Text, TokenInput, UserRef};
 use mfad::service::{Activation, Call, DeviceRef, FirstCode, ProvisionOrder, SecretOrder, SecretRef, SecretView};
 
 use super::workshop::{Workshop, after, order, totp};
+use crate::card::Touch;
 
 /// Longer than a pending factor waits, in milliseconds.
 const TOO_LONG: i64 = 16 * 60 * 1_000;
@@ -62,20 +63,26 @@ fn a_spare_stays_active_whose_first_key_is_confirmed_while_it_waits_for_a_touch(
         let first = workshop.provision(on(1, None)).unwrap();
         (workshop, first)
     };
-    let spare_of = |first| ProvisionOrder { activation: Activation::ByDevice, ..on(2, Some(first)) };
+    let spare_of = |first| ProvisionOrder { activation: Activation::ByDevice, touch: true, ..on(2, Some(first)) };
     let (trial, first) = begin();
     let before = trial.readers[1].apdus();
     trial.provision(spare_of(first.id)).unwrap();
     let last = trial.readers[1].apdus() - before - 1;
 
-    let (workshop, first) = begin();
-    let (inside, secret) = (Arc::clone(&workshop), first.clone());
-    workshop.readers[1].on_apdu(last, Box::new(move || confirm(&inside, 0, &secret)));
-    let spare = workshop.provision(spare_of(first.id)).unwrap();
+    for touch in [Touch::Given, Touch::Refused] {
+        let (workshop, first) = begin();
+        let (inside, secret) = (Arc::clone(&workshop), first.clone());
+        let confirm = move || {
+            confirm(&inside, 0, &secret);
+            inside.readers[1].with_key(|key| key.touch = touch);
+        };
+        workshop.readers[1].on_apdu(last, Box::new(confirm));
+        let spare = workshop.provision(spare_of(first.id)).unwrap();
 
-    assert_eq!(spare.status, "active");
-    assert_eq!([&first, &spare].map(|secret| status_of(&workshop, secret)), ["active"; 2]);
-    assert_eq!(accounts(&workshop, 1), 1);
+        assert_eq!(spare.status, "active", "{touch:?}");
+        assert_eq!([&first, &spare].map(|secret| status_of(&workshop, secret)), ["active"; 2], "{touch:?}");
+        assert_eq!(accounts(&workshop, 1), 1, "{touch:?}");
+    }
 }
 
 #[test]
