@@ -39,7 +39,7 @@ pub(super) enum Authority {
     Admin { reason: Option<String>, pass: Option<Pass> },
 }
 
-/// The token or API key that a caller came with, to be looked at again where a change is made.
+/// The token or API key that a caller came with: looked at when the request comes, and again where a change is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pass {
     Token { user: UserId, epoch: i64, session: Option<SessionId> },
@@ -47,17 +47,23 @@ pub(super) enum Pass {
 }
 
 impl Pass {
-    /// The user for whom it speaks, unless it has ended since the request came (TOK-6).
+    /// The user for whom it speaks, unless it has ended (TOK-6).
     fn holder(&self, view: &View<'_>, now: i64) -> Result<Option<UserRow>, Fault> {
-        let (user, is_good) = match *self {
-            Self::Token { user, epoch, session } => {
-                let has_session =
-                    session.map_or(Ok(true), |session| view.session(session, now).map(|s| s.is_some()))?;
-                (view.user(user)?.filter(|user| user.epoch == epoch), has_session)
+        let (Self::Token { user, .. } | Self::ApiKey { user, .. }) = *self;
+        let Some(user) = view.user(user)?.filter(|user| !user.disabled) else { return Ok(None) };
+        let is_good = match *self {
+            Self::Token { epoch, session: None, .. } => user.epoch == epoch,
+            Self::Token { epoch, session: Some(session), .. } => {
+                let session = view.session(session, now)?;
+                user.epoch == epoch && session.is_some_and(|s| s.user == user.id && s.epoch == epoch)
             }
-            Self::ApiKey { user, key } => (view.user(user)?, view.api_key(key)?.is_some()),
+            Self::ApiKey { key, .. } => view.api_key(key)?.is_some(),
         };
-        Ok(user.filter(|user| is_good && !user.disabled))
+        Ok(Some(user).filter(|_| is_good))
+    }
+
+    fn of(claims: &Claims) -> Self {
+        Self::Token { user: claims.subject, epoch: claims.epoch, session: claims.session }
     }
 }
 
@@ -246,17 +252,13 @@ impl Service {
         }
         let Some(claims) = self.claims(occasion)? else { return Ok(None) };
         let now = occasion.now.wall_ms;
-        let (user, session) = self.look(occasion, |view| {
-            let session = claims.session.map(|id| view.session(id, now)).transpose()?.flatten();
-            Ok((view.user(claims.subject)?, session))
-        })?;
-        let user = user.filter(|user| !user.disabled && user.epoch == claims.epoch).ok_or(Error::Unauthenticated)?;
-        let has_session = session.is_some_and(|s| s.user == user.id && s.epoch == user.epoch);
         match claims.kind {
-            TokenKind::Access if has_session => {}
+            TokenKind::Access if claims.session.is_some() => {}
             TokenKind::Enroll => {}
             TokenKind::Access | TokenKind::Challenge => return Err(Error::Unauthenticated),
         }
+        let holder = self.look(occasion, |view| Pass::of(&claims).holder(view, now))?;
+        let user = holder.ok_or(Error::Unauthenticated)?;
         Ok(Some(Bearer { user, kind: BearerKind::Token(claims) }))
     }
 
@@ -306,10 +308,9 @@ impl Bearer {
     }
 
     fn pass(&self) -> Pass {
-        let user = self.user.id;
         match &self.kind {
-            BearerKind::Token(claims) => Pass::Token { user, epoch: claims.epoch, session: claims.session },
-            BearerKind::ApiKey(key) => Pass::ApiKey { user, key: *key },
+            BearerKind::Token(claims) => Pass::of(claims),
+            BearerKind::ApiKey(key) => Pass::ApiKey { user: self.user.id, key: *key },
         }
     }
 
