@@ -92,6 +92,12 @@ pub fn code(seed: &[u8], hash: Hash, digits: u32, moving: u64) -> String {
     format!("{:0width$}", word % 10_u32.pow(digits), width = digits as usize)
 }
 
+/// All codes of so many digits but these.
+pub fn codes_but(these: Vec<String>, digits: u32) -> impl Iterator<Item = String> {
+    let width = digits as usize;
+    (0..10_u64.pow(digits)).map(move |number| format!("{number:0width$}")).filter(move |code| !these.contains(code))
+}
+
 pub fn seed_of(base32: &str) -> Vec<u8> {
     data_encoding::BASE32_NOPAD.decode(base32.as_bytes()).expect("unpadded upper-case Base32")
 }

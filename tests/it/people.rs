@@ -112,10 +112,7 @@ impl Factor {
 
     /// Different codes that are wrong now and stay so for the length of a test.
     pub fn wrong_codes(&self) -> impl Iterator<Item = String> + use<> {
-        let (near, digits) = (self.near(), self.profile.digits as usize);
-        (0..10_u64.pow(self.profile.digits))
-            .map(move |number| format!("{number:0digits$}"))
-            .filter(move |code| !near.contains(code))
+        otp::codes_but(self.near(), self.profile.digits)
     }
 
     pub fn wrong(&self) -> String {

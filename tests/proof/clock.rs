@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use mfad::model::{BackupCode, Digits, Moment, Moving, Profile, SecretId, TokenInput, UserRef};
-use mfad::service::{Call, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef};
+use mfad::service::{Call, Proof, Reply, SecretRef};
 
 use super::figure::{Dice, report, size};
+use crate::asking::{code_of, enrol_at, pending_at};
 use crate::hardware::{Workshop, totp};
 use crate::otp;
 
@@ -46,16 +47,12 @@ impl Times {
 
     /// A factor confirmed by the code of that step or counter: its id and seed, and the backup codes that came with it.
     fn enrol(&self, profile: Profile, first: u64) -> (SecretId, Vec<u8>, Vec<String>) {
-        let order = MfaOrder { name: None, profile, issuer: None, account: None };
-        let user = UserRef::Id(self.shop.user);
-        let made = self.ask(Call::CreateSecret(user, SecretOrder::Mfa(order)));
-        let Ok(Reply::FactorCreated { secret, base32, .. }) = made else { panic!("no factor") };
-        let seed = otp::seed_of(base32.expose());
+        let (secret, seed) = pending_at(&self.shop, self.now(), self.shop.user, profile);
         let first = otp::code(&seed, otp::Hash::Sha1, profile.digits.count().into(), first);
         let first = TokenInput::from_text(&first).unwrap();
-        let enrolled = self.ask(Call::Enroll(user, SecretRef::Id(secret.id), FirstCode::Token(first)));
+        let enrolled = enrol_at(&self.shop, self.now(), self.shop.user, secret, first);
         let Ok(Reply::Enrolled { codes, .. }) = enrolled else { panic!("no enrolment") };
-        (secret.id, seed, codes.iter().map(|code| code.expose().clone()).collect())
+        (secret, seed, codes.iter().map(|code| code.expose().clone()).collect())
     }
 
     /// Shows these digits.
@@ -69,16 +66,15 @@ impl Times {
     }
 
     fn ask(&self, call: Call) -> Result<Reply, mfad::error::Error> {
-        let now = Moment { wall_ms: self.wall, boot_ms: self.boot, boot: [7; 16] };
-        self.shop.service.handle(&Occasion { now, ..self.shop.occasion() }, call)
+        self.shop.ask_at(self.now(), call)
+    }
+
+    fn now(&self) -> Moment {
+        Moment { wall_ms: self.wall, boot_ms: self.boot, boot: [7; 16] }
     }
 
     pub fn step(&self) -> u64 {
         u64::try_from(self.wall / 30_000).unwrap()
-    }
-
-    fn token(&self, step: u64) -> TokenInput {
-        TokenInput::from_text(&otp::code(&self.seed, otp::Hash::Sha1, 6, step)).unwrap()
     }
 
     fn verify(&self, proof: Proof) -> Result<(), mfad::error::Error> {
@@ -87,7 +83,7 @@ impl Times {
 
     /// Shows the code of a step.
     pub fn show(&self, step: u64) -> Result<(), mfad::error::Error> {
-        self.verify(Proof::Token(self.token(step)))
+        self.verify(Proof::Token(code_of(&self.seed, step)))
     }
 
     /// Shows one of the backup codes.

@@ -33,7 +33,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 
 use mfad::error::Error;
-use mfad::model::{BackupCode, Moment, Sensitive, Text, TokenInput, UserId, UserRef};
+use mfad::model::{BackupCode, Moment, SecretId, Sensitive, Text, UserId, UserRef};
 use mfad::service::{AuthView, Call, FirstCode, Occasion, Proof, Reply, SecretOrder, SecretRef, Soon, UserChange};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, Runner};
@@ -84,6 +84,17 @@ fn each<'a, T>(count: usize, deed: impl Fn(usize) -> T + Send + Sync + Copy + 'a
     (0..count).map(|number| Box::new(move || deed(number)) as Deed<'a, T>).collect()
 }
 
+/// Two at once, and what came of each.
+fn both<A: Send + 'static, B: Send + 'static>(
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    shuttle::thread::scope(|threads| {
+        let (one, other) = (threads.spawn(one), threads.spawn(other));
+        (one.join().unwrap(), other.join().unwrap())
+    })
+}
+
 /// The others are refused for what they came with, not for want of room or by a fault.
 #[track_caller]
 fn one_wins<T>(outcomes: &[Result<T, Error>]) {
@@ -102,6 +113,13 @@ fn open() -> (Workshop, Moment) {
     let shop = Workshop::new(0);
     let now = shop.clock.now();
     (shop, now)
+}
+
+/// A factor of its user that counts since the step before this one, and its seed.
+fn enrolled(shop: &Workshop, now: Moment) -> (SecretId, Vec<u8>) {
+    let (secret, seed) = pending_at(shop, now, shop.user, totp());
+    assert!(enrol_at(shop, now, shop.user, secret, code_of(&seed, step_at(now) - 1)).is_ok());
+    (secret, seed)
 }
 
 fn me_by(shop: &Workshop, now: Moment, token: &Sensitive<String>) -> Result<Reply, Error> {
@@ -170,8 +188,7 @@ fn said(outcome: std::thread::Result<()>) -> String {
 fn otp_3_a_code_counts_once() {
     in_many_orders(|| {
         let (shop, now) = open();
-        let (secret, seed) = pending_at(&shop, now, shop.user, totp());
-        assert!(enrol_at(&shop, now, shop.user, secret, code_of(&seed, step_at(now) - 1)).is_ok());
+        let (_, seed) = enrolled(&shop, now);
         let verify = || Call::Verify(UserRef::Id(shop.user), Proof::Token(code_of(&seed, step_at(now))));
         // The door's patience has a timer, which never rings here.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -249,11 +266,10 @@ fn aut_2_a_challenge_has_one_answer_and_its_refresh_token_one_use() {
         let person = Person::at(&shop, now);
         let challenge = person.challenge(now);
         // Both are right.
-        let proofs = [person.proof(), person.proof()];
+        let (first, second) = (person.proof(), person.proof());
         let answer = |proof| ask_with(&shop, now, &challenge, Call::AnswerChallenge(proof));
-        let answers = proofs.map(|proof| Box::new(move || answer(proof)) as Deed<'_, _>);
 
-        let answers = at_once(answers.into());
+        let answers: [_; 2] = both(|| answer(first), || answer(second)).into();
 
         one_wins(&answers);
         let access = granted(answers.into_iter().find(Result::is_ok).unwrap());
@@ -298,9 +314,7 @@ fn thr_2_wrong_codes_at_once_are_looked_at_no_more_often_than_in_turn() {
     in_many_orders(|| {
         let (shop, now) = open();
         let person = Person::at(&shop, now);
-        let wrong = person.wrong();
-        let wrong = || Call::Verify(UserRef::Id(person.user), Proof::Token(TokenInput::from_text(&wrong).unwrap()));
-        let calls = (0..BEFORE_A_DELAY + 2).map(|_| wrong());
+        let calls = (0..BEFORE_A_DELAY + 2).map(|_| Call::Verify(UserRef::Id(person.user), person.wrong()));
         let deeds = calls.map(|call| Box::new(|| shop.ask_at(now, call)) as Deed<'_, _>);
 
         assert_eq!(looked_at(&at_once(deeds.collect())), BEFORE_A_DELAY);
@@ -311,8 +325,7 @@ fn thr_2_wrong_codes_at_once_are_looked_at_no_more_often_than_in_turn() {
 fn thr_2_wrong_backup_codes_at_once_are_looked_at_no_more_often_than_in_turn() {
     in_many_orders(|| {
         let (shop, now) = open();
-        let (secret, seed) = pending_at(&shop, now, shop.user, totp());
-        assert!(enrol_at(&shop, now, shop.user, secret, code_of(&seed, step_at(now))).is_ok());
+        enrolled(&shop, now);
 
         let outcomes = at_once(each(BEFORE_A_DELAY + 2, |_| {
             let code = BackupCode::from_random(&[1; 10]);
@@ -358,15 +371,12 @@ fn aut_1_a_login_beside_an_enrolment_leaves_no_session_without_the_factor() {
         let (shop, now) = open();
         let user = shop.make_user("berta", Some(PASSWORD));
         let (secret, seed) = pending_at(&shop, now, user, totp());
-        let log_in = || log_in_as(&shop, now, "berta", PASSWORD).ok();
-        let enrol = || {
-            assert!(enrol_at(&shop, now, user, secret, code_of(&seed, step_at(now))).is_ok());
-            None
-        };
+        let enrol = || enrol_at(&shop, now, user, secret, code_of(&seed, step_at(now)));
 
-        let came = at_once(vec![Box::new(log_in) as Deed<'_, Option<AuthView>>, Box::new(enrol)]);
+        let (login, enrolled) = both(|| log_in_as(&shop, now, "berta", PASSWORD), enrol);
 
-        let login = came.into_iter().flatten().next().expect("the password is right");
+        assert!(enrolled.is_ok());
+        let login = login.expect("the password is right");
         assert!(me_by(&shop, now, &login.token).is_err(), "what the password alone gave is over");
     });
 }
@@ -376,15 +386,12 @@ fn enr_9_a_login_beside_a_change_of_the_password_leaves_no_session_of_the_old_on
     in_many_orders(|| {
         let (shop, now) = open();
         let user = UserRef::Id(shop.make_user("berta", Some(PASSWORD)));
-        let log_in = || log_in_as(&shop, now, "berta", PASSWORD).ok();
-        let change = || {
-            assert!(shop.ask_at(now, change_of(user, "another password", None)).is_ok());
-            None
-        };
+        let change = || shop.ask_at(now, change_of(user, "another password", None));
 
-        let came = at_once(vec![Box::new(log_in) as Deed<'_, Option<AuthView>>, Box::new(change)]);
+        let (login, changed) = both(|| log_in_as(&shop, now, "berta", PASSWORD), change);
 
-        for login in came.into_iter().flatten() {
+        assert!(changed.is_ok());
+        if let Ok(login) = login {
             assert!(me_by(&shop, now, &login.token).is_err(), "what the old password gave is over");
         }
         assert!(log_in_as(&shop, now, "berta", PASSWORD).is_err());
@@ -418,15 +425,10 @@ fn tok_6_a_login_beside_the_end_of_its_user_comes_before_it_or_is_refused() {
     in_many_orders(|| {
         let (shop, now) = open();
         let user = shop.make_user("berta", Some(PASSWORD));
-        let log_in = || log_in_as(&shop, now, "berta", PASSWORD).ok();
-        let disable = || {
-            disable_at(&shop, now, user);
-            None
-        };
 
-        let came = at_once(vec![Box::new(log_in) as Deed<'_, Option<AuthView>>, Box::new(disable)]);
+        let (login, ()) = both(|| log_in_as(&shop, now, "berta", PASSWORD), || disable_at(&shop, now, user));
 
-        for login in came.into_iter().flatten() {
+        if let Ok(login) = login {
             assert!(me_by(&shop, now, &login.token).is_err());
         }
         comes_before(&shop, "login.password", "user.disable");
@@ -455,10 +457,10 @@ fn tok_6_an_api_key_that_is_deleted_meanwhile_enrols_nothing() {
         let enrol = || ask_with(&shop, now, &key, Call::Enroll(UserRef::Me, SecretRef::Id(factor), first())).is_ok();
         let delete = || shop.ask_at(now, Call::DeleteSecret(UserRef::Id(user), SecretRef::Id(entry.id), None)).is_ok();
 
-        let came = at_once(vec![Box::new(enrol) as Deed<'_, _>, Box::new(delete)]);
+        let (enrolled, deleted) = both(enrol, delete);
 
-        assert!(came[1]);
-        assert_eq!(came[0], place_of(&shop, "factor.enroll").is_some());
+        assert!(deleted);
+        assert_eq!(enrolled, place_of(&shop, "factor.enroll").is_some());
         comes_before(&shop, "factor.enroll", "secret.delete");
     });
 }
@@ -476,14 +478,10 @@ fn tok_6_an_administrator_who_is_disabled_meanwhile_changes_nobodys_password() {
             occasion.caller.token = Some(Sensitive::new(token.expose().clone()));
             shop.service.handle(&occasion, change_of(UserRef::Id(berta), "another password", None)).is_ok()
         };
-        let disable = || {
-            disable_at(&shop, now, boss);
-            true
-        };
 
-        let came = at_once(vec![Box::new(change) as Deed<'_, _>, Box::new(disable)]);
+        let (changed, ()) = both(change, || disable_at(&shop, now, boss));
 
-        assert_eq!(came[0], place_of(&shop, "password.change").is_some());
+        assert_eq!(changed, place_of(&shop, "password.change").is_some());
         comes_before(&shop, "password.change", "user.disable");
     });
 }
@@ -505,17 +503,16 @@ fn aut_8_a_right_password_is_taken_beside_a_login_that_keeps_a_stronger_hash_of_
 fn a_code_beside_the_end_of_its_factor_comes_before_it_or_counts_no_more() {
     in_many_orders(|| {
         let (shop, now) = open();
-        let (secret, seed) = pending_at(&shop, now, shop.user, totp());
-        assert!(enrol_at(&shop, now, shop.user, secret, code_of(&seed, step_at(now) - 1)).is_ok());
+        let (secret, seed) = enrolled(&shop, now);
         let user = UserRef::Id(shop.user);
         let show = |step| shop.ask_at(now, Call::Verify(user, Proof::Token(code_of(&seed, step))));
         let take_away = || shop.ask_at(now, Call::DeleteSecret(user, SecretRef::Id(secret), None));
 
-        let came = at_once(vec![Box::new(|| show(step_at(now))) as Deed<'_, _>, Box::new(take_away)]);
+        let (shown, taken_away) = both(|| show(step_at(now)), take_away);
 
-        assert!(came[1].is_ok());
+        assert!(taken_away.is_ok());
         assert!(show(step_at(now) + 1).is_err(), "a factor that is gone has no codes");
-        assert_eq!(came[0].is_ok(), place_of(&shop, "verify").is_some(), "what was granted is written down");
+        assert_eq!(shown.is_ok(), place_of(&shop, "verify").is_some(), "what was granted is written down");
         comes_before(&shop, "verify", "secret.delete");
     });
 }

@@ -101,8 +101,9 @@ impl Workshop {
 
     /// The same with hashes that are dearer than before.
     pub fn restart_with_dearer_hashes(self) -> Self {
-        let HashCost { memory_kib, .. } = policy().hashing;
-        self.restart_under(Policy { hashing: HashCost { memory_kib: 2 * memory_kib, ..policy().hashing }, ..policy() })
+        let mut dearer = policy();
+        dearer.hashing.memory_kib *= 2;
+        self.restart_under(dearer)
     }
 
     fn restart_under(self, policy: Policy) -> Self {
