@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use mfad::config::{Config, Overrides};
 use mfad::device::NoDevices;
-use mfad::model::{Algorithm, Digits, Moment, Moving, Peer, Period, Sensitive, Text, TokenInput, UserRef};
+use mfad::model::{Algorithm, Digits, Moment, Moving, Peer, Period, Text, TokenInput, UserRef};
 use mfad::oath::{hotp, step_at};
 use mfad::service::{
     Call, Caller, Confinement, Departure, Equipment, KeyKeeper, KeySource, MasterKey, Metrics, Occasion, Policy, Proof,
@@ -72,7 +72,7 @@ fn occasion() -> Occasion {
 
 /// Puts users into a new store, always as many, and checks a code of so many of them.
 fn check(dir: &Path, number: usize) {
-    let key = Sensitive::new([7; 32]);
+    let key = MasterKey::from_bytes(&[7; 32]).unwrap();
     store::create(dir, &key).unwrap();
     let store = Store::open(dir, None, &key, Listeners::default()).unwrap();
     let put = |tx: &store::Tx<'_>, number| people::put(tx, number, Moving::Time(Period::THIRTY), &[]);

@@ -12,8 +12,13 @@ pub struct NoEntropy;
 /// `N` random bytes that are no secret: salts, nonces, ids.
 pub fn public<const N: usize>() -> Result<[u8; N], NoEntropy> {
     let mut bytes = [0u8; N];
-    getrandom::fill(&mut bytes).map_err(|_| NoEntropy)?;
+    fill(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Fills in random bytes where they are to stay.
+pub fn fill(bytes: &mut [u8]) -> Result<(), NoEntropy> {
+    getrandom::fill(bytes).map_err(|_| NoEntropy)
 }
 
 /// `N` random bytes that are a secret.
@@ -27,6 +32,6 @@ where
 /// As many secret random bytes as asked for.
 pub fn secret_of_length(length: usize) -> Result<Sensitive<Vec<u8>>, NoEntropy> {
     let mut bytes = vec![0u8; length];
-    getrandom::fill(&mut bytes).map_err(|_| NoEntropy)?;
+    fill(&mut bytes)?;
     Ok(Sensitive::new(bytes))
 }

@@ -198,9 +198,10 @@ pub enum Error {
     /// Not ready to serve.
     #[error("not ready: {0}")]
     NotReady(&'static str),
-    /// A sealed value does not open: changed, moved, or under another key (KEY-3). Shown as a defect.
+    /// The store is damaged or was changed by somebody else: a sealed value does not open (KEY-3), or rows do not agree with
+    /// each other. Shown as a defect; the cause is for the journal only.
     #[error("internal error")]
-    Tampered,
+    Tampered(String),
     /// A defect. On an authentication path it is a refusal like any other (AUT-6).
     #[error("internal error")]
     Internal(String),
@@ -292,10 +293,10 @@ impl From<CtapFault> for Error {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Busy => Self::Busy,
+            Fault::Busy | Fault::Memory => Self::Busy,
             Fault::Unwritable(_) | Fault::Failed => Self::StorageUnavailable(fault.to_string()),
-            Fault::Seal => Self::Tampered,
-            Fault::Crypto | Fault::Corrupt(_) | Fault::Sqlite(_) | Fault::Panic => Self::Internal(fault.to_string()),
+            Fault::Seal | Fault::Disagrees | Fault::Corrupt(_) => Self::Tampered(fault.to_string()),
+            Fault::Crypto | Fault::Sqlite(_) | Fault::Panic => Self::Internal(fault.to_string()),
         }
     }
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use hmac::{Hmac, KeyInit, Mac};
-use mfad::model::{Moving, Period, Sensitive, UserId};
-use mfad::store::{Decision, Listeners, SecretType, Store};
+use mfad::model::{Moving, Period, UserId};
+use mfad::store::{Decision, Listeners, MasterKey, SecretType, Store};
 use serde_json::Value;
 use sha1::Sha1;
 use tokio::runtime::Runtime;
@@ -57,8 +57,8 @@ impl Seeded {
             let runtime = Runtime::new().unwrap();
             runtime.block_on(daemon.pattern())
         };
-        let key: [u8; 32] = std::fs::read(state.join("master.key")).unwrap().try_into().unwrap();
-        let store = Store::open(&state, None, &Sensitive::new(key), Listeners::default()).unwrap();
+        let key = MasterKey::from_bytes(&std::fs::read(state.join("master.key")).unwrap()).unwrap();
+        let store = Store::open(&state, None, &key, Listeners::default()).unwrap();
         let (password, codes) = store
             .read(PATIENCE, |view| {
                 let password = view.active_secret(pattern, SecretType::Password)?.expect("a password");

@@ -104,7 +104,7 @@ fn restore(mut bytes: &[u8], state_dir: &Path) -> Result<Restored, RestoreFault>
 }
 
 fn master() -> MasterKey {
-    Sensitive::new([7; 32])
+    MasterKey::from_bytes(&[7; 32]).expect("a page")
 }
 
 fn entry(at: i64) -> AuditEntry {

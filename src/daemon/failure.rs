@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::ConfigFault;
 use crate::error::Error;
-use crate::store::{BackupFault, OpenFault, RestoreFault};
+use crate::store::{BackupFault, Fault, OpenFault, RestoreFault};
 
 /// Why the process ends, other than well. Each has its own exit code.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,12 @@ fn of_store(fault: &OpenFault) -> u8 {
         OpenFault::Io(_) | OpenFault::Unsafe => 5,
         OpenFault::Exists => 13,
         OpenFault::RolledBack { .. } | OpenFault::Guard { .. } => 14,
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Store(fault.into())
     }
 }
 

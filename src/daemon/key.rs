@@ -5,10 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroize;
-
 use crate::entropy;
-use crate::model::Sensitive;
 use crate::service::{KeyKeeper, KeySource};
 use crate::store::{self, MasterKey};
 
@@ -23,7 +20,7 @@ const NEXT_KEY_FILE: &str = "master.key.next";
 const CREDENTIAL: &str = "mfad.key";
 
 pub(super) fn new_key() -> Result<MasterKey, Failure> {
-    entropy::secret::<32>().map_err(|cause| Failure::Internal(cause.to_string()))
+    MasterKey::filled(|key| entropy::fill(key).map_err(|cause| Failure::Internal(cause.to_string())))
 }
 
 /// Writes a key to a file that is there wholly or not at all.
@@ -112,20 +109,17 @@ fn credential_path() -> Option<PathBuf> {
 }
 
 pub(super) fn read_key(path: &Path) -> Result<MasterKey, Failure> {
-    let mut key = [0u8; 32];
-    let mut more = [0u8; 1];
-    let read = File::open(path).and_then(|mut file| {
-        file.read_exact(&mut key)?;
-        file.read(&mut more)
-    });
-    match read {
-        Ok(0) => {
-            let sealed = Sensitive::new(key);
-            key.zeroize();
-            Ok(sealed)
+    MasterKey::filled(|key| {
+        let mut more = [0u8; 1];
+        let read = File::open(path).and_then(|mut file| {
+            file.read_exact(key)?;
+            file.read(&mut more)
+        });
+        match read {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(Failure::NoSuchKey(path.to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Failure::NoSuchKey(path.to_owned())),
+            Err(cause) => Err(file_fault(path, cause)),
         }
-        Ok(_) => Err(Failure::NoSuchKey(path.to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Failure::NoSuchKey(path.to_owned())),
-        Err(cause) => Err(file_fault(path, cause)),
-    }
+    })
 }

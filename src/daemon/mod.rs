@@ -29,6 +29,7 @@ use tracing_subscriber::{EnvFilter, Registry};
 use crate::config::{Config, ConfigFault, EXAMPLE, LogFormat, Overrides};
 use crate::device::{Devices, HidKeys, NoDevices, PcscDevices, SecurityKeys};
 use crate::http::{Clock, Door, serve};
+use crate::model::scrub_stack;
 use crate::service::{Equipment, Metrics, Service};
 use crate::store::{self, Listeners, OpenFault, Store};
 
@@ -223,6 +224,8 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     let listeners = Listeners { audited, committed: metrics.commit_listener() };
     let store = Store::open(dir, guard_dir, &key, listeners).map_err(Failure::Store)?;
     drop(key);
+    // This thread waits for the end of the daemon, and nothing else overwrites what was done with the keys (MEM-3).
+    scrub_stack();
     let clock = Clock::new().map_err(|cause| Failure::Internal(cause.to_string()))?;
     let (device_head, device_seen) = watch::channel(0u64);
     let on_device = Box::new(move |seq| {
@@ -232,6 +235,7 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     let equipment = Equipment { keeper, devices, security_keys, on_device, metrics, confinement };
     let service = Service::new(store, config.policy.clone(), equipment, &clock.now())?;
     service.make_ready(&clock.now()).map_err(|error| failed_store(&service).unwrap_or_else(|| error.into()))?;
+    scrub_stack();
     let (close, closing) = watch::channel(false);
     let door = Door::new(service, clock, config.caps, config.has_page, audit_seen, device_seen, closing)
         .map_err(|cause| Failure::Internal(cause.to_string()))?;

@@ -476,7 +476,9 @@ fn location_of(reply: &Reply) -> Option<String> {
 
 fn log_error(request: &str, error: &Error) {
     match error {
-        Error::Tampered => tracing::error!(request, "a sealed value does not open; was the database changed?"),
+        Error::Tampered(cause) => {
+            tracing::error!(request, cause, "the store is damaged, or was changed by another program")
+        }
         Error::Internal(cause) => tracing::error!(request, cause, "internal error"),
         Error::DeviceFailed(cause) => tracing::warn!(request, cause, "a hardware key failed"),
         Error::StorageUnavailable(cause) => tracing::error!(request, cause, "the store cannot be written"),

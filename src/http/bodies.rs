@@ -221,8 +221,7 @@ impl KeyBody {
     /// The new master key: 32 bytes in Base64 (RFC 4648 section 4).
     pub fn key(&self) -> Result<MasterKey, Problem> {
         let bytes = BASE64.decode(self.key.0.expose().as_bytes()).map(Sensitive::new).map_err(|_| wrong("key"))?;
-        let key = <[u8; 32]>::try_from(bytes.expose().as_slice());
-        key.map(Sensitive::new).map_err(|_| wrong("key"))
+        MasterKey::from_bytes(bytes.expose()).map_err(|_| wrong("key"))
     }
 }
 

@@ -39,6 +39,7 @@ pub use lenient::normalise;
 pub use peer::Peers;
 pub use wire::time as time_text;
 
+use crate::model::scrub_stack;
 use crate::service::Service;
 
 use connections::Connections;
@@ -104,6 +105,7 @@ impl Door {
         for slot in self.service.unsettled_slots() {
             self.service.contact(&slot, &now);
         }
+        scrub_stack();
     }
 
     /// Follows the hardware keys that come and go, until the daemon stops. Each that comes is met on a
@@ -115,9 +117,10 @@ impl Door {
             seen = now_seen;
             for slot in new {
                 let door = Arc::clone(self);
-                let met = std::thread::Builder::new()
-                    .name("device-contact".to_owned())
-                    .spawn(move || door.service.contact(&slot, &door.clock.now()));
+                let met = std::thread::Builder::new().name("device-contact".to_owned()).spawn(move || {
+                    door.service.contact(&slot, &door.clock.now());
+                    scrub_stack();
+                });
                 if let Err(error) = met {
                     tracing::error!(%error, "no thread to meet a hardware key");
                 }

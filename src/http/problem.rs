@@ -228,7 +228,7 @@ impl From<&Error> for Problem {
             Error::NotReady(_) => {
                 says(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready").retry_in(Duration::from_secs(5))
             }
-            Error::Tampered | Error::Internal(_) => Self::internal(),
+            Error::Tampered(_) | Error::Internal(_) => Self::internal(),
         }
     }
 }

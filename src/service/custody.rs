@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::entropy;
 use crate::error::Error;
-use crate::store::{Cursor, MasterKey, Outcome, Phase, Rotation};
+use crate::store::{Cursor, Fault, MasterKey, Outcome, Phase, Rotation};
 use crate::sync::{Mutex, PoisonError, TryLockError};
 
 use super::{Occasion, Reply, Scene, Service};
@@ -56,8 +56,8 @@ impl Service {
         let turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(occasion.patience)? == Phase::Settled {
             let next = match (self.keeper.source(), next.as_ref()) {
-                (KeySource::File, None) => entropy::secret::<32>()?,
-                (KeySource::Credential, Some(key)) => MasterKey::new(*key.expose()),
+                (KeySource::File, None) => MasterKey::filled(|key| entropy::fill(key).map_err(|_| Fault::Crypto))?,
+                (KeySource::Credential, Some(key)) => MasterKey::from_bytes(key.expose())?,
                 (KeySource::File, Some(_)) => {
                     return Err(Error::Malformed(
                         "the daemon keeps the master key and makes a new one itself".to_owned(),

@@ -270,7 +270,7 @@ impl Service {
             other => return Soon::Later(other),
         };
         scrub_stack();
-        if let Err(Error::Tampered) = &done {
+        if let Err(Error::Tampered(_)) = &done {
             log_unwritten(self.change_soon(occasion, tampering(occasion)).await);
         }
         Soon::Done(done)
@@ -279,7 +279,7 @@ impl Service {
     /// A sealed value that does not open leaves a row in the audit log (KEY-3). The call that met it
     /// was undone, so the row is a write of its own.
     fn note_tampering(&self, occasion: &Occasion, error: &Error) {
-        let Error::Tampered = error else { return };
+        let Error::Tampered(_) = error else { return };
         log_unwritten(self.change(occasion, tampering(occasion)));
     }
 

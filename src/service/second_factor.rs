@@ -193,6 +193,7 @@ pub(super) fn judge(
         Gate::Delayed(wait) => return Ok(Verdict::Delayed(wait)),
         Gate::Locked => return Ok(Verdict::Locked),
     }
+    tx.check_summary(user)?;
     let mut odds = Odds::NONE;
     let found = match prepared {
         Prepared::Token(token) => {

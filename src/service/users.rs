@@ -53,7 +53,7 @@ impl Service {
         let users = self.look(occasion, |view| {
             let rows = view.users(after, limit)?;
             rows.into_iter()
-                .map(|row| view.mfa_state(row.id, now).map(|mfa| view_of(row, mfa)))
+                .map(|row| view.shown_mfa_state(row.id, now).map(|mfa| view_of(row, mfa)))
                 .collect::<Result<Vec<_>, _>>()
         })?;
         let is_full = u32::try_from(users.len()).is_ok_and(|count| count == limit);
@@ -63,7 +63,7 @@ impl Service {
 
     /// One user.
     pub(super) fn show_user(&self, occasion: &Occasion, over: &Over) -> Result<Reply, Error> {
-        let mfa = self.look(occasion, |view| view.mfa_state(over.user.id, occasion.now.wall_ms))?;
+        let mfa = self.look(occasion, |view| view.shown_mfa_state(over.user.id, occasion.now.wall_ms))?;
         Ok(Reply::User(view_of(over.user.clone(), mfa)))
     }
 
@@ -164,7 +164,7 @@ fn merged(old: &UserRow, change: UserChange) -> UserRow {
 
 fn shown(tx: &Tx<'_>, id: UserId, now: i64) -> Result<UserView, Stop> {
     let row = tx.user(id)?.ok_or(Error::NotFound)?;
-    let mfa = tx.mfa_state(id, now)?;
+    let mfa = tx.shown_mfa_state(id, now)?;
     Ok(view_of(row, mfa))
 }
 

@@ -13,12 +13,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chacha20poly1305::XChaCha20Poly1305;
-
 use crate::entropy;
-use crate::model::Sensitive;
+use crate::model::scrub_stack;
 
-use super::vault::{cipher, keyed, open_with, same_tag, seal_with};
+use super::locked::LockedKey;
+use super::vault::{keyed, open_with, same_tag, seal_with};
 use super::{Fault, Store, files};
 
 const MAGIC: &[u8; 14] = b"mfad backup 1\n";
@@ -52,7 +51,7 @@ pub enum BackupFault {
 
 /// A copy on its way out.
 pub struct Backup {
-    cipher: XChaCha20Poly1305,
+    key: LockedKey,
     head: Vec<u8>,
     is_head_due: bool,
     copy: File,
@@ -79,20 +78,12 @@ impl Store {
             }
             Ok((files::instance(view.connection)?, copy))
         })?;
-        let key = self.vault.backup_key();
+        let key = self.vault.backup_key()?;
         let id = entropy::public::<16>().map_err(|_| Fault::Crypto)?;
         let mut head = [MAGIC.as_slice(), &instance, &now.to_be_bytes(), &id].concat();
         let tag = keyed(&key, &[&head]);
         head.extend_from_slice(&tag);
-        let mut backup = Backup {
-            cipher: cipher(&key)?,
-            head,
-            is_head_due: true,
-            copy,
-            piece: Vec::new(),
-            records: 0,
-            is_over: false,
-        };
+        let mut backup = Backup { key, head, is_head_due: true, copy, piece: Vec::new(), records: 0, is_over: false };
         backup.piece = backup.read_piece().map_err(unwritable)?;
         Ok(backup)
     }
@@ -109,7 +100,9 @@ impl Backup {
         }
         let next = self.read_piece().map_err(|error| Fault::Unwritable(error.to_string()))?;
         self.is_over = next.is_empty();
-        let sealed = seal_with(&self.cipher, &aad(&self.head, self.records, self.is_over), &self.piece)?;
+        let sealed = seal_with(self.key.expose(), &aad(&self.head, self.records, self.is_over), &self.piece);
+        scrub_stack();
+        let sealed = sealed?;
         let length = u32::try_from(sealed.len()).map_err(|_| Fault::Crypto)?;
         self.piece = next;
         self.records = self.records.saturating_add(1);
@@ -125,7 +118,7 @@ impl Backup {
 }
 
 /// Decrypts a backup into a new file. Returns when the backup was made. Nothing but that file is written.
-pub(super) fn unpack(mut from: impl Read, key: &Sensitive<[u8; 32]>, to: &Path) -> Result<i64, BackupFault> {
+pub(super) fn unpack(mut from: impl Read, key: &LockedKey, to: &Path) -> Result<i64, BackupFault> {
     let mut head = [0u8; HEAD + TAG];
     from.read_exact(&mut head).map_err(|_| BackupFault::Foreign)?;
     let (plain, tag) = head.split_at(HEAD);
@@ -135,7 +128,6 @@ pub(super) fn unpack(mut from: impl Read, key: &Sensitive<[u8; 32]>, to: &Path) 
     }
     let made = rest.get(16..24).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
-    let cipher = cipher(key)?;
     for record in 0u64.. {
         let damaged = |_| BackupFault::Damaged(record);
         let mut start = [0u8; 5];
@@ -147,7 +139,7 @@ pub(super) fn unpack(mut from: impl Read, key: &Sensitive<[u8; 32]>, to: &Path) 
         }
         let mut sealed = vec![0u8; usize::try_from(length).unwrap_or(usize::MAX)];
         from.read_exact(&mut sealed).map_err(damaged)?;
-        let piece = open_with(&cipher, &aad(&head, record, last == 1), &sealed);
+        let piece = open_with(key.expose(), &aad(&head, record, last == 1), &sealed);
         file.write_all(piece.map_err(|_| BackupFault::Damaged(record))?.expose())?;
         if last == 1 {
             break;

@@ -17,6 +17,12 @@ pub enum Fault {
     /// A sealed value did not open: wrong place, wrong key or changed bytes.
     #[error("a sealed value does not open")]
     Seal,
+    /// The secrets that are found for a user are not those that its summary names.
+    #[error("the rows of a user do not agree with each other")]
+    Disagrees,
+    /// There is no page for a key.
+    #[error("there is no memory for keys")]
+    Memory,
     /// A cryptographic primitive or the random generator refused to work.
     #[error("a cryptographic operation failed")]
     Crypto,

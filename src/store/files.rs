@@ -14,7 +14,7 @@ use crate::entropy;
 
 use super::schema::{migrate, newest};
 use super::vault::{FIRST_KEY_VERSION, MasterKey, Vault};
-use super::{Fault, OpenFault, audit, rotation};
+use super::{Fault, OpenFault, audit, rotation, summaries};
 
 /// The database's file name inside the state directory.
 pub const DATABASE: &str = "mfad.db";
@@ -60,7 +60,7 @@ pub fn prepare(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     let mut connection = Connection::open_with_flags(&path, writer_flags())?;
     apply_settings(&connection)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    migrate(&mut connection)?;
+    migrate(&mut connection, &vault)?;
     let instance = entropy::public::<16>().map_err(Fault::from)?;
     let tx = connection.transaction()?;
     put_meta(&tx, "instance", &instance)?;
@@ -127,12 +127,16 @@ pub(super) fn open_at(path: &Path, state_dir: &Path, master: &MasterKey) -> Resu
     apply_settings(&connection)?;
     let vault = rotation::vault_for(&connection, master)?;
     // Pages are moved by a change of the schema: first they are looked at, however many there are.
-    if version < newest() || !is_large(&connection)? {
-        check(&connection, "PRAGMA quick_check(1)")?;
+    let is_looked_over = version < newest() || !is_large(&connection)?;
+    if is_looked_over {
+        integrity_check(&connection)?;
     }
     if version < newest() {
         back_up(&connection, state_dir, version)?;
-        migrate(&mut connection)?;
+        migrate(&mut connection, &vault)?;
+    }
+    if is_looked_over {
+        summaries::check_all(&connection, &vault)?;
     }
     audit::check_head(&connection, &vault)?;
     rotation::forget_ended(&connection, &vault)?;
@@ -213,12 +217,12 @@ pub(super) fn is_large(connection: &Connection) -> Result<bool, OpenFault> {
     Ok(pages > LARGE)
 }
 
-/// Looks over the pages of one table and its indices.
-pub(super) fn quick_check_of(connection: &Connection, table: &str) -> Result<(), OpenFault> {
-    check(connection, &format!("PRAGMA quick_check('{table}')"))
+/// Looks over the pages of one table and its indexes, and whether the indexes hold what the table holds.
+pub(super) fn integrity_check_of(connection: &Connection, table: &str) -> Result<(), OpenFault> {
+    check(connection, &format!("PRAGMA integrity_check('{table}')"))
 }
 
-/// Checks all of a database, which takes longer than a start may (STO-13).
+/// Checks all of a database, and its indexes against its tables. Of a large one that takes longer than a start may (STO-13).
 pub(super) fn integrity_check(connection: &Connection) -> Result<(), OpenFault> {
     check(connection, "PRAGMA integrity_check(1)")
 }

@@ -14,10 +14,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::entropy;
-use crate::model::Sensitive;
+use crate::model::scrub_stack;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex, PoisonError};
 
+use super::locked::LockedKey;
 use super::rotation::{Home, Sealed, SealedValue};
 use super::vault::{Place, Vault, keyed, same_tag};
 use super::{Fault, OpenFault, audit, files};
@@ -56,7 +57,7 @@ pub(super) const SEALED: Sealed = Sealed {
 pub(super) struct Guard {
     path: PathBuf,
     instance: Vec<u8>,
-    key: Sensitive<[u8; 32]>,
+    key: LockedKey,
 }
 
 impl Guard {
@@ -69,11 +70,10 @@ impl Guard {
         let key = match files::meta(connection, KEY)? {
             Some(sealed) => {
                 let opened = vault.open(&KEY_PLACE, &sealed)?;
-                let key = <[u8; 32]>::try_from(opened.expose().as_slice());
-                Sensitive::new(key.map_err(|_| Fault::Corrupt("the guard's key"))?)
+                LockedKey::from_bytes(opened.expose()).map_err(|_| Fault::Corrupt("the guard's key"))?
             }
             None => {
-                let key = entropy::secret::<32>().map_err(Fault::from)?;
+                let key = LockedKey::filled(|key| entropy::fill(key).map_err(Fault::from))?;
                 files::put_meta(connection, KEY, &vault.seal(&KEY_PLACE, key.expose())?)?;
                 key
             }
@@ -216,6 +216,7 @@ impl Desk {
             drop(state);
             if let Some(head) = newest {
                 let written = guard.write(&[head]);
+                scrub_stack();
                 if let Err(error) = &written
                     && is_well
                 {

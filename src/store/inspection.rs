@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::model::scrub_stack;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{self, JoinHandle};
 
 use super::writer::State;
-use super::{Fault, OpenFault, files};
+use super::{Fault, OpenFault, Vault, files, summaries};
 
 /// Table after table, since a single look would keep the log from beginning anew for as long as it lasts.
 const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
@@ -33,12 +34,12 @@ pub(super) struct Inspection {
 }
 
 impl Inspection {
-    pub(super) fn start(path: &Path, state: Arc<State>) -> Result<Self, OpenFault> {
+    pub(super) fn start(path: &Path, vault: Arc<Vault>, state: Arc<State>) -> Result<Self, OpenFault> {
         let mut connection = files::open_reader(path)?;
         let is_over = Arc::new(AtomicBool::new(false));
         give_way(&mut connection, files::log_of(path), Arc::clone(&is_over), Arc::clone(&state))?;
         let was_stopped = Arc::clone(&is_over);
-        let look = move || match look_over(&connection, &was_stopped) {
+        let look = move || match look_over(&connection, &vault, &was_stopped) {
             Ok(()) => {}
             Err(_) if was_stopped.load(Ordering::Acquire) => {}
             Err(OpenFault::Damaged(finding)) => {
@@ -72,21 +73,34 @@ fn give_way(
     Ok(connection.progress_handler(STEPS, Some(gives_up))?)
 }
 
-fn look_over(connection: &Connection, is_over: &AtomicBool) -> Result<(), OpenFault> {
+fn look_over(connection: &Connection, vault: &Vault, is_over: &AtomicBool) -> Result<(), OpenFault> {
     let tables: Vec<String> = connection.prepare(TABLES)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for table in tables {
-        let (mut pause, longest) = PAUSES;
-        while let Err(error) = files::quick_check_of(connection, &table) {
-            let was_given_up = matches!(error, OpenFault::Fault(Fault::Busy));
-            if is_over.load(Ordering::Acquire) || !was_given_up {
-                return Err(error);
-            }
-            thread::park_timeout(pause);
-            pause = pause.saturating_mul(2).min(longest);
-        }
+        again_while_given_up(is_over, || files::integrity_check_of(connection, &table))?;
+    }
+    let mut after = Some(Vec::new());
+    while let Some(last) = &after {
+        after = again_while_given_up(is_over, || summaries::check_some(connection, vault, last))?;
+        scrub_stack();
     }
     tracing::info!("the store was looked over and is whole");
     Ok(())
+}
+
+/// Does something that is given up whenever others need the store more, until it is done.
+fn again_while_given_up<T>(
+    is_over: &AtomicBool,
+    mut job: impl FnMut() -> Result<T, OpenFault>,
+) -> Result<T, OpenFault> {
+    let (mut pause, longest) = PAUSES;
+    loop {
+        match job() {
+            Err(OpenFault::Fault(Fault::Busy)) if !is_over.load(Ordering::Acquire) => {}
+            done => return done,
+        }
+        thread::park_timeout(pause);
+        pause = pause.saturating_mul(2).min(longest);
+    }
 }
 
 impl Drop for Inspection {

@@ -10,6 +10,7 @@ mod files;
 mod guard;
 mod inspection;
 mod keys;
+mod locked;
 mod logins;
 mod readers;
 mod restore;
@@ -18,6 +19,7 @@ mod schema;
 mod secrets;
 mod sessions;
 mod signing;
+mod summaries;
 #[cfg(test)]
 mod tests;
 mod throttles;
@@ -133,8 +135,9 @@ impl Store {
             (listeners.audited)(seq);
         });
         let is_large = files::is_large(&connection)?;
+        summaries::take_notes(&connection)?;
         let writer = writer::Writer::start(connection, Arc::clone(&vault), on_audit, listeners.committed)?;
-        let look = || inspection::Inspection::start(&files::database(state_dir), writer.state());
+        let look = || inspection::Inspection::start(&files::database(state_dir), Arc::clone(&vault), writer.state());
         let inspection = is_large.then(look).transpose()?;
         Ok(Self { dir: state_dir.to_owned(), watchman, vault, writer, readers, inspection })
     }

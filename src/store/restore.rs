@@ -14,7 +14,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::backup::{BackupFault, unpack};
 use super::guard::{self, Guard};
 use super::vault::{MasterKey, Vault};
-use super::{AuditEntry, Fault, OpenFault, Tx, View, audit, files};
+use super::{AuditEntry, Fault, OpenFault, Tx, View, audit, files, summaries};
 
 const NEW: &str = "mfad.db.restoring";
 const OLD: &str = "mfad.db.replaced";
@@ -109,7 +109,7 @@ pub fn restore(
         remove(&path)?;
     }
     let made = match source {
-        Source::Backup(from) => Some(unpack(from, &Vault::new(how.master, 0)?.backup_key(), &fresh)?),
+        Source::Backup(from) => Some(unpack(from, &Vault::new(how.master, 0)?.backup_key()?, &fresh)?),
         Source::InPlace => {
             copy_in_place(how, &fresh)?;
             None
@@ -117,6 +117,7 @@ pub fn restore(
     };
     let (connection, vault) = files::open_at(&fresh, how.state_dir, how.master)?;
     files::integrity_check(&connection)?;
+    summaries::check_all(&connection, &vault)?;
     let mut restored = Restored { made, ..Restored::default() };
     let tx = connection.unchecked_transaction()?;
     harden(&tx, how, &mut restored)?;

@@ -14,7 +14,9 @@ use rusqlite::{Connection, params};
 use crate::model::Sensitive;
 
 use super::vault::{MasterKey, Place, Vault, same_tag};
-use super::{AuditEntry, Decision, Fault, OpenFault, Store, Tx, View, devices, files, guard, secrets, signing};
+use super::{
+    AuditEntry, Decision, Fault, OpenFault, Store, Tx, View, devices, files, guard, secrets, signing, summaries,
+};
 
 /// The next key: the version of the key it is sealed under, then the sealed key.
 const NEXT: &str = "next-key";
@@ -84,7 +86,7 @@ pub(super) struct Sealed {
 
 /// All of them. A table that is missing here would be lost with the old key; [`Store::finish_reseal`] cannot see it, but the
 /// test that looks for every BLOB column can.
-const TABLES: [Sealed; 4] = [secrets::SEALED, signing::SEALED, devices::SEALED, guard::SEALED];
+const TABLES: [Sealed; 5] = [secrets::SEALED, signing::SEALED, devices::SEALED, guard::SEALED, summaries::SEALED];
 
 /// A place between two values of all tables.
 pub struct Cursor {
@@ -161,8 +163,7 @@ impl Note {
 }
 
 fn key_of(bytes: &Sensitive<Vec<u8>>) -> Result<MasterKey, Fault> {
-    let bytes = <[u8; 32]>::try_from(bytes.expose().as_slice());
-    bytes.map(Sensitive::new).map_err(|_| CORRUPT_NOTE)
+    MasterKey::from_bytes(bytes.expose()).map_err(|_| CORRUPT_NOTE)
 }
 
 /// At start: a note that the present key did not seal is of a change that has ended.
@@ -248,7 +249,7 @@ impl Store {
 
     /// Notes the next master key and seals under it from now on, unless a change is under way already.
     pub fn begin_rotation(&self, patience: Duration, next: &MasterKey, entry: AuditEntry) -> Result<(), Fault> {
-        let copy = Sensitive::new(*next.expose());
+        let copy = MasterKey::from_bytes(next.expose())?;
         let has_begun = self.write(patience, move |tx| {
             if tx.phase()? != Phase::Settled {
                 return Ok(Decision::Undo(false));

@@ -2,10 +2,12 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::OpenFault;
+use super::{OpenFault, Vault, summaries};
 
 /// One entry for each schema version, applied in order; never edited after a release.
-const MIGRATIONS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
+const MIGRATIONS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+/// The version since which every user has a summary.
+const SUMMARIZED: u32 = 6;
 
 const VERSION_1: &str = "
 CREATE TABLE meta (
@@ -257,13 +259,18 @@ ALTER TABLE throttles ADD COLUMN spent INTEGER NOT NULL DEFAULT 0 CHECK (spent >
 UPDATE throttles SET spent = 300 * failures WHERE class = 'factor';
 ";
 
+// A user's row says, sealed, which secrets count. It is added empty and written before the migration ends.
+const VERSION_6: &str = "
+ALTER TABLE users ADD COLUMN summary BLOB;
+";
+
 /// The newest schema version this program knows.
 pub(super) fn newest() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 
 /// Brings the schema from whatever version it has to the newest, one transaction a version.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenFault> {
+pub(super) fn migrate(connection: &mut Connection, vault: &Vault) -> Result<(), OpenFault> {
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > newest() {
         return Err(OpenFault::Newer { found, known: newest() });
@@ -271,6 +278,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenFault> {
     for (version, sql) in (1u32..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute_batch(sql)?;
+        if version == SUMMARIZED {
+            summaries::write_all(&tx, vault)?;
+        }
         tx.pragma_update(None, "user_version", version)?;
         tx.commit()?;
     }

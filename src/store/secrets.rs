@@ -233,6 +233,12 @@ impl View<'_> {
         self.rows(&sql, user)
     }
 
+    /// Everything that counts, oldest first.
+    pub(super) fn active_secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
+        let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status = 'active' ORDER BY id");
+        self.rows(&sql, user)
+    }
+
     /// An API key by its id alone: the key itself names no user.
     pub fn api_key(&self, id: SecretId) -> Result<Option<SecretRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM secrets WHERE id = ?1 AND type = 'apikey' AND status = 'active'");

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SEED: &[u8] = b"a seed that nobody may see in a file";
 
 fn key(byte: u8) -> MasterKey {
-    Sensitive::new([byte; 32])
+    MasterKey::from_bytes(&[byte; 32]).unwrap()
 }
 
 fn home() -> TempDir {
@@ -481,4 +481,141 @@ fn key_5_a_key_that_is_noted_and_not_held_is_taken_up() {
     store.take_up_noted_key(PATIENCE).unwrap();
 
     assert_eq!((kept(&store).version, kept(&store).phase), (2, Phase::Resealing));
+}
+
+/// What a login would go by, of a store that is taken as it is: no look-over comes before it.
+fn state_as_it_is(path: &Path) -> Result<MfaState, Fault> {
+    let connection = Connection::open(path)?;
+    let vault = Vault::new(&key(1), FIRST_KEY_VERSION)?;
+    View { connection: &connection, vault: &vault }.mfa_state(user(1).id, 0)
+}
+
+#[test]
+fn sto_13_no_flipped_bit_makes_an_active_factor_look_like_none() {
+    let dir = home();
+    let store = open(dir.path());
+    with_factor(&store, TIME);
+    store.close();
+    let path = dir.path().join(DATABASE);
+    let whole = fs::read(&path).unwrap();
+    let page_size = 4096;
+    let pages: Vec<usize> = {
+        let connection = raw(dir.path());
+        let roots = "SELECT rootpage FROM sqlite_schema WHERE tbl_name IN ('users', 'secrets') AND rootpage > 0";
+        let mut statement = connection.prepare(roots).unwrap();
+        statement.query_map([], |row| row.get::<_, u32>(0)).unwrap().map(|page| page.unwrap() as usize).collect()
+    };
+    assert_eq!(state_as_it_is(&path).unwrap(), MfaState::Active);
+    let (mut refused, mut unharmed) = (0, 0);
+
+    let used = |at: &usize| whole[*at] != 0;
+    for at in pages.into_iter().flat_map(|page| (page - 1) * page_size..page * page_size).filter(used) {
+        let mut bent = whole.clone();
+        bent[at] ^= 1 << (at % 8);
+        fs::write(&path, bent).unwrap();
+        match state_as_it_is(&path) {
+            Ok(MfaState::Active) => unharmed += 1,
+            Err(_) => refused += 1,
+            // The user is not there any more, and who is not there does not log in.
+            Ok(_) if is_gone(&path) => refused += 1,
+            Ok(state) => panic!("byte {at}: {state:?}"),
+        }
+    }
+
+    assert!(refused > 100 && unharmed > 100, "{refused} refused, {unharmed} unharmed");
+}
+
+fn is_gone(path: &Path) -> bool {
+    let connection = Connection::open(path).unwrap();
+    let vault = Vault::new(&key(1), FIRST_KEY_VERSION).unwrap();
+    matches!(View { connection: &connection, vault: &vault }.user(user(1).id), Ok(None))
+}
+
+/// A store with a factor, changed behind its back.
+fn changed_behind(statement: &str) -> TempDir {
+    let dir = home();
+    let store = open(dir.path());
+    with_factor(&store, TIME);
+    store.close();
+    assert!(raw(dir.path()).execute(statement, []).unwrap() > 0, "{statement}");
+    dir
+}
+
+const CHANGES: [&str; 6] = [
+    "DELETE FROM secrets",
+    "UPDATE secrets SET status = 'ended', sealed = NULL",
+    "UPDATE secrets SET id = randomblob(16)",
+    "UPDATE secrets SET digits = 8",
+    "UPDATE users SET roles = 'admin'",
+    "UPDATE users SET disabled = 1",
+];
+
+#[test]
+fn sto_13_rows_that_do_not_agree_with_their_users_summary_do_not_open() {
+    for change in CHANGES {
+        let dir = changed_behind(change);
+
+        let fault = open_fault(dir.path(), 1);
+
+        assert!(matches!(&fault, OpenFault::Damaged(_)), "{change}: {fault}");
+    }
+}
+
+#[test]
+fn sto_13_a_summary_that_is_missing_moved_or_of_another_time_is_damage() {
+    for change in [
+        "UPDATE users SET summary = NULL",
+        "UPDATE users SET summary = zeroblob(60)",
+        "UPDATE users SET summary = (SELECT sealed FROM secrets)",
+    ] {
+        assert!(matches!(open_fault(changed_behind(change).path(), 1), OpenFault::Damaged(_)), "{change}");
+    }
+}
+
+#[test]
+fn a_change_of_other_rows_makes_no_summary_of_what_was_damaged() {
+    for change in CHANGES {
+        let dir = home();
+        let store = open(dir.path());
+        let (owner, _) = with_factor(&store, TIME);
+        raw(dir.path()).execute(change, []).unwrap();
+
+        let added = store.write(PATIENCE, move |tx| {
+            assert!(tx.insert_secret(&NewSecret { expires: None, ..factor(2, owner, TIME) })?);
+            keep(())
+        });
+
+        assert!(matches!(added, Err(Fault::Disagrees)), "{change}");
+        let state = store.read(PATIENCE, move |view| view.mfa_state(owner, 0));
+        assert!(matches!(state, Err(Fault::Disagrees)), "{change}: {state:?}");
+    }
+}
+
+#[test]
+fn the_summary_follows_every_change_that_is_made_here() {
+    let dir = home();
+    let store = open(dir.path());
+    let (owner, id) = with_factor(&store, TIME);
+    let check = || store.read(PATIENCE, move |view| view.check_summary(owner)).unwrap();
+
+    store
+        .write(PATIENCE, move |tx| {
+            let row = tx.user(owner)?.unwrap();
+            tx.update_user(&UserRow { roles: vec!["admin".to_owned()], disabled: true, ..row }, 3)?.unwrap();
+            keep(())
+        })
+        .unwrap();
+    check();
+    let undone = move |tx: &Tx<'_>| {
+        tx.delete_secret(id)?;
+        Ok(Decision::Undo(()))
+    };
+    store.write(PATIENCE, undone).unwrap();
+    check();
+    store.write(PATIENCE, move |tx| keep(tx.delete_secret(id)?)).unwrap();
+    check();
+    store.write(PATIENCE, move |tx| keep(tx.delete_user(owner)?)).unwrap();
+    check();
+    store.close();
+    open(dir.path()).close();
 }

@@ -106,8 +106,15 @@ impl View<'_> {
         Ok(users)
     }
 
-    /// What the user has of second factors at that time (milliseconds since 1970).
+    /// What the user has of second factors at that time (milliseconds since 1970), if that is what was last written: a
+    /// factor that is lost is a fault, never "no factor".
     pub fn mfa_state(&self, user: UserId, now: i64) -> Result<MfaState, Fault> {
+        self.check_summary(user)?;
+        self.shown_mfa_state(user, now)
+    }
+
+    /// The same for lists, where nothing is decided by it.
+    pub fn shown_mfa_state(&self, user: UserId, now: i64) -> Result<MfaState, Fault> {
         let best: Option<i64> = self
             .connection
             .prepare_cached(

@@ -2,28 +2,28 @@
 //! What a value is and where it stands is authenticated with it, so a ciphertext moved to another
 //! row, user or profile does not open.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
-use region::LockGuard;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::entropy;
-use crate::model::Sensitive;
+use crate::model::{Sensitive, scrub_stack};
 use crate::sync::{PoisonError, RwLock};
 
 use super::Fault;
+use super::locked::LockedKey;
 
 /// The version of the master key that a new store begins with.
 pub const FIRST_KEY_VERSION: u32 = 1;
 const NONCE_LENGTH: usize = 24;
 
 /// The master key: 32 bytes from outside the database.
-pub type MasterKey = Sensitive<[u8; 32]>;
+pub type MasterKey = LockedKey;
 
 /// Where a sealed value stands. All of it is authenticated.
 #[derive(Clone, Copy, Debug)]
@@ -52,40 +52,41 @@ struct Ring {
     old: Option<Arc<Keys>>,
 }
 
-// A page of its own: letting go of one set of keys must not unlock another's.
-#[repr(align(4096))]
 struct Keys {
     version: u32,
-    cipher: XChaCha20Poly1305,
-    check: Sensitive<[u8; 32]>,
-    audit: Sensitive<[u8; 32]>,
-    refresh: Sensitive<[u8; 32]>,
-    throttle: Sensitive<[u8; 32]>,
-    backup: Sensitive<[u8; 32]>,
-    /// Keeps the pages of all this out of the swap, where the system lets us.
-    lock: OnceLock<LockGuard>,
+    seal: LockedKey,
+    check: LockedKey,
+    audit: LockedKey,
+    refresh: LockedKey,
+    throttle: LockedKey,
+    backup: LockedKey,
 }
 
 impl Keys {
     /// By HKDF-SHA-256 (RFC 5869) with a distinct label each.
     fn new(master: &MasterKey, version: u32) -> Result<Arc<Self>, Fault> {
-        let seal = derive(master, "mfad seal v1")?;
-        let keys = Arc::new(Self {
+        let keys = Self::derived(master, version);
+        // The hash works on blocks of the master key in its own frames, which nothing else need overwrite.
+        scrub_stack();
+        keys.map(Arc::new)
+    }
+
+    #[inline(never)]
+    fn derived(master: &MasterKey, version: u32) -> Result<Self, Fault> {
+        Ok(Self {
             version,
-            cipher: cipher(&seal)?,
+            seal: derive(master, "mfad seal v1")?,
             check: derive(master, "mfad key check v1")?,
             audit: derive(master, "mfad audit head v1")?,
             refresh: derive(master, "mfad refresh v1")?,
             throttle: derive(master, "mfad unknown logins v1")?,
             backup: derive(master, "mfad backup v1")?,
-            lock: OnceLock::new(),
-        });
-        // They stay at this address for as long as there is one `Arc` of them.
-        match region::lock(Arc::as_ptr(&keys), size_of::<Self>()) {
-            Ok(lock) => _ = keys.lock.set(lock),
-            Err(error) => tracing::warn!(%error, "the keys of the store cannot be kept out of the swap"),
-        }
-        Ok(keys)
+        })
+    }
+
+    fn are_locked(&self) -> bool {
+        let Self { version: _, seal, check, audit, refresh, throttle, backup } = self;
+        [seal, check, audit, refresh, throttle, backup].into_iter().all(LockedKey::is_locked)
     }
 
     fn key_check(&self, instance: &[u8]) -> [u8; 32] {
@@ -93,7 +94,7 @@ impl Keys {
     }
 
     fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
-        open_with(&self.cipher, &place.bytes(self.version), sealed)
+        open_with(self.seal.expose(), &place.bytes(self.version), sealed)
     }
 }
 
@@ -118,7 +119,7 @@ impl Vault {
 
     /// Whether the keys are kept out of the swap.
     pub fn are_keys_locked(&self) -> bool {
-        self.current().lock.get().is_some()
+        self.current().are_locked()
     }
 
     /// From now on seals under the next master key; what the present one sealed still opens.
@@ -169,14 +170,14 @@ impl Vault {
     }
 
     /// The key that backups are encrypted under.
-    pub(super) fn backup_key(&self) -> Sensitive<[u8; 32]> {
-        Sensitive::new(*self.current().backup.expose())
+    pub(super) fn backup_key(&self) -> Result<LockedKey, Fault> {
+        LockedKey::from_bytes(self.current().backup.expose())
     }
 
     /// Seals `plain` for its place: nonce, then ciphertext and tag.
     pub fn seal(&self, place: &Place<'_>, plain: &[u8]) -> Result<Vec<u8>, Fault> {
         let keys = self.current();
-        seal_with(&keys.cipher, &place.bytes(keys.version), plain)
+        seal_with(keys.seal.expose(), &place.bytes(keys.version), plain)
     }
 
     /// Opens what was sealed for this very place; anything else is a fault, never a value (KEY-4).
@@ -200,22 +201,21 @@ impl Vault {
 }
 
 /// Encrypts with a random nonce: nonce, then ciphertext and tag.
-pub(super) fn seal_with(cipher: &XChaCha20Poly1305, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, Fault> {
+pub(super) fn seal_with(key: &[u8], aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, Fault> {
     let nonce = entropy::public::<NONCE_LENGTH>().map_err(|_| Fault::Crypto)?;
-    let body = cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad }).map_err(|_| Fault::Crypto)?;
+    let body = cipher(key)?.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad }).map_err(|_| Fault::Crypto)?;
     Ok([nonce.as_slice(), &body].concat())
 }
 
 /// Opens what [`seal_with`] made of the same associated data.
-pub(super) fn open_with(cipher: &XChaCha20Poly1305, aad: &[u8], sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
+pub(super) fn open_with(key: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
     let (nonce, body) = sealed.split_first_chunk::<NONCE_LENGTH>().ok_or(Fault::Seal)?;
-    let opened = cipher.decrypt(&XNonce::from(*nonce), Payload { msg: body, aad });
+    let opened = cipher(key)?.decrypt(&XNonce::from(*nonce), Payload { msg: body, aad });
     opened.map(Sensitive::new).map_err(|_| Fault::Seal)
 }
 
-/// The cipher of a key.
-pub(super) fn cipher(key: &Sensitive<[u8; 32]>) -> Result<XChaCha20Poly1305, Fault> {
-    XChaCha20Poly1305::new_from_slice(key.expose()).map_err(|_| Fault::Crypto)
+fn cipher(key: &[u8]) -> Result<XChaCha20Poly1305, Fault> {
+    XChaCha20Poly1305::new_from_slice(key).map_err(|_| Fault::Crypto)
 }
 
 impl std::fmt::Debug for Vault {
@@ -244,14 +244,14 @@ pub fn same_tag(one: &[u8], other: &[u8]) -> bool {
     bool::from(one.ct_eq(other))
 }
 
-fn derive(master: &MasterKey, label: &str) -> Result<Sensitive<[u8; 32]>, Fault> {
-    let mut key = [0u8; 32];
-    Hkdf::<Sha256>::new(None, master.expose()).expand(label.as_bytes(), &mut key).map_err(|_| Fault::Crypto)?;
-    Ok(Sensitive::new(key))
+fn derive(master: &MasterKey, label: &str) -> Result<LockedKey, Fault> {
+    LockedKey::filled(|key| {
+        Hkdf::<Sha256>::new(None, master.expose()).expand(label.as_bytes(), key).map_err(|_| Fault::Crypto)
+    })
 }
 
 /// HMAC-SHA-256 (RFC 2104) over the parts, one after the other.
-pub(super) fn keyed(key: &Sensitive<[u8; 32]>, parts: &[&[u8]]) -> [u8; 32] {
+pub(super) fn keyed(key: &LockedKey, parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes a key of every length; 32 bytes cannot fail.
     let Ok(mut mac) = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key.expose()) else { return [0; 32] };
     for part in parts {
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     fn vault(byte: u8) -> Vault {
-        Vault::new(&Sensitive::new([byte; 32]), FIRST_KEY_VERSION).unwrap()
+        Vault::new(&LockedKey::from_bytes(&[byte; 32]).unwrap(), FIRST_KEY_VERSION).unwrap()
     }
 
     fn place<'a>(row: &'a [u8], user: &'a [u8], parameters: &'a str) -> Place<'a> {
@@ -312,7 +312,7 @@ mod tests {
         let home = place(b"row", b"user", "");
         let old = vault.seal(&home, b"seed").unwrap();
 
-        vault.rotate_to(&Sensitive::new([2; 32])).unwrap();
+        vault.rotate_to(&LockedKey::from_bytes(&[2; 32]).unwrap()).unwrap();
 
         let new = vault.seal(&home, b"seed").unwrap();
         assert_eq!(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::model::scrub_stack;
 use crate::stopwatch::Stopwatch;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -55,7 +56,10 @@ where
     fn run(&mut self, tx: &Tx<'_>) -> bool {
         let Some(job) = self.job.take() else { return false };
         let (keep, outcome) = match catch_unwind(AssertUnwindSafe(|| job(tx))) {
-            Ok(Ok(Decision::Keep(value))) => (true, Ok(value)),
+            Ok(Ok(Decision::Keep(value))) => match tx.settle_summaries() {
+                Ok(()) => (true, Ok(value)),
+                Err(fault) => (false, Err(fault)),
+            },
             Ok(Ok(Decision::Undo(value))) => (false, Ok(value)),
             Ok(Err(fault)) => (false, Err(fault)),
             Err(_) => (false, Err(Fault::Panic)),
@@ -231,6 +235,7 @@ impl Room {
                     batch.extend(queue.try_iter().take(BATCH.saturating_sub(1)));
                     let size = batch.len();
                     self.run_batch(batch);
+                    scrub_stack();
                     self.state.waiting.fetch_sub(size, Ordering::Relaxed);
                     was_log_moved = false;
                 }

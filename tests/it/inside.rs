@@ -6,9 +6,8 @@ use std::thread::JoinHandle;
 use mfad::config::{Config, Overrides};
 use mfad::device::{NoDevices, SecurityKeys};
 use mfad::http::{Clock, Door, serve};
-use mfad::model::Sensitive;
 use mfad::service::{Confinement, Equipment, Metrics, Service};
-use mfad::store::{Listeners, Store};
+use mfad::store::{Listeners, MasterKey, Store};
 use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
@@ -32,8 +31,8 @@ impl Inside {
             log: None,
         };
         let config = Config::load(&overrides).unwrap();
-        let key: [u8; 32] = std::fs::read(premises.state.join("master.key")).unwrap().try_into().unwrap();
-        let store = Store::open(&premises.state, None, &Sensitive::new(key), Listeners::default()).unwrap();
+        let key = MasterKey::from_bytes(&std::fs::read(premises.state.join("master.key")).unwrap()).unwrap();
+        let store = Store::open(&premises.state, None, &key, Listeners::default()).unwrap();
         let clock = Clock::new().unwrap();
         let equipment = Equipment {
             keeper: Box::new(NoKeeper),

@@ -7,8 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mfad::model::Sensitive;
-use mfad::store::{AuditEntry, Decision, Listeners, Outcome, Store};
+use mfad::store::{AuditEntry, Decision, Listeners, MasterKey, Outcome, Store};
 use serde_json::json;
 
 use crate::host::{Host, Premises, wait};
@@ -227,8 +226,8 @@ fn sto_8_a_damaged_missing_or_foreign_store_is_refused_and_not_replaced() {
 #[test]
 fn sto_13_damage_that_is_found_after_the_start_ends_the_daemon_with_its_code() {
     let premises = initialised("");
-    let key: [u8; 32] = fs::read(premises.state.join("master.key")).unwrap().try_into().unwrap();
-    let store = Store::open(&premises.state, None, &Sensitive::new(key), Listeners::default()).unwrap();
+    let key = MasterKey::from_bytes(&fs::read(premises.state.join("master.key")).unwrap()).unwrap();
+    let store = Store::open(&premises.state, None, &key, Listeners::default()).unwrap();
     for at in 0..30 {
         let entry = AuditEntry {
             at,

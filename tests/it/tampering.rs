@@ -51,6 +51,54 @@ fn key_3_a_password_moved_to_another_user_opens_for_nobody_and_is_audited() {
     assert_eq!(noticed, 1);
 }
 
+/// What somebody who writes to the file, or a damaged disk, may make of a second factor.
+const CHANGES: [&str; 4] = [
+    "DELETE FROM secrets WHERE type = 'mfa'",
+    "UPDATE secrets SET status = 'ended', sealed = NULL WHERE type = 'mfa'",
+    "UPDATE secrets SET user = randomblob(16) WHERE type = 'mfa'",
+    "UPDATE secrets SET id = randomblob(16) WHERE type = 'mfa'",
+];
+
+#[test]
+fn aut_6_a_factor_that_is_lost_is_damage_and_not_a_login_by_password_alone() {
+    for change in CHANGES {
+        let mut host = Host::start("");
+        let (anna, mut factor, _) = host.guarded("anna");
+        let other = host.person("boris");
+        let database = Connection::open(host.premises.state.join("mfad.db")).unwrap();
+        database.pragma_update(None, "foreign_keys", "OFF").unwrap();
+        assert!(database.execute(change, []).unwrap() > 0, "{change}");
+        drop(database);
+
+        assert_eq!(host.password(&anna).status, 500, "{change}");
+        assert_eq!(host.verify(&anna.id, &json!({"token": factor.next()})).status, 500, "{change}");
+        let key = Request::post(anna.secrets(), &json!({"type": "apikey"})).reason();
+        assert_eq!(host.ask(&key).status, 500, "{change}: no summary is made of damage");
+        host.password(&other).ok();
+
+        let rows = crate::audit::read(&host);
+        let noticed = rows.iter().filter(|row| row["event"] == "store.tampered").count();
+        assert_eq!(noticed, 3, "{change}");
+        assert!(host.premises.log_text().contains("damaged, or was changed"), "{change}: the journal says why");
+        host.stop();
+        let mut serving = host.premises.serve().spawn().unwrap();
+        let ended = crate::host::wait(&mut serving, std::time::Duration::from_secs(20)).expect("it does not serve");
+        assert_eq!(ended.code(), Some(9), "{change}");
+    }
+}
+
+#[test]
+fn az_4_a_role_that_was_written_into_the_file_is_no_role() {
+    let host = Host::start("");
+    let anna = host.person("anna");
+    let database = Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    assert_eq!(database.execute("UPDATE users SET roles = 'admin' WHERE name = 'anna'", []).unwrap(), 1);
+    drop(database);
+
+    assert_eq!(host.ask(&Request::get("/users").token(&anna.token)).status, 500);
+    assert_eq!(host.password(&anna).status, 500);
+}
+
 #[test]
 fn http_4_a_good_request_before_bad_bytes_is_answered_first() {
     let host = Host::start("");

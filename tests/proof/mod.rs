@@ -6,6 +6,7 @@ mod connections;
 mod crash;
 mod faults;
 mod figure;
+mod flips;
 mod fuzz;
 mod guard;
 mod guessing;

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use mfad::model::{Moving, Period, Sensitive};
-use mfad::store::{Decision, Listeners, SecretType, Store};
+use mfad::model::{Moving, Period};
+use mfad::store::{Decision, Listeners, MasterKey, SecretType, Store};
 use serde_json::json;
 
 use super::figure::{Dice, quantile, report, size};
@@ -130,8 +130,8 @@ impl Town {
         let mut host = Host::start("");
         let pattern = host.person("pattern");
         host.stop();
-        let key: [u8; 32] = std::fs::read(host.premises.state.join("master.key")).unwrap().try_into().unwrap();
-        let store = Store::open(&host.premises.state, None, &Sensitive::new(key), Listeners::default()).unwrap();
+        let key = MasterKey::from_bytes(&std::fs::read(host.premises.state.join("master.key")).unwrap()).unwrap();
+        let store = Store::open(&host.premises.state, None, &key, Listeners::default()).unwrap();
         let pattern = mfad::model::UserId::parse(&pattern.id).unwrap();
         let made = store.write(PATIENCE, move |tx| {
             let password = tx.active_secret(pattern, SecretType::Password)?.expect("a password");

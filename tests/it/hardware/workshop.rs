@@ -1,6 +1,7 @@
 //! The use cases with virtual keys and a real store, in this process: for faults at a chosen byte, by the
 //! hundred. Everything that can be seen through the real daemon is tested there.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -88,7 +89,7 @@ impl Workshop {
         let devices = Arc::new(VirtualDevices::new(named.collect()));
         let clock = Clock::new().unwrap();
         let announced = Arc::default();
-        let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced);
+        let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced).unwrap();
         let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, announced, dir };
         workshop.user = workshop.new_user("ann");
         workshop
@@ -109,8 +110,29 @@ impl Workshop {
     fn restart_under(self, policy: Policy) -> Self {
         let Self { service, devices, readers, user, clock, announced, dir } = self;
         service.close();
-        let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced);
+        let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced).unwrap();
         Self { service, devices, readers, user, clock, announced, dir }
+    }
+
+    /// Ends the service; the bytes of its store.
+    pub fn store_at_the_end(self) -> Vec<u8> {
+        self.service.close();
+        std::fs::read(self.dir.path().join(store::DATABASE)).unwrap()
+    }
+
+    /// On a store of these bytes, without a reader; none if it does not open.
+    pub fn on_store(bytes: &[u8]) -> Option<Self> {
+        // In memory: a test may ask for thousands.
+        let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir_in("/dev/shm").unwrap();
+        let path = dir.path().join(store::DATABASE);
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let devices = Arc::new(VirtualDevices::new(Vec::new()));
+        let clock = Clock::new().unwrap();
+        let announced = Arc::default();
+        let service = open(&dir, policy(), Arc::clone(&devices), &clock, &announced)?;
+        let user = UserId::at(0, &[0; 10]);
+        Some(Self { service, devices, readers: Vec::new(), user, clock, announced, dir })
     }
 
     /// From now on the store refuses one kind of write, like `INSERT ON audit`, and says why.
@@ -287,7 +309,7 @@ impl KeyKeeper for NoKeeper {
 }
 
 fn key() -> MasterKey {
-    Sensitive::new([7; 32])
+    MasterKey::from_bytes(&[7; 32]).unwrap()
 }
 
 fn open(
@@ -296,9 +318,9 @@ fn open(
     devices: Arc<VirtualDevices>,
     clock: &Clock,
     announced: &Arc<AtomicU64>,
-) -> Service {
+) -> Option<Service> {
     let announced = Arc::clone(announced);
-    let store = Store::open(dir.path(), None, &key(), Listeners::default()).unwrap();
+    let store = Store::open(dir.path(), None, &key(), Listeners::default()).ok()?;
     let equipment = Equipment {
         keeper: Box::new(NoKeeper),
         devices,
@@ -307,9 +329,9 @@ fn open(
         metrics: Metrics::default(),
         confinement: Confinement::None,
     };
-    let service = Service::new(store, policy, equipment, &clock.now()).unwrap();
-    service.make_ready(&clock.now()).unwrap();
-    service
+    let service = Service::new(store, policy, equipment, &clock.now()).ok()?;
+    service.make_ready(&clock.now()).ok()?;
+    Some(service)
 }
 
 fn policy() -> Policy {
