@@ -1,6 +1,7 @@
 //! The one place where a second factor is judged: login, step-up and verify all come through here,
 //! and the count, the comparison and the consumption are one transaction (THR-2, THR-7, OTP-3).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -479,14 +480,60 @@ fn use_code(
     Ok(Some(Accepted { secret: row.id, method: Method::Recovery, remaining: Some(remaining), steps_ahead: None }))
 }
 
-/// The steps that lie in the future of `now` are taken back to the present one.
-pub(super) fn lower_future_steps(tx: &Tx<'_>, user: UserId, now: &Moment) -> Result<u32, Fault> {
-    let mut lowered = 0u32;
-    for factor in tx.active_factors(user)? {
-        let Some(Moving::Time(period)) = factor.profile.map(|p| p.moving) else { continue };
+/// When factors were used that are ahead of the clock, as the audit log has it up to one of its rows.
+pub(super) struct FutureUses {
+    up_to: i64,
+    times: Vec<(SecretId, Vec<i64>)>,
+}
+
+/// The widest window there may be, when the clock was ahead: two steps back, one forward (OTP-4).
+const WIDEST: (u64, u64) = (2, 1);
+/// Uses of so many milliseconds before the present may have used a step after it: two of the longest periods.
+const JUST_BEFORE: i64 = 240_000;
+
+impl FutureUses {
+    /// Reads all of the log, where there is such a factor: for a snapshot, not for the writer's turn.
+    pub(super) fn read(view: &View<'_>, user: UserId, now: &Moment) -> Result<Self, Fault> {
+        let up_to = view.newest_audit_row()?;
+        let ahead = factors_ahead(view, user, now)?.into_iter();
+        let times = ahead.map(|(factor, ..)| Ok((factor.id, view.done_with(factor.id, 0, earliest(now))?)));
+        Ok(Self { up_to, times: times.collect::<Result<_, Fault>>()? })
+    }
+
+    fn of(&self, view: &View<'_>, factor: SecretId, now: &Moment) -> Result<Vec<i64>, Fault> {
+        let known = self.times.iter().find(|(id, _)| *id == factor);
+        let since = view.done_with(factor, known.map_or(0, |_| self.up_to), earliest(now))?;
+        Ok(known.into_iter().flat_map(|(_, times)| times.iter().copied()).chain(since).collect())
+    }
+}
+
+fn earliest(now: &Moment) -> i64 {
+    now.wall_ms.saturating_sub(JUST_BEFORE)
+}
+
+/// The time-based factors whose newest used step lies in the future, with their periods and the present step.
+fn factors_ahead(view: &View<'_>, user: UserId, now: &Moment) -> Result<Vec<(SecretRow, Period, u64)>, Fault> {
+    let factors = view.active_factors(user)?.into_iter();
+    let ahead = factors.filter_map(|factor| {
+        let Some(Moving::Time(period)) = factor.profile.map(|p| p.moving) else { return None };
         let current = step_at(now.unix_seconds(), period);
         let is_ahead = factor.last_step.is_some_and(|last| last > current.saturating_add(1));
-        if is_ahead && tx.lower_last_step(factor.id, current)? {
+        is_ahead.then_some((factor, period, current))
+    });
+    Ok(ahead.collect())
+}
+
+/// The newest used steps that lie in the future of `now` are taken back to the present one. What may have been used beyond
+/// it stays used: each use was within a window around its time.
+pub(super) fn lower_future_steps(tx: &Tx<'_>, user: UserId, now: &Moment, uses: &FutureUses) -> Result<u32, Fault> {
+    let mut lowered = 0u32;
+    for (factor, period, current) in factors_ahead(tx, user, now)? {
+        let mut used: BTreeSet<u64> = factor.last_step.into_iter().collect();
+        for at in uses.of(tx, factor.id, now)? {
+            let step = step_at(at.div_euclid(1000), period);
+            used.extend(step.saturating_sub(WIDEST.0)..=step.saturating_add(WIDEST.1));
+        }
+        if tx.lower_last_step(factor.id, current, &used)? {
             lowered = lowered.saturating_add(1);
         }
     }

@@ -7,7 +7,7 @@ use crate::store::{MfaState, NewUser, Outcome, Taken, Tx, UserRow};
 
 use super::authorise::{Authority, Over};
 use super::password::insert_password;
-use super::second_factor::lower_future_steps;
+use super::second_factor::{FutureUses, lower_future_steps};
 use super::tokens::{Granted, open_session};
 use super::{NewUserOrder, Occasion, Reply, Service, Stop, UserChange, UserView};
 
@@ -116,14 +116,15 @@ impl Service {
         Ok(Reply::Done)
     }
 
-    /// Ends delays and locks of a user, and forgets steps used up in the future (AZ-4, TIME-2).
+    /// Ends delays and locks of a user, and lets codes of the present count again where the clock was ahead (AZ-4, TIME-2).
     pub(super) fn unlock_user(&self, occasion: &Occasion, over: &Over) -> Result<Reply, Error> {
         let scene = occasion.scene();
         let user = over.user.id;
         let reason = over.reason().unwrap_or_default();
+        let uses = self.look(occasion, |view| FutureUses::read(view, user, &occasion.now))?;
         self.change(occasion, move |tx| {
             tx.clear_throttles(user)?;
-            let lowered = lower_future_steps(tx, user, &scene.now)?;
+            let lowered = lower_future_steps(tx, user, &scene.now, &uses)?;
             let detail = match lowered {
                 0 => reason,
                 count => format!("{reason} ({count} future steps reset)"),

@@ -182,6 +182,21 @@ impl View<'_> {
         Ok(found)
     }
 
+    /// The number of the newest row; 0 while there is none.
+    pub fn newest_audit_row(&self) -> Result<i64, Fault> {
+        newest(self.connection)
+    }
+
+    /// When something was done with a secret, in the rows after one, at or after a time (milliseconds since 1970). It reads
+    /// all of those rows.
+    pub fn done_with(&self, secret: SecretId, after: i64, from: i64) -> Result<Vec<i64>, Fault> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT at FROM audit WHERE seq > ?1 AND object = ?2 AND at >= ?3 AND outcome = 'ok'")?;
+        let times = statement.query_map(params![after, secret.as_bytes(), from], |row| row.get(0))?;
+        Ok(times.collect::<Result<_, _>>()?)
+    }
+
     /// Recomputes the whole chain.
     pub fn audit_chain(&self) -> Result<ChainState, Fault> {
         let mut after = 0;

@@ -259,9 +259,17 @@ ALTER TABLE throttles ADD COLUMN spent INTEGER NOT NULL DEFAULT 0 CHECK (spent >
 UPDATE throttles SET spent = 300 * failures WHERE class = 'factor';
 ";
 
-// A user's row says, sealed, which secrets count. It is added empty and written before the migration ends.
+// A user's row says, sealed, which secrets count. It is added empty and written before the migration ends. A step that an
+// administrator takes back because the clock was ahead stays used.
 const VERSION_6: &str = "
 ALTER TABLE users ADD COLUMN summary BLOB;
+
+-- Steps of factors that were used while the clock was ahead; each beyond the last step that counts as used.
+CREATE TABLE future_steps (
+    secret BLOB NOT NULL REFERENCES secrets (id) ON DELETE CASCADE,
+    step   INTEGER NOT NULL,
+    PRIMARY KEY (secret, step)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The newest schema version this program knows.

@@ -1,6 +1,8 @@
 //! Secrets of users: passwords, one-time password factors, API keys, backup codes. Values are sealed
 //! for their row, user, kind and parameters.
 
+use std::collections::BTreeSet;
+
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -412,7 +414,8 @@ impl Tx<'_> {
             .connection
             .prepare_cached(
                 "UPDATE secrets SET last_step = ?2, last_used = ?3
-                 WHERE id = ?1 AND status = 'active' AND coalesce(last_step, -1) < ?2",
+                 WHERE id = ?1 AND status = 'active' AND coalesce(last_step, -1) < ?2
+                 AND NOT EXISTS (SELECT 1 FROM future_steps WHERE secret = ?1 AND step = ?2)",
             )?
             .execute(params![id.as_bytes(), stored(step)?, now])?;
         Ok(changed == 1)
@@ -462,8 +465,14 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Takes a last step that lies beyond `current` (left by a clock that was ahead) back to it (TIME-2).
-    pub fn lower_last_step(&self, id: SecretId, current: u64) -> Result<bool, Fault> {
+    /// Takes a last step that lies beyond `current` (left by a clock that was ahead) back to it (TIME-2). The steps beyond
+    /// that may have been used stay used (OTP-3).
+    pub fn lower_last_step(&self, id: SecretId, current: u64, used: &BTreeSet<u64>) -> Result<bool, Fault> {
+        let mut keep =
+            self.connection.prepare_cached("INSERT OR IGNORE INTO future_steps (secret, step) VALUES (?1, ?2)")?;
+        for step in used.iter().filter(|step| **step > current) {
+            keep.execute(params![id.as_bytes(), stored(*step)?])?;
+        }
         let changed = self
             .connection
             .prepare_cached("UPDATE secrets SET last_step = ?2 WHERE id = ?1 AND last_step > ?2")?
@@ -482,6 +491,10 @@ impl Tx<'_> {
         self.connection
             .prepare_cached("DELETE FROM secrets WHERE status = 'ended' AND modified < ?1")?
             .execute([forget_before])?;
+        // Not once they are past, which is what a clock says that may be wrong again: once a later step was used.
+        self.connection
+            .prepare_cached("DELETE FROM future_steps WHERE step <= (SELECT last_step FROM secrets WHERE id = secret)")?
+            .execute([])?;
         Ok(())
     }
 }

@@ -249,6 +249,39 @@ fn enr_2_a_pending_factor_waits_for_a_quarter_of_an_hour() {
 }
 
 #[test]
+fn otp_3_a_code_that_was_used_while_the_clock_was_ahead_is_used_after_an_unlock_too() {
+    // Before the clock was set back one code was used, or several; and it was set back, and unlocked, more than once.
+    for (ahead, unlocks) in
+        [(vec![DAY], 1), (vec![DAY, DAY + 10 * 60 * SECOND, 2 * DAY], 1), (vec![60 * SECOND, DAY], 3)]
+    {
+        let shop = Workshop::new(0);
+        let (begin, user) = (shop.clock.now(), UserRef::Id(shop.user));
+        let (secret, seed) = pending_at(&shop, begin, shop.user, totp());
+        assert!(enrol_at(&shop, begin, shop.user, secret, code_of(&seed, step_at(begin))).is_ok());
+        let takes = |now| {
+            let proof = Proof::Token(code_of(&seed, step_at(now)));
+            shop.ask_at(now, Call::Verify(user, proof)).is_ok()
+        };
+        for millis in &ahead {
+            assert!(takes(set(begin, *millis)), "{millis} ahead");
+        }
+
+        let mut back = begin;
+        for _ in 0..unlocks {
+            back = after(back, 10 * SECOND);
+            assert!(shop.ask_at(back, Call::UnlockUser(user)).is_ok());
+        }
+
+        assert!(takes(after(begin, 30 * 60 * SECOND)), "codes of the present count");
+        for millis in &ahead {
+            assert!(!takes(after(begin, *millis)), "the code of {millis} ms ahead was used: {ahead:?}");
+        }
+        let last = after(begin, 2 * DAY + 300 * SECOND);
+        assert!(takes(last) && !takes(last), "later ones count, each once");
+    }
+}
+
+#[test]
 fn time_2_an_administrator_ends_the_wait_for_a_clock_that_was_ahead_and_no_code_counts_twice() {
     let shop = Workshop::new(0);
     let (begin, user) = (shop.clock.now(), UserRef::Id(shop.user));

@@ -31,6 +31,10 @@ enum Outcome {
 #[derive(Clone, Debug)]
 struct Model {
     last_step: u64,
+    /// The steps of the clock at which codes were taken.
+    uses: Vec<u64>,
+    /// Steps that may have been used when the clock was ahead.
+    kept: BTreeSet<u64>,
     used: BTreeSet<usize>,
     failures: u32,
     /// On the clock of the boot.
@@ -59,10 +63,11 @@ impl Model {
     }
 
     fn show(&mut self, step: u64, now: u64, boot: i64) -> Outcome {
-        let is_new = step > self.last_step || self.forgets_used_codes;
+        let is_new = step > self.last_step && !self.kept.contains(&step) || self.forgets_used_codes;
         let outcome = self.attempt(boot, is_new && step.abs_diff(now) <= 1);
         if outcome == Outcome::Taken {
             self.last_step = step;
+            self.uses.push(now);
         }
         outcome
     }
@@ -78,6 +83,8 @@ impl Model {
     fn unlock(&mut self, now: u64) {
         (self.failures, self.delayed_until) = (0, 0);
         if self.last_step > now + 1 {
+            self.kept.insert(self.last_step);
+            self.kept.extend(self.uses.iter().flat_map(|used| used - 2..=used + 1));
             self.last_step = now;
         }
     }
@@ -97,8 +104,15 @@ fn outcome(answer: Result<(), Error>) -> Outcome {
 fn story(seed: u64, forgets_used_codes: bool) -> Result<BTreeSet<&'static str>, String> {
     let mut dice = Dice(seed);
     let mut times = Times::begin(1_700_000_000_000);
-    let mut model =
-        Model { last_step: times.step(), used: BTreeSet::new(), failures: 0, delayed_until: 0, forgets_used_codes };
+    let mut model = Model {
+        last_step: times.step(),
+        uses: vec![times.step()],
+        kept: BTreeSet::new(),
+        used: BTreeSet::new(),
+        failures: 0,
+        delayed_until: 0,
+        forgets_used_codes,
+    };
     let mut seen = BTreeSet::new();
     // Some stories begin at a lock, or one or two guesses before it.
     let near = u64::from(LOCK_AFTER) - seed / GRIM % 3;

@@ -145,6 +145,11 @@ impl Workshop {
         self.behind("DROP TRIGGER refusal");
     }
 
+    /// The store no longer knows which steps were used while the clock was ahead.
+    pub fn forget_future_steps(&self) {
+        self.behind("DELETE FROM future_steps");
+    }
+
     /// Changes the store without the service.
     fn behind(&self, statement: &str) {
         let store = rusqlite::Connection::open(self.dir.path().join(store::DATABASE)).unwrap();
