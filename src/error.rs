@@ -53,6 +53,10 @@ pub enum Error {
     #[error("an active factor protects this: give a second factor first, or act as an administrator with a reason")]
     FreshProofRequired,
 
+    /// A first factor needs a login with the password in the last five minutes.
+    #[error("a first factor needs a login of the last five minutes: log in again with the password")]
+    FreshLoginRequired,
+
     // The state is in the way.
     /// Not there, or not yours.
     #[error("there is no such thing here")]
@@ -84,6 +88,9 @@ pub enum Error {
     /// One secret more than a user may have.
     #[error("this user has as many secrets as there may be")]
     TooManySecrets,
+    /// It was carried out, and its answer is not for telling again.
+    #[error("the request was carried out; its answer held a secret that has been used, replaced or removed since")]
+    ToldOnce,
     /// The pending secret ended: too old, replaced, or too many wrong codes.
     #[error("this pending secret has ended; create a new one")]
     Expired,

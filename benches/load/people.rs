@@ -45,6 +45,7 @@ pub fn put(tx: &Tx<'_>, number: usize, moving: Moving, others: &[(SecretType, &[
             created: 0,
             expires: None,
             profile,
+            is_guarded: false,
             first_counter: 0,
             spare_of: None,
             value: Sensitive::new(value.to_vec()),

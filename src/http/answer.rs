@@ -215,6 +215,7 @@ impl Visit {
 
     /// Carries a call out. What it changes is changed even if the caller leaves (STO-7).
     async fn perform(&self, occasion: Occasion, call: Call, qr: Option<QrFormat>) -> Result<Kept, Problem> {
+        let at = occasion.now.wall_ms;
         let soon = caught(pin!(self.door.service.handle_soon(&occasion, call))).await;
         let reply = match soon {
             Some(Soon::Done(done)) => done.map_err(|error| refusal(&occasion.request, &error))?,
@@ -224,8 +225,9 @@ impl Visit {
         let location = location_of(&reply);
         let status = if matches!(reply, Reply::Done) { StatusCode::NO_CONTENT } else { StatusCode::OK };
         let is_metrics = matches!(reply, Reply::Metrics(_));
+        let told = self.door.service.told(at, &reply);
         let body = wire::write(reply, qr)?.unwrap_or_default();
-        Ok(Kept { status, location, is_metrics, body })
+        Ok(Kept { status, location, is_metrics, body, told })
     }
 
     /// Carries a call out on a thread that may block.
@@ -265,8 +267,8 @@ impl Visit {
         qr: Option<QrFormat>,
     ) -> Result<Answer, Problem> {
         let id = occasion.request.clone();
-        match self.door.idempotency.begin(request, body, &occasion.now)? {
-            Turn::Again(kept) => return Ok(kept_answer(kept, &id)),
+        match self.door.idempotency.begin(self.peer.uid, request, body, &occasion.now)? {
+            Turn::Again(kept) => return self.repeat(kept, occasion, call).await,
             Turn::First => {}
         }
         let visit = self.clone();
@@ -279,6 +281,19 @@ impl Visit {
             done
         });
         let kept = work.await.map_err(|_| Problem::internal())??;
+        Ok(kept_answer(kept, &id))
+    }
+
+    /// An answer that was kept, for whoever may still have it.
+    async fn repeat(&self, kept: Kept, occasion: Occasion, call: Call) -> Result<Answer, Problem> {
+        let door = Arc::clone(&self.door);
+        let id = occasion.request.clone();
+        let told = kept.told.clone();
+        let allowed = tokio::task::spawn_blocking(move || {
+            let allowed = door.service.may_repeat(&occasion, &call, &told);
+            allowed.map_err(|error| refusal(&occasion.request, &error))
+        });
+        allowed.await.unwrap_or_else(|_| Err(self.panicked(&id)))?;
         Ok(kept_answer(kept, &id))
     }
 
@@ -447,7 +462,7 @@ fn location_of(reply: &Reply) -> Option<String> {
         | Reply::Secret(_)
         | Reply::Secrets(_)
         | Reply::Enrolled { .. }
-        | Reply::Codes(_)
+        | Reply::Codes(..)
         | Reply::KeyOptions(_)
         | Reply::AuthMethods { .. }
         | Reply::Auth(_)

@@ -12,13 +12,18 @@ use sha2::{Digest, Sha256};
 
 use crate::entropy::{self, NoEntropy};
 use crate::model::Moment;
+use crate::service::Told;
 
 use super::problem::Problem;
 
 /// How long an answer is kept, in milliseconds of the boot clock.
 const LIFETIME: i64 = 60_000;
-/// Answers kept at once; the oldest go first.
+/// Answers kept at once.
 const MOST: usize = 1024;
+/// Of them of one peer uid.
+const MOST_OF_ONE: usize = 256;
+/// Bytes of their bodies, of one peer uid. A few have a picture of some 100 KiB.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
 
 /// An answer worth keeping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub struct Kept {
     pub is_metrics: bool,
     /// Its body.
     pub body: Vec<u8>,
+    /// What it tells that may not be told for as long as it is kept.
+    pub told: Told,
 }
 
 /// Names a request: who, what, under which key.
@@ -38,13 +45,23 @@ pub type Fingerprint = [u8; 32];
 
 enum State {
     Running,
-    Done { status: StatusCode, location: Option<String>, nonce: [u8; 24], sealed: Vec<u8> },
+    Done { status: StatusCode, location: Option<String>, told: Told, nonce: [u8; 24], sealed: Vec<u8> },
 }
 
 struct Entry {
+    uid: u32,
     body: Fingerprint,
     since: i64,
     state: State,
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        match &self.state {
+            State::Running => 0,
+            State::Done { sealed, .. } => sealed.len(),
+        }
+    }
 }
 
 /// The answers of the last minute.
@@ -57,7 +74,7 @@ pub struct Idempotency {
 pub enum Turn {
     /// Carry it out, then [`Idempotency::keep`] its answer or [`Idempotency::forget`] it.
     First,
-    /// It was carried out: this is the answer.
+    /// It was carried out: this is the answer, for whoever may still have it.
     Again(Kept),
 }
 
@@ -79,39 +96,42 @@ impl Idempotency {
         Ok(Self { cipher, entries: Mutex::default() })
     }
 
-    /// Announces a request. The same key with another body, or while the first is under way, is a conflict.
-    pub fn begin(&self, request: Fingerprint, body: Fingerprint, now: &Moment) -> Result<Turn, Problem> {
+    /// Announces a request of a peer. The same key with another body, or while the first is under way, is a conflict.
+    pub fn begin(&self, uid: u32, request: Fingerprint, body: Fingerprint, now: &Moment) -> Result<Turn, Problem> {
         let mut entries = self.lock();
         entries.retain(|_, entry| now.boot_ms.saturating_sub(entry.since) < LIFETIME);
         if let Some(entry) = entries.get(&request) {
             if entry.body != body {
                 return Err(Problem::idempotency_conflict("this key was used with another body in the last minute"));
             }
-            let State::Done { status, location, nonce, sealed } = &entry.state else {
+            let State::Done { status, location, told, nonce, sealed } = &entry.state else {
                 return Err(Problem::idempotency_conflict("the first request with this key is still under way"));
             };
             let body =
                 self.cipher.decrypt(&XNonce::from(*nonce), sealed.as_slice()).map_err(|_| Problem::internal())?;
-            return Ok(Turn::Again(Kept { status: *status, location: location.clone(), is_metrics: false, body }));
+            let (location, told) = (location.clone(), told.clone());
+            return Ok(Turn::Again(Kept { status: *status, location, is_metrics: false, body, told }));
         }
-        if entries.len() >= MOST {
-            let oldest = entries.iter().min_by_key(|(_, entry)| entry.since).map(|(key, _)| *key);
-            oldest.and_then(|key| entries.remove(&key));
-        }
-        entries.insert(request, Entry { body, since: now.boot_ms, state: State::Running });
+        make_room(&mut entries, uid)?;
+        entries.insert(request, Entry { uid, body, since: now.boot_ms, state: State::Running });
         Ok(Turn::First)
     }
 
-    /// Keeps the answer of a request that was carried out.
+    /// Keeps the answer of a request that was carried out. Older ones of the same peer go where they would be too many
+    /// bytes.
     pub fn keep(&self, request: &Fingerprint, answer: &Kept) {
         let sealed = entropy::public::<24>()
             .ok()
             .and_then(|nonce| Some((nonce, self.cipher.encrypt(&XNonce::from(nonce), answer.body.as_slice()).ok()?)));
         let Some((nonce, sealed)) = sealed else { return self.forget(request) };
-        if let Some(entry) = self.lock().get_mut(request) {
-            let location = answer.location.clone();
-            entry.state = State::Done { status: answer.status, location, nonce, sealed };
-        }
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(request) else { return };
+        let (location, told, uid) = (answer.location.clone(), answer.told.clone(), entry.uid);
+        entry.state = State::Done { status: answer.status, location, told, nonce, sealed };
+        let bytes = |entries: &HashMap<Fingerprint, Entry>| {
+            entries.values().filter(|entry| entry.uid == uid).map(Entry::size).fold(0usize, usize::saturating_add)
+        };
+        while bytes(&entries) > MOST_BYTES && drop_oldest(&mut entries, uid) {}
     }
 
     /// Lets a request be tried again that was not carried out.
@@ -129,6 +149,30 @@ impl Idempotency {
     }
 }
 
+/// Makes a peer go without its oldest answer when it has its share, and the peer with the most when all places are taken.
+/// What is under way keeps its place, or it would be carried out twice.
+fn make_room(entries: &mut HashMap<Fingerprint, Entry>, uid: u32) -> Result<(), Problem> {
+    let count = |entries: &HashMap<Fingerprint, Entry>, uid| entries.values().filter(|e| e.uid == uid).count();
+    let whose = if count(entries, uid) >= MOST_OF_ONE {
+        Some(uid)
+    } else if entries.len() >= MOST {
+        entries.values().map(|entry| entry.uid).max_by_key(|uid| count(entries, *uid))
+    } else {
+        None
+    };
+    match whose {
+        Some(whose) if !drop_oldest(entries, whose) => Err(Problem::busy()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Drops the oldest answer of a peer; `false` if it has none.
+fn drop_oldest(entries: &mut HashMap<Fingerprint, Entry>, uid: u32) -> bool {
+    let done = entries.iter().filter(|(_, entry)| entry.uid == uid && matches!(entry.state, State::Done { .. }));
+    let oldest = done.min_by_key(|(_, entry)| entry.since).map(|(request, _)| *request);
+    oldest.is_some_and(|request| entries.remove(&request).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,42 +181,96 @@ mod tests {
         Moment { wall_ms: 0, boot_ms, boot: [0; 16] }
     }
 
+    const PEER: u32 = 1000;
+
     fn answer() -> Kept {
-        Kept { status: StatusCode::OK, location: Some("/x".to_owned()), is_metrics: false, body: b"codes".to_vec() }
+        let location = Some("/x".to_owned());
+        Kept { status: StatusCode::OK, location, is_metrics: false, body: b"codes".to_vec(), told: Told::Nothing }
+    }
+
+    fn named(uid: u32, number: u32) -> Fingerprint {
+        fingerprint(&[&uid.to_be_bytes(), &number.to_be_bytes()])
+    }
+
+    /// So many requests of a peer, each carried out.
+    fn fill(kept: &Idempotency, uid: u32, count: u32, answer: &Kept) {
+        for number in 0..count {
+            let request = named(uid, number);
+            assert!(matches!(kept.begin(uid, request, [0; 32], &at(i64::from(number))), Ok(Turn::First)));
+            kept.keep(&request, answer);
+        }
     }
 
     #[test]
     fn the_same_request_gets_the_same_answer_for_a_minute() {
         let kept = Idempotency::new().unwrap();
-        assert!(matches!(kept.begin([1; 32], [2; 32], &at(0)), Ok(Turn::First)));
+        assert!(matches!(kept.begin(PEER, [1; 32], [2; 32], &at(0)), Ok(Turn::First)));
         kept.keep(&[1; 32], &answer());
 
-        assert!(matches!(kept.begin([1; 32], [2; 32], &at(59_999)), Ok(Turn::Again(a)) if a == answer()));
-        assert!(matches!(kept.begin([3; 32], [2; 32], &at(59_999)), Ok(Turn::First)));
-        assert!(matches!(kept.begin([1; 32], [2; 32], &at(60_000)), Ok(Turn::First)));
+        assert!(matches!(kept.begin(PEER, [1; 32], [2; 32], &at(59_999)), Ok(Turn::Again(a)) if a == answer()));
+        assert!(matches!(kept.begin(PEER, [3; 32], [2; 32], &at(59_999)), Ok(Turn::First)));
+        assert!(matches!(kept.begin(PEER, [1; 32], [2; 32], &at(60_000)), Ok(Turn::First)));
     }
 
     #[test]
     fn another_body_or_a_first_one_under_way_is_a_conflict() {
         let kept = Idempotency::new().unwrap();
-        assert!(matches!(kept.begin([1; 32], [2; 32], &at(0)), Ok(Turn::First)));
+        assert!(matches!(kept.begin(PEER, [1; 32], [2; 32], &at(0)), Ok(Turn::First)));
 
-        assert!(kept.begin([1; 32], [2; 32], &at(1)).is_err());
+        assert!(kept.begin(PEER, [1; 32], [2; 32], &at(1)).is_err());
         kept.keep(&[1; 32], &answer());
-        assert!(kept.begin([1; 32], [9; 32], &at(2)).is_err());
+        assert!(kept.begin(PEER, [1; 32], [9; 32], &at(2)).is_err());
     }
 
     #[test]
-    fn a_request_that_was_not_carried_out_may_come_again_and_the_table_is_bounded() {
+    fn a_request_that_was_not_carried_out_may_come_again() {
         let kept = Idempotency::new().unwrap();
-        assert!(matches!(kept.begin([1; 32], [2; 32], &at(0)), Ok(Turn::First)));
+        assert!(matches!(kept.begin(PEER, [1; 32], [2; 32], &at(0)), Ok(Turn::First)));
         kept.forget(&[1; 32]);
 
-        assert!(matches!(kept.begin([1; 32], [9; 32], &at(1)), Ok(Turn::First)));
-        for n in 0..2000u32 {
-            let name = fingerprint(&[&n.to_be_bytes()]);
-            assert!(matches!(kept.begin(name, [0; 32], &at(2)), Ok(Turn::First)));
+        assert!(matches!(kept.begin(PEER, [1; 32], [9; 32], &at(1)), Ok(Turn::First)));
+    }
+
+    #[test]
+    fn a_peer_with_many_answers_takes_no_place_of_another() {
+        let kept = Idempotency::new().unwrap();
+        fill(&kept, PEER, 1, &answer());
+
+        for uid in 2000..2020 {
+            fill(&kept, uid, 300, &answer());
         }
+
         assert!(kept.lock().len() <= MOST);
+        assert!(kept.lock().values().filter(|entry| entry.uid == 2019).count() <= MOST_OF_ONE);
+        let again = kept.begin(PEER, named(PEER, 0), [0; 32], &at(1));
+        assert!(matches!(again, Ok(Turn::Again(a)) if a == answer()), "its only answer is still there");
+    }
+
+    #[test]
+    fn large_answers_of_a_peer_have_a_share_too() {
+        let kept = Idempotency::new().unwrap();
+        let large = Kept { body: vec![7; 100 * 1024], ..answer() };
+        fill(&kept, PEER, 1, &answer());
+
+        fill(&kept, 2000, 50, &large);
+
+        let bytes: usize = kept.lock().values().map(Entry::size).sum();
+        assert!(bytes <= MOST_BYTES + 100, "{bytes}");
+        assert!(matches!(kept.begin(PEER, named(PEER, 0), [0; 32], &at(1)), Ok(Turn::Again(_))));
+        assert!(matches!(kept.begin(2000, named(2000, 49), [0; 32], &at(1)), Ok(Turn::Again(_))), "the newest stays");
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_forgotten_for_room() {
+        let kept = Idempotency::new().unwrap();
+        for number in 0..u32::try_from(MOST_OF_ONE).unwrap() {
+            assert!(matches!(kept.begin(PEER, named(PEER, number), [0; 32], &at(0)), Ok(Turn::First)));
+        }
+
+        let one_more = kept.begin(PEER, [9; 32], [0; 32], &at(1));
+
+        assert!(matches!(one_more, Err(problem) if problem.status == StatusCode::SERVICE_UNAVAILABLE));
+        assert!(kept.begin(PEER, named(PEER, 0), [0; 32], &at(1)).is_err(), "still under way");
+        assert!(matches!(kept.begin(2000, [9; 32], [0; 32], &at(1)), Ok(Turn::First)));
     }
 }

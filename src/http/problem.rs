@@ -158,6 +158,7 @@ impl From<&Error> for Problem {
             Error::ReceiptRefused => says(StatusCode::UNAUTHORIZED, "receipt-refused", "Receipt refused"),
             Error::Forbidden(_) => says(StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Error::FreshProofRequired => says(StatusCode::FORBIDDEN, "fresh-proof-required", "Fresh proof required"),
+            Error::FreshLoginRequired => says(StatusCode::FORBIDDEN, "fresh-login-required", "Fresh login required"),
             Error::NotFound => Self::not_found(),
             Error::Version => says(StatusCode::CONFLICT, "version", "Version conflict"),
             Error::NameTaken => says(StatusCode::CONFLICT, "name-taken", "Name taken"),
@@ -168,6 +169,7 @@ impl From<&Error> for Problem {
             Error::AlreadyActive => says(StatusCode::CONFLICT, "already-active", "Already active"),
             Error::NoFactor => says(StatusCode::CONFLICT, "no-factor", "No active factor"),
             Error::TooManySecrets => says(StatusCode::CONFLICT, "too-many-secrets", "Too many secrets"),
+            Error::ToldOnce => Self::idempotency_conflict(&error.to_string()),
             Error::Expired => says(StatusCode::GONE, "expired", "Pending secret ended"),
             Error::WrongFirstCode { remaining, diagnosis } => {
                 let problem = says(StatusCode::UNPROCESSABLE_ENTITY, "wrong-code", "Wrong code")

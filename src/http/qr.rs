@@ -1,6 +1,8 @@
 //! The otpauth URI as a picture.
 
-use qrcode::render::{svg, unicode};
+use std::fmt::Write;
+
+use qrcode::render::unicode;
 use qrcode::{Color, QrCode};
 
 use crate::model::Sensitive;
@@ -39,7 +41,7 @@ impl QrFormat {
 pub fn render(text: &str, format: QrFormat) -> Option<Sensitive<String>> {
     let code = QrCode::new(text.as_bytes()).ok()?;
     let picture = match format {
-        QrFormat::Svg => code.render::<svg::Color<'_>>().min_dimensions(256, 256).build(),
+        QrFormat::Svg => svg(&code)?,
         QrFormat::Text => code
             .render::<unicode::Dense1x2>()
             .dark_color(unicode::Dense1x2::Light)
@@ -48,6 +50,32 @@ pub fn render(text: &str, format: QrFormat) -> Option<Sensitive<String>> {
         QrFormat::Png => base64(Sensitive::new(png(&code)?).expose()),
     };
     Some(Sensitive::new(picture))
+}
+
+/// One path of all dark runs of modules: the largest code stays below 128 KiB like that, a third of what a square for each
+/// module takes.
+fn svg(code: &QrCode) -> Option<String> {
+    let width = code.width();
+    let side = width.checked_add(QUIET.checked_mul(2)?)?;
+    let pixels = side.checked_mul(SCALE)?.max(256);
+    let mut path = String::new();
+    for y in 0..width {
+        let mut x = 0usize;
+        while x < width {
+            let run = (x..width).take_while(|x| code[(*x, y)] == Color::Dark).count();
+            if run > 0 {
+                let (left, top) = (x.checked_add(QUIET)?, y.checked_add(QUIET)?);
+                write!(path, "M{left} {top}h{run}v1h-{run}z").ok()?;
+            }
+            x = x.checked_add(run.max(1))?;
+        }
+    }
+    Some(format!(
+        "<?xml version=\"1.0\" standalone=\"yes\"?>\
+         <svg xmlns=\"http://www.w3.org/2000/svg\" version=\"1.1\" width=\"{pixels}\" height=\"{pixels}\" \
+         viewBox=\"0 0 {side} {side}\" shape-rendering=\"crispEdges\">\
+         <path d=\"M0 0h{side}v{side}h-{side}z\" fill=\"#fff\"/><path d=\"{path}\" fill=\"#000\"/></svg>"
+    ))
 }
 
 /// One byte a pixel, black on white.
@@ -84,5 +112,17 @@ mod tests {
         assert!(render(uri, QrFormat::Png).unwrap().expose().starts_with("iVBORw0KGgo"));
         assert!(render(uri, QrFormat::Text).unwrap().expose().lines().count() > 15);
         assert!(render(&"a".repeat(5000), QrFormat::Svg).is_none());
+    }
+
+    #[test]
+    fn the_longest_uri_has_a_picture_of_every_kind_within_the_documented_size() {
+        for (length, most) in [(1, 131_072), (1000, 131_072), (2047, 131_072), (2048, 131_072)] {
+            let uri: String = "otpauth://%D0%AF%F0%9F%94%91".chars().cycle().take(length).collect();
+
+            for format in [QrFormat::Svg, QrFormat::Png, QrFormat::Text] {
+                let picture = render(&uri, format).expect("it fits");
+                assert!(picture.expose().len() <= most, "{length} {format:?}: {}", picture.expose().len());
+            }
+        }
     }
 }

@@ -223,7 +223,7 @@ impl Resource {
         match self {
             Self::Users | Self::Secrets(_) => &[Method::GET, Method::POST],
             Self::User(_) | Self::Secret(..) => &[Method::GET, Method::PUT, Method::DELETE],
-            Self::AuthPassword => &[Method::GET, Method::POST],
+            Self::AuthPassword | Self::AuthRefresh => &[Method::GET, Method::POST],
             Self::Unlock(_)
             | Self::Codes(_)
             | Self::Verify(_)
@@ -245,7 +245,6 @@ impl Resource {
             Self::PasswordOf(_) | Self::Enroll(..) | Self::DevicePassword(_) => &[Method::PUT],
             Self::DeviceAccount(..) => &[Method::PUT, Method::DELETE],
             Self::Auth
-            | Self::AuthRefresh
             | Self::KeySet
             | Self::ReceiptKeys
             | Self::Devices

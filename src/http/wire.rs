@@ -159,7 +159,7 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
             members.insert("codes".to_owned(), code_list(&codes));
             Value::Object(members)
         }
-        Reply::Codes(codes) => json!({ "codes": code_list(&codes) }),
+        Reply::Codes(_, codes) => json!({ "codes": code_list(&codes) }),
         Reply::AuthMethods { open_registration, mfa_required, security_keys } => json!({
             "methods": if security_keys { vec!["password", "totp", "recovery", "fido2"] } else { vec!["password", "totp", "recovery"] },
             "registration": if open_registration { "open" } else { "closed" },

@@ -10,7 +10,7 @@ use super::locks::Held;
 use super::receipts::new_receipt;
 use super::second_factor::{Accepted, Verdict, accept, judge};
 use super::security_keys::Purpose;
-use super::tokens::{CHALLENGE_ANSWERS, Granted, extended, open_session, refresh_token};
+use super::tokens::{CHALLENGE_ANSWERS, Granted, REFRESH_GRACE, extended, open_session, refresh_token};
 use super::{Job, Occasion, Proof, Reply, Service, Stop};
 
 impl Service {
@@ -159,8 +159,15 @@ impl Service {
                 tx.audit(&scene.entry("session.end", Outcome::Refused, Some(user.id), None))?;
                 return Err(Stop::Keep(Error::RefreshEnded));
             }
+            // The answer was lost, or another tab asked a moment before: the same token gets the same successor. Of two that
+            // ask at once, the one that came first may have its turn last.
+            let is_just_exchanged = parts.generation.checked_add(1) == Some(session.generation)
+                && session.rotated.is_some_and(|at| now.saturating_sub(at).saturating_abs() < REFRESH_GRACE);
+            if is_just_exchanged {
+                return Ok((session, user));
+            }
             let expires = extended(&session, now);
-            if !tx.rotate_session(session.id, parts.generation, expires)? {
+            if !tx.rotate_session(session.id, parts.generation, expires, now)? {
                 tx.end_session(session.id)?;
                 tx.audit(&scene.entry_with(
                     "session.reuse",

@@ -9,7 +9,7 @@ use crate::token::Claims;
 use super::tokens::{api_key_parts, digest};
 use super::{Occasion, SecretRef, Service, Stop};
 
-/// How old a second factor may be to count as fresh, in seconds.
+/// How old a second factor may be to count as fresh, and a login to begin a first one, in seconds.
 const FRESH: i64 = 5 * 60;
 /// The role that lets a user's token use the `admin` right of its peer.
 const ADMIN_ROLE: &str = "admin";
@@ -129,6 +129,19 @@ impl Over {
         }
     }
 
+    /// Refuses a first factor by anything but a login that was recent when it was begun (milliseconds since 1970), so that a
+    /// stolen token or an API key locks nobody out of their account; a further factor wants a fresh proof.
+    pub(super) fn may_begin_factor(&self, view: &View<'_>, scene: &super::Scene, begun: i64) -> Result<(), Stop> {
+        self.must_be_fresh(view, scene)?;
+        let Authority::Own { amr, auth_time, .. } = &self.by else { return Ok(()) };
+        let age = begun.div_euclid(1000).saturating_sub(*auth_time);
+        let is_recent = *amr != Amr::ApiKey && age <= FRESH;
+        match view.mfa_state(self.user.id, scene.now.wall_ms)? {
+            MfaState::None | MfaState::Pending if !is_recent => Err(Error::FreshLoginRequired.into()),
+            MfaState::None | MfaState::Pending | MfaState::Active => Ok(()),
+        }
+    }
+
     fn is_fresh(&self, now: i64) -> bool {
         match &self.by {
             Authority::Own { amr, auth_time, .. } => {
@@ -138,6 +151,17 @@ impl Over {
             Authority::App => false,
             Authority::Admin { reason, .. } => reason.is_some(),
         }
+    }
+
+    /// Whether more than a password, or an API key made with no more, stands behind what is done.
+    pub(super) fn is_guarded(&self, view: &View<'_>) -> Result<bool, Fault> {
+        Ok(match &self.by {
+            Authority::App | Authority::Admin { .. } => true,
+            Authority::Own { pass: Pass::ApiKey { key, .. }, .. } => {
+                view.api_key(*key)?.is_some_and(|row| row.is_guarded)
+            }
+            Authority::Own { amr, .. } => amr.has_second_factor(),
+        })
     }
 
     /// The reason an administrator gave.
@@ -256,8 +280,10 @@ impl Service {
         }
         let Some(claims) = self.claims(occasion)? else { return Ok(None) };
         let now = occasion.now.wall_ms;
+        // Also of a session that was begun before the settings demanded a factor (AUT-7).
+        let is_too_weak = self.policy().mfa_required && !claims.amr.has_second_factor();
         match claims.kind {
-            TokenKind::Access if claims.session.is_some() => {}
+            TokenKind::Access if claims.session.is_some() && !is_too_weak => {}
             TokenKind::Enroll => {}
             TokenKind::Access | TokenKind::Challenge => return Err(Error::Unauthenticated),
         }
@@ -267,7 +293,7 @@ impl Service {
     }
 
     /// The claims of the request's token, checked by themselves and for the peer it is bound to.
-    fn claims(&self, occasion: &Occasion) -> Result<Option<Claims>, Error> {
+    pub(super) fn claims(&self, occasion: &Occasion) -> Result<Option<Claims>, Error> {
         let Some(text) = &occasion.caller.token else { return Ok(None) };
         let claims = self.with_keys(|keys| keys.verify(text.expose(), occasion.now.unix_seconds()))?;
         if self.policy().bind_tokens && claims.peer != occasion.caller.peer.uid {
@@ -284,7 +310,10 @@ impl Service {
             let is_right = crate::store::same_tag(stored.expose(), &presented);
             Ok(if is_right { view.user(row.user)?.map(|user| (user, row)) } else { None })
         })?;
-        let (user, row) = found.filter(|(user, _)| !user.disabled).ok_or(Error::Unauthenticated)?;
+        let mfa_required = self.policy().mfa_required;
+        let (user, row) = found
+            .filter(|(user, row)| !user.disabled && (row.is_guarded || !mfa_required))
+            .ok_or(Error::Unauthenticated)?;
         let now = occasion.now.wall_ms;
         if row.last_used.is_none_or(|used| now.saturating_sub(used) > API_KEY_NOTE) {
             let id = row.id;

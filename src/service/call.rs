@@ -351,8 +351,8 @@ pub enum Reply {
         /// Backup codes, with the first factor.
         codes: Vec<Sensitive<String>>,
     },
-    /// New backup codes.
-    Codes(Vec<Sensitive<String>>),
+    /// New backup codes of a user.
+    Codes(UserId, Vec<Sensitive<String>>),
     /// What one can log in with.
     AuthMethods {
         /// Whether anybody may make a user.

@@ -101,7 +101,7 @@ impl Service {
         self.change(occasion, move |tx| {
             let user = over.user.id;
             let row = pending(tx, scene.now.wall_ms, user, id, SecretType::Mfa)??;
-            over.must_be_fresh(tx, &scene)?;
+            over.may_begin_factor(tx, &scene, row.created)?;
             let Some(first) = check_first_code(tx, &scene, window, &row, &token)? else {
                 return Err(refuse_first_code(tx, &scene, &row, &token)?);
             };
@@ -123,7 +123,7 @@ impl Service {
 
     /// Replaces all backup codes by new ones.
     pub(super) fn renew_codes(&self, occasion: &Occasion, over: Over) -> Result<Reply, Error> {
-        let now = occasion.now.wall_ms;
+        let (user, now) = (over.user.id, occasion.now.wall_ms);
         let scene = occasion.scene();
         // Refuse before the dear part; the transaction asks again.
         let state = self.look(occasion, |view| view.mfa_state(over.user.id, now))?;
@@ -145,12 +145,22 @@ impl Service {
             tx.audit(&entry)?;
             Ok(shown)
         })?;
-        Ok(Reply::Codes(shown))
+        Ok(Reply::Codes(user, shown))
     }
 
     pub(super) fn must_be_fresh_now(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
         let scene = occasion.scene();
-        self.look(occasion, |view| match over.must_be_fresh(view, &scene) {
+        self.ask_now(occasion, |view| over.must_be_fresh(view, &scene))
+    }
+
+    /// [`Over::may_begin_factor`], outside of a transaction.
+    pub(super) fn may_begin_factor_now(&self, occasion: &Occasion, over: &Over, begun: i64) -> Result<(), Error> {
+        let scene = occasion.scene();
+        self.ask_now(occasion, |view| over.may_begin_factor(view, &scene, begun))
+    }
+
+    fn ask_now(&self, occasion: &Occasion, question: impl FnOnce(&View<'_>) -> Result<(), Stop>) -> Result<(), Error> {
+        self.look(occasion, |view| match question(view) {
             Ok(()) => Ok(Ok(())),
             Err(Stop::Undo(error) | Stop::Keep(error)) => Ok(Err(error)),
             Err(Stop::Fault(fault)) => Err(fault),
@@ -188,6 +198,7 @@ impl CodeSet {
             created: scene.now.wall_ms,
             expires: None,
             profile: None,
+            is_guarded: false,
             first_counter: 0,
             spare_of: None,
             value: self.record,

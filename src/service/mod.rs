@@ -16,6 +16,7 @@ mod metrics;
 mod password;
 mod policy;
 mod receipts;
+mod repeat;
 mod second_factor;
 mod secrets;
 mod security_keys;
@@ -52,6 +53,7 @@ pub use hasher::HashCost;
 pub use local_keys::{SecurityKeyFacts, SecurityKeyView};
 pub use metrics::Metrics;
 pub use policy::{PeerRule, Policy, Who};
+pub use repeat::Told;
 pub use security_keys::KeyOrder;
 
 use authorise::Scope;

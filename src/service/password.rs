@@ -196,6 +196,7 @@ pub(super) fn insert_password(
         created: scene.now.wall_ms,
         expires: None,
         profile: None,
+        is_guarded: false,
         first_counter: 0,
         spare_of: None,
         value: record,

@@ -20,6 +20,9 @@ use super::{
 
 /// How long a pending factor waits for its first code (ENR-2).
 pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// Bytes of an otpauth URI, as the API says. Every one of them fits into a QR code, whose largest takes 2,331 (ISO/IEC 18004
+/// table 7, version 40 with error correction M).
+const LONGEST_URI: usize = 2048;
 /// Random bytes of an API key.
 const API_KEY_LENGTH: usize = 32;
 /// Secrets a user may have.
@@ -36,7 +39,7 @@ impl Service {
         let secret = self.change(occasion, move |tx| {
             let user = over.user.id;
             let now = scene.now.wall_ms;
-            over.must_be_fresh(tx, &scene)?;
+            over.may_begin_factor(tx, &scene, now)?;
             tx.end_pending(user, SecretType::Mfa, now)?;
             insert_pending(
                 tx,
@@ -74,7 +77,14 @@ impl Service {
         let own = |text: &str| Text::parse_label_part(text).map_err(|cause| Error::Internal(cause.to_owned()));
         let issuer = order.issuer.clone().map_or_else(|| own(&self.policy().issuer), Ok)?;
         let account = order.account.clone().map_or_else(|| own(&over.user.name), Ok)?;
-        Ok(otpauth_uri(&order.profile, seed.expose(), &issuer, &account))
+        let uri = otpauth_uri(&order.profile, seed.expose(), &issuer, &account);
+        if uri.expose().len() > LONGEST_URI {
+            return Err(Error::Malformed(format!(
+                "the otpauth URI would have {} bytes, and {LONGEST_URI} fit; give a shorter `issuer` or `account`",
+                uri.expose().len()
+            )));
+        }
+        Ok(uri)
     }
 
     /// Makes an API key.
@@ -92,6 +102,7 @@ impl Service {
                 created: scene.now.wall_ms,
                 expires: None,
                 profile: None,
+                is_guarded: over.is_guarded(tx)?,
                 first_counter: 0,
                 spare_of: None,
                 value: Sensitive::new(digest(value.expose()).to_vec()),
@@ -234,6 +245,7 @@ fn insert_pending(
         created: now,
         expires: Some(later(now, PENDING_LIFETIME)),
         profile: Some(factor.profile),
+        is_guarded: false,
         first_counter: factor.first_counter,
         spare_of: None,
         value: seed,

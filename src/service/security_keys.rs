@@ -137,7 +137,7 @@ impl Service {
         let (options, registration) = self.start_registration(occasion, &relying_party, &over, order.verification)?;
         let scene = occasion.scene();
         let secret = self.change(occasion, move |tx| {
-            over.must_be_fresh(tx, &scene)?;
+            over.may_begin_factor(tx, &scene, now)?;
             tx.end_pending(user, SecretType::Fido2, now)?;
             let id = insert_key(tx, &scene, &over, order.name)?;
             view_in(tx, user, id)
@@ -164,7 +164,7 @@ impl Service {
         let user = over.user.id;
         let now = occasion.now.wall_ms;
         let row = self.look(occasion, |view| pending(view, now, user, id, SecretType::Fido2))??;
-        self.must_be_fresh_now(occasion, over)?;
+        self.may_begin_factor_now(occasion, over, row.created)?;
         let Some(Asked::Registration(asked)) = self.ceremonies.take(key(user, Purpose::Register(id), None), now) else {
             return Err(Error::Expired);
         };
@@ -232,9 +232,9 @@ impl Service {
         let codes = if is_first { Some(self.new_codes(occasion)?) } else { None };
         let (scene, over, relying_party) = (occasion.scene(), over.clone(), relying_party.to_owned());
         let (secret, codes) = self.change(occasion, move |tx| {
-            over.must_be_fresh(tx, &scene)?;
             let has_other = tx.mfa_state(user, now)? == MfaState::Active;
             let row = row(tx, &scene, &over)?;
+            over.may_begin_factor(tx, &scene, row.created)?;
             if !tx.activate_key(&row, &bytes, now)? {
                 let why = pending(tx, now, user, row.id, SecretType::Fido2)?.err();
                 return Err(why.unwrap_or(Error::AlreadyActive).into());
@@ -400,6 +400,7 @@ fn insert_key(tx: &Tx<'_>, scene: &Scene, over: &Over, name: Option<Label>) -> R
         created: now,
         expires: Some(later(now, CEREMONY)),
         profile: None,
+        is_guarded: false,
         first_counter: 0,
         spare_of: None,
         value: Sensitive::new(Vec::new()),

@@ -26,6 +26,9 @@ const OPEN_CHALLENGES: u32 = 5;
 const OPEN_SESSIONS: u32 = 32;
 /// How long a session lasts without being refreshed.
 const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
+/// How long an exchanged refresh token still gets its successor, in milliseconds: an answer may be lost, and two tabs may ask
+/// at once.
+pub(super) const REFRESH_GRACE: i64 = 10_000;
 /// How long a session lasts at the most.
 const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How old the newest signing key may get before another takes over.
@@ -71,6 +74,7 @@ pub(super) fn open_session(tx: &Tx<'_>, scene: &Scene, user: UserRow, amr: Amr) 
         epoch: user.epoch,
         peer: scene.peer_uid,
         generation: 1,
+        rotated: None,
         amr,
         auth_time: scene.now.unix_seconds(),
         created: now,
@@ -86,6 +90,7 @@ pub(super) fn open_challenge(tx: &Tx<'_>, scene: &Scene, user: UserRow) -> Resul
     let challenge = ChallengeRow {
         id: ChallengeId::at(now, &entropy::public()?),
         user: user.id,
+        peer: scene.peer_uid,
         epoch: user.epoch,
         wrong: 0,
         created: now,

@@ -13,6 +13,8 @@ pub struct ChallengeRow {
     pub id: ChallengeId,
     /// Who gave the password.
     pub user: UserId,
+    /// To which peer.
+    pub peer: u32,
     /// The epoch it was given in.
     pub epoch: i64,
     /// Wrong answers so far.
@@ -48,37 +50,47 @@ impl View<'_> {
         let found = self
             .connection
             .prepare_cached(
-                "SELECT user, epoch, wrong, created, expires FROM challenges WHERE id = ?1 AND expires > ?2",
+                "SELECT user, epoch, wrong, created, expires, peer FROM challenges WHERE id = ?1 AND expires > ?2",
             )?
             .query_row(params![id.as_bytes(), now], |row| {
-                Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
             })
             .optional()?;
-        let Some((user, epoch, wrong, created, expires)) = found else { return Ok(None) };
+        let Some((user, epoch, wrong, created, expires, peer)) = found else { return Ok(None) };
         let user = UserId::from_slice(&user).ok_or(Fault::Corrupt("a challenge's user"))?;
-        Ok(Some(ChallengeRow { id, user, epoch, wrong, created, expires }))
+        Ok(Some(ChallengeRow { id, user, peer, epoch, wrong, created, expires }))
     }
 }
 
 impl Tx<'_> {
-    /// Opens a challenge; beyond `most` open ones the user's oldest ends, but first those that a clock made which was ahead.
+    /// Opens a challenge; beyond `most` open ones of the same peer the user's oldest ends, but first those that a clock made
+    /// which was ahead. Those of other peers stay.
     pub fn insert_challenge(&self, challenge: &ChallengeRow, most: u32) -> Result<(), Fault> {
         self.connection
-            .prepare_cached("INSERT INTO challenges (id, user, epoch, created, expires) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .prepare_cached(
+                "INSERT INTO challenges (id, user, epoch, created, expires, peer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
             .execute(params![
                 challenge.id.as_bytes(),
                 challenge.user.as_bytes(),
                 challenge.epoch,
                 challenge.created,
                 challenge.expires,
+                challenge.peer,
             ])?;
         self.connection
             .prepare_cached(
-                "DELETE FROM challenges WHERE user = ?1 AND id NOT IN
-                 (SELECT id FROM challenges WHERE user = ?1
+                "DELETE FROM challenges WHERE user = ?1 AND peer = ?5 AND id NOT IN
+                 (SELECT id FROM challenges WHERE user = ?1 AND peer = ?5
                   ORDER BY id = ?3 DESC, created <= ?4 DESC, created DESC, id DESC LIMIT ?2)",
             )?
-            .execute(params![challenge.user.as_bytes(), most, challenge.id.as_bytes(), challenge.created])?;
+            .execute(params![
+                challenge.user.as_bytes(),
+                most,
+                challenge.id.as_bytes(),
+                challenge.created,
+                challenge.peer
+            ])?;
         Ok(())
     }
 

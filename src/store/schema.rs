@@ -264,6 +264,17 @@ UPDATE throttles SET spent = 300 * failures WHERE class = 'factor';
 const VERSION_6: &str = "
 ALTER TABLE users ADD COLUMN summary BLOB;
 
+-- Whether more than a password stood behind the making of an API key. Of those before that is not known: it is taken
+-- of those whose user had a factor then.
+ALTER TABLE secrets ADD COLUMN guarded INTEGER NOT NULL DEFAULT 0 CHECK (guarded IN (0, 1));
+UPDATE secrets SET guarded = 1 WHERE type = 'apikey' AND EXISTS (
+    SELECT 1 FROM secrets AS factor WHERE factor.user = secrets.user AND factor.type IN ('mfa', 'fido2')
+    AND factor.status = 'active' AND factor.created <= secrets.created);
+
+-- When the refresh token was last exchanged. Challenges have places for each peer.
+ALTER TABLE sessions ADD COLUMN rotated INTEGER;
+ALTER TABLE challenges ADD COLUMN peer INTEGER NOT NULL DEFAULT 0 CHECK (peer BETWEEN 0 AND 4294967295);
+
 -- Steps of factors that were used while the clock was ahead; each beyond the last step that counts as used.
 CREATE TABLE future_steps (
     secret BLOB NOT NULL REFERENCES secrets (id) ON DELETE CASCADE,

@@ -103,6 +103,8 @@ pub struct SecretRow {
     pub wrong: u32,
     /// Backup codes used up, one bit each.
     pub used: u32,
+    /// API keys: whether more than a password stood behind their making.
+    pub is_guarded: bool,
     /// The factor that this one is the spare of, on another key.
     pub spare_of: Option<SecretId>,
     sealed: Option<Vec<u8>>,
@@ -124,6 +126,8 @@ pub struct NewSecret {
     pub expires: Option<i64>,
     /// For a factor, its parameters.
     pub profile: Option<Profile>,
+    /// API keys: whether more than a password stands behind their making.
+    pub is_guarded: bool,
     /// HOTP: the first counter expected.
     pub first_counter: u64,
     /// For a factor on a spare key, the pending one it stands beside.
@@ -142,7 +146,7 @@ pub struct BackupSet {
 
 const COLUMNS: &str = "id, user, type, status, name, description, created, modified, last_used, expires, version, \
                        algorithm, digits, period, counter, resync, last_step, wrong, used, sealed, \
-                       spare_of";
+                       spare_of, guarded";
 
 /// Every secret that is not over has a sealed value.
 pub(super) const SEALED: Sealed = Sealed {
@@ -256,7 +260,7 @@ impl View<'_> {
         let mut page = self.connection.prepare_cached("SELECT 1 FROM secrets WHERE id = ?1")?;
         page.exists([nobody.as_bytes()])?;
         let mut statement = self.connection.prepare_cached(
-            "SELECT ?1, ?1, 'mfa', 'active', 'totp', NULL, 0, 0, NULL, NULL, 1, 'SHA1', 6, 30, NULL, NULL, NULL, 0, 0, ?2, NULL",
+            "SELECT ?1, ?1, 'mfa', 'active', 'totp', NULL, 0, 0, NULL, NULL, 1, 'SHA1', 6, 30, NULL, NULL, NULL, 0, 0, ?2, NULL, 0",
         )?;
         let mut rows = statement.query(params![nobody.as_bytes(), sealed])?;
         rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("no decoy"))
@@ -293,8 +297,8 @@ impl Tx<'_> {
             .connection
             .prepare_cached(
                 "INSERT INTO secrets (id, user, type, status, name, name_key, created, modified, expires, algorithm,
-                                      digits, period, counter, sealed, spare_of)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                                      digits, period, counter, sealed, spare_of, guarded)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?
             .execute(params![
                 new.id.as_bytes(),
@@ -311,6 +315,7 @@ impl Tx<'_> {
                 counter,
                 sealed,
                 new.spare_of.as_ref().map(SecretId::as_bytes),
+                new.is_guarded,
             ]);
         match inserted {
             Ok(_) => Ok(true),
@@ -540,6 +545,7 @@ fn read(row: &Row<'_>) -> Result<SecretRow, Fault> {
         used: row.get(18)?,
         sealed: row.get(19)?,
         spare_of: row.get::<_, Option<Vec<u8>>>(20)?.and_then(|id| SecretId::from_slice(&id)),
+        is_guarded: row.get(21)?,
     })
 }
 

@@ -20,6 +20,8 @@ pub struct SessionRow {
     pub peer: u32,
     /// The refresh token's generation that is good now.
     pub generation: u32,
+    /// When the present generation began, in milliseconds since 1970; none for the first.
+    pub rotated: Option<i64>,
     /// How the user logged in.
     pub amr: Amr,
     /// When, in seconds since 1970.
@@ -36,7 +38,7 @@ impl View<'_> {
         let found = self
             .connection
             .prepare_cached(
-                "SELECT user, epoch, peer, generation, amr, auth_time, created, expires FROM sessions
+                "SELECT user, epoch, peer, generation, amr, auth_time, created, expires, rotated FROM sessions
                  WHERE id = ?1 AND expires > ?2",
             )?
             .query_row(params![id.as_bytes(), now], |row| {
@@ -49,13 +51,16 @@ impl View<'_> {
                     row.get(5)?,
                     row.get(6)?,
                     row.get(7)?,
+                    row.get(8)?,
                 ))
             })
             .optional()?;
-        let Some((user, epoch, peer, generation, amr, auth_time, created, expires)) = found else { return Ok(None) };
+        let Some((user, epoch, peer, generation, amr, auth_time, created, expires, rotated)) = found else {
+            return Ok(None);
+        };
         let user = UserId::from_slice(&user).ok_or(Fault::Corrupt("a session's user"))?;
         let amr = read_amr(&amr)?;
-        Ok(Some(SessionRow { id, user, epoch, peer, generation, amr, auth_time, created, expires }))
+        Ok(Some(SessionRow { id, user, epoch, peer, generation, rotated, amr, auth_time, created, expires }))
     }
 }
 
@@ -89,13 +94,14 @@ impl Tx<'_> {
     }
 
     /// Moves the refresh token on to the next generation; `false` if `generation` is not the good one.
-    pub fn rotate_session(&self, id: SessionId, generation: u32, expires: i64) -> Result<bool, Fault> {
+    pub fn rotate_session(&self, id: SessionId, generation: u32, expires: i64, now: i64) -> Result<bool, Fault> {
         let changed = self
             .connection
             .prepare_cached(
-                "UPDATE sessions SET generation = generation + 1, expires = ?3 WHERE id = ?1 AND generation = ?2",
+                "UPDATE sessions SET generation = generation + 1, expires = ?3, rotated = ?4
+                 WHERE id = ?1 AND generation = ?2",
             )?
-            .execute(params![id.as_bytes(), generation, expires])?;
+            .execute(params![id.as_bytes(), generation, expires, now])?;
         Ok(changed == 1)
     }
 

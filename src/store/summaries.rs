@@ -131,9 +131,11 @@ impl View<'_> {
         let Some((roles, disabled, sealed)) = found else { return Ok(None) };
         let own = [&[u8::from(disabled)], roles.as_bytes()].concat();
         let mut secrets = Vec::new();
-        for SecretRow { id, kind, profile, .. } in self.active_secrets(user)? {
+        for SecretRow { id, kind, profile, is_guarded, .. } in self.active_secrets(user)? {
             let parameters = profile.map(|profile| profile.binding()).unwrap_or_default();
-            secrets.push([id.as_bytes(), kind.name().as_bytes(), b" ", parameters.as_bytes()].concat());
+            secrets.push(
+                [id.as_bytes(), kind.name().as_bytes(), &[b' ', u8::from(is_guarded)], parameters.as_bytes()].concat(),
+            );
         }
         Ok(Some((Summary { own, secrets }, sealed)))
     }

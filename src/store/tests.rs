@@ -65,6 +65,7 @@ fn factor(number: u8, owner: UserId, moving: Moving) -> NewSecret {
         created: 1,
         expires: Some(1000),
         profile: Some(Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving }),
+        is_guarded: false,
         first_counter: 0,
         spare_of: None,
         value: Sensitive::new(SEED.to_vec()),

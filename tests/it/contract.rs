@@ -21,7 +21,7 @@ const NOT_PROVOKED: [(u16, &str); 2] = [
 const URI: &str = "otpauth://totp/a:b?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 /// The routes that there are to be.
-const OPERATIONS: [&str; 52] = [
+const OPERATIONS: [&str; 53] = [
     "DELETE /devices/{}/oath/accounts/{}",
     "DELETE /users/{}",
     "DELETE /users/{}/secrets/{}",
@@ -32,6 +32,7 @@ const OPERATIONS: [&str; 52] = [
     "GET /auth",
     "GET /auth/password",
     "GET /auth/refresh",
+    "POST /auth/refresh",
     "GET /devices",
     "GET /devices/events",
     "GET /devices/fido2",

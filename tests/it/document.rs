@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::wire::{Answer, Request};
 
 /// The closed list of error codes, each with its status.
-pub const CODES: [(u16, &str); 55] = [
+pub const CODES: [(u16, &str); 56] = [
     (400, "malformed"),
     (401, "unauthenticated"),
     (401, "wrong-credentials"),
@@ -20,6 +20,7 @@ pub const CODES: [(u16, &str); 55] = [
     (401, "receipt-refused"),
     (403, "forbidden"),
     (403, "fresh-proof-required"),
+    (403, "fresh-login-required"),
     (403, "me-without-user"),
     (404, "not-found"),
     (405, "method-not-allowed"),

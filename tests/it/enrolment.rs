@@ -315,3 +315,70 @@ fn enr_1_a_pending_factor_counts_for_nothing() {
     host.ask(&Request::delete(&factor.path).token(&person.token)).done();
     assert_eq!(host.ask(&Request::get(person.path()).token(&person.token)).ok()["mfa"], "none");
 }
+
+#[test]
+fn a_first_factor_wants_a_login_of_the_last_five_minutes_and_an_api_key_is_none() {
+    let mut host = Host::start("");
+    let person = host.person("anna");
+    let made = host.ask(&Request::post(person.secrets(), &json!({"type": "apikey"})).token(&person.token)).ok();
+    let key = text(&made["secret"]["apikey"]);
+    let order = |kind: &str| Request::post(person.secrets(), &json!({"type": "mfa", "kind": kind}));
+    for kind in ["totp", "hotp"] {
+        host.ask(&order(kind).token(&key)).refused(403, "fresh-login-required");
+    }
+
+    // One that the owner began is not confirmed by it either.
+    let mut factor = host.pending(&person, &json!({"kind": "hotp"}));
+    let enrol = Request::put(format!("{}/enroll", factor.path), &json!({"token": factor.next()}));
+    host.ask(&enrol.clone().token(&key)).refused(403, "fresh-login-required");
+    assert_eq!(host.password(&person).ok()["type"], "ACCESS", "nobody is locked out");
+
+    // A stolen token of an old login begins nothing, and confirms nothing that was begun by another one.
+    host.stop();
+    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    store.execute("UPDATE sessions SET auth_time = auth_time - 301, created = created - 301000", []).unwrap();
+    drop(store);
+    host.start_again();
+    let old = host.ask(&Request::new("POST", "/auth/refresh").token(&person.refresh)).ok();
+    host.ask(&order("totp").token(&text(&old["token"]))).refused(403, "fresh-login-required");
+    host.ask(&enrol.clone().token(&text(&old["token"]))).refused(403, "fresh-login-required");
+    let fresh = host.password(&person).ok();
+    host.ask(&order("hotp").token(&text(&fresh["token"]))).ok();
+
+    // An administrator and an app answer for themselves.
+    let (by_app, by_admin) = (host.nobody("boris"), host.nobody("clara"));
+    host.ask(&Request::post(format!("/users/{by_app}/secrets"), &json!({"type": "mfa"}))).ok();
+    host.pending_for(&by_admin, &json!({}));
+}
+
+#[test]
+fn a_uri_that_fits_no_picture_is_refused_before_anything_changes() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    let kept = host.pending(&person, &json!({"kind": "hotp"}));
+    for (letter, fits, too_long) in [("\u{1F511}", 32, 64), ("\u{20AC}\u{1F511}", 16, 32), ("\u{1D538}", 50, 56)] {
+        for qr in ["", "?qr=svg", "?qr=png", "?qr=text"] {
+            let order = |count: usize| {
+                let name = letter.repeat(count);
+                let body = json!({"type": "mfa", "kind": "hotp", "issuer": name, "accountName": name});
+                Request::post(format!("{}{qr}", person.secrets()), &body).token(&person.token)
+            };
+
+            let refused = host.ask(&order(too_long));
+            assert!(refused.status == 400, "{letter} {qr}: {}", refused.text());
+            let list = host.ask(&Request::get(person.secrets()).token(&person.token)).ok();
+            let pending: Vec<&str> = list["secrets"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|row| row["status"] == "pending")
+                .map(|row| row["uid"].as_str().unwrap())
+                .collect();
+            assert!(pending.len() == 1, "the pending factor of before is still there: {pending:?}");
+
+            let made = host.ask(&order(fits)).ok();
+            assert!(made["secret"]["otpauth_url"].as_str().unwrap().len() <= 2048);
+        }
+    }
+    assert!(!kept.id.is_empty());
+}

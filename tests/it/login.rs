@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::host::Host;
+use crate::identity::{OTHER_STRANGER, STRANGER, can_be_others};
 use crate::otp;
-use crate::people::{Person, text};
+use crate::people::{PASSWORD, Person, text};
 use crate::wire::{Answer, Request};
 
 #[test]
@@ -319,4 +320,28 @@ pub fn without_request_id(answer: &Answer) -> (u16, Vec<String>, String) {
     let id = text(&answer.json()["requestId"]);
     let names = answer.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
     (answer.status, names, answer.text().replace(&id, ""))
+}
+
+#[test]
+fn thr_8_logins_of_one_peer_end_no_challenge_of_another() {
+    if !can_be_others("thr_8_logins_of_one_peer_end_no_challenge_of_another") {
+        return;
+    }
+    let host = Host::start("");
+    let (anna, mut factor, _) = host.guarded("anna");
+    let login = Request::post("/auth/password", &json!({"id": "anna", "password": PASSWORD}));
+    let open = host.challenge(&anna);
+
+    for stranger in [STRANGER, OTHER_STRANGER] {
+        for _ in 0..7 {
+            assert_eq!(host.ask_as(stranger, &login).ok()["type"], "CHALLENGE");
+        }
+    }
+
+    host.answer_totp(&open, &factor.next()).ok();
+    // Of one peer the oldest ends beyond five, as ever.
+    let oldest = host.challenge(&anna);
+    let others: Vec<String> = (0..5).map(|_| host.challenge(&anna)).collect();
+    host.answer_totp(&oldest, &factor.next()).refused(401, "challenge-ended");
+    host.answer_totp(&others[0], &factor.next()).ok();
 }

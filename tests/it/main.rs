@@ -41,6 +41,7 @@ mod fido2;
 mod floors;
 mod hardware;
 mod interop;
+mod kept;
 mod leaks;
 mod local_keys;
 mod login;

@@ -13,6 +13,56 @@ fn refresh(host: &Host, token: &str) -> Answer {
     host.ask(&Request::get("/auth/refresh").token(token))
 }
 
+/// The seconds go by in which an exchanged refresh token still gets its successor.
+pub fn let_the_grace_pass(host: &Host) {
+    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    store.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    store.execute_batch("PRAGMA synchronous = OFF; UPDATE sessions SET rotated = rotated - 10000").unwrap();
+}
+
+#[test]
+fn a_refresh_token_whose_answer_was_lost_gets_the_same_successor_for_some_seconds() {
+    let host = Host::start("");
+    for ask in [
+        (|token: &str| Request::get("/auth/refresh").token(token)) as fn(&str) -> Request,
+        |token| Request::new("POST", "/auth/refresh").token(token),
+        |token| Request::new("POST", "/auth/refresh").token(token).header("Idempotency-Key", "one"),
+        |token| {
+            Request::new("POST", "/v1/auth/refresh").token(token).header("Idempotency-Key", token.get(..8).unwrap())
+        },
+    ] {
+        let person = host.password(&Person::named("anna", &host)).ok();
+        let first = text(&person["refresh"]);
+
+        // The answer is lost; then two tabs ask at once.
+        let answers = [(); 3].map(|()| host.ask(&ask(&first)).ok());
+
+        for answer in &answers {
+            assert_eq!(answer["refresh"], answers[0]["refresh"]);
+            assert_eq!(host.ask(&Request::get("/users/me").token(&text(&answer["token"]))).status, 200);
+        }
+        let next = host.ask(&ask(&text(&answers[0]["refresh"]))).ok();
+        // Two generations back there is no grace.
+        host.ask(&Request::new("POST", "/auth/refresh").token(&first)).refused(401, "refresh-ended");
+        refresh(&host, &text(&next["refresh"])).refused(401, "refresh-ended");
+    }
+}
+
+#[test]
+fn after_the_grace_a_refresh_token_that_comes_back_ends_its_session() {
+    let host = Host::start("");
+    for method in ["GET", "POST"] {
+        let person = host.password(&Person::named("anna", &host)).ok();
+        let ask = || host.ask(&Request::new(method, "/auth/refresh").token(&text(&person["refresh"])));
+        let next = ask().ok();
+        let_the_grace_pass(&host);
+
+        ask().refused(401, "refresh-ended");
+
+        refresh(&host, &text(&next["refresh"])).refused(401, "refresh-ended");
+    }
+}
+
 #[test]
 fn a_refresh_token_rotates_and_the_reuse_of_an_old_one_ends_the_family() {
     let host = Host::start("");
@@ -24,6 +74,7 @@ fn a_refresh_token_rotates_and_the_reuse_of_an_old_one_ends_the_family() {
     assert_eq!((&second["type"], &third["type"]), (&json!("ACCESS"), &json!("ACCESS")));
     assert_eq!(host.token_status(&person, &text(&third["token"])), 200);
 
+    let_the_grace_pass(&host);
     refresh(&host, &text(&second["refresh"])).refused(401, "refresh-ended");
     refresh(&host, &text(&third["refresh"])).refused(401, "refresh-ended");
     assert_eq!(host.token_status(&person, &text(&third["token"])), 401, "the family ended with its access tokens");
@@ -159,14 +210,36 @@ fn aut_7_a_session_without_a_factor_ends_when_the_settings_demand_one() {
     let mut host = Host::start("");
     let person = host.person("anna");
     let (guarded, _, _) = host.guarded("boris");
+    let api_key = |owner: &Person, request: Request| {
+        let made = host.ask(&request.json(&json!({"type": "apikey"}))).ok();
+        (owner.clone(), text(&made["secret"]["apikey"]))
+    };
+    let by_password = api_key(&person, Request::new("POST", person.secrets()).token(&person.token));
+    let by_that_key = api_key(&person, Request::new("POST", person.secrets()).token(&by_password.1));
+    let by_factor = api_key(&guarded, Request::new("POST", guarded.secrets()).token(&guarded.token));
+    let by_admin = api_key(&person, Request::new("POST", person.secrets()).reason());
+    for (owner, key) in [&by_password, &by_that_key, &by_factor, &by_admin] {
+        assert_eq!(host.token_status(owner, key), 200, "nothing is demanded yet");
+    }
     host.stop();
     let config = std::fs::read_to_string(&host.premises.config).unwrap();
     std::fs::write(&host.premises.config, format!("mfaRequired = true\n{config}")).unwrap();
     host.start_again();
 
-    refresh(&host, &person.refresh).refused(401, "refresh-ended");
-
+    // At the next request, whatever it is: it need not be a refresh.
     assert_eq!(host.token_status(&person, &person.token), 401);
+    for request in [
+        Request::post(person.secrets(), &json!({"type": "apikey"})),
+        Request::put(person.path(), &json!({"version": 1, "displayName": "A"})),
+        Request::new("POST", "/auth/logout"),
+    ] {
+        host.ask(&request.token(&person.token)).refused(401, "unauthenticated");
+    }
+    for ((owner, key), status) in [(&by_password, 401), (&by_that_key, 401), (&by_factor, 200), (&by_admin, 200)] {
+        assert_eq!(host.token_status(owner, key), status);
+    }
+    refresh(&host, &person.refresh).refused(401, "refresh-ended");
+    assert_eq!(host.token_status(&guarded, &guarded.token), 200);
     refresh(&host, &guarded.refresh).ok();
 }
 

@@ -154,6 +154,7 @@ fn authentication(host: &Host, keys: &mut Keys, mut person: Person, mut factor: 
     keys.once(host, redeem.clone()).ok();
     host.ask(&redeem).refused(401, "receipt-refused");
     let renewed = host.ask(&Request::get("/auth/refresh").token(&person.refresh)).ok();
+    let renewed = keys.once(host, Request::new("POST", "/auth/refresh").token(&text(&renewed["refresh"]))).ok();
     keys.once(host, Request::new("POST", "/auth/logout").token(&text(&renewed["token"]))).done();
     host.log_in(&mut person, &mut factor);
     keys.once(host, Request::new("POST", format!("{}/codes", person.path())).reason()).ok();

@@ -147,6 +147,7 @@ pub fn advice(code: &str) -> Option<&'static str> {
         "fresh-proof-required" => {
             Some("use --as-user to log in as the user (password, then code), or as an admin --reason TEXT")
         }
+        "fresh-login-required" => Some("run the command again: it logs in anew"),
         "unauthenticated" => Some("this account has no rights of its own here; use --as-user where the command has it"),
         "me-without-user" => Some("give a name or uid, or use --as-user"),
         "forbidden" => {
@@ -202,6 +203,7 @@ mod tests {
             (401, "challenge-ended", 1),
             (403, "forbidden", 4),
             (403, "fresh-proof-required", 4),
+            (403, "fresh-login-required", 4),
             (403, "me-without-user", 4),
             (404, "not-found", 1),
             (405, "method-not-allowed", 70),

@@ -48,7 +48,7 @@ impl Service {
         if matches!(over.by, Authority::Own { .. }) && (order.replace || order.protect) {
             return Err(Error::Forbidden("app"));
         }
-        self.must_be_fresh_now(occasion, &over)?;
+        self.may_begin_factor_now(occasion, &over, occasion.now.wall_ms)?;
         let slot = self.slot_of(order.device)?;
         let mut card = self.keyring.open(&slot)?;
         let mut link = Link::new(&mut *card, VISIT);
@@ -269,6 +269,7 @@ impl Service {
             created: now,
             expires: Some(later(now, PENDING_LIFETIME)),
             profile: Some(credential.profile),
+            is_guarded: false,
             first_counter: u64::from(counter),
             spare_of: order.spare_of,
             value: Sensitive::new(credential.seed.expose().clone()),

@@ -1,0 +1,177 @@
+//! Whether an answer that was kept for an `Idempotency-Key` may be given again: only where the same request would still be
+//! allowed, and a secret only until what it belongs to was used, replaced or removed (ENR-8).
+
+use crate::error::Error;
+use crate::model::{Right, SecretId, SessionId, TokenKind, UserId, UserRef};
+use crate::store::{Fault, SecretType, Status, UserRow, View};
+
+use super::authorise::Scope;
+use super::{AuthView, Call, Occasion, Reply, SecretOrder, Service};
+
+/// What an answer tells that must not be told for longer than it holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing of that kind.
+    #[default]
+    Nothing,
+    /// The seed of a pending factor.
+    Seed(UserId, SecretId),
+    /// The value of an API key.
+    ApiKey(UserId, SecretId),
+    /// Backup codes that were made at that time.
+    Codes(UserId, i64),
+    /// Tokens, and the refresh token of a session.
+    Tokens(UserId, Option<(SessionId, u32)>),
+}
+
+impl Service {
+    /// What a reply tells to a request of that time (milliseconds since 1970), to be kept with it.
+    pub fn told(&self, at: i64, reply: &Reply) -> Told {
+        match reply {
+            Reply::FactorCreated { secret, .. } => Told::Seed(secret.user, secret.id),
+            Reply::ApiKeyCreated { secret, .. } => Told::ApiKey(secret.user, secret.id),
+            Reply::Enrolled { secret, .. } | Reply::KeyRegistered { secret, .. } => Told::Codes(secret.user, at),
+            Reply::Provisioned { secret, codes: Some(_), .. } => Told::Codes(secret.user, at),
+            Reply::Codes(user, _) => Told::Codes(*user, at),
+            Reply::Auth(view) | Reply::UserCreated { auth: Some(view), .. } => self.tokens_of(view),
+            Reply::UserCreated { auth: None, .. }
+            | Reply::Provisioned { codes: None, .. }
+            | Reply::User(_)
+            | Reply::Users { .. }
+            | Reply::Secret(_)
+            | Reply::Secrets(_)
+            | Reply::SecretCreated(_)
+            | Reply::KeyAsked { .. }
+            | Reply::KeyOptions(_)
+            | Reply::AuthMethods { .. }
+            | Reply::ReceiptRedeemed { .. }
+            | Reply::Verified { .. }
+            | Reply::KeySet(_)
+            | Reply::Devices(_)
+            | Reply::SecurityKeys(_)
+            | Reply::Device { .. }
+            | Reply::DeviceEvents { .. }
+            | Reply::Accounts(_)
+            | Reply::Account(_)
+            | Reply::Genuine(_)
+            | Reply::DevicePassword { .. }
+            | Reply::Returned { .. }
+            | Reply::Audit { .. }
+            | Reply::MasterKey(_)
+            | Reply::Backup(_)
+            | Reply::Live
+            | Reply::Ready
+            | Reply::Metrics(_)
+            | Reply::Version { .. }
+            | Reply::Done => Told::Nothing,
+        }
+    }
+
+    fn tokens_of(&self, view: &AuthView) -> Told {
+        let parts = view.refresh.as_ref().and_then(|token| self.refresh_parts(token.expose()).ok());
+        Told::Tokens(view.user, parts.map(|parts| (parts.session, parts.generation)))
+    }
+
+    /// Refuses whoever would be refused now, and what is not to be told any more.
+    pub fn may_repeat(&self, occasion: &Occasion, call: &Call, told: &Told) -> Result<(), Error> {
+        self.is_still_allowed(occasion, call)?;
+        let now = occasion.now.wall_ms;
+        if self.look(occasion, |view| told.holds(view, now))? { Ok(()) } else { Err(Error::ToldOnce) }
+    }
+
+    fn is_still_allowed(&self, occasion: &Occasion, call: &Call) -> Result<(), Error> {
+        match call {
+            Call::CreateUser(_) => self.may_register(occasion),
+            Call::CreateSecret(user, SecretOrder::Mfa(_) | SecretOrder::Hardware(_) | SecretOrder::Key(_))
+            | Call::ListSecrets(user)
+            | Call::ShowSecret(user, _)
+            | Call::ShowUser(user) => self.over(occasion, *user, Scope::Enrolment).map(drop),
+            Call::CreateSecret(user, SecretOrder::Password(_) | SecretOrder::ApiKey { .. })
+            | Call::UpdateUser(user, _)
+            | Call::DeleteUser(user)
+            | Call::ChangeSecret(user, ..) => self.over(occasion, *user, Scope::Full).map(drop),
+            // These end the very token that they are made with.
+            Call::Enroll(user, ..) | Call::CreateSecret(user, SecretOrder::LocalKey(..)) => {
+                self.over_once_more(occasion, *user, Scope::Enrolment)
+            }
+            Call::ChangePassword { user, .. } | Call::RenewCodes(user) | Call::DeleteSecret(user, ..) => {
+                self.over_once_more(occasion, *user, Scope::Full)
+            }
+            Call::UnlockUser(user) | Call::ImportFactor(user, _) => {
+                self.over(occasion, *user, Scope::Administration).map(drop)
+            }
+            // Their answers say whose they are, and what has become of that is looked at with them.
+            Call::LogIn { .. } | Call::Refresh => Ok(()),
+            Call::AnswerChallenge(_) | Call::LogOut => self.holder_of_token(occasion, 0).map(drop),
+            Call::AskForOwnKey | Call::StepUp { .. } => self.holder_of_token(occasion, 0).map(drop),
+            Call::RedeemReceipt { .. } => self.redeemer(occasion).map(drop),
+            Call::Verify(..)
+            | Call::AskForKeyOf(_)
+            | Call::ListUsers { .. }
+            | Call::ListDevices
+            | Call::ListSecurityKeys
+            | Call::ShowDevice(_)
+            | Call::DeviceEvents { .. } => self.right(occasion, Right::App),
+            Call::DeviceAccounts(_) | Call::AttestDevice(..) | Call::ShowKey => self.right(occasion, Right::Admin),
+            Call::RenameAccount(..)
+            | Call::DeleteAccount(..)
+            | Call::ResetDevice(_)
+            | Call::ChangeDevicePassword { .. }
+            | Call::ReturnDevice(_)
+            | Call::RotateKey(_)
+            | Call::BackUp => self.right_with_reason(occasion),
+            Call::AuditRows { .. } | Call::Metrics => self.right(occasion, Right::Audit),
+            Call::AuthMethods | Call::KeySet | Call::ReceiptKeys | Call::Live | Call::Ready | Call::Version => Ok(()),
+        }
+    }
+
+    /// Like [`Service::over`], also for a token that was ended by what is asked again and by nothing else since.
+    fn over_once_more(&self, occasion: &Occasion, user: UserRef, scope: Scope) -> Result<(), Error> {
+        match self.over(occasion, user, scope) {
+            Err(Error::Unauthenticated) => {
+                let holder = self.holder_of_token(occasion, 1)?;
+                let is_named = user == UserRef::Me || user == UserRef::Id(holder.id);
+                if is_named { Ok(()) } else { Err(Error::NotFound) }
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// Whose token it is, also of a session that has ended, if since it was made the user's tokens were ended so many times.
+    fn holder_of_token(&self, occasion: &Occasion, ended: i64) -> Result<UserRow, Error> {
+        let claims = self.claims(occasion)?.ok_or(Error::Unauthenticated)?;
+        let is_challenge = claims.kind == TokenKind::Challenge;
+        let user = self.look(occasion, |view| view.user(claims.subject))?;
+        user.filter(|user| !user.disabled && user.epoch == claims.epoch.saturating_add(ended))
+            .filter(|_| ended == 0 || !is_challenge)
+            .ok_or(Error::Unauthenticated)
+    }
+}
+
+impl Told {
+    fn holds(&self, view: &View<'_>, now: i64) -> Result<bool, Fault> {
+        Ok(match *self {
+            Self::Nothing => true,
+            Self::Seed(user, secret) => view.secret(user, secret)?.is_some_and(|row| row.is_pending_at(now)),
+            Self::ApiKey(user, secret) => {
+                let row = view.secret(user, secret)?;
+                row.is_some_and(|row| row.status == Status::Active && row.last_used.is_none())
+            }
+            Self::Codes(user, at) => {
+                let set = view.active_secret(user, SecretType::Backup)?;
+                // A second factor comes without codes, and has nothing to tell.
+                let is_unused = set.is_none_or(|set| set.created == at && set.last_used.is_none() || set.created < at);
+                let secrets = view.secrets(user)?;
+                is_unused && secrets.iter().all(|row| row.last_used.is_none_or(|used| used <= at))
+            }
+            Self::Tokens(user, session) => {
+                let user = view.user(user)?.filter(|user| !user.disabled);
+                let session = match session {
+                    Some((id, generation)) => view.session(id, now)?.map(|row| row.generation == generation),
+                    None => Some(true),
+                };
+                user.is_some() && session == Some(true)
+            }
+        })
+    }
+}
