@@ -1,5 +1,7 @@
 //! The otpauth URI that authenticator apps read from a QR code.
 
+use std::borrow::Cow;
+
 use data_encoding::{BASE32_NOPAD, Specification};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -31,6 +33,14 @@ pub fn otpauth_uri(profile: &Profile, seed: &[u8], issuer: &Text, account: &Text
 const SHORTEST_SEED: usize = 16;
 /// The longest one: what the block of every hash takes.
 const LONGEST_SEED: usize = 64;
+/// Parameters of other programs for names, pictures and order in their lists. No code depends on them.
+const PASSED_OVER: [&str; 8] = ["image", "icon", "color", "lock", "codeDisplay", "tag", "tags", "creator"];
+/// The longest name of a parameter that a refusal repeats. Base32 of 80 bits, the shortest seed in use, has 16 symbols:
+/// a longer name may be a seed in the wrong place.
+const LONGEST_NAME_SHOWN: usize = 15;
+
+/// Why a URI is not taken: the part that is wrong, and never a value in it.
+type Refusal = Cow<'static, str>;
 
 /// What an otpauth URI of another program says. Nothing in it is guessed: what cannot be kept is refused.
 pub struct OtpauthUri {
@@ -48,8 +58,8 @@ pub struct OtpauthUri {
 
 impl OtpauthUri {
     /// Reads `otpauth://totp/…` and `otpauth://hotp/…`. The refusal names the part that is wrong and never what
-    /// is in it.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    /// is in it. Parameters that no code depends on are passed over.
+    pub fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
         let rest = text.strip_prefix("otpauth://").ok_or("it does not begin with otpauth://")?;
         let (path, query) = rest.split_once('?').ok_or("it has no parameters")?;
         let (kind, label) = path.split_once('/').ok_or("it has no label")?;
@@ -69,9 +79,9 @@ impl OtpauthUri {
                 Moving::Time(Period::new(period.unwrap_or(30)).ok_or("its period is not 15 to 120 seconds")?)
             }
             ("hotp", None, Some(_)) => Moving::Counter,
-            ("hotp", None, None) => return Err("a counter-based one needs a counter"),
-            ("totp" | "hotp", ..) => return Err("period goes with totp, counter with hotp"),
-            _ => return Err("its type is neither totp nor hotp"),
+            ("hotp", None, None) => return Err("a counter-based one needs a counter".into()),
+            ("totp" | "hotp", ..) => return Err("period goes with totp, counter with hotp".into()),
+            _ => return Err("its type is neither totp nor hotp".into()),
         };
         let profile = Profile {
             algorithm: fields.algorithm.unwrap_or(Algorithm::Sha1),
@@ -94,7 +104,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn take(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+    fn take(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
         let once = |is_there: bool| if is_there { Err("a parameter comes twice") } else { Ok(()) };
         match name {
             "secret" => {
@@ -125,11 +135,20 @@ impl Fields {
                 once(self.issuer.is_some())?;
                 self.issuer = Some(decoded(value).ok_or("its issuer is no UTF-8")?);
             }
-            // Pictures and colours of apps; what changes a code is none of them.
-            "image" | "icon" | "color" | "lock" => {}
-            _ => return Err("it has a parameter that is not known here, which may change the codes"),
+            name if PASSED_OVER.contains(&name) => {}
+            name => return Err(unknown(name)),
         }
         Ok(())
+    }
+}
+
+/// What is said of a parameter such as `encoder` or `offset`. Its name is shown if it looks like one.
+fn unknown(name: &str) -> Refusal {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if (1..=LONGEST_NAME_SHOWN).contains(&name.len()) && name.bytes().all(is_plain) {
+        format!("its parameter {name} is not known here and may change the codes").into()
+    } else {
+        "it has a parameter that is not known here and may change the codes".into()
     }
 }
 
@@ -153,7 +172,7 @@ fn seed(text: &str) -> Result<Sensitive<Vec<u8>>, &'static str> {
 }
 
 fn decoded(text: &str) -> Option<String> {
-    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+    percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -170,7 +189,7 @@ mod tests {
         OtpauthUri::parse(text).unwrap_or_else(|why| panic!("{text}: {why}"))
     }
 
-    fn why_not(rest: &str) -> &'static str {
+    fn why_not(rest: &str) -> Refusal {
         OtpauthUri::parse(&format!("otpauth://{rest}")).err().unwrap_or_else(|| panic!("{rest} was taken"))
     }
 
@@ -202,6 +221,29 @@ mod tests {
         let other = read(other);
         assert_eq!((other.profile.binding().as_str(), other.counter), ("hotp/SHA256/6", 7));
         assert_eq!((other.seed.expose(), other.account.as_str()), (plain.seed.expose(), "anna"));
+    }
+
+    #[test]
+    fn what_no_code_depends_on_is_passed_over() {
+        let plain = read(&format!("otpauth://totp/anna?secret={SECRET}&digits=8"));
+        for more in
+            ["codeDisplay=%7B%22pinned%22%3Atrue%7D", "tag=", "icon=a&color=ff0000&lock=false&image=x", "tags=a,b"]
+        {
+            let other = read(&format!("otpauth://totp/anna?{more}&secret={SECRET}&digits=8"));
+            assert_eq!((other.profile, other.seed.expose()), (plain.profile, plain.seed.expose()), "{more}");
+        }
+    }
+
+    #[test]
+    fn what_may_change_the_codes_is_refused_by_name_and_without_its_value() {
+        for name in ["encoder", "offset", "t0", "epoch", "pin", "2step_salt", "SECRET", "ICON"] {
+            let why = why_not(&format!("totp/a?secret={SECRET}&{name}=hunter2"));
+            assert!(why.contains(&format!("parameter {name} ")) && !why.contains("hunter2"), "{name}: {why}");
+        }
+        for odd in [&SECRET[..16], SECRET, "", "a%20b", "ä"] {
+            let why = why_not(&format!("totp/a?secret={SECRET}&{odd}=x"));
+            assert_eq!(why, "it has a parameter that is not known here and may change the codes", "{odd}");
+        }
     }
 
     #[test]

@@ -113,6 +113,9 @@ pub(super) fn take_notes(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(NOTES)
 }
 
+/// A summary as it is stored.
+type Stored = Option<Vec<u8>>;
+
 impl View<'_> {
     /// Refuses unless the secrets that count for a user, its roles and its right to log in are those that were last written.
     /// A user who is not there has none of them.
@@ -122,8 +125,8 @@ impl View<'_> {
     }
 
     /// What is there now, and the summary as it is stored.
-    fn summary(&self, user: UserId) -> Result<Option<(Summary, Option<Vec<u8>>)>, Fault> {
-        let found: Option<(String, bool, Option<Vec<u8>>)> = self
+    fn summary(&self, user: UserId) -> Result<Option<(Summary, Stored)>, Fault> {
+        let found: Option<(String, bool, Stored)> = self
             .connection
             .prepare_cached("SELECT roles, disabled, summary FROM users WHERE id = ?1")?
             .query_row([user.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -140,7 +143,7 @@ impl View<'_> {
         Ok(Some((Summary { own, secrets }, sealed)))
     }
 
-    fn open_summary(&self, user: UserId, sealed: Option<Vec<u8>>) -> Result<Summary, Fault> {
+    fn open_summary(&self, user: UserId, sealed: Stored) -> Result<Summary, Fault> {
         let opened = self.vault.open(&place(&user), &sealed.ok_or(Fault::Disagrees)?)?;
         Summary::parse(opened.expose()).ok_or(Fault::Disagrees)
     }

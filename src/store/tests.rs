@@ -504,7 +504,11 @@ fn sto_13_no_flipped_bit_makes_an_active_factor_look_like_none() {
         let connection = raw(dir.path());
         let roots = "SELECT rootpage FROM sqlite_schema WHERE tbl_name IN ('users', 'secrets') AND rootpage > 0";
         let mut statement = connection.prepare(roots).unwrap();
-        statement.query_map([], |row| row.get::<_, u32>(0)).unwrap().map(|page| page.unwrap() as usize).collect()
+        statement
+            .query_map([], |row| row.get::<_, u32>(0))
+            .unwrap()
+            .map(|page| usize::try_from(page.unwrap()).unwrap())
+            .collect()
     };
     assert_eq!(state_as_it_is(&path).unwrap(), MfaState::Active);
     let (mut refused, mut unharmed) = (0, 0);

@@ -9,12 +9,12 @@ use crate::host::Host;
 use crate::people::{PASSWORD, text};
 use crate::wire::Request;
 
-pub fn mfactl(host: &Host, arguments: &[&str], input: &str) -> Output {
+pub fn mfactl(host: &Host, arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
     command.arg("--socket").arg(host.socket()).args(arguments).env_remove("MFAD_SOCKET");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A program that refuses its arguments does not read its input.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let _ = child.stdin.take().unwrap().write_all(input.as_ref());
     child.wait_with_output().unwrap()
 }
 

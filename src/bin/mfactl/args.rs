@@ -43,7 +43,7 @@ pub struct ActingArgs {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct PasswordFrom {
-    /// Read the password from a file (one trailing newline is dropped)
+    /// Read the password from a file
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
     /// Read the password from standard input
@@ -62,7 +62,7 @@ impl PasswordFrom {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct PinFrom {
-    /// Read the PIN of the security key from a file (one trailing newline is dropped)
+    /// Read the PIN of the security key from a file
     #[arg(long, value_name = "FILE")]
     pub pin_file: Option<PathBuf>,
     /// Read the PIN of the security key from standard input
@@ -89,7 +89,7 @@ impl PinFrom {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct CodeFrom {
-    /// Read the code from a file (one trailing newline is dropped)
+    /// Read the code from a file
     #[arg(long, value_name = "FILE")]
     pub code_file: Option<PathBuf>,
     /// Read the code from standard input

@@ -423,7 +423,7 @@ pub struct RotateArgs {
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// Where the copy goes; complete, or not there
+    /// Where the copy goes, complete or not there; `-` is standard output
     pub file: PathBuf,
     /// Replace a file that is there
     #[arg(long)]

@@ -1,7 +1,7 @@
-//! `key` and `backup`: the master key and copies of the store.
+//! `key …`: the master key, shown and changed.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::call::{Authority, Body, Call};
-use crate::cli::{BackupArgs, KeyCommand, RotateArgs};
+use crate::cli::{KeyCommand, RotateArgs};
 use crate::client::Answer;
 use crate::desk::Desk;
 use crate::failure::Failure;
@@ -22,10 +22,6 @@ use crate::prompt::Hidden;
 const CREDENTIAL: &str = "/etc/credstore.encrypted/mfad.key";
 /// What systemd calls it.
 const CREDENTIAL_NAME: &str = "mfad.key";
-const BACKUP_MAGIC: &[u8] = b"mfad backup 1\n";
-/// Bytes of a backup before its first record, and of a record before its contents.
-const BACKUP_HEAD: usize = 14 + 16 + 8 + 16 + 32;
-const RECORD_HEAD: usize = 5;
 
 /// Where the master key is, and how far a change of it is.
 #[derive(Deserialize)]
@@ -244,134 +240,4 @@ fn new_key() -> Result<Zeroizing<[u8; 32]>, Failure> {
     let mut key = Zeroizing::new([0u8; 32]);
     getrandom::fill(key.as_mut_slice()).map_err(|error| Failure::Internal(format!("no random bytes: {error}")))?;
     Ok(key)
-}
-
-/// `backup`: the file is complete, or it is not there.
-pub async fn back_up(desk: &mut Desk, args: &BackupArgs) -> Result<(), Failure> {
-    let failed = |error: &std::io::Error| match error.kind() {
-        ErrorKind::AlreadyExists => {
-            Failure::Denied(format!("{} is there already; --force replaces it", args.file.display()))
-        }
-        _ => Failure::Denied(format!("{}: {error}", args.file.display())),
-    };
-    if !args.force && args.file.exists() {
-        return Err(failed(&ErrorKind::AlreadyExists.into()));
-    }
-    let mut partial = args.file.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let authority = Authority::Reason(args.reason.clone());
-    let mut stream = desk.client.open(Call::post("/v1/backup").by(&authority)).await?;
-    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
-    let mut file = options.map_err(|error| failed(&error))?;
-    let mut shape = Shape::default();
-    while let Some(bytes) = stream.next().await? {
-        shape.take(&bytes);
-        file.write_all(&bytes).map_err(|error| failed(&error))?;
-    }
-    if !shape.is_complete() {
-        let _gone = fs::remove_file(&partial);
-        return Err(Failure::Unreachable(
-            "the backup broke off; there is no file; the daemon's log says why".to_owned(),
-        ));
-    }
-    file.sync_all().and_then(|()| fs::rename(&partial, &args.file)).map_err(|error| failed(&error))?;
-    let directory = args.file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| failed(&error))?;
-    if desk.out.is_json() {
-        let document = serde_json::json!({"file": args.file.display().to_string(), "bytes": shape.bytes});
-        return desk.out.document(&document.to_string());
-    }
-    desk.out.note(&format!(
-        "{} bytes in {}; to be read with mfad restore and the master key of today",
-        shape.bytes,
-        visible(&args.file.display().to_string())
-    ))
-}
-
-/// Follows the records of a backup, which say where it ends. What is in them only the daemon can check.
-#[derive(Default)]
-struct Shape {
-    bytes: u64,
-    /// The beginning, then the head of the record at hand.
-    head: Vec<u8>,
-    is_past_head: bool,
-    /// Bytes of the record at hand that are still to come.
-    due: usize,
-    is_last: bool,
-    is_wrong: bool,
-}
-
-impl Shape {
-    fn take(&mut self, bytes: &[u8]) {
-        self.bytes = self.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        let mut rest = bytes;
-        while !rest.is_empty() && !self.is_wrong {
-            if self.due > 0 {
-                let step = self.due.min(rest.len());
-                self.due = self.due.saturating_sub(step);
-                rest = rest.get(step..).unwrap_or_default();
-                continue;
-            }
-            if self.is_last {
-                self.is_wrong = true;
-                return;
-            }
-            let wanted = if self.is_past_head { RECORD_HEAD } else { BACKUP_HEAD };
-            let step = wanted.saturating_sub(self.head.len()).min(rest.len());
-            let (now, later) = rest.split_at(step);
-            self.head.extend_from_slice(now);
-            rest = later;
-            if self.head.len() == wanted {
-                self.read_head();
-            }
-        }
-    }
-
-    fn read_head(&mut self) {
-        let head = std::mem::take(&mut self.head);
-        if !self.is_past_head {
-            self.is_past_head = true;
-            self.is_wrong = !head.starts_with(BACKUP_MAGIC);
-        } else if let [last @ (0 | 1), length @ ..] = head.as_slice() {
-            self.is_last = *last == 1;
-            let length = <[u8; 4]>::try_from(length).map_or(0, u32::from_be_bytes);
-            self.due = usize::try_from(length).unwrap_or(0);
-            self.is_wrong = self.due == 0;
-        } else {
-            self.is_wrong = true;
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.is_last && self.due == 0 && !self.is_wrong
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn backup() -> Vec<u8> {
-        let head = [BACKUP_MAGIC, &[7; BACKUP_HEAD - 14]].concat();
-        [head.as_slice(), &[0, 0, 0, 0, 3], b"abc", &[1, 0, 0, 0, 2], b"de"].concat()
-    }
-
-    fn is_complete(pieces: &[&[u8]]) -> bool {
-        let mut shape = Shape::default();
-        pieces.iter().for_each(|piece| shape.take(piece));
-        shape.is_complete()
-    }
-
-    #[test]
-    fn a_backup_is_complete_however_it_comes_and_only_at_its_end() {
-        let backup = backup();
-        for at in 0..backup.len() {
-            let (first, second) = backup.split_at(at);
-            assert!(is_complete(&[first, second]), "cut at {at}");
-            assert!(!is_complete(&[first]), "ends at {at}");
-        }
-        assert!(!is_complete(&[&backup, b"x"]));
-        assert!(!is_complete(&[&[0; 200]]));
-    }
 }

@@ -19,6 +19,8 @@ pub enum Exit {
     Device,
     /// Locked, or too many attempts.
     Limited,
+    /// The output cannot be written, such as for want of room.
+    Output,
     /// A defect, here or in the daemon.
     Internal,
     /// Control-C.
@@ -35,6 +37,7 @@ impl Exit {
             Self::Forbidden => 4,
             Self::Device => 5,
             Self::Limited => 6,
+            Self::Output => 7,
             Self::Internal => 70,
             Self::Interrupted => 130,
         }
@@ -97,6 +100,8 @@ pub enum Failure {
     Refused(Box<Problem>),
     /// The result is already told; only the exit code is left.
     Told(Exit),
+    /// The output cannot be written.
+    Output(String),
     /// A defect, or an answer that makes no sense.
     Internal(String),
     /// Nobody reads our output any more.
@@ -115,6 +120,7 @@ impl Failure {
             Self::Forbidden(_) => Some(Exit::Forbidden),
             Self::Refused(problem) => Some(Exit::of_refusal(problem.status, &problem.code)),
             Self::Told(exit) => Some(*exit),
+            Self::Output(_) => Some(Exit::Output),
             Self::Internal(_) => Some(Exit::Internal),
             Self::OutputClosed => None,
             Self::Interrupted => Some(Exit::Interrupted),
@@ -134,6 +140,7 @@ impl fmt::Display for Failure {
             | Self::Denied(text)
             | Self::Unreachable(text)
             | Self::Forbidden(text)
+            | Self::Output(text)
             | Self::Internal(text) => f.write_str(text),
             Self::Refused(problem) => write!(f, "{problem}"),
             Self::Told(_) | Self::OutputClosed | Self::Interrupted => Ok(()),
@@ -242,7 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn closed_output_is_no_failure() {
+    fn closed_output_is_no_failure_and_output_without_room_has_its_own_code() {
         assert!(Failure::OutputClosed.exit().is_none());
+        assert_eq!(Failure::Output(String::new()).exit().map(Exit::number), Some(7));
     }
 }

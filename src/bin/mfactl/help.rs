@@ -15,8 +15,12 @@ Examples:
 USER is a name or a uid, or `me` together with --as-user. Passwords and codes are asked for on the
 terminal or read from a file or standard input; they are never arguments.
 
-Exit codes: 0 done, 1 denied or wrong code, 2 usage, 3 daemon not reachable or not ready,
-4 not permitted, 5 device, 6 locked or limited, 70 internal error, 130 interrupted.";
+A file or standard input with a secret holds that one secret as one line of UTF-8. A byte order mark before it and one
+line end (LF or CR LF) after it are no part of it. It is refused if it is empty, has a second line, or holds another
+control character.
+
+Exit codes: 0 done, 1 denied or wrong code, 2 usage, 3 daemon not reachable or not ready, 4 not permitted, 5 device,
+6 locked or limited, 7 output cannot be written, 70 internal error, 130 interrupted.";
 
 /// `user add`.
 pub const USER_ADD: &str = "\
@@ -201,8 +205,10 @@ Example:
 /// `import`.
 pub const IMPORT: &str = "\
 The user is the account that the URI names, or --user. Algorithm, digits and period are kept as they are, or the
-URI is refused. Each factor becomes active with a code of the authenticator that has it. Lines that begin with #
-are comments.
+URI is refused; parameters that no code depends on, such as icon, are not kept. Each factor becomes active with a code
+of the authenticator that has it. A user has one pending factor at most: a line that would end the pending factor of an
+earlier line is refused, so with --pending only the first one of a user is taken over. Lines that begin with # are
+comments. Ends with 1 if a line was not taken over; each such line is named with its number.
 
 Examples:
   mfactl import --user ann --reason 'moved from the old server' < ann.uri
@@ -220,10 +226,13 @@ Examples:
 
 /// `backup`.
 pub const BACKUP: &str = "\
-The copy is encrypted under a key that is derived from the master key: keep that one elsewhere.
+The copy is encrypted under a key that is derived from the master key: keep that one elsewhere. After a failure there is
+no file; on standard output a part of the copy may be left. Ends with 7 if the copy cannot be written, such as for want
+of room.
 
 Examples:
   mfactl backup /srv/backup/mfad-$(date +%F)
+  mfactl backup - | ssh vault 'cat > mfad-backup'   set -o pipefail tells of a failure on this side
   mfad restore /srv/backup/mfad-2026-11-25          while the daemon is stopped";
 
 /// `doctor`.

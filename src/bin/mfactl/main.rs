@@ -3,6 +3,7 @@
 mod acting;
 mod args;
 mod audit;
+mod backup;
 mod batch;
 mod call;
 mod chain;
@@ -26,6 +27,7 @@ mod manual;
 mod output;
 mod prompt;
 mod receipt;
+mod secret_text;
 mod secrets;
 mod status;
 mod users;
@@ -109,7 +111,7 @@ async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(&mut desk, command).await,
         Command::Import(args) => import::run(&mut desk, args).await,
         Command::Key(command) => custody::run(&mut desk, command).await,
-        Command::Backup(args) => custody::back_up(&mut desk, args).await,
+        Command::Backup(args) => backup::run(&mut desk, args).await,
         Command::Doctor(args) => doctor::run(&mut desk, args).await,
         Command::Status => status::run(&mut desk).await,
         Command::Completions { shell } => manual::completions(*shell),

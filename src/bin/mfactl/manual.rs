@@ -14,10 +14,11 @@ use crate::failure::Failure;
 pub fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "mfactl", &mut script);
-    match io::stdout().write_all(&script) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
-        done => Ok(done?),
-    }
+    let mut output = io::stdout();
+    output.write_all(&script).and_then(|()| output.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::Output(format!("cannot write the output: {error}")),
+    })
 }
 
 /// `manual`: a page for mfactl and each of its commands, and the scripts of all shells, into a directory.

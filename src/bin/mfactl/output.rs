@@ -178,7 +178,7 @@ fn aligned<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> String {
 fn write_line(mut stream: impl Write, text: &str) -> Result<(), Failure> {
     writeln!(stream, "{text}").and_then(|()| stream.flush()).map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::Internal(format!("cannot write the output: {error}")),
+        _ => Failure::Output(format!("cannot write the output: {error}")),
     })
 }
 

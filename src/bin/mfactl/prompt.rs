@@ -2,18 +2,16 @@
 //! environment. Everything blocks on a thread of its own, so that the connection and Control-C live.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::secret_text;
 
 /// A secret text, wiped on drop.
 pub type Hidden = Zeroizing<String>;
-
-/// The longest secret taken, in bytes; the daemon takes less.
-const LONGEST: usize = 4096;
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,17 +68,19 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// A secret from its source. One trailing newline of a file or standard input is dropped.
+    /// A secret from its source, never an empty one. What a file and standard input may hold, [`secret_text`] says.
     pub async fn secret(&self, wanted: Wanted, source: &Source) -> Result<Hidden, Failure> {
-        let secret = match source.clone() {
-            Source::Prompt => self.hidden(wanted, wanted.label).await?,
-            Source::Stdin => off_thread(move || read_secret(io::stdin().lock(), wanted)).await?,
-            Source::File(path) => off_thread(move || read_file(&path, wanted)).await?,
-        };
-        if secret.is_empty() {
-            return Err(Failure::Usage(format!("the {} is empty", wanted.label)));
+        match source.clone() {
+            Source::Prompt => {
+                let typed = self.hidden(wanted, wanted.label).await?;
+                if typed.is_empty() {
+                    return Err(Failure::Usage(format!("the {} is empty", wanted.label)));
+                }
+                Ok(typed)
+            }
+            Source::Stdin => off_thread(move || secret_text::read(io::stdin().lock(), wanted.label)).await,
+            Source::File(path) => off_thread(move || read_file(&path, wanted)).await,
         }
-        Ok(secret)
     }
 
     /// A new password; typed twice when it is typed.
@@ -141,19 +141,7 @@ fn read_file(path: &Path, wanted: Wanted) -> Result<Hidden, Failure> {
     let file = File::open(path).map_err(|error| {
         Failure::Usage(format!("cannot read the {} from {}: {error}", wanted.label, path.display()))
     })?;
-    read_secret(file, wanted)
-}
-
-fn read_secret(source: impl Read, wanted: Wanted) -> Result<Hidden, Failure> {
-    let limit = LONGEST.saturating_add(1);
-    // Room for all of it at once: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(1)));
-    source.take(u64::try_from(limit).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
-    if bytes.len() > LONGEST {
-        return Err(Failure::Usage(format!("the {} is longer than {LONGEST} bytes", wanted.label)));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::Usage(format!("the {} is not UTF-8", wanted.label)))?;
-    Ok(Hidden::new(text.strip_suffix('\n').unwrap_or(text).to_owned()))
+    secret_text::read(file, wanted.label)
 }
 
 fn answer_on_terminal(question: &str) -> io::Result<String> {
@@ -184,26 +172,6 @@ impl From<io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read(bytes: &[u8]) -> Result<String, Failure> {
-        read_secret(bytes, PASSWORD).map(|secret| secret.as_str().to_owned())
-    }
-
-    #[test]
-    fn one_trailing_newline_is_dropped_and_nothing_else() {
-        for (given, kept) in
-            [("a", "a"), ("a\n", "a"), ("a\n\n", "a\n"), (" a \n", " a "), ("a\r\n", "a\r"), ("\n", "")]
-        {
-            assert_eq!(read(given.as_bytes()).unwrap(), kept);
-        }
-    }
-
-    #[test]
-    fn too_long_and_not_utf_8_are_refused() {
-        assert!(read(&[b'a'; LONGEST]).is_ok());
-        assert!(matches!(read(&[b'a'; LONGEST + 1]), Err(Failure::Usage(_))));
-        assert!(matches!(read(b"\xff"), Err(Failure::Usage(_))));
-    }
 
     #[test]
     fn a_file_wins_over_the_terminal() {

@@ -338,9 +338,14 @@ fn every_command_has_a_page_and_is_completed() {
             assert!(read(script).contains(last), "{script} does not complete {name}");
         }
     }
-    for (page, word) in
-        [("mfad.8", "SIGHUP"), ("mfad.8", "restore"), ("mfad.toml.5", "guardDir"), ("mfactl.1", "doctor")]
-    {
+    for (page, word) in [
+        ("mfad.8", "SIGHUP"),
+        ("mfad.8", "restore"),
+        ("mfad.toml.5", "guardDir"),
+        ("mfactl.1", "doctor"),
+        ("mfactl.1", "byte order mark"),
+        ("mfactl.1", "7 output cannot be written"),
+    ] {
         assert!(read(page).contains(word), "{page}: {word}");
     }
 }

@@ -125,7 +125,7 @@ impl Ledger {
 
     /// Adds lines, durable when this returns.
     pub fn append(&mut self, entries: Vec<Entry>) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::Internal(format!("the results cannot be written: {error}"));
+        let failed = |error: io::Error| Failure::Output(format!("the results cannot be written: {error}"));
         let lines: io::Result<Vec<Vec<u8>>> = entries.iter().map(|entry| line(&entry.fields())).collect();
         self.write(&lines.map_err(failed)?.concat()).map_err(failed)?;
         self.entries.extend(entries);

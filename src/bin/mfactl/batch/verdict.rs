@@ -26,6 +26,7 @@ impl Verdict {
             | Failure::Denied(_)
             | Failure::Forbidden(_)
             | Failure::Told(_)
+            | Failure::Output(_)
             | Failure::Internal(_)
             | Failure::OutputClosed
             | Failure::Interrupted => Self::Stop,

@@ -43,7 +43,7 @@ async fn provision(desk: &mut Desk, acting: &Acting, args: &ProvisionArgs) -> Re
             Ok(()) => desk.out.note(&visible(&format!("receipt in {}", file.display()))),
             Err(error) => {
                 desk.out.show(&visible(&receipt))?;
-                Err(Failure::Usage(format!("the receipt cannot be written to {}: {error}", file.display())))
+                Err(Failure::Output(format!("the receipt cannot be written to {}: {error}", file.display())))
             }
         },
         None if desk.out.is_json() || desk.out.is_quiet() => Ok(()),

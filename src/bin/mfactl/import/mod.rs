@@ -1,0 +1,197 @@
+//! `import`: factors of another program, by their otpauth URIs. The codes that people have go on as they are.
+
+mod foreign;
+mod list;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::acting::{path, uid_of, uids_of};
+use crate::call::{Authority, Body, Call, segment};
+use crate::cli::ImportArgs;
+use crate::client::Answer;
+use crate::code::{Code, TOKEN};
+use crate::desk::Desk;
+use crate::failure::{Exit, Failure};
+use crate::output::visible;
+use crate::prompt::{Hidden, Source};
+use crate::secrets::print_codes;
+use crate::wire::{Codes, Secret};
+
+use list::{Line, account, lines, passed_over};
+
+/// The longest list of URIs, in bytes.
+const LONGEST: usize = 16 * 1024 * 1024;
+
+/// `import`.
+pub async fn run(desk: &mut Desk, args: &ImportArgs) -> Result<(), Failure> {
+    let bytes = read(args)?;
+    let lines = lines(&bytes)?;
+    let source = args.code.source();
+    if lines.len() > 1 && (args.user.is_some() || source != Source::Prompt) {
+        return Err(Failure::Usage("--user, --code-file and --code-stdin go with one URI".to_owned()));
+    }
+    if desk.asker.no_input && !args.pending && source == Source::Prompt {
+        return Err(Failure::Usage("with --no-input give --pending, or --code-file or --code-stdin".to_owned()));
+    }
+    let orders = orders(desk, args, &lines).await?;
+    let mut import = Import { args, source, pending: BTreeMap::new() };
+    let mut failed = 0_usize;
+    for (line, order) in lines.iter().zip(orders) {
+        let done = match order {
+            Ok(order) => import.take_over(desk, line.number, &order).await,
+            Err(failure) => Err(failure),
+        };
+        match done {
+            Err(failure @ (Failure::Refused(_) | Failure::Denied(_))) if lines.len() > 1 => {
+                desk.out.error(&format!("line {}: {failure}", line.number));
+                failed = failed.saturating_add(1);
+            }
+            other => other?,
+        }
+    }
+    if failed > 0 {
+        desk.out.error(&format!("{failed} of {} were not taken over", lines.len()));
+        return Err(Failure::Told(Exit::Denied));
+    }
+    Ok(())
+}
+
+fn read(args: &ImportArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let limit = u64::try_from(LONGEST).unwrap_or(u64::MAX).saturating_add(1);
+    let limited = |source: &mut dyn Read| {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
+        source.take(limit).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let read = match &args.file {
+        Some(file) if file.as_os_str() != "-" => fs::File::open(file).and_then(|mut file| limited(&mut file)),
+        _ if args.code.source() == Source::Stdin => {
+            return Err(Failure::Usage("the URIs and the code cannot both come from standard input".to_owned()));
+        }
+        _ => limited(&mut std::io::stdin().lock()),
+    };
+    let bytes = read.map_err(|error| Failure::Usage(format!("the URIs cannot be read: {error}")))?;
+    if bytes.len() > LONGEST {
+        return Err(Failure::Usage(format!("the list of URIs is longer than {LONGEST} bytes; split it")));
+    }
+    Ok(bytes)
+}
+
+/// One factor to be taken over.
+struct Order<'a> {
+    uri: &'a str,
+    /// The user, as the URI or `--user` names them.
+    name: String,
+    uid: String,
+}
+
+/// Finds the user of each line, with one look at the list of users.
+async fn orders<'a>(
+    desk: &mut Desk,
+    args: &ImportArgs,
+    lines: &[Line<'a>],
+) -> Result<Vec<Result<Order<'a>, Failure>>, Failure> {
+    let named: Vec<Result<(&'a str, String), Failure>> = lines.iter().map(|line| named(args, line)).collect();
+    let names: Vec<&str> = named.iter().flatten().map(|(_, name)| name.as_str()).collect();
+    let uids = match &args.user {
+        Some(user) => vec![uid_of(desk, user).await],
+        None => uids_of(desk, &names).await?,
+    };
+    let mut uids = uids.into_iter();
+    let order = |named: Result<(&'a str, String), Failure>| -> Result<Order<'a>, Failure> {
+        let (uri, name) = named?;
+        let uid = uids.next().unwrap_or_else(|| Err(Failure::Internal("a user was not looked for".to_owned())))?;
+        Ok(Order { uri, name, uid })
+    };
+    Ok(named.into_iter().map(order).collect())
+}
+
+fn named<'a>(args: &ImportArgs, line: &Line<'a>) -> Result<(&'a str, String), Failure> {
+    let uri = line.uri().map_err(|foreign| Failure::Denied(format!("this is {}", foreign.words())))?;
+    let name = match &args.user {
+        Some(user) => user.clone(),
+        None => account(uri).ok_or_else(|| Failure::Denied("the URI names no account; use --user".to_owned()))?,
+    };
+    Ok((uri, name))
+}
+
+/// Takes over one factor after the other.
+struct Import<'a> {
+    args: &'a ImportArgs,
+    source: Source,
+    /// The users with a pending factor of this list, and its line. A user has one pending factor at most: another one
+    /// would end it although it was told to be taken over.
+    pending: BTreeMap<String, usize>,
+}
+
+impl Import<'_> {
+    async fn take_over(&mut self, desk: &mut Desk, number: usize, order: &Order<'_>) -> Result<(), Failure> {
+        let user = order.uid.to_ascii_lowercase();
+        if let Some(earlier) = self.pending.get(&user) {
+            return Err(Failure::Denied(format!(
+                "not sent, since it would end the pending factor of line {earlier}: finish that one first, then import \
+                 this line again"
+            )));
+        }
+        let authority = Authority::Reason(self.args.reason.clone());
+        let body = Body::new()
+            .secret("otpauth_url", &Hidden::new(order.uri.to_owned()), "$OTPAUTH_URL")
+            .optional("name", self.args.name.as_deref());
+        let path = path(&order.uid, "/secrets/import");
+        let answer = desk.client.ask(Call::post(path).by(&authority).with(body)).await?;
+        let made: Secret = answer.read()?;
+        self.pending.insert(user.clone(), number);
+        tell_passed_over(desk, order);
+        if self.args.pending {
+            return tell_pending(desk, order, &made, &answer);
+        }
+        finish(desk, &authority, &self.source, order, &made).await?;
+        self.pending.remove(&user);
+        Ok(())
+    }
+}
+
+fn tell_passed_over(desk: &Desk, order: &Order<'_>) {
+    let names = passed_over(order.uri);
+    if !names.is_empty() && !desk.out.is_quiet() {
+        let names = names.join(", ");
+        desk.out.aside(&visible(&format!("{}: not kept: {names} (no code depends on such parameters)", order.name)));
+    }
+}
+
+fn tell_pending(desk: &Desk, order: &Order<'_>, made: &Secret, answer: &Answer) -> Result<(), Failure> {
+    if desk.out.is_json() {
+        return desk.out.document(answer.text());
+    }
+    let name = visible(&order.name);
+    desk.out.note(&format!(
+        "{name}: pending for 15 minutes; finish with: mfactl enroll {name} --finish {}",
+        visible(&made.uid)
+    ))
+}
+
+/// Confirms the factor with its first code.
+async fn finish(
+    desk: &mut Desk,
+    authority: &Authority,
+    source: &Source,
+    order: &Order<'_>,
+    made: &Secret,
+) -> Result<(), Failure> {
+    let Order { name, uid, .. } = order;
+    desk.out.aside(&visible(&format!("{name}: a code of the authenticator that has this factor")));
+    let code = Code::ask(desk, TOKEN, source).await?;
+    let enroll = path(uid, &format!("/secrets/{}/enroll", segment(&made.uid)));
+    let answer = desk.client.ask(Call::put(enroll).by(authority).with(code.body())).await?;
+    if desk.out.is_json() {
+        let enrolled: Value = answer.read()?;
+        return desk.out.document(&json!({"user": uid, "secret": enrolled}).to_string());
+    }
+    desk.out.note(&format!("{}: the factor is active", visible(name)))?;
+    let codes: Codes = answer.read()?;
+    if codes.codes.is_empty() { Ok(()) } else { print_codes(desk.out, &codes) }
+}
