@@ -32,7 +32,7 @@ run: build run/mfad.toml
 
 run/mfad.toml:
 	install -d -m 0700 run
-	printf '%s\n' 'registration = "open"' '' '[[peer]]' "uid = $$(id -u)" 'rights = ["admin"]' > $@
+	umask 077; printf '%s\n' 'registration = "open"' '' '[[peer]]' "uid = $$(id -u)" 'rights = ["admin"]' > $@
 
 build:
 	@tools/needs build

@@ -1,5 +1,9 @@
 //! Settings: flag over environment over file over default. Unknown keys are refused.
 
+mod peers;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,15 +11,18 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::http::Caps;
-use crate::model::{Limits, Right, Rights, Text};
+use crate::model::{Limits, Text};
 use crate::oath::Window;
 use crate::piv::{Roots, Slot};
-use crate::service::{Attestation, HashCost, PeerRule, Policy, Recipient, RelyingParty, Who};
+use crate::service::{Attestation, HashCost, Policy, Recipient, RelyingParty};
+use crate::token::{AccessType, SigningAlgorithm, TokenFormat};
+
+pub use peers::NamedPeer;
+
+use peers::{PeerEntry, gid_of, rules};
 
 /// Where the configuration lies unless a flag or the environment says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/mfad/mfad.toml";
-/// The group whose members are administrators (besides uid 0), if the host has it.
-const ADMIN_GROUP: &str = "mfad-admin";
 
 /// The file that `mfad init` writes when there is none.
 pub const EXAMPLE: &str = include_str!("../packaging/mfad.toml");
@@ -100,6 +107,8 @@ pub struct Config {
     pub has_page: bool,
     /// What the service goes by.
     pub policy: Policy,
+    /// Rules about users and groups that this host does not know, which the policy lacks.
+    pub unknown_peers: Vec<NamedPeer>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -112,6 +121,7 @@ struct File {
     guard_dir: Option<PathBuf>,
     registration: Registration,
     token_binding: TokenBinding,
+    token: TokenEntry,
     mfa_required: bool,
     ui: bool,
     issuer: Option<String>,
@@ -143,20 +153,17 @@ enum TokenBinding {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PeerEntry {
-    user: Option<String>,
-    group: Option<String>,
-    uid: Option<u32>,
-    rights: Vec<RightName>,
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct TokenEntry {
+    #[serde(rename = "type")]
+    access_type: String,
+    algorithm: String,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RightName {
-    Admin,
-    App,
-    Audit,
+impl Default for TokenEntry {
+    fn default() -> Self {
+        Self { access_type: "ACCESS".to_owned(), algorithm: "EdDSA".to_owned() }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -275,14 +282,27 @@ impl Config {
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
 
+    /// The file that [`Config::load`] reads, if there has to be one.
+    pub fn path(overrides: &Overrides) -> Option<&Path> {
+        match &overrides.config {
+            Some(path) => Some(path.as_path()),
+            None => Some(Path::new(DEFAULT_PATH)).filter(|path| path.exists()),
+        }
+    }
+
     /// Reads the file, if there has to be one, and puts the overrides over it.
     pub fn load(overrides: &Overrides) -> Result<Self, ConfigFault> {
-        let file = match &overrides.config {
-            Some(path) => read(path)?,
-            None if Path::new(DEFAULT_PATH).exists() => read(Path::new(DEFAULT_PATH))?,
-            None => File::default(),
-        };
+        let file = Self::path(overrides).map(read).transpose()?.unwrap_or_default();
         file.checked(overrides)
+    }
+
+    /// Refuses names in `[[peer]]` that this host does not know. A daemon does without their rules and looks again: a host
+    /// that boots may not know them yet.
+    pub fn check_names(&self) -> Result<(), ConfigFault> {
+        match self.unknown_peers.first() {
+            Some(peer) => Err(value("peer", format!("there is no {peer} on this host"))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -313,6 +333,7 @@ impl File {
         let state_dir = or(&overrides.state_dir, &self.state_dir, "/var/lib/mfad");
         let usual_guard_dir = beside(&state_dir);
         let guard_dir = self.guard_dir.clone().unwrap_or_else(|| usual_guard_dir.clone());
+        let (peers, unknown_peers) = rules(&self.peer)?;
         Ok(Config {
             socket: or(&overrides.socket, &self.socket, "/run/mfad/mfad.sock"),
             socket_mode: socket_mode(self.socket_mode.as_deref().unwrap_or("0660"))?,
@@ -330,6 +351,7 @@ impl File {
                 bind_tokens: self.token_binding == TokenBinding::Peer,
                 mfa_required: self.mfa_required,
                 issuer: issuer.to_owned(),
+                token_format: self.token.checked()?,
                 window: self.otp.checked()?,
                 factor_limits: self.throttle.checked(true)?,
                 password_limits: self.throttle.checked(false)?,
@@ -338,8 +360,9 @@ impl File {
                 escrow: self.devices.recipient()?,
                 attestation: self.devices.attestation()?,
                 relying_party: self.fido2.checked(issuer)?,
-                peers: peers(&self.peer)?,
+                peers,
             },
+            unknown_peers,
         })
     }
 }
@@ -355,12 +378,32 @@ impl Fido2Entry {
         if !self.rp_id.split('.').all(is_name) {
             return Err(value("fido2.rpId", "is the name of a host, in lower case"));
         }
-        let origins = self.origins.iter().map(|text| Url::parse(text)).collect::<Result<Vec<_>, _>>();
-        let origins = origins.map_err(|why| value("fido2.origins", why.to_string()))?;
+        let origins = self.origins.iter().map(|text| origin(text)).collect::<Result<Vec<_>, _>>()?;
         let name = self.rp_name.as_deref().unwrap_or(issuer);
         RelyingParty::new(&self.rp_id, &origins, name)
             .map(|party| Some(Arc::new(party)))
             .map_err(|why| value("fido2.origins", why))
+    }
+}
+
+/// One origin. To a URL, `*` is a letter of a host's name; but no page has such a host.
+fn origin(text: &str) -> Result<Url, ConfigFault> {
+    let refused = |why: &str| value("fido2.origins", format!("{text:?}: {why}, like https://login.example.org"));
+    let url = Url::parse(text);
+    if text.contains('*') || url.as_ref().is_ok_and(|url| url.as_str().contains('*')) {
+        return Err(refused("there are no wildcards: write each origin in full"));
+    }
+    url.map_err(|why| refused(&format!("{why}: write scheme, host and port")))
+}
+
+impl TokenEntry {
+    fn checked(&self) -> Result<TokenFormat, ConfigFault> {
+        let access_type = AccessType::parse(&self.access_type);
+        let algorithm = SigningAlgorithm::parse(&self.algorithm);
+        Ok(TokenFormat {
+            access_type: access_type.ok_or_else(|| value("token.type", "is \"ACCESS\", \"at+jwt\" or \"JWT\""))?,
+            algorithm: algorithm.ok_or_else(|| value("token.algorithm", "is \"EdDSA\" or \"Ed25519\""))?,
+        })
     }
 }
 
@@ -438,41 +481,8 @@ impl Argon2Entry {
     }
 }
 
-fn peers(entries: &[PeerEntry]) -> Result<Vec<PeerRule>, ConfigFault> {
-    let mut rules = entries.iter().map(PeerEntry::rule).collect::<Result<Vec<_>, _>>()?;
-    if let Ok(Some(group)) = nix::unistd::Group::from_name(ADMIN_GROUP) {
-        rules.push(PeerRule { who: Who::Gid(group.gid.as_raw()), rights: Rights::ADMIN });
-    }
-    Ok(rules)
-}
-
-impl PeerEntry {
-    fn rule(&self) -> Result<PeerRule, ConfigFault> {
-        let who = match (&self.user, &self.group, self.uid) {
-            (Some(user), None, None) => Who::Uid(user_id(user)?),
-            (None, Some(group), None) => Who::Gid(group_id(group)?),
-            (None, None, Some(uid)) => Who::Uid(uid),
-            _ => return Err(value("peer", "needs exactly one of user, group and uid")),
-        };
-        let rights = self.rights.iter().fold(Rights::default(), |all, name| {
-            all.with(match name {
-                RightName::Admin => Right::Admin,
-                RightName::App => Right::App,
-                RightName::Audit => Right::Audit,
-            })
-        });
-        Ok(PeerRule { who, rights })
-    }
-}
-
-fn user_id(name: &str) -> Result<u32, ConfigFault> {
-    let user = nix::unistd::User::from_name(name).ok().flatten();
-    user.map(|user| user.uid.as_raw()).ok_or_else(|| value("peer", format!("there is no user {name:?} on this host")))
-}
-
 fn group_id(name: &str) -> Result<u32, ConfigFault> {
-    let group = nix::unistd::Group::from_name(name).ok().flatten();
-    group.map(|g| g.gid.as_raw()).ok_or_else(|| value("group", format!("there is no group {name:?} on this host")))
+    gid_of(name).ok_or_else(|| value("socketGroup", format!("there is no group {name:?} on this host")))
 }
 
 fn socket_mode(text: &str) -> Result<u32, ConfigFault> {
@@ -484,70 +494,4 @@ fn socket_mode(text: &str) -> Result<u32, ConfigFault> {
 
 fn value(key: &'static str, why: impl Into<String>) -> ConfigFault {
     ConfigFault::Value { key, why: why.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(text: &str) -> Result<Config, String> {
-        let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
-        file.checked(&Overrides::default()).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn the_example_says_the_defaults_and_every_key_of_it_exists() {
-        let uncommented: String = EXAMPLE
-            .lines()
-            .map(|line| line.strip_prefix("# ").unwrap_or(line))
-            .filter(|line| line.contains(" = ") || line.starts_with('['))
-            .filter(|line| !line.contains("www-data") && !line.contains("[[peer]]") && !line.starts_with("rights"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-
-        let spelled_out = load(&uncommented).unwrap();
-        let implied = load("").unwrap();
-
-        assert_eq!(format!("{spelled_out:?}"), format!("{implied:?}"));
-        assert!(uncommented.lines().count() > 20);
-    }
-
-    #[test]
-    fn what_is_unknown_or_out_of_range_is_refused() {
-        for odd in [
-            "sokcet = 1",
-            "registration = \"maybe\"",
-            "issuer = \"a:b\"",
-            "socketMode = \"0777\"",
-            "socketMode = \"0060\"",
-            "[otp]\nwindowBack = 2\nwindowForward = 1",
-            "[throttle]\ndelayAfter = 6",
-            "[throttle]\nlockAfter = 101",
-            "[throttle]\ndelayAfter = 0",
-            "[argon2]\nmemoryKib = 1024",
-            "[argon2]\npasses = 1",
-            "[argon2]\nqueue = 0",
-            "[limits]\nconnections = 0",
-            "[devices]\nreaders = []",
-            "[devices]\nescrow = \"age1x\"",
-            "[[peer]]\nrights = [\"app\"]",
-            "[[peer]]\nuid = 1\nuser = \"root\"\nrights = [\"app\"]",
-            "[[peer]]\nuid = 1\nrights = [\"root\"]",
-            "[[peer]]\nuser = \"no such user here\"\nrights = []",
-        ] {
-            assert!(load(odd).is_err(), "{odd}");
-        }
-    }
-
-    #[test]
-    fn peers_get_the_union_of_their_rights_and_root_gets_all() {
-        let config = load("[[peer]]\nuid = 7\nrights = [\"app\"]\n[[peer]]\nuid = 7\nrights = [\"audit\"]").unwrap();
-        let peer = |uid| crate::model::Peer { uid, gid: 99_999, groups: vec![], pid: None };
-
-        let rights = config.policy.rights(&peer(7));
-
-        assert!(rights.holds(Right::App) && rights.holds(Right::Audit) && !rights.holds(Right::Admin));
-        assert!(config.policy.rights(&peer(0)).holds(Right::Admin));
-        assert!(config.policy.rights(&peer(8)).is_empty());
-    }
 }

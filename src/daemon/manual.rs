@@ -35,16 +35,20 @@ const SIGNALS: &str = "\
 SIGHUP
 Reads the configuration again. What is wrong changes nothing.
 .TP
-SIGTERM, SIGINT
+SIGTERM, SIGINT, SIGQUIT
 Ends what is under way and stops, in 10 seconds at most.
+.TP
+SIGUSR1, SIGUSR2, SIGALRM
+Are ignored.
 ";
 
 const EXIT_CODES: &str = "\
 .SH EXIT STATUS
-0 ended as asked; 2 wrong usage; 3 the configuration is wrong; 4 another instance is running; 5 files or directories are
-unsafe; 6 not initialised; 7 the master key is missing; 8 the master key is not the one of this store; 9 the store is damaged
-or foreign; 10 the store is from a newer program; 11 the socket cannot be made; 12 the storage failed while running; 13 there
-is a store already; 14 the store was put back to an older state; 15 the backup is damaged or none; 70 internal error.
+0 ended as asked; 2 wrong usage; 3 the configuration is wrong; 4 another instance is running; 5 files or directories
+are unsafe; 6 not initialised; 7 the master key is missing; 8 the master key is not the one of this store; 9 the store
+is damaged or foreign; 10 the store is from a newer program; 11 the socket cannot be made or taken over; 12 the
+storage failed while running; 13 there is a store already; 14 the store was put back to an older state; 15 the backup
+is damaged or none; 70 internal error.
 .SH SEE ALSO
 mfactl(1), mfad.toml(5), systemd\\-creds(1)
 ";

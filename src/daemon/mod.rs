@@ -8,6 +8,8 @@ mod manual;
 mod places;
 mod restore;
 mod sandbox;
+mod settings;
+mod signals;
 mod socket;
 mod supervisor;
 
@@ -20,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -38,6 +39,8 @@ use failure::{Failure, file_fault};
 use journal::Journal;
 use key::{KEY_FILE, Keeper, credential_key, key_of_file, master_key, new_key, write_key};
 use places::{check_state_dir, lock, make_state_dir};
+use settings::UnknownPeers;
+use signals::{Signals, Told};
 use socket::{Listening, listen, make_socket_dir};
 
 /// The pause between two rounds of housekeeping.
@@ -124,12 +127,13 @@ fn run(arguments: Arguments, starter: &mut Starter) -> Result<(), Failure> {
     if let Some(Command::Manual { dir }) = &arguments.command {
         return manual::write(dir);
     }
-    let config = Config::load(&overrides)?;
+    let config = settings::load(&overrides)?;
     match arguments.command {
         Some(Command::Init { if_needed: true }) if config.state_dir.join(store::DATABASE).exists() => Ok(()),
         Some(Command::Init { .. }) => init(&config),
         Some(Command::Restore(args)) => restore::run(&config, &args),
-        Some(Command::Check | Command::Manual { .. }) => Ok(()),
+        Some(Command::Check) => config.check_names().map_err(Failure::Config),
+        Some(Command::Manual { .. }) => Ok(()),
         None => {
             if arguments.daemonize {
                 *starter = Starter::detached(arguments.pid_file.as_deref())?;
@@ -309,22 +313,20 @@ async fn serve_until_told(
 ) -> Result<(), Failure> {
     let socket_fault = |cause| Failure::Socket { path: config.socket.clone(), cause };
     let Listening { listener, path, is_inherited } = listen(config)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(socket_fault)?;
-    let mut reload = signal(SignalKind::hangup()).map_err(socket_fault)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(socket_fault)?;
-    // From here on a file that reaches a limit is a disk that is full: the write fails, and the daemon goes on.
-    let _file_limit = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(socket_fault)?;
+    let mut signals = Signals::take().map_err(socket_fault)?;
+    let unknown_peers = Arc::new(UnknownPeers::new(config.unknown_peers.clone()));
     let serving = tokio::spawn(serve(listener, Arc::clone(&door)));
-    let tending = tokio::spawn(tend(Arc::clone(&door)));
+    let tending = tokio::spawn(tend(Arc::clone(&door), Arc::clone(&unknown_peers)));
     let watching = tokio::spawn(supervisor::feed_watchdog(path.clone()));
     tracing::info!(socket = %path.display(), sqlite = store::sqlite_version(), "ready");
     supervisor::ready();
     starter.ready();
     let outcome = loop {
         tokio::select! {
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
-            _ = reload.recv() => take_new_settings(config, overrides, log, &door),
+            told = signals.next() => match told {
+                Told::Stop => break Ok(()),
+                Told::Reload => take_new_settings(config, overrides, log, &door, &unknown_peers),
+            },
             () = store_failure(&door) => break Err(failed_store(door.service()).unwrap_or(Failure::StoreFailed)),
         }
     };
@@ -352,12 +354,12 @@ fn failed_store(service: &Service) -> Option<Failure> {
 }
 
 /// Reads the configuration again (SIGHUP). What is wrong changes nothing; what needs a restart is said.
-fn take_new_settings(config: &Config, overrides: &Overrides, log: &LogLevel, door: &Door) {
+fn take_new_settings(config: &Config, overrides: &Overrides, log: &LogLevel, door: &Door, peers: &UnknownPeers) {
     supervisor::reloading();
-    let taken = Config::load(overrides).and_then(|new| {
+    let taken = settings::load(overrides).and_then(|new| {
         let filter = filter_of(&new)?;
         let mut kept = config.differences_that_need_a_restart(&new);
-        kept.extend(door.service().reload(new.policy));
+        kept.extend(peers.reload(new, door.service()));
         Ok((filter, kept))
     });
     match taken {
@@ -375,12 +377,23 @@ fn take_new_settings(config: &Config, overrides: &Overrides, log: &LogLevel, doo
     supervisor::ready();
 }
 
-async fn tend(door: Arc<Door>) {
+async fn tend(door: Arc<Door>, unknown_peers: Arc<UnknownPeers>) {
     let mut rounds = tokio::time::interval(TEND);
     loop {
         rounds.tick().await;
-        let door = Arc::clone(&door);
-        let _ = tokio::task::spawn_blocking(move || door.tend()).await;
+        let (door, unknown_peers) = (Arc::clone(&door), Arc::clone(&unknown_peers));
+        let round = move || {
+            door.tend();
+            // A look that takes long does not keep the store from being closed.
+            let open = Arc::downgrade(&door);
+            drop(door);
+            unknown_peers.look_again(|rule| {
+                if let Some(door) = open.upgrade() {
+                    door.service().admit(rule);
+                }
+            });
+        };
+        let _ = tokio::task::spawn_blocking(round).await;
     }
 }
 

@@ -1,5 +1,5 @@
-//! Directories that hold secrets or the socket: ours alone, and reached through nothing that others could
-//! exchange.
+//! Places that others must not change: directories that hold secrets or the socket, and the configuration. They are
+//! reached through nothing that others could exchange.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -28,6 +28,15 @@ pub(super) fn is_ours(meta: &fs::Metadata) -> bool {
     meta.uid() == rustix::process::geteuid().as_raw()
 }
 
+/// Whether its owner may change what this process goes by.
+fn is_trusted(meta: &fs::Metadata) -> bool {
+    is_ours(meta) || meta.uid() == 0
+}
+
+pub(super) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The directory of the database and the key: ours alone, and reached through nothing that others
 /// could exchange (STO-9).
 pub(super) fn check_state_dir(dir: &Path) -> Result<(), Failure> {
@@ -45,14 +54,35 @@ pub(super) fn check_state_dir(dir: &Path) -> Result<(), Failure> {
     check_ancestors(dir)
 }
 
+/// The configuration, which says who has which rights: nobody but root and this account may change or exchange it. One
+/// that is missing is for its reader to tell.
+pub(super) fn check_config(path: &Path) -> Result<(), Failure> {
+    let wrong = |why| Err(Failure::Unsafe { path: path.to_owned(), why });
+    let (Ok(name), Ok(file)) = (fs::symlink_metadata(path), fs::metadata(path)) else { return Ok(()) };
+    // A link is as good as what it leads to only if nobody else can lead it elsewhere.
+    if !is_trusted(&name) || !is_trusted(&file) {
+        return wrong("belongs to another user; it has to be root's, or this account's");
+    }
+    if file.mode() & 0o022 != 0 {
+        return wrong("can be written by others; its mode has to be 0644 at most");
+    }
+    let directory = directory_of(path);
+    let directory = fs::canonicalize(directory).map_err(|cause| file_fault(directory, cause))?;
+    check_directories(directory.ancestors())?;
+    check_ancestors(path)
+}
+
 /// No directory above may be writable by others, unless it is sticky like /tmp (SOCK-1).
 pub(super) fn check_ancestors(path: &Path) -> Result<(), Failure> {
     let whole = fs::canonicalize(path).map_err(|cause| file_fault(path, cause))?;
-    for above in whole.ancestors().skip(1) {
-        let meta = fs::metadata(above).map_err(|cause| file_fault(above, cause))?;
-        let is_trusted = is_ours(&meta) || meta.uid() == 0;
-        if !is_trusted || (meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0) {
-            return Err(Failure::Unsafe { path: above.to_owned(), why: "can be changed by other users" });
+    check_directories(whole.ancestors().skip(1))
+}
+
+fn check_directories<'a>(directories: impl Iterator<Item = &'a Path>) -> Result<(), Failure> {
+    for directory in directories {
+        let meta = fs::metadata(directory).map_err(|cause| file_fault(directory, cause))?;
+        if !is_trusted(&meta) || (meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0) {
+            return Err(Failure::Unsafe { path: directory.to_owned(), why: "can be changed by other users" });
         }
     }
     Ok(())

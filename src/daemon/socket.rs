@@ -1,6 +1,8 @@
 //! The socket: made where nobody can have put something else, or inherited from systemd.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use tokio::net::UnixListener;
 use crate::config::Config;
 
 use super::failure::{Failure, file_fault};
-use super::places::{check_ancestors, is_ours};
+use super::places::{check_ancestors, directory_of, is_ours};
 
 /// A socket that is served.
 pub(super) struct Listening {
@@ -25,35 +27,56 @@ pub(super) struct Listening {
 /// The socket that systemd made, or else one of our own.
 pub(super) fn listen(config: &Config) -> Result<Listening, Failure> {
     let path = config.socket.clone();
-    match inherited()? {
-        Some(listener) => {
-            let listener = listener.and_then(UnixListener::from_std);
-            let listener = listener.map_err(|cause| Failure::Socket { path: path.clone(), cause })?;
-            let address = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
-            let path = address.ok_or(Failure::Unsafe { path, why: "the socket from systemd has no path" })?;
-            check_socket_dir(path.parent().unwrap_or(Path::new("/")))?;
-            Ok(Listening { listener, path, is_inherited: true })
+    if !is_handed_over(&path)? {
+        return Ok(Listening { listener: bind(config)?, path, is_inherited: false });
+    }
+    let listener = inherited().and_then(UnixListener::from_std);
+    let listener = listener.map_err(|cause| Failure::Socket { path: path.clone(), cause })?;
+    let address = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+    let path = address.ok_or(Failure::Unsafe { path, why: "the socket from systemd has no path" })?;
+    check_socket_dir(path.parent().unwrap_or(Path::new("/")))?;
+    Ok(Listening { listener, path, is_inherited: true })
+}
+
+/// Whether systemd holds a socket for us (sd_listen_fds(3)).
+fn is_handed_over(path: &Path) -> Result<bool, Failure> {
+    let (pid, count) = (std::env::var_os("LISTEN_PID"), std::env::var_os("LISTEN_FDS"));
+    is_declared(pid.as_deref(), count.as_deref(), std::process::id())
+        .map_err(|why| Failure::Socket { path: path.to_owned(), cause: io::Error::other(why) })
+}
+
+/// Whether these variables hand one socket to the process `own`. What they hand to another process is not for us. Nonsense
+/// is refused: a daemon that makes a socket of its own, where one was meant to be handed over, is reached by nobody.
+fn is_declared(pid: Option<&OsStr>, count: Option<&OsStr>, own: u32) -> Result<bool, &'static str> {
+    let number = |text: &OsStr| text.to_str().and_then(|text| text.parse::<u32>().ok());
+    if let Some(pid) = pid {
+        let pid = number(pid).ok_or("LISTEN_PID is not the number of a process")?;
+        if pid != own {
+            return Ok(false);
         }
-        None => Ok(Listening { listener: bind(config)?, path, is_inherited: false }),
+    }
+    let Some(count) = count else { return Ok(false) };
+    match number(count) {
+        Some(1) => Ok(true),
+        Some(_) => Err("LISTEN_FDS is not 1, and the daemon serves one socket"),
+        None => Err("LISTEN_FDS is not a number"),
     }
 }
 
-/// The socket that systemd holds for us, which stays when we go (sd_listen_fds(3)).
-fn inherited() -> Result<Option<std::io::Result<std::os::unix::net::UnixListener>>, Failure> {
-    let mut held = listenfd::ListenFd::from_env();
-    if held.len() > 1 {
-        return Err(Failure::Internal("systemd hands over more than one socket".to_owned()));
+/// The socket that systemd holds for us, which stays when we go.
+fn inherited() -> io::Result<std::os::unix::net::UnixListener> {
+    let held = listenfd::ListenFd::from_env().take_unix_listener(0)?;
+    let held = held.ok_or_else(|| io::Error::other("there is no descriptor from systemd"))?;
+    if !rustix::net::sockopt::socket_acceptconn(&held)? {
+        return Err(io::Error::other("the descriptor from systemd is a socket that does not listen"));
     }
-    match held.take_unix_listener(0) {
-        Ok(Some(listener)) => Ok(Some(listener.set_nonblocking(true).map(|()| listener))),
-        Ok(None) => Ok(None),
-        Err(cause) => Ok(Some(Err(cause))),
-    }
+    held.set_nonblocking(true)?;
+    Ok(held)
 }
 
 /// The directory of a socket of our own, made if it is missing; none if systemd holds the socket.
 pub(super) fn make_socket_dir(path: &Path) -> Result<Option<&Path>, Failure> {
-    if std::env::var_os("LISTEN_FDS").is_some() {
+    if is_handed_over(path)? {
         return Ok(None);
     }
     let directory = directory_of(path);
@@ -62,10 +85,6 @@ pub(super) fn make_socket_dir(path: &Path) -> Result<Option<&Path>, Failure> {
         made.map_err(|cause| Failure::Socket { path: path.to_owned(), cause })?;
     }
     Ok(Some(directory))
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Binds the socket where nobody can have put something else, with its mode set before anybody can
@@ -109,10 +128,58 @@ pub(super) fn remove_stale(path: &Path) -> Result<(), Failure> {
         return Err(Failure::Unsafe { path: path.to_owned(), why: "is there already and is no socket of ours" });
     }
     match UnixStream::connect(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(|cause| Failure::Socket { path: path.to_owned(), cause })
         }
         Ok(_) => Err(Failure::Running(path.to_owned())),
         Err(cause) => Err(Failure::Socket { path: path.to_owned(), cause }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: u32 = 4711;
+
+    fn declared(pid: Option<&str>, count: Option<&str>) -> Result<bool, &'static str> {
+        is_declared(pid.map(OsStr::new), count.map(OsStr::new), OWN)
+    }
+
+    #[test]
+    fn one_socket_for_this_process_is_taken_over() {
+        assert_eq!(declared(Some("4711"), Some("1")), Ok(true));
+        assert_eq!(declared(None, Some("1")), Ok(true));
+    }
+
+    #[test]
+    fn what_is_handed_to_nobody_or_to_another_process_is_ignored() {
+        for (pid, count) in [
+            (None, None),
+            (Some("4711"), None),
+            (Some("4712"), Some("1")),
+            (Some("1"), Some("3")),
+            (Some("0"), Some("many")),
+        ] {
+            assert_eq!(declared(pid, count), Ok(false), "{pid:?} {count:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_not_ignored() {
+        for (pid, count) in [
+            (Some("4711"), Some("0")),
+            (Some("4711"), Some("2")),
+            (Some("4711"), Some("-1")),
+            (Some("4711"), Some("")),
+            (Some("4711"), Some("one")),
+            (Some("4711"), Some("1 ")),
+            (None, Some("99999999999")),
+            (Some(""), Some("1")),
+            (Some("self"), Some("1")),
+            (Some("-4711"), None),
+        ] {
+            assert!(declared(pid, count).is_err(), "{pid:?} {count:?}");
+        }
     }
 }

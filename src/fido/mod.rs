@@ -24,6 +24,8 @@ pub use client::{Client, Location};
 
 /// How long an answer may take; also how long a ceremony is kept.
 pub const CEREMONY: Duration = Duration::from_secs(5 * 60);
+/// What the origin of an Android app begins with. The rest is the SHA-256 of the certificate that signed the app, base64url.
+const ANDROID_APP: &str = "android:apk-key-hash:";
 /// The longest credential id (WebAuthn section 4).
 const LONGEST_ID: usize = 1023;
 
@@ -116,12 +118,16 @@ pub struct Assertion {
 }
 
 impl RelyingParty {
-    /// `id` is a host name, each origin a scheme, host and port whose host is `id` or below it.
+    /// `id` is a host name, each origin a scheme, host and port whose host is `id` or below it, or that of an Android app.
     pub fn new(id: &str, origins: &[Url], name: &str) -> Result<Self, &'static str> {
         if origins.is_empty() {
             return Err("names at least one origin");
         }
         for origin in origins {
+            if origin.scheme() == "android" {
+                check_app(origin)?;
+                continue;
+            }
             let host = origin.domain().ok_or("holds an origin without a host name")?;
             let is_below = host == id || host.strip_suffix(id).is_some_and(|rest| rest.ends_with('.'));
             if !is_below {
@@ -137,7 +143,7 @@ impl RelyingParty {
         // Exact origins: no subdomains, no other ports (FIDO-2).
         let core =
             WebauthnCore::new_unsafe_experts_only(name, id, origins.to_vec(), CEREMONY, Some(false), Some(false));
-        let origin = origins.iter().map(|origin| origin.origin().ascii_serialization()).next().unwrap_or_default();
+        let origin = origins.first().map(written).unwrap_or_default();
         Ok(Self { core, id: id.to_owned(), origins: origins.to_vec(), origin })
     }
 
@@ -212,7 +218,7 @@ impl RelyingParty {
     fn check_origin(&self, answer: &Value) -> Result<(), FidoFault> {
         let data = client_data(answer).ok_or(FidoFault::Shape)?;
         let origin = data.get("origin").and_then(Value::as_str).ok_or(FidoFault::Shape)?;
-        let is_ours = self.origins.iter().any(|ours| ours.origin().ascii_serialization() == origin);
+        let is_ours = self.origins.iter().any(|ours| written(ours) == origin);
         if is_ours { Ok(()) } else { Err(FidoFault::Refused("another origin".to_owned())) }
     }
 
@@ -261,6 +267,20 @@ impl KeyRecord {
         credential.counter = counter;
         Ok(Self(credential))
     }
+}
+
+/// Android apps have no host: the system names them by the certificate that signed them.
+fn check_app(origin: &Url) -> Result<(), &'static str> {
+    let hash = origin.as_str().strip_prefix(ANDROID_APP).map(|hash| BASE64URL_NOPAD.decode(hash.as_bytes()));
+    match hash {
+        Some(Ok(hash)) if hash.len() == 32 => Ok(()),
+        _ => Err("holds an Android app that is not android:apk-key-hash: and 32 bytes in base64url without padding"),
+    }
+}
+
+/// An origin as clients write it. The origin of a URL without a host is opaque, and they write such ones as they are.
+fn written(origin: &Url) -> String {
+    if origin.scheme() == "android" { origin.as_str().to_owned() } else { origin.origin().ascii_serialization() }
 }
 
 /// The challenge that an answer says it is to, before anything of it is believed.

@@ -175,9 +175,7 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
         Reply::KeySet(keys) => {
             let keys: Vec<Value> = keys
                 .iter()
-                .map(
-                    |k| json!({ "kty": "OKP", "crv": "Ed25519", "kid": k.kid, "x": k.x, "alg": "EdDSA", "use": "sig" }),
-                )
+                .map(|k| json!({ "kty": "OKP", "crv": "Ed25519", "kid": k.kid, "x": k.x, "alg": k.alg, "use": "sig" }))
                 .collect();
             json!({ "keys": keys })
         }

@@ -199,6 +199,10 @@ impl Service {
             policy.issuer.clone_from(&old.issuer);
             kept.push("issuer");
         }
+        if policy.token_format != old.token_format {
+            policy.token_format = old.token_format;
+            kept.push("token");
+        }
         if policy.hashing != old.hashing {
             policy.hashing = old.hashing;
             kept.push("argon2");
@@ -209,6 +213,12 @@ impl Service {
         }
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
         kept
+    }
+
+    /// Adds a rule to the policy, from the next request on.
+    pub fn admit(&self, rule: PeerRule) {
+        let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut policy).peers.push(rule);
     }
 
     /// The policy of this moment.

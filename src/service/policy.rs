@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::fido::RelyingParty;
 use crate::model::{Limits, Peer, Rights};
 use crate::oath::Window;
+use crate::token::TokenFormat;
 
 use super::devices::{Attestation, Recipient};
 use super::hasher::HashCost;
@@ -47,6 +48,8 @@ pub struct Policy {
     pub mfa_required: bool,
     /// The name that tokens and otpauth URIs are issued under.
     pub issuer: String,
+    /// How the headers of new tokens are written.
+    pub token_format: TokenFormat,
     /// Which TOTP steps are accepted.
     pub window: Window,
     /// The throttle of second factors.

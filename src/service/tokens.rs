@@ -210,7 +210,8 @@ impl Service {
         let keys: Vec<SigningKey> = rows.iter().map(|row| SigningKey::new(&row.seed, row.created)).collect();
         // The present set knows tokens whose signatures hold; another begins without.
         if !self.with_keys(|set| set.is_of(&keys)) {
-            let set = KeySet::new(self.policy().issuer.clone(), keys);
+            let policy = self.policy();
+            let set = KeySet::new(policy.issuer.clone(), keys).in_format(policy.token_format);
             *self.keys.write().unwrap_or_else(PoisonError::into_inner) = set;
         }
         // Also what a crash or a caller that went away left in the middle.

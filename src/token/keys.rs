@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::model::{Sensitive, TokenKind, scrub_stack};
 
 use super::claims::{Claims, Wire};
+use super::format::{SigningAlgorithm, TokenFormat};
 use super::seen::{Seen, print};
 
 /// The longest token that is looked at (TOK-5).
@@ -35,12 +36,20 @@ pub enum TokenFault {
     NoKey,
 }
 
-/// One key, with the headers of the tokens it signs.
+/// One key, with the headers of the tokens it signs, in every format: a token stays good when the format changes.
 pub struct SigningKey {
     kid: String,
     created: i64,
     key: ed25519_dalek::SigningKey,
-    headers: [(TokenKind, String); 3],
+    headers: Vec<Header>,
+}
+
+/// The header of a token. It says the kind alone: no text is that of two kinds.
+struct Header {
+    kind: TokenKind,
+    algorithm: SigningAlgorithm,
+    typ: &'static str,
+    text: String,
 }
 
 /// The public half, for the JWK set.
@@ -50,6 +59,8 @@ pub struct PublicKey {
     pub kid: String,
     /// The public key, base64url (RFC 8037 section 2).
     pub x: String,
+    /// What its signatures are called in headers.
+    pub alg: &'static str,
 }
 
 impl SigningKey {
@@ -58,11 +69,7 @@ impl SigningKey {
         let key = ed25519_dalek::SigningKey::from_bytes(seed.expose());
         let digest = Sha256::digest(key.verifying_key().as_bytes());
         let kid = BASE64URL_NOPAD.encode(digest.get(..12).unwrap_or(&[]));
-        let header = |kind: TokenKind| {
-            let json = format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"{}"}}"#, kind.name());
-            (kind, BASE64URL_NOPAD.encode(json.as_bytes()))
-        };
-        Self { headers: TokenKind::ALL.map(header), kid, created, key }
+        Self { headers: headers(&kid), kid, created, key }
     }
 
     /// The key's id.
@@ -75,9 +82,25 @@ impl SigningKey {
         self.created
     }
 
-    fn header(&self, kind: TokenKind) -> &str {
-        self.headers.iter().find(|(k, _)| *k == kind).map_or("", |(_, header)| header)
+    fn header(&self, kind: TokenKind, format: TokenFormat) -> &str {
+        let (algorithm, typ) = (format.algorithm, format.typ(kind));
+        let ours = self.headers.iter().find(|ours| ours.algorithm == algorithm && ours.typ == typ);
+        ours.map_or("", |ours| ours.text.as_str())
     }
+}
+
+/// The headers of one key's tokens, each once.
+fn headers(kid: &str) -> Vec<Header> {
+    let mut headers: Vec<Header> = Vec::new();
+    for (format, kind) in TokenFormat::all().flat_map(|format| TokenKind::ALL.map(|kind| (format, kind))) {
+        let (algorithm, typ) = (format.algorithm, format.typ(kind));
+        if headers.iter().any(|there| there.algorithm == algorithm && there.typ == typ) {
+            continue;
+        }
+        let json = format!(r#"{{"alg":"{}","kid":"{kid}","typ":"{typ}"}}"#, algorithm.name());
+        headers.push(Header { kind, algorithm, typ, text: BASE64URL_NOPAD.encode(json.as_bytes()) });
+    }
+    headers
 }
 
 /// Signs a statement that is no token: a compact JWS (RFC 7515) with the type `typ`, by the newest of `keys`.
@@ -91,11 +114,16 @@ pub fn sign_statement(keys: &[SigningKey], typ: &str, claims: &serde_json::Value
     Ok(format!("{signed}.{signature}"))
 }
 
-/// The public halves of keys.
+/// The public halves of keys that sign statements.
 pub fn public_keys(keys: &[SigningKey]) -> Vec<PublicKey> {
+    public_halves(keys, SigningAlgorithm::EdDsa)
+}
+
+fn public_halves(keys: &[SigningKey], algorithm: SigningAlgorithm) -> Vec<PublicKey> {
     let public = |key: &SigningKey| PublicKey {
         kid: key.kid.clone(),
         x: BASE64URL_NOPAD.encode(key.key.verifying_key().as_bytes()),
+        alg: algorithm.name(),
     };
     keys.iter().map(public).collect()
 }
@@ -103,6 +131,8 @@ pub fn public_keys(keys: &[SigningKey]) -> Vec<PublicKey> {
 /// The keys in use: the newest signs, all verify.
 pub struct KeySet {
     issuer: String,
+    /// Of what is signed; what is verified may have any.
+    format: TokenFormat,
     keys: Vec<SigningKey>,
     /// Of these very keys: another set begins without.
     seen: Seen,
@@ -111,7 +141,13 @@ pub struct KeySet {
 impl KeySet {
     /// Takes keys, oldest first, and the name to sign as (`iss`).
     pub fn new(issuer: String, keys: Vec<SigningKey>) -> Self {
-        Self { issuer, keys, seen: Seen::default() }
+        Self { issuer, format: TokenFormat::default(), keys, seen: Seen::default() }
+    }
+
+    /// The same, with another format of the tokens that are signed from now on.
+    #[must_use]
+    pub fn in_format(self, format: TokenFormat) -> Self {
+        Self { format, ..self }
     }
 
     /// Whether it is of just these keys.
@@ -124,7 +160,7 @@ impl KeySet {
         let key = self.keys.last().ok_or(TokenFault::NoKey)?;
         let body = serde_json::to_vec(&claims.to_wire(&self.issuer)).map_err(|_| TokenFault::Claims)?;
         let mut token = String::with_capacity(1024);
-        token.push_str(key.header(claims.kind));
+        token.push_str(key.header(claims.kind, self.format));
         token.push('.');
         BASE64URL_NOPAD.encode_append(&body, &mut token);
         append_signature(key, &mut token);
@@ -155,7 +191,7 @@ impl KeySet {
 
     /// The public keys.
     pub fn public_keys(&self) -> Vec<PublicKey> {
-        public_keys(&self.keys)
+        public_halves(&self.keys, self.format.algorithm)
     }
 
     /// When the newest key was made, in milliseconds since 1970.
@@ -164,9 +200,10 @@ impl KeySet {
     }
 
     fn of_header(&self, header: &str) -> Option<(&SigningKey, TokenKind)> {
-        self.keys
-            .iter()
-            .find_map(|key| key.headers.iter().find(|(_, ours)| ours == header).map(|(kind, _)| (key, *kind)))
+        self.keys.iter().find_map(|key| {
+            let ours = key.headers.iter().find(|ours| ours.text == header)?;
+            Some((key, ours.kind))
+        })
     }
 }
 
@@ -264,6 +301,10 @@ mod tests {
             format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"ACCESS","crit":["x"]}}"#),
             format!(r#"{{"alg": "EdDSA","kid":"{kid}","typ":"ACCESS"}}"#),
             r#"{"alg":"EdDSA","kid":"other","typ":"ACCESS"}"#.to_owned(),
+            format!(r#"{{"alg":"Ed448","kid":"{kid}","typ":"ACCESS"}}"#),
+            format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"jwt"}}"#),
+            format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"RECEIPT"}}"#),
+            format!(r#"{{"alg":"Ed25519","kid":"{kid}","typ":"application/at+jwt"}}"#),
             "{}".to_owned(),
         ] {
             assert_eq!(set.verify(&resign(&set, &header, &body), NOW), Err(TokenFault::Header), "{header}");
@@ -289,6 +330,59 @@ mod tests {
         assert!(set.verify(&resign(&set, &header, &doubled), NOW).is_err());
         let unknown = text.replacen('{', r#"{"admin":true,"#, 1);
         assert!(set.verify(&resign(&set, &header, &unknown), NOW).is_err());
+    }
+
+    #[test]
+    fn tokens_of_every_format_verify_whatever_the_format_of_the_set_is() {
+        for (format, kind) in TokenFormat::all().flat_map(|format| TokenKind::ALL.map(|kind| (format, kind))) {
+            let token = set(&[1]).in_format(format).sign(&claims(kind)).unwrap();
+
+            let header = token.expose().split('.').next().unwrap();
+            let header: serde_json::Value = serde_json::from_slice(&decode(header).unwrap()).unwrap();
+            assert_eq!(header["alg"], format.algorithm.name());
+            assert_eq!(header["typ"], format.typ(kind));
+            for other in TokenFormat::all() {
+                assert_eq!(set(&[1]).in_format(other).verify(token.expose(), NOW), Ok(claims(kind)), "{other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_is_written_once_and_names_one_kind() {
+        let key = SigningKey::new(&Sensitive::new([1; 32]), 0);
+
+        let texts: std::collections::BTreeSet<&str> = key.headers.iter().map(|header| header.text.as_str()).collect();
+        assert_eq!((texts.len(), key.headers.len()), (10, 10));
+        let of_kind = |kind| key.headers.iter().filter(|header| header.kind == kind).count();
+        assert_eq!(TokenKind::ALL.map(of_kind), [6, 2, 2]);
+        assert!(texts.contains(key.header(TokenKind::Enroll, TokenFormat::default())));
+    }
+
+    #[test]
+    fn tok_4_no_type_of_an_access_token_carries_another_kind() {
+        let set = set(&[1]);
+        for (algorithm, typ) in [("EdDSA", "at+jwt"), ("EdDSA", "JWT"), ("Ed25519", "at+jwt"), ("Ed25519", "ACCESS")] {
+            let header = format!(r#"{{"alg":"{algorithm}","kid":"{}","typ":"{typ}"}}"#, set.keys[0].kid);
+            let of_kind = |kind| serde_json::to_string(&claims(kind).to_wire("mfad")).unwrap();
+
+            assert!(set.verify(&resign(&set, &header, &of_kind(TokenKind::Access)), NOW).is_ok(), "{header}");
+            for kind in [TokenKind::Challenge, TokenKind::Enroll] {
+                let token = resign(&set, &header, &of_kind(kind));
+                assert_eq!(set.verify(&token, NOW), Err(TokenFault::Claims), "{header}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_key_set_names_the_algorithm_of_its_tokens_and_statements_keep_theirs() {
+        let in_algorithm =
+            |text| TokenFormat { algorithm: SigningAlgorithm::parse(text).unwrap(), ..TokenFormat::default() };
+
+        for name in ["EdDSA", "Ed25519"] {
+            let keys = set(&[1, 2]).in_format(in_algorithm(name)).public_keys();
+            assert!(keys.len() == 2 && keys.iter().all(|key| key.alg == name), "{keys:?}");
+        }
+        assert_eq!(public_keys(&set(&[1]).keys)[0].alg, "EdDSA");
     }
 
     #[test]

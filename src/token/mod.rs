@@ -1,13 +1,15 @@
 //! Signed tokens: compact JWS (RFC 7515) with EdDSA over Ed25519 (RFC 8037), and the key set (RFC 7517).
 //!
 //! A token's header is never interpreted. It must be, byte for byte, one of the headers that this
-//! program writes for a key it holds; so there is no algorithm to confuse, no `jwk`, no `crit`, and
-//! the kind of token is fixed before a claim is read (TOK-1, TOK-2, TOK-4). It knows no store and
-//! no clock.
+//! program writes for a key it holds, in any of the formats that it can be told to write; so there is no
+//! algorithm to confuse, no `jwk`, no `crit`, and the kind of token is fixed before a claim is read
+//! (TOK-1, TOK-2, TOK-4). It knows no store and no clock.
 
 mod claims;
+mod format;
 mod keys;
 mod seen;
 
 pub use claims::{ACCESS_LIFETIME, Claims};
+pub use format::{AccessType, SigningAlgorithm, TokenFormat};
 pub use keys::{KeySet, PublicKey, SigningKey, TokenFault, public_keys, sign_statement};

@@ -54,6 +54,8 @@ class Host:
     def configure(self, top=""):
         peer = f'\n[[peer]]\nuid = {os.getuid()}\nrights = ["admin", "app", "audit"]\n'
         self.config.write_text(f'registration = "open"\n{top}{self.top}\n{self.tables}{peer}', encoding="utf-8")
+        # The daemon takes no configuration that others may write, whatever the umask is.
+        self.config.chmod(0o600)
 
     def environment(self):
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MFAD_", "LISTEN_"))}

@@ -308,6 +308,48 @@ fn without_a_relying_party_there_are_no_security_keys() {
 }
 
 #[test]
+fn an_app_of_the_settings_registers_and_logs_in_and_no_other_app_does() {
+    // SHA-256 of certificates, base64url.
+    const APP: &str = "android:apk-key-hash:MRIGshcjRjb2Gy1GWAHR0GwguBktJ45VmRLsNX33RJg";
+    const OTHER_CASE: &str = "android:apk-key-hash:mRIGshcjRjb2Gy1GWAHR0GwguBktJ45VmRLsNX33RJg";
+    let from = |origin| Wrong { origin: Some(origin), ..Wrong::default() };
+    let host = Host::start(&format!(
+        "[fido2]\nrpId = \"example.org\"\norigins = [\"https://login.example.org\", \"{APP}\"]\n"
+    ));
+    let person = host.person("anna");
+    let mut token = Token::new();
+    let made = order(&host, &person, &json!({}));
+    let credential = token.make(&made["secret"]["publicKey"], from(APP));
+    enrol(&host, &person, &made, &credential).ok();
+
+    let challenge = host.challenge(&person);
+    for (what, origin) in [
+        ("another case", OTHER_CASE),
+        ("the scheme in capitals", "ANDROID:apk-key-hash:MRIGshcjRjb2Gy1GWAHR0GwguBktJ45VmRLsNX33RJg"),
+        ("padding", "android:apk-key-hash:MRIGshcjRjb2Gy1GWAHR0GwguBktJ45VmRLsNX33RJg="),
+        ("an opaque origin", "null"),
+    ] {
+        let asked = options(&host, &challenge);
+        let refused = log_in(&host, &challenge, &token.answer(&asked, from(origin)));
+        assert_eq!(refused.status, 401, "{what}");
+    }
+    let asked = options(&host, &challenge);
+    assert_eq!(log_in(&host, &challenge, &token.answer(&asked, from(APP))).ok()["type"], "ACCESS");
+    let challenge = host.challenge(&person);
+    let asked = options(&host, &challenge);
+    let page = log_in(&host, &challenge, &token.answer(&asked, Wrong::default())).ok();
+    assert_eq!(page["type"], "ACCESS", "the page of the same relying party");
+
+    let boris = host.person("boris");
+    for origin in [OTHER_CASE, "null", "android:apk-key-hash:"] {
+        let made = order(&host, &boris, &json!({}));
+        let mut token = Token::new();
+        let credential = token.make(&made["secret"]["publicKey"], from(origin));
+        assert_ne!(enrol(&host, &boris, &made, &credential).status, 200, "{origin}");
+    }
+}
+
+#[test]
 fn the_relying_party_stays_once_there_are_credentials() {
     let mut host = Host::start(CONFIG);
     keyed(&host, "anna", "preferred");

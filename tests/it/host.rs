@@ -1,8 +1,9 @@
 //! A daemon of its own for a test: private directory, configuration, process, log.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -48,6 +49,8 @@ impl Premises {
             dir,
         };
         fs::write(&premises.config, config(extra_config)).unwrap();
+        // The daemon takes none that others may write, whatever the umask of the test is.
+        fs::set_permissions(&premises.config, Permissions::from_mode(0o600)).unwrap();
         premises
     }
 

@@ -60,6 +60,7 @@ mod secret_sources;
 mod secrets;
 mod seed;
 mod sessions;
+mod settings;
 mod supervised;
 mod tampering;
 mod throttle;

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -18,12 +18,12 @@ use serde_json::json;
 use crate::host::{Premises, wait};
 use crate::wire::{Answer, Connection, Request};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// A daemon whose supervisor is this test.
-struct Ward {
-    premises: Premises,
+pub struct Ward {
+    pub premises: Premises,
     told: UnixDatagram,
     notify: PathBuf,
     daemon: Option<Child>,
@@ -39,7 +39,7 @@ impl Drop for Ward {
 }
 
 impl Ward {
-    fn new(extra_config: &str) -> Self {
+    pub fn new(extra_config: &str) -> Self {
         let premises = Premises::new(extra_config);
         assert!(premises.init().success(), "{}", premises.log_text());
         Self::on(premises)
@@ -53,7 +53,7 @@ impl Ward {
         Self { premises, told, notify, daemon: None }
     }
 
-    fn start(&mut self, prepare: impl FnOnce(&mut Command)) {
+    pub fn start(&mut self, prepare: impl FnOnce(&mut Command)) {
         let mut command = self.premises.serve();
         command.env("NOTIFY_SOCKET", &self.notify);
         prepare(&mut command);
@@ -62,9 +62,28 @@ impl Ward {
 
     /// With a socket that was made for it: the first descriptor after the usual three (sd_listen_fds(3)).
     fn start_on(&mut self, listener: &UnixListener) {
+        self.start_with(OwnedFd::from(listener.try_clone().unwrap()), "LISTEN_PID=$$ LISTEN_FDS=1");
+    }
+
+    /// With a descriptor and what is said about it, in the words of the shell.
+    fn start_with(&mut self, descriptor: OwnedFd, said: &str) {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("{said} exec \"$@\" 3<&0 0</dev/null"), "sh"]).stdin(descriptor);
+        self.start_through(shell);
+    }
+
+    /// With files of its own in the place of the host's `/etc/group` and `/etc/passwd`; needs root.
+    pub fn start_beside(&mut self, groups: &Path, users: &Path) {
+        const PLACES: &str =
+            "mount --bind \"$1\" /etc/group && mount --bind \"$2\" /etc/passwd && shift 2 && exec \"$@\"";
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "/bin/sh", "-c", PLACES, "sh"]).arg(groups).arg(users).stdin(Stdio::null());
+        self.start_through(shell);
+    }
+
+    /// By a command that ends in the daemon's own.
+    fn start_through(&mut self, mut command: Command) {
         let plain = self.premises.serve();
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 0</dev/null", "sh"]);
         command.arg(plain.get_program()).args(plain.get_args());
         for (name, value) in plain.get_envs() {
             match value {
@@ -72,14 +91,14 @@ impl Ward {
                 None => command.env_remove(name),
             };
         }
-        command.env("NOTIFY_SOCKET", &self.notify).stdin(OwnedFd::from(listener.try_clone().unwrap()));
-        command.stdout(Stdio::null()).stderr(fs::File::options().append(true).open(&self.premises.log).unwrap());
+        command.env("NOTIFY_SOCKET", &self.notify).stdout(Stdio::null());
+        command.stderr(fs::File::options().append(true).open(&self.premises.log).unwrap());
         self.daemon = Some(command.spawn().unwrap());
     }
 
     /// Waits until systemd is told this.
     #[track_caller]
-    fn hears(&self, what: &str) -> String {
+    pub fn hears(&self, what: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut buffer = [0; 4096];
         loop {
@@ -94,25 +113,42 @@ impl Ward {
     }
 
     #[track_caller]
-    fn logs(&self, what: &str) {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn logs(&self, what: &str) {
+        self.logs_within(PATIENCE, what);
+    }
+
+    #[track_caller]
+    pub fn logs_within(&self, patience: Duration, what: &str) {
+        let deadline = Instant::now() + patience;
         while !self.premises.log_text().contains(what) {
             assert!(Instant::now() < deadline, "{what:?} is not in: {}", self.premises.log_text());
             thread::sleep(GLANCE);
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let id = self.daemon.as_ref().expect("a daemon").id();
         kill_process(Pid::from_raw(id.try_into().unwrap()).unwrap(), signal).unwrap();
     }
 
-    fn ask(&self, request: &Request) -> io::Result<Answer> {
+    pub fn ask(&self, request: &Request) -> io::Result<Answer> {
         Connection::new(UnixStream::connect(&self.premises.socket)?, None).try_ask(request)
     }
 
-    fn end(&mut self) {
-        self.signal(Signal::TERM);
+    pub fn end(&mut self) {
+        self.end_by(Signal::TERM);
+    }
+
+    /// The code of a daemon that ends by itself.
+    #[track_caller]
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let status = wait(self.daemon.as_mut().expect("a daemon"), PATIENCE);
+        status.unwrap_or_else(|| panic!("it serves: {}", self.premises.log_text())).code()
+    }
+
+    #[track_caller]
+    fn end_by(&mut self, signal: Signal) {
+        self.signal(signal);
         let mut daemon = self.daemon.take().unwrap();
         let status = wait(&mut daemon, PATIENCE).expect("it ends");
         assert_eq!(status.code(), Some(0), "{}", self.premises.log_text());
@@ -234,6 +270,93 @@ fn a_reload_takes_new_settings_and_keeps_the_old_ones_when_they_are_wrong() {
 }
 
 #[test]
+fn what_is_handed_over_and_is_no_listening_socket_ends_the_daemon_with_its_code() {
+    let own = "LISTEN_PID=$$ LISTEN_FDS=1";
+    let (stream, _other_end) = UnixStream::pair().unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = |ward: &Ward| UnixListener::bind(ward.premises.dir.path().join("handed.sock")).unwrap();
+
+    for (what, descriptor) in [
+        ("a file", OwnedFd::from(fs::File::open("/dev/null").unwrap())),
+        ("a connection", OwnedFd::from(stream)),
+        ("datagrams", OwnedFd::from(UnixDatagram::unbound().unwrap())),
+        ("TCP", OwnedFd::from(tcp)),
+    ] {
+        let mut ward = Ward::new("");
+        ward.start_with(descriptor, own);
+
+        assert_eq!(ward.exit_code(), Some(11), "{what}: {}", ward.premises.log_text());
+        assert!(!ward.premises.socket.exists(), "{what}");
+    }
+    for said in [
+        "LISTEN_PID=$$ LISTEN_FDS=0",
+        "LISTEN_PID=$$ LISTEN_FDS=2",
+        "LISTEN_PID=$$ LISTEN_FDS=one",
+        "LISTEN_PID=$$ LISTEN_FDS=",
+        "LISTEN_PID=$$ LISTEN_FDS=-1",
+        "LISTEN_PID=me LISTEN_FDS=1",
+        "LISTEN_PID= LISTEN_FDS=1",
+    ] {
+        let mut ward = Ward::new("");
+        let descriptor = OwnedFd::from(listener(&ward));
+        ward.start_with(descriptor, said);
+
+        assert_eq!(ward.exit_code(), Some(11), "{said}: {}", ward.premises.log_text());
+        assert!(ward.premises.log_text().contains("LISTEN_"), "it says what is wrong: {}", ward.premises.log_text());
+    }
+}
+
+#[test]
+fn what_is_handed_over_to_another_process_is_ignored() {
+    for said in
+        ["LISTEN_PID=1 LISTEN_FDS=1", "LISTEN_PID=1 LISTEN_FDS=5", "LISTEN_PID=1 LISTEN_FDS=none", "LISTEN_PID=$$"]
+    {
+        let mut ward = Ward::new("");
+        // In a directory that the daemon has to make.
+        ward.premises.socket = ward.premises.dir.path().join("run").join("mfad.sock");
+        let descriptor = OwnedFd::from(UnixListener::bind(ward.premises.dir.path().join("others.sock")).unwrap());
+        ward.start_with(descriptor, said);
+
+        ward.hears("READY=1");
+        assert_eq!(ward.ask(&Request::get("/health/ready")).unwrap().status, 200, "{said}");
+        ward.end();
+        assert!(!ward.premises.socket.exists(), "{said}: it was the daemon's own");
+    }
+}
+
+#[test]
+fn signals_that_ask_for_nothing_do_not_end_the_daemon() {
+    let mut ward = Ward::new("");
+    ward.start(|_| {});
+    ward.hears("READY=1");
+
+    for signal in [Signal::USR1, Signal::USR2, Signal::ALARM] {
+        ward.signal(signal);
+        assert_eq!(ward.ask(&Request::get("/health/ready")).unwrap().status, 200, "{signal:?}");
+    }
+
+    // One that had been ended by a signal would have no exit code.
+    ward.end();
+}
+
+#[test]
+fn svc_2_each_signal_that_stops_the_daemon_does_it_in_good_order() {
+    for signal in [Signal::QUIT, Signal::INT, Signal::TERM] {
+        let mut ward = Ward::new("");
+        ward.start(|_| {});
+        ward.hears("READY=1");
+        let idle = UnixStream::connect(&ward.premises.socket).unwrap();
+
+        ward.end_by(signal);
+
+        ward.hears("STOPPING=1");
+        assert!(!ward.premises.socket.exists(), "{signal:?}");
+        assert!(ward.premises.log_text().lines().any(|line| line.ends_with("stopped")), "{signal:?}");
+        drop(idle);
+    }
+}
+
+#[test]
 fn a_configuration_is_checked_without_being_used() {
     let premises = Premises::new("");
     let check = |text: &str| {
@@ -278,7 +401,7 @@ fn key_1_a_credential_takes_the_place_of_the_key_file() {
 }
 
 /// `MFAD_CONFIG` and the like come with the command.
-fn in_background(premises: &Premises, pid_file: &std::path::Path) -> Command {
+fn in_background(premises: &Premises, pid_file: &Path) -> Command {
     let plain = premises.serve();
     let mut command = premises.mfad();
     command.args(plain.get_args()).arg("--daemonize").arg("--pid-file").arg(pid_file);

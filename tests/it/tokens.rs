@@ -241,6 +241,57 @@ fn tok_4_a_token_of_another_kind_is_refused_everywhere_else() {
 }
 
 #[test]
+fn the_headers_of_tokens_are_as_the_settings_say_and_older_ones_stay_good() {
+    let mut host = Host::start("");
+    let config = std::fs::read_to_string(&host.premises.config).unwrap();
+    let (person, mut factor, _) = host.guarded("anna");
+    let mut older = vec![person.token.clone()];
+
+    for (typ, alg) in [("at+jwt", "Ed25519"), ("JWT", "EdDSA"), ("ACCESS", "Ed25519"), ("ACCESS", "EdDSA")] {
+        host.stop();
+        let written = format!("{config}\n[token]\ntype = \"{typ}\"\nalgorithm = \"{alg}\"\n");
+        std::fs::write(&host.premises.config, written).unwrap();
+        host.start_again();
+
+        let challenge = host.challenge(&person);
+        let access = text(&host.answer_totp(&challenge, &factor.next()).ok()["token"]);
+        assert_eq!((&header(&access)["typ"], &header(&access)["alg"]), (&json!(typ), &json!(alg)));
+        assert_eq!((&header(&challenge)["typ"], &header(&challenge)["alg"]), (&json!("CHALLENGE"), &json!(alg)));
+        assert_eq!((&claims(&access)["typ"], &claims(&access)["aud"]), (&json!("ACCESS"), &json!("mfad:access")));
+        for key in jwks(&host)["keys"].as_array().unwrap() {
+            assert_eq!(key["alg"], alg, "{key}");
+        }
+        older.push(access);
+        for token in &older {
+            assert_eq!(host.token_status(&person, token), 200, "{} under {typ} {alg}", header(token));
+        }
+        assert_eq!(host.token_status(&person, &challenge), 401, "a challenge is no access token under {typ} {alg}");
+    }
+}
+
+#[test]
+fn the_headers_of_tokens_stay_as_they_are_at_a_reload() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    let config = std::fs::read_to_string(&host.premises.config).unwrap();
+    let settings = "[token]\ntype = \"JWT\"\nalgorithm = \"Ed25519\"\n";
+    std::fs::write(&host.premises.config, format!("{config}\n{settings}")).unwrap();
+
+    rustix::process::kill_process(host.process(), rustix::process::Signal::HUP).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !host.premises.log_text().contains("settings=\"token\"") {
+        assert!(std::time::Instant::now() < deadline, "{}", host.premises.log_text());
+        std::thread::yield_now();
+    }
+
+    let later = text(&host.password(&person).ok()["token"]);
+    for token in [&person.token, &later] {
+        assert_eq!((&header(token)["typ"], &header(token)["alg"]), (&json!("ACCESS"), &json!("EdDSA")));
+    }
+    assert_eq!(jwks(&host)["keys"][0]["alg"], "EdDSA");
+}
+
+#[test]
 fn a_token_is_read_from_the_authorization_header_and_from_nowhere_else() {
     let host = Host::start("");
     let person = host.person("anna");

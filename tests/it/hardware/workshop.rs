@@ -20,6 +20,7 @@ use mfad::service::{
     Reply, SecretOrder, SecretView, Service,
 };
 use mfad::store::{self, Listeners, Store};
+use mfad::token::TokenFormat;
 use tempfile::TempDir;
 
 use crate::card::{Key, Reader, VirtualDevices};
@@ -347,6 +348,7 @@ fn policy() -> Policy {
         bind_tokens: true,
         mfa_required: false,
         issuer: "mfad".to_owned(),
+        token_format: TokenFormat::default(),
         window: Window::DEFAULT,
         factor_limits: limits(Some(100)),
         password_limits: limits(None),

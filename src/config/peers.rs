@@ -1,0 +1,107 @@
+//! Who has which rights: rules about users and groups, by number or by a name that this host may not know yet.
+
+use std::fmt::{self, Display, Formatter};
+
+use nix::unistd::{Group, User};
+use serde::Deserialize;
+
+use crate::model::{Right, Rights};
+use crate::service::{PeerRule, Who};
+
+use super::{ConfigFault, value};
+
+/// The group whose members are administrators (besides uid 0), if the host has it.
+const ADMIN_GROUP: &str = "mfad-admin";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PeerEntry {
+    user: Option<String>,
+    group: Option<String>,
+    uid: Option<u32>,
+    rights: Vec<RightName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RightName {
+    Admin,
+    App,
+    Audit,
+}
+
+/// A rule about a user or a group by name. It gives nobody a right until the name is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPeer {
+    name: Name,
+    rights: Rights,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Name {
+    User(String),
+    Group(String),
+}
+
+impl NamedPeer {
+    /// The rule, if this host knows the name now. It may ask a service on the network, and take as long as that does.
+    pub fn look_up(&self) -> Option<PeerRule> {
+        let who = match &self.name {
+            Name::User(name) => Who::Uid(User::from_name(name).ok().flatten()?.uid.as_raw()),
+            Name::Group(name) => Who::Gid(gid_of(name)?),
+        };
+        Some(PeerRule { who, rights: self.rights })
+    }
+}
+
+impl Display for NamedPeer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Name::User(name) => write!(f, "user {name:?}"),
+            Name::Group(name) => write!(f, "group {name:?}"),
+        }
+    }
+}
+
+/// The rules of these entries and of the administrators' group, and those whose names this host does not know.
+pub(super) fn rules(entries: &[PeerEntry]) -> Result<(Vec<PeerRule>, Vec<NamedPeer>), ConfigFault> {
+    let (mut rules, mut unknown) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let rights = entry.rights();
+        let name = match (&entry.user, &entry.group, entry.uid) {
+            (Some(user), None, None) => Name::User(user.clone()),
+            (None, Some(group), None) => Name::Group(group.clone()),
+            (None, None, Some(uid)) => {
+                rules.push(PeerRule { who: Who::Uid(uid), rights });
+                continue;
+            }
+            _ => return Err(value("peer", "needs exactly one of user, group and uid")),
+        };
+        let peer = NamedPeer { name, rights };
+        match peer.look_up() {
+            Some(rule) => rules.push(rule),
+            None => unknown.push(peer),
+        }
+    }
+    if let Some(gid) = gid_of(ADMIN_GROUP) {
+        rules.push(PeerRule { who: Who::Gid(gid), rights: Rights::ADMIN });
+    }
+    Ok((rules, unknown))
+}
+
+impl PeerEntry {
+    fn rights(&self) -> Rights {
+        self.rights.iter().fold(Rights::default(), |all, name| {
+            all.with(match name {
+                RightName::Admin => Right::Admin,
+                RightName::App => Right::App,
+                RightName::Audit => Right::Audit,
+            })
+        })
+    }
+}
+
+/// The number of a group that this host knows.
+pub(super) fn gid_of(name: &str) -> Option<u32> {
+    Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}

@@ -1,0 +1,137 @@
+//! The settings of a running daemon: from a file that nobody else can change, and with the users and groups of `[[peer]]`
+//! that the host comes to know only after the daemon has started.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::config::{Config, NamedPeer, Overrides};
+use crate::service::{PeerRule, Service};
+
+use super::failure::Failure;
+use super::places::check_config;
+
+/// Reads the configuration, if nobody else can change it.
+pub(super) fn load(overrides: &Overrides) -> Result<Config, Failure> {
+    if let Some(path) = Config::path(overrides) {
+        check_config(path)?;
+    }
+    Ok(Config::load(overrides)?)
+}
+
+/// The rules whose user or group the host does not know yet. They give nobody a right.
+pub(super) struct UnknownPeers(Mutex<Vec<NamedPeer>>);
+
+impl UnknownPeers {
+    /// Those that the host did not know when the configuration was read.
+    pub(super) fn new(peers: Vec<NamedPeer>) -> Self {
+        warn(&peers);
+        Self(Mutex::new(peers))
+    }
+
+    /// Goes by a new configuration. Returns the settings of the policy that stay as they are until a restart.
+    pub(super) fn reload(&self, new: Config, service: &Service) -> Vec<&'static str> {
+        warn(&new.unknown_peers);
+        // Held over both, so that a look that began before adds no rule of the old configuration to the new policy.
+        let mut peers = self.lock();
+        *peers = new.unknown_peers;
+        service.reload(new.policy)
+    }
+
+    /// Looks whether the host knows some of them now, and hands over their rules.
+    pub(super) fn look_again(&self, admit: impl FnMut(PeerRule)) {
+        self.settle(NamedPeer::look_up, admit);
+    }
+
+    fn settle(&self, look_up: impl Fn(&NamedPeer) -> Option<PeerRule>, mut admit: impl FnMut(PeerRule)) {
+        let peers = self.lock().clone();
+        for peer in peers {
+            // It may take long, and a reload does not wait for it.
+            let Some(rule) = look_up(&peer) else { continue };
+            let mut still = self.lock();
+            let before = still.len();
+            still.retain(|other| *other != peer);
+            if still.len() != before {
+                admit(rule);
+                tracing::info!(%peer, "this host knows it now; its rights hold from here on");
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<NamedPeer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn warn(peers: &[NamedPeer]) {
+    for peer in peers {
+        tracing::warn!(%peer, "[[peer]] names what this host does not know; it gives nobody a right until the host does");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::model::Rights;
+    use crate::service::Who;
+
+    const RULE: PeerRule = PeerRule { who: Who::Gid(4711), rights: Rights::ADMIN };
+
+    /// Names that no host has, as a configuration gives them.
+    fn unknown(names: &[&str]) -> Vec<NamedPeer> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mfad.toml");
+        let entry = |name: &&str| format!("[[peer]]\ngroup = \"no such group {name}\"\nrights = [\"app\"]\n");
+        std::fs::write(&path, names.iter().map(entry).collect::<String>()).unwrap();
+        Config::load(&Overrides { config: Some(path), ..Overrides::default() }).unwrap().unknown_peers
+    }
+
+    #[test]
+    fn a_name_that_is_known_later_is_admitted_once() {
+        let peers = UnknownPeers::new(unknown(&["a", "b"]));
+        let (known, admitted) = (unknown(&["b"]), RefCell::new(Vec::new()));
+        let look = |peer: &NamedPeer| known.contains(peer).then_some(RULE);
+
+        for _ in 0..3 {
+            peers.settle(look, |rule| admitted.borrow_mut().push(rule));
+        }
+
+        assert_eq!(*admitted.borrow(), [RULE]);
+        assert_eq!(*peers.lock(), unknown(&["a"]));
+    }
+
+    #[test]
+    fn a_name_that_stays_unknown_is_asked_for_again_and_gives_nothing() {
+        let peers = UnknownPeers::new(unknown(&["a"]));
+        let asked = RefCell::new(0);
+
+        for _ in 0..3 {
+            peers.settle(
+                |_| {
+                    *asked.borrow_mut() += 1;
+                    None
+                },
+                |_| panic!("nothing is known"),
+            );
+        }
+
+        assert_eq!(*asked.borrow(), 3);
+        assert_eq!(*peers.lock(), unknown(&["a"]));
+    }
+
+    #[test]
+    fn a_name_that_a_reload_took_away_in_the_middle_of_a_look_gives_nothing() {
+        let peers = UnknownPeers::new(unknown(&["a", "b"]));
+        let admitted = RefCell::new(0);
+        let look = |_: &NamedPeer| {
+            *peers.lock() = unknown(&["b"]);
+            Some(RULE)
+        };
+
+        peers.settle(look, |_| *admitted.borrow_mut() += 1);
+
+        // The first was gone when it was found.
+        assert_eq!(*admitted.borrow(), 1);
+        assert!(peers.lock().is_empty());
+    }
+}
