@@ -8,26 +8,37 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Either, Full, Limited};
-use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http_body_util::{BodyExt, Either, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::http::request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use crate::error::Error;
-use crate::model::{Moment, Peer, Sensitive, Text};
+use crate::model::{Moment, Peer, Sensitive};
 use crate::service::{Call, Caller, Departure, Occasion, Reply, Soon};
 
-use super::connections::say_last_word;
+use super::challenge::explained;
+use super::clock::http_date;
+use super::connections::{LINGER, LONG_LINGER, say_last_word};
 use super::events::{self, EventStream, Parts};
 use super::guard::{Guard, Line, Peephole, Signals};
+use super::headers::{
+    LAST_EVENT_ID, REASON, asks_to_close, bytes_of, check_content_type, check_host, credentials, idempotency_key,
+    single,
+};
 use super::idempotency::{Fingerprint, Kept, Turn, fingerprint};
 use super::problem::Problem;
 use super::qr::QrFormat;
-use super::route::{self, Ask, Basic, Resource};
+use super::responses::{
+    Answer, BYTES, EVENT_STREAM, JSON, answer, kept_answer, location_of, page_answer, plain_answer, problem_answer,
+    raw_answer, stamp, ui_redirect,
+};
+use super::route::{self, Ask, Resource};
 use super::sieve::{LONGEST_BODY, LONGEST_HEAD, MOST_FIELDS};
 use super::{Door, ui, wire};
 
@@ -39,24 +50,10 @@ const REQUEST_TIME: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a daemon that stops waits for the first request of a new connection.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
-/// An administrator's reason.
-const REASON: HeaderName = HeaderName::from_static("mfad-reason");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// The longest reason, in characters.
-const LONGEST_REASON: usize = 256;
-/// The longest idempotency key.
-const LONGEST_KEY: usize = 64;
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
-const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// Why nobody is served (TIME-1).
+const WRONG_CLOCK: &str = "the clock of this host shows a year before 1970 or after 9999; set it";
 /// The description of this API, made from `docs/openapi.yaml` at build time.
 const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
-
-type AnswerBody = Either<Full<Bytes>, EventStream>;
-type Answer = Response<AnswerBody>;
 
 /// Who asks on this connection.
 #[derive(Clone)]
@@ -67,15 +64,13 @@ struct Visit {
     line: Peephole,
 }
 
-/// What a request's headers say about its caller.
-struct Credentials {
-    token: Option<Sensitive<String>>,
-    basic: Option<Basic>,
-    reason: Option<Text>,
-}
-
 /// Serves one connection until it ends.
 pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer: Peer) {
+    let uid = peer.uid;
+    if http_date(&door.clock.now()).is_none() {
+        // At each of its steps the HTTP library writes down the time for its own header `Date`, asked for or not, and panics.
+        return refuse_unread(door, stream, uid, &Problem::from(&Error::NotReady(WRONG_CLOCK))).await;
+    }
     let signals = Arc::new(Signals::default());
     let line = Line::new(Guard::new(stream, Arc::clone(&signals)));
     let visit = Visit { door: Arc::clone(door), peer, signals: Arc::clone(&signals), line: line.peephole() };
@@ -85,11 +80,12 @@ pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer:
         Box::pin(async move { Ok::<_, Infallible>(visit.answer(request).await) })
     });
     let longest_head = LONGEST_HEAD.saturating_add(1024);
-    // The guard keeps all times, so the library's own header timer stays off.
+    // The guard keeps all times, so the library's own header timer stays off; the time of an answer is one of the clock's.
     let mut connection = http1::Builder::new()
         .max_buf_size(longest_head.max(8192))
         .max_headers(MOST_FIELDS)
         .header_read_timeout(None)
+        .auto_date_header(false)
         .half_close(true)
         .serve_connection(TokioIo::new(line), service);
     let mut closing = door.closing.clone();
@@ -108,77 +104,70 @@ pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer:
         Pin::new(&mut connection).graceful_shutdown();
         let _ = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     }
-    if let Some(reject) = signals.take_reject() {
-        let problem = Problem::from(reject);
-        door.service.metrics().count_request(problem.status.as_u16());
-        if let Some(stream) = connection.into_parts().io.into_inner().into_inner() {
-            say_last_word(stream, &problem).await;
-        }
+    if let Some(reject) = signals.take_reject()
+        && let Some(stream) = connection.into_parts().io.into_inner().into_inner()
+    {
+        refuse_unread(door, stream, uid, &Problem::from(reject)).await;
     }
 }
 
-/// An answer as bytes, for connections that the HTTP library no longer serves.
-pub(super) fn raw_answer(problem: &Problem) -> Vec<u8> {
-    let request = request_id(&Moment { wall_ms: 0, boot_ms: 0, boot: [0; 16] });
-    let body = problem.body(&request);
-    let retry = problem.retry_after.map(|s| format!("retry-after: {s}\r\n")).unwrap_or_default();
-    let head = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
-         {retry}connection: close\r\n\r\n",
-        problem.status.as_u16(),
-        problem.status.canonical_reason().unwrap_or("Error"),
-        body.len(),
-    );
-    [head.into_bytes(), body].concat()
+/// Answers on a connection whose bytes are not read as a request, and ends it.
+async fn refuse_unread(door: &Door, stream: UnixStream, uid: u32, problem: &Problem) {
+    door.service.metrics().count_request(problem.status.as_u16());
+    say_last_word(stream, &unread_answer(door, uid, problem), LINGER).await;
+}
+
+/// Tells a connection over the limit to come again.
+pub(super) async fn turn_away(door: &Door, stream: UnixStream, uid: u32) {
+    say_last_word(stream, &unread_answer(door, uid, &Problem::busy()), LONG_LINGER).await;
+}
+
+/// A refusal as bytes, under an id that the journal has too.
+fn unread_answer(door: &Door, uid: u32, problem: &Problem) -> Vec<u8> {
+    let now = door.clock.now();
+    let id = request_id(&now);
+    door.note_refusal(&id, uid, problem);
+    raw_answer(problem, &id, &now)
 }
 
 impl Visit {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         self.signals.start_answering();
         let id = request_id(&self.door.clock.now());
-        let answer = match tokio::time::timeout(REQUEST_TIME, self.attempt(request, &id)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(problem)) => problem_answer(&problem, &id),
-            Err(_) => problem_answer(&Problem::busy(), &id),
+        let (parts, body) = request.into_parts();
+        let mut is_read = false;
+        let attempt = async {
+            // Whatever becomes of the request: a connection goes on only where one request ends and the next begins.
+            let body = read_body(body, &self.signals).await;
+            let body = body.inspect_err(|problem| self.door.note_refusal(&id, self.peer.uid, problem))?;
+            is_read = true;
+            self.attempt(&parts, body, &id).await
         };
+        let outcome = tokio::time::timeout(REQUEST_TIME, attempt).await.unwrap_or_else(|_| Err(Problem::busy()));
+        let mut answer = outcome.unwrap_or_else(|problem| {
+            log_cause(&id, &problem);
+            problem_answer(&explained(problem, parts.uri.path(), &parts.headers), &id)
+        });
+        let stays_open = is_read && !asks_to_close(&parts.headers) && !*self.door.closing.borrow();
+        stamp(&mut answer, &id, &self.door.clock.now(), stays_open);
         self.door.service.metrics().count_request(answer.status().as_u16());
         self.signals.end_answering();
         answer
     }
 
-    async fn attempt(&self, request: Request<Incoming>, id: &str) -> Result<Answer, Problem> {
-        let (parts, body) = request.into_parts();
-        if let Some(file) = ui::file(parts.uri.path()).filter(|_| self.door.has_page) {
+    async fn attempt(&self, parts: &request::Parts, body: Sensitive<Vec<u8>>, id: &str) -> Result<Answer, Problem> {
+        check_host(&parts.uri, &parts.headers)?;
+        let path = parts.uri.path();
+        if let Some(file) = ui::file(path).filter(|_| self.door.has_page) {
             return page_answer(file, &parts.method);
         }
-        if parts.uri.path() == ui::WITHOUT_SLASH && self.door.has_page {
+        if path == ui::WITHOUT_SLASH && self.door.has_page {
             return Ok(ui_redirect());
         }
-        let resource = Resource::of_path(parts.uri.path()).ok_or_else(Problem::not_found)?;
-        if !resource.methods().contains(&parts.method) {
-            let allow: Vec<&str> = resource.methods().iter().map(Method::as_str).collect();
-            return Err(Problem::method_not_allowed(allow.join(", ")));
-        }
-        let body = read_body(body, &self.signals).await?;
-        // Not before: whoever sends the body late must not have a code of then count (OTP-4).
+        // Not before the body is there: whoever sends it late must not have a code of then count (OTP-4).
         let now = self.door.clock.now();
-        if !body.expose().is_empty() {
-            check_content_type(&parts.headers)?;
-        }
-        let credentials = credentials(&parts.headers, resource == Resource::AuthPassword)?;
-        let is_change = parts.method == Method::POST || parts.method == Method::PUT;
-        let key = if is_change { idempotency_key(&parts.headers)? } else { None };
-        let ask = route::route(
-            resource,
-            &route::Request {
-                method: &parts.method,
-                query: parts.uri.query(),
-                basic: credentials.basic,
-                body: body.expose(),
-                last_event: single(&parts.headers, &LAST_EVENT_ID)?,
-            },
-        )?;
-        let caller = Caller { peer: self.peer.clone(), token: credentials.token, reason: credentials.reason };
+        let (caller, ask) = self.ask(parts, &body)?;
+        let key = if is_change(&parts.method) { idempotency_key(&parts.headers)? } else { None };
         let (call, qr) = match ask {
             Ask::Call(call, qr) => (call, qr),
             Ask::OpenApi => return Ok(plain_answer(StatusCode::OK, JSON, OPENAPI.as_bytes().to_vec())),
@@ -196,21 +185,53 @@ impl Visit {
         };
         let occasion =
             Occasion { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
-        let Some(key) = key else {
-            return self.perform(occasion, call, qr).await.map(|kept| kept_answer(kept, id));
+        let kept = match key {
+            None => self.perform(occasion, call, qr).await?,
+            Some(key) => {
+                let request = self.fingerprint(parts, &key);
+                self.perform_once(request, fingerprint(&[body.expose()]), occasion, call, qr).await?
+            }
         };
-        // Rights go by groups too, and some calls want a reason: an answer is for whoever may ask for it.
+        Ok(kept_answer(kept, path))
+    }
+
+    /// Who asks, and for what.
+    fn ask(&self, parts: &request::Parts, body: &Sensitive<Vec<u8>>) -> Result<(Caller, Ask), Problem> {
+        let resource = Resource::of_path(parts.uri.path()).ok_or_else(Problem::not_found)?;
+        if !resource.methods().contains(&parts.method) {
+            let allow: Vec<&str> = resource.methods().iter().map(Method::as_str).collect();
+            return Err(Problem::method_not_allowed(allow.join(", ")));
+        }
+        if !body.expose().is_empty() {
+            check_content_type(&parts.headers)?;
+        }
+        let credentials = credentials(&parts.headers, resource == Resource::AuthPassword)?;
+        let ask = route::route(
+            resource,
+            &route::Request {
+                method: &parts.method,
+                query: parts.uri.query(),
+                basic: credentials.basic,
+                body: body.expose(),
+                last_event: single(&parts.headers, &LAST_EVENT_ID)?,
+            },
+        )?;
+        Ok((Caller { peer: self.peer.clone(), token: credentials.token, reason: credentials.reason }, ask))
+    }
+
+    /// Names a request that is to have the same answer again. Rights go by groups too, and some calls want a reason: an
+    /// answer is for whoever may ask for it.
+    fn fingerprint(&self, parts: &request::Parts, key: &str) -> Fingerprint {
         let ids: Vec<u8> =
             [self.peer.uid, self.peer.gid].iter().chain(&self.peer.groups).flat_map(|id| id.to_be_bytes()).collect();
-        let parts = [
+        fingerprint(&[
             ids.as_slice(),
             parts.method.as_str().as_bytes(),
             parts.uri.path_and_query().map_or("", |p| p.as_str()).as_bytes(),
-            parts.headers.get(header::AUTHORIZATION).map_or(&[], HeaderValue::as_bytes),
-            parts.headers.get(REASON).map_or(&[], HeaderValue::as_bytes),
+            bytes_of(&parts.headers, header::AUTHORIZATION),
+            bytes_of(&parts.headers, REASON),
             key.as_bytes(),
-        ];
-        self.perform_once(fingerprint(&parts), fingerprint(&[body.expose()]), occasion, call, qr).await
+        ])
     }
 
     /// Carries a call out. What it changes is changed even if the caller leaves (STO-7).
@@ -252,9 +273,8 @@ impl Visit {
     }
 
     fn panicked(&self, request: &str) -> Problem {
-        tracing::error!(request, "a request panicked");
-        self.door.service.metrics().count_panic();
-        Problem::internal()
+        self.door.note_panic(request);
+        Problem::internal("it panicked")
     }
 
     /// The same with an idempotency key. The answer is kept even if the caller is gone by then.
@@ -265,7 +285,7 @@ impl Visit {
         occasion: Occasion,
         call: Call,
         qr: Option<QrFormat>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Kept, Problem> {
         let id = occasion.request.clone();
         match self.door.idempotency.begin(self.peer.uid, request, body, &occasion.now)? {
             Turn::Again(kept) => return self.repeat(kept, occasion, call).await,
@@ -280,12 +300,11 @@ impl Visit {
             }
             done
         });
-        let kept = work.await.map_err(|_| Problem::internal())??;
-        Ok(kept_answer(kept, &id))
+        work.await.unwrap_or_else(|_| Err(self.panicked(&id)))
     }
 
     /// An answer that was kept, for whoever may still have it.
-    async fn repeat(&self, kept: Kept, occasion: Occasion, call: Call) -> Result<Answer, Problem> {
+    async fn repeat(&self, kept: Kept, occasion: Occasion, call: Call) -> Result<Kept, Problem> {
         let door = Arc::clone(&self.door);
         let id = occasion.request.clone();
         let told = kept.told.clone();
@@ -294,7 +313,7 @@ impl Visit {
             allowed.map_err(|error| refusal(&occasion.request, &error))
         });
         allowed.await.unwrap_or_else(|_| Err(self.panicked(&id)))?;
-        Ok(kept_answer(kept, &id))
+        Ok(kept)
     }
 
     /// A stream, if `first` is granted: the first look decides whether there is one at all.
@@ -309,11 +328,11 @@ impl Visit {
         let occasion =
             Occasion { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
         let door = Arc::clone(&self.door);
-        let allowed = tokio::task::spawn_blocking(move || {
-            let verdict = door.service.handle(&occasion, first);
-            verdict.map(|_| occasion.caller)
+        let allowed = tokio::task::spawn_blocking(move || match door.service.handle(&occasion, first) {
+            Ok(_) => Ok(occasion.caller),
+            Err(error) => Err(refusal(&occasion.request, &error)),
         });
-        let caller = allowed.await.map_err(|_| Problem::internal())?.map_err(|error| Problem::from(&error))?;
+        let caller = allowed.await.unwrap_or_else(|_| Err(self.panicked(id)))?;
         let parts = parts(Arc::clone(&self.door), caller, id.to_owned());
         Ok(self.stream_answer(EVENT_STREAM, parts))
     }
@@ -324,12 +343,11 @@ impl Visit {
             Occasion { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
         let door = Arc::clone(&self.door);
         let made = tokio::task::spawn_blocking(move || {
-            let reply = door.service.handle(&occasion, Call::BackUp);
-            reply.inspect_err(|error| log_error(&occasion.request, error))
+            door.service.handle(&occasion, Call::BackUp).map_err(|error| refusal(&occasion.request, &error))
         });
-        match made.await.map_err(|_| Problem::internal())?.map_err(|error| Problem::from(&error))? {
+        match made.await.unwrap_or_else(|_| Err(self.panicked(id)))? {
             Reply::Backup(backup) => Ok(self.stream_answer(BYTES, events::backup(*backup, id.to_owned()))),
-            _ => Err(Problem::internal()),
+            _ => Err(Problem::internal("a backup was asked for, and the reply is none")),
         }
     }
 
@@ -340,8 +358,8 @@ impl Visit {
     }
 }
 
-/// What a future comes to, or nothing if it panics: that is this request's end, not the connection's.
-async fn caught<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+/// What a future comes to, or nothing if it panics: that is the end of this request or connection, and of no other.
+pub(super) async fn caught<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Some),
         Err(_) => Poll::Ready(None),
@@ -352,7 +370,15 @@ async fn caught<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
 /// Logs why a call was not carried out, and says it to the caller.
 fn refusal(request: &str, error: &Error) -> Problem {
     log_error(request, error);
-    Problem::from(error)
+    // Nothing is left to log with the answer, which may find nobody to go to.
+    Problem { cause: None, ..Problem::from(error) }
+}
+
+/// A 500 says that the journal has its cause.
+fn log_cause(request: &str, problem: &Problem) {
+    if let Some(cause) = &problem.cause {
+        tracing::error!(request, cause, "internal error");
+    }
 }
 
 /// Tells a call that nobody waits for its answer any more, when it is dropped at the latest.
@@ -388,108 +414,12 @@ async fn read_body(body: Incoming, signals: &Signals) -> Result<Sensitive<Vec<u8
     Ok(Sensitive::new(collected.to_bytes().to_vec()))
 }
 
-/// A header that may come once.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(Problem::malformed(format!("the header `{name}` comes twice")));
-    }
-    value.to_str().map(Some).map_err(|_| Problem::malformed(format!("the header `{name}` is not visible ASCII")))
+fn is_change(method: &Method) -> bool {
+    method == Method::POST || method == Method::PUT
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let text = single(headers, &header::CONTENT_TYPE)?.unwrap_or_default();
-    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
-    let parameters = parameters.trim();
-    let is_utf8 = parameters.is_empty()
-        || parameters.eq_ignore_ascii_case("charset=utf-8")
-        || parameters.eq_ignore_ascii_case("charset=\"utf-8\"");
-    if essence.trim().eq_ignore_ascii_case("application/json") && is_utf8 {
-        Ok(())
-    } else {
-        Err(Problem::unsupported_media_type())
-    }
-}
-
-/// Reads `Authorization`. What is no scheme of this route counts as a token that no route accepts, so that a
-/// caller who meant to be somebody is never taken for a caller without a token.
-fn credentials(headers: &HeaderMap, takes_basic: bool) -> Result<Credentials, Problem> {
-    let mut found = Credentials { token: None, basic: None, reason: reason(headers)? };
-    if !headers.contains_key(header::AUTHORIZATION) {
-        return Ok(found);
-    }
-    let text = single(headers, &header::AUTHORIZATION).ok().flatten().unwrap_or_default();
-    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let rest = rest.trim();
-    if takes_basic && scheme.eq_ignore_ascii_case("basic") {
-        found.basic = Basic::decode(rest);
-    }
-    let is_token = scheme.eq_ignore_ascii_case("jwt") || scheme.eq_ignore_ascii_case("bearer");
-    if is_token || found.basic.is_none() {
-        found.token = Some(Sensitive::new(if is_token { rest.to_owned() } else { String::new() }));
-    }
-    Ok(found)
-}
-
-fn reason(headers: &HeaderMap) -> Result<Option<Text>, Problem> {
-    let Some(value) = headers.get(&REASON) else { return Ok(None) };
-    let text = std::str::from_utf8(value.as_bytes()).ok();
-    let text = text.and_then(|text| Text::parse(text, LONGEST_REASON).ok());
-    text.map(Some).ok_or_else(|| Problem::malformed("`Mfad-Reason` is a text of 1 to 256 characters"))
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(key) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
-    if (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
-        Ok(Some(key.to_owned()))
-    } else {
-        Err(Problem::malformed("`Idempotency-Key` has 1 to 64 visible ASCII characters"))
-    }
-}
-
-fn location_of(reply: &Reply) -> Option<String> {
-    match reply {
-        Reply::UserCreated { user, .. } => Some(format!("/users/{}", user.id)),
-        Reply::SecretCreated(secret)
-        | Reply::FactorCreated { secret, .. }
-        | Reply::KeyAsked { secret, .. }
-        | Reply::KeyRegistered { secret, .. }
-        | Reply::Provisioned { secret, .. }
-        | Reply::ApiKeyCreated { secret, .. } => Some(format!("/users/{}/secrets/{}", secret.user, secret.id)),
-        Reply::User(_)
-        | Reply::Users { .. }
-        | Reply::Secret(_)
-        | Reply::Secrets(_)
-        | Reply::Enrolled { .. }
-        | Reply::Codes(..)
-        | Reply::KeyOptions(_)
-        | Reply::AuthMethods { .. }
-        | Reply::Auth(_)
-        | Reply::ReceiptRedeemed { .. }
-        | Reply::Verified { .. }
-        | Reply::KeySet(_)
-        | Reply::Devices(_)
-        | Reply::SecurityKeys(_)
-        | Reply::Device { .. }
-        | Reply::DeviceEvents { .. }
-        | Reply::Accounts(_)
-        | Reply::Account(_)
-        | Reply::DevicePassword { .. }
-        | Reply::Genuine(_)
-        | Reply::Returned { .. }
-        | Reply::Audit { .. }
-        | Reply::MasterKey(_)
-        | Reply::Backup(_)
-        | Reply::Live
-        | Reply::Ready
-        | Reply::Metrics(_)
-        | Reply::Version { .. }
-        | Reply::Done => None,
-    }
-}
-
-fn log_error(request: &str, error: &Error) {
+/// Logs why a call was not carried out.
+pub(super) fn log_error(request: &str, error: &Error) {
     match error {
         Error::Tampered(cause) => {
             tracing::error!(request, cause, "the store is damaged, or was changed by another program")
@@ -507,60 +437,78 @@ fn request_id(now: &Moment) -> String {
     crate::model::SecretId::at(now.wall_ms, &random).to_string()
 }
 
-fn kept_answer(kept: Kept, id: &str) -> Answer {
-    let content_type = if kept.is_metrics { PROMETHEUS } else { JSON };
-    let mut answer = plain_answer(kept.status, content_type, kept.body);
-    if kept.status == StatusCode::NO_CONTENT {
-        answer.headers_mut().remove(header::CONTENT_TYPE);
-    }
-    if let Some(location) = kept.location.and_then(|l| HeaderValue::try_from(l).ok()) {
-        answer.headers_mut().insert(header::LOCATION, location);
-    }
-    if let Ok(id) = HeaderValue::try_from(id) {
-        answer.headers_mut().insert(HeaderName::from_static("request-id"), id);
-    }
-    answer
-}
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
 
-fn problem_answer(problem: &Problem, id: &str) -> Answer {
-    let mut answer = plain_answer(problem.status, PROBLEM, problem.body(id));
-    let headers = answer.headers_mut();
-    if let Some(allow) = problem.allow.as_deref().and_then(|a| HeaderValue::try_from(a).ok()) {
-        headers.insert(header::ALLOW, allow);
-    }
-    if let Some(seconds) = problem.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if problem.status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mfad\""));
-    }
-    answer
-}
+    use super::*;
 
-fn page_answer(file: ui::File, method: &Method) -> Result<Answer, Problem> {
-    if *method != ui::METHOD {
-        return Err(Problem::method_not_allowed(ui::METHOD.as_str().to_owned()));
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
-    let mut answer = plain_answer(StatusCode::OK, file.media_type, file.contents.to_vec());
-    ui::guard(answer.headers_mut());
-    Ok(answer)
-}
 
-fn ui_redirect() -> Answer {
-    let mut answer = plain_answer(StatusCode::PERMANENT_REDIRECT, ui::TEXT, Vec::new());
-    answer.headers_mut().insert(header::LOCATION, ui::HOME);
-    ui::guard(answer.headers_mut());
-    answer
-}
+    fn logged(work: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, work);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
 
-fn plain_answer(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Answer {
-    answer(status, content_type, Either::Left(Full::new(Bytes::from(body))))
-}
+    #[test]
+    fn the_cause_of_a_500_is_logged_under_its_request() {
+        for problem in [
+            Problem::internal("the cause"),
+            Problem::from(&Error::Internal("the cause".to_owned())),
+            Problem::from(&Error::Tampered("the cause".to_owned())),
+        ] {
+            let log = logged(|| log_cause("an-id", &problem));
 
-fn answer(status: StatusCode, content_type: HeaderValue, body: AnswerBody) -> Answer {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+            let cause = problem.cause.as_deref().expect("a cause");
+            assert!(log.contains("ERROR") && log.contains("an-id") && log.contains(cause), "{log}");
+        }
+        for error in [Error::NotFound, Error::Busy, Error::Unauthenticated] {
+            assert_eq!(logged(|| log_cause("an-id", &Problem::from(&error))), "");
+        }
+    }
+
+    #[test]
+    fn a_cause_that_was_logged_with_the_call_is_not_logged_again() {
+        for error in [
+            Error::Tampered("the cause".to_owned()),
+            Error::Internal("the cause".to_owned()),
+            Error::StorageUnavailable("the cause".to_owned()),
+        ] {
+            let log = logged(|| log_cause("an-id", &refusal("an-id", &error)));
+
+            assert_eq!(log.lines().filter(|line| line.contains("an-id")).count(), 1, "{log}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_future_and_no_other() {
+        async fn panics_after(yields: u32) -> u32 {
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
+            panic!("a test")
+        }
+
+        for yields in [0, 1, 7] {
+            assert_eq!(caught(pin!(panics_after(yields))).await, None, "{yields}");
+        }
+        assert_eq!(caught(pin!(async { 5 })).await, Some(5));
+    }
 }

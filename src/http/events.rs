@@ -178,12 +178,16 @@ async fn page(door: &Arc<Door>, caller: Caller, request: &str, question: Call) -
         request: request.to_owned(),
         departure: Departure::default(),
     };
-    let door = Arc::clone(door);
+    let asked = Arc::clone(door);
     let work = tokio::task::spawn_blocking(move || {
-        let reply = door.service.handle(&occasion, question);
+        let reply = asked.service.handle(&occasion, question);
+        let reply = reply.inspect_err(|error| super::answer::log_error(&occasion.request, error));
         (reply.ok(), occasion.caller)
     });
-    work.await.unwrap_or_else(|_| (None, Caller::nobody()))
+    work.await.unwrap_or_else(|_| {
+        door.note_panic(request);
+        (None, Caller::nobody())
+    })
 }
 
 fn event(row: &AuditView) -> String {

@@ -25,6 +25,9 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// Between an answer and the next request. Short, because the buffers of an idle connection may
 /// still hold secrets and are wiped when it closes (MEM-3).
 const IDLE_TIME: Duration = Duration::from_secs(3);
+/// The idle time that answers announce. Shorter than the real one by what an answer and the next request may take on their
+/// way, so that whoever keeps to it never sends a request into a connection that is being closed.
+pub const ANNOUNCED: Duration = Duration::from_secs(2);
 /// For the peer to take the next part of an answer.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
@@ -112,7 +115,7 @@ pub struct Guard {
 enum Refused {
     /// They are reported.
     Now,
-    /// An earlier request is still to be answered; they are reported once the connection is idle.
+    /// An earlier request is still to be answered; they are reported as soon as it is.
     Later(Reject),
 }
 
@@ -162,6 +165,10 @@ impl Guard {
 
     fn after_write(&mut self, cx: &mut Context<'_>) {
         self.write_timer = None;
+        if matches!(self.refusal, Some(Refused::Later(_))) {
+            // What was asked before the refused bytes may have its answer now; then they are reported.
+            cx.waker().wake_by_ref();
+        }
         if matches!(self.wait, Wait::Answer | Wait::Idle) {
             self.expect(Wait::Idle);
             // The library may not read again before something wakes it; the timer has to be able to.
@@ -264,8 +271,9 @@ impl AsyncRead for Guard {
         match refusal {
             None => {}
             Some(Refused::Now) => return Poll::Ready(Err(refused())),
-            Some(Refused::Later(reason)) if self.is_overdue(cx) => return Poll::Ready(Err(self.refuse(reason))),
-            Some(Refused::Later(_)) => return Poll::Pending,
+            Some(Refused::Later(_)) if self.is_owing() || self.write_timer.is_some() => return Poll::Pending,
+            // The library reads on only when it holds no whole request any more, and has written all that it had.
+            Some(Refused::Later(reason)) => return Poll::Ready(Err(self.refuse(reason))),
         }
         let before = buf.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
@@ -314,4 +322,46 @@ impl AsyncWrite for Guard {
 
 fn refused() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "refused by the sieve")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const GOOD: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: mfad\r\n\r\n";
+
+    #[test]
+    fn the_announced_time_is_shorter_than_the_real_one_by_a_second_at_least() {
+        assert!(ANNOUNCED.saturating_add(Duration::from_secs(1)) <= IDLE_TIME);
+        assert!(ANNOUNCED > Duration::from_secs(1), "clients subtract a margin of their own");
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_refused_behind_a_request_are_reported_as_soon_as_that_has_its_answer() {
+        for bad in ["GET / HTTP/1.0\r\n", "GET / HTTP/1.1\n", "nonsense\r\n", "POST / HTTP/1.1\r\nA : b\r\n"] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let signals = Arc::new(Signals::default());
+            let mut guard = Guard::new(ours, Arc::clone(&signals));
+            let mut read = [0; 256];
+            theirs.write_all(&[GOOD, bad.as_bytes()].concat()).await.unwrap();
+
+            assert_eq!(guard.read(&mut read).await.unwrap(), GOOD.len(), "{bad:?}");
+            signals.start_answering();
+            let early = std::future::poll_fn(|cx| Poll::Ready(read_once(&mut guard, cx).is_pending())).await;
+            signals.end_answering();
+            guard.write_all(b"an answer").await.unwrap();
+            let late = std::future::poll_fn(|cx| Poll::Ready(read_once(&mut guard, cx))).await;
+
+            assert!(early, "an answer is owed: {bad:?}");
+            assert!(matches!(late, Poll::Ready(Err(_))), "{bad:?}: {late:?}");
+            assert!(signals.take_reject().is_some(), "{bad:?}");
+        }
+    }
+
+    fn read_once(guard: &mut Guard, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut room = [0; 64];
+        Pin::new(guard).poll_read(cx, &mut ReadBuf::new(&mut room))
+    }
 }

@@ -107,8 +107,8 @@ impl Idempotency {
             let State::Done { status, location, told, nonce, sealed } = &entry.state else {
                 return Err(Problem::idempotency_conflict("the first request with this key is still under way"));
             };
-            let body =
-                self.cipher.decrypt(&XNonce::from(*nonce), sealed.as_slice()).map_err(|_| Problem::internal())?;
+            let body = self.cipher.decrypt(&XNonce::from(*nonce), sealed.as_slice());
+            let body = body.map_err(|_| Problem::internal("a kept answer does not open"))?;
             let (location, told) = (location.clone(), told.clone());
             return Ok(Turn::Again(Kept { status: *status, location, is_metrics: false, body, told }));
         }

@@ -3,16 +3,19 @@
 
 mod answer;
 mod bodies;
+mod challenge;
 mod clock;
 mod connections;
 mod devices;
 mod events;
 mod guard;
+mod headers;
 mod idempotency;
 mod lenient;
 mod peer;
 mod problem;
 mod qr;
+mod responses;
 mod route;
 mod sieve;
 mod ui;
@@ -26,6 +29,7 @@ pub mod inside {
     pub use super::sieve::{Phase, Refusal, Reject, Sieve};
 }
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +48,7 @@ use crate::service::Service;
 
 use connections::Connections;
 use idempotency::Idempotency;
+use problem::Problem;
 
 /// How long requests under way may take to end once the daemon stops (SVC-2).
 const DRAIN: Duration = Duration::from_secs(5);
@@ -128,6 +133,22 @@ impl Door {
         }
     }
 
+    /// A panic is a defect. It is counted, and from then on the daemon is not ready.
+    fn note_panic(&self, request: &str) {
+        tracing::error!(request, "a request panicked");
+        self.service.metrics().count_panic();
+    }
+
+    /// Puts a refusal into the journal whose request was never read. Its detail is a sentence of ours, nothing that was sent.
+    fn note_refusal(&self, request: &str, uid: u32, problem: &Problem) {
+        let (status, why) = (problem.status.as_u16(), problem.detail.as_str());
+        if self.connections.may_note(&self.clock.now()) {
+            tracing::info!(request, uid, status, why, "a request was refused before it was read");
+        } else {
+            tracing::debug!(request, uid, status, why, "a request was refused before it was read");
+        }
+    }
+
     /// Takes the door apart, for a clean end.
     pub fn into_service(self) -> Service {
         self.service
@@ -177,14 +198,23 @@ fn admit(door: &Arc<Door>, stream: UnixStream, open: &mut JoinSet<()>) {
     let Some(place) = door.connections.enter(peer.uid) else {
         door.service.metrics().count_refused_connection();
         if let Some(leave) = door.connections.word_of_refusal() {
-            open.spawn(connections::turn_away(stream, leave));
+            let door = Arc::clone(door);
+            open.spawn(async move {
+                answer::turn_away(&door, stream, peer.uid).await;
+                drop(leave);
+            });
         }
         return;
     };
     door.service.metrics().set_connections(door.connections.open());
     let door = Arc::clone(door);
     open.spawn(async move {
-        answer::serve_connection(&door, stream, peer).await;
+        let uid = peer.uid;
+        if answer::caught(pin!(answer::serve_connection(&door, stream, peer))).await.is_none() {
+            // Outside of any request: in the HTTP library, or in what is between it and the socket.
+            tracing::error!(uid, "the task of a connection panicked");
+            door.service.metrics().count_panic();
+        }
         drop(place);
         door.service.metrics().set_connections(door.connections.open());
     });

@@ -22,15 +22,29 @@ pub struct Problem {
     pub detail: String,
     /// For the header `Allow`.
     pub allow: Option<String>,
+    /// For the header `WWW-Authenticate`, which goes by the resource.
+    pub challenge: Option<&'static str>,
     /// For the header `Retry-After` and the member `retryAfter`, in seconds.
     pub retry_after: Option<u64>,
     /// Further members.
     pub more: Map<String, Value>,
+    /// Why, for the journal alone; none if it is there already, or if it is no defect.
+    pub cause: Option<String>,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, title, detail: detail.into(), allow: None, retry_after: None, more: Map::new() }
+        Self {
+            status,
+            code,
+            title,
+            detail: detail.into(),
+            allow: None,
+            challenge: None,
+            retry_after: None,
+            more: Map::new(),
+            cause: None,
+        }
     }
 
     /// 400: this part of the request cannot be what it is.
@@ -77,14 +91,13 @@ impl Problem {
         Self::from(&Error::Busy)
     }
 
-    /// 500: a defect; nothing about it is said.
-    pub fn internal() -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "Internal error",
-            "the daemon has a defect; its journal has the cause under this request id",
-        )
+    /// 500: a defect. The caller is told nothing about it, the journal its cause, which must hold nothing secret.
+    pub fn internal(cause: impl Into<String>) -> Self {
+        let detail = "the daemon has a defect; its journal has the cause under this request id";
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+        }
     }
 
     /// The JSON body.
@@ -230,7 +243,33 @@ impl From<&Error> for Problem {
             Error::NotReady(_) => {
                 says(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready").retry_in(Duration::from_secs(5))
             }
-            Error::Tampered(_) | Error::Internal(_) => Self::internal(),
+            Error::Tampered(cause) => {
+                Self::internal(format!("the store is damaged, or was changed by another program: {cause}"))
+            }
+            Error::Internal(cause) => Self::internal(cause.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defect_has_a_cause_and_its_answer_does_not_tell_it() {
+        for problem in [
+            Problem::internal("hunter2"),
+            Problem::from(&Error::Internal("hunter2".to_owned())),
+            Problem::from(&Error::Tampered("hunter2".to_owned())),
+        ] {
+            let cause = problem.cause.clone().expect("a cause");
+            let body = String::from_utf8(problem.body("an-id")).unwrap();
+
+            assert_eq!(problem.status, StatusCode::INTERNAL_SERVER_ERROR);
+            assert!(!body.contains(&cause) && body.contains("an-id"), "{body}");
+        }
+        for error in [Error::NotFound, Error::Busy, Error::Unauthenticated] {
+            assert!(Problem::from(&error).cause.is_none(), "{error}");
         }
     }
 }

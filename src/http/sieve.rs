@@ -16,6 +16,9 @@ pub const LONGEST_BODY: u64 = 16 * 1024;
 const LONGEST_METHOD: usize = 32;
 /// The longest chunk-size line, extensions included.
 const LONGEST_CHUNK_LINE: usize = 64;
+/// It has no chunks and closes each connection, and it is mostly a reverse proxy that was not told otherwise.
+const OLD_VERSION: &str = "HTTP/1.0 is not spoken here; let the proxy speak HTTP/1.1 to this socket \
+    (nginx: `proxy_http_version 1.1;` and `proxy_set_header Connection \"\";`)";
 
 /// Why the bytes are refused; the connection ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,7 +290,11 @@ fn check_request_line(line: &[u8]) -> Result<(), Reject> {
     if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) || Uri::try_from(target).is_err() {
         return Err(Reject::Malformed("a request target that is none"));
     }
-    if version == b"HTTP/1.1" { Ok(()) } else { Err(Reject::Malformed("only HTTP/1.1 is spoken here")) }
+    match version {
+        b"HTTP/1.1" => Ok(()),
+        b"HTTP/1.0" => Err(Reject::Malformed(OLD_VERSION)),
+        _ => Err(Reject::Malformed("only HTTP/1.1 is spoken here")),
+    }
 }
 
 /// Decimal digits and nothing else; a number beyond every limit is too large rather than malformed.
@@ -386,6 +393,25 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\nab\r\n",
         ] {
             assert!(matches!(feed(text.as_bytes()), Err(Reject::Malformed(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_in_http_1_0_is_told_what_the_proxy_needs() {
+        let says_how = |text: &str| match feed(text.as_bytes()) {
+            Err(Reject::Malformed(why)) => why.contains("proxy_http_version 1.1;"),
+            other => panic!("{text:?}: {other:?}"),
+        };
+
+        for old in [
+            "GET /users HTTP/1.0\r\n\r\n",
+            "POST /v1/auth/password HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n",
+            "GET http://mfad/ HTTP/1.0\r\n",
+        ] {
+            assert!(says_how(old), "{old:?}");
+        }
+        for other in ["GET / HTTP/0.9\r\n", "GET / HTTP/2.0\r\n", "GET / HTTP/1.00\r\n", "GET / http/1.0\r\n"] {
+            assert!(!says_how(other), "{other:?}");
         }
     }
 

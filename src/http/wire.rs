@@ -109,7 +109,8 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
             let mut members = secret_members(&secret);
             members.insert("secret".to_owned(), json!({ "otpauth_url": uri.expose(), "secret": base32.expose() }));
             if let Some(format) = qr {
-                let picture = qr::render(uri.expose(), format).ok_or_else(Problem::internal)?;
+                let picture = qr::render(uri.expose(), format);
+                let picture = picture.ok_or_else(|| Problem::internal("no QR code can be drawn of a URI"))?;
                 members.insert("qr".to_owned(), json!(picture.expose()));
             }
             Value::Object(members)
@@ -184,7 +185,7 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
         }
         Reply::MasterKey(key) => master_key_value(&key),
         // It is no JSON and has a way of its own.
-        Reply::Backup(_) => return Err(Problem::internal()),
+        Reply::Backup(_) => return Err(Problem::internal("a backup is sent as a stream only")),
         Reply::Live => json!({ "status": "ok" }),
         Reply::Ready => json!({ "status": "ready" }),
         Reply::Metrics(text) => return Ok(Some(text.into_bytes())),
@@ -199,7 +200,8 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Prob
         }),
         Reply::Done => return Ok(None),
     };
-    serde_json::to_vec(&value).map(Some).map_err(|_| Problem::internal())
+    // The library's own words are left out: they could quote the value.
+    serde_json::to_vec(&value).map(Some).map_err(|_| Problem::internal("an answer cannot be written as JSON"))
 }
 
 fn master_key_value(key: &MasterKeyView) -> Value {

@@ -257,9 +257,14 @@ pub fn check_house_rules(to_head: bool, answer: &Answer) {
         stream || answer.status == 204 || answer.header("content-length").is_some(),
         "no Content-Length: {answer:?}"
     );
+    check_connection(answer);
     match answer.status {
+        // Which of them is for the document to say.
         401 => assert!(
-            answer.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer realm=\"mfad\"")),
+            matches!(
+                answer.header("www-authenticate"),
+                Some("Bearer realm=\"mfad\"" | "Basic realm=\"mfad\", charset=\"UTF-8\"")
+            ),
             "{answer:?}"
         ),
         405 => assert!(answer.header("allow").is_some(), "{answer:?}"),
@@ -269,6 +274,14 @@ pub fn check_house_rules(to_head: bool, answer: &Answer) {
     if answer.status >= 400 && !to_head {
         check_problem(answer);
     }
+}
+
+/// What every answer says of itself and of its connection.
+fn check_connection(answer: &Answer) {
+    assert!(answer.header("request-id").is_some_and(|id| id.len() == 36), "{answer:?}");
+    assert!(answer.header("date").is_some_and(|date| date.len() == 29 && date.ends_with(" GMT")), "{answer:?}");
+    let about = (answer.header("connection"), answer.header("keep-alive"));
+    assert!(matches!(about, (Some("keep-alive"), Some("timeout=2")) | (Some("close"), None)), "{answer:?}");
 }
 
 fn check_problem(answer: &Answer) {
@@ -281,6 +294,7 @@ fn check_problem(answer: &Answer) {
     for member in ["title", "detail", "requestId"] {
         assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
     }
+    assert_eq!(problem["requestId"].as_str(), answer.header("request-id"), "{problem}");
     if matches!(answer.status, 429 | 503) {
         assert_eq!(problem["retryAfter"], answer.retry_after().as_secs(), "{problem}");
     }

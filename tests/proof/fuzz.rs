@@ -159,7 +159,7 @@ fn fuzz(socket: &Path, targets: &[Target<'_>], token: &str, inputs: usize, seed:
                 Err(why) => Some(why.to_string()),
             };
             found.offences.extend(what.map(|what| format!("{what}: {}", bytes.escape_ascii())));
-            let goes_on = matches!(&answer, Ok(Some(answer)) if answer.header("connection").is_none());
+            let goes_on = matches!(&answer, Ok(Some(answer)) if answer.header("connection") != Some("close"));
             if is_torn || !goes_on {
                 line = None;
             }

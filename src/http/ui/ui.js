@@ -85,7 +85,9 @@ async function call(method, path, { token, body, key } = {}) {
   if (token) headers.Authorization = `jwt ${token}`;
   if (body) headers['Content-Type'] = 'application/json';
   if (key) headers['Idempotency-Key'] = key;
-  const options = { method, headers, cache: 'no-store', redirect: 'error', referrerPolicy: 'no-referrer' };
+  // A 401 about a password names HTTP's Basic scheme, for which a browser would open a dialog of its own.
+  const credentials = path === 'auth/password' ? 'omit' : 'same-origin';
+  const options = { method, headers, credentials, cache: 'no-store', redirect: 'error', referrerPolicy: 'no-referrer' };
   let answer, content;
   for (let tries = key ? 2 : 1; tries > 0 && content === undefined; tries -= 1) {
     try {

@@ -1,0 +1,259 @@
+//! Makes the answers of the door: status, header fields, bytes. Every answer passes [`stamp`], or is one of
+//! [`raw_answer`], so that no header can be left out.
+
+use http_body_util::{Either, Full};
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+
+use crate::model::Moment;
+use crate::service::Reply;
+
+use super::clock::http_date;
+use super::events::EventStream;
+use super::guard::ANNOUNCED;
+use super::idempotency::Kept;
+use super::problem::Problem;
+use super::ui;
+
+/// The media type of most answers.
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The media type of a backup.
+pub const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+/// The media type of events.
+pub const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+/// Names the answer in the journal and in the audit log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// The version of the interface in a path.
+const VERSION: &str = "/v1";
+
+/// The body of an answer.
+pub type AnswerBody = Either<Full<Bytes>, EventStream>;
+/// An answer for the HTTP library.
+pub type Answer = Response<AnswerBody>;
+
+/// An answer with a body that is there already.
+pub fn plain_answer(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Answer {
+    answer(status, content_type, Either::Left(Full::new(Bytes::from(body))))
+}
+
+/// An answer with any body.
+pub fn answer(status: StatusCode, content_type: HeaderValue, body: AnswerBody) -> Answer {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// The answer to a call that was carried out, to a request for `path`.
+pub fn kept_answer(kept: Kept, path: &str) -> Answer {
+    let content_type = if kept.is_metrics { PROMETHEUS } else { JSON };
+    let mut answer = plain_answer(kept.status, content_type, kept.body);
+    if kept.status == StatusCode::NO_CONTENT {
+        answer.headers_mut().remove(header::CONTENT_TYPE);
+    }
+    let location = kept.location.map(|location| format!("{}{location}", version_of(path)));
+    if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
+        answer.headers_mut().insert(header::LOCATION, location);
+    }
+    answer
+}
+
+/// A refusal.
+pub fn problem_answer(problem: &Problem, id: &str) -> Answer {
+    let mut answer = plain_answer(problem.status, PROBLEM, problem.body(id));
+    let headers = answer.headers_mut();
+    if let Some(allow) = problem.allow.as_deref().and_then(|a| HeaderValue::try_from(a).ok()) {
+        headers.insert(header::ALLOW, allow);
+    }
+    if let Some(seconds) = problem.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(challenge) = problem.challenge {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    answer
+}
+
+/// A file of the self-service page.
+pub fn page_answer(file: ui::File, method: &Method) -> Result<Answer, Problem> {
+    if *method != ui::METHOD {
+        return Err(Problem::method_not_allowed(ui::METHOD.as_str().to_owned()));
+    }
+    let mut answer = plain_answer(StatusCode::OK, file.media_type, file.contents.to_vec());
+    ui::guard(answer.headers_mut());
+    Ok(answer)
+}
+
+/// The way to the self-service page.
+pub fn ui_redirect() -> Answer {
+    let mut answer = plain_answer(StatusCode::PERMANENT_REDIRECT, ui::TEXT, Vec::new());
+    answer.headers_mut().insert(header::LOCATION, ui::HOME);
+    ui::guard(answer.headers_mut());
+    answer
+}
+
+/// What every answer says of itself and of its connection: its id, its time, and for how long the connection stays open.
+pub fn stamp(answer: &mut Answer, id: &str, now: &Moment, stays_open: bool) {
+    let headers = answer.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Some(date) = http_date(now).and_then(|date| HeaderValue::try_from(date).ok()) {
+        headers.insert(header::DATE, date);
+    }
+    // A field about the connection is named in `Connection` (RFC 9110 section 7.6.1).
+    if stays_open {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+        if let Ok(timeout) = HeaderValue::try_from(format!("timeout={}", ANNOUNCED.as_secs())) {
+            headers.insert(KEEP_ALIVE, timeout);
+        }
+    } else {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// An answer as bytes, for connections that the HTTP library does not serve, or no longer.
+pub fn raw_answer(problem: &Problem, id: &str, now: &Moment) -> Vec<u8> {
+    let body = problem.body(id);
+    let retry = problem.retry_after.map(|s| format!("retry-after: {s}\r\n")).unwrap_or_default();
+    let date = http_date(now).map(|date| format!("date: {date}\r\n")).unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
+         request-id: {id}\r\n{date}{retry}connection: close\r\n\r\n",
+        problem.status.as_u16(),
+        problem.status.canonical_reason().unwrap_or("Error"),
+        body.len(),
+    );
+    [head.into_bytes(), body].concat()
+}
+
+/// Where what was made is, below the version of the interface; none if nothing was made.
+pub fn location_of(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::UserCreated { user, .. } => Some(format!("/users/{}", user.id)),
+        Reply::SecretCreated(secret)
+        | Reply::FactorCreated { secret, .. }
+        | Reply::KeyAsked { secret, .. }
+        | Reply::KeyRegistered { secret, .. }
+        | Reply::Provisioned { secret, .. }
+        | Reply::ApiKeyCreated { secret, .. } => Some(format!("/users/{}/secrets/{}", secret.user, secret.id)),
+        Reply::User(_)
+        | Reply::Users { .. }
+        | Reply::Secret(_)
+        | Reply::Secrets(_)
+        | Reply::Enrolled { .. }
+        | Reply::Codes(..)
+        | Reply::KeyOptions(_)
+        | Reply::AuthMethods { .. }
+        | Reply::Auth(_)
+        | Reply::ReceiptRedeemed { .. }
+        | Reply::Verified { .. }
+        | Reply::KeySet(_)
+        | Reply::Devices(_)
+        | Reply::SecurityKeys(_)
+        | Reply::Device { .. }
+        | Reply::DeviceEvents { .. }
+        | Reply::Accounts(_)
+        | Reply::Account(_)
+        | Reply::DevicePassword { .. }
+        | Reply::Genuine(_)
+        | Reply::Returned { .. }
+        | Reply::Audit { .. }
+        | Reply::MasterKey(_)
+        | Reply::Backup(_)
+        | Reply::Live
+        | Reply::Ready
+        | Reply::Metrics(_)
+        | Reply::Version { .. }
+        | Reply::Done => None,
+    }
+}
+
+/// The version of the interface as the request's path names it: `/v1`, or nothing.
+fn version_of(path: &str) -> &'static str {
+    if path.strip_prefix(VERSION).is_some_and(|rest| rest.starts_with('/')) { VERSION } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Error;
+
+    use super::super::route::Resource;
+    use super::*;
+    use crate::service::Told;
+
+    const NOW: Moment = Moment { wall_ms: 784_111_777_000, boot_ms: 0, boot: [0; 16] };
+
+    fn text<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+        answer.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn a_location_is_below_the_version_that_the_request_named() {
+        let made = |path: &str| {
+            let location = Some("/users/1".to_owned());
+            let kept =
+                Kept { status: StatusCode::OK, location, is_metrics: false, body: Vec::new(), told: Told::Nothing };
+            text(&kept_answer(kept, path), "location").unwrap().to_owned()
+        };
+
+        for path in ["/v1/users", "/v1/users/me/secrets", "/v1/users/me/secrets/import"] {
+            assert!(Resource::of_path(path).is_some(), "{path}");
+            assert_eq!(made(path), "/v1/users/1", "{path}");
+        }
+        for path in ["/users", "/users/me/secrets", "/users/v1/secrets"] {
+            assert_eq!(made(path), "/users/1", "{path}");
+        }
+    }
+
+    #[test]
+    fn an_answer_says_whether_its_connection_stays_open_and_for_how_long() {
+        for status in [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::NO_CONTENT] {
+            let mut open = plain_answer(status, JSON, Vec::new());
+            let mut last = plain_answer(status, JSON, Vec::new());
+
+            stamp(&mut open, "an-id", &NOW, true);
+            stamp(&mut last, "an-id", &NOW, false);
+
+            assert_eq!((text(&open, "connection"), text(&open, "keep-alive")), (Some("keep-alive"), Some("timeout=2")));
+            assert_eq!((text(&last, "connection"), text(&last, "keep-alive")), (Some("close"), None));
+            for answer in [&open, &last] {
+                assert_eq!(text(answer, "request-id"), Some("an-id"));
+                assert_eq!(text(answer, "date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_that_no_date_can_tell_is_left_out() {
+        for wall_ms in [-1, i64::MIN, i64::MAX] {
+            let now = Moment { wall_ms, ..NOW };
+            let mut answer = plain_answer(StatusCode::OK, JSON, Vec::new());
+
+            stamp(&mut answer, "an-id", &now, true);
+
+            assert_eq!(text(&answer, "date"), None, "{wall_ms}");
+            let raw = String::from_utf8(raw_answer(&Problem::busy(), "an-id", &now)).unwrap();
+            assert!(!raw.contains("date:"), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_raw_answer_has_one_id_in_its_header_and_its_body() {
+        for problem in [Problem::busy(), Problem::malformed("x"), Problem::from(&Error::NotReady("x"))] {
+            let raw = String::from_utf8(raw_answer(&problem, "an-id", &NOW)).unwrap();
+            let (head, body) = raw.split_once("\r\n\r\n").unwrap();
+
+            assert!(head.lines().any(|line| line == "request-id: an-id"), "{head}");
+            assert!(head.lines().any(|line| line == "date: Sun, 06 Nov 1994 08:49:37 GMT"), "{head}");
+            assert!(head.lines().any(|line| line == "connection: close"), "{head}");
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["requestId"], "an-id");
+        }
+    }
+}
