@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -69,7 +70,8 @@ return [...document.querySelectorAll('body *')].filter(node => node.getBoundingC
 class Page:
     """The browser with the page in it."""
 
-    def __init__(self, origin, downloads, screenshots):
+    def __init__(self, origin, downloads, screenshots=None, server=None):
+        """Of a server with a name of its own the browser is told the address and the key."""
         self.origin = origin
         self.downloads = Path(downloads)
         self.screenshots = Path(screenshots) if screenshots else None
@@ -86,6 +88,10 @@ class Page:
             options.add_argument(argument)
         if os.getuid() == 0:
             options.add_argument("--no-sandbox")
+        if server:
+            name = urlsplit(origin).hostname
+            options.add_argument(f"--host-resolver-rules=MAP {name}:443 127.0.0.1:{server.port}")
+            options.add_argument(f"--ignore-certificate-errors-spki-list={server.certificate.print}")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         prefs = {"download.default_directory": str(downloads), "download.prompt_for_download": False}
         options.add_experimental_option("prefs", prefs)

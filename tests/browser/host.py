@@ -11,6 +11,7 @@ import struct
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import proxy
 
@@ -40,7 +41,7 @@ class Host:
         self.origin = origin
         self.process = None
         # What an older daemon does not know yet is left out.
-        keys = f'[fido2]\nrpId = "localhost"\norigins = ["{origin}"]\n'
+        keys = f'[fido2]\nrpId = "{urlsplit(origin).hostname}"\norigins = ["{origin}"]\n'
         for self.top, self.tables in (("ui = true\n", keys), ("ui = true\n", ""), ("", keys), ("", "")):
             self.configure()
             init = [self.program, "init", "--config", self.config, "--state-dir", self.dir / "state"]
@@ -53,7 +54,9 @@ class Host:
 
     def configure(self, top=""):
         peer = f'\n[[peer]]\nuid = {os.getuid()}\nrights = ["admin", "app", "audit"]\n'
-        self.config.write_text(f'registration = "open"\n{top}{self.top}\n{self.tables}{peer}', encoding="utf-8")
+        # A reverse proxy of another account may connect.
+        general = 'registration = "open"\nsocketMode = "0666"\n'
+        self.config.write_text(f"{general}{top}{self.top}\n{self.tables}{peer}", encoding="utf-8")
         # The daemon takes no configuration that others may write, whatever the umask is.
         self.config.chmod(0o600)
 

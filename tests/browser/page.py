@@ -5,39 +5,18 @@ Ends 0 if all checks passed. The last line is `N passed, N failed`.
 """
 
 import argparse
-import contextlib
 import os
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
-
-from selenium.common.exceptions import WebDriverException
 
 import proxy as loopback
 from browser import Page
+from checks import Checks, forget_proxies, go
 from host import Host
+from servers import KINDS, Server
 from walks import FILES, Walk
-
-
-class Checks:
-    """Counts what holds and what does not."""
-
-    def __init__(self):
-        self.passed = 0
-        self.failed = 0
-
-    @contextlib.contextmanager
-    def holds(self, what):
-        try:
-            yield
-        except Exception:
-            self.failed += 1
-            print(f"FAIL  {what}", flush=True)
-            raise
-        self.passed += 1
-        print(f"ok    {what}", flush=True)
 
 
 def main():
@@ -48,23 +27,26 @@ def main():
         "--from-tree", action="store_true", help="the page of the tree, though the daemon has one built in"
     )
     parser.add_argument("--only", help="only the parts whose name contains this")
+    parser.add_argument("--through", choices=KINDS, help="have this reverse proxy of docs/reverse-proxy.md as well")
     arguments = parser.parse_args()
-    # A proxy must not come between the test and the loopback interface.
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        os.environ.pop(name, None)
-        os.environ.pop(name.upper(), None)
+    forget_proxies()
 
     checks = Checks()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mfad-ui-") as directory:
         downloads = Path(directory) / "downloads"
         downloads.mkdir()
+        # A reverse proxy of another account reaches the socket in it.
+        os.chmod(directory, 0o711)
         proxy = loopback.Proxy(FILES)
         host = Host(arguments.mfad.resolve(), directory, proxy.origin)
-        page = None
+        page = server = None
         try:
             host.start()
-            proxy.serve(host.socket, arguments.from_tree)
+            if arguments.through:
+                server = Server(arguments.through, Path(directory) / "server", host.socket)
+                server.start()
+            proxy.serve(host.socket, arguments.from_tree, server)
             print(f"page  served by {'the daemon' if proxy.daemon_has_page else 'the proxy of the test'}", flush=True)
             page = Page(proxy.origin, downloads, arguments.screenshots)
             walk = Walk(host, proxy, page, checks)
@@ -81,25 +63,12 @@ def main():
         finally:
             if page:
                 page.close()
+            if server:
+                server.stop()
             host.stop()
     print(f"took  {time.monotonic() - begun:.0f} s")
     print(f"{checks.passed} passed, {checks.failed} failed")
     sys.exit(1 if checks.failed else 0)
-
-
-def go(part, page, checks):
-    """One part. What fails in it ends it, and the next one begins afresh."""
-    failed = checks.failed
-    try:
-        page.open()
-        part()
-    except Exception:
-        if checks.failed == failed:
-            checks.failed += 1
-            print(f"FAIL  {part.__name__}")
-        traceback.print_exc()
-        with contextlib.suppress(WebDriverException):
-            print(page.one("body").text, file=sys.stderr)
 
 
 if __name__ == "__main__":

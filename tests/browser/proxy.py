@@ -1,4 +1,5 @@
 """The reverse proxy that an app puts before the daemon: loopback TCP to the Unix socket, one origin for page and API.
+Behind it there may be a real one, which then has the socket.
 
 As long as the daemon does not serve the page itself, the three files of the source tree come from here. A test can
 have one request answered by the proxy instead, for what a daemon does not do within a minute.
@@ -38,7 +39,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def ask(path, method, target, headers=None, body=None):
-    """One request to the daemon: status, headers, bytes."""
+    """One request to the daemon's socket: status, headers, bytes."""
     connection = UnixConnection(path)
     try:
         connection.request(method, target, body=body, headers=headers or {})
@@ -54,6 +55,7 @@ class Proxy:
     def __init__(self, files):
         self.files = Path(files)
         self.daemon = None
+        self.behind = None
         self.daemon_has_page = False
         self.log = []
         self.instead = []
@@ -77,9 +79,11 @@ class Proxy:
         self.origin = f"http://localhost:{self.port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def serve(self, socket_path, from_tree=False):
-        """From now on this daemon answers, with its own page if it has one and the tree's is not asked for."""
+    def serve(self, socket_path, from_tree=False, behind=None):
+        """From now on this daemon answers, with its own page if it has one and the tree's is not asked for, through the
+        server behind this one if there is one."""
         self.daemon = str(socket_path)
+        self.behind = behind
         self.daemon_has_page = not from_tree and ask(self.daemon, "GET", "/ui/")[0] == 200
 
     def answer_instead(self, method, target, status, problem):
@@ -89,6 +93,12 @@ class Proxy:
     def lose_answer(self, method, target):
         """Has the daemon carry out the next such request, and breaks the connection before the answer, once."""
         self.lost.append((method, target))
+
+    def pass_on(self, method, target, headers=None, body=None):
+        """One request on the way that those of the page take."""
+        if self.behind and Path(self.daemon).exists():
+            return self.behind.ask(method, target, headers, body)
+        return ask(self.daemon, method, target, headers, body)
 
     def answer(self, request):
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
@@ -121,7 +131,9 @@ class Proxy:
         if not request.path.startswith(("/ui/", "/v1/")):
             return 404, [("Content-Type", "text/plain")], b"not here\n"
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
+        # The server behind goes by a name of its own.
+        headers.pop("Host", None)
         try:
-            return ask(self.daemon, request.command, request.path, headers, body or None)
+            return self.pass_on(request.command, request.path, headers, body or None)
         except OSError:
             return 502, [("Content-Type", "text/html")], b"<h1>Bad gateway</h1>"
