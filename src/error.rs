@@ -206,8 +206,8 @@ pub enum Error {
     #[error("not ready: {0}")]
     NotReady(&'static str),
     /// The store is damaged or was changed by somebody else: a sealed value does not open (KEY-3), or rows do not agree with
-    /// each other. Shown as a defect; the cause is for the journal only.
-    #[error("internal error")]
+    /// each other. The cause is for the journal only.
+    #[error("the store is damaged, or another program changed it; an administrator looks into the journal")]
     Tampered(String),
     /// A defect. On an authentication path it is a refusal like any other (AUT-6).
     #[error("internal error")]

@@ -415,6 +415,8 @@ pub struct StepUpBody {
     #[serde(default, deserialize_with = "present")]
     pub pin: Option<SecretText>,
     pub action: String,
+    #[serde(default, deserialize_with = "present")]
+    pub redeemer: Option<u32>,
 }
 
 /// `POST /auth/fido2`: what a security key answered in a browser, or the one in this host.
@@ -468,11 +470,15 @@ pub fn action(text: &str) -> Result<Text, Problem> {
 /// A password that is to be stored.
 pub fn new_password(text: SecretText, member: &str) -> Result<Sensitive<String>, Problem> {
     let length = text.0.expose().len();
-    if (SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&length) {
-        Ok(text.0)
-    } else {
-        Err(Problem::malformed(format!("`{member}` must have 8 to 1024 bytes")))
+    if !(SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&length) {
+        return Err(Problem::malformed(format!("`{member}` must have 8 to 1024 bytes")));
     }
+    if text.0.expose().chars().any(char::is_control) {
+        return Err(Problem::malformed(format!(
+            "`{member}` has a control character, such as the end of a line, which nobody can type; leave it out"
+        )));
+    }
+    Ok(text.0)
 }
 
 /// The PIN of a security key.

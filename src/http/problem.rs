@@ -243,9 +243,8 @@ impl From<&Error> for Problem {
             Error::NotReady(_) => {
                 says(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready").retry_in(Duration::from_secs(5))
             }
-            Error::Tampered(cause) => {
-                Self::internal(format!("the store is damaged, or was changed by another program: {cause}"))
-            }
+            Error::Tampered(_) => says(StatusCode::SERVICE_UNAVAILABLE, "storage-damaged", "Storage damaged")
+                .retry_in(Duration::from_secs(60)),
             Error::Internal(cause) => Self::internal(cause.clone()),
         }
     }
@@ -260,7 +259,7 @@ mod tests {
         for problem in [
             Problem::internal("hunter2"),
             Problem::from(&Error::Internal("hunter2".to_owned())),
-            Problem::from(&Error::Tampered("hunter2".to_owned())),
+            Problem::internal("hunter2".to_owned()),
         ] {
             let cause = problem.cause.clone().expect("a cause");
             let body = String::from_utf8(problem.body("an-id")).unwrap();

@@ -355,6 +355,7 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
                 }
                 .proof()?,
                 action,
+                redeemer: body.redeemer,
             }
         }
         Resource::AuthReceipt => {

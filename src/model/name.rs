@@ -1,6 +1,8 @@
 //! Names people choose, and the canonical key under which two spellings are one (THR-4).
 
 use unicode_normalization::UnicodeNormalization;
+use unicode_security::confusable_detection::skeleton;
+use unicode_security::{GeneralSecurityProfile, MixedScript};
 
 use super::id::UserId;
 
@@ -46,6 +48,15 @@ impl UserName {
     /// The key that is unique among all users.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Whether it may be read as another name: letters of several scripts, or none but letters that look like Latin ones and
+    /// are not, or characters that are not for identifiers (Unicode Technical Standard 39, sections 3.1, 4 and 5.1).
+    pub fn is_misleading(&self) -> bool {
+        let text = self.text.as_str();
+        let is_allowed = |letter: char| letter.is_ascii() || letter.identifier_allowed();
+        let looks_latin = || skeleton(text).all(|letter| letter.is_ascii());
+        !text.is_ascii() && (!text.is_single_script() || !text.chars().all(is_allowed) || looks_latin())
     }
 }
 

@@ -95,6 +95,7 @@ impl Service {
         signed: Signed,
         proof: Proof,
         action: &Text,
+        redeemer: Option<u32>,
     ) -> Result<Reply, Error> {
         let state = self.look(occasion, |view| view.mfa_state(signed.user.id, occasion.now.wall_ms))?;
         if state != MfaState::Active {
@@ -104,7 +105,7 @@ impl Service {
         let rules = self.rules();
         let scene = occasion.scene();
         let job_scene = scene.clone();
-        let (receipt, mut row) = new_receipt(&scene, &signed.user, action)?;
+        let (receipt, mut row) = new_receipt(&scene, &signed.user, action, redeemer)?;
         let outcome = self.change(occasion, move |tx| {
             let scene = job_scene;
             let session = live_session(tx, &scene, &signed)?;

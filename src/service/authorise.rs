@@ -6,8 +6,9 @@ use crate::model::{Amr, Right, Rights, SecretId, SessionId, TokenKind, UserId, U
 use crate::store::{Fault, MfaState, SecretType, Status, UserRow, View};
 use crate::token::Claims;
 
+use super::rates::Act;
 use super::tokens::{api_key_parts, digest};
-use super::{Occasion, SecretRef, Service, Stop};
+use super::{NewUserOrder, Occasion, SecretRef, Service, Stop};
 
 /// How old a second factor may be to count as fresh, and a login to begin a first one, in seconds.
 const FRESH: i64 = 5 * 60;
@@ -202,6 +203,43 @@ impl Service {
     /// Whether the caller may make users.
     pub(super) fn may_register(&self, occasion: &Occasion) -> Result<(), Error> {
         if self.policy().open_registration { Ok(()) } else { self.right(occasion, Right::App) }
+    }
+
+    /// The same for this user. A peer without a right, where anybody may register, neither chooses the id nor takes a name
+    /// that looks like another, nor makes users without end.
+    pub(super) fn may_register_as(&self, occasion: &Occasion, order: &NewUserOrder) -> Result<(), Error> {
+        self.may_register(occasion)?;
+        if self.right(occasion, Right::App).is_ok() {
+            return Ok(());
+        }
+        if order.id.is_some() {
+            return Err(Error::Forbidden("app"));
+        }
+        if order.name.is_misleading() {
+            return Err(Error::Malformed(
+                "`name` mixes scripts, or looks like another one; an app of this host may give such a name".to_owned(),
+            ));
+        }
+        self.rates.count(Act::Register(occasion.caller.peer.uid), &occasion.now)
+    }
+
+    /// Counts the beginning of a factor, unless an administrator does it.
+    pub(super) fn count_factor(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
+        if matches!(over.by, Authority::Own { .. }) {
+            self.rates.count(Act::BeginFactors(occasion.caller.peer.uid), &occasion.now)?;
+        }
+        match over.by {
+            Authority::Own { .. } | Authority::App => self.rates.count(Act::BeginFactor(over.user.id), &occasion.now),
+            Authority::Admin { .. } => Ok(()),
+        }
+    }
+
+    /// Counts a change that a user makes.
+    pub(super) fn count_change(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
+        match over.by {
+            Authority::Own { .. } => self.rates.count(Act::Change(over.user.id), &occasion.now),
+            Authority::App | Authority::Admin { .. } => Ok(()),
+        }
     }
 
     /// The user that the path names, if the caller may act on it. Foreign, unknown and malformed ids

@@ -85,6 +85,8 @@ pub enum Call {
         proof: Proof,
         /// What is confirmed.
         action: Text,
+        /// The uid of the app that may redeem the receipt, if it is not the one that asks.
+        redeemer: Option<u32>,
     },
     /// Check a receipt, once.
     RedeemReceipt {

@@ -173,14 +173,17 @@ impl Hasher {
         [u8; N]: Zeroize,
     {
         let failed = |error: argon2::Error| Error::Internal(format!("argon2: {error}"));
-        let params = Params::new(recipe.memory_kib, recipe.passes, recipe.lanes, Some(N)).map_err(failed)?;
+        // Ours were looked at when they were set: those that cannot be are of a record.
+        let params = Params::new(recipe.memory_kib, recipe.passes, recipe.lanes, Some(N));
+        let params = params.map_err(|error| Error::Tampered(format!("the cost of a stored hash: {error}")))?;
         let mut blocks = self.memory().take();
         let size = params.block_count();
         if blocks.len() > size {
             // This hash would not write over the end of the one before.
             blocks.zeroize();
         }
-        blocks.reserve_exact(size.saturating_sub(blocks.len()));
+        // Where there is no memory for it the caller tries again, and the process goes on.
+        blocks.try_reserve_exact(size.saturating_sub(blocks.len())).map_err(|_| Error::Busy)?;
         blocks.resize(size, Block::default());
         let mut hash = [0u8; N];
         let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
@@ -338,7 +341,7 @@ impl Recipe {
 
     /// Reads cost and salt, and returns what follows. A foreign format or an absurd cost is an error.
     fn split(record: &[u8]) -> Result<(Self, &[u8]), Error> {
-        let broken = || Error::Internal("a hash record that cannot be".to_owned());
+        let broken = || Error::Tampered("a hash record that cannot be".to_owned());
         let (format, rest) = record.split_first().ok_or_else(broken)?;
         let (memory_kib, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
         let (passes, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;

@@ -4,9 +4,17 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::store::Decision;
+use crate::sync::{Mutex, PoisonError};
 
 use super::tokens::offset_of;
 use super::{Occasion, Reply, Service};
+
+/// How long the outcome of a probe is good, in milliseconds: anybody may ask, and each probe is a durable write.
+const PROBE_LIFETIME: i64 = 1_000;
+
+/// When the store was probed, on the boot clock, and whether it could be written.
+#[derive(Default)]
+pub(super) struct Probed(Mutex<Option<(i64, bool)>>);
 
 impl Service {
     /// Ready means: nothing panicked, and an empty write becomes durable (SVC-4).
@@ -17,18 +25,26 @@ impl Service {
         if self.store.has_failed() {
             return Err(Error::NotReady("a write failed; the daemon has to restart"));
         }
+        // Whoever asks meanwhile waits for the same probe.
+        let mut probed = self.probed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = probed.map(|(at, _)| occasion.now.boot_ms.saturating_sub(at));
+        let is_writable = match *probed {
+            Some((_, is_writable)) if age.is_some_and(|age| (0..PROBE_LIFETIME).contains(&age)) => is_writable,
+            Some(_) | None => self.probe(occasion),
+        };
+        if age.is_none_or(|age| !(0..PROBE_LIFETIME).contains(&age)) {
+            *probed = Some((occasion.now.boot_ms, is_writable));
+        }
+        if is_writable { Ok(Reply::Ready) } else { Err(Error::NotReady("the store cannot be written")) }
+    }
+
+    fn probe(&self, occasion: &Occasion) -> bool {
         let at = occasion.now.wall_ms;
         let probe = self.store.write(occasion.patience, move |tx| {
             tx.probe(at)?;
             Ok(Decision::Keep(()))
         });
-        match probe {
-            Ok(()) => Ok(Reply::Ready),
-            Err(fault) => {
-                tracing::error!(%fault, "the readiness probe could not write");
-                Err(Error::NotReady("the store cannot be written"))
-            }
-        }
+        probe.inspect_err(|fault| tracing::error!(%fault, "the readiness probe could not write")).is_ok()
     }
 
     /// The counters in the Prometheus text format.

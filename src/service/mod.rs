@@ -15,6 +15,7 @@ mod locks;
 mod metrics;
 mod password;
 mod policy;
+mod rates;
 mod receipts;
 mod repeat;
 mod second_factor;
@@ -125,6 +126,8 @@ pub struct Service {
     keeper: Box<dyn KeyKeeper>,
     rotation: custody::Progress,
     ceremonies: security_keys::Ceremonies,
+    rates: rates::Rates,
+    probed: health::Probed,
     confinement: Confinement,
     /// Wall clock minus boot clock at the start, in milliseconds.
     clock_at_start: i64,
@@ -243,6 +246,8 @@ impl Service {
             keeper,
             rotation: custody::Progress::default(),
             ceremonies: security_keys::Ceremonies::default(),
+            rates: rates::Rates::default(),
+            probed: health::Probed::default(),
             confinement,
             clock_at_start: tokens::offset_of(now),
             clock_offset: Mutex::new(None),
@@ -299,7 +304,7 @@ impl Service {
     fn dispatch(&self, occasion: &Occasion, call: Call) -> Result<Reply, Error> {
         match call {
             Call::CreateUser(order) => {
-                self.may_register(occasion)?;
+                self.may_register_as(occasion, &order)?;
                 self.create_user(occasion, order)
             }
             Call::ListUsers { after, limit } => {
@@ -312,6 +317,7 @@ impl Service {
             }
             Call::UpdateUser(user, change) => {
                 let over = self.over(occasion, user, Scope::Full)?;
+                self.count_change(occasion, &over)?;
                 self.update_user(occasion, over, change)
             }
             Call::DeleteUser(user) => {
@@ -324,26 +330,32 @@ impl Service {
             }
             Call::CreateSecret(user, SecretOrder::Mfa(order)) => {
                 let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.count_factor(occasion, &over)?;
                 self.create_factor(occasion, over, order)
             }
             Call::CreateSecret(user, SecretOrder::Hardware(order)) => {
                 let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.count_factor(occasion, &over)?;
                 self.provision(occasion, over, order)
             }
             Call::CreateSecret(user, SecretOrder::Key(order)) => {
                 let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.count_factor(occasion, &over)?;
                 self.create_key(occasion, over, order)
             }
             Call::CreateSecret(user, SecretOrder::LocalKey(order, pin)) => {
                 let over = self.over(occasion, user, Scope::Enrolment)?;
+                self.count_factor(occasion, &over)?;
                 self.register_here(occasion, &over, order, pin.as_ref())
             }
             Call::CreateSecret(user, SecretOrder::Password(password)) => {
                 let over = self.over(occasion, user, Scope::Full)?;
+                self.count_change(occasion, &over)?;
                 self.create_password(occasion, over, &password)
             }
             Call::CreateSecret(user, SecretOrder::ApiKey { name }) => {
                 let over = self.over(occasion, user, Scope::Full)?;
+                self.count_change(occasion, &over)?;
                 self.create_api_key(occasion, over, name)
             }
             Call::ImportFactor(user, order) => {
@@ -360,6 +372,7 @@ impl Service {
             }
             Call::ChangeSecret(user, secret, change) => {
                 let over = self.over(occasion, user, Scope::Full)?;
+                self.count_change(occasion, &over)?;
                 self.change_secret(occasion, over, secret, change)
             }
             Call::Enroll(user, secret, first) => {
@@ -370,14 +383,17 @@ impl Service {
             }
             Call::ChangePassword { user, new, current } => {
                 let over = self.over(occasion, user, Scope::Full)?;
+                self.count_change(occasion, &over)?;
                 self.change_password(occasion, over, &new, current.as_ref())
             }
             Call::RenewCodes(user) => {
                 let over = self.over(occasion, user, Scope::Full)?;
+                self.count_change(occasion, &over)?;
                 self.renew_codes(occasion, over)
             }
             Call::DeleteSecret(user, secret, on_device) => {
                 let over = self.over(occasion, user, Scope::Full)?;
+                self.count_change(occasion, &over)?;
                 self.delete_secret(occasion, over, secret, on_device)
             }
             Call::AuthMethods => Ok(Reply::AuthMethods {
@@ -395,9 +411,9 @@ impl Service {
                 let claims = self.challenge(occasion)?;
                 self.answer_challenge(occasion, claims, proof)
             }
-            Call::StepUp { proof, action } => {
+            Call::StepUp { proof, action, redeemer } => {
                 let signed = self.session(occasion)?;
-                self.step_up(occasion, signed, proof, &action)
+                self.step_up(occasion, signed, proof, &action, redeemer)
             }
             Call::RedeemReceipt { receipt, action } => {
                 let redeemer = self.redeemer(occasion)?;

@@ -23,12 +23,14 @@ pub(super) fn new_receipt(
     scene: &Scene,
     user: &UserRow,
     action: &Text,
+    redeemer: Option<u32>,
 ) -> Result<(Sensitive<String>, ReceiptRow), Error> {
     let random = entropy::secret_of_length(32)?;
     let receipt = Sensitive::new(BASE64URL_NOPAD.encode(random.expose()));
     let row = ReceiptRow {
         digest: digest(receipt.expose().as_bytes()),
         user: user.id,
+        peer: redeemer.unwrap_or(scene.peer_uid),
         epoch: user.epoch,
         action: digest(action.as_str().as_bytes()),
         amr: Amr::PasswordAndOtp,
@@ -56,10 +58,9 @@ impl Service {
             };
             let user = tx.user(row.user)?;
             let is_current = user.is_some_and(|user| !user.disabled && user.epoch == row.epoch);
-            if let Redeemer::User(user) = &redeemer
-                && user.id != row.user
-            {
-                // Somebody else's receipt stays good for its owner.
+            let is_anothers = matches!(&redeemer, Redeemer::User(user) if user.id != row.user);
+            if is_anothers || row.peer != scene.peer_uid {
+                // Somebody else's receipt stays good for its owner, and for the app that it is for.
                 return Err(Error::ReceiptRefused.into());
             }
             let is_good = is_current && same_tag(&row.action, &action);

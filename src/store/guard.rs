@@ -58,6 +58,8 @@ pub(super) struct Guard {
     path: PathBuf,
     instance: Vec<u8>,
     key: LockedKey,
+    /// Whether the store has had a guard before.
+    is_known: bool,
 }
 
 impl Guard {
@@ -67,7 +69,9 @@ impl Guard {
             DirBuilder::new().mode(0o700).create(dir)?;
         }
         let instance = files::instance(connection)?;
-        let key = match files::meta(connection, KEY)? {
+        let sealed = files::meta(connection, KEY)?;
+        let is_known = sealed.is_some();
+        let key = match sealed {
             Some(sealed) => {
                 let opened = vault.open(&KEY_PLACE, &sealed)?;
                 LockedKey::from_bytes(opened.expose()).map_err(|_| Fault::Corrupt("the guard's key"))?
@@ -78,7 +82,7 @@ impl Guard {
                 key
             }
         };
-        Ok(Self { path: dir.join(FILE), instance, key })
+        Ok(Self { path: dir.join(FILE), instance, key, is_known })
     }
 
     /// Whether the store still holds what the file says it once held.
@@ -86,10 +90,17 @@ impl Guard {
         let heads = match fs::read_to_string(&self.path) {
             Ok(text) => self.parse(&text)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                if audit::newest(connection)? > 0 {
-                    tracing::warn!(file = %self.path.display(), "the roll-back guard has no file yet");
-                }
-                return Ok(());
+                // A store without a row has nothing that could be lost.
+                return match audit::newest(connection)? {
+                    0 => Ok(()),
+                    _ if self.is_known => {
+                        Err(self.wrong("its file is missing, so nobody knows whether the store is an older one"))
+                    }
+                    _ => {
+                        tracing::warn!(file = %self.path.display(), "the store has no roll-back guard yet; it has one from now on");
+                        Ok(())
+                    }
+                };
             }
             Err(error) => return Err(error.into()),
         };
@@ -99,6 +110,10 @@ impl Guard {
             if holds(head)? {
                 return Ok(());
             }
+        }
+        if heads.is_empty() {
+            // Written before there was a row.
+            return Ok(());
         }
         let seen = heads.iter().map(|(seq, _)| *seq).max().unwrap_or(0);
         Err(OpenFault::RolledBack { found: audit::newest(connection)?, seen })
@@ -114,6 +129,10 @@ impl Guard {
         File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
     }
 
+    fn wrong(&self, why: &str) -> OpenFault {
+        OpenFault::Guard { path: self.path.clone(), why: why.to_owned() }
+    }
+
     fn text(&self, heads: &[Head]) -> String {
         let rows: String = heads.iter().map(|(seq, hash)| format!("row {seq} {}\n", HEXLOWER.encode(hash))).collect();
         let body = format!("{FIRST_LINE}\ninstance {}\n{rows}", HEXLOWER.encode(&self.instance));
@@ -122,7 +141,7 @@ impl Guard {
     }
 
     fn parse(&self, text: &str) -> Result<Vec<Head>, OpenFault> {
-        let wrong = |why: &str| OpenFault::Guard { path: self.path.clone(), why: why.to_owned() };
+        let wrong = |why: &str| self.wrong(why);
         let tag_at = text.rfind("tag ").ok_or_else(|| wrong("it has no tag"))?;
         let (body, tag) = text.split_at(tag_at);
         let mut lines = body.lines();
@@ -143,6 +162,11 @@ impl Guard {
         };
         lines.map(row).collect::<Option<Vec<_>>>().ok_or_else(|| wrong("a row is none"))
     }
+}
+
+/// Whether the store has had a guard.
+pub(super) fn is_known(connection: &Connection) -> Result<bool, Fault> {
+    Ok(files::meta(connection, KEY)?.is_some())
 }
 
 /// The newest row, if there is one.
@@ -184,9 +208,7 @@ impl Watchman {
     pub(super) fn start(guard: Guard, head: Option<Head>) -> std::io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let shared = Arc::clone(&desk);
-        if let Some(head) = head {
-            guard.write(&[head])?;
-        }
+        guard.write(head.as_slice())?;
         let thread = thread::Builder::new().name("store-guard".to_owned()).spawn(move || shared.serve(&guard))?;
         Ok(Self { desk, thread })
     }

@@ -32,6 +32,8 @@ pub struct ReceiptRow {
     pub digest: [u8; 32],
     /// Who confirmed.
     pub user: UserId,
+    /// The uid of the app that may redeem it.
+    pub peer: u32,
     /// The epoch it was given in.
     pub epoch: i64,
     /// SHA-256 of the action's text.
@@ -117,8 +119,8 @@ impl Tx<'_> {
     pub fn insert_receipt(&self, receipt: &ReceiptRow, most: u32) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
-                "INSERT INTO receipts (digest, user, epoch, action, amr, auth_time, expires)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO receipts (digest, user, epoch, action, amr, auth_time, expires, peer)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 receipt.digest,
@@ -128,6 +130,7 @@ impl Tx<'_> {
                 receipt.amr.values().join(" "),
                 receipt.auth_time,
                 receipt.expires,
+                receipt.peer,
             ])?;
         self.connection
             .prepare_cached(
@@ -144,7 +147,7 @@ impl Tx<'_> {
         let found = self
             .connection
             .prepare_cached(
-                "DELETE FROM receipts WHERE digest = ?1 RETURNING user, epoch, action, amr, auth_time, expires",
+                "DELETE FROM receipts WHERE digest = ?1 RETURNING user, epoch, action, amr, auth_time, expires, peer",
             )?
             .query_row([digest], |row| {
                 Ok((
@@ -154,16 +157,18 @@ impl Tx<'_> {
                     row.get::<_, String>(3)?,
                     row.get::<_, i64>(4)?,
                     row.get::<_, i64>(5)?,
+                    row.get::<_, u32>(6)?,
                 ))
             })
             .optional()?;
-        let Some((user, epoch, action, amr, auth_time, expires)) = found else { return Ok(None) };
+        let Some((user, epoch, action, amr, auth_time, expires, peer)) = found else { return Ok(None) };
         if expires <= now {
             return Ok(None);
         }
         Ok(Some(ReceiptRow {
             digest: *digest,
             user: UserId::from_slice(&user).ok_or(Fault::Corrupt("a receipt's user"))?,
+            peer,
             epoch,
             action,
             amr: read_amr(&amr)?,

@@ -125,6 +125,9 @@ impl Store {
         backup::remove_leftover(state_dir);
         let (connection, vault) = files::open(state_dir, master)?;
         let watchman = guard_dir.map(|dir| watch(dir, &connection, &vault)).transpose()?;
+        if watchman.is_none() && guard::is_known(&connection)? {
+            tracing::warn!("the store had a roll-back guard and is opened without one");
+        }
         let vault = Arc::new(vault);
         let readers = readers::Readers::open(&files::database(state_dir), READERS)?;
         let drop_box = watchman.as_ref().map(guard::Watchman::drop_box);

@@ -274,6 +274,9 @@ UPDATE secrets SET guarded = 1 WHERE type = 'apikey' AND EXISTS (
 -- When the refresh token was last exchanged. Challenges have places for each peer.
 ALTER TABLE sessions ADD COLUMN rotated INTEGER;
 ALTER TABLE challenges ADD COLUMN peer INTEGER NOT NULL DEFAULT 0 CHECK (peer BETWEEN 0 AND 4294967295);
+-- Receipts are for one app. They last for minutes: those from before are not for anybody any more.
+ALTER TABLE receipts ADD COLUMN peer INTEGER NOT NULL DEFAULT 0 CHECK (peer BETWEEN 0 AND 4294967295);
+DELETE FROM receipts;
 
 -- Steps of factors that were used while the clock was ahead; each beyond the last step that counts as used.
 CREATE TABLE future_steps (

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::host::Host;
-use crate::people::{Factor, Person};
+use crate::people::{Factor, Person, text};
 use crate::wire::{Answer, Connection, Request};
 
 /// The text after `"token": ` in a body; each is malformed for a factor of six digits (OTP-2).
@@ -457,4 +457,26 @@ fn routes_without_a_body_take_none_or_an_empty_object() {
     host.ask(&codes.clone().text("{}")).ok();
     host.ask(&codes.clone().text("{\"count\": 20}")).refused(400, "malformed");
     host.ask(&codes.text("[]")).refused(400, "malformed");
+}
+
+#[test]
+fn aut_5_a_password_that_nobody_can_type_is_refused_where_it_is_set() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    for end in ["\r", "\n", "\r\n", "\0", "\u{1b}[A", "\u{7f}", "\u{85}"] {
+        let odd = format!("correct horse{end}");
+        for request in [
+            Request::post("/users", &json!({"name": "boris", "password": odd})),
+            Request::put(format!("{}/password", person.secrets()), &json!({"secret": odd, "current": person.password}))
+                .token(&person.token),
+            Request::post(format!("/users/{}/secrets", person.id), &json!({"type": "password", "secret": odd}))
+                .reason(),
+        ] {
+            let refused = host.ask(&request).refused(400, "malformed");
+            assert!(text(&refused["detail"]).contains("control character"), "{refused}");
+        }
+    }
+    let fine = json!({"name": "clara", "password": "p\u{e4}ssw\u{f6}rd \u{1f511} with spaces "});
+    host.ask(&Request::post("/users", &fine)).ok();
+    host.password(&person).ok();
 }

@@ -204,7 +204,7 @@ fn a_receipt_is_good_for_five_minutes() {
     let access = person.log_in(begin).token;
     let action = || Text::parse("pay", 64).unwrap();
     let receipt = || {
-        let step_up = Call::StepUp { proof: person.proof(), action: action() };
+        let step_up = Call::StepUp { proof: person.proof(), action: action(), redeemer: None };
         granted(ask_with(&shop, begin, &access, step_up)).receipt.expect("a receipt")
     };
     let redeem = |receipt, millis| shop.ask_at(after(begin, millis), Call::RedeemReceipt { receipt, action: action() });

@@ -615,3 +615,40 @@ fn a_factor_of_another_program_is_taken_over_as_it_is_or_refused() {
     host.ask(&Request::post(&path, &good)).refused(403, "fresh-proof-required");
     host.ask(&Request::post(&path, &good).token(&person.token)).refused(401, "unauthenticated");
 }
+
+#[test]
+fn sto_12_a_store_whose_guard_has_no_file_any_more_is_refused_until_told_otherwise() {
+    // The file is gone, its whole directory is, or it is empty; and the store is an older one, or the newest.
+    for (gone, is_older) in [("file", true), ("directory", true), ("contents", true), ("file", false)] {
+        let mut host = Host::start("");
+        let mut crowd = Crowd::gather(&host, 1);
+        host.stop();
+        let older = fs::read(host.premises.state.join("mfad.db")).unwrap();
+        host.start_again();
+        let codes = crowd.people[0].2.len();
+        crowd.all_get_in(&host);
+        assert_eq!(crowd.people[0].2.len(), codes - 1, "a backup code was used since");
+        host.stop();
+        if is_older {
+            fs::write(host.premises.state.join("mfad.db"), older).unwrap();
+        }
+        let guard = host.premises.dir.path().join("state-guard");
+        match gone {
+            "file" => fs::remove_file(guard.join("mfad.guard")).unwrap(),
+            "directory" => fs::remove_dir_all(&guard).unwrap(),
+            _ => fs::write(guard.join("mfad.guard"), "").unwrap(),
+        }
+
+        for _ in 0..2 {
+            let (code, words) = refusal(&host.premises);
+            assert_eq!(code, Some(14), "{gone}: {words}");
+        }
+
+        let (code, words) = restore(&host.premises, &["--in-place"]);
+        assert_eq!(code, Some(0), "{words}");
+        host.start_again();
+        crowd.all_are_challenged(&host);
+        host.stop();
+        host.start_again();
+    }
+}

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::wire::{Answer, Request};
 
 /// The closed list of error codes, each with its status.
-pub const CODES: [(u16, &str); 56] = [
+pub const CODES: [(u16, &str); 57] = [
     (400, "malformed"),
     (401, "unauthenticated"),
     (401, "wrong-credentials"),
@@ -59,6 +59,7 @@ pub const CODES: [(u16, &str); 56] = [
     (500, "internal"),
     (503, "busy"),
     (503, "storage-unavailable"),
+    (503, "storage-damaged"),
     (503, "not-ready"),
     (503, "no-pcscd"),
     (503, "pcscd-denied"),

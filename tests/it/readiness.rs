@@ -3,10 +3,10 @@
 use mfad::error::Error;
 use mfad::service::{Call, Reply};
 
-use crate::hardware::Workshop;
+use crate::hardware::{Workshop, after};
 
-fn is_ready(shop: &Workshop) -> bool {
-    match shop.ask(Call::Ready) {
+fn is_ready(shop: &Workshop, millis: i64) -> bool {
+    match shop.ask_at(after(shop.clock.now(), millis), Call::Ready) {
         Ok(Reply::Ready) => true,
         Err(Error::NotReady(_)) => false,
         Ok(_) | Err(_) => panic!("neither ready nor not"),
@@ -16,14 +16,19 @@ fn is_ready(shop: &Workshop) -> bool {
 #[test]
 fn svc_4_ready_means_that_something_can_be_written() {
     let shop = Workshop::new(0);
-    assert!(is_ready(&shop));
+    assert!(is_ready(&shop, 0));
 
     shop.refuse("INSERT ON meta", "a test");
-    assert!(!is_ready(&shop));
+    assert!(is_ready(&shop, 0), "what was found is good for a second");
+    assert!(!is_ready(&shop, 1_000));
+    shop.refuse_nothing();
+    assert!(!is_ready(&shop, 1_000), "that as well");
+    shop.refuse("INSERT ON meta", "a test");
+    assert!(!is_ready(&shop, 3_000));
     assert!(matches!(shop.ask(Call::Live), Ok(Reply::Live)), "it lives all the same");
 
     shop.refuse_nothing();
-    assert!(is_ready(&shop));
+    assert!(is_ready(&shop, 5_000));
 }
 
 #[test]
@@ -32,5 +37,5 @@ fn http_10_after_a_panic_it_is_not_ready_any_more() {
 
     shop.service.metrics().count_panic();
 
-    assert!(!is_ready(&shop));
+    assert!(!is_ready(&shop, 0));
 }

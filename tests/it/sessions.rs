@@ -315,7 +315,8 @@ fn a_receipt_is_redeemed_by_its_user_or_an_app_and_by_nobody_else() {
     own.ok();
     if can_be_others("a_receipt_is_redeemed_by_its_user_or_an_app_and_by_nobody_else") {
         assert!(matches!(host.ask_as(STRANGER, &redeem("three")).status, 401 | 403));
-        host.ask_as(APP, &redeem("four")).ok();
+        // An app that neither asked for it nor was named.
+        host.ask_as(APP, &redeem("four")).refused(401, "receipt-refused");
     }
 }
 
@@ -428,4 +429,34 @@ fn otp_9_a_counter_far_ahead_is_found_again_by_two_codes_in_a_row() {
     login(&factor.code(beyond)).refused(401, "wrong-code");
     login(&factor.code(beyond + 1)).refused(401, "wrong-code");
     login(&factor.next()).ok();
+}
+
+#[test]
+fn a_receipt_is_redeemed_by_the_app_that_asked_for_it_or_by_the_one_it_names() {
+    if !can_be_others("a_receipt_is_redeemed_by_the_app_that_asked_for_it_or_by_the_one_it_names") {
+        return;
+    }
+    let host = Host::start("tokenBinding = \"none\"\n");
+    let (person, mut factor, _) = host.guarded("anna");
+    let own = crate::identity::own_uid();
+    let redeem_as = |uid: u32, receipt: &Value, token: Option<&str>| {
+        let request = Request::post("/auth/receipt", &json!({"receipt": receipt, "action": "pay"}));
+        host.ask_as(uid, &token.map_or_else(|| request.clone(), |token| request.clone().token(token)))
+    };
+
+    for (named, may, may_not) in [(json!(null), own, APP), (json!(APP), APP, own), (json!(own), own, APP)] {
+        let mut proof = json!({"token": factor.next()});
+        if !named.is_null() {
+            proof["redeemer"] = named.clone();
+        }
+        let receipt = step_up(&host, &person, proof, "pay").ok()["receipt"].clone();
+
+        redeem_as(may_not, &receipt, None).refused(401, "receipt-refused");
+        assert_eq!(redeem_as(may, &receipt, None).ok()["userId"], person.id.as_str(), "{named}: it stays good");
+        redeem_as(may, &receipt, None).refused(401, "receipt-refused");
+    }
+    for odd in [json!("root"), json!(-1), json!(4_294_967_296_u64), json!(null)] {
+        let proof = json!({"token": "000000", "redeemer": odd});
+        step_up(&host, &person, proof, "pay").refused(400, "malformed");
+    }
 }

@@ -1,5 +1,7 @@
 //! What changed under the daemon is noticed: moved ciphertext, a cut audit log, bytes after a request.
 
+use mfad::model::{Sensitive, UserId};
+use mfad::store::{Decision, Listeners, MasterKey, SecretType, Store};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -29,7 +31,7 @@ fn key_3_a_seed_moved_to_another_user_opens_for_nobody_and_is_audited() {
     move_sealed(&mut host, "mfa");
 
     for token in [annas.next(), boriss.next()] {
-        assert_eq!(host.verify(&boris.id, &json!({"token": token})).status, 500, "AUT-6: a refusal");
+        assert_eq!(host.verify(&boris.id, &json!({"token": token})).status, 503, "AUT-6: a refusal");
     }
     host.verify(&anna.id, &json!({"token": annas.next()})).ok();
 
@@ -44,7 +46,7 @@ fn key_3_a_password_moved_to_another_user_opens_for_nobody_and_is_audited() {
     let (anna, boris) = (host.person("anna"), host.person("boris"));
     move_sealed(&mut host, "password");
 
-    assert_eq!(host.password(&boris).status, 500, "AUT-6: a refusal");
+    assert_eq!(host.password(&boris).status, 503, "AUT-6: a refusal");
     host.password(&anna).ok();
 
     let noticed = crate::audit::read(&host).iter().filter(|row| row["event"] == "store.tampered").count();
@@ -70,20 +72,47 @@ fn aut_6_a_factor_that_is_lost_is_damage_and_not_a_login_by_password_alone() {
         assert!(database.execute(change, []).unwrap() > 0, "{change}");
         drop(database);
 
-        assert_eq!(host.password(&anna).status, 500, "{change}");
-        assert_eq!(host.verify(&anna.id, &json!({"token": factor.next()})).status, 500, "{change}");
+        assert_eq!(host.password(&anna).status, 503, "{change}");
+        assert_eq!(host.verify(&anna.id, &json!({"token": factor.next()})).status, 503, "{change}");
         let key = Request::post(anna.secrets(), &json!({"type": "apikey"})).reason();
-        assert_eq!(host.ask(&key).status, 500, "{change}: no summary is made of damage");
+        assert_eq!(host.ask(&key).status, 503, "{change}: no summary is made of damage");
         host.password(&other).ok();
 
+        host.password(&anna).refused(503, "storage-damaged");
         let rows = crate::audit::read(&host);
         let noticed = rows.iter().filter(|row| row["event"] == "store.tampered").count();
-        assert_eq!(noticed, 3, "{change}");
+        assert_eq!(noticed, 4, "{change}");
         assert!(host.premises.log_text().contains("damaged, or was changed"), "{change}: the journal says why");
         host.stop();
         let mut serving = host.premises.serve().spawn().unwrap();
         let ended = crate::host::wait(&mut serving, std::time::Duration::from_secs(20)).expect("it does not serve");
         assert_eq!(ended.code(), Some(9), "{change}");
+    }
+}
+
+#[test]
+fn aut_8_a_stored_hash_that_cannot_be_is_damage_and_not_a_defect() {
+    // As its owner sealed it, and yet nothing that this program writes: of another format, too short, or of an absurd cost.
+    for hash in [&b"$2b$12$of another program"[..], &[1, 0, 0], &[1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 2, 0, 0, 0, 1]] {
+        let mut host = Host::start("");
+        let (anna, boris) = (host.person("anna"), host.person("boris"));
+        host.stop();
+        let key = MasterKey::from_bytes(&std::fs::read(host.premises.state.join("master.key")).unwrap()).unwrap();
+        let store = Store::open(&host.premises.state, None, &key, Listeners::default()).unwrap();
+        let (user, hash) = (UserId::parse(&anna.id).unwrap(), hash.to_vec());
+        let replaced = store.write(std::time::Duration::from_secs(10), move |tx| {
+            let row = tx.active_secret(user, SecretType::Password)?.unwrap();
+            tx.replace_value(&row, &Sensitive::new(hash), 1)?;
+            Ok(Decision::Keep(()))
+        });
+        replaced.unwrap();
+        store.close();
+        host.start_again();
+
+        host.password(&anna).refused(503, "storage-damaged");
+        host.password(&boris).ok();
+        let noticed = crate::audit::read(&host).iter().filter(|row| row["event"] == "store.tampered").count();
+        assert_eq!(noticed, 1);
     }
 }
 
@@ -95,8 +124,8 @@ fn az_4_a_role_that_was_written_into_the_file_is_no_role() {
     assert_eq!(database.execute("UPDATE users SET roles = 'admin' WHERE name = 'anna'", []).unwrap(), 1);
     drop(database);
 
-    assert_eq!(host.ask(&Request::get("/users").token(&anna.token)).status, 500);
-    assert_eq!(host.password(&anna).status, 500);
+    assert_eq!(host.ask(&Request::get("/users").token(&anna.token)).status, 503);
+    assert_eq!(host.password(&anna).status, 503);
 }
 
 #[test]

@@ -293,7 +293,7 @@ fn a_receipt_is_redeemed_once() {
         let person = Person::at(&shop, now);
         let access = person.log_in(now).token;
         let action = || Text::parse("pay", 64).unwrap();
-        let step_up = Call::StepUp { proof: person.proof(), action: action() };
+        let step_up = Call::StepUp { proof: person.proof(), action: action(), redeemer: None };
         let receipt = granted(ask_with(&shop, now, &access, step_up)).receipt.expect("a receipt");
 
         one_wins(&at_once(each(3, |_| {

@@ -225,6 +225,7 @@ mod tests {
             (500, "internal", 70),
             (503, "busy", 3),
             (503, "storage-unavailable", 3),
+            (503, "storage-damaged", 3),
             (503, "not-ready", 3),
             (503, "no-pcscd", 5),
             (503, "pcscd-denied", 5),

@@ -35,6 +35,7 @@ const SENTENCES = {
   'busy': problem => `The daemon is busy. Try again in ${duration(problem.retryAfter)}.`,
   'storage-unavailable': problem =>
     `The daemon cannot write at the moment, so nothing was changed. Try again in ${duration(problem.retryAfter)}.`,
+  'storage-damaged': problem => `The daemon’s store is damaged. Nothing was let through. Tell the administrator this number: ${problem.requestId}`,
   'not-ready': 'The daemon cannot work at the moment. Try again in a moment.',
 };
 
