@@ -1,6 +1,6 @@
 //! mfad, the multi-factor authentication daemon of one Linux host.
 //!
-//! The floors, lowest first: [`model`] (words of the domain), [`stopwatch`], `sync`, [`entropy`], then [`device`] (cards in
+//! The floors, lowest first: [`model`] (words of the domain), [`stopwatch`], `sync`, [`entropy`], `headroom`, then [`device`] (cards in
 //! readers, security keys in ports), then [`card`] (APDUs) and [`ctap`] (CTAP2), then [`store`], [`oath`], [`fido`],
 //! [`piv`] and [`token`] beside each other, [`error`],
 //! [`service`] (use cases) and [`http`] (the door), and above them [`config`] and [`daemon`]. `docs/design.md`
@@ -16,6 +16,7 @@ pub mod device;
 pub mod entropy;
 pub mod error;
 pub mod fido;
+mod headroom;
 pub mod http;
 pub mod model;
 pub mod oath;

@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use crate::error::Error;
+use crate::headroom;
 use crate::model::{Moment, Peer, Sensitive};
 use crate::service::{Call, Caller, Departure, Occasion, Reply, Soon};
 
@@ -253,6 +254,10 @@ impl Visit {
 
     /// Carries a call out on a thread that may block.
     async fn perform_on_thread(&self, occasion: Occasion, call: Call) -> Result<Reply, Problem> {
+        // It may be a thread that is not there yet.
+        if !headroom::is_there_for(0) {
+            return Err(Problem::busy());
+        }
         let door = Arc::clone(&self.door);
         let id = occasion.request.clone();
         // Noted as well when this future is dropped, because the answer would come too late.

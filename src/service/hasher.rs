@@ -12,6 +12,7 @@ use zeroize::Zeroize;
 
 use crate::entropy;
 use crate::error::Error;
+use crate::headroom;
 use crate::model::{BackupCode, CODES_PER_SET, Sensitive};
 use crate::store::same_tag;
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -183,6 +184,10 @@ impl Hasher {
             blocks.zeroize();
         }
         // Where there is no memory for it the caller tries again, and the process goes on.
+        let more = size.saturating_sub(blocks.len()).saturating_mul(size_of::<Block>());
+        if !headroom::is_there_for(more) {
+            return Err(Error::Busy);
+        }
         blocks.try_reserve_exact(size.saturating_sub(blocks.len())).map_err(|_| Error::Busy)?;
         blocks.resize(size, Block::default());
         let mut hash = [0u8; N];

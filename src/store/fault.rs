@@ -20,8 +20,8 @@ pub enum Fault {
     /// The secrets that are found for a user are not those that its summary names.
     #[error("the rows of a user do not agree with each other")]
     Disagrees,
-    /// There is no page for a key.
-    #[error("there is no memory for keys")]
+    /// There is no memory; a later attempt may work.
+    #[error("there is no memory for it")]
     Memory,
     /// A cryptographic primitive or the random generator refused to work.
     #[error("a cryptographic operation failed")]
@@ -44,6 +44,7 @@ impl From<rusqlite::Error> for Fault {
             Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => {
                 Self::Unwritable(error.to_string())
             }
+            Some(ErrorCode::OutOfMemory) => Self::Memory,
             Some(_) | None => Self::Sqlite(error.to_string()),
         }
     }

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with its floor. Rooms that share a floor may not import each other.
-const FLOORS: [(&str, u32); 17] = [
+const FLOORS: [(&str, u32); 18] = [
     ("model", 1),
     ("stopwatch", 1),
     ("sync", 1),
     ("entropy", 2),
+    ("headroom", 2),
     ("device", 3),
     ("card", 4),
     ("ctap", 4),

@@ -129,3 +129,52 @@ fn readiness_is_probed_once_a_second_whoever_asks() {
     let most = began.elapsed().as_secs() + 5;
     assert!(commits() - before <= most, "{} commits", commits() - before);
 }
+
+/// The address space that a daemon has, in bytes.
+fn address_space(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmSize:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn where_the_address_space_ends_requests_are_refused_and_the_daemon_goes_on() {
+    const MIB: u64 = 1024 * 1024;
+    let mut host = Host::start("");
+    host.person("anna");
+    let usual = address_space(host.pid());
+    let login = Request::post("/auth/password", &json!({"id": "anna", "password": crate::people::PASSWORD}));
+    host.stop();
+    let mut refused = 0;
+    for limit in [usual - 30 * MIB, usual - 2 * MIB, usual + 4 * MIB, usual + 16 * MIB, usual + 32 * MIB] {
+        let serve = host.premises.serve();
+        let mut limited = std::process::Command::new("prlimit");
+        limited.arg(format!("--as={limit}")).arg(serve.get_program()).args(serve.get_args());
+        limited.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        limited.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut daemon = limited.spawn().unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while std::os::unix::net::UnixStream::connect(host.socket()).is_err() {
+            assert!(
+                std::time::Instant::now() < until && daemon.try_wait().unwrap().is_none(),
+                "it serves with {limit}"
+            );
+            std::thread::yield_now();
+        }
+
+        // Each may need a thread and the memory of a hash.
+        let answers: Vec<u16> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..12).map(|_| scope.spawn(|| host.ask(&login).status)).collect();
+            asking.into_iter().map(|answer| answer.join().unwrap()).collect()
+        });
+
+        assert!(answers.iter().all(|status| matches!(status, 200 | 503)), "{answers:?} with {limit}");
+        refused += answers.iter().filter(|status| **status == 503).count();
+        host.ask(&Request::get("/health/live")).ok();
+        assert!(daemon.try_wait().unwrap().is_none(), "it lives");
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        let _ = std::fs::remove_file(host.socket());
+    }
+    assert!(refused > 0, "the harness reaches the limit");
+}
