@@ -312,7 +312,9 @@ impl From<FidoFault> for Error {
     fn from(fault: FidoFault) -> Self {
         match fault {
             FidoFault::Internal(cause) => Self::Internal(cause),
-            FidoFault::Shape | FidoFault::Refused(_) | FidoFault::Counter => Self::WrongCode { remaining: None },
+            FidoFault::Malformed { .. } => Self::Malformed(fault.to_string()),
+            FidoFault::Algorithm(_) => Self::Unsupported(fault.to_string()),
+            FidoFault::Refused(_) | FidoFault::Counter => Self::WrongCode { remaining: None },
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use mfad::ctap::{Authenticator, CtapFault, Permission, Verified};
 use mfad::device::Wait;
-use mfad::fido::{KeyRecord, Location, RelyingParty, Verification};
+use mfad::fido::{AuthenticationAnswer, KeyRecord, Location, RegistrationAnswer, RelyingParty, Verification};
 use mfad::model::Sensitive;
 use mfad::stopwatch::Stopwatch;
 use mfad_fuzz::ScriptedKey;
@@ -93,6 +93,7 @@ fn register(
     let asked = PARTY.start_registration(&[3; 16], "anna", known, verification);
     let (options, registration) = asked.expect("options for anybody");
     let answer = PARTY.client(pin).create(&mut meet(key)?, &options)?;
+    let answer = RegistrationAnswer::read(&answer).expect("a client writes every member");
     let Ok(record) = PARTY.finish_registration(&registration, &answer) else { return Ok(None) };
     assert!((1..=1023).contains(&record.id().len()));
     let back = stored(&record);
@@ -114,9 +115,10 @@ fn authenticate(
     let mut key = meet(key)?;
     let place = PARTY.client(pin).locate(&mut key, &[stored(record)])?;
     assert!(matches!(place, Location::Here(0) | Location::Perhaps | Location::Elsewhere));
-    let asked = PARTY.start_authentication(vec![stored(record)]);
+    let asked = PARTY.start_authentication(&[3; 16], vec![stored(record)]);
     let (options, authentication) = asked.expect("options for a record");
     let answer = PARTY.client(pin).get(&mut key, &options)?;
+    let answer = AuthenticationAnswer::read(&answer).expect("a client writes every member");
     if let Ok(assertion) = PARTY.finish_authentication(&authentication, &answer) {
         assert_eq!(assertion.credential, record.id());
     }

@@ -38,7 +38,7 @@ fn check_print(uri: &OtpauthUri, issuer: &Text, account: &Text) {
     assert_eq!((back.issuer.as_deref(), back.account.as_str()), (Some(issuer.as_str()), account.as_str()));
     // A factor that is made here begins at the first counter.
     assert_eq!(back.counter, 0);
-    if let Some(name) = AccountName::of(&uri.profile, issuer.as_str(), account.as_str()) {
+    if let Ok(name) = AccountName::of(&uri.profile, issuer.as_str(), account.as_str()) {
         assert!((1..=64).contains(&name.as_bytes().len()));
     }
 }

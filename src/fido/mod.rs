@@ -1,7 +1,9 @@
-//! Security keys after FIDO2: what a relying party asks of them and how it judges the answers (WebAuthn Level 2, sections 7.1
-//! and 7.2). Every check is `webauthn-rs-core`'s; this decides what is asked, bounds what comes in, and keeps one record for a
-//! credential, whichever way it answers.
+//! Security keys after FIDO2: what a relying party asks of them and how it judges the answers (WebAuthn Level 3, sections 7.1
+//! and 7.2). `webauthn-rs-core` verifies what was asked and what is signed; this decides what is asked, makes the checks that
+//! the library leaves open, and keeps one record for a credential, whichever way it answers.
 
+mod answer;
+mod authenticator_data;
 mod client;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,13 +15,17 @@ use sha2::{Digest, Sha256};
 use url::Url;
 use webauthn_rs_core::WebauthnCore;
 use webauthn_rs_core::proto::{
-    AttestationConveyancePreference, AuthenticationState, COSEAlgorithm, Credential, PublicKeyCredential,
-    RegisterPublicKeyCredential, RegistrationState, UserVerificationPolicy,
+    AttestationConveyancePreference, AuthenticationState, COSEAlgorithm, Credential, RegistrationState,
+    UserVerificationPolicy,
 };
 
 use crate::ctap::Assertion as CtapAssertion;
 use crate::model::Sensitive;
 
+use answer::ClientData;
+use authenticator_data::{AuthenticatorData, PublicKey};
+
+pub use answer::{AuthenticationAnswer, RegistrationAnswer};
 pub use client::{Client, Location};
 
 /// How long an answer may take; also how long a ceremony is kept.
@@ -32,12 +38,20 @@ const LONGEST_ID: usize = 1023;
 /// Why a ceremony did not end well.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FidoFault {
-    /// The answer has not the shape of one.
-    #[error("not the answer of a security key")]
-    Shape,
+    /// The answer lacks a member, or has one that cannot be read. Nothing of it was judged.
+    #[error("`credential.{member}` {why}")]
+    Malformed {
+        /// Where the member is, inside of the answer.
+        member: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The answer is not the one to what was asked, or not by a key that may give it.
     #[error("the answer of the security key does not hold: {0}")]
     Refused(String),
+    /// The new credential signs in a way that is not verified here: its COSE algorithm, or the curve that goes with it.
+    #[error("this security key made a credential of COSE algorithm {0}; only ES256 (-7, on the curve P-256) is taken")]
+    Algorithm(i128),
     /// The key's counter did not move on: there may be a copy of the key.
     #[error("the counter of the security key did not move on")]
     Counter,
@@ -100,10 +114,35 @@ impl std::fmt::Debug for RelyingParty {
 }
 
 /// A registration under way.
-pub struct Registration(RegistrationState);
+pub struct Registration {
+    state: RegistrationState,
+    challenge: String,
+}
 
 /// An authentication under way.
-pub struct Authentication(AuthenticationState);
+pub struct Authentication {
+    state: AuthenticationState,
+    challenge: String,
+    /// The handle of the user who is to answer.
+    user: Vec<u8>,
+}
+
+/// Which of the two ceremonies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Create,
+    Get,
+}
+
+impl Act {
+    /// As a browser says it (WebAuthn Level 3, section 5.8.1).
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Create => "webauthn.create",
+            Self::Get => "webauthn.get",
+        }
+    }
+}
 
 /// A registered credential.
 pub struct KeyRecord(Credential);
@@ -143,7 +182,8 @@ impl RelyingParty {
         // Exact origins: no subdomains, no other ports (FIDO-2).
         let core =
             WebauthnCore::new_unsafe_experts_only(name, id, origins.to_vec(), CEREMONY, Some(false), Some(false));
-        let origin = origins.first().map(written).unwrap_or_default();
+        let page = origins.iter().find(|origin| origin.scheme() != "android");
+        let origin = page.or(origins.first()).map(written).unwrap_or_default();
         Ok(Self { core, id: id.to_owned(), origins: origins.to_vec(), origin })
     }
 
@@ -170,24 +210,29 @@ impl RelyingParty {
                 self.core.new_challenge_register_builder(user, name, name).map_err(|error| internal(&error))?;
             let builder = builder
                 .attestation(AttestationConveyancePreference::None)
-                .credential_algorithms(vec![COSEAlgorithm::ES256, COSEAlgorithm::EDDSA])
+                // What the library verifies. EdDSA it can only read.
+                .credential_algorithms(vec![COSEAlgorithm::ES256])
                 .exclude_credentials(Some(known))
                 .user_verification_policy(verification.policy());
             let (options, state) = self.core.generate_challenge_register(builder).map_err(|error| internal(&error))?;
             let options = serde_json::to_value(options.public_key).map_err(|error| internal(&error))?;
-            Ok((options, Registration(state)))
+            let challenge = challenge_in(&options)?;
+            Ok((options, Registration { state, challenge }))
         })
     }
 
     /// Judges the answer to a registration.
-    pub fn finish_registration(&self, registration: &Registration, answer: &Value) -> Result<KeyRecord, FidoFault> {
+    pub fn finish_registration(
+        &self,
+        registration: &Registration,
+        answer: &RegistrationAnswer,
+    ) -> Result<KeyRecord, FidoFault> {
         caught(|| {
-            self.check_origin(answer)?;
-            let answer: RegisterPublicKeyCredential = read(answer)?;
-            if answer.type_ != "public-key" {
-                return Err(FidoFault::Shape);
-            }
-            let credential = self.core.register_credential(&answer, &registration.0, None).map_err(refused)?;
+            let data = AuthenticatorData::read_attested(&answer.credential.response.attestation_object)?;
+            self.check(Act::Create, &registration.challenge, &answer.client_data, &data)?;
+            data.attested.map_or(Ok(()), PublicKey::must_be_taken)?;
+            let credential =
+                self.core.register_credential(&answer.credential, &registration.state, None).map_err(refused)?;
             if credential.cred_id.is_empty() || credential.cred_id.len() > LONGEST_ID {
                 return Err(FidoFault::Refused("the length of its id".to_owned()));
             }
@@ -195,8 +240,12 @@ impl RelyingParty {
         })
     }
 
-    /// What a page gives to `navigator.credentials.get()`, for any of these credentials.
-    pub fn start_authentication(&self, keys: Vec<KeyRecord>) -> Result<(Value, Authentication), FidoFault> {
+    /// What a page gives to `navigator.credentials.get()`, for any of these credentials of the user.
+    pub fn start_authentication(
+        &self,
+        user: &[u8],
+        keys: Vec<KeyRecord>,
+    ) -> Result<(Value, Authentication), FidoFault> {
         let policies: Vec<UserVerificationPolicy> = keys.iter().map(|key| key.0.registration_policy).collect();
         // The library holds each credential to its own policy; this is what the page asks for.
         let asked = match policies.split_first() {
@@ -210,29 +259,58 @@ impl RelyingParty {
             let (options, state) =
                 self.core.generate_challenge_authenticate(builder).map_err(|error| internal(&error))?;
             let options = serde_json::to_value(options.public_key).map_err(|error| internal(&error))?;
-            Ok((options, Authentication(state)))
+            let challenge = challenge_in(&options)?;
+            Ok((options, Authentication { state, challenge, user: user.to_vec() }))
         })
-    }
-
-    /// The origin letter for letter: the library compares what URLs mean, and takes `https:///host` for `https://host`.
-    fn check_origin(&self, answer: &Value) -> Result<(), FidoFault> {
-        let data = client_data(answer).ok_or(FidoFault::Shape)?;
-        let origin = data.get("origin").and_then(Value::as_str).ok_or(FidoFault::Shape)?;
-        let is_ours = self.origins.iter().any(|ours| written(ours) == origin);
-        if is_ours { Ok(()) } else { Err(FidoFault::Refused("another origin".to_owned())) }
     }
 
     /// Judges the answer to an authentication.
-    pub fn finish_authentication(&self, asked: &Authentication, answer: &Value) -> Result<Assertion, FidoFault> {
+    pub fn finish_authentication(
+        &self,
+        asked: &Authentication,
+        answer: &AuthenticationAnswer,
+    ) -> Result<Assertion, FidoFault> {
         caught(|| {
-            self.check_origin(answer)?;
-            let answer: PublicKeyCredential = read(answer)?;
-            if answer.type_ != "public-key" {
-                return Err(FidoFault::Shape);
+            let response = &answer.credential.response;
+            let data = AuthenticatorData::read(&response.authenticator_data)?;
+            self.check(Act::Get, &asked.challenge, &answer.client_data, &data)?;
+            // A key need not say whose credential it is, since each is asked for by its id (section 7.2 step 6).
+            if response.user_handle.as_ref().is_some_and(|handle| *handle != asked.user) {
+                return Err(FidoFault::Refused("the handle of another user".to_owned()));
             }
-            let result = self.core.authenticate_credential(&answer, &asked.0).map_err(refused)?;
+            let result = self.core.authenticate_credential(&answer.credential, &asked.state).map_err(refused)?;
             Ok(Assertion { credential: result.cred_id().to_vec(), counter: result.counter() })
         })
+    }
+
+    /// What has to hold for either ceremony, whatever the library makes of it (sections 7.1 and 7.2): it looks at the origin
+    /// as a URL, and takes `https:///host` for `https://host`; at `crossOrigin` it looks at a registration alone.
+    fn check(
+        &self,
+        act: Act,
+        challenge: &str,
+        client_data: &ClientData,
+        data: &AuthenticatorData,
+    ) -> Result<(), FidoFault> {
+        let is_foreign_top = client_data.top_origin.as_ref().is_some_and(|origin| !self.is_ours(origin));
+        let offences = [
+            (client_data.kind != act.kind(), "the answer to another ceremony"),
+            (client_data.challenge != challenge, "another challenge"),
+            (!self.is_ours(&client_data.origin), "another origin"),
+            (client_data.is_cross_origin || is_foreign_top, "a page inside of one of another origin"),
+            (data.relying_party.as_slice() != Sha256::digest(self.id.as_bytes()).as_slice(), "another relying party"),
+            (!data.is_present, "nobody touched it"),
+            (data.attested.is_some() != (act == Act::Create), "a new credential where none was asked for, or none"),
+        ];
+        match offences.into_iter().find(|(is_one, _)| *is_one) {
+            Some((_, what)) => Err(FidoFault::Refused(what.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Compares letter for letter.
+    fn is_ours(&self, origin: &str) -> bool {
+        self.origins.iter().any(|ours| written(ours) == origin)
     }
 }
 
@@ -283,18 +361,9 @@ fn written(origin: &Url) -> String {
     if origin.scheme() == "android" { origin.as_str().to_owned() } else { origin.origin().ascii_serialization() }
 }
 
-/// The challenge that an answer says it is to, before anything of it is believed.
-pub fn challenge_of(answer: &Value) -> Option<String> {
-    client_data(answer)?.get("challenge")?.as_str().map(str::to_owned)
-}
-
-fn client_data(answer: &Value) -> Option<Value> {
-    let data = answer.pointer("/response/clientDataJSON")?.as_str()?;
-    serde_json::from_slice(&BASE64URL_NOPAD.decode(data.as_bytes()).ok()?).ok()
-}
-
-fn read<T: serde::de::DeserializeOwned>(answer: &Value) -> Result<T, FidoFault> {
-    T::deserialize(answer).map_err(|_| FidoFault::Shape)
+fn challenge_in(options: &Value) -> Result<String, FidoFault> {
+    let challenge = options.get("challenge").and_then(Value::as_str).map(str::to_owned);
+    challenge.ok_or_else(|| FidoFault::Internal("options without a challenge".to_owned()))
 }
 
 /// A library that panics on what a stranger sends has refused it.

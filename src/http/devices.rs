@@ -207,7 +207,7 @@ fn credential_value(credential: &CredentialView) -> Value {
 
 /// An account on a key.
 pub fn account_value(account: &AccountView) -> Value {
-    let (period, issuer, name) = account.name.parts();
+    let (period, issuer, name) = account.name.parts(account.is_hotp);
     let mut value = json!({
         "name": account.name.to_string(),
         "issuer": issuer,

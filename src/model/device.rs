@@ -98,19 +98,44 @@ impl fmt::Display for DeviceId {
 /// The longest account name on a key, in bytes.
 const LONGEST: usize = 64;
 
+/// The issuer for which programs that read keys show codes of another kind.
+const STEAM: &str = "Steam";
+
+/// Why an account cannot have a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameFault {
+    /// It would have more than 64 bytes.
+    #[error("`issuer` and `accountName` together do not fit the 64 bytes that a key has for them")]
+    TooLong,
+    /// Clients would take the name apart differently.
+    #[error("programs that read the key would not find `issuer` and `accountName` in the name; choose another issuer")]
+    Misread,
+    /// Clients would show codes of Steam's kind.
+    #[error("programs that read the key show codes of another kind for the issuer Steam; choose another issuer")]
+    OtherCodes,
+}
+
 /// The name of an account on a key: `[period/][issuer:]account`, 1–64 bytes. The period is left out for
-/// HOTP and for 30 seconds, as every client of these keys does.
+/// HOTP and for 30 seconds, as every client of these keys does, unless the issuer would be taken for one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountName(Vec<u8>);
 
 impl AccountName {
-    /// The name for a factor; `None` if it does not fit.
-    pub fn of(profile: &Profile, issuer: &str, account: &str) -> Option<Self> {
-        let period = match profile.moving {
-            Moving::Time(period) if period != Period::THIRTY => format!("{}/", period.seconds()),
-            Moving::Time(_) | Moving::Counter => String::new(),
+    /// The name for a factor, which clients read back as what was meant.
+    pub fn of(profile: &Profile, issuer: &str, account: &str) -> Result<Self, NameFault> {
+        let label = format!("{issuer}:{account}");
+        let (is_hotp, period) = match profile.moving {
+            Moving::Time(period) => (false, period),
+            Moving::Counter => (true, Period::THIRTY),
         };
-        Self::from_bytes(format!("{period}{issuer}:{account}").as_bytes())
+        if !is_hotp && issuer == STEAM {
+            return Err(NameFault::OtherCodes);
+        }
+        let needs_period = !is_hotp && (period != Period::THIRTY || begins_like_a_period(&label));
+        let text = if needs_period { format!("{}/{label}", period.seconds()) } else { label };
+        let name = Self::from_bytes(text.as_bytes()).ok_or(NameFault::TooLong)?;
+        let meant = (u64::from(period.seconds()), Some(issuer.to_owned()), account.to_owned());
+        if name.parts(is_hotp) == meant { Ok(name) } else { Err(NameFault::Misread) }
     }
 
     /// Takes a name as a key has it; `None` unless it has 1–64 bytes.
@@ -128,14 +153,12 @@ impl AccountName {
         other.0.len() > self.0.len() && other.0.starts_with(&self.0)
     }
 
-    /// Period in seconds, issuer and account, as clients of these keys take a name apart. The period is
-    /// of a meaning for TOTP only.
-    pub fn parts(&self) -> (u64, Option<String>, String) {
+    /// Period in seconds, issuer and account, as clients of these keys take a name apart: ykman and Yubico Authenticator
+    /// by `^((\d+)/)?(([^:]+):)?(.+)$` for TOTP, and at the first colon for HOTP, which has no period.
+    pub fn parts(&self, is_hotp: bool) -> (u64, Option<String>, String) {
         let text = self.to_string();
-        let (period, rest) = match text.split_once('/').and_then(|(n, rest)| Some((n.parse::<u64>().ok()?, rest))) {
-            Some((period, rest)) if !rest.is_empty() => (period, rest),
-            Some(_) | None => (u64::from(Period::THIRTY.seconds()), text.as_str()),
-        };
+        let named = if is_hotp { None } else { split_period(&text) };
+        let (period, rest) = named.unwrap_or((u64::from(Period::THIRTY.seconds()), text.as_str()));
         match rest.split_once(':') {
             Some((issuer, account)) if !issuer.is_empty() && !account.is_empty() => {
                 (period, Some(issuer.to_owned()), account.to_owned())
@@ -143,6 +166,20 @@ impl AccountName {
             Some(_) | None => (period, None, rest.to_owned()),
         }
     }
+}
+
+/// The period that a name begins with, and what is behind it. Other programs may write any number of seconds there; it is
+/// cut to what the API can say.
+fn split_period(text: &str) -> Option<(u64, &str)> {
+    let (digits, rest) = text.split_once('/')?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let period = || digits.parse::<u32>().unwrap_or(u32::MAX).max(1);
+    (is_number && !rest.is_empty()).then(|| (u64::from(period()), rest))
+}
+
+/// Whether some client could take the beginning for a period. To some of them every digit of Unicode is one.
+fn begins_like_a_period(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(digits, _)| !digits.is_empty() && digits.chars().all(char::is_numeric))
 }
 
 impl fmt::Display for AccountName {
@@ -163,16 +200,17 @@ mod tests {
     #[test]
     fn a_name_holds_the_period_only_where_clients_expect_it() {
         let name = |moving| AccountName::of(&profile(moving), "mfad", "ann").unwrap().to_string();
+        let long = "x".repeat(60);
 
         assert_eq!(name(Moving::Time(Period::THIRTY)), "mfad:ann");
         assert_eq!(name(Moving::Time(Period::new(60).unwrap())), "60/mfad:ann");
         assert_eq!(name(Moving::Counter), "mfad:ann");
-        assert_eq!(AccountName::of(&profile(Moving::Counter), "mfad", &"x".repeat(60)), None);
+        assert_eq!(AccountName::of(&profile(Moving::Counter), "mfad", &long), Err(NameFault::TooLong));
     }
 
     #[test]
     fn a_name_is_taken_apart_as_it_was_put_together() {
-        let parts = |text: &str| AccountName::from_bytes(text.as_bytes()).unwrap().parts();
+        let parts = |text: &str| AccountName::from_bytes(text.as_bytes()).unwrap().parts(false);
 
         assert_eq!(parts("60/mfad:ann"), (60, Some("mfad".to_owned()), "ann".to_owned()));
         assert_eq!(parts("ann"), (30, None, "ann".to_owned()));
@@ -180,9 +218,74 @@ mod tests {
     }
 
     #[test]
+    fn an_issuer_that_looks_like_a_period_stands_behind_the_real_one() {
+        let minute = Moving::Time(Period::new(60).unwrap());
+        for (issuer, account, moving, expected) in [
+            ("24/7 Bank", "ann", Moving::Time(Period::THIRTY), "30/24/7 Bank:ann"),
+            ("7/x", "ann", Moving::Time(Period::THIRTY), "30/7/x:ann"),
+            ("30/30", "ann", Moving::Time(Period::THIRTY), "30/30/30:ann"),
+            ("7/", "ann", Moving::Time(Period::THIRTY), "30/7/:ann"),
+            ("7", "a/b", Moving::Time(Period::THIRTY), "7:a/b"),
+            ("99999999999999999999/9", "ann", Moving::Time(Period::THIRTY), "30/99999999999999999999/9:ann"),
+            ("٢٤/٧", "ann", Moving::Time(Period::THIRTY), "30/٢٤/٧:ann"),
+            ("24/7 Bank", "ann", minute, "60/24/7 Bank:ann"),
+            ("24/7 Bank", "ann", Moving::Counter, "24/7 Bank:ann"),
+            ("/7", "ann", Moving::Time(Period::THIRTY), "/7:ann"),
+            ("+7/x", "ann", Moving::Time(Period::THIRTY), "+7/x:ann"),
+            ("24-7/x", "ann", Moving::Time(Period::THIRTY), "24-7/x:ann"),
+            ("mfad", "ann:b", Moving::Time(Period::THIRTY), "mfad:ann:b"),
+            ("mfad", "7/ann", Moving::Time(Period::THIRTY), "mfad:7/ann"),
+        ] {
+            let name = AccountName::of(&profile(moving), issuer, account).unwrap();
+
+            assert_eq!(name.to_string(), expected);
+            let period = if moving == minute { 60 } else { 30 };
+            let meant = (period, Some(issuer.to_owned()), account.to_owned());
+            assert_eq!(name.parts(moving == Moving::Counter), meant, "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_clients_would_read_otherwise_is_none() {
+        let name = |issuer: &str, account: &str| {
+            AccountName::of(&profile(Moving::Time(Period::THIRTY)), issuer, account).map(|name| name.to_string())
+        };
+
+        for (issuer, account) in [("a:b", "ann"), ("", "7/ann"), ("", "ann"), ("mfad", ""), ("7/a:b", "ann")] {
+            assert_eq!(name(issuer, account), Err(NameFault::Misread), "{issuer:?} {account:?}");
+        }
+        assert_eq!(name("Steam", "ann"), Err(NameFault::OtherCodes));
+        assert_eq!(name("Steam Deck", "ann").as_deref(), Ok("Steam Deck:ann"));
+        // With the period written out it is three bytes longer.
+        let longest = "x".repeat(64 - "24/7 Bank:".len());
+        assert_eq!(name("24/7 Bank", &longest), Err(NameFault::TooLong));
+        assert_eq!(name("24/7 Bank", &longest[3..]).map(|name| name.len()), Ok(64));
+    }
+
+    #[test]
+    fn a_counter_has_no_period_before_its_issuer() {
+        let parts = |text: &str| AccountName::from_bytes(text.as_bytes()).unwrap().parts(true);
+
+        assert_eq!(parts("24/7 Bank:ann"), (30, Some("24/7 Bank".to_owned()), "ann".to_owned()));
+        assert_eq!(parts("7/ann"), (30, None, "7/ann".to_owned()));
+        assert_eq!(parts("60/mfad:ann:b"), (30, Some("60/mfad".to_owned()), "ann:b".to_owned()));
+    }
+
+    #[test]
+    fn only_plain_digits_before_a_slash_are_a_period() {
+        let parts = |text: &str| AccountName::from_bytes(text.as_bytes()).unwrap().parts(false);
+
+        assert_eq!(parts("+5/x:ann"), (30, Some("+5/x".to_owned()), "ann".to_owned()));
+        assert_eq!(parts("/x:ann"), (30, Some("/x".to_owned()), "ann".to_owned()));
+        assert_eq!(parts("007/x:ann"), (7, Some("x".to_owned()), "ann".to_owned()));
+        assert_eq!(parts("99999999999999999999/x:ann"), (4_294_967_295, Some("x".to_owned()), "ann".to_owned()));
+        assert_eq!(parts("0/x:ann"), (1, Some("x".to_owned()), "ann".to_owned()));
+    }
+
+    #[test]
     fn a_name_has_up_to_64_bytes_and_parts_that_are_not_empty() {
         let name = |text: &str| AccountName::from_bytes(text.as_bytes());
-        let parts = |text: &str| name(text).unwrap().parts();
+        let parts = |text: &str| name(text).unwrap().parts(false);
 
         assert!(name("").is_none() && name(&"x".repeat(65)).is_none());
         assert_eq!(name(&"x".repeat(64)).unwrap().as_bytes(), [b'x'; 64]);

@@ -1,14 +1,18 @@
-//! Why a first code is wrong: the same seed under another profile, or a clock that is off.
+//! Why a first code is wrong: the same seed under another profile, a clock that is off, or a wrong time zone.
 //! Only for pending secrets, whose owner has just seen the seed: it gives nothing away.
+
+use std::ops::RangeInclusive;
 
 use crate::model::{Algorithm, Digits, Moving, Period, Profile, TokenInput};
 
-use super::otp::{hotp, step_at};
+use super::otp::{Generator, step_at};
 
 /// Seconds of clock drift looked through for the secret's own profile, each way: half an hour.
 const FURTHEST_DRIFT: i64 = 30 * 60;
-/// Steps of drift allowed for another profile; few, so that chance seldom finds one.
-const NEAR_STEPS: i64 = 1;
+/// The offset of every time zone is a multiple of this many seconds, such as +05:30 and +05:45.
+const QUARTER: i64 = 15 * 60;
+/// Quarters of an hour looked through for a wrong time zone, each way: from just beyond the drift up to 14 hours.
+const ZONES: RangeInclusive<i64> = 3..=14 * 4;
 
 /// The profile under which the code would have been right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,22 +20,83 @@ pub struct Diagnosis {
     /// The profile the authenticator seems to use.
     pub profile: Profile,
     /// How far the authenticator's clock seems to be ahead of this host, in seconds; negative when
-    /// behind, 0 for HOTP.
+    /// behind, 0 for HOTP. More than half an hour is the difference of time zones, a multiple of 900.
     pub drift_seconds: i64,
 }
 
-/// Looks for the profile and drift under which `input` is the code of `seed` at this time: first the
-/// secret's own profile with a clock that is off, then every other profile (OTP-7) near the present.
+/// Looks for the profile and drift under which `input` is the code of `seed` at this time: the secret's own profile
+/// with a clock that is off, then every other profile (OTP-7) near the present, then the own profile in another time
+/// zone. The first two are likelier, and chance seldom finds one of so few. At most 650 HMACs.
 pub fn diagnose(profile: &Profile, seed: &[u8], input: &TokenInput, unix_seconds: i64) -> Option<Diagnosis> {
-    let own = candidate(profile, seed, input, unix_seconds, drift_steps(profile));
-    own.or_else(|| other_profiles(profile).find_map(|other| candidate(&other, seed, input, unix_seconds, NEAR_STEPS)))
+    let search = |profile: Profile| Search::new(profile, seed, input, unix_seconds);
+    let own = search(*profile);
+    own.as_ref()
+        .and_then(Search::drift)
+        .or_else(|| other_profiles(profile).find_map(|other| search(other)?.near()))
+        .or_else(|| own.as_ref().and_then(Search::zone))
 }
 
-fn drift_steps(profile: &Profile) -> i64 {
-    match profile.moving {
-        Moving::Time(period) => FURTHEST_DRIFT.checked_div(i64::from(period.seconds())).unwrap_or(0),
-        Moving::Counter => 0,
+/// A code that is looked for among those of a seed under one profile.
+struct Search {
+    profile: Profile,
+    generator: Generator,
+    code: u32,
+    unix_seconds: i64,
+}
+
+impl Search {
+    /// `None` if no code of this profile could look like that.
+    fn new(profile: Profile, seed: &[u8], input: &TokenInput, unix_seconds: i64) -> Option<Self> {
+        let code = input.for_digits(profile.digits)?;
+        let generator = Generator::new(seed, profile.algorithm, profile.digits)?;
+        Some(Self { profile, generator, code, unix_seconds })
     }
+
+    /// A clock that is off by steps. A code of the present step is right, and no finding.
+    fn drift(&self) -> Option<Diagnosis> {
+        let Moving::Time(period) = self.profile.moving else { return None };
+        let most = FURTHEST_DRIFT.checked_div(i64::from(period.seconds()))?;
+        self.steps_off(period, both_ways(1..=most))
+    }
+
+    /// Another profile at the present step or beside it, or at the first counter.
+    fn near(&self) -> Option<Diagnosis> {
+        match self.profile.moving {
+            Moving::Time(period) => self.steps_off(period, [0, -1, 1]),
+            Moving::Counter => self.is_at(0).then(|| self.found(0)),
+        }
+    }
+
+    /// A clock that is set to another time zone, and right within a step.
+    fn zone(&self) -> Option<Diagnosis> {
+        let Moving::Time(period) = self.profile.moving else { return None };
+        let mut offsets = both_ways(ZONES).map(|quarters| quarters.saturating_mul(QUARTER));
+        let offset = offsets.find(|offset| {
+            let there = step_at(self.unix_seconds.saturating_add(*offset), period);
+            [Some(there), there.checked_sub(1), there.checked_add(1)].into_iter().flatten().any(|step| self.is_at(step))
+        })?;
+        Some(self.found(offset))
+    }
+
+    fn steps_off(&self, period: Period, offsets: impl IntoIterator<Item = i64>) -> Option<Diagnosis> {
+        let present = step_at(self.unix_seconds, period);
+        let is_there = |off: &i64| present.checked_add_signed(*off).is_some_and(|step| self.is_at(step));
+        let off = offsets.into_iter().find(is_there)?;
+        Some(self.found(off.saturating_mul(i64::from(period.seconds()))))
+    }
+
+    fn is_at(&self, step: u64) -> bool {
+        self.generator.code(step) == self.code
+    }
+
+    fn found(&self, drift_seconds: i64) -> Diagnosis {
+        Diagnosis { profile: self.profile, drift_seconds }
+    }
+}
+
+/// The nearest first, behind before ahead.
+fn both_ways(distances: RangeInclusive<i64>) -> impl Iterator<Item = i64> {
+    distances.flat_map(|distance| [distance.saturating_neg(), distance])
 }
 
 fn other_profiles(own: &Profile) -> impl Iterator<Item = Profile> {
@@ -51,18 +116,4 @@ fn other_profiles(own: &Profile) -> impl Iterator<Item = Profile> {
             })
         })
         .filter(move |profile| *profile != own)
-}
-
-fn candidate(profile: &Profile, seed: &[u8], input: &TokenInput, unix_seconds: i64, steps: i64) -> Option<Diagnosis> {
-    let code = input.for_digits(profile.digits)?;
-    let Moving::Time(period) = profile.moving else {
-        let hit = hotp(seed, profile.algorithm, 0, profile.digits) == code;
-        return hit.then_some(Diagnosis { profile: *profile, drift_seconds: 0 });
-    };
-    let current = step_at(unix_seconds, period);
-    let nearest_first = (0..=steps).flat_map(|distance| [distance.saturating_neg(), distance]);
-    let off = nearest_first.into_iter().find(|off| {
-        current.checked_add_signed(*off).is_some_and(|step| hotp(seed, profile.algorithm, step, profile.digits) == code)
-    })?;
-    Some(Diagnosis { profile: *profile, drift_seconds: off.saturating_mul(i64::from(period.seconds())) })
 }

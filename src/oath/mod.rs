@@ -10,7 +10,10 @@ mod uri;
 pub use access::AccessKey;
 pub use applet::{Account, Applet, NewAccount, Shown};
 pub use diagnosis::{Diagnosis, diagnose};
-pub use otp::{CounterMatch, LOOK_AHEAD, RESYNC_RANGE, Window, hmac_of, hotp, match_counter, match_step, step_at};
+pub use otp::{
+    CounterMatch, HIGHEST_FIRST_COUNTER, LOOK_AHEAD, RESYNC_RANGE, Window, hmac_of, hotp, match_counter, match_step,
+    step_at,
+};
 pub use uri::{OtpauthUri, otpauth_uri};
 
 #[cfg(test)]

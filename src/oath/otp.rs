@@ -15,6 +15,11 @@ use crate::model::{Algorithm, Digits, Period, Sensitive};
 pub const LOOK_AHEAD: u8 = 10;
 /// How far ahead two consecutive codes may resynchronise a counter (RFC 4226 section 7.4, OTP-9).
 pub const RESYNC_RANGE: u8 = 100;
+/// The highest counter that the store keeps, in 63 bits. No code counts there, since it would have no next one.
+const END_OF_COUNTERS: u64 = i64::MAX.unsigned_abs();
+/// The highest counter that a factor may begin with. It leaves more room for codes, look-ahead, resynchronisation and
+/// restores than any factor can use up.
+pub const HIGHEST_FIRST_COUNTER: u64 = 1 << 62;
 /// Larger than every code, so that it equals none.
 const NO_CODE: u32 = u32::MAX;
 
@@ -167,7 +172,8 @@ pub fn match_counter(
     let mut at = 0u64;
     // Downwards, so that the lowest matching counter is the one that stays.
     for offset in (0..=RESYNC_RANGE).rev() {
-        let Some(counter) = expected.checked_add(u64::from(offset)) else { continue };
+        let counter = expected.checked_add(u64::from(offset)).filter(|counter| *counter < END_OF_COUNTERS);
+        let Some(counter) = counter else { continue };
         let hit = generator.code(counter).ct_eq(&code);
         let is_near = Choice::from(u8::from(offset <= LOOK_AHEAD));
         let follows = Choice::from(u8::from(remembered.and_then(|r| r.checked_add(1)) == Some(counter)));
@@ -178,7 +184,6 @@ pub fn match_counter(
         again |= hit & follows;
         far |= hit;
     }
-    // The last counter of all has no next one, and is refused.
     match at.checked_add(1) {
         Some(next) if bool::from(near | again) => CounterMatch::Accepted { next },
         Some(_) if bool::from(far) => CounterMatch::Ahead { counter: at },

@@ -124,6 +124,40 @@ fn otp_9_at_the_end_of_the_range_a_counter_refuses_instead_of_wrapping() {
     }
 }
 
+/// Where the store ends, a code would have no next counter to wait for.
+#[test]
+fn otp_9_at_the_end_of_what_the_store_keeps_a_right_code_is_refused_like_a_wrong_one() {
+    let end = u64::MAX >> 1;
+    let look = |counter, expected, remembered| {
+        let code = hotp(SEED, Algorithm::Sha1, counter, Digits::SIX);
+        match_counter(SEED, Algorithm::Sha1, Digits::SIX, code, expected, remembered)
+    };
+
+    for expected in [end, end - 1, end - 10, end - 100] {
+        assert_eq!(look(end, expected, None), CounterMatch::Unknown, "{expected}");
+        assert_eq!(look(end, expected, Some(end - 1)), CounterMatch::Unknown, "{expected}, awaited");
+    }
+    assert_eq!(look(end + 1, end, None), CounterMatch::Unknown);
+    assert_eq!(look(end - 1, end - 1, None), CounterMatch::Accepted { next: end });
+    assert_eq!(look(end - 1, end - 11, None), CounterMatch::Accepted { next: end });
+    assert_eq!(look(end - 1, end - 12, None), CounterMatch::Ahead { counter: end - 1 });
+}
+
+#[test]
+fn otp_9_a_counter_without_room_to_move_on_is_not_taken_over() {
+    let uri = |counter: &str| format!("otpauth://hotp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&counter={counter}");
+
+    for counter in ["4611686018427387905", "9223372036854775707", "9223372036854775806", "9223372036854775807"] {
+        assert_eq!(
+            OtpauthUri::parse(&uri(counter)).err().as_deref(),
+            Some("its counter is no number from 0 to 2^62"),
+            "{counter}"
+        );
+    }
+    let highest = OtpauthUri::parse(&uri("4611686018427387904")).map(|uri| uri.counter);
+    assert_eq!(highest, Ok(HIGHEST_FIRST_COUNTER));
+}
+
 #[test]
 fn a_code_is_cut_out_of_its_hmac() {
     for algorithm in Algorithm::ALL {
@@ -171,6 +205,81 @@ fn a_diagnosis_names_the_profile_or_the_drift() {
     assert_eq!(late, Some(Diagnosis { profile: own, drift_seconds: -600 }));
     assert_eq!(other_hash, Some(Diagnosis { profile: sha256, drift_seconds: 0 }));
     assert_eq!(other_shape, Some(Diagnosis { profile: long, drift_seconds: 0 }));
+}
+
+/// The code that a clock shows which is so many seconds ahead.
+fn shown(profile: &Profile, seconds: i64) -> TokenInput {
+    let Moving::Time(period) = profile.moving else { panic!("a time profile") };
+    let value = hotp(SEED, profile.algorithm, step_at(seconds, period), profile.digits);
+    TokenInput::from_text(&format!("{value:0width$}", width = usize::from(profile.digits.count()))).unwrap()
+}
+
+fn eight_digits(algorithm: Algorithm, period: u64) -> Profile {
+    Profile { algorithm, digits: digits(8), moving: Moving::Time(Period::new(period).unwrap()) }
+}
+
+#[test]
+fn a_diagnosis_names_the_hours_and_quarters_of_another_time_zone() {
+    let now = 1_700_000_010;
+    let (hour, quarter) = (3_600, 900);
+    for own in
+        [eight_digits(Algorithm::Sha1, 30), eight_digits(Algorithm::Sha256, 60), eight_digits(Algorithm::Sha512, 17)]
+    {
+        for off in [
+            hour,
+            2 * hour,
+            5 * hour + 2 * quarter,
+            5 * hour + 3 * quarter,
+            9 * hour + 2 * quarter,
+            12 * hour + 3 * quarter,
+            14 * hour,
+            3 * quarter,
+        ] {
+            for drift_seconds in [off, -off] {
+                let found = diagnose(&own, SEED, &shown(&own, now + drift_seconds), now);
+                assert_eq!(found, Some(Diagnosis { profile: own, drift_seconds }), "{} {drift_seconds}", own.binding());
+            }
+        }
+        let Moving::Time(period) = own.moving else { panic!("a time profile") };
+        for late in [-i64::from(period.seconds()), i64::from(period.seconds())] {
+            let found = diagnose(&own, SEED, &shown(&own, now - 7 * hour + late), now);
+            assert_eq!(found.map(|found| found.drift_seconds), Some(-7 * hour), "a step beside the hour");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_in_no_time_zone_is_not_named() {
+    let now = 1_700_000_010;
+    let own = eight_digits(Algorithm::Sha1, 30);
+
+    for off in [14 * 3_600 + 900, 15 * 3_600, 24 * 3_600, 3_600 + 420, 2_220, 5 * 3_600 + 300] {
+        for off in [off, -off] {
+            assert_eq!(diagnose(&own, SEED, &shown(&own, now + off), now), None, "{off}");
+        }
+    }
+}
+
+/// A factor that another program counted on begins at its counter; the code of the first one is old, and no finding.
+#[test]
+fn a_diagnosis_never_says_what_the_factor_is_already() {
+    let at = |counter, algorithm, count: u8| {
+        let value = hotp(SEED, algorithm, counter, digits(u64::from(count)));
+        TokenInput::from_text(&format!("{value:0width$}", width = usize::from(count))).unwrap()
+    };
+    for algorithm in Algorithm::ALL {
+        for count in 6..=8 {
+            let own = Profile { algorithm, digits: digits(u64::from(count)), moving: Moving::Counter };
+            assert_eq!(diagnose(&own, SEED, &at(0, algorithm, count), 0), None, "{}", own.binding());
+        }
+    }
+    let own = eight_digits(Algorithm::Sha1, 30);
+    assert_eq!(diagnose(&own, SEED, &shown(&own, 1_700_000_000), 1_700_000_000), None);
+
+    let sha256 = Profile { algorithm: Algorithm::Sha256, digits: Digits::SIX, moving: Moving::Counter };
+    let own = Profile { algorithm: Algorithm::Sha1, ..sha256 };
+    let found = diagnose(&own, SEED, &at(0, Algorithm::Sha256, 6), 0);
+    assert_eq!(found, Some(Diagnosis { profile: sha256, drift_seconds: 0 }));
 }
 
 proptest! {

@@ -7,6 +7,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::model::{Algorithm, Digits, Moving, Period, Profile, Sensitive, Text};
 
+use super::otp::HIGHEST_FIRST_COUNTER;
+
 /// Everything but the unreserved characters of RFC 3986 section 2.3.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -128,8 +130,8 @@ impl Fields {
             }
             "counter" => {
                 once(self.counter.is_some())?;
-                let counter = number(value).filter(|counter| i64::try_from(*counter).is_ok());
-                self.counter = Some(counter.ok_or("its counter is no number from 0 to 2^63 - 1")?);
+                let counter = number(value).filter(|counter| *counter <= HIGHEST_FIRST_COUNTER);
+                self.counter = Some(counter.ok_or("its counter is no number from 0 to 2^62")?);
             }
             "issuer" => {
                 once(self.issuer.is_some())?;

@@ -278,15 +278,18 @@ fn check_first_code(
 
 /// Counts a wrong first code, says what it may have been, and ends the factor at the last one. A
 /// code of another length is malformed and costs nothing, unless it is right for another profile. The seed on
-/// a key was shown to nobody: there, such codes are not looked at, or they would be free guesses (ENR-5).
+/// a key was shown to nobody: there, such codes are not looked at, or they would be free guesses (ENR-5), and a guess
+/// is not told that it is the code of a later time, when it would be right.
 fn refuse_first_code(tx: &Tx<'_>, scene: &Scene, row: &SecretRow, token: &TokenInput) -> Result<Stop, Stop> {
     let profile = row.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
     let is_of_length = token.for_digits(profile.digits).is_some();
-    if !is_of_length && tx.credential(row.id)?.is_some() {
+    let is_on_key = tx.credential(row.id)?.is_some();
+    if !is_of_length && is_on_key {
         return Ok(Stop::Undo(misshapen()));
     }
     let seed = tx.open_secret(row)?;
-    let diagnosis = diagnose(&profile, seed.expose(), token, scene.now.unix_seconds());
+    let diagnosis = diagnose(&profile, seed.expose(), token, scene.now.unix_seconds())
+        .filter(|found| !is_on_key || found.drift_seconds <= 0);
     if !is_of_length && diagnosis.is_none() {
         return Ok(Stop::Undo(misshapen()));
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::ctap::{Authenticator, CtapFault};
 use crate::device::{DeviceFault, Port, SecurityKey, Wait};
 use crate::error::Error;
-use crate::fido::{Assertion, Client, FidoFault, KeyRecord, Location};
+use crate::fido::{Assertion, AuthenticationAnswer, Client, FidoFault, KeyRecord, Location, RegistrationAnswer};
 use crate::model::{Pin, UserId};
 use crate::stopwatch::Stopwatch;
 use crate::store::Subject;
@@ -97,7 +97,9 @@ impl Service {
         let mut key = self.the_only_key(occasion)?;
         let client = relying_party.client(pin.map(Pin::text));
         let answer = self.hold_ceremony(occasion, user, &mut *key, |key| client.create(key, &options))?;
-        let record = relying_party.finish_registration(&asked, &answer).map_err(of_key)?;
+        let record = RegistrationAnswer::read(&answer)
+            .and_then(|answer| relying_party.finish_registration(&asked, &answer))
+            .map_err(of_key)?;
         if occasion.departure.is_noted() {
             // Nobody would see its backup codes.
             return Err(Error::TouchTimeout);
@@ -126,8 +128,9 @@ impl Service {
         let client = relying_party.client(pin.map(Pin::text));
         let (mut key, records) = self.key_that_may_answer(occasion, client, records)?;
         // Of one credential, so that what is asked of it is its own policy.
-        let (options, asked) = relying_party.start_authentication(records)?;
+        let (options, asked) = relying_party.start_authentication(user.as_bytes(), records)?;
         let answer = self.hold_ceremony(occasion, user, &mut *key, |key| client.get(key, &options))?;
+        let answer = AuthenticationAnswer::read(&answer).map_err(of_key)?;
         self.judge_assertion(occasion, &relying_party, user, &asked, &answer)
     }
 
@@ -245,7 +248,9 @@ fn name_of(port: &Port) -> String {
 /// A key whose answer does not hold is not doing what it should: no stranger stands between.
 fn of_key(fault: FidoFault) -> Error {
     match fault {
-        FidoFault::Internal(cause) => Error::Internal(cause),
-        FidoFault::Shape | FidoFault::Refused(_) | FidoFault::Counter => Error::DeviceFailed(fault.to_string()),
+        FidoFault::Internal(_) | FidoFault::Algorithm(_) => fault.into(),
+        FidoFault::Malformed { .. } | FidoFault::Refused(_) | FidoFault::Counter => {
+            Error::DeviceFailed(fault.to_string())
+        }
     }
 }

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::fido::{
-    Assertion, Authentication, CEREMONY, FidoFault, KeyRecord, Registration, RelyingParty, Verification, challenge_of,
+    Assertion, Authentication, AuthenticationAnswer, CEREMONY, FidoFault, KeyRecord, Registration, RegistrationAnswer,
+    RelyingParty, Verification,
 };
 use crate::model::{ChallengeId, Label, SecretId, Sensitive, SessionId, UserId};
 use crate::store::{Decision, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
@@ -152,7 +153,8 @@ impl Service {
         Ok(Reply::KeyAsked { secret, options })
     }
 
-    /// Registers the key that answered. One that does not hold ends the ceremony, and the pending key with it.
+    /// Registers the key that answered. An answer that does not hold ends the ceremony, and the pending key with it; one that
+    /// cannot be read ends nothing, since nothing of it was judged.
     pub(super) fn register_key(
         &self,
         occasion: &Occasion,
@@ -165,11 +167,12 @@ impl Service {
         let now = occasion.now.wall_ms;
         let row = self.look(occasion, |view| pending(view, now, user, id, SecretType::Fido2))??;
         self.may_begin_factor_now(occasion, over, row.created)?;
+        let answer = RegistrationAnswer::read(answer)?;
         let Some(Asked::Registration(asked)) = self.ceremonies.take(key(user, Purpose::Register(id), None), now) else {
             return Err(Error::Expired);
         };
         let relying_party = self.relying_party()?;
-        let record = match relying_party.finish_registration(&asked, answer) {
+        let record = match relying_party.finish_registration(&asked, &answer) {
             Ok(record) => record,
             Err(fault) => return Err(self.end_registration(occasion, &row, fault)),
         };
@@ -270,8 +273,12 @@ impl Service {
         });
         match (ended, fault) {
             (Err(error), _) => error,
-            (Ok(()), FidoFault::Internal(cause)) => Error::Internal(cause),
-            (Ok(()), _) => Error::WrongFirstCode { remaining: 0, diagnosis: None },
+            (Ok(()), FidoFault::Refused(_) | FidoFault::Counter) => {
+                Error::WrongFirstCode { remaining: 0, diagnosis: None }
+            }
+            (Ok(()), fault @ (FidoFault::Malformed { .. } | FidoFault::Algorithm(_) | FidoFault::Internal(_))) => {
+                fault.into()
+            }
         }
     }
 
@@ -291,7 +298,7 @@ impl Service {
         relying_party: &RelyingParty,
         user: UserId,
     ) -> Result<(Value, Authentication), Error> {
-        Ok(relying_party.start_authentication(self.key_records(occasion, user)?)?)
+        Ok(relying_party.start_authentication(user.as_bytes(), self.key_records(occasion, user)?)?)
     }
 
     /// The user's active keys; a refusal if there is none.
@@ -327,8 +334,9 @@ impl Service {
     }
 
     /// Judges an answer, as far as that goes without the store. What does not hold is `None`, and counts like a wrong code.
-    /// An answer to nothing that was asked is refused alike and not counted: it guesses nothing, and of one answer sent many
-    /// times the first must not meet the delays of the others.
+    /// What cannot be read is malformed, and leaves the question open. An answer to nothing that was asked is refused like
+    /// a wrong code and not counted: it guesses nothing, and of one answer sent many times the first must not meet the
+    /// delays of the others.
     pub(super) fn assertion(
         &self,
         occasion: &Occasion,
@@ -338,13 +346,13 @@ impl Service {
     ) -> Result<Option<Assertion>, Error> {
         let relying_party = self.relying_party()?;
         let now = occasion.now.wall_ms;
-        let challenge = challenge_of(answer);
-        let key = |user| key(user, purpose, challenge.as_deref());
+        let answer = AuthenticationAnswer::read(answer)?;
+        let key = |user| key(user, purpose, Some(answer.challenge()));
         let asked = user.and_then(|user| Some((user, self.ceremonies.take(key(user), now)?)));
         let Some((user, Asked::Authentication(asked))) = asked else {
             return Err(Error::WrongCode { remaining: None });
         };
-        self.judge_assertion(occasion, &relying_party, user, &asked, answer)
+        self.judge_assertion(occasion, &relying_party, user, &asked, &answer)
     }
 
     /// What an answer to this question is worth without the store.
@@ -354,7 +362,7 @@ impl Service {
         relying_party: &RelyingParty,
         user: UserId,
         asked: &Authentication,
-        answer: &Value,
+        answer: &AuthenticationAnswer,
     ) -> Result<Option<Assertion>, Error> {
         match relying_party.finish_authentication(asked, answer) {
             Ok(assertion) => Ok(Some(assertion)),

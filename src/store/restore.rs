@@ -163,7 +163,7 @@ fn harden(tx: &Transaction<'_>, how: &Restoration<'_>, restored: &mut Restored) 
         [how.now],
     )?;
     tx.execute(
-        "UPDATE secrets SET counter = counter + ?1, resync = NULL WHERE status <> 'ended' AND counter IS NOT NULL",
+        "UPDATE secrets SET counter = min(counter, 9223372036854775807 - ?1) + ?1, resync = NULL WHERE status <> 'ended' AND counter IS NOT NULL",
         [COUNTERS_FORWARD],
     )?;
     if !how.keep_codes {

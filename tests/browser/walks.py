@@ -232,6 +232,9 @@ class Walk:
             self.first_code(device.code(device.now() - 6))
             said = page.message("add-app", "The clock of your device is", "behind", "2 attempts left")
             assert "minutes" in said, said
+        with self.holds("a wrong time zone is diagnosed"):
+            self.first_code(device.code(device.now() - 5 * 120 - 90))
+            page.message("add-app", "Your device is 5 hours 45 minutes behind, which is a time zone", "1 attempt left")
         with self.holds(
             "the right code switches it on and shows ten backup codes, once, though the answer is lost at first"
         ):

@@ -34,6 +34,10 @@ pub struct Make {
     pub is_closed: bool,
     /// Other programs speak to it at the same time, and are heard on the line.
     pub has_neighbours: bool,
+    /// The COSE algorithm that it calls its credentials by.
+    pub algorithm: i128,
+    /// Makes credentials of its algorithm whatever it is asked for.
+    pub is_stubborn: bool,
 }
 
 impl Default for Make {
@@ -47,6 +51,8 @@ impl Default for Make {
             longest_id: None,
             is_closed: false,
             has_neighbours: true,
+            algorithm: -7,
+            is_stubborn: false,
         }
     }
 }
@@ -218,8 +224,9 @@ impl Authenticator {
     fn make_credential(&mut self, parameters: &Map) -> Done {
         let hash = bytes(parameters, 1).ok_or(Stop::Status(MISSING_PARAMETER))?;
         let rp = member(parameters, 2, "id").ok_or(Stop::Status(MISSING_PARAMETER))?;
-        let takes_es256 = list(parameters, 4).iter().any(|one| of(one, "alg") == Some(&Value::Integer(-7)));
-        if !takes_es256 {
+        let own = Value::Integer(self.make.algorithm);
+        let is_wanted = list(parameters, 4).iter().any(|one| of(one, "alg") == Some(&own));
+        if !is_wanted && !self.make.is_stubborn {
             return Err(Stop::Status(UNSUPPORTED_ALGORITHM));
         }
         let verified = self.verified(parameters, &rp, (8, 7), &hash, true)?;
@@ -232,7 +239,7 @@ impl Authenticator {
         let mut id = vec![0; self.make.id_length];
         getrandom::fill(&mut id).unwrap();
         let point = key.verifying_key().to_sec1_point(false);
-        let cose = cose(point.as_bytes(), -7);
+        let cose = cose(point.as_bytes(), self.make.algorithm);
         let data = [
             self.data(&rp, 0x41 | if verified { 0x04 } else { 0 }),
             AAGUID.to_vec(),
@@ -243,7 +250,7 @@ impl Authenticator {
         .concat();
         let signature: Signature = key.sign(&[data.clone(), hash].concat());
         self.credentials.push((id, rp, key));
-        let statement = [("alg", Value::Integer(-7)), ("sig", Value::Bytes(signature.to_der().as_bytes().to_vec()))];
+        let statement = [("alg", own), ("sig", Value::Bytes(signature.to_der().as_bytes().to_vec()))];
         Ok(Some(numbered([(1, text("packed")), (2, Value::Bytes(data)), (3, named(statement))])))
     }
 

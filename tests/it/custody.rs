@@ -604,9 +604,17 @@ fn a_factor_of_another_program_is_taken_over_as_it_is_or_refused() {
     }
     let counted = import("otpauth://hotp/Old:anna?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&counter=41").ok();
     assert_eq!(counted["counter"], 41);
-    for uri in
-        ["otpauth://totp/a?secret=GEZDGNBV", "otpauth://steam/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "http://x"]
-    {
+    let highest = import("otpauth://hotp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&counter=4611686018427387904").ok();
+    assert_eq!(highest["counter"], 1u64 << 62);
+    for uri in [
+        "otpauth://totp/a?secret=GEZDGNBV",
+        "otpauth://steam/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
+        "http://x",
+        // No room to move on.
+        "otpauth://hotp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&counter=4611686018427387905",
+        "otpauth://hotp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&counter=9223372036854775706",
+        "otpauth://hotp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&counter=9223372036854775807",
+    ] {
         let refused = import(uri).refused(400, "malformed");
         assert!(!refused["detail"].as_str().unwrap().contains("GEZDGNBV"), "ERR-2: {refused}");
     }

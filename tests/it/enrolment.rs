@@ -221,6 +221,45 @@ fn a_wrong_first_code_is_diagnosed_when_it_is_right_for_another_profile() {
 }
 
 #[test]
+fn a_wrong_first_code_is_diagnosed_when_it_is_right_in_another_time_zone() {
+    let host = Host::start("");
+    // In quarters of an hour: of a device that is set to another country's time.
+    let zones = [4, -4, 22, -22, 23, -38, 56, -56, 57, -60];
+    for (number, quarters) in zones.into_iter().enumerate() {
+        let factor = host.pending_for(&host.nobody(&format!("user {number}")), &json!({"period": 60, "digits": 8}));
+        let code = factor.code(factor.step().checked_add_signed(quarters * 15).unwrap());
+
+        let enrol = Request::put(format!("{}/enroll", factor.path), &json!({"token": code}));
+        let diagnosis = host.ask(&enrol).refused(422, "wrong-code")["diagnosis"].clone();
+
+        if quarters.abs() > 56 {
+            assert!(diagnosis.is_null(), "{quarters}: {diagnosis}");
+        } else {
+            assert_eq!((&diagnosis["driftSeconds"], &diagnosis["period"]), (&json!(quarters * 900), &json!(60)));
+        }
+        assert_eq!(host.ask(&Request::get(&factor.path).reason()).ok()["status"], "pending", "nothing is activated");
+    }
+}
+
+/// The first counter's code of a factor that another program had moved on is old, and says nothing of its profile.
+#[test]
+fn a_diagnosis_is_not_the_profile_of_the_factor_itself() {
+    let host = Host::start("");
+    for (number, counter) in [12, 500, 1_u64 << 40].into_iter().enumerate() {
+        let person = host.nobody(&format!("user {number}"));
+        let uri = format!("otpauth://hotp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&digits=8&counter={counter}");
+        let import = Request::post(format!("/users/{person}/secrets/import"), &json!({"otpauth_url": uri}));
+        let secret = host.ask(&import.reason()).ok();
+        let old = otp::code(&otp::seed_of("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"), Hash::Sha1, 8, 0);
+
+        let path = format!("/users/{person}/secrets/{}/enroll", text(&secret["uid"]));
+        let problem = host.ask(&Request::put(&path, &json!({"token": old})).reason()).refused(422, "wrong-code");
+
+        assert!(problem.get("diagnosis").is_none_or(Value::is_null), "{problem}");
+    }
+}
+
+#[test]
 fn no_diagnosis_is_made_for_an_active_factor() {
     let host = Host::start("");
     let person = host.person("anna");

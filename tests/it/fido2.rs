@@ -1,6 +1,9 @@
 //! Security keys through the real daemon: a key played by this test at the bytes of WebAuthn, a browser played too.
 
+mod answers;
+
 use data_encoding::BASE64URL_NOPAD;
+use mfad::fido::{AuthenticationAnswer, RegistrationAnswer};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey};
 use p256::elliptic_curve::Generate;
@@ -19,6 +22,13 @@ const VERIFIED: u8 = 0x04;
 const ATTESTED: u8 = 0x40;
 /// `{"fmt": "none", "attStmt": {}, "authData": ` in CBOR, up to the two bytes of its length.
 const ATTESTATION_HEAD: &[u8] = b"\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x59";
+/// Public keys in COSE that no signature is verified with: Ed25519, RS256 (as far as its number), ES384.
+const ED25519: &[u8] = b"\xa4\x01\x01\x03\x27\x20\x06\x21\x58\x20xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+const RS256: &[u8] = b"\xa4\x01\x03\x03\x39\x01\x00\x20\x41n\x21\x43\x01\x00\x01";
+const ES384: &[u8] = b"\xa5\x01\x02\x03\x38\x22\x20\x02\x21\x41x\x22\x41y";
+/// `{"a": true}` in CBOR.
+const EXTENSIONS: &[u8] = b"\xa1\x61a\xf5";
+const EXTENDED: u8 = 0x80;
 
 /// A security key with one credential.
 #[derive(Clone)]
@@ -36,6 +46,14 @@ pub struct Wrong {
     challenge: bool,
     kind: Option<&'static str>,
     rp: Option<&'static str>,
+    /// What `crossOrigin` says.
+    cross_origin: bool,
+    top_origin: Option<&'static str>,
+    /// Flags beside the right ones, and bytes behind the authenticator data.
+    flags: u8,
+    behind: &'static [u8],
+    /// A public key in the place of the right one.
+    public_key: Option<&'static [u8]>,
 }
 
 fn hash(bytes: &[u8]) -> Vec<u8> {
@@ -59,9 +77,13 @@ impl Token {
 
     fn client_data(options: &Value, kind: &str, wrong: Wrong) -> String {
         let challenge = if wrong.challenge { encode(&[7; 32]) } else { text(&options["challenge"]) };
-        let origin = wrong.origin.unwrap_or(ORIGIN);
-        json!({"type": wrong.kind.unwrap_or(kind), "challenge": challenge, "origin": origin, "crossOrigin": false})
-            .to_string()
+        let (kind, origin) = (wrong.kind.unwrap_or(kind), wrong.origin.unwrap_or(ORIGIN));
+        let mut data =
+            json!({"type": kind, "challenge": challenge, "origin": origin, "crossOrigin": wrong.cross_origin});
+        if let Some(top) = wrong.top_origin {
+            data["topOrigin"] = json!(top);
+        }
+        data.to_string()
     }
 
     fn authenticator_data(&self, rp: &str, flags: u8) -> Vec<u8> {
@@ -73,11 +95,12 @@ impl Token {
         self.counter += 1;
         let point = self.key.verifying_key().to_sec1_point(false);
         let (x, y) = point.as_bytes()[1..].split_at(32);
-        let cose = [&[0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32][..], x, &[0x22, 0x58, 32], y].concat();
+        let own = [&[0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32][..], x, &[0x22, 0x58, 32], y].concat();
+        let cose = wrong.public_key.unwrap_or(&own);
         let length = u16::try_from(self.id.len()).unwrap().to_be_bytes();
         let rp = wrong.rp.map_or_else(|| text(&options["rp"]["id"]), str::to_owned);
-        let data = [self.authenticator_data(&rp, self.flags | ATTESTED).as_slice(), &[0; 16], &length, &self.id, &cose]
-            .concat();
+        let head = self.authenticator_data(&rp, self.flags | ATTESTED | wrong.flags);
+        let data = [&head[..], &[0; 16], &length, &self.id, cose, wrong.behind].concat();
         let size = u16::try_from(data.len()).unwrap().to_be_bytes();
         let object = [ATTESTATION_HEAD, &size, &data].concat();
         let client = Self::client_data(options, "webauthn.create", wrong);
@@ -91,7 +114,7 @@ impl Token {
     pub fn answer(&mut self, options: &Value, wrong: Wrong) -> Value {
         self.counter += 1;
         let rp = wrong.rp.map_or_else(|| text(&options["rpId"]), str::to_owned);
-        let data = self.authenticator_data(&rp, self.flags);
+        let data = [self.authenticator_data(&rp, self.flags | wrong.flags).as_slice(), wrong.behind].concat();
         let client = Self::client_data(options, "webauthn.get", wrong);
         let signature: Signature = self.key.sign(&[data.as_slice(), &hash(client.as_bytes())].concat());
         json!({
@@ -147,7 +170,7 @@ pub fn tour(host: &Host) {
     host.ask(&Request::new("POST", format!("{}/fido2/options", person.path()))).ok();
     let nothing = json!({"credential": {"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}});
     let again = host.challenge(&person);
-    host.ask(&Request::post("/auth/fido2", &nothing).token(&again)).refused(401, "wrong-code");
+    host.ask(&Request::post("/auth/fido2", &nothing).token(&again)).refused(400, "malformed");
     let without = host.person("without");
     host.ask(&Request::new("POST", format!("{}/fido2/options", without.path()))).refused(409, "no-factor");
     host.ask(&Request::new("POST", "/auth/fido2/options").token(&text(&access["token"]))).ok();
@@ -378,12 +401,18 @@ fn fido_4_ten_thousand_malformed_answers_are_refused() {
         |user: &[u8]| party.start_registration(user, "anna", Vec::new(), mfad::fido::Verification::Preferred).unwrap();
     let (asked, registration) = start(&[1; 16]);
     let good = token.make(&asked, Wrong::default());
-    let record = party.finish_registration(&registration, &good).unwrap();
+    let register = |answer: &Value| {
+        RegistrationAnswer::read(answer).and_then(|answer| party.finish_registration(&registration, &answer))
+    };
+    let record = register(&good).unwrap();
     let bytes = record.to_bytes().unwrap();
     let read = || mfad::fido::KeyRecord::from_bytes(&bytes, 1).unwrap();
-    let (asked, authentication) = party.start_authentication(vec![read()]).unwrap();
+    let (asked, authentication) = party.start_authentication(&[1; 16], vec![read()]).unwrap();
     let answer = token.answer(&asked, Wrong::default());
-    assert!(party.finish_authentication(&authentication, &answer).is_ok(), "the one that is bent is good");
+    let authenticate = |answer: &Value| {
+        AuthenticationAnswer::read(answer).and_then(|answer| party.finish_authentication(&authentication, &answer))
+    };
+    assert!(authenticate(&answer).is_ok(), "the one that is bent is good");
     let bend = |answer: &Value, member: &str, number: usize| {
         let mut bytes = BASE64URL_NOPAD.decode(answer["response"][member].as_str().unwrap().as_bytes()).unwrap();
         let at = number * 31 % bytes.len();
@@ -402,12 +431,12 @@ fn fido_4_ten_thousand_malformed_answers_are_refused() {
     for number in 0..ANSWERS {
         let member = ["clientDataJSON", "authenticatorData", "signature"][number % 3];
         let bent = bend(&answer, member, number);
-        assert!(party.finish_authentication(&authentication, &bent).is_err(), "{number} {member}: {bent}");
+        assert!(authenticate(&bent).is_err(), "{number} {member}: {bent}");
         let member = ["clientDataJSON", "attestationObject"][number % 2];
         // Without attestation nothing signs the credential's own data: a bent id or counter makes another good one. What was
         // asked, by whom and where, has to hold all the same.
         let bent = bend(&good, member, number);
-        if party.finish_registration(&registration, &bent).is_err() {
+        if register(&bent).is_err() {
             refused += 1;
             continue;
         }
@@ -429,10 +458,7 @@ fn fido_4_ten_thousand_malformed_answers_are_refused() {
         }
     }
     for odd in [json!({}), json!({"id": 1}), json!({"response": null}), json!([]), json!(null), json!("x")] {
-        assert!(
-            party.finish_authentication(&authentication, &odd).is_err()
-                && party.finish_registration(&registration, &odd).is_err()
-        );
+        assert!(authenticate(&odd).is_err() && register(&odd).is_err());
     }
     println!(
         "security key: {ANSWERS} bent assertions refused; of as many bent registrations {refused} refused, {unsigned} bent where nothing signs"

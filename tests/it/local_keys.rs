@@ -11,7 +11,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use mfad::ctap::Authenticator;
 use mfad::device::{Channel, DeviceFault, SecurityKey, SecurityKeys, Wait};
-use mfad::fido::{RelyingParty, Verification};
+use mfad::fido::{AuthenticationAnswer, RegistrationAnswer, RelyingParty, Verification};
 use mfad::model::Sensitive;
 use mfad::stopwatch::Stopwatch;
 use serde_cbor_2::Value as Cbor;
@@ -261,6 +261,19 @@ fn fido_3_a_key_that_has_to_know_and_cannot_is_refused() {
 
     register(&host, &person, &json!({"uv": "discouraged"})).ok();
     log_in(&host, &person, &json!({})).ok();
+}
+
+#[test]
+fn a_key_whose_algorithm_is_not_verified_is_told_so() {
+    for (algorithm, is_stubborn) in [(-8, false), (-8, true), (-257, true), (-35, true)] {
+        let (host, _key) = host(Make { algorithm, is_stubborn, ..Make::default() });
+        let person = host.person("anna");
+
+        let problem = register(&host, &person, &json!({})).refused(409, "unsupported");
+
+        assert!(text(&problem["detail"]).contains("algorithm"), "{problem}");
+        assert_eq!(factors(&host, &person).len(), 0);
+    }
 }
 
 #[test]
@@ -723,15 +736,17 @@ fn ten_thousand_bent_answers_of_a_key_let_nobody_in() {
     let wait = Wait { time: Stopwatch::start(Duration::from_secs(3600)), is_pointless: &|| false };
     let (options, asked) = party.start_registration(&[1; 16], "anna", Vec::new(), Verification::Preferred).unwrap();
     let made = client.create(&mut Authenticator::meet(&mut *key, wait).unwrap(), &options).unwrap();
+    let made = RegistrationAnswer::read(&made).unwrap();
     let record = party.finish_registration(&asked, &made).unwrap().to_bytes().unwrap();
     let mut whole = 0;
     for round in 0..10_000u64 {
         let known = mfad::fido::KeyRecord::from_bytes(&record, 0).unwrap();
-        let (options, asked) = party.start_authentication(vec![known]).unwrap();
+        let (options, asked) = party.start_authentication(&[1; 16], vec![known]).unwrap();
         let mut bent = Bent { key: &mut *key, dice: Dice(round), answers: 0 };
         let answer = Authenticator::meet(&mut bent, wait).and_then(|mut key| client.get(&mut key, &options));
         let Ok(answer) = answer else { continue };
         let before = answer.clone();
+        let answer = AuthenticationAnswer::read(&answer).unwrap();
         if let Ok(assertion) = party.finish_authentication(&asked, &answer) {
             // Bent where it says nothing: an unsigned member, or a byte that was the same before.
             whole += 1;

@@ -12,6 +12,9 @@ use crate::prompt::Source;
 use crate::secrets::{find, print_first_codes};
 use crate::wire::{Diagnosis, NewFactor, Problem, Secret};
 
+/// A clock that is further off is in another time zone, in seconds.
+const LONGEST_DRIFT: u64 = 1800;
+
 /// `enroll`.
 pub async fn run(desk: &mut Desk, args: &EnrollArgs) -> Result<(), Failure> {
     if desk.asker.no_input && !args.start && !args.device && args.code.source() == Source::Prompt {
@@ -136,10 +139,16 @@ fn sentence(found: &Diagnosis, own: &Secret) -> String {
         .then(|| format!("the authenticator uses {}: enter the key anew with the right settings", odd.join(", ")));
     let drift = found.drift_seconds.filter(|seconds| *seconds != 0).map(|seconds| {
         let way = if seconds > 0 { "ahead of" } else { "behind" };
-        format!(
-            "the authenticator's clock is about {} s {way} this host's: set it by the network",
-            seconds.unsigned_abs()
-        )
+        let seconds = seconds.unsigned_abs();
+        // Clocks drift by minutes. More is the difference of two time zones.
+        if seconds > LONGEST_DRIFT {
+            let (hours, minutes) = (seconds.div_euclid(3600), seconds.rem_euclid(3600).div_euclid(60));
+            return format!(
+                "the authenticator's clock is {hours} h {minutes:02} min {way} this host's, which is a time zone: let \
+                 it set its time zone and its time by itself"
+            );
+        }
+        format!("the authenticator's clock is about {seconds} s {way} this host's: set it by the network")
     });
     let parts: Vec<String> = profile.into_iter().chain(drift).collect();
     if parts.is_empty() {
@@ -174,6 +183,19 @@ mod tests {
         let text = diagnosed(r#"{"algorithm":"SHA256","digits":6,"period":30,"driftSeconds":-90}"#);
 
         assert_eq!(text, "the authenticator's clock is about 90 s behind this host's: set it by the network");
+    }
+
+    #[test]
+    fn a_time_zone_that_is_wrong_is_named() {
+        for (drift, words) in
+            [(18_000, "5 h 00 min ahead of"), (-20_700, "5 h 45 min behind"), (-3600, "1 h 00 min behind")]
+        {
+            let found = format!(r#"{{"algorithm":"SHA256","digits":6,"period":30,"driftSeconds":{drift}}}"#);
+
+            let text = diagnosed(&found);
+
+            assert!(text.contains(words) && text.contains("time zone"), "{text}");
+        }
     }
 
     #[test]

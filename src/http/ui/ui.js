@@ -204,7 +204,11 @@ function diagnose(diagnosis, wanted) {
     `The app uses ${words(diagnosis[member])} where ${words(wanted[member])} is meant; set it up again from the picture.`);
   const drift = diagnosis.driftSeconds;
   if (drift) {
-    said.push(`The clock of your device is ${duration(Math.abs(drift))} ${drift > 0 ? 'ahead' : 'behind'}. Let it set its time by itself.`);
+    const way = `${duration(Math.abs(drift))} ${drift > 0 ? 'ahead' : 'behind'}`;
+    // Clocks drift by minutes. More is the difference of two time zones.
+    said.push(Math.abs(drift) > 1800
+      ? `Your device is ${way}, which is a time zone. Let it set its time zone and its time by itself.`
+      : `The clock of your device is ${way}. Let it set its time by itself.`);
   }
   return said.join(' ') || 'The code is wrong.';
 }
@@ -214,7 +218,11 @@ function count(number, noun) {
 }
 
 function duration(seconds) {
-  return seconds < 120 ? count(seconds, 'second') : `about ${count(Math.round(seconds / 60), 'minute')}`;
+  if (seconds < 120) return count(seconds, 'second');
+  const all = Math.round(seconds / 60);
+  const [hours, minutes] = [Math.floor(all / 60), all % 60];
+  if (hours === 0) return `about ${count(minutes, 'minute')}`;
+  return minutes === 0 ? count(hours, 'hour') : `${count(hours, 'hour')} ${count(minutes, 'minute')}`;
 }
 
 function clock(text) {

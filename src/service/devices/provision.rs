@@ -125,11 +125,8 @@ impl Service {
         let policy = self.policy();
         let issuer = order.issuer.as_ref().map_or(policy.issuer.as_str(), |issuer| issuer.as_str());
         let account = order.account.as_ref().map_or(over.user.name.as_str(), |account| account.as_str());
-        let name = AccountName::of(&order.profile, issuer, account).ok_or_else(|| {
-            Error::Malformed(
-                "`issuer` and `accountName` together do not fit the 62 bytes that a key has for them".to_owned(),
-            )
-        })?;
+        let name =
+            AccountName::of(&order.profile, issuer, account).map_err(|fault| Error::Malformed(fault.to_string()))?;
         let version = applet.version();
         if order.touch && !version.has_touch() {
             return Err(Error::Unsupported("this key cannot require a touch: it needs firmware 4.2.6".to_owned()));

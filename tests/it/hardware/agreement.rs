@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::bench::{Bench, can_have_readers};
 use crate::card::Key;
 use crate::otp::{self, Profile};
-use crate::people::text;
+use crate::people::{text, with};
 use crate::wire::Request;
 
 /// What the key shows for the account now, as ykman says.
@@ -56,6 +56,37 @@ fn totp_and_hotp_of_every_algorithm_and_length_agree_with_ykman() {
     }
     let accounts = bench.ykman_says(&["oath", "accounts", "list", "--oath-type"]);
     assert_eq!(accounts.lines().count(), number, "{accounts}");
+}
+
+#[test]
+fn an_issuer_that_looks_like_a_period_is_read_by_ykman_as_it_was_meant() {
+    let test = "an_issuer_that_looks_like_a_period_is_read_by_ykman_as_it_was_meant";
+    if !can_have_readers(test) {
+        return;
+    }
+    let bench = Bench::with_key(Key::new(7));
+    let orders = [
+        ("24/7 Bank", json!({"period": 30}), ", 30"),
+        ("7/x", json!({}), ", 30"),
+        ("30/30", json!({}), ", 30"),
+        ("24/7 Bank", json!({"period": 60}), ", 60"),
+        ("24/7 Bank", json!({"kind": "hotp"}), ""),
+    ];
+    for (number, (issuer, more, period)) in orders.into_iter().enumerate() {
+        let user = bench.host.nobody(&format!("user {number}"));
+        let secret = bench.provision(&user, &with(more, &json!({"issuer": issuer}))).ok();
+        let name = text(&secret["device"]["credential"]);
+
+        let listed = bench.ykman_says(&["oath", "accounts", "list", "--period"]);
+        assert!(listed.lines().any(|line| line.starts_with(&format!("{name}{period}"))), "{name}: {listed}");
+        let path = format!("/users/{user}/secrets/{}/enroll", text(&secret["uid"]));
+        let code = shown(&bench, &name);
+        bench.host.ask(&Request::put(&path, &json!({"token": code})).reason()).ok();
+        let accounts = bench.host.ask(&Request::get("/devices/7/oath/accounts")).ok();
+        let accounts = accounts["accounts"].as_array().unwrap();
+        let account = accounts.iter().find(|account| account["name"] == name).expect("the account");
+        assert_eq!((&account["issuer"], &account["account"]), (&json!(issuer), &json!(format!("user {number}"))));
+    }
 }
 
 #[test]

@@ -152,7 +152,7 @@ impl Workshop {
     }
 
     /// Changes the store without the service.
-    fn behind(&self, statement: &str) {
+    pub fn behind(&self, statement: &str) {
         let store = rusqlite::Connection::open(self.dir.path().join(store::DATABASE)).unwrap();
         store.execute_batch(&format!("PRAGMA synchronous = OFF; {statement}")).unwrap();
     }
