@@ -53,8 +53,8 @@ pub enum Error {
     #[error("an active factor protects this: give a second factor first, or act as an administrator with a reason")]
     FreshProofRequired,
 
-    /// A first factor needs a login with the password in the last five minutes.
-    #[error("a first factor needs a login of the last five minutes: log in again with the password")]
+    /// Without a factor, what decides who can log in needs a login with the password in the last five minutes.
+    #[error("this needs a login of the last five minutes: log in again with the password")]
     FreshLoginRequired,
 
     // The state is in the way.

@@ -227,6 +227,10 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     });
     let listeners = Listeners { audited, committed: metrics.commit_listener() };
     let store = Store::open(dir, guard_dir, &key, listeners).map_err(Failure::Store)?;
+    if let (true, Some(path)) = (store.lacks_its_guard(), &config.guard_dir) {
+        let why = "the store has had one, and its directory cannot be made".to_owned();
+        return Err(Failure::Store(OpenFault::Guard { path: path.clone(), why }));
+    }
     drop(key);
     // This thread waits for the end of the daemon, and nothing else overwrites what was done with the keys (MEM-3).
     scrub_stack();

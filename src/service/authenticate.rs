@@ -154,6 +154,8 @@ impl Service {
             }
             let user = tx.user(session.user)?.filter(|user| !user.disabled && user.epoch == session.epoch);
             let user = user.ok_or(Error::RefreshEnded)?;
+            // Its roles go into the token.
+            tx.check_summary(user.id)?;
             // Begun before the settings demanded a factor (AUT-7).
             if mfa_required && !session.amr.has_second_factor() {
                 tx.end_session(session.id)?;

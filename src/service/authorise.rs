@@ -43,7 +43,7 @@ pub(super) enum Authority {
 /// The token or API key that a caller came with: looked at when the request comes, and again where a change is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pass {
-    Token { user: UserId, epoch: i64, session: Option<SessionId> },
+    Token { user: UserId, epoch: i64, session: Option<SessionId>, amr: Amr },
     ApiKey { user: UserId, key: SecretId },
 }
 
@@ -67,8 +67,17 @@ impl Pass {
         Ok(Some(user).filter(|_| is_good))
     }
 
+    /// What its changes are counted by: a thief with one session or API key shall not use up what the owner has with another.
+    fn bucket(&self) -> [u8; 16] {
+        match self {
+            Self::Token { session: Some(session), .. } => *session.as_bytes(),
+            Self::Token { user, session: None, .. } => *user.as_bytes(),
+            Self::ApiKey { key, .. } => *key.as_bytes(),
+        }
+    }
+
     fn of(claims: &Claims) -> Self {
-        Self::Token { user: claims.subject, epoch: claims.epoch, session: claims.session }
+        Self::Token { user: claims.subject, epoch: claims.epoch, session: claims.session, amr: claims.amr }
     }
 }
 
@@ -130,8 +139,13 @@ impl Over {
         }
     }
 
-    /// Refuses a first factor by anything but a login that was recent when it was begun (milliseconds since 1970), so that a
-    /// stolen token or an API key locks nobody out of their account; a further factor wants a fresh proof.
+    /// Refuses what decides who can log in, by anything but a login of the last minutes where there is no factor yet, so that
+    /// a stolen token or an API key locks nobody out of their account; with a factor it wants a fresh proof.
+    pub(super) fn must_be_recent(&self, view: &View<'_>, scene: &super::Scene) -> Result<(), Stop> {
+        self.may_begin_factor(view, scene, scene.now.wall_ms)
+    }
+
+    /// The same for a first factor that was begun at that time (milliseconds since 1970).
     pub(super) fn may_begin_factor(&self, view: &View<'_>, scene: &super::Scene, begun: i64) -> Result<(), Stop> {
         self.must_be_fresh(view, scene)?;
         let Authority::Own { amr, auth_time, .. } = &self.by else { return Ok(()) };
@@ -156,12 +170,16 @@ impl Over {
 
     /// Whether more than a password, or an API key made with no more, stands behind what is done.
     pub(super) fn is_guarded(&self, view: &View<'_>) -> Result<bool, Fault> {
-        Ok(match &self.by {
-            Authority::App | Authority::Admin { .. } => true,
-            Authority::Own { pass: Pass::ApiKey { key, .. }, .. } => {
-                view.api_key(*key)?.is_some_and(|row| row.is_guarded)
-            }
-            Authority::Own { amr, .. } => amr.has_second_factor(),
+        let pass = match &self.by {
+            Authority::App => None,
+            Authority::Admin { pass, .. } => *pass,
+            Authority::Own { pass, .. } => Some(*pass),
+        };
+        Ok(match pass {
+            // The peer's own right.
+            None => true,
+            Some(Pass::ApiKey { key, .. }) => view.api_key(key)?.is_some_and(|row| row.is_guarded),
+            Some(Pass::Token { amr, .. }) => amr.has_second_factor(),
         })
     }
 
@@ -225,19 +243,25 @@ impl Service {
 
     /// Counts the beginning of a factor, unless an administrator does it.
     pub(super) fn count_factor(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
-        if matches!(over.by, Authority::Own { .. }) {
-            self.rates.count(Act::BeginFactors(occasion.caller.peer.uid), &occasion.now)?;
-        }
+        // Whoever would be refused uses nothing up.
+        self.may_begin_factor_now(occasion, over, occasion.now.wall_ms)?;
         match over.by {
-            Authority::Own { .. } | Authority::App => self.rates.count(Act::BeginFactor(over.user.id), &occasion.now),
-            Authority::Admin { .. } => Ok(()),
+            Authority::Own { .. } | Authority::App => {
+                self.rates.count(Act::BeginFactor(over.user.id), &occasion.now)?;
+            }
+            Authority::Admin { .. } => return Ok(()),
         }
+        let peer = &occasion.caller.peer;
+        if self.policy().rights(peer).holds(Right::App) {
+            return Ok(());
+        }
+        self.rates.count(Act::BeginFactors(peer.uid), &occasion.now)
     }
 
-    /// Counts a change that a user makes.
+    /// Counts a change that a user makes, with this session or API key.
     pub(super) fn count_change(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
         match over.by {
-            Authority::Own { .. } => self.rates.count(Act::Change(over.user.id), &occasion.now),
+            Authority::Own { pass, .. } => self.rates.count(Act::Change(pass.bucket()), &occasion.now),
             Authority::App | Authority::Admin { .. } => Ok(()),
         }
     }
@@ -346,7 +370,11 @@ impl Service {
             let Some(row) = view.api_key(parts.id)? else { return Ok(None) };
             let stored = view.open_secret(&row)?;
             let is_right = crate::store::same_tag(stored.expose(), &presented);
-            Ok(if is_right { view.user(row.user)?.map(|user| (user, row)) } else { None })
+            if !is_right {
+                return Ok(None);
+            }
+            view.check_summary(row.user)?;
+            Ok(view.user(row.user)?.map(|user| (user, row)))
         })?;
         let mfa_required = self.policy().mfa_required;
         let (user, row) = found

@@ -95,7 +95,7 @@ impl Service {
         let record = self.password_record(occasion, password)?;
         let scene = occasion.scene();
         let view = self.change(occasion, move |tx| {
-            over.must_be_fresh(tx, &scene)?;
+            over.must_be_recent(tx, &scene)?;
             let row = insert_password(tx, &scene, over.user.id, record)?;
             Ok(view_of(&row))
         })?;

@@ -18,8 +18,8 @@ pub(super) enum Act {
     BeginFactor(UserId),
     /// Beginning factors of any users, by their own tokens, from one peer uid.
     BeginFactors(u32),
-    /// Any other change that a user makes with their own token or API key.
-    Change(UserId),
+    /// Any other change that a user makes, with one session or API key.
+    Change([u8; 16]),
     /// Making users, by a peer uid without a right.
     Register(u32),
 }
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_burst_is_let_through_and_then_one_each_interval() {
         let user = UserId::at(0, &[1; 10]);
-        for act in [Act::BeginFactor(user), Act::BeginFactors(7), Act::Change(user), Act::Register(7)] {
+        for act in [Act::BeginFactor(user), Act::BeginFactors(7), Act::Change([1; 16]), Act::Register(7)] {
             let (rates, (burst, interval)) = (Rates::default(), act.rate());
 
             assert_eq!(done(&rates, act, 0), usize::try_from(burst).unwrap(), "{act:?}");

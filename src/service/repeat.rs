@@ -103,7 +103,8 @@ impl Service {
             // Their answers say whose they are, and what has become of that is looked at with them.
             Call::LogIn { .. } | Call::Refresh => Ok(()),
             Call::AnswerChallenge(_) | Call::LogOut => self.holder_of_token(occasion, 0).map(drop),
-            Call::AskForOwnKey | Call::StepUp { .. } => self.holder_of_token(occasion, 0).map(drop),
+            Call::AskForOwnKey => self.holder_of_token(occasion, 0).map(drop),
+            Call::StepUp { .. } => self.session(occasion).map(drop),
             Call::RedeemReceipt { .. } => self.redeemer(occasion).map(drop),
             Call::Verify(..)
             | Call::AskForKeyOf(_)
@@ -161,8 +162,9 @@ impl Told {
                 let set = view.active_secret(user, SecretType::Backup)?;
                 // A second factor comes without codes, and has nothing to tell.
                 let is_unused = set.is_none_or(|set| set.created == at && set.last_used.is_none() || set.created < at);
-                let secrets = view.secrets(user)?;
-                is_unused && secrets.iter().all(|row| row.last_used.is_none_or(|used| used <= at))
+                // An API key may be in use by a program all the time.
+                let mut secrets = view.secrets(user)?.into_iter().filter(|row| row.kind != SecretType::ApiKey);
+                is_unused && secrets.all(|row| row.last_used.is_none_or(|used| used <= at))
             }
             Self::Tokens(user, session) => {
                 let user = view.user(user)?.filter(|user| !user.disabled);

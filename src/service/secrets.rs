@@ -93,7 +93,7 @@ impl Service {
         let scene = occasion.scene();
         let (secret, key) = self.change(occasion, move |tx| {
             let user = over.user.id;
-            over.must_be_fresh(tx, &scene)?;
+            over.must_be_recent(tx, &scene)?;
             let new = NewSecret {
                 id: scene.new_secret_id()?,
                 user,
@@ -185,7 +185,12 @@ impl Service {
             let user = over.user.id;
             let row = tx.secret(user, id)?.filter(|row| is_visible(row, scene.now.wall_ms)).ok_or(Error::NotFound)?;
             let credential = credential_to_remove(tx, id, on_device)?;
-            over.must_be_fresh(tx, &scene)?;
+            match row.kind {
+                SecretType::Password => over.must_be_recent(tx, &scene)?,
+                SecretType::Mfa | SecretType::Fido2 | SecretType::ApiKey | SecretType::Backup => {
+                    over.must_be_fresh(tx, &scene)?;
+                }
+            }
             if on_device == Some(OnDevice::Keep) {
                 tx.forget_credential(id)?;
             }
@@ -209,7 +214,8 @@ pub(super) fn end_what_it_opened(tx: &Tx<'_>, user: UserId, kind: SecretType) ->
         SecretType::ApiKey => return Ok(()),
         SecretType::Mfa | SecretType::Fido2 => {
             let codes = tx.active_secret(user, SecretType::Backup)?;
-            let is_last = tx.active_factors(user)?.is_empty() && tx.active_keys(user)?.is_empty();
+            let is_factor = |row: &SecretRow| matches!(row.kind, SecretType::Mfa | SecretType::Fido2);
+            let is_last = !tx.active_secrets(user)?.iter().any(is_factor);
             if let (true, Some(codes)) = (is_last, codes) {
                 tx.delete_secret(codes.id)?;
             }

@@ -72,6 +72,8 @@ impl Service {
         over.may_set(&change)?;
         let scene = occasion.scene();
         let view = self.change(occasion, move |tx| {
+            // What was written into the file by others is not to be confirmed by a change of something else.
+            tx.check_summary(over.user.id)?;
             let old = tx.user(over.user.id)?.ok_or(Error::NotFound)?;
             if old.version != change.version {
                 return Err(Error::Version.into());
@@ -80,7 +82,7 @@ impl Service {
             // Whoever has a token for a moment shall not take away what its owner logs in with.
             let is_own = matches!(over.by, Authority::Own { .. });
             if is_own && (old.name != new.name || old.email != new.email) {
-                over.must_be_fresh(tx, &scene)?;
+                over.must_be_recent(tx, &scene)?;
             }
             tx.update_user(&new, scene.now.wall_ms)?.map_err(taken)?;
             if old.disabled != new.disabled || old.roles != new.roles {
@@ -104,7 +106,7 @@ impl Service {
         let scene = occasion.scene();
         self.change(occasion, move |tx| {
             if matches!(over.by, Authority::Own { .. }) {
-                over.must_be_fresh(tx, &scene)?;
+                over.must_be_recent(tx, &scene)?;
             }
             if !tx.delete_user(over.user.id)? {
                 return Err(Error::NotFound.into());

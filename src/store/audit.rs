@@ -9,11 +9,14 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{SecretId, UserId};
 
-use super::guard::Head;
+use super::guard::{self, Head};
+use super::schema::newest as newest_version;
 use super::vault::Vault;
 use super::{Fault, OpenFault, Tx, View, files};
 
 const HEAD: &str = "audit-head";
+/// Since this version of the schema the tag says more than the newest row.
+const TAGGED_VERSION: u32 = 6;
 
 /// Whether the thing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,18 +295,34 @@ pub(super) fn hash_of(connection: &Connection, seq: i64) -> Result<Option<[u8; 3
     Ok(row?)
 }
 
+/// What the tag says beside the newest row: the version of the schema, so that nobody has an older one upgraded anew, and
+/// whether the store has a roll-back guard. Before version 6 it said nothing.
+fn word(connection: &Connection, version: u32) -> Result<Vec<u8>, Fault> {
+    if version < TAGGED_VERSION {
+        return Ok(Vec::new());
+    }
+    Ok([&version.to_be_bytes(), [u8::from(guard::is_known(connection)?)].as_slice()].concat())
+}
+
 /// Tags the newest row. Called once a batch, just before it commits.
 pub(super) fn sign_head(connection: &Connection, vault: &Vault, head: Option<Head>) -> Result<(), Fault> {
     let Some((seq, hash)) = head else { return Ok(()) };
-    Ok(files::put_meta(connection, HEAD, &vault.audit_head(seq, &hash))?)
+    let word = word(connection, newest_version())?;
+    Ok(files::put_meta(connection, HEAD, &vault.audit_head(&word, seq, &hash))?)
 }
 
-/// At start: the newest row must be the one that was tagged.
-pub(super) fn check_head(connection: &Connection, vault: &Vault) -> Result<(), OpenFault> {
+/// Tags it anew, after what the tag says beside it has changed.
+pub(super) fn sign_again(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
+    sign_head(connection, vault, last_row(connection)?)
+}
+
+/// At start: the newest row must be the one that was tagged, in a store of that version.
+pub(super) fn check_head(connection: &Connection, vault: &Vault, version: u32) -> Result<(), OpenFault> {
     let tag = files::meta(connection, HEAD)?;
+    let word = word(connection, version)?;
     let holds = match (last_row(connection)?, tag) {
         (None, None) => true,
-        (Some((seq, hash)), Some(tag)) => vault.is_audit_head(seq, &hash, &tag),
+        (Some((seq, hash)), Some(tag)) => vault.is_audit_head(&word, seq, &hash, &tag),
         (None, Some(_)) | (Some(_), None) => false,
     };
     if holds { Ok(()) } else { Err(OpenFault::Damaged("the end of the audit log was changed".to_owned())) }

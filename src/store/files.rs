@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::entropy;
 
-use super::schema::{migrate, newest};
+use super::schema::{check_acting, migrate, newest};
 use super::vault::{FIRST_KEY_VERSION, MasterKey, Vault};
 use super::{Fault, OpenFault, audit, rotation, summaries};
 
@@ -127,10 +127,13 @@ pub(super) fn open_at(path: &Path, state_dir: &Path, master: &MasterKey) -> Resu
     apply_settings(&connection)?;
     let vault = rotation::vault_for(&connection, master)?;
     // Pages are moved by a change of the schema: first they are looked at, however many there are.
+    check_acting(&connection, version)?;
     let is_looked_over = version < newest() || !is_large(&connection)?;
     if is_looked_over {
         integrity_check(&connection)?;
     }
+    // Before anything of it is believed and made new.
+    audit::check_head(&connection, &vault, version)?;
     if version < newest() {
         back_up(&connection, state_dir, version)?;
         migrate(&mut connection, &vault)?;
@@ -138,7 +141,6 @@ pub(super) fn open_at(path: &Path, state_dir: &Path, master: &MasterKey) -> Resu
     if is_looked_over {
         summaries::check_all(&connection, &vault)?;
     }
-    audit::check_head(&connection, &vault)?;
     rotation::forget_ended(&connection, &vault)?;
     Ok((connection, vault))
 }

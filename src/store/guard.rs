@@ -27,6 +27,8 @@ const FILE: &str = "mfad.guard";
 const FIRST_LINE: &str = "mfad guard 1";
 /// The key that authenticates the file, sealed in the table of single values.
 const KEY: &str = "guard-key";
+/// That the file was written once. The tag of the audit log says whether it is there.
+const KNOWN: &str = "guard-known";
 const KEY_PLACE: Place<'static> = Place { table: "meta", row: b"guard-key", user: &[], kind: "guard", parameters: "" };
 /// The shortest time between two writings of the file.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -69,9 +71,8 @@ impl Guard {
             DirBuilder::new().mode(0o700).create(dir)?;
         }
         let instance = files::instance(connection)?;
-        let sealed = files::meta(connection, KEY)?;
-        let is_known = sealed.is_some();
-        let key = match sealed {
+        let is_known = is_known(connection)?;
+        let key = match files::meta(connection, KEY)? {
             Some(sealed) => {
                 let opened = vault.open(&KEY_PLACE, &sealed)?;
                 LockedKey::from_bytes(opened.expose()).map_err(|_| Fault::Corrupt("the guard's key"))?
@@ -164,9 +165,24 @@ impl Guard {
     }
 }
 
-/// Whether the store has had a guard.
+/// Whether the store has had a guard whose file was written.
 pub(super) fn is_known(connection: &Connection) -> Result<bool, Fault> {
-    Ok(files::meta(connection, KEY)?.is_some())
+    Ok(files::meta(connection, KNOWN)?.is_some())
+}
+
+/// Notes whether it has one. The audit log is to be tagged after it.
+pub(super) fn note(connection: &Connection, is_known: bool) -> Result<(), Fault> {
+    if is_known {
+        files::put_meta(connection, KNOWN, &[1])?;
+    } else {
+        files::delete_meta(connection, KNOWN)?;
+    }
+    Ok(())
+}
+
+/// A store of before there was the note has a guard if it has its key.
+pub(super) fn take_over(connection: &Connection) -> Result<(), Fault> {
+    note(connection, files::meta(connection, KEY)?.is_some())
 }
 
 /// The newest row, if there is one.

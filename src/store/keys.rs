@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::model::{SecretId, UserId};
 
 use super::secrets::SecretType;
-use super::{Fault, SecretRow, Status, Tx, View, files};
+use super::{Fault, SecretRow, Tx, View, files};
 
 /// The relying party that the credentials are bound to.
 const RELYING_PARTY: &str = "relying-party";
@@ -14,8 +14,7 @@ const RELYING_PARTY: &str = "relying-party";
 impl View<'_> {
     /// The active security keys of a user, each with its counter.
     pub fn active_keys(&self, user: UserId) -> Result<Vec<(SecretRow, u32)>, Fault> {
-        let rows = self.secrets(user)?.into_iter();
-        let rows = rows.filter(|row| row.kind == SecretType::Fido2 && row.status == Status::Active);
+        let rows = self.checked_secrets(user)?.into_iter().filter(|row| row.kind == SecretType::Fido2);
         rows.map(|row| {
             let counter: Option<u32> = self
                 .connection

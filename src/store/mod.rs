@@ -72,6 +72,7 @@ impl Default for Listeners {
 pub struct Store {
     dir: PathBuf,
     watchman: Option<guard::Watchman>,
+    had_guard: bool,
     vault: Arc<Vault>,
     writer: writer::Writer,
     readers: readers::Readers,
@@ -125,9 +126,7 @@ impl Store {
         backup::remove_leftover(state_dir);
         let (connection, vault) = files::open(state_dir, master)?;
         let watchman = guard_dir.map(|dir| watch(dir, &connection, &vault)).transpose()?;
-        if watchman.is_none() && guard::is_known(&connection)? {
-            tracing::warn!("the store had a roll-back guard and is opened without one");
-        }
+        let had_guard = guard::is_known(&connection)?;
         let vault = Arc::new(vault);
         let readers = readers::Readers::open(&files::database(state_dir), READERS)?;
         let drop_box = watchman.as_ref().map(guard::Watchman::drop_box);
@@ -142,7 +141,7 @@ impl Store {
         let writer = writer::Writer::start(connection, Arc::clone(&vault), on_audit, listeners.committed)?;
         let look = || inspection::Inspection::start(&files::database(state_dir), Arc::clone(&vault), writer.state());
         let inspection = is_large.then(look).transpose()?;
-        Ok(Self { dir: state_dir.to_owned(), watchman, vault, writer, readers, inspection })
+        Ok(Self { dir: state_dir.to_owned(), watchman, had_guard, vault, writer, readers, inspection })
     }
 
     /// Runs `job` in the next write batch and returns what it decided once that batch is durable, or
@@ -177,6 +176,11 @@ impl Store {
         &self.vault
     }
 
+    /// Whether it has had a roll-back guard, and is opened without one.
+    pub fn lacks_its_guard(&self) -> bool {
+        self.had_guard && self.watchman.is_none()
+    }
+
     /// How many jobs wait for the writer.
     pub fn depth(&self) -> Depth {
         self.writer.depth()
@@ -194,7 +198,7 @@ impl Store {
 
     /// Waits for the queue to empty, moves the log into the database file, and closes it.
     pub fn close(self) {
-        let Self { dir: _, watchman, writer, readers, vault, inspection } = self;
+        let Self { dir: _, watchman, had_guard: _, writer, readers, vault, inspection } = self;
         drop((inspection, readers));
         writer.stop();
         if let Some(watchman) = watchman {
@@ -208,7 +212,15 @@ impl Store {
 fn watch(dir: &Path, connection: &Connection, vault: &Vault) -> Result<guard::Watchman, OpenFault> {
     let guard = guard::Guard::new(dir, connection, vault)?;
     guard.check(connection)?;
-    Ok(guard::Watchman::start(guard, guard::head(connection)?)?)
+    let watchman = guard::Watchman::start(guard, guard::head(connection)?)?;
+    if !guard::is_known(connection)? {
+        // Not before its file is there: a start that is cut off in between is no store that lost its guard.
+        let tx = connection.unchecked_transaction()?;
+        guard::note(&tx, true)?;
+        audit::sign_again(&tx, vault)?;
+        tx.commit()?;
+    }
+    Ok(watchman)
 }
 
 /// The version of the SQLite library linked in.

@@ -123,6 +123,7 @@ pub fn restore(
     harden(&tx, how, &mut restored)?;
     let chain = audit::Chain::read(&tx)?;
     Tx { view: View { connection: &tx, vault: &vault }, chain: &chain }.audit(&entry(&restored))?;
+    guard::note(&tx, how.guard_dir.is_some())?;
     audit::sign_head(&tx, &vault, chain.end())?;
     tx.commit()?;
     let guard = how.guard_dir.map(|dir| Guard::new(dir, &connection, &vault)).transpose()?;
@@ -204,6 +205,9 @@ fn put_in_place(
             remove(&path)?;
         }
         directory.sync_all()?;
+    } else if let (Some(guard), Some(head)) = (guard, head) {
+        // A store that says it has a guard is never there without the file.
+        guard.write(&[head])?;
     }
     fs::rename(fresh, &there)?;
     directory.sync_all()?;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{OpenFault, Vault, summaries};
+use super::{OpenFault, Vault, audit, guard, summaries};
 
 /// One entry for each schema version, applied in order; never edited after a release.
 const MIGRATIONS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
@@ -291,6 +291,28 @@ pub(super) fn newest() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 
+/// What acts by itself, or decides what a query finds.
+const ACTING: &str =
+    "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL ORDER BY type, name";
+
+/// Refuses a store with other triggers, views or indexes than those of its version: they would act in the daemon's name.
+pub(super) fn check_acting(connection: &Connection, version: u32) -> Result<(), OpenFault> {
+    let fresh = Connection::open_in_memory()?;
+    for (_, sql) in (1u32..).zip(MIGRATIONS).take_while(|(number, _)| *number <= version) {
+        fresh.execute_batch(sql)?;
+    }
+    type Acting = (String, String, String, String);
+    let of = |connection: &Connection| -> rusqlite::Result<Vec<Acting>> {
+        let mut statement = connection.prepare(ACTING)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        rows.collect()
+    };
+    if of(connection)? == of(&fresh)? {
+        return Ok(());
+    }
+    Err(OpenFault::Damaged("its triggers, views or indexes are not those of this program".to_owned()))
+}
+
 /// Brings the schema from whatever version it has to the newest, one transaction a version.
 pub(super) fn migrate(connection: &mut Connection, vault: &Vault) -> Result<(), OpenFault> {
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -302,6 +324,10 @@ pub(super) fn migrate(connection: &mut Connection, vault: &Vault) -> Result<(), 
         tx.execute_batch(sql)?;
         if version == SUMMARIZED {
             summaries::write_all(&tx, vault)?;
+            guard::take_over(&tx)?;
+        }
+        if version == newest() {
+            audit::sign_again(&tx, vault)?;
         }
         tx.pragma_update(None, "user_version", version)?;
         tx.commit()?;

@@ -232,15 +232,14 @@ impl View<'_> {
         rows.next()?.map(read).transpose()
     }
 
-    /// The factors that count at login, oldest first.
+    /// The one-time password factors that count at login, oldest first; a fault if one of them is lost.
     pub fn active_factors(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND type = 'mfa' AND status = 'active' ORDER BY id");
-        self.rows(&sql, user)
+        let rows = self.checked_secrets(user)?.into_iter();
+        Ok(rows.filter(|row| row.kind == SecretType::Mfa).collect())
     }
 
-    /// Everything that counts, oldest first.
-    pub(super) fn active_secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
+    /// Everything that is stored as counting, oldest first: for whoever has just changed it, and decides no login by it.
+    pub fn active_secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status = 'active' ORDER BY id");
         self.rows(&sql, user)
     }
@@ -255,7 +254,7 @@ impl View<'_> {
 
     /// The one factor of somebody who is not there: it is looked for and read like any, and has this value.
     pub fn decoy_factor(&self, nobody: UserId, sealed: &[u8]) -> Result<SecretRow, Fault> {
-        self.active_factors(nobody)?;
+        self.active_secrets(nobody)?;
         // The page where its row would be, then a row that says the same of everybody.
         let mut page = self.connection.prepare_cached("SELECT 1 FROM secrets WHERE id = ?1")?;
         page.exists([nobody.as_bytes()])?;

@@ -5,7 +5,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::model::UserId;
+use crate::model::{Profile, UserId};
 
 use super::rotation::{Home, Sealed, SealedValue};
 use super::vault::{Place, Vault};
@@ -25,7 +25,8 @@ CREATE TEMP TABLE changed (user BLOB NOT NULL, part BLOB NOT NULL, PRIMARY KEY (
 CREATE TEMP TRIGGER change_by_new_user AFTER INSERT ON main.users BEGIN
     INSERT OR IGNORE INTO changed VALUES (NEW.id, x'01'), (NEW.id, x'00');
 END;
-CREATE TEMP TRIGGER change_of_user AFTER UPDATE OF roles, disabled ON main.users BEGIN
+CREATE TEMP TRIGGER change_of_user AFTER UPDATE OF roles, disabled ON main.users
+WHEN OLD.roles IS NOT NEW.roles OR OLD.disabled IS NOT NEW.disabled BEGIN
     INSERT OR IGNORE INTO changed VALUES (NEW.id, x'00');
 END;
 CREATE TEMP TRIGGER change_by_new_secret AFTER INSERT ON main.secrets WHEN NEW.status = 'active' BEGIN
@@ -120,12 +121,18 @@ impl View<'_> {
     /// Refuses unless the secrets that count for a user, its roles and its right to log in are those that were last written.
     /// A user who is not there has none of them.
     pub fn check_summary(&self, user: UserId) -> Result<(), Fault> {
-        let Some((found, sealed)) = self.summary(user)? else { return Ok(()) };
-        if self.open_summary(user, sealed)? == found { Ok(()) } else { Err(Fault::Disagrees) }
+        self.checked_secrets(user).map(drop)
     }
 
-    /// What is there now, and the summary as it is stored.
-    fn summary(&self, user: UserId) -> Result<Option<(Summary, Stored)>, Fault> {
+    /// The secrets that count for a user, as they were compared: what decides about a factor reads no others, since another
+    /// way through the same index may miss what this one finds.
+    pub(super) fn checked_secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
+        let Some((found, sealed, rows)) = self.summary(user)? else { return Ok(Vec::new()) };
+        if self.open_summary(user, sealed)? == found { Ok(rows) } else { Err(Fault::Disagrees) }
+    }
+
+    /// What is there now, the summary as it is stored, and the secrets.
+    fn summary(&self, user: UserId) -> Result<Option<(Summary, Stored, Vec<SecretRow>)>, Fault> {
         let found: Option<(String, bool, Stored)> = self
             .connection
             .prepare_cached("SELECT roles, disabled, summary FROM users WHERE id = ?1")?
@@ -133,14 +140,15 @@ impl View<'_> {
             .optional()?;
         let Some((roles, disabled, sealed)) = found else { return Ok(None) };
         let own = [&[u8::from(disabled)], roles.as_bytes()].concat();
+        let rows = self.active_secrets(user)?;
         let mut secrets = Vec::new();
-        for SecretRow { id, kind, profile, is_guarded, .. } in self.active_secrets(user)? {
-            let parameters = profile.map(|profile| profile.binding()).unwrap_or_default();
+        for SecretRow { id, kind, profile, is_guarded, .. } in &rows {
+            let parameters = profile.as_ref().map(Profile::binding).unwrap_or_default();
             secrets.push(
-                [id.as_bytes(), kind.name().as_bytes(), &[b' ', u8::from(is_guarded)], parameters.as_bytes()].concat(),
+                [id.as_bytes(), kind.name().as_bytes(), &[b' ', u8::from(*is_guarded)], parameters.as_bytes()].concat(),
             );
         }
-        Ok(Some((Summary { own, secrets }, sealed)))
+        Ok(Some((Summary { own, secrets }, sealed, rows)))
     }
 
     fn open_summary(&self, user: UserId, sealed: Stored) -> Result<Summary, Fault> {
@@ -185,7 +193,7 @@ impl Tx<'_> {
     }
 
     fn settle_summary(&self, user: UserId, changed: &[Vec<u8>]) -> Result<(), Fault> {
-        let Some((found, sealed)) = self.summary(user)? else { return Ok(()) };
+        let Some((found, sealed, _)) = self.summary(user)? else { return Ok(()) };
         let is_new = changed.iter().any(|part| part == NEW_USER);
         let before = if is_new { Summary::default() } else { self.open_summary(user, sealed)? };
         if before.without(changed) != found.clone().without(changed) {
@@ -209,7 +217,7 @@ pub(super) fn write_all(connection: &Connection, vault: &Vault) -> Result<(), Op
         connection.prepare("SELECT id FROM users")?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for id in ids {
         let user = UserId::from_slice(&id).ok_or(Fault::Corrupt("a user id"))?;
-        if let Some((found, _)) = view.summary(user)? {
+        if let Some((found, ..)) = view.summary(user)? {
             write(&view, user, &found)?;
         }
     }

@@ -624,3 +624,112 @@ fn the_summary_follows_every_change_that_is_made_here() {
     store.close();
     open(dir.path()).close();
 }
+
+#[test]
+fn sto_13_an_index_out_of_order_makes_no_active_factor_look_like_none() {
+    let dir = home();
+    let store = open(dir.path());
+    with_factor(&store, TIME);
+    store
+        .write(PATIENCE, |tx| {
+            for number in 2..5 {
+                tx.insert_user(&user(number))?.unwrap();
+                let secret = NewSecret { expires: None, ..factor(number, user(number).id, TIME) };
+                assert!(tx.insert_secret(&secret)?);
+            }
+            keep(())
+        })
+        .unwrap();
+    store.close();
+    let path = dir.path().join(DATABASE);
+    let whole = fs::read(&path).unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'secrets_by_user'";
+    let page: u32 = raw(dir.path()).query_row(root, [], |row| row.get(0)).unwrap();
+    let at = (usize::try_from(page).unwrap() - 1) * 4096;
+    let cells = usize::from(u16::from_be_bytes([whole[at + 3], whole[at + 4]]));
+    assert!(cells >= 4, "{cells}");
+
+    // Each order of them that begins elsewhere, and the reverse one: all rows are there, and a search goes astray.
+    for order in 1..=cells {
+        let mut bent = whole.clone();
+        let pointers = &mut bent[at + 8..at + 8 + 2 * cells];
+        if order == cells {
+            let reversed: Vec<u8> = pointers.chunks(2).rev().flatten().copied().collect();
+            pointers.copy_from_slice(&reversed);
+        } else {
+            pointers.rotate_left(2 * order);
+        }
+        fs::write(&path, bent).unwrap();
+
+        match state_as_it_is(&path) {
+            Ok(MfaState::Active) | Err(_) => {}
+            Ok(state) => panic!("order {order}: {state:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_change_of_something_else_confirms_no_role_that_others_wrote() {
+    let dir = home();
+    let store = open(dir.path());
+    let (owner, _) = with_factor(&store, TIME);
+    raw(dir.path()).execute("UPDATE users SET roles = 'admin'", []).unwrap();
+
+    let renamed = store.write(PATIENCE, move |tx| {
+        let row = tx.user(owner)?.unwrap();
+        tx.update_user(&UserRow { display_name: Some("another".to_owned()), ..row }, 3)?.unwrap();
+        keep(())
+    });
+
+    renamed.unwrap();
+    let checked = store.read(PATIENCE, move |view| view.check_summary(owner));
+    assert!(matches!(checked, Err(Fault::Disagrees)), "{checked:?}");
+}
+
+#[test]
+fn a_store_with_triggers_views_or_indexes_of_others_does_not_open() {
+    for acting in [
+        "CREATE TRIGGER t AFTER INSERT ON audit BEGIN DELETE FROM secrets; END",
+        "CREATE VIEW v AS SELECT * FROM secrets",
+        "CREATE INDEX i ON secrets (user) WHERE type <> 'mfa'",
+        "DROP INDEX secrets_by_user",
+        "DROP TRIGGER credentials_of_ended",
+    ] {
+        let dir = home();
+        open(dir.path()).close();
+        raw(dir.path()).execute_batch(acting).unwrap();
+
+        assert!(matches!(open_fault(dir.path(), 1), OpenFault::Damaged(_)), "{acting}");
+    }
+}
+
+#[test]
+fn a_store_that_was_made_older_is_not_upgraded_anew() {
+    let dir = home();
+    let store = open(dir.path());
+    with_factor(&store, TIME);
+    let entry = AuditEntry {
+        at: 1,
+        event: "a.test",
+        subject: None,
+        object: None,
+        peer_uid: None,
+        peer_pid: None,
+        request: None,
+        outcome: Outcome::Ok,
+        detail: None,
+    };
+    store.write(PATIENCE, move |tx| keep(tx.audit(&entry)?)).unwrap();
+    store.close();
+    raw(dir.path())
+        .execute_batch(
+            "DELETE FROM secrets; DROP TABLE future_steps; ALTER TABLE users DROP COLUMN summary;
+             ALTER TABLE secrets DROP COLUMN guarded; ALTER TABLE sessions DROP COLUMN rotated;
+             ALTER TABLE challenges DROP COLUMN peer; ALTER TABLE receipts DROP COLUMN peer; PRAGMA user_version = 5;",
+        )
+        .unwrap();
+
+    let fault = open_fault(dir.path(), 1);
+
+    assert!(matches!(&fault, OpenFault::Damaged(why) if why.contains("audit log")), "{fault}");
+}

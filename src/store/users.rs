@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use crate::model::{Email, Text, UserId, UserName};
 
+use super::secrets::SecretType;
 use super::{Fault, Tx, View};
 
 /// A user as stored.
@@ -109,8 +110,14 @@ impl View<'_> {
     /// What the user has of second factors at that time (milliseconds since 1970), if that is what was last written: a
     /// factor that is lost is a fault, never "no factor".
     pub fn mfa_state(&self, user: UserId, now: i64) -> Result<MfaState, Fault> {
-        self.check_summary(user)?;
-        self.shown_mfa_state(user, now)
+        let mut counting = self.checked_secrets(user)?.into_iter();
+        if counting.any(|row| matches!(row.kind, SecretType::Mfa | SecretType::Fido2)) {
+            return Ok(MfaState::Active);
+        }
+        match self.shown_mfa_state(user, now)? {
+            MfaState::Active => Err(Fault::Disagrees),
+            state @ (MfaState::None | MfaState::Pending) => Ok(state),
+        }
     }
 
     /// The same for lists, where nothing is decided by it.

@@ -145,15 +145,16 @@ impl Vault {
         self.current().key_check(instance)
     }
 
-    /// Authenticates the newest row of the audit chain, so that cutting its end is noticed.
-    pub fn audit_head(&self, seq: i64, hash: &[u8]) -> [u8; 32] {
-        keyed(&self.current().audit, &[&seq.to_be_bytes(), hash])
+    /// Authenticates the newest row of the audit chain, so that cutting its end is noticed, with what else is to be the
+    /// store's own word.
+    pub fn audit_head(&self, word: &[u8], seq: i64, hash: &[u8]) -> [u8; 32] {
+        keyed(&self.current().audit, &[word, &seq.to_be_bytes(), hash])
     }
 
     /// Whether that is the tag of the newest row, under the present master key or the old one.
-    pub(super) fn is_audit_head(&self, seq: i64, hash: &[u8], tag: &[u8]) -> bool {
+    pub(super) fn is_audit_head(&self, word: &[u8], seq: i64, hash: &[u8], tag: &[u8]) -> bool {
         let Ring { current, old } = self.ring();
-        let is = |keys: &Keys| same_tag(tag, &keyed(&keys.audit, &[&seq.to_be_bytes(), hash]));
+        let is = |keys: &Keys| same_tag(tag, &keyed(&keys.audit, &[word, &seq.to_be_bytes(), hash]));
         is(&current) || old.is_some_and(|old| is(&old))
     }
 

@@ -660,3 +660,59 @@ fn sto_12_a_store_whose_guard_has_no_file_any_more_is_refused_until_told_otherwi
         host.start_again();
     }
 }
+
+#[test]
+fn sto_12_a_store_does_not_forget_that_it_has_a_guard() {
+    let mut host = Host::start("");
+    let _crowd = Crowd::gather(&host, 1);
+    host.stop();
+    let older = fs::read(host.premises.state.join("mfad.db")).unwrap();
+    host.start_again();
+    host.person("somebody else");
+    host.stop();
+    for forgotten in ["guard-known", "guard-key", "guard-%"] {
+        fs::write(host.premises.state.join("mfad.db"), &older).unwrap();
+        let _ = fs::remove_file(host.premises.dir.path().join("state-guard/mfad.guard"));
+        let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+        assert!(store.execute("DELETE FROM meta WHERE key LIKE ?1", [forgotten]).unwrap() > 0, "{forgotten}");
+        drop(store);
+
+        let (code, words) = refusal(&host.premises);
+
+        assert!(matches!(code, Some(9 | 14)), "{forgotten}: {code:?} {words}");
+    }
+}
+
+#[test]
+fn a_guard_whose_first_writing_fails_is_written_at_the_next_start() {
+    let mut host = Host::on({
+        let premises = Premises::new("guardDir = \"\"\n");
+        assert!(premises.init().success());
+        premises
+    });
+    let mut crowd = Crowd::gather(&host, 1);
+    host.stop();
+    // From now on it shall have one, and a directory is in the way of its file.
+    let config = fs::read_to_string(&host.premises.config).unwrap().replace("guardDir = \"\"\n", "");
+    fs::write(&host.premises.config, config).unwrap();
+    let guard = host.premises.dir.path().join("state-guard");
+    fs::create_dir(&guard).unwrap();
+    fs::set_permissions(&guard, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::create_dir(guard.join("mfad.next")).unwrap();
+    let (code, words) = refusal(&host.premises);
+    assert_eq!(code, Some(5), "{words}");
+
+    fs::remove_dir(guard.join("mfad.next")).unwrap();
+    host.start_again();
+    crowd.all_get_in(&host);
+
+    host.stop();
+    fs::remove_dir_all(&guard).unwrap();
+    // A directory that cannot be made, since its parent takes none, is no way around it.
+    fs::write(&guard, "in the way").unwrap();
+    let (code, words) = refusal(&host.premises);
+    assert!(matches!(code, Some(5 | 14)), "{code:?} {words}");
+    fs::remove_file(&guard).unwrap();
+    let (code, words) = refusal(&host.premises);
+    assert_eq!(code, Some(14), "{words}");
+}

@@ -421,3 +421,38 @@ fn a_uri_that_fits_no_picture_is_refused_before_anything_changes() {
     }
     assert!(!kept.id.is_empty());
 }
+
+#[test]
+fn without_a_factor_neither_an_api_key_nor_an_old_token_changes_how_one_logs_in() {
+    let mut host = Host::start("");
+    let person = host.person("anna");
+    let make_key =
+        |host: &Host, token: &str| host.ask(&Request::post(person.secrets(), &json!({"type": "apikey"})).token(token));
+    let key = text(&make_key(&host, &person.token).ok()["secret"]["apikey"]);
+    host.stop();
+    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    store.execute("UPDATE sessions SET auth_time = auth_time - 301, created = created - 301000", []).unwrap();
+    drop(store);
+    host.start_again();
+    let old = text(&host.ask(&Request::new("POST", "/auth/refresh").token(&person.refresh)).ok()["token"]);
+    let list = host.ask(&Request::get(person.secrets()).token(&key)).ok();
+    let password = list["secrets"].as_array().unwrap().iter().find(|row| row["type"] == "password").unwrap();
+    let password = format!("{}/{}", person.secrets(), text(&password["uid"]));
+
+    for stolen in [&key, &old] {
+        for request in [
+            Request::delete(&password),
+            Request::post(person.secrets(), &json!({"type": "apikey"})),
+            Request::post(person.secrets(), &json!({"type": "mfa"})),
+            Request::put(person.path(), &json!({"version": 1, "name": "another"})),
+            Request::put(person.path(), &json!({"version": 1, "email": "a@example.org"})),
+            Request::delete(person.path()),
+        ] {
+            host.ask(&request.token(stolen)).refused(403, "fresh-login-required");
+        }
+    }
+
+    let fresh = text(&host.password(&person).ok()["token"]);
+    make_key(&host, &fresh).ok();
+    host.ask(&Request::put(person.path(), &json!({"version": 1, "email": "a@example.org"})).token(&fresh)).ok();
+}

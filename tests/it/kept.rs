@@ -131,6 +131,33 @@ fn a_kept_answer_of_a_login_ends_with_its_session() {
 }
 
 #[test]
+fn a_kept_step_up_ends_with_the_session_it_was_done_in() {
+    let host = Host::start("");
+    let (person, mut factor, _) = host.guarded("anna");
+    let order = json!({"token": factor.next(), "action": "pay"});
+    let step_up = Request::post("/auth/stepup", &order).token(&person.token).header(KEY, "one");
+    let first = host.ask(&step_up).ok();
+    assert_eq!(host.ask(&step_up).ok(), first);
+
+    host.ask(&Request::new("POST", "/auth/logout").token(&person.token)).done();
+
+    host.ask(&step_up).refused(401, "unauthenticated");
+}
+
+#[test]
+fn backup_codes_are_told_again_although_a_program_uses_an_api_key_meanwhile() {
+    let host = Host::start("");
+    let (person, _, _) = host.guarded("anna");
+    let made = host.ask(&Request::post(person.secrets(), &json!({"type": "apikey"})).token(&person.token)).ok();
+    let renew = Request::new("POST", format!("{}/codes", person.path())).token(&person.token).header(KEY, "one");
+    let codes = codes_of(&host.ask(&renew).ok());
+
+    assert_eq!(host.token_status(&person, &text(&made["secret"]["apikey"])), 200);
+
+    assert_eq!(codes_of(&host.ask(&renew).ok()), codes);
+}
+
+#[test]
 fn a_kept_answer_is_refused_to_a_peer_that_lost_its_right() {
     if !can_be_others("a_kept_answer_is_refused_to_a_peer_that_lost_its_right") {
         return;

@@ -120,11 +120,17 @@ fn aut_8_a_stored_hash_that_cannot_be_is_damage_and_not_a_defect() {
 fn az_4_a_role_that_was_written_into_the_file_is_no_role() {
     let host = Host::start("");
     let anna = host.person("anna");
+    let made = host.ask(&Request::post(anna.secrets(), &json!({"type": "apikey"})).token(&anna.token)).ok();
+    let key = text(&made["secret"]["apikey"]);
     let database = Connection::open(host.premises.state.join("mfad.db")).unwrap();
     assert_eq!(database.execute("UPDATE users SET roles = 'admin' WHERE name = 'anna'", []).unwrap(), 1);
     drop(database);
 
     assert_eq!(host.ask(&Request::get("/users").token(&anna.token)).status, 503);
+    assert_eq!(host.token_status(&anna, &key), 503, "an API key");
+    host.ask(&Request::new("POST", "/auth/refresh").token(&anna.refresh)).refused(503, "storage-damaged");
+    let rename = Request::put(anna.path(), &json!({"version": 1, "displayName": "A"}));
+    host.ask(&rename.token(&anna.token)).refused(503, "storage-damaged");
     assert_eq!(host.password(&anna).status, 503);
 }
 

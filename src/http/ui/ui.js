@@ -11,7 +11,7 @@ const SENTENCES = {
   'refresh-ended': 'Your session has ended. Log in again.',
   'forbidden': 'This is not allowed for you. Ask the administrator of the host.',
   'fresh-proof-required': 'This needs a second factor that was given in the last five minutes.',
-  'fresh-login-required': 'A first factor needs a login of the last five minutes. Log out, log in again and add it then.',
+  'fresh-login-required': 'This needs a login of the last five minutes. Log out, log in again and do it then.',
   'me-without-user': 'Your session has ended. Log in again.',
   'not-found': 'This is not there any more. The list may be out of date.',
   'method-not-allowed': 'The daemon does not know this operation. It may be older than this page.',

@@ -111,6 +111,10 @@ impl Workshop {
     fn restart_under(self, policy: Policy) -> Self {
         let Self { service, devices, readers, user, clock, announced, dir } = self;
         service.close();
+        // A store with a trigger of others does not open.
+        let store = rusqlite::Connection::open(dir.path().join(store::DATABASE)).unwrap();
+        store.execute_batch("DROP TRIGGER IF EXISTS refusal").unwrap();
+        drop(store);
         let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced).unwrap();
         Self { service, devices, readers, user, clock, announced, dir }
     }
@@ -143,7 +147,7 @@ impl Workshop {
 
     /// It takes all of them again.
     pub fn refuse_nothing(&self) {
-        self.behind("DROP TRIGGER refusal");
+        self.behind("DROP TRIGGER IF EXISTS refusal");
     }
 
     /// The store no longer knows which steps were used while the clock was ahead.
