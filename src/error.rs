@@ -86,7 +86,7 @@ pub enum Error {
     #[error("this user has no active factor")]
     NoFactor,
     /// One secret more than a user may have.
-    #[error("this user has as many secrets as there may be")]
+    #[error("this user has reached the limit on secrets; delete one first")]
     TooManySecrets,
     /// It was carried out, and its answer is not for telling again.
     #[error("the request was carried out; its answer held a secret that has been used, replaced or removed since")]

@@ -9,8 +9,8 @@ use crate::model::{
     UserRef,
 };
 use crate::service::{
-    Call, FirstCode, ImportOrder, KeyOrder, MasterKey, MfaOrder, NewUserOrder, OtpauthUri, Proof, SecretChange,
-    SecretOrder, SecretRef, UserChange, Verification,
+    Call, FirstCode, ImportOrder, KeyOrder, LONGEST_URI, MasterKey, MfaOrder, NewUserOrder, OtpauthUri, Proof,
+    SecretChange, SecretOrder, SecretRef, UserChange, Verification,
 };
 
 use super::devices::{DeviceMember, HardwareMembers, provision_order};
@@ -204,6 +204,9 @@ impl TryFrom<ImportBody> for ImportOrder {
     type Error = Problem;
 
     fn try_from(body: ImportBody) -> Result<Self, Problem> {
+        if body.otpauth_url.0.expose().len() > LONGEST_URI {
+            return Err(Problem::malformed(format!("`otpauth_url` has more than {LONGEST_URI} bytes")));
+        }
         let uri = OtpauthUri::parse(body.otpauth_url.0.expose());
         let uri = uri.map_err(|why| Problem::malformed(format!("`otpauth_url`: {why}")))?;
         Ok(Self { name: label(body.name)?, uri })

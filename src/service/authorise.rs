@@ -2,7 +2,7 @@
 //! are not added, so an app can pass a user's token on and rely on the daemon to hold the line.
 
 use crate::error::Error;
-use crate::model::{Amr, Right, Rights, SecretId, SessionId, TokenKind, UserId, UserRef};
+use crate::model::{Amr, Right, Rights, SecretId, SessionId, TokenKind, UserId, UserName, UserRef};
 use crate::store::{Fault, MfaState, SecretType, Status, UserRow, View};
 use crate::token::Claims;
 
@@ -233,12 +233,18 @@ impl Service {
         if order.id.is_some() {
             return Err(Error::Forbidden("app"));
         }
-        if order.name.is_misleading() {
-            return Err(Error::Malformed(
-                "`name` mixes scripts, or looks like another one; an app of this host may give such a name".to_owned(),
-            ));
-        }
+        self.may_be_named(occasion, Some(&order.name))?;
         self.rates.count(Act::Register(occasion.caller.peer.uid), &occasion.now)
+    }
+
+    /// Refuses a name that may be read as another one, but from a peer with a right.
+    pub(super) fn may_be_named(&self, occasion: &Occasion, name: Option<&UserName>) -> Result<(), Error> {
+        let is_trusted = self.policy().rights(&occasion.caller.peer).holds(Right::App);
+        if is_trusted || !name.is_some_and(UserName::is_misleading) {
+            return Ok(());
+        }
+        let why = "`name` mixes scripts, or looks like another one; an app of this host may give such a name";
+        Err(Error::Malformed(why.to_owned()))
     }
 
     /// Counts the beginning of a factor, unless an administrator does it.

@@ -55,6 +55,7 @@ pub use local_keys::{SecurityKeyFacts, SecurityKeyView};
 pub use metrics::Metrics;
 pub use policy::{PeerRule, Policy, Who};
 pub use repeat::Told;
+pub use secrets::LONGEST_URI;
 pub use security_keys::KeyOrder;
 
 use authorise::Scope;

@@ -22,7 +22,7 @@ use super::{
 pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Bytes of an otpauth URI, as the API says. Every one of them fits into a QR code, whose largest takes 2,331 (ISO/IEC 18004
 /// table 7, version 40 with error correction M).
-const LONGEST_URI: usize = 2048;
+pub const LONGEST_URI: usize = 2048;
 /// Random bytes of an API key.
 const API_KEY_LENGTH: usize = 32;
 /// Secrets a user may have.

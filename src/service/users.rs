@@ -70,6 +70,9 @@ impl Service {
     /// Changes a user, if nobody else did since it was read. Disabling ends all its tokens.
     pub(super) fn update_user(&self, occasion: &Occasion, over: Over, change: UserChange) -> Result<Reply, Error> {
         over.may_set(&change)?;
+        if matches!(over.by, Authority::Own { .. }) {
+            self.may_be_named(occasion, change.name.as_ref())?;
+        }
         let scene = occasion.scene();
         let view = self.change(occasion, move |tx| {
             // What was written into the file by others is not to be confirmed by a change of something else.

@@ -45,6 +45,7 @@ impl From<rusqlite::Error> for Fault {
                 Self::Unwritable(error.to_string())
             }
             Some(ErrorCode::OutOfMemory) => Self::Memory,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt("a page of the database"),
             Some(_) | None => Self::Sqlite(error.to_string()),
         }
     }

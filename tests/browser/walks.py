@@ -514,11 +514,11 @@ class Walk:
         with self.holds("a token that ended is renewed once, and the call repeated"):
             problem = {"code": "unauthenticated", "status": 401, "detail": "played by the test", "requestId": "test"}
             self.proxy.answer_instead("POST", "/v1/users/me/secrets", 401, problem)
-            before = len(self.calls("GET", "/v1/auth/refresh"))
+            before = len(self.calls("POST", "/v1/auth/refresh"))
             page.button("Add an authenticator app")
             page.button("Show the QR code")
             page.wait("#qr")
-            renewals = self.calls("GET", "/v1/auth/refresh")[before:]
+            renewals = self.calls("POST", "/v1/auth/refresh")[before:]
             assert [status for _, _, status in renewals] == [200], renewals
         with self.holds("a token that is about to end is renewed before it is used"):
             page.run("const now = Date.now; Date.now = () => now() + 890_000;")

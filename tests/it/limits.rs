@@ -46,6 +46,12 @@ fn a_peer_without_a_right_chooses_no_id_and_no_name_that_looks_like_another() {
     for name in ["p\u{430}ypal", "\u{0440}\u{0430}\u{0443}\u{0440}\u{0430}\u{04cf}", "p\u{3b1}ypal", "pay\u{200b}pal"] {
         host.ask_as(STRANGER, &register(name)).refused(400, "malformed");
     }
+    // Nor by a new name.
+    let password = json!({"name": "clara", "password": crate::people::PASSWORD});
+    let made = host.ask_as(STRANGER, &Request::post("/users", &password)).ok();
+    let rename =
+        Request::put(format!("/users/{}", text(&made["user"]["uid"])), &json!({"version": 1, "name": "p\u{430}ypal"}));
+    host.ask_as(STRANGER, &rename.token(&text(&made["token"]))).refused(400, "malformed");
     for name in ["Jos\u{e9}", "\u{418}\u{432}\u{430}\u{43d}", "\u{5c71}\u{7530}\u{3055}\u{3093}", "Zo\u{eb} 2"] {
         host.ask_as(STRANGER, &register(name)).ok();
     }

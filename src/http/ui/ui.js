@@ -128,7 +128,7 @@ function endSession(text, kind = 'note') {
 // A refresh token is good once, so two callers share one exchange.
 async function refresh() {
   const mine = session;
-  refreshing ??= call('GET', 'auth/refresh', { token: mine.refresh })
+  refreshing ??= call('POST', 'auth/refresh', { token: mine.refresh })
     .then(grant => { if (session === mine) begin(grant); })
     .finally(() => { refreshing = null; });
   try {
