@@ -285,7 +285,7 @@ impl Decoy {
         token: &TokenInput,
     ) -> Result<(), Fault> {
         let nobody = named.unwrap_or(self.nobody);
-        let read = (view.decoy_user(nobody)?, view.decoy_factor(nobody, &self.sealed)?);
+        let read = (view.decoy_user(nobody)?, view.decoy_secrets(nobody, &self.sealed)?);
         // Sealed at the start, it does not open any more once the master key has changed; nobody minds.
         let opened = view.vault().open(&DECOY, &self.sealed);
         let seed = opened.as_ref().map_or(&[0; 20][..], |seed| seed.expose());

@@ -252,8 +252,10 @@ impl View<'_> {
         rows.next()?.map(read).transpose()
     }
 
-    /// The one factor of somebody who is not there: it is looked for and read like any, and has this value.
-    pub fn decoy_factor(&self, nobody: UserId, sealed: &[u8]) -> Result<SecretRow, Fault> {
+    /// The secrets of somebody who is not there, as many as a user has with a factor: they are looked for, read and compared
+    /// with a summary like any, and have this value.
+    pub fn decoy_secrets(&self, nobody: UserId, sealed: &[u8]) -> Result<[SecretRow; 3], Fault> {
+        self.check_summary(nobody)?;
         self.active_secrets(nobody)?;
         // The page where its row would be, then a row that says the same of everybody.
         let mut page = self.connection.prepare_cached("SELECT 1 FROM secrets WHERE id = ?1")?;
@@ -261,8 +263,13 @@ impl View<'_> {
         let mut statement = self.connection.prepare_cached(
             "SELECT ?1, ?1, 'mfa', 'active', 'totp', NULL, 0, 0, NULL, NULL, 1, 'SHA1', 6, 30, NULL, NULL, NULL, 0, 0, ?2, NULL, 0",
         )?;
-        let mut rows = statement.query(params![nobody.as_bytes(), sealed])?;
-        rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("no decoy"))
+        let mut row = || -> Result<SecretRow, Fault> {
+            let mut rows = statement.query(params![nobody.as_bytes(), sealed])?;
+            rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("no decoy"))
+        };
+        let secrets = [row()?, row()?, row()?];
+        std::hint::black_box(self.summary_of("", false, &secrets) == self.summary_of("admin", false, &secrets));
+        Ok(secrets)
     }
 
     /// Opens the value. The caller uses it at once and drops it (MEM-2).

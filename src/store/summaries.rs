@@ -47,7 +47,7 @@ const NEW_USER: &[u8] = &[1];
 
 /// What of a user decides about a login. It is sealed as it is, not as a digest: so a change can be told from damage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Summary {
+pub(super) struct Summary {
     /// Roles, and whether the user is disabled.
     own: Vec<u8>,
     /// The secrets that count, in the order of their ids: id, type and parameters.
@@ -139,16 +139,21 @@ impl View<'_> {
             .query_row([user.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((roles, disabled, sealed)) = found else { return Ok(None) };
-        let own = [&[u8::from(disabled)], roles.as_bytes()].concat();
         let rows = self.active_secrets(user)?;
+        Ok(Some((self.summary_of(&roles, disabled, &rows), sealed, rows)))
+    }
+
+    /// The summary of these.
+    pub(super) fn summary_of(&self, roles: &str, disabled: bool, rows: &[SecretRow]) -> Summary {
+        let own = [&[u8::from(disabled)], roles.as_bytes()].concat();
         let mut secrets = Vec::new();
-        for SecretRow { id, kind, profile, is_guarded, .. } in &rows {
+        for SecretRow { id, kind, profile, is_guarded, .. } in rows {
             let parameters = profile.as_ref().map(Profile::binding).unwrap_or_default();
             secrets.push(
                 [id.as_bytes(), kind.name().as_bytes(), &[b' ', u8::from(*is_guarded)], parameters.as_bytes()].concat(),
             );
         }
-        Ok(Some((Summary { own, secrets }, sealed, rows)))
+        Summary { own, secrets }
     }
 
     fn open_summary(&self, user: UserId, sealed: Stored) -> Result<Summary, Fault> {
