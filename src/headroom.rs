@@ -1,12 +1,12 @@
-//! Whether there is memory to spare. A small allocation that fails ends a Rust program; so whatever takes much asks first, and
-//! leaves enough for what takes little.
+//! Whether there is memory to spare. A failed small allocation aborts the process, so code that needs much memory asks here
+//! first and leaves a reserve for small allocations.
 
 use memmap2::MmapMut;
 
-/// What has to stay free: more than all small things of all requests that are under way.
+/// The reserve in bytes: more than the small allocations of all requests under way.
 const SPARE: usize = 16 * 1024 * 1024;
 
-/// Whether so many bytes can be had, and what has to stay free beside them. Nothing is touched: it takes some microseconds.
+/// Whether so many bytes can be allocated beside the reserve. Maps them without touching them, which takes microseconds.
 pub fn is_there_for(bytes: usize) -> bool {
     MmapMut::map_anon(bytes.saturating_add(SPARE)).is_ok()
 }

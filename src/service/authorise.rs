@@ -67,7 +67,7 @@ impl Pass {
         Ok(Some(user).filter(|_| is_good))
     }
 
-    /// What its changes are counted by: a thief with one session or API key shall not use up what the owner has with another.
+    /// The key of its rate limit. Each session and API key has its own, so that a thief with one cannot use up the owner's.
     fn bucket(&self) -> [u8; 16] {
         match self {
             Self::Token { session: Some(session), .. } => *session.as_bytes(),
@@ -139,8 +139,8 @@ impl Over {
         }
     }
 
-    /// Refuses what decides who can log in, by anything but a login of the last minutes where there is no factor yet, so that
-    /// a stolen token or an API key locks nobody out of their account; with a factor it wants a fresh proof.
+    /// Guards what decides who can log in. With an active factor it needs a fresh proof; without one, a login of the last
+    /// five minutes. A stolen old token or an API key then locks nobody out of their account.
     pub(super) fn must_be_recent(&self, view: &View<'_>, scene: &super::Scene) -> Result<(), Stop> {
         self.may_begin_factor(view, scene, scene.now.wall_ms)
     }
@@ -168,7 +168,7 @@ impl Over {
         }
     }
 
-    /// Whether more than a password, or an API key made with no more, stands behind what is done.
+    /// Whether the caller gave a second factor, or acts by the peer's own right. An API key counts as it was made.
     pub(super) fn is_guarded(&self, view: &View<'_>) -> Result<bool, Fault> {
         let pass = match &self.by {
             Authority::App => None,
@@ -223,8 +223,8 @@ impl Service {
         if self.policy().open_registration { Ok(()) } else { self.right(occasion, Right::App) }
     }
 
-    /// The same for this user. A peer without a right, where anybody may register, neither chooses the id nor takes a name
-    /// that looks like another, nor makes users without end.
+    /// The same for this user. With open registration, a peer without a right cannot choose the id or take a misleading
+    /// name, and its registrations are rate-limited.
     pub(super) fn may_register_as(&self, occasion: &Occasion, order: &NewUserOrder) -> Result<(), Error> {
         self.may_register(occasion)?;
         if self.right(occasion, Right::App).is_ok() {
@@ -243,7 +243,7 @@ impl Service {
         if is_trusted || !name.is_some_and(UserName::is_misleading) {
             return Ok(());
         }
-        let why = "`name` mixes scripts, or looks like another one; an app of this host may give such a name";
+        let why = "`name` mixes scripts or can be mistaken for another name; choose another, or have an app of this host set it";
         Err(Error::Malformed(why.to_owned()))
     }
 

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::entropy;
 use crate::error::Error;
-use crate::store::{Cursor, Fault, MasterKey, Outcome, Phase, Rotation};
+use crate::store::{Cursor, MasterKey, Outcome, Phase, Rotation};
 use crate::sync::{Mutex, PoisonError, TryLockError};
 
 use super::{Occasion, Reply, Scene, Service};
@@ -56,7 +55,7 @@ impl Service {
         let turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(occasion.patience)? == Phase::Settled {
             let next = match (self.keeper.source(), next.as_ref()) {
-                (KeySource::File, None) => MasterKey::filled(|key| entropy::fill(key).map_err(|_| Fault::Crypto))?,
+                (KeySource::File, None) => MasterKey::random()?,
                 (KeySource::Credential, Some(key)) => MasterKey::from_bytes(key.expose())?,
                 (KeySource::File, Some(_)) => {
                     return Err(Error::Malformed(

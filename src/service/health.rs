@@ -27,14 +27,15 @@ impl Service {
         }
         // Whoever asks meanwhile waits for the same probe.
         let mut probed = self.probed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let age = probed.map(|(at, _)| occasion.now.boot_ms.saturating_sub(at));
+        let now = occasion.now.boot_ms;
         let is_writable = match *probed {
-            Some((_, is_writable)) if age.is_some_and(|age| (0..PROBE_LIFETIME).contains(&age)) => is_writable,
-            Some(_) | None => self.probe(occasion),
+            Some((at, is_writable)) if (0..PROBE_LIFETIME).contains(&now.saturating_sub(at)) => is_writable,
+            Some(_) | None => {
+                let is_writable = self.probe(occasion);
+                *probed = Some((now, is_writable));
+                is_writable
+            }
         };
-        if age.is_none_or(|age| !(0..PROBE_LIFETIME).contains(&age)) {
-            *probed = Some((occasion.now.boot_ms, is_writable));
-        }
         if is_writable { Ok(Reply::Ready) } else { Err(Error::NotReady("the store cannot be written")) }
     }
 

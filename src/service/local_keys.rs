@@ -90,7 +90,6 @@ impl Service {
     ) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
         let user = over.user.id;
-        self.may_begin_factor_now(occasion, over, occasion.now.wall_ms)?;
         self.refuse_throttled(occasion, &Subject::factors(user))?;
         self.look(occasion, |view| has_room(view, user, order.name.as_ref()))??;
         let (options, asked) = self.start_registration(occasion, &relying_party, over, order.verification)?;

@@ -25,7 +25,7 @@ pub(super) enum Act {
 }
 
 impl Act {
-    /// So many at once, and one more each so many milliseconds.
+    /// The burst, and the interval in milliseconds after which one more is allowed.
     fn rate(self) -> (i64, i64) {
         match self {
             Self::BeginFactor(_) => (32, 15_000),
@@ -36,8 +36,8 @@ impl Act {
     }
 }
 
-/// For each act, until when those that were done fill its rate (the theoretical arrival time of the generic cell rate
-/// algorithm, ITU-T I.371), in milliseconds of the boot clock.
+/// Rate limits by the generic cell rate algorithm (ITU-T I.371): for each act its theoretical arrival time, in milliseconds of
+/// the boot clock.
 #[derive(Default)]
 pub(super) struct Rates(Mutex<HashMap<Act, i64>>);
 

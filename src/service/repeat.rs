@@ -8,7 +8,7 @@ use crate::store::{Fault, SecretType, Status, UserRow, View};
 use super::authorise::Scope;
 use super::{AuthView, Call, Occasion, Reply, SecretOrder, Service};
 
-/// What an answer tells that must not be told for longer than it holds.
+/// The secret in a kept answer, and what it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Told {
     /// Nothing of that kind.
@@ -102,8 +102,7 @@ impl Service {
             }
             // Their answers say whose they are, and what has become of that is looked at with them.
             Call::LogIn { .. } | Call::Refresh => Ok(()),
-            Call::AnswerChallenge(_) | Call::LogOut => self.holder_of_token(occasion, 0).map(drop),
-            Call::AskForOwnKey => self.holder_of_token(occasion, 0).map(drop),
+            Call::AnswerChallenge(_) | Call::LogOut | Call::AskForOwnKey => self.holder_of_token(occasion, 0).map(drop),
             Call::StepUp { .. } => self.session(occasion).map(drop),
             Call::RedeemReceipt { .. } => self.redeemer(occasion).map(drop),
             Call::Verify(..)
@@ -138,7 +137,8 @@ impl Service {
         }
     }
 
-    /// Whose token it is, also of a session that has ended, if since it was made the user's tokens were ended so many times.
+    /// The user of the token, even if its session has ended. `ended` says how many times the user's epoch may have been
+    /// raised since the token was made, and must have been.
     fn holder_of_token(&self, occasion: &Occasion, ended: i64) -> Result<UserRow, Error> {
         let claims = self.claims(occasion)?.ok_or(Error::Unauthenticated)?;
         let is_challenge = claims.kind == TokenKind::Challenge;

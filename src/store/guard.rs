@@ -13,7 +13,6 @@ use data_encoding::HEXLOWER;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::entropy;
 use crate::model::scrub_stack;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex, PoisonError};
@@ -78,7 +77,7 @@ impl Guard {
                 LockedKey::from_bytes(opened.expose()).map_err(|_| Fault::Corrupt("the guard's key"))?
             }
             None => {
-                let key = LockedKey::filled(|key| entropy::fill(key).map_err(Fault::from))?;
+                let key = LockedKey::random()?;
                 files::put_meta(connection, KEY, &vault.seal(&KEY_PLACE, key.expose())?)?;
                 key
             }

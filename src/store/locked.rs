@@ -4,6 +4,8 @@
 use memmap2::{Advice, MmapMut};
 use zeroize::Zeroize;
 
+use crate::entropy;
+
 use super::Fault;
 
 /// Bytes of a key.
@@ -29,6 +31,11 @@ impl LockedKey {
         }
         fill(&mut page)?;
         Ok(Self { page, is_locked: locked.is_ok() })
+    }
+
+    /// A new key from the operating system's random generator.
+    pub fn random() -> Result<Self, Fault> {
+        Self::filled(|key| Ok(entropy::fill(key)?))
     }
 
     /// A copy of these 32 bytes, which stay the caller's to wipe. Other lengths are no key.

@@ -48,7 +48,6 @@ impl Service {
         if matches!(over.by, Authority::Own { .. }) && (order.replace || order.protect) {
             return Err(Error::Forbidden("app"));
         }
-        self.may_begin_factor_now(occasion, &over, occasion.now.wall_ms)?;
         let slot = self.slot_of(order.device)?;
         let mut card = self.keyring.open(&slot)?;
         let mut link = Link::new(&mut *card, VISIT);
