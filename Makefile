@@ -46,7 +46,6 @@ test:
 	cargo fmt --check --manifest-path tools/mutants/Cargo.toml
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --lib --test schedules --features schedules --locked -- -D warnings
-	cargo clippy --lib --bins --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 	cargo deny check bans licenses sources
 	cargo nextest run --locked --features schedules --test schedules

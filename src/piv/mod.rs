@@ -3,9 +3,7 @@
 //! a copied certificate proves nothing; the card itself has to be there.
 
 mod applet;
-#[cfg_attr(not(feature = "piv"), path = "without.rs")]
 mod chain;
-#[cfg(feature = "piv")]
 mod signature;
 mod statement;
 
@@ -20,7 +18,6 @@ pub struct Challenge {
 }
 
 /// The curves whose keys are asked to sign.
-#[cfg_attr(not(feature = "piv"), expect(dead_code, reason = "no claim is ever made"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Curve {
     P256,
@@ -87,7 +84,4 @@ pub enum RootsFault {
     /// There is no self-signed certificate among them.
     #[error("holds no self-signed certificate to trust")]
     NoRoot,
-    /// This program cannot check attestations.
-    #[error("this mfad was built without the feature `piv` and cannot check attestations")]
-    NotBuilt,
 }
