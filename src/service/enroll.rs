@@ -283,7 +283,7 @@ fn check_first_code(
 fn refuse_first_code(tx: &Tx<'_>, scene: &Scene, row: &SecretRow, token: &TokenInput) -> Result<Stop, Stop> {
     let profile = row.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
     let is_of_length = token.for_digits(profile.digits).is_some();
-    let is_on_key = tx.credential(row.id)?.is_some();
+    let is_on_key = tx.oath_account(row.id)?.is_some();
     if !is_of_length && is_on_key {
         return Ok(Stop::Undo(misshapen()));
     }

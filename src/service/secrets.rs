@@ -192,7 +192,7 @@ impl Service {
                 }
             }
             if on_device == Some(OnDevice::Keep) {
-                tx.forget_credential(id)?;
+                tx.forget_oath_account(id)?;
             }
             tx.delete_secret(id)?;
             if row.status == Status::Active {
@@ -317,7 +317,7 @@ pub(super) fn view_in(tx: &Tx<'_>, user: UserId, id: SecretId) -> Result<SecretV
 
 /// Everything of a secret but its value, and the hardware key that it is on.
 pub(super) fn view_with_device(view: &View<'_>, row: &SecretRow) -> Result<SecretView, Fault> {
-    let credential = if row.kind == SecretType::Mfa { view.credential(row.id)? } else { None };
+    let credential = if row.kind == SecretType::Mfa { view.oath_account(row.id)? } else { None };
     let device =
         credential.filter(|credential| credential.state == Journal::Programmed).map(|credential| DeviceOfSecret {
             serial: credential.serial,

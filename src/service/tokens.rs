@@ -104,7 +104,7 @@ pub(super) fn open_challenge(tx: &Tx<'_>, scene: &Scene, user: UserRow) -> Resul
 /// What the user can answer a challenge with.
 fn methods_of(view: &View<'_>, user: UserId) -> Result<Vec<&'static str>, Fault> {
     let factors = view.active_factors(user)?;
-    let programmed = view.credentials_of(user)?;
+    let programmed = view.oath_accounts_of(user)?;
     let on_device = factors.iter().any(|row| programmed.iter().any(|credential| credential.id == row.id));
     let keys = !view.active_keys(user)?.is_empty();
     let offered = [(!factors.is_empty(), "totp"), (on_device, "device"), (true, "recovery"), (keys, "fido2")];

@@ -3,15 +3,14 @@
 
 mod audit;
 mod backup;
-mod credentials;
 mod devices;
 mod fault;
 mod files;
 mod guard;
 mod inspection;
-mod keys;
 mod locked;
 mod logins;
+mod oath_accounts;
 mod readers;
 mod restore;
 mod rotation;
@@ -25,6 +24,7 @@ mod tests;
 mod throttles;
 mod users;
 mod vault;
+mod webauthn_credentials;
 mod writer;
 
 use std::ops::Deref;
@@ -36,11 +36,11 @@ use rusqlite::Connection;
 
 pub use audit::{AuditEntry, AuditRow, ChainState, Outcome};
 pub use backup::{Backup, BackupFault};
-pub use credentials::{CredentialRow, Journal};
 pub use devices::DeviceRow;
 pub use fault::{Fault, OpenFault};
 pub use files::{DATABASE, create, is_prepared, prepare, settle};
 pub use logins::{ChallengeRow, ReceiptRow};
+pub use oath_accounts::{Journal, OathAccount};
 pub use restore::{Restoration, RestoreFault, Restored, Source, restore};
 pub use rotation::{Cursor, Phase, Rotation};
 pub use secrets::{BackupSet, NewSecret, SecretRow, SecretType, Status};

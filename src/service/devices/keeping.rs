@@ -5,7 +5,7 @@ use crate::device::Card;
 use crate::error::Error;
 use crate::model::{AccountName, Moving, Serial};
 use crate::oath::{Applet, hotp, step_at};
-use crate::store::{CredentialRow, Outcome};
+use crate::store::{OathAccount, Outcome};
 
 use super::super::{Occasion, Reply, Service};
 use super::contact::{KeyIdentity, VISIT, meet};
@@ -31,7 +31,7 @@ impl Service {
         applet.rename(name, new)?;
         if let Some((secret, _)) = before.owner {
             let new = new.clone();
-            self.device_change(move |tx| Ok(tx.rename_credential(secret, &new)?))?;
+            self.device_change(move |tx| Ok(tx.rename_oath_account(secret, &new)?))?;
         }
         self.note_act(occasion, "device.rename", format!("key {serial}, account {name} is now {new}"))?;
         Ok(Reply::Account(AccountView { name: new.clone(), ..before }))
@@ -109,7 +109,7 @@ impl Service {
     }
 
     /// Whether the key gives a code that the factor would take now.
-    fn proves(&self, occasion: &Occasion, applet: &mut Applet<'_, '_>, row: &CredentialRow) -> Result<bool, Error> {
+    fn proves(&self, occasion: &Occasion, applet: &mut Applet<'_, '_>, row: &OathAccount) -> Result<bool, Error> {
         let found = self.look(occasion, |view| {
             let Some(secret) = view.secret(row.user, row.id)? else { return Ok(None) };
             Ok(Some((view.open_secret(&secret)?, secret)))
@@ -131,7 +131,7 @@ impl Service {
         })
     }
 
-    fn revoke(&self, occasion: &Occasion, row: &CredentialRow) -> Result<(), Error> {
+    fn revoke(&self, occasion: &Occasion, row: &OathAccount) -> Result<(), Error> {
         let (user, id, scene) = (row.user, row.id, occasion.scene());
         let reason = occasion.reason().unwrap_or_default();
         let detail = format!("mfa, key {} returned: {reason}", row.serial);

@@ -3,7 +3,7 @@
 use crate::card::Link;
 use crate::error::Error;
 use crate::model::{Profile, SecretId, TokenInput, UserId};
-use crate::store::{CredentialRow, Journal, Status, View};
+use crate::store::{Journal, OathAccount, Status, View};
 
 use super::super::{Occasion, Service, Stop};
 use super::contact::{VISIT, meet};
@@ -18,7 +18,7 @@ impl Service {
         user: UserId,
         secret: SecretId,
     ) -> Result<TokenInput, Error> {
-        let found = self.look(occasion, |view| Ok((view.secret(user, secret)?, view.credential(secret)?)))?;
+        let found = self.look(occasion, |view| Ok((view.secret(user, secret)?, view.oath_account(secret)?)))?;
         let (Some(row), credential) = found else { return Err(Error::NotFound) };
         match row.status {
             Status::Active => return Err(Error::AlreadyActive),
@@ -41,7 +41,7 @@ impl Service {
     ) -> Result<TokenInput, Error> {
         let found = self.look(occasion, |view| {
             let mut found = Vec::new();
-            for credential in view.credentials_of(user)? {
+            for credential in view.oath_accounts_of(user)? {
                 let secret = view.secret(user, credential.id)?.filter(|secret| secret.status == Status::Active);
                 if let Some(profile) = secret.and_then(|secret| secret.profile) {
                     found.push((credential, profile));
@@ -66,13 +66,13 @@ impl Service {
 
     /// Whether the user has factors on keys that give codes.
     pub(in crate::service) fn has_code_key(&self, occasion: &Occasion, user: UserId) -> Result<bool, Error> {
-        Ok(!self.look(occasion, |view| view.credentials_of(user))?.is_empty())
+        Ok(!self.look(occasion, |view| view.oath_accounts_of(user))?.is_empty())
     }
 
     fn code_from_key(
         &self,
         occasion: &Occasion,
-        credential: &CredentialRow,
+        credential: &OathAccount,
         profile: &Profile,
     ) -> Result<TokenInput, Error> {
         let mut card = self.take(credential.serial)?;
@@ -87,7 +87,7 @@ impl Service {
     }
 
     /// After a factor went: its account is erased now if its key is here, else at the next contact.
-    pub(in crate::service) fn erase_if_here(&self, occasion: &Occasion, credential: &CredentialRow) {
+    pub(in crate::service) fn erase_if_here(&self, occasion: &Occasion, credential: &OathAccount) {
         if let Ok(slot) = self.slot_of(DeviceRef::Serial(credential.serial)) {
             self.contact(&slot, &occasion.now);
         }
@@ -99,8 +99,8 @@ pub(in crate::service) fn credential_to_remove(
     view: &View<'_>,
     secret: SecretId,
     on_device: Option<OnDevice>,
-) -> Result<Option<CredentialRow>, Stop> {
-    let credential = view.credential(secret)?.filter(|row| row.state == Journal::Programmed);
+) -> Result<Option<OathAccount>, Stop> {
+    let credential = view.oath_account(secret)?.filter(|row| row.state == Journal::Programmed);
     match (&credential, on_device) {
         (None, Some(_)) => Err(Error::Malformed("`device` is for a factor on a hardware key".to_owned()).into()),
         (Some(_), _) | (None, None) => Ok(credential),

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::model::{AccountName, Algorithm, Moving, Profile, SecretId, Sensitive, TokenInput, UserId};
 use crate::oath::{Applet, NewAccount, Shown, hmac_of, step_at};
 use crate::store::{
-    CredentialRow, Decision, DeviceRow, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx,
+    Decision, DeviceRow, Journal, NewSecret, OathAccount, Outcome, SecretRow, SecretType, Status, Subject, Tx,
 };
 
 use sha2::{Digest, Sha256};
@@ -169,7 +169,7 @@ impl Service {
         credential: &Credential,
     ) -> Result<(), Error> {
         let challenge = entropy::public::<8>()?;
-        let row = CredentialRow {
+        let row = OathAccount {
             id: credential.id,
             user: over.user.id,
             serial: key.serial,
@@ -411,7 +411,7 @@ fn first_of_pair(
 ) -> Result<(), Stop> {
     let Some(first) = spare_of else { return Ok(()) };
     let row = tx.secret(user, first)?.ok_or(Error::NotFound)?;
-    let on = tx.credential(first)?.ok_or(Error::NotFound)?;
+    let on = tx.oath_account(first)?.ok_or(Error::NotFound)?;
     match row.status {
         Status::Pending if row.is_pending_at(scene.now.wall_ms) => {}
         Status::Pending | Status::Ended => return Err(Error::Expired.into()),

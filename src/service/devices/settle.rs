@@ -7,7 +7,7 @@ use crate::card::CardFault;
 use crate::error::Error;
 use crate::model::{AccountName, DeviceId, Serial};
 use crate::oath::{Applet, Shown};
-use crate::store::{CredentialRow, Journal, Outcome};
+use crate::store::{Journal, OathAccount, Outcome};
 
 use super::super::{Scene, Service};
 use super::contact::PATIENCE;
@@ -41,8 +41,8 @@ impl Service {
     /// that what is interrupted goes on at the next contact.
     pub(super) fn settle(&self, scene: &Scene, serial: Serial, applet: &mut Applet<'_, '_>) -> Result<(), Error> {
         let device_id = applet.device_id()?;
-        let rows = self.store.read(PATIENCE, |view| view.credentials_on(serial))?;
-        let open: Vec<CredentialRow> = rows.into_iter().filter(|row| row.state != Journal::Programmed).collect();
+        let rows = self.store.read(PATIENCE, |view| view.oath_accounts_on(serial))?;
+        let open: Vec<OathAccount> = rows.into_iter().filter(|row| row.state != Journal::Programmed).collect();
         if open.is_empty() {
             return Ok(());
         }
@@ -54,7 +54,7 @@ impl Service {
         Ok(())
     }
 
-    fn close_journal(&self, scene: &Scene, row: &CredentialRow, settled: Settled) -> Result<(), Error> {
+    fn close_journal(&self, scene: &Scene, row: &OathAccount, settled: Settled) -> Result<(), Error> {
         let event = match row.state {
             Journal::Intended => "device.undo",
             Journal::Programmed | Journal::Erase => "device.erase",
@@ -63,7 +63,7 @@ impl Service {
         let entry = scene.entry_with(event, Outcome::Ok, Some(row.user), Some(row.id), detail);
         let id = row.id;
         Ok(self.store.write(PATIENCE, move |tx| {
-            tx.forget_credential(id)?;
+            tx.forget_oath_account(id)?;
             tx.audit(&entry)?;
             Ok(crate::store::Decision::Keep(()))
         })?)
@@ -89,7 +89,7 @@ impl Service {
 
 fn erase(
     applet: &mut Applet<'_, '_>,
-    row: &CredentialRow,
+    row: &OathAccount,
     shown: &HashMap<AccountName, Shown>,
 ) -> Result<Settled, Error> {
     let Some(kind) = shown.get(&row.name) else { return Ok(Settled::Absent) };
@@ -106,7 +106,7 @@ fn erase(
 /// ours can give, where that needs nobody's touch and moves no counter that counts. Otherwise the name
 /// decides, which was free when it was written. A counter of somebody else moves by one where ours was to
 /// take its place: nothing but a code tells which of the two it is.
-fn is_ours(applet: &mut Applet<'_, '_>, row: &CredentialRow, kind: Shown) -> Result<bool, Error> {
+fn is_ours(applet: &mut Applet<'_, '_>, row: &OathAccount, kind: Shown) -> Result<bool, Error> {
     let is_half_done = row.state == Journal::Intended;
     let by_name = is_half_done && !row.replaces;
     match kind {

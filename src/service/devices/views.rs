@@ -5,7 +5,7 @@ use crate::device::Slot;
 use crate::error::Error;
 use crate::model::Serial;
 use crate::oath::{Applet, Shown};
-use crate::store::{CredentialRow, Journal};
+use crate::store::{Journal, OathAccount};
 use crate::sync::thread;
 
 use super::super::{Occasion, Reply, Scene, Service};
@@ -40,7 +40,7 @@ impl Service {
         let slot = self.slot_of(DeviceRef::Serial(serial))?;
         let scene = occasion.scene();
         let key = self.look_at(&scene, &slot).unwrap_or_else(|error| unreachable_key(&slot, error));
-        let rows = self.look(occasion, |view| view.credentials_on(serial))?;
+        let rows = self.look(occasion, |view| view.oath_accounts_on(serial))?;
         let escrow = self.device_row(serial)?.and_then(|row| row.escrow).filter(|_| with_escrow);
         Ok(Reply::Device { key, credentials: rows.iter().map(credential_view).collect(), escrow })
     }
@@ -76,9 +76,9 @@ impl Service {
     }
 
     /// The factors whose accounts are in this applet of this key.
-    pub(super) fn programmed_on(&self, key: &super::contact::KeyIdentity) -> Result<Vec<CredentialRow>, Error> {
-        let rows = self.store.read(super::contact::PATIENCE, |view| view.credentials_on(key.serial))?;
-        let is_here = |row: &CredentialRow| row.state == Journal::Programmed && row.device_id == key.device_id;
+    pub(super) fn programmed_on(&self, key: &super::contact::KeyIdentity) -> Result<Vec<OathAccount>, Error> {
+        let rows = self.store.read(super::contact::PATIENCE, |view| view.oath_accounts_on(key.serial))?;
+        let is_here = |row: &OathAccount| row.state == Journal::Programmed && row.device_id == key.device_id;
         Ok(rows.into_iter().filter(is_here).collect())
     }
 
@@ -157,7 +157,7 @@ fn unreachable_key(slot: &Slot, problem: Error) -> KeyView {
     }
 }
 
-fn credential_view(row: &CredentialRow) -> CredentialView {
+fn credential_view(row: &OathAccount) -> CredentialView {
     CredentialView {
         secret: row.id,
         user: row.user,

@@ -35,7 +35,7 @@ impl Journal {
 
 /// One account.
 #[derive(Clone, Debug)]
-pub struct CredentialRow {
+pub struct OathAccount {
     /// The id of its factor.
     pub id: SecretId,
     /// Whose.
@@ -66,8 +66,8 @@ pub struct CredentialRow {
     pub proved: Option<i64>,
 }
 
-impl CredentialRow {
-    /// Whether an answer of the key to [`CredentialRow::challenge`] is this account's.
+impl OathAccount {
+    /// Whether an answer of the key to [`OathAccount::challenge`] is this account's.
     pub fn is_answered_by(&self, answer: &[u8]) -> bool {
         let digest = Sha256::digest(answer);
         self.responses.chunks(digest.len()).fold(false, |found, known| found | same_tag(known, &digest))
@@ -79,18 +79,18 @@ const COLUMNS: &str = "id, user, serial, device_id, firmware, name, state, repla
 
 impl View<'_> {
     /// The account of a factor.
-    pub fn credential(&self, id: SecretId) -> Result<Option<CredentialRow>, Fault> {
-        Ok(self.credentials_where("id = ?1", [id.as_bytes()])?.pop())
+    pub fn oath_account(&self, id: SecretId) -> Result<Option<OathAccount>, Fault> {
+        Ok(self.oath_accounts_where("id = ?1", [id.as_bytes()])?.pop())
     }
 
     /// The accounts on a key, oldest first.
-    pub fn credentials_on(&self, serial: Serial) -> Result<Vec<CredentialRow>, Fault> {
-        self.credentials_where("serial = ?1", [serial.number()])
+    pub fn oath_accounts_on(&self, serial: Serial) -> Result<Vec<OathAccount>, Fault> {
+        self.oath_accounts_where("serial = ?1", [serial.number()])
     }
 
     /// The accounts of a user that belong to a factor, oldest first.
-    pub fn credentials_of(&self, user: UserId) -> Result<Vec<CredentialRow>, Fault> {
-        self.credentials_where("user = ?1 AND state = 'programmed'", [user.as_bytes()])
+    pub fn oath_accounts_of(&self, user: UserId) -> Result<Vec<OathAccount>, Fault> {
+        self.oath_accounts_where("user = ?1 AND state = 'programmed'", [user.as_bytes()])
     }
 
     /// The keys on which something is left to undo or to erase.
@@ -106,7 +106,7 @@ impl View<'_> {
         Ok(found)
     }
 
-    fn credentials_where(&self, condition: &str, value: impl rusqlite::Params) -> Result<Vec<CredentialRow>, Fault> {
+    fn oath_accounts_where(&self, condition: &str, value: impl rusqlite::Params) -> Result<Vec<OathAccount>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM credentials WHERE {condition} ORDER BY id");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query(value)?;
@@ -120,7 +120,7 @@ impl View<'_> {
 
 impl Tx<'_> {
     /// Writes down what is about to be written to a key (HW-1).
-    pub fn intend(&self, row: &CredentialRow) -> Result<(), Fault> {
+    pub fn intend(&self, row: &OathAccount) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
                 "INSERT INTO credentials (id, user, serial, device_id, firmware, name, state, replaces, touch, counts,
@@ -164,7 +164,7 @@ impl Tx<'_> {
     }
 
     /// The account has another name on its key now.
-    pub fn rename_credential(&self, id: SecretId, name: &AccountName) -> Result<(), Fault> {
+    pub fn rename_oath_account(&self, id: SecretId, name: &AccountName) -> Result<(), Fault> {
         self.connection
             .prepare_cached("UPDATE credentials SET name = ?2 WHERE id = ?1")?
             .execute(params![id.as_bytes(), name.as_bytes()])?;
@@ -172,17 +172,17 @@ impl Tx<'_> {
     }
 
     /// The account is known to be gone, or is nobody's business any more.
-    pub fn forget_credential(&self, id: SecretId) -> Result<(), Fault> {
+    pub fn forget_oath_account(&self, id: SecretId) -> Result<(), Fault> {
         self.connection.prepare_cached("DELETE FROM credentials WHERE id = ?1")?.execute([id.as_bytes()])?;
         Ok(())
     }
 }
 
-fn read(row: &Row<'_>) -> Result<CredentialRow, Fault> {
+fn read(row: &Row<'_>) -> Result<OathAccount, Fault> {
     let corrupt = Fault::Corrupt("an account on a key");
     let bytes = |index: usize| row.get::<_, Vec<u8>>(index);
     let state: String = row.get(6)?;
-    Ok(CredentialRow {
+    Ok(OathAccount {
         id: SecretId::from_slice(&bytes(0)?).ok_or_else(|| corrupt.clone())?,
         user: UserId::from_slice(&bytes(1)?).ok_or_else(|| corrupt.clone())?,
         serial: Serial::new(row.get(2)?).ok_or_else(|| corrupt.clone())?,
