@@ -8,7 +8,7 @@ use crate::entropy;
 use crate::error::Error;
 use crate::model::{Label, Profile, SecretId, Sensitive, Text, UserId};
 use crate::oath::{OtpauthUri, otpauth_uri};
-use crate::store::{Fault, Journal, NewSecret, Outcome, SecretRow, SecretType, Status, Tx, View};
+use crate::store::{Fault, NewSecret, Outcome, ProvisioningState, SecretRow, SecretType, Status, Tx, View};
 
 use super::authorise::Over;
 use super::devices::credential_to_remove;
@@ -318,15 +318,16 @@ pub(super) fn view_in(tx: &Tx<'_>, user: UserId, id: SecretId) -> Result<SecretV
 /// Everything of a secret but its value, and the hardware key that it is on.
 pub(super) fn view_with_device(view: &View<'_>, row: &SecretRow) -> Result<SecretView, Fault> {
     let credential = if row.kind == SecretType::Mfa { view.oath_account(row.id)? } else { None };
-    let device =
-        credential.filter(|credential| credential.state == Journal::Programmed).map(|credential| DeviceOfSecret {
+    let device = credential.filter(|credential| credential.state == ProvisioningState::Programmed).map(|credential| {
+        DeviceOfSecret {
             serial: credential.serial,
             firmware: credential.firmware,
             device_id: credential.device_id,
             name: credential.name,
             touch: credential.touch,
             proved: credential.proved.unwrap_or(credential.created),
-        });
+        }
+    });
     Ok(SecretView { device, ..view_of(row) })
 }
 

@@ -40,7 +40,7 @@ pub use devices::DeviceRow;
 pub use fault::{Fault, OpenFault};
 pub use files::{DATABASE, create, is_prepared, prepare, settle};
 pub use logins::{ChallengeRow, ReceiptRow};
-pub use oath_accounts::{Journal, OathAccount};
+pub use oath_accounts::{OathAccount, ProvisioningState};
 pub use restore::{Restoration, RestoreFault, Restored, Source, restore};
 pub use rotation::{Cursor, Phase, Rotation};
 pub use secrets::{BackupSet, NewSecret, SecretRow, SecretType, Status};

@@ -11,7 +11,7 @@ use super::{Fault, Tx, View};
 
 /// Where an account is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Journal {
+pub enum ProvisioningState {
     /// It may or may not be on the key; there is no factor.
     Intended,
     /// It is on the key, proved, and belongs to a pending or active factor.
@@ -20,7 +20,7 @@ pub enum Journal {
     Erase,
 }
 
-impl Journal {
+impl ProvisioningState {
     const ALL: [Self; 3] = [Self::Intended, Self::Programmed, Self::Erase];
 
     /// As stored and shown.
@@ -49,7 +49,7 @@ pub struct OathAccount {
     /// Its name on the key.
     pub name: AccountName,
     /// Where it is in its life.
-    pub state: Journal,
+    pub state: ProvisioningState,
     /// Whether an account of that name was there before.
     pub replaces: bool,
     /// Whether a code needs a touch.
@@ -189,7 +189,7 @@ fn read(row: &Row<'_>) -> Result<OathAccount, Fault> {
         device_id: DeviceId::from_text(row.get(3)?).ok_or_else(|| corrupt.clone())?,
         firmware: row.get(4)?,
         name: AccountName::from_bytes(&bytes(5)?).ok_or_else(|| corrupt.clone())?,
-        state: Journal::ALL.into_iter().find(|s| s.name() == state).ok_or(corrupt)?,
+        state: ProvisioningState::ALL.into_iter().find(|s| s.name() == state).ok_or(corrupt)?,
         replaces: row.get(7)?,
         touch: row.get(8)?,
         counts: row.get(9)?,

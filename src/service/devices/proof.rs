@@ -3,7 +3,7 @@
 use crate::card::Link;
 use crate::error::Error;
 use crate::model::{Profile, SecretId, TokenInput, UserId};
-use crate::store::{Journal, OathAccount, Status, View};
+use crate::store::{OathAccount, ProvisioningState, Status, View};
 
 use super::super::{Occasion, Service, Stop};
 use super::contact::{VISIT, meet};
@@ -100,7 +100,7 @@ pub(in crate::service) fn credential_to_remove(
     secret: SecretId,
     on_device: Option<OnDevice>,
 ) -> Result<Option<OathAccount>, Stop> {
-    let credential = view.oath_account(secret)?.filter(|row| row.state == Journal::Programmed);
+    let credential = view.oath_account(secret)?.filter(|row| row.state == ProvisioningState::Programmed);
     match (&credential, on_device) {
         (None, Some(_)) => Err(Error::Malformed("`device` is for a factor on a hardware key".to_owned()).into()),
         (Some(_), _) | (None, None) => Ok(credential),

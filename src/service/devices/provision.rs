@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::model::{AccountName, Algorithm, Moving, Profile, SecretId, Sensitive, TokenInput, UserId};
 use crate::oath::{Applet, NewAccount, Shown, hmac_of, step_at};
 use crate::store::{
-    Decision, DeviceRow, Journal, NewSecret, OathAccount, Outcome, SecretRow, SecretType, Status, Subject, Tx,
+    Decision, DeviceRow, NewSecret, OathAccount, Outcome, ProvisioningState, SecretRow, SecretType, Status, Subject, Tx,
 };
 
 use sha2::{Digest, Sha256};
@@ -176,7 +176,7 @@ impl Service {
             device_id: key.device_id.clone(),
             firmware: key.firmware.to_string(),
             name: credential.name.clone(),
-            state: Journal::Intended,
+            state: ProvisioningState::Intended,
             replaces: credential.replaces,
             touch: credential.touch,
             counts: credential.profile.moving == Moving::Counter,

@@ -7,7 +7,7 @@ use crate::card::CardFault;
 use crate::error::Error;
 use crate::model::{AccountName, DeviceId, Serial};
 use crate::oath::{Applet, Shown};
-use crate::store::{Journal, OathAccount, Outcome};
+use crate::store::{OathAccount, Outcome, ProvisioningState};
 
 use super::super::{Scene, Service};
 use super::contact::PATIENCE;
@@ -42,7 +42,8 @@ impl Service {
     pub(super) fn settle(&self, scene: &Scene, serial: Serial, applet: &mut Applet<'_, '_>) -> Result<(), Error> {
         let device_id = applet.device_id()?;
         let rows = self.store.read(PATIENCE, |view| view.oath_accounts_on(serial))?;
-        let open: Vec<OathAccount> = rows.into_iter().filter(|row| row.state != Journal::Programmed).collect();
+        let open: Vec<OathAccount> =
+            rows.into_iter().filter(|row| row.state != ProvisioningState::Programmed).collect();
         if open.is_empty() {
             return Ok(());
         }
@@ -56,8 +57,8 @@ impl Service {
 
     fn close_journal(&self, scene: &Scene, row: &OathAccount, settled: Settled) -> Result<(), Error> {
         let event = match row.state {
-            Journal::Intended => "device.undo",
-            Journal::Programmed | Journal::Erase => "device.erase",
+            ProvisioningState::Intended => "device.undo",
+            ProvisioningState::Programmed | ProvisioningState::Erase => "device.erase",
         };
         let detail = format!("key {}, account {}: {}", row.serial, row.name, settled.words());
         let entry = scene.entry_with(event, Outcome::Ok, Some(row.user), Some(row.id), detail);
@@ -107,7 +108,7 @@ fn erase(
 /// decides, which was free when it was written. A counter of somebody else moves by one where ours was to
 /// take its place: nothing but a code tells which of the two it is.
 fn is_ours(applet: &mut Applet<'_, '_>, row: &OathAccount, kind: Shown) -> Result<bool, Error> {
-    let is_half_done = row.state == Journal::Intended;
+    let is_half_done = row.state == ProvisioningState::Intended;
     let by_name = is_half_done && !row.replaces;
     match kind {
         Shown::Touch => Ok(row.touch && !row.counts),

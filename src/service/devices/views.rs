@@ -5,7 +5,7 @@ use crate::device::Slot;
 use crate::error::Error;
 use crate::model::Serial;
 use crate::oath::{Applet, Shown};
-use crate::store::{Journal, OathAccount};
+use crate::store::{OathAccount, ProvisioningState};
 use crate::sync::thread;
 
 use super::super::{Occasion, Reply, Scene, Service};
@@ -78,7 +78,7 @@ impl Service {
     /// The factors whose accounts are in this applet of this key.
     pub(super) fn programmed_on(&self, key: &super::contact::KeyIdentity) -> Result<Vec<OathAccount>, Error> {
         let rows = self.store.read(super::contact::PATIENCE, |view| view.oath_accounts_on(key.serial))?;
-        let is_here = |row: &OathAccount| row.state == Journal::Programmed && row.device_id == key.device_id;
+        let is_here = |row: &OathAccount| row.state == ProvisioningState::Programmed && row.device_id == key.device_id;
         Ok(rows.into_iter().filter(is_here).collect())
     }
 
