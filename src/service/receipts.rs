@@ -7,7 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{Amr, Sensitive, Text};
-use crate::store::{Outcome, ReceiptRow, UserRow, same_tag};
+use crate::store::{Outcome, StepUpReceipt, UserRow, same_tag};
 
 use super::authorise::Redeemer;
 use super::tokens::{digest, later};
@@ -24,10 +24,10 @@ pub(super) fn new_receipt(
     user: &UserRow,
     action: &Text,
     redeemer: Option<u32>,
-) -> Result<(Sensitive<String>, ReceiptRow), Error> {
+) -> Result<(Sensitive<String>, StepUpReceipt), Error> {
     let random = entropy::secret_of_length(32)?;
     let receipt = Sensitive::new(BASE64URL_NOPAD.encode(random.expose()));
-    let row = ReceiptRow {
+    let row = StepUpReceipt {
         digest: digest(receipt.expose().as_bytes()),
         user: user.id,
         peer: redeemer.unwrap_or(scene.peer_uid),

@@ -27,7 +27,7 @@ pub struct ChallengeRow {
 
 /// Proof that a user confirmed one action with a second factor; good once.
 #[derive(Clone, Debug)]
-pub struct ReceiptRow {
+pub struct StepUpReceipt {
     /// SHA-256 of the receipt.
     pub digest: [u8; 32],
     /// Who confirmed.
@@ -116,7 +116,7 @@ impl Tx<'_> {
     }
 
     /// Stores a receipt; beyond `most` the user's oldest ends, but first those that a clock made which was ahead.
-    pub fn insert_receipt(&self, receipt: &ReceiptRow, most: u32) -> Result<(), Fault> {
+    pub fn insert_receipt(&self, receipt: &StepUpReceipt, most: u32) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
                 "INSERT INTO receipts (digest, user, epoch, action, amr, auth_time, expires, peer)
@@ -143,7 +143,7 @@ impl Tx<'_> {
     }
 
     /// Takes a receipt out, so that it is good once. It is gone whatever the caller then finds.
-    pub fn take_receipt(&self, digest: &[u8; 32], now: i64) -> Result<Option<ReceiptRow>, Fault> {
+    pub fn take_receipt(&self, digest: &[u8; 32], now: i64) -> Result<Option<StepUpReceipt>, Fault> {
         let found = self
             .connection
             .prepare_cached(
@@ -165,7 +165,7 @@ impl Tx<'_> {
         if expires <= now {
             return Ok(None);
         }
-        Ok(Some(ReceiptRow {
+        Ok(Some(StepUpReceipt {
             digest: *digest,
             user: UserId::from_slice(&user).ok_or(Fault::Corrupt("a receipt's user"))?,
             peer,

@@ -39,7 +39,7 @@ pub use backup::{Backup, BackupFault};
 pub use devices::DeviceRow;
 pub use fault::{Fault, OpenFault};
 pub use files::{DATABASE, create, is_prepared, prepare, settle};
-pub use logins::{ChallengeRow, ReceiptRow};
+pub use logins::{ChallengeRow, StepUpReceipt};
 pub use oath_accounts::{OathAccount, ProvisioningState};
 pub use restore::{Restoration, RestoreFault, Restored, Source, restore};
 pub use rotation::{Cursor, Phase, Rotation};
