@@ -53,7 +53,7 @@ impl Service {
         let depth = self.store.depth();
         let drift = offset_of(&occasion.now).saturating_sub(self.clock_at_start);
         self.metrics.set_clock_drift(Duration::from_millis(drift.unsigned_abs()), drift < 0);
-        self.metrics.set_keys(self.keyring.counts());
+        self.metrics.set_keys(self.attached.counts());
         self.metrics.set_queues(depth.waiting, self.hasher.waiting());
         self.metrics.text().map(Reply::Metrics)
     }

@@ -31,13 +31,13 @@ pub(super) struct KeyIdentity {
 impl Service {
     /// Looks whether keys came or went, for at most `patience`; the ones that came want a contact.
     pub fn attend_devices(&self, seen: u64, patience: Duration, now: &Moment) -> (u64, Vec<Slot>) {
-        self.keyring.changes(seen, patience, now.wall_ms)
+        self.attached.changes(seen, patience, now.wall_ms)
     }
 
     /// The keys that are plugged in and have something left to undo or to erase.
     pub fn unsettled_slots(&self) -> Vec<Slot> {
         let unsettled = self.store.read(PATIENCE, |view| view.unsettled_devices());
-        unsettled.map(|serials| self.keyring.slots_of(&serials)).unwrap_or_default()
+        unsettled.map(|serials| self.attached.slots_of(&serials)).unwrap_or_default()
     }
 
     /// The first contact with a key that came, or another one with a key that has something left undone.
@@ -50,11 +50,11 @@ impl Service {
                 (None, KeyState::Unreachable)
             }
         };
-        self.keyring.met(slot, serial, state, now.wall_ms);
+        self.attached.met(slot, serial, state, now.wall_ms);
     }
 
     fn visit(&self, scene: &Scene, slot: &Slot) -> Result<(Option<Serial>, KeyState), Error> {
-        let mut card = self.keyring.open(slot)?;
+        let mut card = self.attached.open(slot)?;
         let mut link = Link::new(&mut *card, VISIT);
         let identity = identify(&mut link)?;
         let Some(serial) = identity.serial else { return Ok((None, KeyState::New)) };
@@ -71,7 +71,7 @@ impl Service {
 
     /// The slot of the key that is meant; a clear refusal if there is none, or more than one.
     pub(super) fn slot_of(&self, device: DeviceRef) -> Result<Slot, Error> {
-        let slots = self.keyring.slots()?;
+        let slots = self.attached.slots()?;
         match device {
             DeviceRef::Any => match slots.as_slice() {
                 [] => Err(Error::NoDevice("no key is plugged in".to_owned())),
@@ -91,8 +91,8 @@ impl Service {
 
     /// The number of the key in a slot; asked of the key itself if it has only just come.
     pub(super) fn serial_in(&self, slot: &Slot) -> Option<Serial> {
-        self.keyring.serial_in(slot).or_else(|| {
-            let mut card = self.keyring.open(slot).ok()?;
+        self.attached.serial_in(slot).or_else(|| {
+            let mut card = self.attached.open(slot).ok()?;
             identify(&mut Link::new(&mut *card, VISIT)).ok()?.serial
         })
     }

@@ -110,7 +110,7 @@ impl Service {
         self.device_change(move |tx| {
             Ok(tx.note_device(key.serial, &key.device_id, &key.firmware.to_string(), key.model, now)?)
         })?;
-        self.keyring.became_known(serial);
+        self.attached.became_known(serial);
         Ok(())
     }
 }

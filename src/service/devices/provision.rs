@@ -49,7 +49,7 @@ impl Service {
             return Err(Error::Forbidden("app"));
         }
         let slot = self.slot_of(order.device)?;
-        let mut card = self.keyring.open(&slot)?;
+        let mut card = self.attached.open(&slot)?;
         let mut link = Link::new(&mut *card, VISIT);
         let vouched = self.vouched_if_demanded(&scene, &mut link)?;
         let meant = match order.device {
@@ -195,7 +195,7 @@ impl Service {
             tx.note_device(key.serial, &key.device_id, &firmware, key.model, scene.now.wall_ms)?;
             Ok(tx.intend(&row)?)
         })?;
-        self.keyring.became_known(serial);
+        self.attached.became_known(serial);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use super::words::{AccountView, AppletView, CredentialView, DeviceRef, KeyState,
 impl Service {
     /// All keys that are plugged in; each is asked by itself, so that one that hangs hides no other.
     pub(in crate::service) fn list_devices(&self, occasion: &Occasion) -> Result<Reply, Error> {
-        let slots = self.keyring.slots()?;
+        let slots = self.attached.slots()?;
         let scene = occasion.scene();
         let keys = thread::scope(|threads| {
             let asked: Vec<_> = slots.iter().map(|slot| (slot, threads.spawn(|| self.look_at(&scene, slot)))).collect();
@@ -84,12 +84,12 @@ impl Service {
 
     /// What came and went; without a number, what is there now.
     pub(in crate::service) fn device_events(&self, after: Option<u64>) -> Reply {
-        let (events, next) = self.keyring.events(after);
+        let (events, next) = self.attached.events(after);
         Reply::DeviceEvents { events, next }
     }
 
     fn look_at(&self, scene: &Scene, slot: &Slot) -> Result<KeyView, Error> {
-        let mut card = self.keyring.open(slot)?;
+        let mut card = self.attached.open(slot)?;
         let mut link = Link::new(&mut *card, VISIT);
         let identity = identify(&mut link)?;
         let mut view = KeyView {

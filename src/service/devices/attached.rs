@@ -20,7 +20,7 @@ const EVENTS: usize = 1024;
 pub type Announce = Box<dyn Fn(u64) + Send + Sync>;
 
 /// The keys of this host.
-pub(in crate::service) struct Keyring {
+pub(in crate::service) struct AttachedDevices {
     devices: Arc<dyn Devices>,
     state: Mutex<State>,
     announce: Announce,
@@ -40,7 +40,7 @@ struct Present {
     attached: Option<DeviceEvent>,
 }
 
-impl Keyring {
+impl AttachedDevices {
     pub(in crate::service) fn new(devices: Arc<dyn Devices>, announce: Announce) -> Self {
         Self { devices, state: Mutex::default(), announce }
     }
