@@ -82,14 +82,14 @@ pub(super) enum PasswordCheck {
 
 pub(super) struct Hasher {
     cost: HashCost,
-    room: Mutex<Room>,
+    state: Mutex<HashQueue>,
     freed: Condvar,
     memory: Mutex<Memory>,
     decoy: Sensitive<Vec<u8>>,
 }
 
 #[derive(Default)]
-struct Room {
+struct HashQueue {
     running: usize,
     waiting: usize,
     by_peer: HashMap<u32, usize>,
@@ -104,7 +104,7 @@ struct Memory {
     in_use: bool,
 }
 
-/// The right to run one hash, and a place in the room.
+/// The right to run one hash, and a place in the queue.
 pub(super) struct Permit<'a> {
     hasher: &'a Hasher,
     peer: u32,
@@ -114,7 +114,7 @@ impl Hasher {
     /// Also makes the decoy that unknown users are checked against, with the live cost (AUT-4).
     pub(super) fn new(cost: HashCost) -> Result<Self, Error> {
         let decoy = Sensitive::new(Vec::new());
-        let mut hasher = Self { cost, room: Mutex::default(), freed: Condvar::new(), memory: Mutex::default(), decoy };
+        let mut hasher = Self { cost, state: Mutex::default(), freed: Condvar::new(), memory: Mutex::default(), decoy };
         // Random bytes are a hash like any, of nobody knows what, and cost a start nothing.
         let mut record = hasher.new_recipe()?.to_bytes();
         record.extend_from_slice(entropy::secret::<PASSWORD_HASH>()?.expose());
@@ -124,26 +124,26 @@ impl Hasher {
 
     /// Waits for a free worker. Full queue, too many of one peer, or no patience left: busy.
     pub(super) fn permit(&self, peer: u32, patience: Duration) -> Result<Permit<'_>, Error> {
-        let mut room = self.lock();
-        let of_peer = room.by_peer.get(&peer).copied().unwrap_or(0);
+        let mut state = self.lock();
+        let of_peer = state.by_peer.get(&peer).copied().unwrap_or(0);
         let share = self.cost.queue.div_ceil(2).saturating_add(self.cost.workers);
         // Two peers can fill the queue between them: whoever has nothing in it comes in all the same.
         let queue = if of_peer == 0 { self.cost.queue.saturating_add(NEWCOMERS) } else { self.cost.queue };
-        if room.waiting >= queue || of_peer >= share {
+        if state.waiting >= queue || of_peer >= share {
             return Err(Error::Busy);
         }
-        room.waiting = room.waiting.saturating_add(1);
-        *room.by_peer.entry(peer).or_default() = of_peer.saturating_add(1);
-        let (mut room, _) = self
+        state.waiting = state.waiting.saturating_add(1);
+        *state.by_peer.entry(peer).or_default() = of_peer.saturating_add(1);
+        let (mut state, _) = self
             .freed
-            .wait_timeout_while(room, patience, |room| room.running >= self.cost.workers)
+            .wait_timeout_while(state, patience, |state| state.running >= self.cost.workers)
             .unwrap_or_else(PoisonError::into_inner);
-        room.waiting = room.waiting.saturating_sub(1);
-        if room.running >= self.cost.workers {
-            room.leave(peer);
+        state.waiting = state.waiting.saturating_sub(1);
+        if state.running >= self.cost.workers {
+            state.leave(peer);
             return Err(Error::Busy);
         }
-        room.running = room.running.saturating_add(1);
+        state.running = state.running.saturating_add(1);
         Ok(Permit { hasher: self, peer })
     }
 
@@ -152,8 +152,8 @@ impl Hasher {
         self.lock().waiting
     }
 
-    fn lock(&self) -> MutexGuard<'_, Room> {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashQueue> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn new_recipe(&self) -> Result<Recipe, Error> {
@@ -247,7 +247,7 @@ impl Memory {
     }
 }
 
-impl Room {
+impl HashQueue {
     fn leave(&mut self, peer: u32) {
         let left = self.by_peer.get(&peer).copied().unwrap_or(0).saturating_sub(1);
         if left == 0 {
@@ -260,10 +260,10 @@ impl Room {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut room = self.hasher.lock();
-        room.running = room.running.saturating_sub(1);
-        room.leave(self.peer);
-        drop(room);
+        let mut state = self.hasher.lock();
+        state.running = state.running.saturating_sub(1);
+        state.leave(self.peer);
+        drop(state);
         self.hasher.freed.notify_all();
         // Whoever waited when the hash was done may have lost patience since.
         self.hasher.wipe_unless_awaited();
@@ -473,9 +473,9 @@ mod tests {
         assert!(matches!(hasher.permit(1, Duration::ZERO), Err(Error::Busy)));
         assert_eq!(hasher.waiting(), 0);
         assert_eq!(hasher.lock().by_peer.get(&1), Some(&1), "the one that runs still counts");
-        let mut room = hasher.lock();
-        room.by_peer.insert(7, 3);
-        drop(room);
+        let mut state = hasher.lock();
+        state.by_peer.insert(7, 3);
+        drop(state);
         assert!(matches!(hasher.permit(7, Duration::from_secs(60)), Err(Error::Busy)));
         drop(running);
         assert!(!hasher.lock().by_peer.contains_key(&1));
@@ -484,10 +484,10 @@ mod tests {
     #[test]
     fn thr_8_two_peers_who_fill_the_queue_leave_room_for_a_third() {
         let hasher = Hasher::new(COST).unwrap();
-        let mut room = hasher.lock();
-        room.waiting = COST.queue;
-        room.by_peer.extend([(1, COST.queue.div_ceil(2)), (2, COST.queue / 2)]);
-        drop(room);
+        let mut state = hasher.lock();
+        state.waiting = COST.queue;
+        state.by_peer.extend([(1, COST.queue.div_ceil(2)), (2, COST.queue / 2)]);
+        drop(state);
 
         assert!(matches!(hasher.permit(1, Duration::from_secs(60)), Err(Error::Busy)));
         assert!(hasher.permit(3, Duration::from_secs(60)).is_ok());

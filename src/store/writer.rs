@@ -145,8 +145,8 @@ impl Writer {
     ) -> Result<Self, OpenFault> {
         let (jobs, queue) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
-        let room = Room { connection, vault, on_audit, on_commit, state: Arc::clone(&state) };
-        let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(move || room.serve(&queue))?;
+        let worker = WriterThread { connection, vault, on_audit, on_commit, state: Arc::clone(&state) };
+        let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(move || worker.serve(&queue))?;
         Ok(Self { jobs, state, thread })
     }
 
@@ -213,7 +213,7 @@ impl Writer {
 }
 
 /// What the writer thread owns.
-struct Room {
+struct WriterThread {
     connection: Connection,
     vault: Arc<Vault>,
     on_audit: Box<dyn Fn(Head) + Send>,
@@ -221,7 +221,7 @@ struct Room {
     state: Arc<State>,
 }
 
-impl Room {
+impl WriterThread {
     fn serve(self, queue: &Receiver<Box<dyn Job>>) {
         let mut was_log_moved = false;
         loop {
