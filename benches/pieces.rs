@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mfad::http::normalise;
 use mfad::model::{Algorithm, Amr, BackupCode, Digits, Sensitive, SessionId, TokenKind, UserId};
 use mfad::oath::{OtpauthUri, Window, match_counter, match_step};
-use mfad::store::{FIRST_KEY_VERSION, MasterKey, Place, Vault};
+use mfad::store::{AssociatedData, FIRST_KEY_VERSION, MasterKey, Vault};
 use mfad::token::{ACCESS_LIFETIME, Claims, KeySet, SigningKey};
 
 const SEED: [u8; 20] = *b"12345678901234567890";
@@ -35,10 +35,11 @@ fn otp(c: &mut Criterion) {
 
 fn vault(c: &mut Criterion) {
     let vault = Vault::new(&MasterKey::from_bytes(&[7; 32]).unwrap(), FIRST_KEY_VERSION).unwrap();
-    let place = Place { table: "secrets", row: &[1; 16], user: &[2; 16], kind: "mfa", parameters: "totp/SHA1/6/30" };
-    let sealed = vault.seal(&place, &SEED).unwrap();
-    c.bench_function("vault: seal a seed", |b| b.iter(|| vault.seal(&place, black_box(&SEED)).unwrap()));
-    c.bench_function("vault: open a seed", |b| b.iter(|| vault.open(&place, black_box(&sealed)).unwrap()));
+    let data =
+        AssociatedData { table: "secrets", row: &[1; 16], user: &[2; 16], kind: "mfa", parameters: "totp/SHA1/6/30" };
+    let sealed = vault.seal(&data, &SEED).unwrap();
+    c.bench_function("vault: seal a seed", |b| b.iter(|| vault.seal(&data, black_box(&SEED)).unwrap()));
+    c.bench_function("vault: open a seed", |b| b.iter(|| vault.open(&data, black_box(&sealed)).unwrap()));
 }
 
 fn claims() -> Claims {

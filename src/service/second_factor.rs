@@ -11,7 +11,7 @@ use crate::model::{
     Sensitive, Throttle, TokenInput, UserId,
 };
 use crate::oath::{CounterMatch, LOOK_AHEAD, Window, match_counter, match_step, step_at};
-use crate::store::{Class, Fault, Outcome, Place, SecretRow, Subject, Tx, Vault, View};
+use crate::store::{AssociatedData, Class, Fault, Outcome, SecretRow, Subject, Tx, Vault, View};
 
 use super::hasher::find_code;
 use super::locks::Held;
@@ -264,8 +264,8 @@ pub(super) struct Decoy {
     summary: Vec<u8>,
 }
 
-const DECOY: Place<'static> =
-    Place { table: "secrets", row: &[0; 16], user: &[0; 16], kind: "mfa", parameters: "totp/SHA1/6/30" };
+const DECOY: AssociatedData<'static> =
+    AssociatedData { table: "secrets", row: &[0; 16], user: &[0; 16], kind: "mfa", parameters: "totp/SHA1/6/30" };
 
 impl Decoy {
     pub(super) fn new(vault: &Vault) -> Result<Self, Fault> {

@@ -5,8 +5,8 @@ use rusqlite::{Row, params};
 
 use crate::model::{DeviceId, Sensitive, Serial};
 
-use super::rotation::{Home, Sealed, SealedValue};
-use super::vault::Place;
+use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::vault::AssociatedData;
 use super::{Fault, Tx, View};
 
 /// What is sealed of a password.
@@ -44,7 +44,7 @@ pub(super) const SEALED: Sealed = Sealed {
         let mut values = Vec::new();
         while let Some(row) = rows.next()? {
             let number: u32 = row.get(0)?;
-            let home = Home {
+            let home = OwnedAssociatedData {
                 table: "devices",
                 row: number.to_be_bytes().to_vec(),
                 user: Vec::new(),
@@ -78,7 +78,9 @@ impl View<'_> {
     /// Opens the key of the applet's password; `None` if none is kept.
     pub fn device_access(&self, device: &DeviceRow) -> Result<Option<Sensitive<Vec<u8>>>, Fault> {
         let Some(sealed) = &device.access else { return Ok(None) };
-        self.vault.open(&place(&device.serial.number().to_be_bytes(), device.device_id.as_str()), sealed).map(Some)
+        self.vault
+            .open(&associated_data(&device.serial.number().to_be_bytes(), device.device_id.as_str()), sealed)
+            .map(Some)
     }
 }
 
@@ -123,7 +125,8 @@ impl Tx<'_> {
         escrow: Option<&str>,
     ) -> Result<(), Fault> {
         let number = serial.number().to_be_bytes();
-        let sealed = access.map(|key| self.vault.seal(&place(&number, device_id.as_str()), key)).transpose()?;
+        let sealed =
+            access.map(|key| self.vault.seal(&associated_data(&number, device_id.as_str()), key)).transpose()?;
         self.connection
             .prepare_cached("UPDATE devices SET access = ?3, escrow = ?4 WHERE serial = ?1 AND device_id = ?2")?
             .execute(params![serial.number(), device_id.as_str(), sealed, escrow])?;
@@ -131,8 +134,8 @@ impl Tx<'_> {
     }
 }
 
-fn place<'a>(serial: &'a [u8], device_id: &'a str) -> Place<'a> {
-    Place { table: "devices", row: serial, user: &[], kind: ACCESS, parameters: device_id }
+fn associated_data<'a>(serial: &'a [u8], device_id: &'a str) -> AssociatedData<'a> {
+    AssociatedData { table: "devices", row: serial, user: &[], kind: ACCESS, parameters: device_id }
 }
 
 fn read(row: &Row<'_>) -> Result<DeviceRow, Fault> {

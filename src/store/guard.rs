@@ -18,8 +18,8 @@ use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex, PoisonError};
 
 use super::locked::LockedKey;
-use super::rotation::{Home, Sealed, SealedValue};
-use super::vault::{Place, Vault, keyed, same_tag};
+use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::vault::{AssociatedData, Vault, keyed, same_tag};
 use super::{Fault, OpenFault, audit, files};
 
 const FILE: &str = "mfad.guard";
@@ -28,7 +28,8 @@ const FIRST_LINE: &str = "mfad guard 1";
 const KEY: &str = "guard-key";
 /// That the file was written once. The tag of the audit log says whether it is there.
 const KNOWN: &str = "guard-known";
-const KEY_PLACE: Place<'static> = Place { table: "meta", row: b"guard-key", user: &[], kind: "guard", parameters: "" };
+const KEY_DATA: AssociatedData<'static> =
+    AssociatedData { table: "meta", row: b"guard-key", user: &[], kind: "guard", parameters: "" };
 /// The shortest time between two writings of the file.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -41,11 +42,11 @@ pub(super) const SEALED: Sealed = Sealed {
     after: |connection, after, _| {
         let Value::Text(after) = after else { return Ok(Vec::new()) };
         let sealed = if after.is_empty() { files::meta(connection, KEY)? } else { None };
-        let home = || Home {
-            table: KEY_PLACE.table,
-            row: KEY_PLACE.row.to_vec(),
+        let home = || OwnedAssociatedData {
+            table: KEY_DATA.table,
+            row: KEY_DATA.row.to_vec(),
             user: Vec::new(),
-            kind: KEY_PLACE.kind,
+            kind: KEY_DATA.kind,
             parameters: String::new(),
         };
         let value = |sealed| SealedValue { key: Value::Text(KEY.to_owned()), home: home(), sealed };
@@ -73,12 +74,12 @@ impl Guard {
         let is_known = is_known(connection)?;
         let key = match files::meta(connection, KEY)? {
             Some(sealed) => {
-                let opened = vault.open(&KEY_PLACE, &sealed)?;
+                let opened = vault.open(&KEY_DATA, &sealed)?;
                 LockedKey::from_bytes(opened.expose()).map_err(|_| Fault::Corrupt("the guard's key"))?
             }
             None => {
                 let key = LockedKey::random()?;
-                files::put_meta(connection, KEY, &vault.seal(&KEY_PLACE, key.expose())?)?;
+                files::put_meta(connection, KEY, &vault.seal(&KEY_DATA, key.expose())?)?;
                 key
             }
         };

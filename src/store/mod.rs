@@ -48,7 +48,7 @@ pub use sessions::SessionRow;
 pub use signing::{Purpose, SigningKeyRow};
 pub use throttles::{Class, Subject};
 pub use users::{MfaState, NewUser, Taken, UserRow};
-pub use vault::{FIRST_KEY_VERSION, MasterKey, Place, Vault, same_tag};
+pub use vault::{AssociatedData, FIRST_KEY_VERSION, MasterKey, Vault, same_tag};
 pub use writer::{Decision, Depth};
 
 /// Read-only connections kept open.

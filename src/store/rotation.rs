@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 
 use crate::model::Sensitive;
 
-use super::vault::{MasterKey, Place, Vault, same_tag};
+use super::vault::{AssociatedData, MasterKey, Vault, same_tag};
 use super::{
     AuditEntry, Decision, Fault, OpenFault, Store, Tx, View, devices, files, guard, secrets, signing, summaries,
 };
@@ -22,8 +22,8 @@ use super::{
 const NEXT: &str = "next-key";
 const VERSION: &str = "key-version";
 const CORRUPT_NOTE: Fault = Fault::Corrupt("the next master key");
-pub(super) const NOTE: Place<'static> =
-    Place { table: "meta", row: b"next-key", user: &[], kind: "master-key", parameters: "" };
+pub(super) const NOTE: AssociatedData<'static> =
+    AssociatedData { table: "meta", row: b"next-key", user: &[], kind: "master-key", parameters: "" };
 /// Values sealed again in one write.
 const PAGE: u32 = 128;
 
@@ -55,12 +55,12 @@ pub struct Rotation {
 pub(super) struct SealedValue {
     /// The key of its row.
     pub(super) key: Value,
-    pub(super) home: Home,
+    pub(super) home: OwnedAssociatedData,
     pub(super) sealed: Vec<u8>,
 }
 
-/// A [`Place`] that owns its parts.
-pub(super) struct Home {
+/// A [`AssociatedData`] that owns its parts.
+pub(super) struct OwnedAssociatedData {
     pub(super) table: &'static str,
     pub(super) row: Vec<u8>,
     pub(super) user: Vec<u8>,
@@ -68,9 +68,15 @@ pub(super) struct Home {
     pub(super) parameters: String,
 }
 
-impl Home {
-    fn place(&self) -> Place<'_> {
-        Place { table: self.table, row: &self.row, user: &self.user, kind: self.kind, parameters: &self.parameters }
+impl OwnedAssociatedData {
+    fn associated_data(&self) -> AssociatedData<'_> {
+        AssociatedData {
+            table: self.table,
+            row: &self.row,
+            user: &self.user,
+            kind: self.kind,
+            parameters: &self.parameters,
+        }
     }
 }
 
@@ -197,7 +203,8 @@ impl View<'_> {
             let values = (table.after)(self.connection, &cursor.after, PAGE)?;
             for value in &values {
                 total = total.saturating_add(1);
-                done = done.saturating_add(u64::from(self.vault.is_current(&value.home.place(), &value.sealed)));
+                done =
+                    done.saturating_add(u64::from(self.vault.is_current(&value.home.associated_data(), &value.sealed)));
             }
             cursor = match values.into_iter().next_back() {
                 Some(last) => Cursor { after: last.key, ..cursor },
@@ -214,17 +221,17 @@ impl Tx<'_> {
         let Some(table) = TABLES.get(cursor.table) else { return Ok(None) };
         let values = (table.after)(self.connection, &cursor.after, PAGE)?;
         for value in &values {
-            let place = value.home.place();
-            if !self.vault.is_current(&place, &value.sealed) {
+            let data = value.home.associated_data();
+            if !self.vault.is_current(&data, &value.sealed) {
                 // One that neither key opens stays as it is: it must not keep the others from the new key. The count tells.
-                let plain = match self.vault.open(&place, &value.sealed) {
+                let plain = match self.vault.open(&data, &value.sealed) {
                     Err(Fault::Seal) => {
                         tracing::error!(table = value.home.table, "a sealed value does not open and stays as it is");
                         continue;
                     }
                     opened => opened?,
                 };
-                let sealed = self.vault.seal(&place, plain.expose())?;
+                let sealed = self.vault.seal(&data, plain.expose())?;
                 self.connection.prepare_cached(table.put)?.execute(params![value.key, sealed])?;
             }
         }

@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use crate::model::{Algorithm, CODES_PER_SET, Digits, Label, Moving, Period, Profile, SecretId, Sensitive, UserId};
 
-use super::rotation::{Home, Sealed, SealedValue};
-use super::vault::Place;
+use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::vault::AssociatedData;
 use super::{Fault, Tx, View};
 
 /// What a secret is.
@@ -159,7 +159,7 @@ pub(super) const SEALED: Sealed = Sealed {
         while let Some(row) = rows.next()? {
             let mut row = read(row)?;
             let sealed = row.sealed.take().ok_or(Fault::Corrupt("a secret without a value"))?;
-            let home = Home {
+            let home = OwnedAssociatedData {
                 table: "secrets",
                 row: row.id.as_bytes().to_vec(),
                 user: row.user.as_bytes().to_vec(),
@@ -184,8 +184,8 @@ impl SecretRow {
         self.status == Status::Pending && self.expires.is_some_and(|end| end > now)
     }
 
-    fn place<'a>(&'a self, parameters: &'a str) -> Place<'a> {
-        place(&self.id, &self.user, self.kind, parameters)
+    fn associated_data<'a>(&'a self, parameters: &'a str) -> AssociatedData<'a> {
+        associated_data(&self.id, &self.user, self.kind, parameters)
     }
 }
 
@@ -276,7 +276,7 @@ impl View<'_> {
     pub fn open_secret(&self, row: &SecretRow) -> Result<Sensitive<Vec<u8>>, Fault> {
         let sealed = row.sealed.as_deref().ok_or(Fault::Corrupt("a secret without a value"))?;
         let parameters = binding(row.profile.as_ref());
-        self.vault.open(&row.place(&parameters), sealed)
+        self.vault.open(&row.associated_data(&parameters), sealed)
     }
 
     /// Opens the user's set of backup codes.
@@ -291,8 +291,8 @@ impl Tx<'_> {
     /// Stores a secret; `false` if its name is taken within the user.
     pub fn insert_secret(&self, new: &NewSecret) -> Result<bool, Fault> {
         let parameters = binding(new.profile.as_ref());
-        let place = place(&new.id, &new.user, new.kind, &parameters);
-        let sealed = self.vault.seal(&place, new.value.expose())?;
+        let data = associated_data(&new.id, &new.user, new.kind, &parameters);
+        let sealed = self.vault.seal(&data, new.value.expose())?;
         let (period, counter) = match new.profile.map(|p| p.moving) {
             Some(Moving::Time(period)) => (Some(period.seconds()), None),
             Some(Moving::Counter) => (None, Some(stored(new.first_counter)?)),
@@ -348,7 +348,7 @@ impl Tx<'_> {
 
     /// Seals a value for a secret that is there.
     pub(super) fn seal_for(&self, row: &SecretRow, value: &[u8]) -> Result<Vec<u8>, Fault> {
-        self.vault.seal(&row.place(&binding(row.profile.as_ref())), value)
+        self.vault.seal(&row.associated_data(&binding(row.profile.as_ref())), value)
     }
 
     /// Puts another value into a secret: a new password.
@@ -510,8 +510,13 @@ impl Tx<'_> {
     }
 }
 
-fn place<'a>(id: &'a SecretId, user: &'a UserId, kind: SecretType, parameters: &'a str) -> Place<'a> {
-    Place { table: "secrets", row: id.as_bytes(), user: user.as_bytes(), kind: kind.name(), parameters }
+fn associated_data<'a>(
+    id: &'a SecretId,
+    user: &'a UserId,
+    kind: SecretType,
+    parameters: &'a str,
+) -> AssociatedData<'a> {
+    AssociatedData { table: "secrets", row: id.as_bytes(), user: user.as_bytes(), kind: kind.name(), parameters }
 }
 
 fn binding(profile: Option<&Profile>) -> String {

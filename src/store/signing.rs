@@ -5,8 +5,8 @@ use rusqlite::types::Value;
 
 use crate::model::Sensitive;
 
-use super::rotation::{Home, Sealed, SealedValue};
-use super::vault::Place;
+use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::vault::AssociatedData;
 use super::{Fault, Tx, View};
 
 /// What a key signs.
@@ -47,7 +47,7 @@ pub(super) const SEALED: Sealed = Sealed {
             let (kid, name): (String, String) = (row.get(0)?, row.get(1)?);
             let purpose = [Purpose::Token, Purpose::Receipt].into_iter().find(|purpose| purpose.name() == name);
             let purpose = purpose.ok_or(Fault::Corrupt("the purpose of a signing key"))?;
-            let home = Home {
+            let home = OwnedAssociatedData {
                 table: "signing_keys",
                 row: kid.clone().into_bytes(),
                 user: Vec::new(),
@@ -82,7 +82,7 @@ impl View<'_> {
         while let Some(row) = rows.next()? {
             let kid: String = row.get(0)?;
             let sealed: Vec<u8> = row.get(2)?;
-            let opened = self.vault.open(&place(purpose, &kid), &sealed)?;
+            let opened = self.vault.open(&associated_data(purpose, &kid), &sealed)?;
             let seed = <[u8; 32]>::try_from(opened.expose().as_slice()).map_err(|_| Fault::Corrupt("a signing key"))?;
             keys.push(SigningKeyRow { created: row.get(1)?, seed: Sensitive::new(seed), kid });
         }
@@ -93,7 +93,7 @@ impl View<'_> {
 impl Tx<'_> {
     /// Adds a key.
     pub fn insert_signing_key(&self, purpose: Purpose, key: &SigningKeyRow) -> Result<(), Fault> {
-        let sealed = self.vault.seal(&place(purpose, &key.kid), key.seed.expose())?;
+        let sealed = self.vault.seal(&associated_data(purpose, &key.kid), key.seed.expose())?;
         self.connection
             .prepare_cached("INSERT INTO signing_keys (kid, created, sealed, purpose) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![key.kid, key.created, sealed, purpose.name()])?;
@@ -107,6 +107,6 @@ impl Tx<'_> {
     }
 }
 
-fn place(purpose: Purpose, kid: &str) -> Place<'_> {
-    Place { table: "signing_keys", row: kid.as_bytes(), user: &[], kind: purpose.kind(), parameters: "" }
+fn associated_data(purpose: Purpose, kid: &str) -> AssociatedData<'_> {
+    AssociatedData { table: "signing_keys", row: kid.as_bytes(), user: &[], kind: purpose.kind(), parameters: "" }
 }

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::model::{Profile, UserId};
 
-use super::rotation::{Home, Sealed, SealedValue};
-use super::vault::{Place, Vault};
+use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::vault::{AssociatedData, Vault};
 use super::{Fault, OpenFault, SecretRow, Tx, View};
 
 const TABLE: &str = "users";
@@ -97,7 +97,13 @@ pub(super) const SEALED: Sealed = Sealed {
         let mut values = Vec::new();
         while let Some(row) = rows.next()? {
             let id: Vec<u8> = row.get(0)?;
-            let home = Home { table: TABLE, row: id.clone(), user: id.clone(), kind: KIND, parameters: String::new() };
+            let home = OwnedAssociatedData {
+                table: TABLE,
+                row: id.clone(),
+                user: id.clone(),
+                kind: KIND,
+                parameters: String::new(),
+            };
             values.push(SealedValue { key: Value::Blob(id), home, sealed: row.get(1)? });
         }
         Ok(values)
@@ -105,8 +111,8 @@ pub(super) const SEALED: Sealed = Sealed {
     put: "UPDATE users SET summary = ?2 WHERE id = ?1",
 };
 
-fn place(user: &UserId) -> Place<'_> {
-    Place { table: TABLE, row: user.as_bytes(), user: user.as_bytes(), kind: KIND, parameters: "" }
+fn associated_data(user: &UserId) -> AssociatedData<'_> {
+    AssociatedData { table: TABLE, row: user.as_bytes(), user: user.as_bytes(), kind: KIND, parameters: "" }
 }
 
 /// Has the writing connection note whose rows change.
@@ -157,7 +163,7 @@ impl View<'_> {
     }
 
     fn open_summary(&self, user: UserId, sealed: Stored) -> Result<Summary, Fault> {
-        let opened = self.vault.open(&place(&user), &sealed.ok_or(Fault::Disagrees)?)?;
+        let opened = self.vault.open(&associated_data(&user), &sealed.ok_or(Fault::Disagrees)?)?;
         Summary::parse(opened.expose()).ok_or(Fault::Disagrees)
     }
 
@@ -209,7 +215,7 @@ impl Tx<'_> {
 }
 
 fn write(view: &View<'_>, user: UserId, summary: &Summary) -> Result<(), Fault> {
-    let sealed = view.vault.seal(&place(&user), &summary.bytes())?;
+    let sealed = view.vault.seal(&associated_data(&user), &summary.bytes())?;
     let put = "UPDATE users SET summary = ?2 WHERE id = ?1";
     view.connection.prepare_cached(put)?.execute(params![user.as_bytes(), sealed])?;
     Ok(())

@@ -27,7 +27,7 @@ pub type MasterKey = LockedKey;
 
 /// Where a sealed value stands. All of it is authenticated.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct AssociatedData<'a> {
     /// The table.
     pub table: &'static str,
     /// The row's key.
@@ -93,8 +93,8 @@ impl Keys {
         keyed(&self.check, &[instance])
     }
 
-    fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
-        open_with(self.seal.expose(), &place.bytes(self.version), sealed)
+    fn open(&self, data: &AssociatedData<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
+        open_with(self.seal.expose(), &data.bytes(self.version), sealed)
     }
 }
 
@@ -176,28 +176,28 @@ impl Vault {
     }
 
     /// Seals `plain` for its place: nonce, then ciphertext and tag.
-    pub fn seal(&self, place: &Place<'_>, plain: &[u8]) -> Result<Vec<u8>, Fault> {
+    pub fn seal(&self, data: &AssociatedData<'_>, plain: &[u8]) -> Result<Vec<u8>, Fault> {
         let keys = self.current();
-        seal_with(keys.seal.expose(), &place.bytes(keys.version), plain)
+        seal_with(keys.seal.expose(), &data.bytes(keys.version), plain)
     }
 
     /// Opens what was sealed for this very place; anything else is a fault, never a value (KEY-4).
-    pub fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
+    pub fn open(&self, data: &AssociatedData<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
         let Ring { current, old } = self.ring();
-        match (current.open(place, sealed), old) {
-            (Err(Fault::Seal), Some(old)) => old.open(place, sealed),
+        match (current.open(data, sealed), old) {
+            (Err(Fault::Seal), Some(old)) => old.open(data, sealed),
             (opened, _) => opened,
         }
     }
 
     /// Opens what the old master key sealed, and nothing else.
-    pub(super) fn open_as_old(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
-        self.ring().old.ok_or(Fault::Seal)?.open(place, sealed)
+    pub(super) fn open_as_old(&self, data: &AssociatedData<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
+        self.ring().old.ok_or(Fault::Seal)?.open(data, sealed)
     }
 
     /// Whether a value is sealed under the present master key.
-    pub(super) fn is_current(&self, place: &Place<'_>, sealed: &[u8]) -> bool {
-        self.current().open(place, sealed).is_ok()
+    pub(super) fn is_current(&self, data: &AssociatedData<'_>, sealed: &[u8]) -> bool {
+        self.current().open(data, sealed).is_ok()
     }
 }
 
@@ -225,7 +225,7 @@ impl std::fmt::Debug for Vault {
     }
 }
 
-impl Place<'_> {
+impl AssociatedData<'_> {
     /// Every part with its length before it, so that no two places have the same bytes.
     fn bytes(&self, key_version: u32) -> Vec<u8> {
         let version = key_version.to_be_bytes();
@@ -269,24 +269,24 @@ mod tests {
         Vault::new(&LockedKey::from_bytes(&[byte; 32]).unwrap(), FIRST_KEY_VERSION).unwrap()
     }
 
-    fn place<'a>(row: &'a [u8], user: &'a [u8], parameters: &'a str) -> Place<'a> {
-        Place { table: "secrets", row, user, kind: "mfa", parameters }
+    fn associated_data<'a>(row: &'a [u8], user: &'a [u8], parameters: &'a str) -> AssociatedData<'a> {
+        AssociatedData { table: "secrets", row, user, kind: "mfa", parameters }
     }
 
     #[test]
     fn key_3_a_value_opens_in_its_own_place_only() {
         let vault_one = vault(1);
-        let home = place(b"row", b"user", "totp/SHA1/6/30");
+        let home = associated_data(b"row", b"user", "totp/SHA1/6/30");
         let sealed = vault_one.seal(&home, b"seed").unwrap();
 
         assert_eq!(vault_one.open(&home, &sealed).unwrap().expose(), b"seed");
         for other in [
-            place(b"row2", b"user", "totp/SHA1/6/30"),
-            place(b"row", b"user2", "totp/SHA1/6/30"),
-            place(b"row", b"user", "totp/SHA1/8/30"),
-            place(b"rowu", b"ser", "totp/SHA1/6/30"),
-            Place { kind: "password", ..home },
-            Place { table: "keys", ..home },
+            associated_data(b"row2", b"user", "totp/SHA1/6/30"),
+            associated_data(b"row", b"user2", "totp/SHA1/6/30"),
+            associated_data(b"row", b"user", "totp/SHA1/8/30"),
+            associated_data(b"rowu", b"ser", "totp/SHA1/6/30"),
+            AssociatedData { kind: "password", ..home },
+            AssociatedData { table: "keys", ..home },
         ] {
             assert!(vault_one.open(&other, &sealed).is_err(), "{other:?}");
         }
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn key_4_a_changed_or_short_value_does_not_open() {
         let vault = vault(1);
-        let home = place(b"row", b"user", "");
+        let home = associated_data(b"row", b"user", "");
         let sealed = vault.seal(&home, b"seed").unwrap();
 
         for at in 0..sealed.len() {
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn key_5_both_master_keys_open_until_the_old_one_is_forgotten() {
         let vault = vault(1);
-        let home = place(b"row", b"user", "");
+        let home = associated_data(b"row", b"user", "");
         let old = vault.seal(&home, b"seed").unwrap();
 
         vault.rotate_to(&LockedKey::from_bytes(&[2; 32]).unwrap()).unwrap();
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn the_same_value_is_never_sealed_alike() {
         let vault = vault(1);
-        let home = place(b"row", b"user", "");
+        let home = associated_data(b"row", b"user", "");
 
         assert_ne!(vault.seal(&home, b"seed").unwrap(), vault.seal(&home, b"seed").unwrap());
     }
