@@ -44,7 +44,7 @@ pub struct Connections {
 }
 
 /// A connection's place; free again when dropped.
-pub struct Place {
+pub struct ConnectionPermit {
     uid: u32,
     by_peer: Arc<Mutex<HashMap<u32, usize>>>,
 }
@@ -57,7 +57,7 @@ impl Connections {
     }
 
     /// A place for one more connection of that peer, if there is one.
-    pub fn enter(&self, uid: u32) -> Option<Place> {
+    pub fn enter(&self, uid: u32) -> Option<ConnectionPermit> {
         let mut by_peer = lock(&self.by_peer);
         let total: usize = by_peer.values().sum();
         let of_peer = by_peer.get(&uid).copied().unwrap_or(0);
@@ -66,7 +66,7 @@ impl Connections {
             return None;
         }
         by_peer.insert(uid, of_peer.saturating_add(1));
-        Some(Place { uid, by_peer: Arc::clone(&self.by_peer) })
+        Some(ConnectionPermit { uid, by_peer: Arc::clone(&self.by_peer) })
     }
 
     /// Leave to tell one more connection that there is no place for it.
@@ -87,7 +87,7 @@ impl Connections {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut by_peer = lock(&self.by_peer);
         let left = by_peer.get(&self.uid).copied().unwrap_or(0).saturating_sub(1);
