@@ -24,8 +24,8 @@ use mfad::device::NoDevices;
 use mfad::model::{Algorithm, Digits, Moment, Moving, Peer, Period, Text, TokenInput, UserRef};
 use mfad::oath::{hotp, step_at};
 use mfad::service::{
-    Call, Caller, Confinement, Departure, Equipment, KeyKeeper, KeySource, MasterKey, Metrics, Occasion, Policy, Proof,
-    Service, Soon,
+    Call, Caller, Confinement, Departure, Equipment, KeyKeeper, KeySource, MasterKey, Metrics, Policy, Proof,
+    RequestContext, Service, Soon,
 };
 use mfad::store::{self, Decision, Listeners, Store};
 
@@ -56,8 +56,8 @@ fn policy(dir: &Path) -> Policy {
     Config::load(&Overrides { config: Some(config), socket, state_dir, log: None }).unwrap().policy
 }
 
-fn occasion() -> Occasion {
-    Occasion {
+fn context() -> RequestContext {
+    RequestContext {
         caller: Caller {
             peer: Peer { uid: 0, gid: 0, groups: Vec::new(), pid: None },
             token: None,
@@ -98,7 +98,7 @@ fn check(dir: &Path, number: usize) {
     for (user, _, seed) in people.into_iter().take(number) {
         let code = format!("{:08}", hotp(&seed, Algorithm::Sha1, step, digits));
         let proof = Proof::Token(TokenInput::from_text(&code).unwrap());
-        let done = runtime.block_on(service.handle_soon(&occasion(), Call::Verify(UserRef::Id(user), proof)));
+        let done = runtime.block_on(service.handle_soon(&context(), Call::Verify(UserRef::Id(user), proof)));
         assert!(matches!(done, Soon::Done(Ok(_))), "a right code");
     }
     service.close();

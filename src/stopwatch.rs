@@ -1,5 +1,5 @@
 //! Measures how long something took. A duration only, never a date: what time it is comes in with the
-//! occasion, but how long a card may still take cannot.
+//! context, but how long a card may still take cannot.
 
 use std::time::{Duration, Instant};
 

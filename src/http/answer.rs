@@ -21,7 +21,7 @@ use tokio::net::UnixStream;
 use crate::error::Error;
 use crate::headroom;
 use crate::model::{Moment, Peer, Sensitive};
-use crate::service::{Call, Caller, Departure, Occasion, Reply, Soon};
+use crate::service::{Call, Caller, Departure, Reply, RequestContext, Soon};
 
 use super::challenge::explained;
 use super::clock::http_date;
@@ -184,13 +184,13 @@ impl Visit {
                 return self.event_answer(caller, now, id, Call::DeviceEvents { after: None }, events::devices).await;
             }
         };
-        let occasion =
-            Occasion { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
+        let context =
+            RequestContext { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
         let kept = match key {
-            None => self.perform(occasion, call, qr).await?,
+            None => self.perform(context, call, qr).await?,
             Some(key) => {
                 let request = self.fingerprint(parts, &key);
-                self.perform_once(request, fingerprint(&[body.expose()]), occasion, call, qr).await?
+                self.perform_once(request, fingerprint(&[body.expose()]), context, call, qr).await?
             }
         };
         Ok(kept_answer(kept, path))
@@ -236,13 +236,13 @@ impl Visit {
     }
 
     /// Carries a call out. What it changes is changed even if the caller leaves (STO-7).
-    async fn perform(&self, occasion: Occasion, call: Call, qr: Option<QrFormat>) -> Result<Kept, Problem> {
-        let at = occasion.now.wall_ms;
-        let soon = caught(pin!(self.door.service.handle_soon(&occasion, call))).await;
+    async fn perform(&self, context: RequestContext, call: Call, qr: Option<QrFormat>) -> Result<Kept, Problem> {
+        let at = context.now.wall_ms;
+        let soon = caught(pin!(self.door.service.handle_soon(&context, call))).await;
         let reply = match soon {
-            Some(Soon::Done(done)) => done.map_err(|error| refusal(&occasion.request, &error))?,
-            Some(Soon::Later(call)) => self.perform_on_thread(occasion, call).await?,
-            None => return Err(self.panicked(&occasion.request)),
+            Some(Soon::Done(done)) => done.map_err(|error| refusal(&context.request, &error))?,
+            Some(Soon::Later(call)) => self.perform_on_thread(context, call).await?,
+            None => return Err(self.panicked(&context.request)),
         };
         let location = location_of(&reply);
         let status = if matches!(reply, Reply::Done) { StatusCode::NO_CONTENT } else { StatusCode::OK };
@@ -253,17 +253,17 @@ impl Visit {
     }
 
     /// Carries a call out on a thread that may block.
-    async fn perform_on_thread(&self, occasion: Occasion, call: Call) -> Result<Reply, Problem> {
+    async fn perform_on_thread(&self, context: RequestContext, call: Call) -> Result<Reply, Problem> {
         // It may be a thread that is not there yet.
         if !headroom::is_there_for(0) {
             return Err(Problem::busy());
         }
         let door = Arc::clone(&self.door);
-        let id = occasion.request.clone();
+        let id = context.request.clone();
         // Noted as well when this future is dropped, because the answer would come too late.
-        let leaving = Leaving(occasion.departure.clone());
+        let leaving = Leaving(context.departure.clone());
         let mut work = tokio::task::spawn_blocking(move || {
-            door.service.handle(&occasion, call).map_err(|error| refusal(&occasion.request, &error))
+            door.service.handle(&context, call).map_err(|error| refusal(&context.request, &error))
         });
         let mut closing = self.door.closing.clone();
         let done = loop {
@@ -287,18 +287,18 @@ impl Visit {
         &self,
         request: Fingerprint,
         body: Fingerprint,
-        occasion: Occasion,
+        context: RequestContext,
         call: Call,
         qr: Option<QrFormat>,
     ) -> Result<Kept, Problem> {
-        let id = occasion.request.clone();
-        match self.door.idempotency.begin(self.peer.uid, request, body, &occasion.now)? {
-            Turn::Again(kept) => return self.repeat(kept, occasion, call).await,
+        let id = context.request.clone();
+        match self.door.idempotency.begin(self.peer.uid, request, body, &context.now)? {
+            Turn::Again(kept) => return self.repeat(kept, context, call).await,
             Turn::First => {}
         }
         let visit = self.clone();
         let work = tokio::spawn(async move {
-            let done = visit.perform(occasion, call, qr).await;
+            let done = visit.perform(context, call, qr).await;
             match &done {
                 Ok(kept) => visit.door.idempotency.keep(&request, kept),
                 Err(_) => visit.door.idempotency.forget(&request),
@@ -309,13 +309,13 @@ impl Visit {
     }
 
     /// An answer that was kept, for whoever may still have it.
-    async fn repeat(&self, kept: Kept, occasion: Occasion, call: Call) -> Result<Kept, Problem> {
+    async fn repeat(&self, kept: Kept, context: RequestContext, call: Call) -> Result<Kept, Problem> {
         let door = Arc::clone(&self.door);
-        let id = occasion.request.clone();
+        let id = context.request.clone();
         let told = kept.told.clone();
         let allowed = tokio::task::spawn_blocking(move || {
-            let allowed = door.service.may_repeat(&occasion, &call, &told);
-            allowed.map_err(|error| refusal(&occasion.request, &error))
+            let allowed = door.service.may_repeat(&context, &call, &told);
+            allowed.map_err(|error| refusal(&context.request, &error))
         });
         allowed.await.unwrap_or_else(|_| Err(self.panicked(&id)))?;
         Ok(kept)
@@ -330,12 +330,12 @@ impl Visit {
         first: Call,
         parts: impl FnOnce(Arc<Door>, Caller, String) -> Parts,
     ) -> Result<Answer, Problem> {
-        let occasion =
-            Occasion { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
+        let context =
+            RequestContext { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
         let door = Arc::clone(&self.door);
-        let allowed = tokio::task::spawn_blocking(move || match door.service.handle(&occasion, first) {
-            Ok(_) => Ok(occasion.caller),
-            Err(error) => Err(refusal(&occasion.request, &error)),
+        let allowed = tokio::task::spawn_blocking(move || match door.service.handle(&context, first) {
+            Ok(_) => Ok(context.caller),
+            Err(error) => Err(refusal(&context.request, &error)),
         });
         let caller = allowed.await.unwrap_or_else(|_| Err(self.panicked(id)))?;
         let parts = parts(Arc::clone(&self.door), caller, id.to_owned());
@@ -344,11 +344,11 @@ impl Visit {
 
     /// A copy of the store, sent as it is encrypted.
     async fn backup_answer(&self, caller: Caller, now: Moment, id: &str) -> Result<Answer, Problem> {
-        let occasion =
-            Occasion { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
+        let context =
+            RequestContext { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
         let door = Arc::clone(&self.door);
         let made = tokio::task::spawn_blocking(move || {
-            door.service.handle(&occasion, Call::BackUp).map_err(|error| refusal(&occasion.request, &error))
+            door.service.handle(&context, Call::BackUp).map_err(|error| refusal(&context.request, &error))
         });
         match made.await.unwrap_or_else(|_| Err(self.panicked(id)))? {
             Reply::Backup(backup) => Ok(self.stream_answer(BYTES, events::backup(*backup, id.to_owned()))),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::{mpsc, watch};
 
-use crate::service::{AuditView, Backup, Call, Caller, Departure, Occasion, Reply};
+use crate::service::{AuditView, Backup, Call, Caller, Departure, Reply, RequestContext};
 
 use super::Door;
 use super::devices::event_text;
@@ -171,7 +171,7 @@ async fn feed<T: Send + Sync + 'static>(
 
 /// One page, asked as any other call is, so that a lost right ends the stream.
 async fn page(door: &Arc<Door>, caller: Caller, request: &str, question: Call) -> (Option<Reply>, Caller) {
-    let occasion = Occasion {
+    let context = RequestContext {
         caller,
         now: door.clock.now(),
         patience: super::answer::PATIENCE,
@@ -180,9 +180,9 @@ async fn page(door: &Arc<Door>, caller: Caller, request: &str, question: Call) -
     };
     let asked = Arc::clone(door);
     let work = tokio::task::spawn_blocking(move || {
-        let reply = asked.service.handle(&occasion, question);
-        let reply = reply.inspect_err(|error| super::answer::log_error(&occasion.request, error));
-        (reply.ok(), occasion.caller)
+        let reply = asked.service.handle(&context, question);
+        let reply = reply.inspect_err(|error| super::answer::log_error(&context.request, error));
+        (reply.ok(), context.caller)
     });
     work.await.unwrap_or_else(|_| {
         door.note_panic(request);

@@ -3,12 +3,12 @@
 use crate::error::Error;
 use crate::store::AuditRow;
 
-use super::{AuditView, Occasion, Reply, Service};
+use super::{AuditView, Reply, RequestContext, Service};
 
 impl Service {
     /// Up to `limit` rows after `after`, oldest first.
-    pub(super) fn audit_rows(&self, occasion: &Occasion, after: i64, limit: u32) -> Result<Reply, Error> {
-        let rows = self.look(occasion, |view| view.audit_rows(after, limit))?;
+    pub(super) fn audit_rows(&self, context: &RequestContext, after: i64, limit: u32) -> Result<Reply, Error> {
+        let rows = self.look(context, |view| view.audit_rows(after, limit))?;
         let is_full = u32::try_from(rows.len()).is_ok_and(|count| count == limit);
         let next = rows.last().filter(|_| is_full).map(|row| row.seq);
         Ok(Reply::Audit { events: rows.into_iter().map(view_of).collect(), next })

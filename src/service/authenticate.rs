@@ -11,44 +11,49 @@ use super::receipts::new_receipt;
 use super::second_factor::{Accepted, Verdict, accept, judge};
 use super::security_keys::Purpose;
 use super::tokens::{CHALLENGE_ANSWERS, Granted, REFRESH_GRACE, extended, open_session, refresh_token};
-use super::{Job, Occasion, Proof, Reply, Service, Stop};
+use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 
 impl Service {
     /// Answers a challenge with a second factor. Right: the challenge is used up and a session is
     /// open, in the transaction that used up the code (AUT-2).
-    pub(super) fn answer_challenge(&self, occasion: &Occasion, claims: Claims, proof: Proof) -> Result<Reply, Error> {
-        let (job, _held) = self.answer(occasion, claims, proof)?;
-        let outcome = self.change(occasion, job);
-        self.answered(occasion, outcome)
+    pub(super) fn answer_challenge(
+        &self,
+        context: &RequestContext,
+        claims: Claims,
+        proof: Proof,
+    ) -> Result<Reply, Error> {
+        let (job, _held) = self.answer(context, claims, proof)?;
+        let outcome = self.change(context, job);
+        self.answered(context, outcome)
     }
 
     /// The same for a code, without a thread that waits for the store.
     pub(super) async fn answer_challenge_soon(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         claims: Claims,
         token: TokenInput,
     ) -> Result<Reply, Error> {
-        let (job, _) = self.answer(occasion, claims, Proof::Token(token))?;
-        let outcome = self.change_soon(occasion, job).await;
-        self.answered(occasion, outcome)
+        let (job, _) = self.answer(context, claims, Proof::Token(token))?;
+        let outcome = self.change_soon(context, job).await;
+        self.answered(context, outcome)
     }
 
     /// All but the change itself; what is held must be held until that is done.
     fn answer(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         claims: Claims,
         proof: Proof,
     ) -> Result<(impl Job<(Granted, Accepted)> + use<>, Option<Held<'_>>), Error> {
         let id = ChallengeId::from_slice(&claims.id).ok_or(Error::Unauthenticated)?;
         // Nobody touches a key, and nothing is hashed, for a challenge that is over. A code's own transaction sees to that.
         if !matches!(proof, Proof::Token(_)) {
-            self.look(occasion, |view| view.challenge(id, occasion.now.wall_ms))?.ok_or(Error::ChallengeEnded)?;
+            self.look(context, |view| view.challenge(id, context.now.wall_ms))?.ok_or(Error::ChallengeEnded)?;
         }
-        let (prepared, held) = self.prepare_for(occasion, claims.subject, Purpose::Login(id), proof)?;
+        let (prepared, held) = self.prepare_for(context, claims.subject, Purpose::Login(id), proof)?;
         let rules = self.rules();
-        let scene = occasion.scene();
+        let scene = context.scene();
         let job = move |tx: &Tx<'_>| {
             let challenge = tx.challenge(id, scene.now.wall_ms)?.ok_or(Error::ChallengeEnded)?;
             let user = tx.user(challenge.user)?.ok_or(Error::ChallengeEnded)?;
@@ -79,11 +84,11 @@ impl Service {
         Ok((job, held))
     }
 
-    fn answered(&self, occasion: &Occasion, outcome: Result<(Granted, Accepted), Error>) -> Result<Reply, Error> {
+    fn answered(&self, context: &RequestContext, outcome: Result<(Granted, Accepted), Error>) -> Result<Reply, Error> {
         self.metrics.count_login("factor", outcome.is_ok());
         let (granted, accepted) = outcome?;
         self.metrics.count_code(accepted.steps_ahead);
-        let mut view = self.sign_grant(&occasion.scene(), &granted)?;
+        let mut view = self.sign_grant(&context.scene(), &granted)?;
         view.remaining = accepted.remaining;
         Ok(Reply::Auth(view))
     }
@@ -91,22 +96,22 @@ impl Service {
     /// Takes a second factor for one action: a fresh access token, and a receipt for the action.
     pub(super) fn step_up(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         signed: Signed,
         proof: Proof,
         action: &Text,
         redeemer: Option<u32>,
     ) -> Result<Reply, Error> {
-        let state = self.look(occasion, |view| view.mfa_state(signed.user.id, occasion.now.wall_ms))?;
+        let state = self.look(context, |view| view.mfa_state(signed.user.id, context.now.wall_ms))?;
         if state != MfaState::Active {
             return Err(Error::NoFactor);
         }
-        let (prepared, _held) = self.prepare_for(occasion, signed.user.id, Purpose::StepUp(signed.session), proof)?;
+        let (prepared, _held) = self.prepare_for(context, signed.user.id, Purpose::StepUp(signed.session), proof)?;
         let rules = self.rules();
-        let scene = occasion.scene();
+        let scene = context.scene();
         let job_scene = scene.clone();
         let (receipt, mut row) = new_receipt(&scene, &signed.user, action, redeemer)?;
-        let outcome = self.change(occasion, move |tx| {
+        let outcome = self.change(context, move |tx| {
             let scene = job_scene;
             let session = live_session(tx, &scene, &signed)?;
             let verdict = judge(tx, &scene, rules, signed.user.id, &prepared)?;
@@ -139,13 +144,13 @@ impl Service {
 
     /// Exchanges a refresh token for a new pair. One that was exchanged before is in two hands: its
     /// whole family ends.
-    pub(super) fn refresh(&self, occasion: &Occasion) -> Result<Reply, Error> {
-        let token = occasion.caller.token.as_ref().ok_or(Error::Unauthenticated)?;
+    pub(super) fn refresh(&self, context: &RequestContext) -> Result<Reply, Error> {
+        let token = context.caller.token.as_ref().ok_or(Error::Unauthenticated)?;
         let parts = self.refresh_parts(token.expose())?;
-        let scene = occasion.scene();
+        let scene = context.scene();
         let job_scene = scene.clone();
         let (binds, mfa_required) = (self.policy().bind_tokens, self.policy().mfa_required);
-        let (session, user) = self.change(occasion, move |tx| {
+        let (session, user) = self.change(context, move |tx| {
             let scene = job_scene;
             let now = scene.now.wall_ms;
             let session = tx.session(parts.session, now)?.ok_or(Error::RefreshEnded)?;
@@ -190,9 +195,9 @@ impl Service {
     }
 
     /// Ends the session of the caller's token.
-    pub(super) fn log_out(&self, occasion: &Occasion, signed: Signed) -> Result<Reply, Error> {
-        let scene = occasion.scene();
-        self.change(occasion, move |tx| {
+    pub(super) fn log_out(&self, context: &RequestContext, signed: Signed) -> Result<Reply, Error> {
+        let scene = context.scene();
+        self.change(context, move |tx| {
             tx.end_session(signed.session)?;
             Ok(tx.audit(&scene.entry("session.end", Outcome::Ok, Some(signed.user.id), None))?)
         })?;

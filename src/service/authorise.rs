@@ -8,7 +8,7 @@ use crate::token::Claims;
 
 use super::rates::Act;
 use super::tokens::{api_key_parts, digest};
-use super::{NewUserOrder, Occasion, SecretRef, Service, Stop};
+use super::{NewUserOrder, RequestContext, SecretRef, Service, Stop};
 
 /// How old a second factor may be to count as fresh, and a login to begin a first one, in seconds.
 const FRESH: i64 = 5 * 60;
@@ -117,11 +117,11 @@ impl Over {
     /// Refuses unless the user has no active factor, or a second factor was given just now, or an
     /// administrator says why (ENR-3). Asked inside the transaction that makes the change, where a token that has ended
     /// since the request came is over (TOK-6).
-    pub(super) fn must_be_fresh(&self, view: &View<'_>, occasion: &super::Scene) -> Result<(), Stop> {
+    pub(super) fn must_be_fresh(&self, view: &View<'_>, context: &super::Scene) -> Result<(), Stop> {
         if view.user(self.user.id)?.is_none() {
             return Err(Error::NotFound.into());
         }
-        let now = occasion.now.wall_ms;
+        let now = context.now.wall_ms;
         let is_over = match &self.by {
             Authority::Own { pass, .. } => pass.holder(view, now)?.is_none(),
             Authority::Admin { pass: Some(pass), .. } => !pass.holder(view, now)?.is_some_and(|user| has_role(&user)),
@@ -130,10 +130,10 @@ impl Over {
         if is_over {
             return Err(Error::Unauthenticated.into());
         }
-        if self.is_fresh(occasion.now.unix_seconds()) {
+        if self.is_fresh(context.now.unix_seconds()) {
             return Ok(());
         }
-        match view.mfa_state(self.user.id, occasion.now.wall_ms)? {
+        match view.mfa_state(self.user.id, context.now.wall_ms)? {
             MfaState::Active => Err(Error::FreshProofRequired.into()),
             MfaState::None | MfaState::Pending => Ok(()),
         }
@@ -202,9 +202,9 @@ impl Over {
 
 impl Service {
     /// The peer's right; of a request with a token, only an administrator's on both sides (AZ-4).
-    pub(super) fn right(&self, occasion: &Occasion, right: Right) -> Result<(), Error> {
-        let rights = self.policy().rights(&occasion.caller.peer);
-        let holds = match self.bearer(occasion)? {
+    pub(super) fn right(&self, context: &RequestContext, right: Right) -> Result<(), Error> {
+        let rights = self.policy().rights(&context.caller.peer);
+        let holds = match self.bearer(context)? {
             None if rights.is_empty() => return Err(Error::Unauthenticated),
             None => rights.holds(right),
             Some(bearer) => bearer.is_admin(rights),
@@ -213,33 +213,33 @@ impl Service {
     }
 
     /// An administrator who says why.
-    pub(super) fn right_with_reason(&self, occasion: &Occasion) -> Result<(), Error> {
-        self.right(occasion, Right::Admin)?;
-        if occasion.caller.reason.is_some() { Ok(()) } else { Err(Error::FreshProofRequired) }
+    pub(super) fn right_with_reason(&self, context: &RequestContext) -> Result<(), Error> {
+        self.right(context, Right::Admin)?;
+        if context.caller.reason.is_some() { Ok(()) } else { Err(Error::FreshProofRequired) }
     }
 
     /// Whether the caller may make users.
-    pub(super) fn may_register(&self, occasion: &Occasion) -> Result<(), Error> {
-        if self.policy().open_registration { Ok(()) } else { self.right(occasion, Right::App) }
+    pub(super) fn may_register(&self, context: &RequestContext) -> Result<(), Error> {
+        if self.policy().open_registration { Ok(()) } else { self.right(context, Right::App) }
     }
 
     /// The same for this user. With open registration, a peer without a right cannot choose the id or take a misleading
     /// name, and its registrations are rate-limited.
-    pub(super) fn may_register_as(&self, occasion: &Occasion, order: &NewUserOrder) -> Result<(), Error> {
-        self.may_register(occasion)?;
-        if self.right(occasion, Right::App).is_ok() {
+    pub(super) fn may_register_as(&self, context: &RequestContext, order: &NewUserOrder) -> Result<(), Error> {
+        self.may_register(context)?;
+        if self.right(context, Right::App).is_ok() {
             return Ok(());
         }
         if order.id.is_some() {
             return Err(Error::Forbidden("app"));
         }
-        self.may_be_named(occasion, Some(&order.name))?;
-        self.rates.count(Act::Register(occasion.caller.peer.uid), &occasion.now)
+        self.may_be_named(context, Some(&order.name))?;
+        self.rates.count(Act::Register(context.caller.peer.uid), &context.now)
     }
 
     /// Refuses a name that may be read as another one, but from a peer with a right.
-    pub(super) fn may_be_named(&self, occasion: &Occasion, name: Option<&UserName>) -> Result<(), Error> {
-        let is_trusted = self.policy().rights(&occasion.caller.peer).holds(Right::App);
+    pub(super) fn may_be_named(&self, context: &RequestContext, name: Option<&UserName>) -> Result<(), Error> {
+        let is_trusted = self.policy().rights(&context.caller.peer).holds(Right::App);
         if is_trusted || !name.is_some_and(UserName::is_misleading) {
             return Ok(());
         }
@@ -248,41 +248,41 @@ impl Service {
     }
 
     /// Counts the beginning of a factor, unless an administrator does it.
-    pub(super) fn count_factor(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
+    pub(super) fn count_factor(&self, context: &RequestContext, over: &Over) -> Result<(), Error> {
         // Whoever would be refused uses nothing up.
-        self.may_begin_factor_now(occasion, over, occasion.now.wall_ms)?;
+        self.may_begin_factor_now(context, over, context.now.wall_ms)?;
         match over.by {
             Authority::Own { .. } | Authority::App => {
-                self.rates.count(Act::BeginFactor(over.user.id), &occasion.now)?;
+                self.rates.count(Act::BeginFactor(over.user.id), &context.now)?;
             }
             Authority::Admin { .. } => return Ok(()),
         }
-        let peer = &occasion.caller.peer;
+        let peer = &context.caller.peer;
         if self.policy().rights(peer).holds(Right::App) {
             return Ok(());
         }
-        self.rates.count(Act::BeginFactors(peer.uid), &occasion.now)
+        self.rates.count(Act::BeginFactors(peer.uid), &context.now)
     }
 
     /// Counts a change that a user makes, with this session or API key.
-    pub(super) fn count_change(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
+    pub(super) fn count_change(&self, context: &RequestContext, over: &Over) -> Result<(), Error> {
         match over.by {
-            Authority::Own { pass, .. } => self.rates.count(Act::Change(pass.bucket()), &occasion.now),
+            Authority::Own { pass, .. } => self.rates.count(Act::Change(pass.bucket()), &context.now),
             Authority::App | Authority::Admin { .. } => Ok(()),
         }
     }
 
     /// The user that the path names, if the caller may act on it. Foreign, unknown and malformed ids
     /// are one and the same refusal (AZ-2).
-    pub(super) fn over(&self, occasion: &Occasion, user: UserRef, scope: Scope) -> Result<Over, Error> {
-        let rights = self.policy().rights(&occasion.caller.peer);
-        let over = match self.bearer(occasion)? {
+    pub(super) fn over(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<Over, Error> {
+        let rights = self.policy().rights(&context.caller.peer);
+        let over = match self.bearer(context)? {
             Some(bearer) if bearer.is_admin(rights) && !bearer.is_named_by(user) => {
-                Over { user: self.named(occasion, user)?, by: admin(occasion, Some(bearer.pass())) }
+                Over { user: self.named(context, user)?, by: admin(context, Some(bearer.pass())) }
             }
             Some(bearer) => bearer.over_self(user, scope)?,
-            None if rights.holds(Right::Admin) => Over { user: self.named(occasion, user)?, by: admin(occasion, None) },
-            None if rights.holds(Right::App) => Over { user: self.named(occasion, user)?, by: Authority::App },
+            None if rights.holds(Right::Admin) => Over { user: self.named(context, user)?, by: admin(context, None) },
+            None if rights.holds(Right::App) => Over { user: self.named(context, user)?, by: Authority::App },
             None if user == UserRef::Me => return Err(Error::MeWithoutUser),
             None => return Err(Error::Unauthenticated),
         };
@@ -300,15 +300,15 @@ impl Service {
     /// it, comes with a token that is over. That caller is told so (ENR-8), and nothing else.
     pub(super) fn late_enrolment(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: UserRef,
         secret: SecretRef,
         refusal: Error,
     ) -> Error {
         let (Error::Unauthenticated, SecretRef::Id(secret)) = (&refusal, secret) else { return refusal };
-        let Ok(Some(claims)) = self.claims(occasion) else { return refusal };
+        let Ok(Some(claims)) = self.claims(context) else { return refusal };
         let is_named = user == UserRef::Me || user == UserRef::Id(claims.subject);
-        let found = self.look(occasion, |view| Ok((view.user(claims.subject)?, view.secret(claims.subject, secret)?)));
+        let found = self.look(context, |view| Ok((view.user(claims.subject)?, view.secret(claims.subject, secret)?)));
         let Ok((Some(user), Some(row))) = found else { return refusal };
         let is_older = claims.kind != TokenKind::Challenge && claims.epoch < user.epoch && !user.disabled;
         let is_factor = matches!(row.kind, SecretType::Mfa | SecretType::Fido2);
@@ -317,8 +317,8 @@ impl Service {
     }
 
     /// The login session that the request's access token belongs to.
-    pub(super) fn session(&self, occasion: &Occasion) -> Result<Signed, Error> {
-        let bearer = self.bearer(occasion)?.ok_or(Error::Unauthenticated)?;
+    pub(super) fn session(&self, context: &RequestContext) -> Result<Signed, Error> {
+        let bearer = self.bearer(context)?.ok_or(Error::Unauthenticated)?;
         let BearerKind::Token(claims) = bearer.kind else { return Err(Error::Unauthenticated) };
         let session = claims.session.ok_or(Error::Unauthenticated)?;
         Ok(Signed { user: bearer.user, session })
@@ -326,28 +326,28 @@ impl Service {
 
     /// The claims of the request's challenge token. Whether its challenge is still open is for the
     /// transaction that answers it to see.
-    pub(super) fn challenge(&self, occasion: &Occasion) -> Result<Claims, Error> {
-        let claims = self.claims(occasion)?.ok_or(Error::Unauthenticated)?;
+    pub(super) fn challenge(&self, context: &RequestContext) -> Result<Claims, Error> {
+        let claims = self.claims(context)?.ok_or(Error::Unauthenticated)?;
         if claims.kind == TokenKind::Challenge { Ok(claims) } else { Err(Error::Unauthenticated) }
     }
 
     /// An app, or a user for its own receipts.
-    pub(super) fn redeemer(&self, occasion: &Occasion) -> Result<Redeemer, Error> {
-        if occasion.caller.token.is_some() {
-            return Ok(Redeemer::User(self.session(occasion)?.user));
+    pub(super) fn redeemer(&self, context: &RequestContext) -> Result<Redeemer, Error> {
+        if context.caller.token.is_some() {
+            return Ok(Redeemer::User(self.session(context)?.user));
         }
-        self.right(occasion, Right::App)?;
+        self.right(context, Right::App)?;
         Ok(Redeemer::App)
     }
 
     /// Checks the request's token or API key against its user as it is now (TOK-6); `None` without one.
-    fn bearer(&self, occasion: &Occasion) -> Result<Option<Bearer>, Error> {
-        let Some(text) = &occasion.caller.token else { return Ok(None) };
+    fn bearer(&self, context: &RequestContext) -> Result<Option<Bearer>, Error> {
+        let Some(text) = &context.caller.token else { return Ok(None) };
         if let Some(parts) = api_key_parts(text.expose()) {
-            return self.api_key_bearer(occasion, &parts).map(Some);
+            return self.api_key_bearer(context, &parts).map(Some);
         }
-        let Some(claims) = self.claims(occasion)? else { return Ok(None) };
-        let now = occasion.now.wall_ms;
+        let Some(claims) = self.claims(context)? else { return Ok(None) };
+        let now = context.now.wall_ms;
         // Also of a session that was begun before the settings demanded a factor (AUT-7).
         let is_too_weak = self.policy().mfa_required && !claims.amr.has_second_factor();
         match claims.kind {
@@ -355,24 +355,24 @@ impl Service {
             TokenKind::Enroll => {}
             TokenKind::Access | TokenKind::Challenge => return Err(Error::Unauthenticated),
         }
-        let holder = self.look(occasion, |view| Pass::of(&claims).holder(view, now))?;
+        let holder = self.look(context, |view| Pass::of(&claims).holder(view, now))?;
         let user = holder.ok_or(Error::Unauthenticated)?;
         Ok(Some(Bearer { user, kind: BearerKind::Token(claims) }))
     }
 
     /// The claims of the request's token, checked by themselves and for the peer it is bound to.
-    pub(super) fn claims(&self, occasion: &Occasion) -> Result<Option<Claims>, Error> {
-        let Some(text) = &occasion.caller.token else { return Ok(None) };
-        let claims = self.with_keys(|keys| keys.verify(text.expose(), occasion.now.unix_seconds()))?;
-        if self.policy().bind_tokens && claims.peer != occasion.caller.peer.uid {
+    pub(super) fn claims(&self, context: &RequestContext) -> Result<Option<Claims>, Error> {
+        let Some(text) = &context.caller.token else { return Ok(None) };
+        let claims = self.with_keys(|keys| keys.verify(text.expose(), context.now.unix_seconds()))?;
+        if self.policy().bind_tokens && claims.peer != context.caller.peer.uid {
             return Err(Error::Unauthenticated);
         }
         Ok(Some(claims))
     }
 
-    fn api_key_bearer(&self, occasion: &Occasion, parts: &super::tokens::ApiKeyParts) -> Result<Bearer, Error> {
+    fn api_key_bearer(&self, context: &RequestContext, parts: &super::tokens::ApiKeyParts) -> Result<Bearer, Error> {
         let presented = digest(parts.secret.expose());
-        let found = self.look(occasion, |view| {
+        let found = self.look(context, |view| {
             let Some(row) = view.api_key(parts.id)? else { return Ok(None) };
             let stored = view.open_secret(&row)?;
             let is_right = crate::store::same_tag(stored.expose(), &presented);
@@ -386,19 +386,19 @@ impl Service {
         let (user, row) = found
             .filter(|(user, row)| !user.disabled && (row.is_guarded || !mfa_required))
             .ok_or(Error::Unauthenticated)?;
-        let now = occasion.now.wall_ms;
+        let now = context.now.wall_ms;
         if row.last_used.is_none_or(|used| now.saturating_sub(used) > API_KEY_NOTE) {
             let id = row.id;
-            self.change(occasion, move |tx| Ok(tx.touch(id, now)?))?;
+            self.change(context, move |tx| Ok(tx.touch(id, now)?))?;
         }
         Ok(Bearer { user, kind: BearerKind::ApiKey(row.id) })
     }
 
-    fn named(&self, occasion: &Occasion, user: UserRef) -> Result<UserRow, Error> {
+    fn named(&self, context: &RequestContext, user: UserRef) -> Result<UserRow, Error> {
         match user {
             UserRef::Me => Err(Error::MeWithoutUser),
             UserRef::Malformed => Err(Error::NotFound),
-            UserRef::Id(id) => self.look(occasion, |view| view.user(id))?.ok_or(Error::NotFound),
+            UserRef::Id(id) => self.look(context, |view| view.user(id))?.ok_or(Error::NotFound),
         }
     }
 }
@@ -452,8 +452,8 @@ fn has_role(user: &UserRow) -> bool {
     user.roles.iter().any(|role| role == ADMIN_ROLE)
 }
 
-fn admin(occasion: &Occasion, pass: Option<Pass>) -> Authority {
-    Authority::Admin { reason: occasion.reason(), pass }
+fn admin(context: &RequestContext, pass: Option<Pass>) -> Authority {
+    Authority::Admin { reason: context.reason(), pass }
 }
 
 fn name_of(right: Right) -> &'static str {

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::store::{Cursor, MasterKey, Outcome, Phase, Rotation};
 use crate::sync::{Mutex, PoisonError, TryLockError};
 
-use super::{Occasion, Reply, Scene, Service};
+use super::{Reply, RequestContext, Scene, Service};
 
 /// Writes of one request that changes the master key; the request then tells how far it is.
 const WRITES_AT_ONCE: u32 = 16;
@@ -43,17 +43,17 @@ pub(super) struct Progress(Mutex<Option<Cursor>>);
 
 impl Service {
     /// Where the master key is kept and how far a change of it is.
-    pub(super) fn show_key(&self, occasion: &Occasion) -> Result<Reply, Error> {
-        let rotation = self.store.rotation(occasion.patience)?;
+    pub(super) fn show_key(&self, context: &RequestContext) -> Result<Reply, Error> {
+        let rotation = self.store.rotation(context.patience)?;
         Ok(Reply::MasterKey(MasterKeyView { source: self.keeper.source(), rotation }))
     }
 
     /// Begins a change of the master key, or goes on with the one that is under way.
-    pub(super) fn rotate_key(&self, occasion: &Occasion, next: Option<MasterKey>) -> Result<Reply, Error> {
-        let scene = occasion.scene();
+    pub(super) fn rotate_key(&self, context: &RequestContext, next: Option<MasterKey>) -> Result<Reply, Error> {
+        let scene = context.scene();
         // Housekeeping must not meet a key that is noted and not held yet.
         let turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.store.phase(occasion.patience)? == Phase::Settled {
+        if self.store.phase(context.patience)? == Phase::Settled {
             let next = match (self.keeper.source(), next.as_ref()) {
                 (KeySource::File, None) => MasterKey::random()?,
                 (KeySource::Credential, Some(key)) => MasterKey::from_bytes(key.expose())?,
@@ -69,19 +69,19 @@ impl Service {
                 }
             };
             let mut entry = scene.entry("key.rotate", Outcome::Ok, None, None);
-            entry.detail = occasion.reason();
-            self.store.begin_rotation(occasion.patience, &next, entry)?;
+            entry.detail = context.reason();
+            self.store.begin_rotation(context.patience, &next, entry)?;
         }
-        self.store.take_up_noted_key(occasion.patience)?;
+        self.store.take_up_noted_key(context.patience)?;
         // Whoever gave another key than the one that is noted would put one outside that opens nothing.
         if let Some(given) = &next
-            && !self.store.is_newest_key(occasion.patience, given)?
+            && !self.store.is_newest_key(context.patience, given)?
         {
             return Err(Error::Version);
         }
         drop(turn);
-        self.go_on_with_rotation(&scene, occasion.patience, WRITES_AT_ONCE)?;
-        self.show_key(occasion)
+        self.go_on_with_rotation(&scene, context.patience, WRITES_AT_ONCE)?;
+        self.show_key(context)
     }
 
     /// Works on a change of the master key, if one is under way and nobody else does.
@@ -136,16 +136,16 @@ impl Service {
     }
 
     /// A copy of the store. Not while the key changes: which one it would need could not be told later.
-    pub(super) fn back_up(&self, occasion: &Occasion) -> Result<Reply, Error> {
+    pub(super) fn back_up(&self, context: &RequestContext) -> Result<Reply, Error> {
         // One copy at a time, and no change of the key until it is made.
         let _turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.store.phase(occasion.patience)? != Phase::Settled {
+        if self.store.phase(context.patience)? != Phase::Settled {
             return Err(Error::NotReady("the master key is being changed; take the backup once that is over"));
         }
-        let mut entry = occasion.scene().entry("store.backup", Outcome::Ok, None, None);
-        entry.detail = occasion.reason();
+        let mut entry = context.scene().entry("store.backup", Outcome::Ok, None, None);
+        entry.detail = context.reason();
         // Its own row is in the copy.
-        self.change(occasion, move |tx| Ok(tx.audit(&entry)?))?;
-        Ok(Reply::Backup(Box::new(self.store.backup(occasion.patience, occasion.now.wall_ms)?)))
+        self.change(context, move |tx| Ok(tx.audit(&entry)?))?;
+        Ok(Reply::Backup(Box::new(self.store.backup(context.patience, context.now.wall_ms)?)))
     }
 }

@@ -10,7 +10,7 @@ use crate::store::{Class, Fault, MfaState, NewSecret, Outcome, SecretRow, Secret
 use super::authorise::Over;
 use super::second_factor::misshapen;
 use super::secrets::view_with_device;
-use super::{FirstCode as Given, Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
+use super::{FirstCode as Given, Reply, RequestContext, Scene, SecretRef, SecretView, Service, Stop};
 
 /// Wrong first codes that end a pending factor (ENR-5).
 const FIRST_CODES: u32 = 5;
@@ -40,47 +40,47 @@ impl Service {
     /// Confirms a pending factor with a code from the user, or from the hardware key that it is on.
     pub(super) fn enroll_with(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: &Over,
         secret: SecretRef,
         first: Given,
     ) -> Result<Reply, Error> {
         let token = match (first, secret) {
             (Given::Token(token), _) => token,
-            (Given::Credential(answer), secret) => return self.register_key(occasion, over, secret, &answer),
+            (Given::Credential(answer), secret) => return self.register_key(context, over, secret, &answer),
             (Given::Device, SecretRef::Id(id)) => {
-                self.must_be_fresh_now(occasion, over)?;
-                self.code_for_enrolment(occasion, over.user.id, id)?
+                self.must_be_fresh_now(context, over)?;
+                self.code_for_enrolment(context, over.user.id, id)?
             }
             (Given::Device, SecretRef::Malformed) => return Err(Error::NotFound),
         };
-        self.enroll(occasion, over, secret, token)
+        self.enroll(context, over, secret, token)
     }
 
     /// Confirms a pending factor with its first code. Of many at once one wins, the others find it
     /// active already.
     pub(super) fn enroll(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: &Over,
         secret: SecretRef,
         token: TokenInput,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         // Only one of them makes and hashes codes; the others wait and then see that it is done.
-        let _held = self.locks.hold(id.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
+        let _held = self.locks.hold(id.as_bytes(), context.caller.peer.uid, context.patience)?;
         let mut codes = None;
         let mut token = token;
         // The second round has the codes. A third would mean that the state flips under us.
         for _ in 0..3 {
-            match self.attempt(occasion, over, id, token, codes)? {
+            match self.attempt(context, over, id, token, codes)? {
                 Attempt::Done(secret, codes) => {
                     self.metrics.count_enrolment();
                     return Ok(Reply::Enrolled { secret: *secret, codes });
                 }
                 Attempt::NeedsCodes(again) => {
                     token = again;
-                    codes = Some(self.new_codes(occasion)?);
+                    codes = Some(self.new_codes(context)?);
                 }
             }
         }
@@ -89,16 +89,16 @@ impl Service {
 
     fn attempt(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: &Over,
         id: SecretId,
         token: TokenInput,
         codes: Option<CodeSet>,
     ) -> Result<Attempt, Error> {
-        let scene = occasion.scene();
+        let scene = context.scene();
         let over = over.clone();
         let window = self.policy().window;
-        self.change(occasion, move |tx| {
+        self.change(context, move |tx| {
             let user = over.user.id;
             let row = pending(tx, scene.now.wall_ms, user, id, SecretType::Mfa)??;
             over.may_begin_factor(tx, &scene, row.created)?;
@@ -122,17 +122,17 @@ impl Service {
     }
 
     /// Replaces all backup codes by new ones.
-    pub(super) fn renew_codes(&self, occasion: &Occasion, over: Over) -> Result<Reply, Error> {
-        let (user, now) = (over.user.id, occasion.now.wall_ms);
-        let scene = occasion.scene();
+    pub(super) fn renew_codes(&self, context: &RequestContext, over: Over) -> Result<Reply, Error> {
+        let (user, now) = (over.user.id, context.now.wall_ms);
+        let scene = context.scene();
         // Refuse before the dear part; the transaction asks again.
-        let state = self.look(occasion, |view| view.mfa_state(over.user.id, now))?;
+        let state = self.look(context, |view| view.mfa_state(over.user.id, now))?;
         if state != MfaState::Active {
             return Err(Error::NoFactor);
         }
-        self.must_be_fresh_now(occasion, &over)?;
-        let set = self.new_codes(occasion)?;
-        let shown = self.change(occasion, move |tx| {
+        self.must_be_fresh_now(context, &over)?;
+        let set = self.new_codes(context)?;
+        let shown = self.change(context, move |tx| {
             let user = over.user.id;
             over.must_be_fresh(tx, &scene)?;
             if tx.mfa_state(user, now)? != MfaState::Active {
@@ -148,30 +148,34 @@ impl Service {
         Ok(Reply::Codes(user, shown))
     }
 
-    pub(super) fn must_be_fresh_now(&self, occasion: &Occasion, over: &Over) -> Result<(), Error> {
-        let scene = occasion.scene();
-        self.ask_now(occasion, |view| over.must_be_fresh(view, &scene))
+    pub(super) fn must_be_fresh_now(&self, context: &RequestContext, over: &Over) -> Result<(), Error> {
+        let scene = context.scene();
+        self.ask_now(context, |view| over.must_be_fresh(view, &scene))
     }
 
     /// [`Over::may_begin_factor`], outside of a transaction.
-    pub(super) fn may_begin_factor_now(&self, occasion: &Occasion, over: &Over, begun: i64) -> Result<(), Error> {
-        let scene = occasion.scene();
-        self.ask_now(occasion, |view| over.may_begin_factor(view, &scene, begun))
+    pub(super) fn may_begin_factor_now(&self, context: &RequestContext, over: &Over, begun: i64) -> Result<(), Error> {
+        let scene = context.scene();
+        self.ask_now(context, |view| over.may_begin_factor(view, &scene, begun))
     }
 
-    fn ask_now(&self, occasion: &Occasion, question: impl FnOnce(&View<'_>) -> Result<(), Stop>) -> Result<(), Error> {
-        self.look(occasion, |view| match question(view) {
+    fn ask_now(
+        &self,
+        context: &RequestContext,
+        question: impl FnOnce(&View<'_>) -> Result<(), Stop>,
+    ) -> Result<(), Error> {
+        self.look(context, |view| match question(view) {
             Ok(()) => Ok(Ok(())),
             Err(Stop::Undo(error) | Stop::Keep(error)) => Ok(Err(error)),
             Err(Stop::Fault(fault)) => Err(fault),
         })?
     }
 
-    pub(super) fn new_codes(&self, occasion: &Occasion) -> Result<CodeSet, Error> {
+    pub(super) fn new_codes(&self, context: &RequestContext) -> Result<CodeSet, Error> {
         let codes = (0..CODES_PER_SET)
             .map(|_| entropy::secret::<10>().map(|random| BackupCode::from_random(random.expose())))
             .collect::<Result<Vec<_>, _>>()?;
-        let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
+        let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
         let record = permit.codes_record(&codes)?;
         Ok(CodeSet { codes, record })
     }

@@ -7,7 +7,7 @@ use crate::store::Decision;
 use crate::sync::{Mutex, PoisonError};
 
 use super::tokens::offset_of;
-use super::{Occasion, Reply, Service};
+use super::{Reply, RequestContext, Service};
 
 /// How long the outcome of a probe is good, in milliseconds: anybody may ask, and each probe is a durable write.
 const PROBE_LIFETIME: i64 = 1_000;
@@ -18,7 +18,7 @@ pub(super) struct Probed(Mutex<Option<(i64, bool)>>);
 
 impl Service {
     /// Ready means: nothing panicked, and an empty write becomes durable (SVC-4).
-    pub(super) fn ready(&self, occasion: &Occasion) -> Result<Reply, Error> {
+    pub(super) fn ready(&self, context: &RequestContext) -> Result<Reply, Error> {
         if self.metrics.panics() > 0 {
             return Err(Error::NotReady("a request panicked; see the journal, then restart"));
         }
@@ -27,11 +27,11 @@ impl Service {
         }
         // Whoever asks meanwhile waits for the same probe.
         let mut probed = self.probed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = occasion.now.boot_ms;
+        let now = context.now.boot_ms;
         let is_writable = match *probed {
             Some((at, is_writable)) if (0..PROBE_LIFETIME).contains(&now.saturating_sub(at)) => is_writable,
             Some(_) | None => {
-                let is_writable = self.probe(occasion);
+                let is_writable = self.probe(context);
                 *probed = Some((now, is_writable));
                 is_writable
             }
@@ -39,9 +39,9 @@ impl Service {
         if is_writable { Ok(Reply::Ready) } else { Err(Error::NotReady("the store cannot be written")) }
     }
 
-    fn probe(&self, occasion: &Occasion) -> bool {
-        let at = occasion.now.wall_ms;
-        let probe = self.store.write(occasion.patience, move |tx| {
+    fn probe(&self, context: &RequestContext) -> bool {
+        let at = context.now.wall_ms;
+        let probe = self.store.write(context.patience, move |tx| {
             tx.probe(at)?;
             Ok(Decision::Keep(()))
         });
@@ -49,9 +49,9 @@ impl Service {
     }
 
     /// The counters in the Prometheus text format.
-    pub(super) fn metrics_text(&self, occasion: &Occasion) -> Result<Reply, Error> {
+    pub(super) fn metrics_text(&self, context: &RequestContext) -> Result<Reply, Error> {
         let depth = self.store.depth();
-        let drift = offset_of(&occasion.now).saturating_sub(self.clock_at_start);
+        let drift = offset_of(&context.now).saturating_sub(self.clock_at_start);
         self.metrics.set_clock_drift(Duration::from_millis(drift.unsigned_abs()), drift < 0);
         self.metrics.set_keys(self.attached.counts());
         self.metrics.set_queues(depth.waiting, self.hasher.waiting());

@@ -17,7 +17,7 @@ use crate::sync::thread;
 use super::authorise::Over;
 use super::secrets::has_room;
 use super::security_keys::KeyOrder;
-use super::{Occasion, Reply, Service};
+use super::{Reply, RequestContext, Service};
 
 /// How long a ceremony may take, the touch included. A request has less than a minute.
 const CEREMONY: Duration = Duration::from_secs(15);
@@ -59,14 +59,14 @@ type Opened = Result<Box<dyn SecurityKey>, DeviceFault>;
 
 impl Service {
     /// The security keys that are plugged in, each asked who it is.
-    pub(super) fn list_security_keys(&self, occasion: &Occasion) -> Result<Reply, Error> {
+    pub(super) fn list_security_keys(&self, context: &RequestContext) -> Result<Reply, Error> {
         let total = Stopwatch::start(ALL_KEYS);
-        let is_pointless = || occasion.departure.is_noted();
+        let is_pointless = || context.departure.is_noted();
         let facts = |port: &Port| -> Result<SecurityKeyFacts, Error> {
             if total.is_over() {
                 return Err(Error::DeviceFailed("the keys before it took all the time".to_owned()));
             }
-            let mut key = self.take_key(occasion, port)?;
+            let mut key = self.take_key(context, port)?;
             let wait = Wait { time: Stopwatch::start(LOOK), is_pointless: &is_pointless };
             let key = Authenticator::meet(&mut *key, wait)?;
             Ok(SecurityKeyFacts {
@@ -83,77 +83,77 @@ impl Service {
     /// Registers the security key that is plugged in. Nothing is stored before it has answered.
     pub(super) fn register_here(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: &Over,
         order: KeyOrder,
         pin: Option<&Pin>,
     ) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
         let user = over.user.id;
-        self.refuse_throttled(occasion, &Subject::factors(user))?;
-        self.look(occasion, |view| has_room(view, user, order.name.as_ref()))??;
-        let (options, asked) = self.start_registration(occasion, &relying_party, over, order.verification)?;
-        let mut key = self.the_only_key(occasion)?;
+        self.refuse_throttled(context, &Subject::factors(user))?;
+        self.look(context, |view| has_room(view, user, order.name.as_ref()))??;
+        let (options, asked) = self.start_registration(context, &relying_party, over, order.verification)?;
+        let mut key = self.the_only_key(context)?;
         let client = relying_party.client(pin.map(Pin::text));
-        let answer = self.hold_ceremony(occasion, user, &mut *key, |key| client.create(key, &options))?;
+        let answer = self.hold_ceremony(context, user, &mut *key, |key| client.create(key, &options))?;
         let record = RegistrationAnswer::read(&answer)
             .and_then(|answer| relying_party.finish_registration(&asked, &answer))
             .map_err(of_key)?;
-        if occasion.departure.is_noted() {
+        if context.departure.is_noted() {
             // Nobody would see its backup codes.
             return Err(Error::TouchTimeout);
         }
-        let (secret, codes) = self.store_registered(occasion, over, order.name, &record, relying_party.id())?;
+        let (secret, codes) = self.store_registered(context, over, order.name, &record, relying_party.id())?;
         Ok(Reply::KeyRegistered { secret, codes })
     }
 
     /// Whether a security key could answer for this user.
-    pub(super) fn has_security_key(&self, occasion: &Occasion, user: UserId) -> Result<bool, Error> {
+    pub(super) fn has_security_key(&self, context: &RequestContext, user: UserId) -> Result<bool, Error> {
         if self.policy().relying_party.is_none() {
             return Ok(false);
         }
-        Ok(!self.look(occasion, |view| view.credential_ids_of(user))?.is_empty())
+        Ok(!self.look(context, |view| view.credential_ids_of(user))?.is_empty())
     }
 
     /// Lets the user's security key that is plugged in answer. An answer that does not hold is `None`, and counts.
     pub(super) fn answer_here(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: UserId,
         pin: Option<&Pin>,
     ) -> Result<Option<Assertion>, Error> {
         let relying_party = self.relying_party()?;
-        let records = self.key_records(occasion, user)?;
+        let records = self.key_records(context, user)?;
         let client = relying_party.client(pin.map(Pin::text));
-        let (mut key, records) = self.key_that_may_answer(occasion, client, records)?;
+        let (mut key, records) = self.key_that_may_answer(context, client, records)?;
         // Of one credential, so that what is asked of it is its own policy.
         let (options, asked) = relying_party.start_authentication(user.as_bytes(), records)?;
-        let answer = self.hold_ceremony(occasion, user, &mut *key, |key| client.get(key, &options))?;
+        let answer = self.hold_ceremony(context, user, &mut *key, |key| client.get(key, &options))?;
         let answer = AuthenticationAnswer::read(&answer).map_err(of_key)?;
-        self.judge_assertion(occasion, &relying_party, user, &asked, &answer)
+        self.judge_assertion(context, &relying_party, user, &asked, &answer)
     }
 
     /// What a key answers while there is time and somebody waits; a refusal counts.
     fn hold_ceremony(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: UserId,
         key: &mut dyn SecurityKey,
         act: impl FnOnce(&mut Authenticator<'_>) -> Result<Value, CtapFault>,
     ) -> Result<Value, Error> {
-        let is_pointless = || occasion.departure.is_noted();
+        let is_pointless = || context.departure.is_noted();
         let wait = Wait { time: Stopwatch::start(CEREMONY), is_pointless: &is_pointless };
         Authenticator::meet(key, wait)
             .and_then(|mut key| act(&mut key))
-            .map_err(|fault| self.count_refusal(occasion, user, fault.into()))
+            .map_err(|fault| self.count_refusal(context, user, fault.into()))
     }
 
     /// Begins the use of a key; waits a little for whoever has it just now.
-    fn take_key(&self, occasion: &Occasion, port: &Port) -> Opened {
+    fn take_key(&self, context: &RequestContext, port: &Port) -> Opened {
         let queue = Stopwatch::start(QUEUE);
         loop {
             match self.security_keys.open(port) {
-                Err(DeviceFault::Busy { .. }) if !queue.is_over() && !occasion.departure.is_noted() => {
+                Err(DeviceFault::Busy { .. }) if !queue.is_over() && !context.departure.is_noted() => {
                     thread::sleep(TURN);
                 }
                 taken => return taken,
@@ -162,9 +162,9 @@ impl Service {
     }
 
     /// The one key that is plugged in. Those that are older than FIDO2 count only where there is no other.
-    fn the_only_key(&self, occasion: &Occasion) -> Result<Box<dyn SecurityKey>, Error> {
+    fn the_only_key(&self, context: &RequestContext) -> Result<Box<dyn SecurityKey>, Error> {
         let ports = self.security_keys.ports()?;
-        let mut taken: Vec<(&Port, Opened)> = ports.iter().map(|port| (port, self.take_key(occasion, port))).collect();
+        let mut taken: Vec<(&Port, Opened)> = ports.iter().map(|port| (port, self.take_key(context, port))).collect();
         if taken.len() > 1 {
             taken.retain(|(_, key)| !matches!(key, Err(DeviceFault::TooOld)));
         }
@@ -178,7 +178,7 @@ impl Service {
     /// The key that has one of these credentials, and which of them may be on it.
     fn key_that_may_answer(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         client: Client<'_>,
         mut records: Vec<KeyRecord>,
     ) -> Result<(Box<dyn SecurityKey>, Vec<KeyRecord>), Error> {
@@ -187,12 +187,12 @@ impl Service {
             return Err(Error::NoDevice("no security key is plugged in".to_owned()));
         }
         let total = Stopwatch::start(ALL_KEYS);
-        let is_pointless = || occasion.departure.is_noted();
+        let is_pointless = || context.departure.is_noted();
         let mut holders: Vec<(Port, Box<dyn SecurityKey>, Location)> = Vec::new();
         let mut fault = None;
         for port in ports {
             let look = || -> Result<(Box<dyn SecurityKey>, Location), CtapFault> {
-                let mut key = self.take_key(occasion, &port)?;
+                let mut key = self.take_key(context, &port)?;
                 // One that hangs does not take the time of the others.
                 let wait = Wait { time: Stopwatch::start(LOOK.min(total.left())), is_pointless: &is_pointless };
                 let location = client.locate(&mut Authenticator::meet(&mut *key, wait)?, &records)?;
@@ -223,13 +223,13 @@ impl Service {
 
     /// A PIN that is wrong, a touch that does not come or a no count like a wrong code, and are noted: nobody shall try PINs
     /// on somebody's key, or keep it blinking, without end.
-    fn count_refusal(&self, occasion: &Occasion, user: UserId, error: Error) -> Error {
+    fn count_refusal(&self, context: &RequestContext, user: UserId, error: Error) -> Error {
         let event = match &error {
             Error::PinWrong { .. } | Error::PinBlocked(_) => "key.pin-wrong",
             Error::TouchTimeout | Error::TouchDenied => "key.untouched",
             _ => return error,
         };
-        match self.count_failure(occasion, user, event) {
+        match self.count_failure(context, user, event) {
             Ok(()) => error,
             Err(fault) => fault,
         }

@@ -65,7 +65,7 @@ const STARTING: Duration = Duration::from_secs(30);
 
 /// Who asks, when, and how long they wait.
 #[derive(Debug)]
-pub struct Occasion {
+pub struct RequestContext {
     /// The caller.
     pub caller: Caller,
     /// When the request arrived.
@@ -185,7 +185,7 @@ impl From<Fault> for Stop {
     }
 }
 
-/// What of an occasion goes into audit rows.
+/// What of an context goes into audit rows.
 #[derive(Clone, Debug)]
 struct Scene {
     now: Moment,
@@ -263,238 +263,238 @@ impl Service {
     }
 
     /// Carries out one call.
-    pub fn handle(&self, occasion: &Occasion, call: Call) -> Result<Reply, Error> {
-        let done = self.dispatch(occasion, call);
+    pub fn handle(&self, context: &RequestContext, call: Call) -> Result<Reply, Error> {
+        let done = self.dispatch(context, call);
         scrub_stack();
-        done.inspect_err(|error| self.note_tampering(occasion, error))
+        done.inspect_err(|error| self.note_tampering(context, error))
     }
 
     /// Carries out a call that waits for nothing but the store's writer, without a thread that waits. Those that may wait
     /// for anything else come back.
-    pub async fn handle_soon(&self, occasion: &Occasion, call: Call) -> Soon {
+    pub async fn handle_soon(&self, context: &RequestContext, call: Call) -> Soon {
         let done = match call {
-            Call::Live | Call::Version | Call::KeySet | Call::AuthMethods => self.dispatch(occasion, call),
+            Call::Live | Call::Version | Call::KeySet | Call::AuthMethods => self.dispatch(context, call),
             // An API key would have its use written down first.
-            Call::Verify(user, Proof::Token(token)) if occasion.caller.token.is_none() => {
-                match self.right(occasion, Right::App) {
-                    Ok(()) => self.verify_soon(occasion, user, token).await,
+            Call::Verify(user, Proof::Token(token)) if context.caller.token.is_none() => {
+                match self.right(context, Right::App) {
+                    Ok(()) => self.verify_soon(context, user, token).await,
                     Err(error) => Err(error),
                 }
             }
-            Call::AnswerChallenge(Proof::Token(token)) => match self.challenge(occasion) {
-                Ok(claims) => self.answer_challenge_soon(occasion, claims, token).await,
+            Call::AnswerChallenge(Proof::Token(token)) => match self.challenge(context) {
+                Ok(claims) => self.answer_challenge_soon(context, claims, token).await,
                 Err(error) => Err(error),
             },
             other => return Soon::Later(other),
         };
         scrub_stack();
         if let Err(Error::Tampered(_)) = &done {
-            log_unwritten(self.change_soon(occasion, tampering(occasion)).await);
+            log_unwritten(self.change_soon(context, tampering(context)).await);
         }
         Soon::Done(done)
     }
 
     /// A sealed value that does not open leaves a row in the audit log (KEY-3). The call that met it
     /// was undone, so the row is a write of its own.
-    fn note_tampering(&self, occasion: &Occasion, error: &Error) {
+    fn note_tampering(&self, context: &RequestContext, error: &Error) {
         let Error::Tampered(_) = error else { return };
-        log_unwritten(self.change(occasion, tampering(occasion)));
+        log_unwritten(self.change(context, tampering(context)));
     }
 
     #[inline(never)]
-    fn dispatch(&self, occasion: &Occasion, call: Call) -> Result<Reply, Error> {
+    fn dispatch(&self, context: &RequestContext, call: Call) -> Result<Reply, Error> {
         match call {
             Call::CreateUser(order) => {
-                self.may_register_as(occasion, &order)?;
-                self.create_user(occasion, order)
+                self.may_register_as(context, &order)?;
+                self.create_user(context, order)
             }
             Call::ListUsers { after, limit } => {
-                self.right(occasion, Right::App)?;
-                self.list_users(occasion, after, limit)
+                self.right(context, Right::App)?;
+                self.list_users(context, after, limit)
             }
             Call::ShowUser(user) => {
-                let over = self.over(occasion, user, Scope::Enrolment)?;
-                self.show_user(occasion, &over)
+                let over = self.over(context, user, Scope::Enrolment)?;
+                self.show_user(context, &over)
             }
             Call::UpdateUser(user, change) => {
-                let over = self.over(occasion, user, Scope::Full)?;
-                self.count_change(occasion, &over)?;
-                self.update_user(occasion, over, change)
+                let over = self.over(context, user, Scope::Full)?;
+                self.count_change(context, &over)?;
+                self.update_user(context, over, change)
             }
             Call::DeleteUser(user) => {
-                let over = self.over(occasion, user, Scope::Full)?;
-                self.delete_user(occasion, over)
+                let over = self.over(context, user, Scope::Full)?;
+                self.delete_user(context, over)
             }
             Call::UnlockUser(user) => {
-                let over = self.over(occasion, user, Scope::Administration)?;
-                self.unlock_user(occasion, &over)
+                let over = self.over(context, user, Scope::Administration)?;
+                self.unlock_user(context, &over)
             }
             Call::CreateSecret(user, SecretOrder::Mfa(order)) => {
-                let over = self.over(occasion, user, Scope::Enrolment)?;
-                self.count_factor(occasion, &over)?;
-                self.create_factor(occasion, over, order)
+                let over = self.over(context, user, Scope::Enrolment)?;
+                self.count_factor(context, &over)?;
+                self.create_factor(context, over, order)
             }
             Call::CreateSecret(user, SecretOrder::Hardware(order)) => {
-                let over = self.over(occasion, user, Scope::Enrolment)?;
-                self.count_factor(occasion, &over)?;
-                self.provision(occasion, over, order)
+                let over = self.over(context, user, Scope::Enrolment)?;
+                self.count_factor(context, &over)?;
+                self.provision(context, over, order)
             }
             Call::CreateSecret(user, SecretOrder::Key(order)) => {
-                let over = self.over(occasion, user, Scope::Enrolment)?;
-                self.count_factor(occasion, &over)?;
-                self.create_key(occasion, over, order)
+                let over = self.over(context, user, Scope::Enrolment)?;
+                self.count_factor(context, &over)?;
+                self.create_key(context, over, order)
             }
             Call::CreateSecret(user, SecretOrder::LocalKey(order, pin)) => {
-                let over = self.over(occasion, user, Scope::Enrolment)?;
-                self.count_factor(occasion, &over)?;
-                self.register_here(occasion, &over, order, pin.as_ref())
+                let over = self.over(context, user, Scope::Enrolment)?;
+                self.count_factor(context, &over)?;
+                self.register_here(context, &over, order, pin.as_ref())
             }
             Call::CreateSecret(user, SecretOrder::Password(password)) => {
-                let over = self.over(occasion, user, Scope::Full)?;
-                self.count_change(occasion, &over)?;
-                self.create_password(occasion, over, &password)
+                let over = self.over(context, user, Scope::Full)?;
+                self.count_change(context, &over)?;
+                self.create_password(context, over, &password)
             }
             Call::CreateSecret(user, SecretOrder::ApiKey { name }) => {
-                let over = self.over(occasion, user, Scope::Full)?;
-                self.count_change(occasion, &over)?;
-                self.create_api_key(occasion, over, name)
+                let over = self.over(context, user, Scope::Full)?;
+                self.count_change(context, &over)?;
+                self.create_api_key(context, over, name)
             }
             Call::ImportFactor(user, order) => {
-                let over = self.over(occasion, user, Scope::Administration)?;
-                self.import_factor(occasion, over, order)
+                let over = self.over(context, user, Scope::Administration)?;
+                self.import_factor(context, over, order)
             }
             Call::ListSecrets(user) => {
-                let over = self.over(occasion, user, Scope::Enrolment)?;
-                self.list_secrets(occasion, &over)
+                let over = self.over(context, user, Scope::Enrolment)?;
+                self.list_secrets(context, &over)
             }
             Call::ShowSecret(user, secret) => {
-                let over = self.over(occasion, user, Scope::Enrolment)?;
-                self.show_secret(occasion, &over, secret)
+                let over = self.over(context, user, Scope::Enrolment)?;
+                self.show_secret(context, &over, secret)
             }
             Call::ChangeSecret(user, secret, change) => {
-                let over = self.over(occasion, user, Scope::Full)?;
-                self.count_change(occasion, &over)?;
-                self.change_secret(occasion, over, secret, change)
+                let over = self.over(context, user, Scope::Full)?;
+                self.count_change(context, &over)?;
+                self.change_secret(context, over, secret, change)
             }
             Call::Enroll(user, secret, first) => {
                 let over = self
-                    .over(occasion, user, Scope::Enrolment)
-                    .map_err(|refusal| self.late_enrolment(occasion, user, secret, refusal))?;
-                self.enroll_with(occasion, &over, secret, first)
+                    .over(context, user, Scope::Enrolment)
+                    .map_err(|refusal| self.late_enrolment(context, user, secret, refusal))?;
+                self.enroll_with(context, &over, secret, first)
             }
             Call::ChangePassword { user, new, current } => {
-                let over = self.over(occasion, user, Scope::Full)?;
-                self.change_password(occasion, over, &new, current.as_ref())
+                let over = self.over(context, user, Scope::Full)?;
+                self.change_password(context, over, &new, current.as_ref())
             }
             Call::RenewCodes(user) => {
-                let over = self.over(occasion, user, Scope::Full)?;
-                self.count_change(occasion, &over)?;
-                self.renew_codes(occasion, over)
+                let over = self.over(context, user, Scope::Full)?;
+                self.count_change(context, &over)?;
+                self.renew_codes(context, over)
             }
             Call::DeleteSecret(user, secret, on_device) => {
-                let over = self.over(occasion, user, Scope::Full)?;
-                self.delete_secret(occasion, over, secret, on_device)
+                let over = self.over(context, user, Scope::Full)?;
+                self.delete_secret(context, over, secret, on_device)
             }
             Call::AuthMethods => Ok(Reply::AuthMethods {
                 open_registration: self.policy().open_registration,
                 mfa_required: self.policy().mfa_required,
                 security_keys: self.policy().relying_party.is_some(),
             }),
-            Call::AskForOwnKey => self.ask_for_own_key(occasion),
+            Call::AskForOwnKey => self.ask_for_own_key(context),
             Call::AskForKeyOf(user) => {
-                self.right(occasion, Right::App)?;
-                self.ask_for_key_of(occasion, user)
+                self.right(context, Right::App)?;
+                self.ask_for_key_of(context, user)
             }
-            Call::LogIn { login, password } => self.log_in(occasion, &login, &password),
+            Call::LogIn { login, password } => self.log_in(context, &login, &password),
             Call::AnswerChallenge(proof) => {
-                let claims = self.challenge(occasion)?;
-                self.answer_challenge(occasion, claims, proof)
+                let claims = self.challenge(context)?;
+                self.answer_challenge(context, claims, proof)
             }
             Call::StepUp { proof, action, redeemer } => {
-                let signed = self.session(occasion)?;
-                self.step_up(occasion, signed, proof, &action, redeemer)
+                let signed = self.session(context)?;
+                self.step_up(context, signed, proof, &action, redeemer)
             }
             Call::RedeemReceipt { receipt, action } => {
-                let redeemer = self.redeemer(occasion)?;
-                self.redeem_receipt(occasion, redeemer, &receipt, &action)
+                let redeemer = self.redeemer(context)?;
+                self.redeem_receipt(context, redeemer, &receipt, &action)
             }
-            Call::Refresh => self.refresh(occasion),
+            Call::Refresh => self.refresh(context),
             Call::LogOut => {
-                let signed = self.session(occasion)?;
-                self.log_out(occasion, signed)
+                let signed = self.session(context)?;
+                self.log_out(context, signed)
             }
             Call::Verify(user, proof) => {
-                self.right(occasion, Right::App)?;
-                self.verify(occasion, user, proof)
+                self.right(context, Right::App)?;
+                self.verify(context, user, proof)
             }
             Call::KeySet => Ok(Reply::KeySet(self.with_keys(KeySet::public_keys))),
             Call::ReceiptKeys => self.receipt_keys(),
             Call::ListDevices => {
-                self.right(occasion, Right::App)?;
-                self.list_devices(occasion)
+                self.right(context, Right::App)?;
+                self.list_devices(context)
             }
             Call::ListSecurityKeys => {
-                self.right(occasion, Right::App)?;
-                self.list_security_keys(occasion)
+                self.right(context, Right::App)?;
+                self.list_security_keys(context)
             }
             Call::ShowDevice(serial) => {
-                self.right(occasion, Right::App)?;
-                let with_escrow = self.right(occasion, Right::Admin).is_ok();
-                self.show_device(occasion, serial, with_escrow)
+                self.right(context, Right::App)?;
+                let with_escrow = self.right(context, Right::Admin).is_ok();
+                self.show_device(context, serial, with_escrow)
             }
             Call::DeviceEvents { after } => {
-                self.right(occasion, Right::App)?;
+                self.right(context, Right::App)?;
                 Ok(self.device_events(after))
             }
             Call::DeviceAccounts(serial) => {
-                self.right(occasion, Right::Admin)?;
-                self.device_accounts(occasion, serial)
+                self.right(context, Right::Admin)?;
+                self.device_accounts(context, serial)
             }
             Call::RenameAccount(serial, name, new) => {
-                self.right_with_reason(occasion)?;
-                self.rename_account(occasion, serial, &name, &new)
+                self.right_with_reason(context)?;
+                self.rename_account(context, serial, &name, &new)
             }
             Call::DeleteAccount(serial, name) => {
-                self.right_with_reason(occasion)?;
-                self.delete_account(occasion, serial, &name)
+                self.right_with_reason(context)?;
+                self.delete_account(context, serial, &name)
             }
             Call::ResetDevice(serial) => {
-                self.right_with_reason(occasion)?;
-                self.reset_device(occasion, serial)
+                self.right_with_reason(context)?;
+                self.reset_device(context, serial)
             }
             Call::ChangeDevicePassword { serial, change, current } => {
-                self.right_with_reason(occasion)?;
-                self.change_device_password(occasion, serial, change, current.as_ref())
+                self.right_with_reason(context)?;
+                self.change_device_password(context, serial, change, current.as_ref())
             }
             Call::AttestDevice(serial, slot) => {
-                self.right(occasion, Right::Admin)?;
-                self.attest_device(occasion, serial, slot)
+                self.right(context, Right::Admin)?;
+                self.attest_device(context, serial, slot)
             }
             Call::ReturnDevice(serial) => {
-                self.right_with_reason(occasion)?;
-                self.return_device(occasion, serial)
+                self.right_with_reason(context)?;
+                self.return_device(context, serial)
             }
             Call::AuditRows { after, limit } => {
-                self.right(occasion, Right::Audit)?;
-                self.audit_rows(occasion, after, limit)
+                self.right(context, Right::Audit)?;
+                self.audit_rows(context, after, limit)
             }
             Call::ShowKey => {
-                self.right(occasion, Right::Admin)?;
-                self.show_key(occasion)
+                self.right(context, Right::Admin)?;
+                self.show_key(context)
             }
             Call::RotateKey(next) => {
-                self.right_with_reason(occasion)?;
-                self.rotate_key(occasion, next)
+                self.right_with_reason(context)?;
+                self.rotate_key(context, next)
             }
             Call::BackUp => {
-                self.right_with_reason(occasion)?;
-                self.back_up(occasion)
+                self.right_with_reason(context)?;
+                self.back_up(context)
             }
             Call::Live => Ok(Reply::Live),
-            Call::Ready => self.ready(occasion),
+            Call::Ready => self.ready(context),
             Call::Metrics => {
-                self.right(occasion, Right::Audit)?;
-                self.metrics_text(occasion)
+                self.right(context, Right::Audit)?;
+                self.metrics_text(context)
             }
             Call::Version => Ok(Reply::Version {
                 sqlite: crate::store::sqlite_version(),
@@ -525,22 +525,22 @@ impl Service {
     }
 
     /// Runs a writing job; returns once what it changed is durable.
-    fn change<T: Send + 'static>(&self, occasion: &Occasion, job: impl Job<T>) -> Result<T, Error> {
-        self.store.write(occasion.patience, move |tx| decide(job(tx)))?
+    fn change<T: Send + 'static>(&self, context: &RequestContext, job: impl Job<T>) -> Result<T, Error> {
+        self.store.write(context.patience, move |tx| decide(job(tx)))?
     }
 
     /// The same without a thread that waits. The change is made even if nobody waits for its end any more (STO-7).
-    async fn change_soon<T: Send + 'static>(&self, occasion: &Occasion, job: impl Job<T>) -> Result<T, Error> {
+    async fn change_soon<T: Send + 'static>(&self, context: &RequestContext, job: impl Job<T>) -> Result<T, Error> {
         let (done, answer) = oneshot::channel();
         self.store.submit(move |tx| decide(job(tx)), move |outcome| drop(done.send(outcome)))?;
-        match tokio::time::timeout(occasion.patience, answer).await {
+        match tokio::time::timeout(context.patience, answer).await {
             Ok(outcome) => outcome.unwrap_or(Err(Fault::Failed))?,
             Err(_) => Err(Fault::Busy.into()),
         }
     }
 
-    fn look<T>(&self, occasion: &Occasion, job: impl FnOnce(&View<'_>) -> Result<T, Fault>) -> Result<T, Error> {
-        Ok(self.store.read(occasion.patience, job)?)
+    fn look<T>(&self, context: &RequestContext, job: impl FnOnce(&View<'_>) -> Result<T, Fault>) -> Result<T, Error> {
+        Ok(self.store.read(context.patience, job)?)
     }
 
     fn with_keys<T>(&self, job: impl FnOnce(&KeySet) -> T) -> T {
@@ -563,8 +563,8 @@ fn decide<T>(outcome: Result<T, Stop>) -> Result<Decision<Result<T, Error>>, Fau
     }
 }
 
-fn tampering(occasion: &Occasion) -> impl Job<()> + use<> {
-    let entry = occasion.scene().entry("store.tampered", Outcome::Refused, None, None);
+fn tampering(context: &RequestContext) -> impl Job<()> + use<> {
+    let entry = context.scene().entry("store.tampered", Outcome::Refused, None, None);
     move |tx: &Tx<'_>| Ok(tx.audit(&entry)?)
 }
 
@@ -574,7 +574,7 @@ fn log_unwritten(noted: Result<(), Error>) {
     }
 }
 
-impl Occasion {
+impl RequestContext {
     fn scene(&self) -> Scene {
         Scene {
             now: self.now,
@@ -602,7 +602,7 @@ impl Scene {
         }
     }
 
-    /// An audit row of this occasion.
+    /// An audit row of this context.
     fn entry(
         &self,
         event: &'static str,

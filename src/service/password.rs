@@ -9,7 +9,7 @@ use super::hasher::PasswordCheck;
 use super::second_factor::refuse_closed;
 use super::secrets::view_of;
 use super::tokens::{Granted, open_challenge, open_session};
-use super::{Occasion, Reply, Scene, Service, Stop};
+use super::{Reply, RequestContext, Scene, Service, Stop};
 
 /// The name of every password's entry.
 const PASSWORD_NAME: &str = "password";
@@ -27,17 +27,17 @@ impl Service {
     /// wrong and disabled take the same way, the same work, the same refusal (AUT-4).
     pub(super) fn log_in(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         login: &str,
         password: &Sensitive<String>,
     ) -> Result<Reply, Error> {
-        let target = self.target(occasion, login)?;
-        let held = self.locks.hold(target.subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
+        let target = self.target(context, login)?;
+        let held = self.locks.hold(target.subject.as_bytes(), context.caller.peer.uid, context.patience)?;
         let limits = self.policy().password_limits;
-        let throttle = self.look(occasion, |view| view.throttle(&target.subject, Class::Password))?;
-        refuse_closed(throttle.gate(&limits, &occasion.now))?;
+        let throttle = self.look(context, |view| view.throttle(&target.subject, Class::Password))?;
+        refuse_closed(throttle.gate(&limits, &context.now))?;
 
-        let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
+        let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
         let check = permit.check_password(target.record.as_ref(), password)?;
         let better = match check {
             PasswordCheck::RightButCheap => Some(permit.password_record(password)?),
@@ -45,17 +45,17 @@ impl Service {
         };
         drop(permit);
 
-        let scene = occasion.scene();
+        let scene = context.scene();
         let grant =
             Grant { scene: scene.clone(), subject: target.subject, limits, mfa_required: self.policy().mfa_required };
         let enabled = target.user.as_ref().filter(|user| !user.disabled).map(|user| user.id);
         let granted = match (check, enabled, target.password) {
             (PasswordCheck::Right | PasswordCheck::RightButCheap, Some(user), Some(row)) => {
-                self.change(occasion, move |tx| grant.after_right_password(tx, user, &row, better.as_ref()))
+                self.change(context, move |tx| grant.after_right_password(tx, user, &row, better.as_ref()))
             }
             (PasswordCheck::Right | PasswordCheck::RightButCheap | PasswordCheck::Wrong, _, _) => {
                 let user = target.user.map(|user| user.id);
-                self.change(occasion, move |tx| grant.after_wrong_password(tx, user))
+                self.change(context, move |tx| grant.after_wrong_password(tx, user))
             }
         };
         drop(held);
@@ -63,10 +63,10 @@ impl Service {
         self.sign_grant(&scene, &granted?).map(Reply::Auth)
     }
 
-    fn target(&self, occasion: &Occasion, login: &str) -> Result<Target, Error> {
+    fn target(&self, context: &RequestContext, login: &str) -> Result<Target, Error> {
         let key = canonical(login);
-        let peer = occasion.caller.peer.uid;
-        self.look(occasion, |view| {
+        let peer = context.caller.peer.uid;
+        self.look(context, |view| {
             let by_id = UserId::parse(login).map(|id| view.user(id)).transpose()?.flatten();
             let user = match by_id {
                 Some(user) => Some(user),
@@ -88,13 +88,13 @@ impl Service {
     /// Gives a user who has none a password.
     pub(super) fn create_password(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: Over,
         password: &Sensitive<String>,
     ) -> Result<Reply, Error> {
-        let record = self.password_record(occasion, password)?;
-        let scene = occasion.scene();
-        let view = self.change(occasion, move |tx| {
+        let record = self.password_record(context, password)?;
+        let scene = context.scene();
+        let view = self.change(context, move |tx| {
             over.must_be_recent(tx, &scene)?;
             let row = insert_password(tx, &scene, over.user.id, record)?;
             Ok(view_of(&row))
@@ -105,20 +105,20 @@ impl Service {
     /// Puts a new password in the place of the old one and ends everything that the old one opened.
     pub(super) fn change_password(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: Over,
         new: &Sensitive<String>,
         current: Option<&Sensitive<String>>,
     ) -> Result<Reply, Error> {
         let may_omit = matches!(over.by, Authority::Admin { reason: Some(_), .. });
         let checked = match current {
-            Some(current) => Some(self.check_current(occasion, &over, current)?),
+            Some(current) => Some(self.check_current(context, &over, current)?),
             None if may_omit => None,
             None => return Err(Error::Malformed("`current` is missing".to_owned())),
         };
-        let record = self.password_record(occasion, new)?;
-        let scene = occasion.scene();
-        let view = self.change(occasion, move |tx| {
+        let record = self.password_record(context, new)?;
+        let scene = context.scene();
+        let view = self.change(context, move |tx| {
             over.must_be_fresh(tx, &scene)?;
             let user = over.user.id;
             let row = tx.active_secret(user, SecretType::Password)?.ok_or(Error::NotFound)?;
@@ -137,29 +137,34 @@ impl Service {
     }
 
     /// The old password is guessed against the same throttle as at login (THR-7). Gives back the one that was checked.
-    fn check_current(&self, occasion: &Occasion, over: &Over, current: &Sensitive<String>) -> Result<SecretRow, Error> {
+    fn check_current(
+        &self,
+        context: &RequestContext,
+        over: &Over,
+        current: &Sensitive<String>,
+    ) -> Result<SecretRow, Error> {
         let user = over.user.id;
-        let subject = Subject::password(user, occasion.caller.peer.uid);
+        let subject = Subject::password(user, context.caller.peer.uid);
         let limits = self.policy().password_limits;
-        let _held = self.locks.hold(subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
-        let (throttle, checked) = self.look(occasion, |view| {
+        let _held = self.locks.hold(subject.as_bytes(), context.caller.peer.uid, context.patience)?;
+        let (throttle, checked) = self.look(context, |view| {
             let row = view.active_secret(user, SecretType::Password)?;
             let checked = row.map(|row| view.open_secret(&row).map(|record| (row, record))).transpose()?;
             Ok((view.throttle(&subject, Class::Password)?, checked))
         })?;
         let (row, record) = checked.ok_or(Error::NotFound)?;
-        refuse_closed(throttle.gate(&limits, &occasion.now))?;
-        let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
+        refuse_closed(throttle.gate(&limits, &context.now))?;
+        let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
         let check = permit.check_password(Some(&record), current)?;
         drop(permit);
-        let scene = occasion.scene();
+        let scene = context.scene();
         match check {
             PasswordCheck::Right | PasswordCheck::RightButCheap if throttle.is_clear() => Ok(row),
             PasswordCheck::Right | PasswordCheck::RightButCheap => {
-                self.change(occasion, move |tx| Ok(tx.set_throttle(&subject, Class::Password, &Throttle::clear())?))?;
+                self.change(context, move |tx| Ok(tx.set_throttle(&subject, Class::Password, &Throttle::clear())?))?;
                 Ok(row)
             }
-            PasswordCheck::Wrong => self.change(occasion, move |tx| {
+            PasswordCheck::Wrong => self.change(context, move |tx| {
                 charge_password(tx, &scene, &subject, &limits, Some(user))?;
                 Err(Stop::Keep(Error::WrongCredentials))
             }),
@@ -169,10 +174,10 @@ impl Service {
     /// Hashes a new password on a worker of the pool.
     pub(super) fn password_record(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         password: &Sensitive<String>,
     ) -> Result<Sensitive<Vec<u8>>, Error> {
-        let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
+        let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
         permit.password_record(password)
     }
 }

@@ -11,7 +11,7 @@ use crate::store::{Outcome, StepUpReceipt, UserRow, same_tag};
 
 use super::authorise::Redeemer;
 use super::tokens::{digest, later};
-use super::{Occasion, Reply, Scene, Service, Stop};
+use super::{Reply, RequestContext, Scene, Service, Stop};
 
 /// How long a receipt can be redeemed.
 const RECEIPT_LIFETIME: Duration = Duration::from_secs(5 * 60);
@@ -44,15 +44,15 @@ impl Service {
     /// Checks a receipt against an action and uses it up, right or wrong.
     pub(super) fn redeem_receipt(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         redeemer: Redeemer,
         receipt: &Sensitive<String>,
         action: &Text,
     ) -> Result<Reply, Error> {
         let presented = digest(receipt.expose().as_bytes());
         let action = digest(action.as_str().as_bytes());
-        let scene = occasion.scene();
-        let row = self.change(occasion, move |tx| {
+        let scene = context.scene();
+        let row = self.change(context, move |tx| {
             let Some(row) = tx.take_receipt(&presented, scene.now.wall_ms)? else {
                 return Err(Stop::Keep(Error::ReceiptRefused));
             };

@@ -6,7 +6,7 @@ use crate::model::{Right, SecretId, SessionId, TokenKind, UserId, UserRef};
 use crate::store::{Fault, SecretType, Status, UserRow, View};
 
 use super::authorise::Scope;
-use super::{AuthView, Call, Occasion, Reply, SecretOrder, Service};
+use super::{AuthView, Call, Reply, RequestContext, SecretOrder, Service};
 
 /// The secret in a kept answer, and what it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,63 +73,63 @@ impl Service {
     }
 
     /// Refuses whoever would be refused now, and what is not to be told any more.
-    pub fn may_repeat(&self, occasion: &Occasion, call: &Call, told: &Told) -> Result<(), Error> {
-        self.is_still_allowed(occasion, call)?;
-        let now = occasion.now.wall_ms;
-        if self.look(occasion, |view| told.holds(view, now))? { Ok(()) } else { Err(Error::ToldOnce) }
+    pub fn may_repeat(&self, context: &RequestContext, call: &Call, told: &Told) -> Result<(), Error> {
+        self.is_still_allowed(context, call)?;
+        let now = context.now.wall_ms;
+        if self.look(context, |view| told.holds(view, now))? { Ok(()) } else { Err(Error::ToldOnce) }
     }
 
-    fn is_still_allowed(&self, occasion: &Occasion, call: &Call) -> Result<(), Error> {
+    fn is_still_allowed(&self, context: &RequestContext, call: &Call) -> Result<(), Error> {
         match call {
-            Call::CreateUser(_) => self.may_register(occasion),
+            Call::CreateUser(_) => self.may_register(context),
             Call::CreateSecret(user, SecretOrder::Mfa(_) | SecretOrder::Hardware(_) | SecretOrder::Key(_))
             | Call::ListSecrets(user)
             | Call::ShowSecret(user, _)
-            | Call::ShowUser(user) => self.over(occasion, *user, Scope::Enrolment).map(drop),
+            | Call::ShowUser(user) => self.over(context, *user, Scope::Enrolment).map(drop),
             Call::CreateSecret(user, SecretOrder::Password(_) | SecretOrder::ApiKey { .. })
             | Call::UpdateUser(user, _)
             | Call::DeleteUser(user)
-            | Call::ChangeSecret(user, ..) => self.over(occasion, *user, Scope::Full).map(drop),
+            | Call::ChangeSecret(user, ..) => self.over(context, *user, Scope::Full).map(drop),
             // These end the very token that they are made with.
             Call::Enroll(user, ..) | Call::CreateSecret(user, SecretOrder::LocalKey(..)) => {
-                self.over_once_more(occasion, *user, Scope::Enrolment)
+                self.over_once_more(context, *user, Scope::Enrolment)
             }
             Call::ChangePassword { user, .. } | Call::RenewCodes(user) | Call::DeleteSecret(user, ..) => {
-                self.over_once_more(occasion, *user, Scope::Full)
+                self.over_once_more(context, *user, Scope::Full)
             }
             Call::UnlockUser(user) | Call::ImportFactor(user, _) => {
-                self.over(occasion, *user, Scope::Administration).map(drop)
+                self.over(context, *user, Scope::Administration).map(drop)
             }
             // Their answers say whose they are, and what has become of that is looked at with them.
             Call::LogIn { .. } | Call::Refresh => Ok(()),
-            Call::AnswerChallenge(_) | Call::LogOut | Call::AskForOwnKey => self.holder_of_token(occasion, 0).map(drop),
-            Call::StepUp { .. } => self.session(occasion).map(drop),
-            Call::RedeemReceipt { .. } => self.redeemer(occasion).map(drop),
+            Call::AnswerChallenge(_) | Call::LogOut | Call::AskForOwnKey => self.holder_of_token(context, 0).map(drop),
+            Call::StepUp { .. } => self.session(context).map(drop),
+            Call::RedeemReceipt { .. } => self.redeemer(context).map(drop),
             Call::Verify(..)
             | Call::AskForKeyOf(_)
             | Call::ListUsers { .. }
             | Call::ListDevices
             | Call::ListSecurityKeys
             | Call::ShowDevice(_)
-            | Call::DeviceEvents { .. } => self.right(occasion, Right::App),
-            Call::DeviceAccounts(_) | Call::AttestDevice(..) | Call::ShowKey => self.right(occasion, Right::Admin),
+            | Call::DeviceEvents { .. } => self.right(context, Right::App),
+            Call::DeviceAccounts(_) | Call::AttestDevice(..) | Call::ShowKey => self.right(context, Right::Admin),
             Call::RenameAccount(..)
             | Call::DeleteAccount(..)
             | Call::ResetDevice(_)
             | Call::ChangeDevicePassword { .. }
             | Call::ReturnDevice(_)
             | Call::RotateKey(_)
-            | Call::BackUp => self.right_with_reason(occasion),
-            Call::AuditRows { .. } | Call::Metrics => self.right(occasion, Right::Audit),
+            | Call::BackUp => self.right_with_reason(context),
+            Call::AuditRows { .. } | Call::Metrics => self.right(context, Right::Audit),
             Call::AuthMethods | Call::KeySet | Call::ReceiptKeys | Call::Live | Call::Ready | Call::Version => Ok(()),
         }
     }
 
     /// Like [`Service::over`], also for a token that was ended by what is asked again and by nothing else since.
-    fn over_once_more(&self, occasion: &Occasion, user: UserRef, scope: Scope) -> Result<(), Error> {
-        match self.over(occasion, user, scope) {
+    fn over_once_more(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<(), Error> {
+        match self.over(context, user, scope) {
             Err(Error::Unauthenticated) => {
-                let holder = self.holder_of_token(occasion, 1)?;
+                let holder = self.holder_of_token(context, 1)?;
                 let is_named = user == UserRef::Me || user == UserRef::Id(holder.id);
                 if is_named { Ok(()) } else { Err(Error::NotFound) }
             }
@@ -139,10 +139,10 @@ impl Service {
 
     /// The user of the token, even if its session has ended. `ended` says how many times the user's epoch may have been
     /// raised since the token was made, and must have been.
-    fn holder_of_token(&self, occasion: &Occasion, ended: i64) -> Result<UserRow, Error> {
-        let claims = self.claims(occasion)?.ok_or(Error::Unauthenticated)?;
+    fn holder_of_token(&self, context: &RequestContext, ended: i64) -> Result<UserRow, Error> {
+        let claims = self.claims(context)?.ok_or(Error::Unauthenticated)?;
         let is_challenge = claims.kind == TokenKind::Challenge;
-        let user = self.look(occasion, |view| view.user(claims.subject))?;
+        let user = self.look(context, |view| view.user(claims.subject))?;
         user.filter(|user| !user.disabled && user.epoch == claims.epoch.saturating_add(ended))
             .filter(|_| ended == 0 || !is_challenge)
             .ok_or(Error::Unauthenticated)

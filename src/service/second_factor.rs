@@ -16,7 +16,7 @@ use crate::store::{AssociatedData, Class, Fault, Outcome, SecretRow, Subject, Tx
 use super::hasher::find_code;
 use super::locks::Held;
 use super::security_keys::{Purpose, use_assertion};
-use super::{Occasion, Proof, Scene, Service, Stop};
+use super::{Proof, RequestContext, Scene, Service, Stop};
 
 /// A second factor ready to be judged inside a transaction. A backup code has been hashed already,
 /// since that takes too long for one.
@@ -76,7 +76,7 @@ impl Service {
     /// `nobody`. The held lock must live until the verdict.
     pub(super) fn prepare<'a>(
         &'a self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: Option<UserId>,
         nobody: &Subject,
         purpose: Purpose,
@@ -85,26 +85,26 @@ impl Service {
         let subject = user.map_or_else(|| nobody.clone(), Subject::factors);
         let code = match proof {
             Proof::Token(token) => return Ok((Prepared::Token(token), None)),
-            Proof::Device { pin } => return Ok((self.ask_key(occasion, user, &subject, pin.as_ref())?, None)),
+            Proof::Device { pin } => return Ok((self.ask_key(context, user, &subject, pin.as_ref())?, None)),
             Proof::SecurityKey { pin } => {
-                self.refuse_throttled(occasion, &subject)?;
+                self.refuse_throttled(context, &subject)?;
                 let user = user.ok_or_else(no_key_here)?;
-                return Ok((Prepared::Key(self.answer_here(occasion, user, pin.as_ref())?), None));
+                return Ok((Prepared::Key(self.answer_here(context, user, pin.as_ref())?), None));
             }
             Proof::Credential(answer) => {
-                self.refuse_throttled(occasion, &subject)?;
-                return Ok((Prepared::Key(self.assertion(occasion, user, purpose, &answer)?), None));
+                self.refuse_throttled(context, &subject)?;
+                return Ok((Prepared::Key(self.assertion(context, user, purpose, &answer)?), None));
             }
             Proof::Code(code) => code,
         };
-        let held = self.locks.hold(subject.as_bytes(), occasion.caller.peer.uid, occasion.patience)?;
+        let held = self.locks.hold(subject.as_bytes(), context.caller.peer.uid, context.patience)?;
         let limits = self.policy().factor_limits;
-        let (gate, set) = self.look(occasion, |view| {
-            let gate = view.throttle(&subject, Class::Factor)?.gate(&limits, &occasion.now);
+        let (gate, set) = self.look(context, |view| {
+            let gate = view.throttle(&subject, Class::Factor)?.gate(&limits, &context.now);
             Ok((gate, user.map(|user| view.backup_set(user)).transpose()?.flatten()))
         })?;
         refuse_closed(gate)?;
-        let prepared = self.hash_code(occasion, set.as_ref().map(|(row, set)| (row.id, &set.record)), &code)?;
+        let prepared = self.hash_code(context, set.as_ref().map(|(row, set)| (row.id, &set.record)), &code)?;
         Ok((prepared, Some(held)))
     }
 
@@ -112,15 +112,15 @@ impl Service {
     /// nothing. A registered security key comes first: its answer cannot be used anywhere else.
     fn ask_key(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: Option<UserId>,
         subject: &Subject,
         pin: Option<&Pin>,
     ) -> Result<Prepared, Error> {
-        self.refuse_throttled(occasion, subject)?;
+        self.refuse_throttled(context, subject)?;
         let user = user.ok_or_else(no_key_here)?;
-        if self.has_security_key(occasion, user)? {
-            match self.answer_here(occasion, user, pin) {
+        if self.has_security_key(context, user)? {
+            match self.answer_here(context, user, pin) {
                 // None of these says anything about the user, and there may be a key that gives codes.
                 Err(
                     Error::NotThisKey
@@ -129,25 +129,30 @@ impl Service {
                     | Error::DeviceBusy { .. }
                     | Error::DeviceFailed(_)
                     | Error::DeviceRemoved,
-                ) if self.has_code_key(occasion, user)? => {}
+                ) if self.has_code_key(context, user)? => {}
                 answered => return answered.map(Prepared::Key),
             }
         }
-        let without_touch = occasion.caller.token.is_none() && self.right(occasion, Right::Admin).is_ok();
-        self.code_by_key(occasion, user, without_touch).map(Prepared::Token)
+        let without_touch = context.caller.token.is_none() && self.right(context, Right::Admin).is_ok();
+        self.code_by_key(context, user, without_touch).map(Prepared::Token)
     }
 
     /// Refuses what the throttle would not let through to the verdict.
-    pub(super) fn refuse_throttled(&self, occasion: &Occasion, subject: &Subject) -> Result<(), Error> {
+    pub(super) fn refuse_throttled(&self, context: &RequestContext, subject: &Subject) -> Result<(), Error> {
         let limits = self.policy().factor_limits;
-        let throttle = self.look(occasion, |view| view.throttle(subject, Class::Factor))?;
-        refuse_closed(throttle.gate(&limits, &occasion.now))
+        let throttle = self.look(context, |view| view.throttle(subject, Class::Factor))?;
+        refuse_closed(throttle.gate(&limits, &context.now))
     }
 
     /// A failure at the user's key counts on the throttle of all factors, before anything was compared.
-    pub(super) fn count_failure(&self, occasion: &Occasion, user: UserId, event: &'static str) -> Result<(), Error> {
-        let (rules, scene) = (self.rules(), occasion.scene());
-        self.change(occasion, move |tx| {
+    pub(super) fn count_failure(
+        &self,
+        context: &RequestContext,
+        user: UserId,
+        event: &'static str,
+    ) -> Result<(), Error> {
+        let (rules, scene) = (self.rules(), context.scene());
+        self.change(context, move |tx| {
             let subject = Subject::factors(user);
             let throttle = tx.throttle(&subject, Class::Factor)?;
             charge(tx, &scene, rules, &subject, throttle, Odds::NONE, Some(user))?;
@@ -158,21 +163,21 @@ impl Service {
     /// [`Service::prepare`] for a user who is there.
     pub(super) fn prepare_for<'a>(
         &'a self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: UserId,
         purpose: Purpose,
         proof: Proof,
     ) -> Result<(Prepared, Option<Held<'a>>), Error> {
-        self.prepare(occasion, Some(user), &Subject::factors(user), purpose, proof)
+        self.prepare(context, Some(user), &Subject::factors(user), purpose, proof)
     }
 
     fn hash_code(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         set: Option<(SecretId, &Sensitive<Vec<u8>>)>,
         code: &BackupCode,
     ) -> Result<Prepared, Error> {
-        let permit = self.hasher.permit(occasion.caller.peer.uid, occasion.patience)?;
+        let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
         let hash = permit.code_hash(set.map(|(_, record)| record), code)?;
         Ok(Prepared::Code { set: set.map(|(id, _)| id), hash })
     }

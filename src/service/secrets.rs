@@ -14,7 +14,7 @@ use super::authorise::Over;
 use super::devices::credential_to_remove;
 use super::tokens::{api_key, digest, later};
 use super::{
-    DeviceOfSecret, ImportOrder, MfaOrder, Occasion, OnDevice, Reply, Scene, SecretChange, SecretRef, SecretView,
+    DeviceOfSecret, ImportOrder, MfaOrder, OnDevice, Reply, RequestContext, Scene, SecretChange, SecretRef, SecretView,
     Service, Stop,
 };
 
@@ -30,13 +30,13 @@ const MOST_SECRETS: usize = 32;
 
 impl Service {
     /// Makes a pending factor. An older pending one ends; an active one is never touched (ENR-2).
-    pub(super) fn create_factor(&self, occasion: &Occasion, over: Over, order: MfaOrder) -> Result<Reply, Error> {
+    pub(super) fn create_factor(&self, context: &RequestContext, over: Over, order: MfaOrder) -> Result<Reply, Error> {
         let profile = order.profile;
         let seed = entropy::secret_of_length(profile.algorithm.seed_length())?;
         let uri = self.uri_of(&order, &over, &seed)?;
         let base32 = Sensitive::new(BASE32_NOPAD.encode(seed.expose()));
-        let scene = occasion.scene();
-        let secret = self.change(occasion, move |tx| {
+        let scene = context.scene();
+        let secret = self.change(context, move |tx| {
             let user = over.user.id;
             let now = scene.now.wall_ms;
             over.may_begin_factor(tx, &scene, now)?;
@@ -54,9 +54,14 @@ impl Service {
     }
 
     /// Takes over a factor of another program. It is pending like any other: only a code activates it (ENR-1).
-    pub(super) fn import_factor(&self, occasion: &Occasion, over: Over, order: ImportOrder) -> Result<Reply, Error> {
-        let scene = occasion.scene();
-        let secret = self.change(occasion, move |tx| {
+    pub(super) fn import_factor(
+        &self,
+        context: &RequestContext,
+        over: Over,
+        order: ImportOrder,
+    ) -> Result<Reply, Error> {
+        let scene = context.scene();
+        let secret = self.change(context, move |tx| {
             let (user, now) = (over.user.id, scene.now.wall_ms);
             over.must_be_fresh(tx, &scene)?;
             tx.end_pending(user, SecretType::Mfa, now)?;
@@ -88,10 +93,15 @@ impl Service {
     }
 
     /// Makes an API key.
-    pub(super) fn create_api_key(&self, occasion: &Occasion, over: Over, name: Option<Label>) -> Result<Reply, Error> {
+    pub(super) fn create_api_key(
+        &self,
+        context: &RequestContext,
+        over: Over,
+        name: Option<Label>,
+    ) -> Result<Reply, Error> {
         let value = entropy::secret_of_length(API_KEY_LENGTH)?;
-        let scene = occasion.scene();
-        let (secret, key) = self.change(occasion, move |tx| {
+        let scene = context.scene();
+        let (secret, key) = self.change(context, move |tx| {
             let user = over.user.id;
             over.must_be_recent(tx, &scene)?;
             let new = NewSecret {
@@ -115,9 +125,9 @@ impl Service {
     }
 
     /// All secrets of a user.
-    pub(super) fn list_secrets(&self, occasion: &Occasion, over: &Over) -> Result<Reply, Error> {
-        let now = occasion.now.wall_ms;
-        let secrets = self.look(occasion, |view| {
+    pub(super) fn list_secrets(&self, context: &RequestContext, over: &Over) -> Result<Reply, Error> {
+        let now = context.now.wall_ms;
+        let secrets = self.look(context, |view| {
             let rows = view.secrets(over.user.id)?;
             rows.iter().filter(|row| is_visible(row, now)).map(|row| view_with_device(view, row)).collect()
         })?;
@@ -125,10 +135,10 @@ impl Service {
     }
 
     /// One of them.
-    pub(super) fn show_secret(&self, occasion: &Occasion, over: &Over, secret: SecretRef) -> Result<Reply, Error> {
+    pub(super) fn show_secret(&self, context: &RequestContext, over: &Over, secret: SecretRef) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
-        let now = occasion.now.wall_ms;
-        let secret = self.look(occasion, |view| {
+        let now = context.now.wall_ms;
+        let secret = self.look(context, |view| {
             let row = view.secret(over.user.id, id)?.filter(|row| is_visible(row, now));
             row.map(|row| view_with_device(view, &row)).transpose()
         })?;
@@ -138,14 +148,14 @@ impl Service {
     /// Renames or describes a secret, if nobody else did since it was read.
     pub(super) fn change_secret(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: Over,
         secret: SecretRef,
         change: SecretChange,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
-        let scene = occasion.scene();
-        let view = self.change(occasion, move |tx| {
+        let scene = context.scene();
+        let view = self.change(context, move |tx| {
             let user = over.user.id;
             let now = scene.now.wall_ms;
             let row = tx.secret(user, id)?.filter(|row| is_visible(row, now)).ok_or(Error::NotFound)?;
@@ -174,14 +184,14 @@ impl Service {
     /// is to stay.
     pub(super) fn delete_secret(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: Over,
         secret: SecretRef,
         on_device: Option<OnDevice>,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
-        let scene = occasion.scene();
-        let credential = self.change(occasion, move |tx| {
+        let scene = context.scene();
+        let credential = self.change(context, move |tx| {
             let user = over.user.id;
             let row = tx.secret(user, id)?.filter(|row| is_visible(row, scene.now.wall_ms)).ok_or(Error::NotFound)?;
             let credential = credential_to_remove(tx, id, on_device)?;
@@ -203,7 +213,7 @@ impl Service {
             Ok(credential)
         })?;
         if let (Some(credential), None | Some(OnDevice::Erase)) = (credential, on_device) {
-            self.erase_if_here(occasion, &credential);
+            self.erase_if_here(context, &credential);
         }
         Ok(Reply::Done)
     }

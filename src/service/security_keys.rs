@@ -20,7 +20,7 @@ use super::authorise::{Over, Scope};
 use super::enroll::{after_enrolment, pending};
 use super::secrets::{free_name, insert, view_in};
 use super::tokens::later;
-use super::{Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
+use super::{Reply, RequestContext, Scene, SecretRef, SecretView, Service, Stop};
 
 /// Ceremonies at the same time; the oldest makes room.
 const MOST: usize = 4096;
@@ -131,19 +131,19 @@ impl Service {
     }
 
     /// Makes a pending security key, and what its page gives to the browser.
-    pub(super) fn create_key(&self, occasion: &Occasion, over: Over, order: KeyOrder) -> Result<Reply, Error> {
+    pub(super) fn create_key(&self, context: &RequestContext, over: Over, order: KeyOrder) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
-        let now = occasion.now.wall_ms;
+        let now = context.now.wall_ms;
         let user = over.user.id;
-        let (options, registration) = self.start_registration(occasion, &relying_party, &over, order.verification)?;
-        let scene = occasion.scene();
-        let secret = self.change(occasion, move |tx| {
+        let (options, registration) = self.start_registration(context, &relying_party, &over, order.verification)?;
+        let scene = context.scene();
+        let secret = self.change(context, move |tx| {
             over.may_begin_factor(tx, &scene, now)?;
             tx.end_pending(user, SecretType::Fido2, now)?;
             let id = insert_key(tx, &scene, &over, order.name)?;
             view_in(tx, user, id)
         })?;
-        let peer = occasion.caller.peer.uid;
+        let peer = context.caller.peer.uid;
         self.ceremonies.begin(
             key(user, Purpose::Register(secret.id), None),
             Asked::Registration(registration),
@@ -157,16 +157,16 @@ impl Service {
     /// cannot be read ends nothing, since nothing of it was judged.
     pub(super) fn register_key(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: &Over,
         secret: SecretRef,
         answer: &Value,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         let user = over.user.id;
-        let now = occasion.now.wall_ms;
-        let row = self.look(occasion, |view| pending(view, now, user, id, SecretType::Fido2))??;
-        self.may_begin_factor_now(occasion, over, row.created)?;
+        let now = context.now.wall_ms;
+        let row = self.look(context, |view| pending(view, now, user, id, SecretType::Fido2))??;
+        self.may_begin_factor_now(context, over, row.created)?;
         let answer = RegistrationAnswer::read(answer)?;
         let Some(Asked::Registration(asked)) = self.ceremonies.take(key(user, Purpose::Register(id), None), now) else {
             return Err(Error::Expired);
@@ -174,46 +174,46 @@ impl Service {
         let relying_party = self.relying_party()?;
         let record = match relying_party.finish_registration(&asked, &answer) {
             Ok(record) => record,
-            Err(fault) => return Err(self.end_registration(occasion, &row, fault)),
+            Err(fault) => return Err(self.end_registration(context, &row, fault)),
         };
-        self.activate_registered(occasion, over, row, &record, relying_party.id())
+        self.activate_registered(context, over, row, &record, relying_party.id())
     }
 
     /// What a registration of one of this user's keys asks.
     pub(super) fn start_registration(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         relying_party: &RelyingParty,
         over: &Over,
         verification: Verification,
     ) -> Result<(Value, Registration), Error> {
         let user = over.user.id;
-        let known = self.look(occasion, |view| view.credential_ids_of(user))?;
+        let known = self.look(context, |view| view.credential_ids_of(user))?;
         Ok(relying_party.start_registration(user.as_bytes(), &over.user.name, known, verification)?)
     }
 
     fn activate_registered(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: &Over,
         row: SecretRow,
         record: &KeyRecord,
         relying_party: &str,
     ) -> Result<Reply, Error> {
-        let (secret, codes) = self.activate_key(occasion, over, record, relying_party, move |_, _, _| Ok(row))?;
+        let (secret, codes) = self.activate_key(context, over, record, relying_party, move |_, _, _| Ok(row))?;
         Ok(Reply::Enrolled { secret, codes })
     }
 
     /// Stores a key that is not even pending yet, active at once.
     pub(super) fn store_registered(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: &Over,
         name: Option<Label>,
         record: &KeyRecord,
         relying_party: &str,
     ) -> Result<Registered, Error> {
-        self.activate_key(occasion, over, record, relying_party, move |tx, scene, over| {
+        self.activate_key(context, over, record, relying_party, move |tx, scene, over| {
             let id = insert_key(tx, scene, over, name)?;
             tx.secret(over.user.id, id)?.ok_or_else(|| Error::Internal("a new secret vanished".to_owned()).into())
         })
@@ -222,19 +222,19 @@ impl Service {
     /// Makes the pending key that `row` finds, or makes, active.
     fn activate_key(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: &Over,
         record: &KeyRecord,
         relying_party: &str,
         row: impl FnOnce(&Tx<'_>, &Scene, &Over) -> Result<SecretRow, Stop> + Send + 'static,
     ) -> Result<Registered, Error> {
-        let (user, now) = (over.user.id, occasion.now.wall_ms);
+        let (user, now) = (over.user.id, context.now.wall_ms);
         let bytes = record.to_bytes()?;
         let (credential, counter) = (record.id().to_vec(), record.counter());
-        let is_first = self.look(occasion, |view| view.mfa_state(user, now))? != MfaState::Active;
-        let codes = if is_first { Some(self.new_codes(occasion)?) } else { None };
-        let (scene, over, relying_party) = (occasion.scene(), over.clone(), relying_party.to_owned());
-        let (secret, codes) = self.change(occasion, move |tx| {
+        let is_first = self.look(context, |view| view.mfa_state(user, now))? != MfaState::Active;
+        let codes = if is_first { Some(self.new_codes(context)?) } else { None };
+        let (scene, over, relying_party) = (context.scene(), over.clone(), relying_party.to_owned());
+        let (secret, codes) = self.change(context, move |tx| {
             let has_other = tx.mfa_state(user, now)? == MfaState::Active;
             let row = row(tx, &scene, &over)?;
             over.may_begin_factor(tx, &scene, row.created)?;
@@ -260,10 +260,10 @@ impl Service {
     }
 
     /// An answer that does not hold ends the pending key: its question must not be answered twice.
-    fn end_registration(&self, occasion: &Occasion, row: &SecretRow, fault: FidoFault) -> Error {
-        let scene = occasion.scene();
+    fn end_registration(&self, context: &RequestContext, row: &SecretRow, fault: FidoFault) -> Error {
+        let scene = context.scene();
         let (user, id, why) = (row.user, row.id, fault.to_string());
-        let ended = self.change(occasion, move |tx| {
+        let ended = self.change(context, move |tx| {
             // Another one may have taken its place meanwhile, which has done nothing wrong.
             if pending(tx, scene.now.wall_ms, user, id, SecretType::Fido2)?.is_ok() {
                 tx.end_pending(user, SecretType::Fido2, scene.now.wall_ms)?;
@@ -283,27 +283,27 @@ impl Service {
     }
 
     /// What a page gives to the browser to answer for one of the user's keys.
-    pub(super) fn ask_for_key(&self, occasion: &Occasion, user: UserId, purpose: Purpose) -> Result<Reply, Error> {
+    pub(super) fn ask_for_key(&self, context: &RequestContext, user: UserId, purpose: Purpose) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
-        let (options, asked) = self.start_authentication(occasion, &relying_party, user)?;
+        let (options, asked) = self.start_authentication(context, &relying_party, user)?;
         let key = key(user, purpose, options.get("challenge").and_then(Value::as_str));
-        self.ceremonies.begin(key, Asked::Authentication(asked), occasion.caller.peer.uid, occasion.now.wall_ms);
+        self.ceremonies.begin(key, Asked::Authentication(asked), context.caller.peer.uid, context.now.wall_ms);
         Ok(Reply::KeyOptions(options))
     }
 
     /// What is asked of a user's keys.
     pub(super) fn start_authentication(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         relying_party: &RelyingParty,
         user: UserId,
     ) -> Result<(Value, Authentication), Error> {
-        Ok(relying_party.start_authentication(user.as_bytes(), self.key_records(occasion, user)?)?)
+        Ok(relying_party.start_authentication(user.as_bytes(), self.key_records(context, user)?)?)
     }
 
     /// The user's active keys; a refusal if there is none.
-    pub(super) fn key_records(&self, occasion: &Occasion, user: UserId) -> Result<Vec<KeyRecord>, Error> {
-        let keys = self.look(occasion, |view| records(view, user))?;
+    pub(super) fn key_records(&self, context: &RequestContext, user: UserId) -> Result<Vec<KeyRecord>, Error> {
+        let keys = self.look(context, |view| records(view, user))?;
         if keys.is_empty() {
             return Err(Error::NoFactor);
         }
@@ -312,25 +312,25 @@ impl Service {
     }
 
     /// The options of a login or a step-up, by the token that the caller has.
-    pub(super) fn ask_for_own_key(&self, occasion: &Occasion) -> Result<Reply, Error> {
-        match self.challenge(occasion) {
+    pub(super) fn ask_for_own_key(&self, context: &RequestContext) -> Result<Reply, Error> {
+        match self.challenge(context) {
             Ok(claims) => {
                 let id = ChallengeId::from_slice(&claims.id).ok_or(Error::Unauthenticated)?;
-                let open = self.look(occasion, |view| view.challenge(id, occasion.now.wall_ms))?;
+                let open = self.look(context, |view| view.challenge(id, context.now.wall_ms))?;
                 open.ok_or(Error::ChallengeEnded)?;
-                self.ask_for_key(occasion, claims.subject, Purpose::Login(id))
+                self.ask_for_key(context, claims.subject, Purpose::Login(id))
             }
             Err(_) => {
-                let signed = self.session(occasion)?;
-                self.ask_for_key(occasion, signed.user.id, Purpose::StepUp(signed.session))
+                let signed = self.session(context)?;
+                self.ask_for_key(context, signed.user.id, Purpose::StepUp(signed.session))
             }
         }
     }
 
     /// The options of a check that an app makes.
-    pub(super) fn ask_for_key_of(&self, occasion: &Occasion, user: crate::model::UserRef) -> Result<Reply, Error> {
-        let over = self.over(occasion, user, Scope::Full)?;
-        self.ask_for_key(occasion, over.user.id, Purpose::Verify(occasion.caller.peer.uid))
+    pub(super) fn ask_for_key_of(&self, context: &RequestContext, user: crate::model::UserRef) -> Result<Reply, Error> {
+        let over = self.over(context, user, Scope::Full)?;
+        self.ask_for_key(context, over.user.id, Purpose::Verify(context.caller.peer.uid))
     }
 
     /// Judges an answer, as far as that goes without the store. What does not hold is `None`, and counts like a wrong code.
@@ -339,26 +339,26 @@ impl Service {
     /// delays of the others.
     pub(super) fn assertion(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: Option<UserId>,
         purpose: Purpose,
         answer: &Value,
     ) -> Result<Option<Assertion>, Error> {
         let relying_party = self.relying_party()?;
-        let now = occasion.now.wall_ms;
+        let now = context.now.wall_ms;
         let answer = AuthenticationAnswer::read(answer)?;
         let key = |user| key(user, purpose, Some(answer.challenge()));
         let asked = user.and_then(|user| Some((user, self.ceremonies.take(key(user), now)?)));
         let Some((user, Asked::Authentication(asked))) = asked else {
             return Err(Error::WrongCode { remaining: None });
         };
-        self.judge_assertion(occasion, &relying_party, user, &asked, &answer)
+        self.judge_assertion(context, &relying_party, user, &asked, &answer)
     }
 
     /// What an answer to this question is worth without the store.
     pub(super) fn judge_assertion(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         relying_party: &RelyingParty,
         user: UserId,
         asked: &Authentication,
@@ -368,16 +368,16 @@ impl Service {
             Ok(assertion) => Ok(Some(assertion)),
             Err(FidoFault::Internal(cause)) => Err(Error::Internal(cause)),
             Err(fault) => {
-                self.note_bad_assertion(occasion, user, &fault)?;
+                self.note_bad_assertion(context, user, &fault)?;
                 Ok(None)
             }
         }
     }
 
-    fn note_bad_assertion(&self, occasion: &Occasion, user: UserId, fault: &FidoFault) -> Result<(), Error> {
+    fn note_bad_assertion(&self, context: &RequestContext, user: UserId, fault: &FidoFault) -> Result<(), Error> {
         let event = if *fault == FidoFault::Counter { "key.copied" } else { "key.refused" };
-        let entry = occasion.scene().entry_with(event, Outcome::Refused, Some(user), None, fault.to_string());
-        self.store.write(occasion.patience, move |tx| {
+        let entry = context.scene().entry_with(event, Outcome::Refused, Some(user), None, fault.to_string());
+        self.store.write(context.patience, move |tx| {
             tx.audit(&entry)?;
             Ok(Decision::Keep(()))
         })?;

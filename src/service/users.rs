@@ -9,28 +9,28 @@ use super::authorise::{Authority, Over};
 use super::password::insert_password;
 use super::second_factor::{FutureUses, lower_future_steps};
 use super::tokens::{Granted, open_session};
-use super::{NewUserOrder, Occasion, Reply, Service, Stop, UserChange, UserView};
+use super::{NewUserOrder, Reply, RequestContext, Service, Stop, UserChange, UserView};
 
 impl Service {
     /// Makes a user. With a password the answer is a login at once; where a factor is required, an
     /// enrolment.
-    pub(super) fn create_user(&self, occasion: &Occasion, order: NewUserOrder) -> Result<Reply, Error> {
-        let record = order.password.as_ref().map(|p| self.password_record(occasion, p)).transpose()?;
-        let scene = occasion.scene();
+    pub(super) fn create_user(&self, context: &RequestContext, order: NewUserOrder) -> Result<Reply, Error> {
+        let record = order.password.as_ref().map(|p| self.password_record(context, p)).transpose()?;
+        let scene = context.scene();
         let id = match order.id {
             Some(id) => id,
-            None => UserId::at(occasion.now.wall_ms, &entropy::public()?),
+            None => UserId::at(context.now.wall_ms, &entropy::public()?),
         };
         let new = NewUser {
             id,
             name: order.name,
             display_name: order.display_name,
             email: order.email,
-            created: occasion.now.wall_ms,
+            created: context.now.wall_ms,
         };
         let mfa_required = self.policy().mfa_required;
         let job_scene = scene.clone();
-        let (row, granted) = self.change(occasion, move |tx| {
+        let (row, granted) = self.change(context, move |tx| {
             tx.insert_user(&new)?.map_err(taken)?;
             tx.audit(&job_scene.entry("user.create", Outcome::Ok, Some(id), None))?;
             let row = tx.user(id)?.ok_or(Error::NotFound)?;
@@ -48,9 +48,14 @@ impl Service {
     }
 
     /// Up to `limit` users in the order of their ids.
-    pub(super) fn list_users(&self, occasion: &Occasion, after: Option<UserId>, limit: u32) -> Result<Reply, Error> {
-        let now = occasion.now.wall_ms;
-        let users = self.look(occasion, |view| {
+    pub(super) fn list_users(
+        &self,
+        context: &RequestContext,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Reply, Error> {
+        let now = context.now.wall_ms;
+        let users = self.look(context, |view| {
             let rows = view.users(after, limit)?;
             rows.into_iter()
                 .map(|row| view.shown_mfa_state(row.id, now).map(|mfa| view_of(row, mfa)))
@@ -62,19 +67,19 @@ impl Service {
     }
 
     /// One user.
-    pub(super) fn show_user(&self, occasion: &Occasion, over: &Over) -> Result<Reply, Error> {
-        let mfa = self.look(occasion, |view| view.shown_mfa_state(over.user.id, occasion.now.wall_ms))?;
+    pub(super) fn show_user(&self, context: &RequestContext, over: &Over) -> Result<Reply, Error> {
+        let mfa = self.look(context, |view| view.shown_mfa_state(over.user.id, context.now.wall_ms))?;
         Ok(Reply::User(view_of(over.user.clone(), mfa)))
     }
 
     /// Changes a user, if nobody else did since it was read. Disabling ends all its tokens.
-    pub(super) fn update_user(&self, occasion: &Occasion, over: Over, change: UserChange) -> Result<Reply, Error> {
+    pub(super) fn update_user(&self, context: &RequestContext, over: Over, change: UserChange) -> Result<Reply, Error> {
         over.may_set(&change)?;
         if matches!(over.by, Authority::Own { .. }) {
-            self.may_be_named(occasion, change.name.as_ref())?;
+            self.may_be_named(context, change.name.as_ref())?;
         }
-        let scene = occasion.scene();
-        let view = self.change(occasion, move |tx| {
+        let scene = context.scene();
+        let view = self.change(context, move |tx| {
             // What was written into the file by others is not to be confirmed by a change of something else.
             tx.check_summary(over.user.id)?;
             let old = tx.user(over.user.id)?.ok_or(Error::NotFound)?;
@@ -105,9 +110,9 @@ impl Service {
     }
 
     /// Removes a user with everything it has.
-    pub(super) fn delete_user(&self, occasion: &Occasion, over: Over) -> Result<Reply, Error> {
-        let scene = occasion.scene();
-        self.change(occasion, move |tx| {
+    pub(super) fn delete_user(&self, context: &RequestContext, over: Over) -> Result<Reply, Error> {
+        let scene = context.scene();
+        self.change(context, move |tx| {
             if matches!(over.by, Authority::Own { .. }) {
                 over.must_be_recent(tx, &scene)?;
             }
@@ -122,12 +127,12 @@ impl Service {
     }
 
     /// Ends delays and locks of a user, and lets codes of the present count again where the clock was ahead (AZ-4, TIME-2).
-    pub(super) fn unlock_user(&self, occasion: &Occasion, over: &Over) -> Result<Reply, Error> {
-        let scene = occasion.scene();
+    pub(super) fn unlock_user(&self, context: &RequestContext, over: &Over) -> Result<Reply, Error> {
+        let scene = context.scene();
         let user = over.user.id;
         let reason = over.reason().unwrap_or_default();
-        let uses = self.look(occasion, |view| FutureUses::read(view, user, &occasion.now))?;
-        self.change(occasion, move |tx| {
+        let uses = self.look(context, |view| FutureUses::read(view, user, &context.now))?;
+        self.change(context, move |tx| {
             tx.clear_throttles(user)?;
             let lowered = lower_future_steps(tx, user, &scene.now, &uses)?;
             let detail = match lowered {

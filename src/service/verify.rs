@@ -9,32 +9,32 @@ use crate::store::{Outcome, Subject, Tx};
 use super::locks::Held;
 use super::second_factor::{Accepted, Verdict, accept, judge, judge_nobody};
 use super::security_keys::Purpose;
-use super::{Job, Occasion, Proof, Reply, Service, Stop};
+use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 
 impl Service {
     /// Judges a second factor of a user. Wrong, used, unknown and pending look alike.
-    pub(super) fn verify(&self, occasion: &Occasion, user: UserRef, proof: Proof) -> Result<Reply, Error> {
-        let (job, _held) = self.verification(occasion, user, proof)?;
-        let outcome = self.change(occasion, job);
-        self.verified(occasion, outcome)
+    pub(super) fn verify(&self, context: &RequestContext, user: UserRef, proof: Proof) -> Result<Reply, Error> {
+        let (job, _held) = self.verification(context, user, proof)?;
+        let outcome = self.change(context, job);
+        self.verified(context, outcome)
     }
 
     /// The same for a code, without a thread that waits for the store.
     pub(super) async fn verify_soon(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: UserRef,
         token: TokenInput,
     ) -> Result<Reply, Error> {
-        let (job, _) = self.verification(occasion, user, Proof::Token(token))?;
-        let outcome = self.change_soon(occasion, job).await;
-        self.verified(occasion, outcome)
+        let (job, _) = self.verification(context, user, Proof::Token(token))?;
+        let outcome = self.change_soon(context, job).await;
+        self.verified(context, outcome)
     }
 
     /// All but the change itself; what is held must be held until that is done.
     fn verification(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: UserRef,
         proof: Proof,
     ) -> Result<(impl Job<Accepted> + use<>, Option<Held<'_>>), Error> {
@@ -45,16 +45,16 @@ impl Service {
         };
         // What is not just compared needs to know for whom. A code's own transaction finds that out.
         let known = match named.filter(|_| !matches!(proof, Proof::Token(_))) {
-            Some(id) => self.look(occasion, |view| view.user(id))?.filter(|user| !user.disabled),
+            Some(id) => self.look(context, |view| view.user(id))?.filter(|user| !user.disabled),
             None => None,
         };
         let place = format!("{named:?}");
-        let nobody = Subject::nobody(self.store.vault().unknown_login_place(&place), occasion.caller.peer.uid);
+        let nobody = Subject::nobody(self.store.vault().unknown_login_place(&place), context.caller.peer.uid);
         let rules = self.rules();
-        let scene = occasion.scene();
+        let scene = context.scene();
         // An unknown user's code is hashed like a known one's.
-        let purpose = Purpose::Verify(occasion.caller.peer.uid);
-        let (prepared, held) = self.prepare(occasion, known.map(|user| user.id), &nobody, purpose, proof)?;
+        let purpose = Purpose::Verify(context.caller.peer.uid);
+        let (prepared, held) = self.prepare(context, known.map(|user| user.id), &nobody, purpose, proof)?;
         let decoy = Arc::clone(&self.decoy);
         let job = move |tx: &Tx<'_>| {
             let user = match named {
@@ -77,10 +77,10 @@ impl Service {
         Ok((job, held))
     }
 
-    fn verified(&self, occasion: &Occasion, outcome: Result<Accepted, Error>) -> Result<Reply, Error> {
+    fn verified(&self, context: &RequestContext, outcome: Result<Accepted, Error>) -> Result<Reply, Error> {
         self.metrics.count_login("verify", outcome.is_ok());
         let accepted = outcome?;
         self.metrics.count_code(accepted.steps_ahead);
-        Ok(Reply::Verified { secret: accepted.secret, method: accepted.method, at: occasion.now.wall_ms })
+        Ok(Reply::Verified { secret: accepted.secret, method: accepted.method, at: context.now.wall_ms })
     }
 }

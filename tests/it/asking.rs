@@ -4,7 +4,9 @@ use std::cell::Cell;
 
 use mfad::error::Error;
 use mfad::model::{Moment, Moving, Profile, SecretId, Sensitive, TokenInput, UserId, UserRef};
-use mfad::service::{AuthView, Call, Caller, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef};
+use mfad::service::{
+    AuthView, Call, Caller, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef,
+};
 
 use crate::hardware::{Workshop, totp};
 use crate::otp;
@@ -13,8 +15,8 @@ use crate::otp;
 pub const PASSWORD: &str = "correct horse battery staple";
 
 pub fn ask_with(shop: &Workshop, now: Moment, token: &Sensitive<String>, call: Call) -> Result<Reply, Error> {
-    let caller = Caller { token: Some(Sensitive::new(token.expose().clone())), reason: None, ..shop.occasion().caller };
-    shop.service.handle(&Occasion { now, caller, ..shop.occasion() }, call)
+    let caller = Caller { token: Some(Sensitive::new(token.expose().clone())), reason: None, ..shop.context().caller };
+    shop.service.handle(&RequestContext { now, caller, ..shop.context() }, call)
 }
 
 /// A pending factor of a user: its id and seed.

@@ -11,7 +11,9 @@ use mfad::error::Error;
 use mfad::model::{
     BackupCode, Digits, Moment, Moving, Profile, SecretId, Sensitive, TokenInput, TokenKind, UserId, UserRef,
 };
-use mfad::service::{AuthView, Call, FirstCode, MfaOrder, Occasion, Proof, Reply, SecretOrder, SecretRef, UserChange};
+use mfad::service::{
+    AuthView, Call, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef, UserChange,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -311,12 +313,12 @@ impl World {
 
     /// Asks as an administrator, or with a token.
     fn ask(&self, token: Option<&str>, call: Call) -> Result<Reply, Error> {
-        let mut occasion = self.shop.occasion();
+        let mut context = self.shop.context();
         if let Some(token) = token {
-            (occasion.caller.token, occasion.caller.reason) = (Some(Sensitive::new(token.to_owned())), None);
+            (context.caller.token, context.caller.reason) = (Some(Sensitive::new(token.to_owned())), None);
         }
         let now = Moment { wall_ms: self.seconds * 1_000, boot_ms: self.boot(), boot: [7; 16] };
-        self.shop.service.handle(&Occasion { now, ..occasion }, call)
+        self.shop.service.handle(&RequestContext { now, ..context }, call)
     }
 
     /// What is shown, and whether it is right.

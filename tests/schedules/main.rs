@@ -35,7 +35,9 @@ use std::path::Path;
 
 use mfad::error::Error;
 use mfad::model::{BackupCode, Moment, SecretId, Sensitive, Text, UserId, UserRef};
-use mfad::service::{AuthView, Call, FirstCode, Occasion, Proof, Reply, SecretOrder, SecretRef, Soon, UserChange};
+use mfad::service::{
+    AuthView, Call, FirstCode, Proof, Reply, RequestContext, SecretOrder, SecretRef, Soon, UserChange,
+};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, Runner};
 
@@ -200,8 +202,8 @@ fn otp_3_a_code_counts_once() {
                 return shop.ask_at(now, verify());
             }
             // As the door asks, without a thread that waits.
-            let occasion = Occasion { now, ..shop.occasion() };
-            match shuttle::future::block_on(shop.service.handle_soon(&occasion, verify())) {
+            let context = RequestContext { now, ..shop.context() };
+            match shuttle::future::block_on(shop.service.handle_soon(&context, verify())) {
                 Soon::Done(outcome) => outcome,
                 Soon::Later(_) => panic!("it is given a thread"),
             }
@@ -479,9 +481,9 @@ fn tok_6_an_administrator_who_is_disabled_meanwhile_changes_nobodys_password() {
         assert!(shop.ask_at(now, Call::UpdateUser(UserRef::Id(boss), made)).is_ok());
         let token = log_in_as(&shop, now, "boss", PASSWORD).unwrap().token;
         let change = || {
-            let mut occasion = Occasion { now, ..shop.occasion() };
-            occasion.caller.token = Some(Sensitive::new(token.expose().clone()));
-            shop.service.handle(&occasion, change_of(UserRef::Id(berta), "another password", None)).is_ok()
+            let mut context = RequestContext { now, ..shop.context() };
+            context.caller.token = Some(Sensitive::new(token.expose().clone()));
+            shop.service.handle(&context, change_of(UserRef::Id(berta), "another password", None)).is_ok()
         };
 
         let (changed, ()) = both(change, || disable_at(&shop, now, boss));

@@ -7,7 +7,7 @@ use crate::model::{Firmware, Serial};
 use crate::piv::{Distrust, Doubt, Roots, Slot, Statement, papers, sign};
 use crate::store::Outcome;
 
-use super::super::{Occasion, Reply, Scene, Service};
+use super::super::{Reply, RequestContext, Scene, Service};
 use super::contact::VISIT;
 
 /// What the configuration says of attestation.
@@ -44,23 +44,23 @@ impl Service {
     /// Checks that a key is genuine, and writes down what was found.
     pub(in crate::service) fn attest_device(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         serial: Serial,
         slot: Option<Slot>,
     ) -> Result<Reply, Error> {
         let slot = slot.unwrap_or(self.policy().attestation.slot);
         let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let found = self.vouched(&occasion.scene(), &mut link, slot, Some(serial));
+        let found = self.vouched(&context.scene(), &mut link, slot, Some(serial));
         match found {
             Ok(said) => {
                 let Statement { serial, firmware, root, .. } = said;
-                self.note_act(occasion, "device.attest", format!("key {serial} is genuine, by {root:?}"))?;
+                self.note_act(context, "device.attest", format!("key {serial} is genuine, by {root:?}"))?;
                 Ok(Reply::Genuine(GenuineView { serial, firmware, slot, root }))
             }
             Err(error) => {
                 if let Error::NotGenuine(why) = &error {
-                    let entry = occasion.scene().entry_with(
+                    let entry = context.scene().entry_with(
                         "device.attest",
                         Outcome::Refused,
                         None,

@@ -7,7 +7,7 @@ use crate::model::{AccountName, Moving, Serial};
 use crate::oath::{Applet, hotp, step_at};
 use crate::store::{OathAccount, Outcome};
 
-use super::super::{Occasion, Reply, Service};
+use super::super::{Reply, RequestContext, Service};
 use super::contact::{KeyIdentity, VISIT, meet};
 use super::provision::drop_factor;
 use super::words::{AccountView, DeviceRef, ReturnedView};
@@ -16,14 +16,14 @@ impl Service {
     /// Gives an account another name, in the journal too if it belongs to a factor.
     pub(in crate::service) fn rename_account(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         serial: Serial,
         name: &AccountName,
         new: &AccountName,
     ) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(occasion, serial, &mut link)?;
+        let (key, mut applet) = self.begin(context, serial, &mut link)?;
         let before = self.account(&key, &mut applet, name)?;
         if self.account_views(&key, &mut applet)?.iter().any(|account| account.name == *new) {
             return Err(Error::AccountTaken);
@@ -33,31 +33,31 @@ impl Service {
             let new = new.clone();
             self.device_change(move |tx| Ok(tx.rename_oath_account(secret, &new)?))?;
         }
-        self.note_act(occasion, "device.rename", format!("key {serial}, account {name} is now {new}"))?;
+        self.note_act(context, "device.rename", format!("key {serial}, account {name} is now {new}"))?;
         Ok(Reply::Account(AccountView { name: new.clone(), ..before }))
     }
 
     /// Removes an account that belongs to no factor.
     pub(in crate::service) fn delete_account(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         serial: Serial,
         name: &AccountName,
     ) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(occasion, serial, &mut link)?;
+        let (key, mut applet) = self.begin(context, serial, &mut link)?;
         if self.account(&key, &mut applet, name)?.owner.is_some() {
             return Err(Error::DeviceInUse);
         }
         applet.delete(name)?;
-        self.note_act(occasion, "device.delete", format!("key {serial}, account {name}"))?;
+        self.note_act(context, "device.delete", format!("key {serial}, account {name}"))?;
         Ok(Reply::Done)
     }
 
     /// Removes everything in the key's applet, its password too, unless factors depend on it. Works
     /// without the password, as the key itself allows.
-    pub(in crate::service) fn reset_device(&self, occasion: &Occasion, serial: Serial) -> Result<Reply, Error> {
+    pub(in crate::service) fn reset_device(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
         let (key, applet) = meet(&mut link, Some(serial))?;
@@ -68,26 +68,26 @@ impl Service {
         let mut applet = Applet::select(&mut link)?;
         let now = KeyIdentity { device_id: applet.device_id()?, ..key };
         if self.device_row(serial)?.is_some() {
-            self.note_key(&now, occasion.now.wall_ms, false)?;
+            self.note_key(&now, context.now.wall_ms, false)?;
         }
         // What was to be erased went with it.
-        self.settle(&occasion.scene(), serial, &mut applet)?;
-        self.note_act(occasion, "device.reset", format!("key {serial}"))?;
+        self.settle(&context.scene(), serial, &mut applet)?;
+        self.note_act(context, "device.reset", format!("key {serial}"))?;
         Ok(Reply::Done)
     }
 
     /// Takes a key back: each factor on it proves by a code that this is its key, and is then revoked and
     /// erased. A password that the daemon had set goes too, so that the key is as good as new.
-    pub(in crate::service) fn return_device(&self, occasion: &Occasion, serial: Serial) -> Result<Reply, Error> {
+    pub(in crate::service) fn return_device(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(occasion, serial, &mut link)?;
+        let (key, mut applet) = self.begin(context, serial, &mut link)?;
         let mut returned = Vec::new();
         for row in self.programmed_on(&key)? {
-            let is_proved = self.proves(occasion, &mut applet, &row)?;
+            let is_proved = self.proves(context, &mut applet, &row)?;
             if is_proved {
-                self.revoke(occasion, &row)?;
-                self.settle(&occasion.scene(), serial, &mut applet)?;
+                self.revoke(context, &row)?;
+                self.settle(&context.scene(), serial, &mut applet)?;
             }
             let is_erased = is_proved && !applet.list()?.iter().any(|account| account.name == row.name);
             returned.push(ReturnedView {
@@ -104,13 +104,13 @@ impl Service {
             applet.set_password(None)?;
             self.keep(&key, None, None)?;
         }
-        self.note_act(occasion, "device.return", format!("key {serial}, {} factors", returned.len()))?;
+        self.note_act(context, "device.return", format!("key {serial}, {} factors", returned.len()))?;
         Ok(Reply::Returned { serial, credentials: returned })
     }
 
     /// Whether the key gives a code that the factor would take now.
-    fn proves(&self, occasion: &Occasion, applet: &mut Applet<'_, '_>, row: &OathAccount) -> Result<bool, Error> {
-        let found = self.look(occasion, |view| {
+    fn proves(&self, context: &RequestContext, applet: &mut Applet<'_, '_>, row: &OathAccount) -> Result<bool, Error> {
+        let found = self.look(context, |view| {
             let Some(secret) = view.secret(row.user, row.id)? else { return Ok(None) };
             Ok(Some((view.open_secret(&secret)?, secret)))
         })?;
@@ -119,7 +119,7 @@ impl Service {
         let code = |counter: u64| hotp(seed.expose(), profile.algorithm, counter, profile.digits);
         Ok(match profile.moving {
             Moving::Time(period) => {
-                let step = step_at(occasion.now.unix_seconds(), period);
+                let step = step_at(context.now.unix_seconds(), period);
                 applet.code(&row.name, &step.to_be_bytes(), profile.digits)? == code(step)
             }
             Moving::Counter => {
@@ -131,9 +131,9 @@ impl Service {
         })
     }
 
-    fn revoke(&self, occasion: &Occasion, row: &OathAccount) -> Result<(), Error> {
-        let (user, id, scene) = (row.user, row.id, occasion.scene());
-        let reason = occasion.reason().unwrap_or_default();
+    fn revoke(&self, context: &RequestContext, row: &OathAccount) -> Result<(), Error> {
+        let (user, id, scene) = (row.user, row.id, context.scene());
+        let reason = context.reason().unwrap_or_default();
         let detail = format!("mfa, key {} returned: {reason}", row.serial);
         self.device_change(move |tx| {
             drop_factor(tx, user, id)?;
@@ -148,13 +148,13 @@ impl Service {
     /// The key with its applet open, everything settled that was left undone.
     pub(super) fn begin<'a, 'card>(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         serial: Serial,
         link: &'a mut Link<'card>,
     ) -> Result<(KeyIdentity, Applet<'a, 'card>), Error> {
         let (key, mut applet) = meet(link, Some(serial))?;
         self.unlock(self.device_row(serial)?.as_ref(), &mut applet, None)?;
-        self.settle(&occasion.scene(), serial, &mut applet)?;
+        self.settle(&context.scene(), serial, &mut applet)?;
         Ok((key, applet))
     }
 
@@ -167,9 +167,9 @@ impl Service {
         self.account_views(key, applet)?.into_iter().find(|account| account.name == *name).ok_or(Error::NotFound)
     }
 
-    pub(super) fn note_act(&self, occasion: &Occasion, event: &'static str, what: String) -> Result<(), Error> {
-        let reason = occasion.caller.reason.as_ref().map(|reason| format!(": {}", reason.as_str())).unwrap_or_default();
-        let entry = occasion.scene().entry_with(event, Outcome::Ok, None, None, format!("{what}{reason}"));
+    pub(super) fn note_act(&self, context: &RequestContext, event: &'static str, what: String) -> Result<(), Error> {
+        let reason = context.caller.reason.as_ref().map(|reason| format!(": {}", reason.as_str())).unwrap_or_default();
+        let entry = context.scene().entry_with(event, Outcome::Ok, None, None, format!("{what}{reason}"));
         self.device_change(move |tx| Ok(tx.audit(&entry)?))
     }
 }

@@ -10,7 +10,7 @@ use crate::model::{Sensitive, Serial};
 use crate::oath::{AccessKey, Applet};
 use crate::store::Outcome;
 
-use super::super::{Occasion, Reply, Service};
+use super::super::{Reply, RequestContext, Service};
 use super::contact::{KeyIdentity, PATIENCE, VISIT, meet};
 use super::words::PasswordChange;
 
@@ -29,12 +29,12 @@ impl Service {
     /// Learns, sets or removes the password of a key.
     pub(in crate::service) fn change_device_password(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         serial: Serial,
         change: PasswordChange,
         current: Option<&Sensitive<String>>,
     ) -> Result<Reply, Error> {
-        let scene = occasion.scene();
+        let scene = context.scene();
         let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
         let (key, mut applet) = meet(&mut link, Some(serial))?;
@@ -58,7 +58,7 @@ impl Service {
         };
         let has_password = applet.has_password();
         let mut entry = scene.entry_with("device.password", Outcome::Ok, None, None, format!("key {serial}"));
-        if let Some(reason) = &occasion.caller.reason {
+        if let Some(reason) = &context.caller.reason {
             entry.detail = Some(format!("key {serial}: {}", reason.as_str()));
         }
         self.device_change(move |tx| Ok(tx.audit(&entry)?))?;

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::model::{Profile, SecretId, TokenInput, UserId};
 use crate::store::{OathAccount, ProvisioningState, Status, View};
 
-use super::super::{Occasion, Service, Stop};
+use super::super::{RequestContext, Service, Stop};
 use super::contact::{VISIT, meet};
 use super::provision::first_code;
 use super::words::{DeviceRef, OnDevice};
@@ -14,32 +14,32 @@ impl Service {
     /// The first code of a pending factor, made by its key.
     pub(in crate::service) fn code_for_enrolment(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: UserId,
         secret: SecretId,
     ) -> Result<TokenInput, Error> {
-        let found = self.look(occasion, |view| Ok((view.secret(user, secret)?, view.oath_account(secret)?)))?;
+        let found = self.look(context, |view| Ok((view.secret(user, secret)?, view.oath_account(secret)?)))?;
         let (Some(row), credential) = found else { return Err(Error::NotFound) };
         match row.status {
             Status::Active => return Err(Error::AlreadyActive),
-            Status::Pending if row.is_pending_at(occasion.now.wall_ms) => {}
+            Status::Pending if row.is_pending_at(context.now.wall_ms) => {}
             Status::Pending | Status::Ended => return Err(Error::Expired),
         }
         let on = "this factor is on no hardware key; send the first code as `token`";
         let credential = credential.ok_or_else(|| Error::Unsupported(on.to_owned()))?;
         let profile = row.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
-        self.code_from_key(occasion, &credential, &profile)
+        self.code_from_key(context, &credential, &profile)
     }
 
     /// A code of one of the user's keys that is plugged in. Without a touch it would say no more than that
     /// the key is in the port, so such a key serves only those who may do everything.
     pub(in crate::service) fn code_by_key(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         user: UserId,
         without_touch: bool,
     ) -> Result<TokenInput, Error> {
-        let found = self.look(occasion, |view| {
+        let found = self.look(context, |view| {
             let mut found = Vec::new();
             for credential in view.oath_accounts_of(user)? {
                 let secret = view.secret(user, credential.id)?.filter(|secret| secret.status == Status::Active);
@@ -56,7 +56,7 @@ impl Service {
         let plugged = found.into_iter().filter(|(credential, _)| here.contains(&credential.serial));
         let (usable, silent): (Vec<_>, Vec<_>) = plugged.partition(|(credential, _)| without_touch || credential.touch);
         match usable.first() {
-            Some((credential, profile)) => self.code_from_key(occasion, credential, profile),
+            Some((credential, profile)) => self.code_from_key(context, credential, profile),
             None if silent.is_empty() => Err(Error::NoDevice("no key of this user is plugged in here".to_owned())),
             None => Err(Error::Unsupported(
                 "this key gives codes without a touch, so its presence proves nothing; type the code".to_owned(),
@@ -65,13 +65,13 @@ impl Service {
     }
 
     /// Whether the user has factors on keys that give codes.
-    pub(in crate::service) fn has_code_key(&self, occasion: &Occasion, user: UserId) -> Result<bool, Error> {
-        Ok(!self.look(occasion, |view| view.oath_accounts_of(user))?.is_empty())
+    pub(in crate::service) fn has_code_key(&self, context: &RequestContext, user: UserId) -> Result<bool, Error> {
+        Ok(!self.look(context, |view| view.oath_accounts_of(user))?.is_empty())
     }
 
     fn code_from_key(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         credential: &OathAccount,
         profile: &Profile,
     ) -> Result<TokenInput, Error> {
@@ -79,17 +79,17 @@ impl Service {
         let mut link = Link::new(&mut *card, VISIT);
         let (key, mut applet) = meet(&mut link, None)?;
         if key.serial != credential.serial || key.device_id != credential.device_id {
-            self.notice_reset(&occasion.scene(), key.serial, &key.device_id)?;
+            self.notice_reset(&context.scene(), key.serial, &key.device_id)?;
             return Err(Error::DeviceChanged);
         }
         self.unlock(self.device_row(key.serial)?.as_ref(), &mut applet, None)?;
-        first_code(&mut applet, occasion, &credential.name, profile)
+        first_code(&mut applet, context, &credential.name, profile)
     }
 
     /// After a factor went: its account is erased now if its key is here, else at the next contact.
-    pub(in crate::service) fn erase_if_here(&self, occasion: &Occasion, credential: &OathAccount) {
+    pub(in crate::service) fn erase_if_here(&self, context: &RequestContext, credential: &OathAccount) {
         if let Ok(slot) = self.slot_of(DeviceRef::Serial(credential.serial)) {
-            self.contact(&slot, &occasion.now);
+            self.contact(&slot, &context.now);
         }
     }
 }

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::super::authorise::{Authority, Over};
 use super::super::secrets::{PENDING_LIFETIME, end_what_it_opened, free_name, insert, view_in, view_with_device};
 use super::super::tokens::later;
-use super::super::{Occasion, Reply, Scene, SecretRef, SecretView, Service, Stop};
+use super::super::{Reply, RequestContext, Scene, SecretRef, SecretView, Service, Stop};
 use super::contact::{KeyIdentity, PATIENCE, VISIT, meet, still_there};
 use super::words::{Activation, DeviceRef, ProvisionOrder};
 
@@ -39,11 +39,11 @@ impl Service {
     /// Puts a factor onto a key. It comes back pending, or active if the key itself confirms it.
     pub(in crate::service) fn provision(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: Over,
         order: ProvisionOrder,
     ) -> Result<Reply, Error> {
-        let scene = occasion.scene();
+        let scene = context.scene();
         // Whose key is plugged in, nobody knows: a user's own token shall neither overwrite an account nor shut anybody out.
         if matches!(over.by, Authority::Own { .. }) && (order.replace || order.protect) {
             return Err(Error::Forbidden("app"));
@@ -59,7 +59,7 @@ impl Service {
         let (mut key, mut applet) = meet(&mut link, meant)?;
         key.vouched_by = vouched.map(|said| said.root);
         let known = self.device_row(key.serial)?;
-        self.unlock_for(occasion, &over, known.as_ref(), &mut applet, order.password.as_ref())?;
+        self.unlock_for(context, &over, known.as_ref(), &mut applet, order.password.as_ref())?;
         self.settle(&scene, key.serial, &mut applet)?;
         let credential = self.new_credential(&scene, &over, &order, &mut applet)?;
         if self.programmed_on(&key)?.iter().any(|row| row.name == credential.name) {
@@ -81,7 +81,7 @@ impl Service {
         if order.activation == Activation::ByCode {
             return Ok(Reply::Provisioned { secret, receipt, codes: None });
         }
-        match self.confirm_by_key(occasion, &over, &mut link, &key, &credential, &order) {
+        match self.confirm_by_key(context, &over, &mut link, &key, &credential, &order) {
             Ok((secret, codes)) => Ok(Reply::Provisioned { secret, receipt, codes: Some(codes) }),
             Err(error) => {
                 let secret = self.give_up(&scene, &mut link, &key, &over, &credential, &order, error)?;
@@ -95,7 +95,7 @@ impl Service {
     /// since the key is held meanwhile.
     fn unlock_for(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: &Over,
         known: Option<&DeviceRow>,
         applet: &mut Applet<'_, '_>,
@@ -103,11 +103,11 @@ impl Service {
     ) -> Result<(), Error> {
         let is_guess = password.is_some() && applet.is_locked() && matches!(over.by, Authority::Own { .. });
         if is_guess {
-            self.refuse_throttled(occasion, &Subject::factors(over.user.id))?;
+            self.refuse_throttled(context, &Subject::factors(over.user.id))?;
         }
         let opened = self.unlock(known, applet, password);
         if is_guess && matches!(opened, Err(Error::WrongDevicePassword)) {
-            self.count_failure(occasion, over.user.id, "device.password-wrong")?;
+            self.count_failure(context, over.user.id, "device.password-wrong")?;
         }
         opened
     }
@@ -293,7 +293,7 @@ impl Service {
     /// Lets the key make the first code, with the touch that it may want, and enrols with it.
     fn confirm_by_key(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         over: &Over,
         link: &mut Link<'_>,
         key: &KeyIdentity,
@@ -303,8 +303,8 @@ impl Service {
         let mut applet = Applet::select(link)?;
         let known = self.device_row(key.serial)?;
         self.unlock(known.as_ref(), &mut applet, order.password.as_ref())?;
-        let token = first_code(&mut applet, occasion, &credential.name, &credential.profile)?;
-        match self.enroll(occasion, over, SecretRef::Id(credential.id), token)? {
+        let token = first_code(&mut applet, context, &credential.name, &credential.profile)?;
+        match self.enroll(context, over, SecretRef::Id(credential.id), token)? {
             Reply::Enrolled { secret, codes } => Ok((secret, codes)),
             _ => Err(Error::Internal("an enrolment with another answer".to_owned())),
         }
@@ -379,12 +379,12 @@ impl Service {
 /// A code from the key for this moment, or for its next counter.
 pub(super) fn first_code(
     applet: &mut Applet<'_, '_>,
-    occasion: &Occasion,
+    context: &RequestContext,
     name: &AccountName,
     profile: &Profile,
 ) -> Result<TokenInput, Error> {
     let step = match profile.moving {
-        Moving::Time(period) => step_at(occasion.now.unix_seconds(), period),
+        Moving::Time(period) => step_at(context.now.unix_seconds(), period),
         Moving::Counter => 0,
     };
     let code = applet.code(name, &step.to_be_bytes(), profile.digits)?;

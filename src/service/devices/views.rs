@@ -8,15 +8,15 @@ use crate::oath::{Applet, Shown};
 use crate::store::{OathAccount, ProvisioningState};
 use crate::sync::thread;
 
-use super::super::{Occasion, Reply, Scene, Service};
+use super::super::{Reply, RequestContext, Scene, Service};
 use super::contact::{VISIT, key_identity, state_of};
 use super::words::{AccountView, AppletView, CredentialView, DeviceRef, KeyState, KeyView};
 
 impl Service {
     /// All keys that are plugged in; each is asked by itself, so that one that hangs hides no other.
-    pub(in crate::service) fn list_devices(&self, occasion: &Occasion) -> Result<Reply, Error> {
+    pub(in crate::service) fn list_devices(&self, context: &RequestContext) -> Result<Reply, Error> {
         let slots = self.attached.slots()?;
-        let scene = occasion.scene();
+        let scene = context.scene();
         let keys = thread::scope(|threads| {
             let asked: Vec<_> = slots.iter().map(|slot| (slot, threads.spawn(|| self.look_at(&scene, slot)))).collect();
             let panicked = |_| Err(Error::Internal("a look at a key panicked".to_owned()));
@@ -33,23 +33,23 @@ impl Service {
     /// One key, with the factors on it.
     pub(in crate::service) fn show_device(
         &self,
-        occasion: &Occasion,
+        context: &RequestContext,
         serial: Serial,
         with_escrow: bool,
     ) -> Result<Reply, Error> {
         let slot = self.slot_of(DeviceRef::Serial(serial))?;
-        let scene = occasion.scene();
+        let scene = context.scene();
         let key = self.look_at(&scene, &slot).unwrap_or_else(|error| unreachable_key(&slot, error));
-        let rows = self.look(occasion, |view| view.oath_accounts_on(serial))?;
+        let rows = self.look(context, |view| view.oath_accounts_on(serial))?;
         let escrow = self.device_row(serial)?.and_then(|row| row.escrow).filter(|_| with_escrow);
         Ok(Reply::Device { key, credentials: rows.iter().map(credential_view).collect(), escrow })
     }
 
     /// The accounts on a key.
-    pub(in crate::service) fn device_accounts(&self, occasion: &Occasion, serial: Serial) -> Result<Reply, Error> {
+    pub(in crate::service) fn device_accounts(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(occasion, serial, &mut link)?;
+        let (key, mut applet) = self.begin(context, serial, &mut link)?;
         self.account_views(&key, &mut applet).map(Reply::Accounts)
     }
 

@@ -16,8 +16,8 @@ use mfad::model::{
 use mfad::oath::Window;
 use mfad::service::{
     Activation, Attestation, AuditView, Call, Caller, Confinement, Departure, DeviceEvent, DeviceRef, Equipment,
-    HashCost, KeyKeeper, KeySource, KeyView, MasterKey, Metrics, NewUserOrder, Occasion, Policy, Proof, ProvisionOrder,
-    Reply, SecretOrder, SecretView, Service,
+    HashCost, KeyKeeper, KeySource, KeyView, MasterKey, Metrics, NewUserOrder, Policy, Proof, ProvisionOrder, Reply,
+    RequestContext, SecretOrder, SecretView, Service,
 };
 use mfad::store::{self, Listeners, Store};
 use mfad::token::TokenFormat;
@@ -209,8 +209,8 @@ impl Workshop {
         &self.readers[0]
     }
 
-    pub fn occasion(&self) -> Occasion {
-        Occasion {
+    pub fn context(&self) -> RequestContext {
+        RequestContext {
             caller: Caller {
                 peer: Peer { uid: 0, gid: 0, groups: Vec::new(), pid: None },
                 token: None,
@@ -224,12 +224,12 @@ impl Workshop {
     }
 
     pub fn ask(&self, call: Call) -> Result<Reply, Error> {
-        self.service.handle(&self.occasion(), call)
+        self.service.handle(&self.context(), call)
     }
 
     /// The same at a moment that the test chooses.
     pub fn ask_at(&self, now: Moment, call: Call) -> Result<Reply, Error> {
-        self.service.handle(&Occasion { now, ..self.occasion() }, call)
+        self.service.handle(&RequestContext { now, ..self.context() }, call)
     }
 
     /// What the daemon's own thread does when keys come or go.
