@@ -24,7 +24,7 @@ use mfad::device::NoDevices;
 use mfad::model::{Algorithm, Digits, Moment, Moving, Peer, Period, Text, TokenInput, UserRef};
 use mfad::oath::{hotp, step_at};
 use mfad::service::{
-    Call, Caller, Confinement, Departure, Equipment, KeyKeeper, KeySource, MasterKey, Metrics, Policy, Proof,
+    Call, Caller, CancellationToken, Confinement, Equipment, KeyKeeper, KeySource, MasterKey, Metrics, Policy, Proof,
     RequestContext, Service, Soon,
 };
 use mfad::store::{self, Decision, Listeners, Store};
@@ -66,7 +66,7 @@ fn context() -> RequestContext {
         now: NOW,
         patience: PATIENCE,
         request: "benchmark".to_owned(),
-        departure: Departure::default(),
+        cancellation: CancellationToken::default(),
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::net::UnixStream;
 use crate::error::Error;
 use crate::headroom;
 use crate::model::{Moment, Peer, Sensitive};
-use crate::service::{Call, Caller, Departure, Reply, RequestContext, Soon};
+use crate::service::{Call, Caller, CancellationToken, Reply, RequestContext, Soon};
 
 use super::challenge::explained;
 use super::clock::http_date;
@@ -184,8 +184,13 @@ impl Visit {
                 return self.event_answer(caller, now, id, Call::DeviceEvents { after: None }, events::devices).await;
             }
         };
-        let context =
-            RequestContext { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
+        let context = RequestContext {
+            caller,
+            now,
+            patience: PATIENCE,
+            request: id.to_owned(),
+            cancellation: CancellationToken::default(),
+        };
         let kept = match key {
             None => self.perform(context, call, qr).await?,
             Some(key) => {
@@ -261,7 +266,7 @@ impl Visit {
         let door = Arc::clone(&self.door);
         let id = context.request.clone();
         // Noted as well when this future is dropped, because the answer would come too late.
-        let leaving = Leaving(context.departure.clone());
+        let leaving = Leaving(context.cancellation.clone());
         let mut work = tokio::task::spawn_blocking(move || {
             door.service.handle(&context, call).map_err(|error| refusal(&context.request, &error))
         });
@@ -270,8 +275,8 @@ impl Visit {
             tokio::select! {
                 done = &mut work => break done,
                 // A daemon that stops waits for nobody's touch.
-                () = super::closed(&mut closing), if !leaving.0.is_noted() => leaving.0.note(),
-                () = tokio::time::sleep(LOOK) => if self.line.has_left() { leaving.0.note() },
+                () = super::closed(&mut closing), if !leaving.0.is_cancelled() => leaving.0.cancel(),
+                () = tokio::time::sleep(LOOK) => if self.line.has_left() { leaving.0.cancel() },
             }
         };
         done.unwrap_or_else(|_| Err(self.panicked(&id)))
@@ -330,8 +335,13 @@ impl Visit {
         first: Call,
         parts: impl FnOnce(Arc<Door>, Caller, String) -> Parts,
     ) -> Result<Answer, Problem> {
-        let context =
-            RequestContext { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
+        let context = RequestContext {
+            caller,
+            now,
+            patience: PATIENCE,
+            request: id.to_owned(),
+            cancellation: CancellationToken::default(),
+        };
         let door = Arc::clone(&self.door);
         let allowed = tokio::task::spawn_blocking(move || match door.service.handle(&context, first) {
             Ok(_) => Ok(context.caller),
@@ -344,8 +354,13 @@ impl Visit {
 
     /// A copy of the store, sent as it is encrypted.
     async fn backup_answer(&self, caller: Caller, now: Moment, id: &str) -> Result<Answer, Problem> {
-        let context =
-            RequestContext { caller, now, patience: PATIENCE, request: id.to_owned(), departure: Departure::default() };
+        let context = RequestContext {
+            caller,
+            now,
+            patience: PATIENCE,
+            request: id.to_owned(),
+            cancellation: CancellationToken::default(),
+        };
         let door = Arc::clone(&self.door);
         let made = tokio::task::spawn_blocking(move || {
             door.service.handle(&context, Call::BackUp).map_err(|error| refusal(&context.request, &error))
@@ -387,11 +402,11 @@ fn log_cause(request: &str, problem: &Problem) {
 }
 
 /// Tells a call that nobody waits for its answer any more, when it is dropped at the latest.
-struct Leaving(Departure);
+struct Leaving(CancellationToken);
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        self.0.note();
+        self.0.cancel();
     }
 }
 

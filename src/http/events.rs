@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::{mpsc, watch};
 
-use crate::service::{AuditView, Backup, Call, Caller, Departure, Reply, RequestContext};
+use crate::service::{AuditView, Backup, Call, Caller, CancellationToken, Reply, RequestContext};
 
 use super::Door;
 use super::devices::event_text;
@@ -176,7 +176,7 @@ async fn page(door: &Arc<Door>, caller: Caller, request: &str, question: Call) -
         now: door.clock.now(),
         patience: super::answer::PATIENCE,
         request: request.to_owned(),
-        departure: Departure::default(),
+        cancellation: CancellationToken::default(),
     };
     let asked = Arc::clone(door);
     let work = tokio::task::spawn_blocking(move || {

@@ -61,7 +61,7 @@ impl Service {
     /// The security keys that are plugged in, each asked who it is.
     pub(super) fn list_security_keys(&self, context: &RequestContext) -> Result<Reply, Error> {
         let total = Stopwatch::start(ALL_KEYS);
-        let is_pointless = || context.departure.is_noted();
+        let is_pointless = || context.cancellation.is_cancelled();
         let facts = |port: &Port| -> Result<SecurityKeyFacts, Error> {
             if total.is_over() {
                 return Err(Error::DeviceFailed("the keys before it took all the time".to_owned()));
@@ -99,7 +99,7 @@ impl Service {
         let record = RegistrationAnswer::read(&answer)
             .and_then(|answer| relying_party.finish_registration(&asked, &answer))
             .map_err(of_key)?;
-        if context.departure.is_noted() {
+        if context.cancellation.is_cancelled() {
             // Nobody would see its backup codes.
             return Err(Error::TouchTimeout);
         }
@@ -141,7 +141,7 @@ impl Service {
         key: &mut dyn SecurityKey,
         act: impl FnOnce(&mut Authenticator<'_>) -> Result<Value, CtapFault>,
     ) -> Result<Value, Error> {
-        let is_pointless = || context.departure.is_noted();
+        let is_pointless = || context.cancellation.is_cancelled();
         let wait = Wait { time: Stopwatch::start(CEREMONY), is_pointless: &is_pointless };
         Authenticator::meet(key, wait)
             .and_then(|mut key| act(&mut key))
@@ -153,7 +153,7 @@ impl Service {
         let queue = Stopwatch::start(QUEUE);
         loop {
             match self.security_keys.open(port) {
-                Err(DeviceFault::Busy { .. }) if !queue.is_over() && !context.departure.is_noted() => {
+                Err(DeviceFault::Busy { .. }) if !queue.is_over() && !context.cancellation.is_cancelled() => {
                     thread::sleep(TURN);
                 }
                 taken => return taken,
@@ -187,7 +187,7 @@ impl Service {
             return Err(Error::NoDevice("no security key is plugged in".to_owned()));
         }
         let total = Stopwatch::start(ALL_KEYS);
-        let is_pointless = || context.departure.is_noted();
+        let is_pointless = || context.cancellation.is_cancelled();
         let mut holders: Vec<(Port, Box<dyn SecurityKey>, Location)> = Vec::new();
         let mut fault = None;
         for port in ports {

@@ -75,21 +75,21 @@ pub struct RequestContext {
     /// The request's id, as in its answer and in the audit log.
     pub request: String,
     /// Whether the caller is still there.
-    pub departure: Departure,
+    pub cancellation: CancellationToken,
 }
 
 /// Notes that a caller has left. What is being stored does not stop for it (STO-7); a wait for a touch does.
 #[derive(Clone, Debug, Default)]
-pub struct Departure(Arc<AtomicBool>);
+pub struct CancellationToken(Arc<AtomicBool>);
 
-impl Departure {
+impl CancellationToken {
     /// The caller is gone.
-    pub fn note(&self) {
+    pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
     /// Whether that was noted.
-    pub fn is_noted(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -15,9 +15,9 @@ use mfad::model::{
 };
 use mfad::oath::Window;
 use mfad::service::{
-    Activation, Attestation, AuditView, Call, Caller, Confinement, Departure, DeviceEvent, DeviceRef, Equipment,
-    HashCost, KeyKeeper, KeySource, KeyView, MasterKey, Metrics, NewUserOrder, Policy, Proof, ProvisionOrder, Reply,
-    RequestContext, SecretOrder, SecretView, Service,
+    Activation, Attestation, AuditView, Call, Caller, CancellationToken, Confinement, DeviceEvent, DeviceRef,
+    Equipment, HashCost, KeyKeeper, KeySource, KeyView, MasterKey, Metrics, NewUserOrder, Policy, Proof,
+    ProvisionOrder, Reply, RequestContext, SecretOrder, SecretView, Service,
 };
 use mfad::store::{self, Listeners, Store};
 use mfad::token::TokenFormat;
@@ -219,7 +219,7 @@ impl Workshop {
             now: self.clock.now(),
             patience: PATIENCE,
             request: "test".to_owned(),
-            departure: Departure::default(),
+            cancellation: CancellationToken::default(),
         }
     }
 
