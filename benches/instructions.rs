@@ -24,8 +24,8 @@ use mfad::device::NoDevices;
 use mfad::model::{Algorithm, Digits, Moment, Moving, Peer, Period, Text, TokenInput, UserRef};
 use mfad::oath::{hotp, step_at};
 use mfad::service::{
-    Call, Caller, CancellationToken, Confinement, Equipment, KeyKeeper, KeySource, MasterKey, Metrics, Policy, Proof,
-    RequestContext, Service, Soon,
+    AsyncOutcome, Call, Caller, CancellationToken, Confinement, Equipment, KeyKeeper, KeySource, MasterKey, Metrics,
+    Policy, Proof, RequestContext, Service,
 };
 use mfad::store::{self, Decision, Listeners, Store};
 
@@ -98,8 +98,8 @@ fn check(dir: &Path, number: usize) {
     for (user, _, seed) in people.into_iter().take(number) {
         let code = format!("{:08}", hotp(&seed, Algorithm::Sha1, step, digits));
         let proof = Proof::Token(TokenInput::from_text(&code).unwrap());
-        let done = runtime.block_on(service.handle_soon(&context(), Call::Verify(UserRef::Id(user), proof)));
-        assert!(matches!(done, Soon::Done(Ok(_))), "a right code");
+        let done = runtime.block_on(service.handle_async(&context(), Call::Verify(UserRef::Id(user), proof)));
+        assert!(matches!(done, AsyncOutcome::Done(Ok(_))), "a right code");
     }
     service.close();
 }

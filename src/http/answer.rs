@@ -21,7 +21,7 @@ use tokio::net::UnixStream;
 use crate::error::Error;
 use crate::headroom;
 use crate::model::{Moment, Peer, Sensitive};
-use crate::service::{Call, Caller, CancellationToken, Reply, RequestContext, Soon};
+use crate::service::{AsyncOutcome, Call, Caller, CancellationToken, Reply, RequestContext};
 
 use super::challenge::explained;
 use super::clock::http_date;
@@ -243,10 +243,10 @@ impl Visit {
     /// Carries a call out. What it changes is changed even if the caller leaves (STO-7).
     async fn perform(&self, context: RequestContext, call: Call, qr: Option<QrFormat>) -> Result<Kept, Problem> {
         let at = context.now.wall_ms;
-        let soon = caught(pin!(self.door.service.handle_soon(&context, call))).await;
+        let soon = caught(pin!(self.door.service.handle_async(&context, call))).await;
         let reply = match soon {
-            Some(Soon::Done(done)) => done.map_err(|error| refusal(&context.request, &error))?,
-            Some(Soon::Later(call)) => self.perform_on_thread(context, call).await?,
+            Some(AsyncOutcome::Done(done)) => done.map_err(|error| refusal(&context.request, &error))?,
+            Some(AsyncOutcome::NeedsThread(call)) => self.perform_on_thread(context, call).await?,
             None => return Err(self.panicked(&context.request)),
         };
         let location = location_of(&reply);

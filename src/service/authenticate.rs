@@ -28,14 +28,14 @@ impl Service {
     }
 
     /// The same for a code, without a thread that waits for the store.
-    pub(super) async fn answer_challenge_soon(
+    pub(super) async fn answer_challenge_async(
         &self,
         context: &RequestContext,
         claims: Claims,
         token: TokenInput,
     ) -> Result<Reply, Error> {
         let (job, _) = self.answer(context, claims, Proof::Token(token))?;
-        let outcome = self.change_soon(context, job).await;
+        let outcome = self.change_async(context, job).await;
         self.answered(context, outcome)
     }
 

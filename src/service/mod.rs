@@ -106,11 +106,11 @@ pub struct Caller {
 }
 
 /// What became of a call that was not to wait.
-pub enum Soon {
+pub enum AsyncOutcome {
     /// It was carried out.
     Done(Result<Reply, Error>),
     /// It has to be given a thread.
-    Later(Call),
+    NeedsThread(Call),
 }
 
 /// The daemon's work, behind whatever door.
@@ -271,27 +271,27 @@ impl Service {
 
     /// Carries out a call that waits for nothing but the store's writer, without a thread that waits. Those that may wait
     /// for anything else come back.
-    pub async fn handle_soon(&self, context: &RequestContext, call: Call) -> Soon {
+    pub async fn handle_async(&self, context: &RequestContext, call: Call) -> AsyncOutcome {
         let done = match call {
             Call::Live | Call::Version | Call::KeySet | Call::AuthMethods => self.dispatch(context, call),
             // An API key would have its use written down first.
             Call::Verify(user, Proof::Token(token)) if context.caller.token.is_none() => {
                 match self.right(context, Right::App) {
-                    Ok(()) => self.verify_soon(context, user, token).await,
+                    Ok(()) => self.verify_async(context, user, token).await,
                     Err(error) => Err(error),
                 }
             }
             Call::AnswerChallenge(Proof::Token(token)) => match self.challenge(context) {
-                Ok(claims) => self.answer_challenge_soon(context, claims, token).await,
+                Ok(claims) => self.answer_challenge_async(context, claims, token).await,
                 Err(error) => Err(error),
             },
-            other => return Soon::Later(other),
+            other => return AsyncOutcome::NeedsThread(other),
         };
         scrub_stack();
         if let Err(Error::Tampered(_)) = &done {
-            log_unwritten(self.change_soon(context, tampering(context)).await);
+            log_unwritten(self.change_async(context, tampering(context)).await);
         }
-        Soon::Done(done)
+        AsyncOutcome::Done(done)
     }
 
     /// A sealed value that does not open leaves a row in the audit log (KEY-3). The call that met it
@@ -530,7 +530,7 @@ impl Service {
     }
 
     /// The same without a thread that waits. The change is made even if nobody waits for its end any more (STO-7).
-    async fn change_soon<T: Send + 'static>(&self, context: &RequestContext, job: impl Job<T>) -> Result<T, Error> {
+    async fn change_async<T: Send + 'static>(&self, context: &RequestContext, job: impl Job<T>) -> Result<T, Error> {
         let (done, answer) = oneshot::channel();
         self.store.submit(move |tx| decide(job(tx)), move |outcome| drop(done.send(outcome)))?;
         match tokio::time::timeout(context.patience, answer).await {

@@ -20,14 +20,14 @@ impl Service {
     }
 
     /// The same for a code, without a thread that waits for the store.
-    pub(super) async fn verify_soon(
+    pub(super) async fn verify_async(
         &self,
         context: &RequestContext,
         user: UserRef,
         token: TokenInput,
     ) -> Result<Reply, Error> {
         let (job, _) = self.verification(context, user, Proof::Token(token))?;
-        let outcome = self.change_soon(context, job).await;
+        let outcome = self.change_async(context, job).await;
         self.verified(context, outcome)
     }
 

@@ -36,7 +36,7 @@ use std::path::Path;
 use mfad::error::Error;
 use mfad::model::{BackupCode, Moment, SecretId, Sensitive, Text, UserId, UserRef};
 use mfad::service::{
-    AuthView, Call, FirstCode, Proof, Reply, RequestContext, SecretOrder, SecretRef, Soon, UserChange,
+    AsyncOutcome, AuthView, Call, FirstCode, Proof, Reply, RequestContext, SecretOrder, SecretRef, UserChange,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, Runner};
@@ -203,9 +203,9 @@ fn otp_3_a_code_counts_once() {
             }
             // As the door asks, without a thread that waits.
             let context = RequestContext { now, ..shop.context() };
-            match shuttle::future::block_on(shop.service.handle_soon(&context, verify())) {
-                Soon::Done(outcome) => outcome,
-                Soon::Later(_) => panic!("it is given a thread"),
+            match shuttle::future::block_on(shop.service.handle_async(&context, verify())) {
+                AsyncOutcome::Done(outcome) => outcome,
+                AsyncOutcome::NeedsThread(_) => panic!("it is given a thread"),
             }
         }));
 
