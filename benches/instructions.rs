@@ -79,7 +79,7 @@ fn check(dir: &Path, number: usize) {
     let people = store
         .write(PATIENCE, move |tx| {
             let all: Result<Vec<_>, _> = (0..usize::try_from(MANY).unwrap()).map(|number| put(tx, number)).collect();
-            Ok(Decision::Keep(all?))
+            Ok(Decision::Commit(all?))
         })
         .unwrap();
     let equipment = Equipment {

@@ -77,7 +77,7 @@ impl Seeded {
                     let (user, _, seed) = people::put(tx, number, Moving::Time(Period::THIRTY), &others)?;
                     chunk.push((user.to_string(), seed));
                 }
-                Ok(Decision::Keep(chunk))
+                Ok(Decision::Commit(chunk))
             });
             made.extend(chunk.unwrap());
         }

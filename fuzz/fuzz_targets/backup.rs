@@ -52,7 +52,7 @@ impl Genuine {
         let store = Store::open(home.path(), None, &master(), Listeners::default()).expect("the store");
         let fill = store.write(PATIENCE, |tx| {
             (0..ROWS).try_for_each(|at| tx.audit(&entry(at)))?;
-            Ok(Decision::Keep(()))
+            Ok(Decision::Commit(()))
         });
         fill.expect("rows");
         let parts = |now| parts_of(store.backup(PATIENCE, now).expect("a backup"));

@@ -67,7 +67,7 @@ impl Service {
                 remaining = tx.count_wrong_answer(&challenge, CHALLENGE_ANSWERS)?;
                 tx.audit(&scene.entry("login.factor", Outcome::Refused, Some(user.id), None))?;
             }
-            let accepted = accept(verdict, || Stop::Keep(Error::WrongCode { remaining: Some(remaining) }))?;
+            let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: Some(remaining) }))?;
             if !tx.end_challenge(id)? {
                 return Err(Error::ChallengeEnded.into());
             }
@@ -118,7 +118,7 @@ impl Service {
             if matches!(verdict, Verdict::Wrong) {
                 tx.audit(&scene.entry("login.step-up", Outcome::Refused, Some(signed.user.id), None))?;
             }
-            let accepted = accept(verdict, || Stop::Keep(Error::WrongCode { remaining: None }))?;
+            let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
             // For this one token: a refresh token of the session, which may be in other hands, gives nothing fresh.
             let session =
                 SessionRow { amr: Amr::after(accepted.method), auth_time: scene.now.unix_seconds(), ..session };
@@ -165,7 +165,7 @@ impl Service {
             if mfa_required && !session.amr.has_second_factor() {
                 tx.end_session(session.id)?;
                 tx.audit(&scene.entry("session.end", Outcome::Refused, Some(user.id), None))?;
-                return Err(Stop::Keep(Error::RefreshEnded));
+                return Err(Stop::Commit(Error::RefreshEnded));
             }
             // The answer was lost, or another tab asked a moment before: the same token gets the same successor. Of two that
             // ask at once, the one that came first may have its turn last.
@@ -184,7 +184,7 @@ impl Service {
                     None,
                     "a refresh token came back; its session was ended",
                 ))?;
-                return Err(Stop::Keep(Error::RefreshEnded));
+                return Err(Stop::Commit(Error::RefreshEnded));
             }
             let session = tx.session(session.id, now)?.ok_or(Error::RefreshEnded)?;
             Ok((session, user))

@@ -166,7 +166,7 @@ impl Service {
     ) -> Result<(), Error> {
         self.look(context, |view| match question(view) {
             Ok(()) => Ok(Ok(())),
-            Err(Stop::Undo(error) | Stop::Keep(error)) => Ok(Err(error)),
+            Err(Stop::Rollback(error) | Stop::Commit(error)) => Ok(Err(error)),
             Err(Stop::Fault(fault)) => Err(fault),
         })?
     }
@@ -289,18 +289,18 @@ fn refuse_first_code(tx: &Tx<'_>, scene: &Scene, row: &SecretRow, token: &TokenI
     let is_of_length = token.for_digits(profile.digits).is_some();
     let is_on_key = tx.oath_account(row.id)?.is_some();
     if !is_of_length && is_on_key {
-        return Ok(Stop::Undo(misshapen()));
+        return Ok(Stop::Rollback(misshapen()));
     }
     let seed = tx.open_secret(row)?;
     let diagnosis = diagnose(&profile, seed.expose(), token, scene.now.unix_seconds())
         .filter(|found| !is_on_key || found.drift_seconds <= 0);
     if !is_of_length && diagnosis.is_none() {
-        return Ok(Stop::Undo(misshapen()));
+        return Ok(Stop::Rollback(misshapen()));
     }
     let wrong = tx.count_wrong_code(row)?;
     if wrong >= FIRST_CODES {
         tx.end_pending(row.user, SecretType::Mfa, scene.now.wall_ms)?;
     }
     tx.audit(&scene.entry("factor.enroll", Outcome::Refused, Some(row.user), Some(row.id)))?;
-    Ok(Stop::Keep(Error::WrongFirstCode { remaining: FIRST_CODES.saturating_sub(wrong), diagnosis }))
+    Ok(Stop::Commit(Error::WrongFirstCode { remaining: FIRST_CODES.saturating_sub(wrong), diagnosis }))
 }

@@ -43,7 +43,7 @@ impl Service {
         let at = context.now.wall_ms;
         let probe = self.store.write(context.patience, move |tx| {
             tx.probe(at)?;
-            Ok(Decision::Keep(()))
+            Ok(Decision::Commit(()))
         });
         probe.inspect_err(|fault| tracing::error!(%fault, "the readiness probe could not write")).is_ok()
     }

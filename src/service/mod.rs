@@ -166,16 +166,16 @@ pub enum Confinement {
 /// Why a writing job stops.
 enum Stop {
     /// Refused; what the job changed is undone.
-    Undo(Error),
+    Rollback(Error),
     /// Refused; what the job changed (a count, an audit row) is kept.
-    Keep(Error),
+    Commit(Error),
     /// The store failed; everything is undone.
     Fault(Fault),
 }
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Self::Undo(error)
+        Self::Rollback(error)
     }
 }
 
@@ -556,9 +556,9 @@ impl<T, F: FnOnce(&Tx<'_>) -> Result<T, Stop> + Send + 'static> Job<T> for F {}
 /// What is kept of a job's changes.
 fn decide<T>(outcome: Result<T, Stop>) -> Result<Decision<Result<T, Error>>, Fault> {
     match outcome {
-        Ok(value) => Ok(Decision::Keep(Ok(value))),
-        Err(Stop::Keep(error)) => Ok(Decision::Keep(Err(error))),
-        Err(Stop::Undo(error)) => Ok(Decision::Undo(Err(error))),
+        Ok(value) => Ok(Decision::Commit(Ok(value))),
+        Err(Stop::Commit(error)) => Ok(Decision::Commit(Err(error))),
+        Err(Stop::Rollback(error)) => Ok(Decision::Rollback(Err(error))),
         Err(Stop::Fault(fault)) => Err(fault),
     }
 }

@@ -166,7 +166,7 @@ impl Service {
             }
             PasswordCheck::Wrong => self.change(context, move |tx| {
                 charge_password(tx, &scene, &subject, &limits, Some(user))?;
-                Err(Stop::Keep(Error::WrongCredentials))
+                Err(Stop::Commit(Error::WrongCredentials))
             }),
         }
     }
@@ -267,7 +267,7 @@ impl Grant {
 
     fn after_wrong_password(&self, tx: &Tx<'_>, user: Option<UserId>) -> Result<Granted, Stop> {
         charge_password(tx, &self.scene, &self.subject, &self.limits, user)?;
-        Err(Stop::Keep(Error::WrongCredentials))
+        Err(Stop::Commit(Error::WrongCredentials))
     }
 }
 

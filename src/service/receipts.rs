@@ -54,7 +54,7 @@ impl Service {
         let scene = context.scene();
         let row = self.change(context, move |tx| {
             let Some(row) = tx.take_receipt(&presented, scene.now.wall_ms)? else {
-                return Err(Stop::Keep(Error::ReceiptRefused));
+                return Err(Stop::Commit(Error::ReceiptRefused));
             };
             let user = tx.user(row.user)?;
             let is_current = user.is_some_and(|user| !user.disabled && user.epoch == row.epoch);
@@ -66,7 +66,7 @@ impl Service {
             let is_good = is_current && same_tag(&row.action, &action);
             let outcome = if is_good { Outcome::Ok } else { Outcome::Refused };
             tx.audit(&scene.entry("receipt.redeem", outcome, Some(row.user), None))?;
-            if is_good { Ok(row) } else { Err(Stop::Keep(Error::ReceiptRefused)) }
+            if is_good { Ok(row) } else { Err(Stop::Commit(Error::ReceiptRefused)) }
         })?;
         Ok(Reply::ReceiptRedeemed { user: row.user, auth_time: row.auth_time, amr: row.amr.values() })
     }

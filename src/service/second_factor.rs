@@ -338,7 +338,7 @@ pub(super) fn accept(verdict: Verdict, wrong: impl FnOnce() -> Stop) -> Result<A
         Verdict::Wrong => Err(wrong()),
         Verdict::Delayed(wait) => Err(Error::TooManyAttempts { wait }.into()),
         Verdict::Locked => Err(Error::FactorLocked.into()),
-        Verdict::LockedNow => Err(Stop::Keep(Error::FactorLocked)),
+        Verdict::LockedNow => Err(Stop::Commit(Error::FactorLocked)),
         Verdict::Misshapen => Err(misshapen().into()),
     }
 }

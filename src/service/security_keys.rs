@@ -379,7 +379,7 @@ impl Service {
         let entry = context.scene().entry_with(event, Outcome::Refused, Some(user), None, fault.to_string());
         self.store.write(context.patience, move |tx| {
             tx.audit(&entry)?;
-            Ok(Decision::Keep(()))
+            Ok(Decision::Commit(()))
         })?;
         Ok(())
     }

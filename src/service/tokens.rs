@@ -205,7 +205,7 @@ impl Service {
                 rows.push(row);
             }
             retire(tx, &mut rows, at)?;
-            Ok(crate::store::Decision::Keep(rows))
+            Ok(crate::store::Decision::Commit(rows))
         })?;
         let keys: Vec<SigningKey> = rows.iter().map(|row| SigningKey::new(&row.seed, row.created)).collect();
         // The present set knows tokens whose signatures hold; another begins without.

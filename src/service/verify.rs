@@ -70,7 +70,7 @@ impl Service {
             if matches!(verdict, Verdict::Wrong) {
                 tx.audit(&scene.entry("verify", Outcome::Refused, named, None))?;
             }
-            let accepted = accept(verdict, || Stop::Keep(Error::WrongCode { remaining: None }))?;
+            let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
             tx.audit(&scene.entry_with("verify", Outcome::Ok, subject, Some(accepted.secret), accepted.method.name()))?;
             Ok(accepted)
         };

@@ -85,7 +85,7 @@ pub struct View<'a> {
     vault: &'a Vault,
 }
 
-/// What a writing job sees. Its changes are kept when the job returns [`Decision::Keep`] and the
+/// What a writing job sees. Its changes are kept when the job returns [`Decision::Commit`] and the
 /// batch commits.
 pub struct Tx<'a> {
     view: View<'a>,

@@ -259,13 +259,13 @@ impl Store {
         let copy = MasterKey::from_bytes(next.expose())?;
         let has_begun = self.write(patience, move |tx| {
             if tx.phase()? != Phase::Settled {
-                return Ok(Decision::Undo(false));
+                return Ok(Decision::Rollback(false));
             }
             let sealed = tx.vault.seal(&NOTE, copy.expose())?;
             let note = [tx.vault.key_version().to_be_bytes().as_slice(), &sealed].concat();
             files::put_meta(tx.connection, NEXT, &note)?;
             tx.audit(&entry)?;
-            Ok(Decision::Keep(true))
+            Ok(Decision::Commit(true))
         })?;
         // Only once the note is durable: a value under a key that nobody has would be lost.
         if has_begun {
@@ -303,7 +303,7 @@ impl Store {
 
     /// Seals some more values again; the place to go on from, or `None` at the end.
     pub fn reseal(&self, patience: Duration, cursor: Cursor) -> Result<Option<Cursor>, Fault> {
-        self.write(patience, move |tx| tx.reseal(&cursor).map(Decision::Keep))
+        self.write(patience, move |tx| tx.reseal(&cursor).map(Decision::Commit))
     }
 
     /// Gives the store to the new key if every value is under it; how many there are.
@@ -315,13 +315,13 @@ impl Store {
         self.write(patience, move |tx| {
             let (total, done) = tx.count_sealed()?;
             if total != done || tx.phase()? != Phase::Resealing {
-                return Ok(Decision::Undo(None));
+                return Ok(Decision::Rollback(None));
             }
             let instance = files::instance(tx.connection)?;
             files::put_meta(tx.connection, "key-check", &tx.vault.key_check(&instance))?;
             files::put_meta(tx.connection, VERSION, &tx.vault.key_version().to_be_bytes())?;
             tx.audit(&entry(total))?;
-            Ok(Decision::Keep(Some(total)))
+            Ok(Decision::Commit(Some(total)))
         })
     }
 
@@ -337,11 +337,11 @@ impl Store {
     pub fn end_rotation(&self, patience: Duration, entry: AuditEntry) -> Result<(), Fault> {
         self.write(patience, move |tx| {
             if tx.phase()? != Phase::AwaitingKey {
-                return Ok(Decision::Undo(()));
+                return Ok(Decision::Rollback(()));
             }
             files::delete_meta(tx.connection, NEXT)?;
             tx.audit(&entry)?;
-            Ok(Decision::Keep(()))
+            Ok(Decision::Commit(()))
         })?;
         self.vault.forget_old();
         Ok(())

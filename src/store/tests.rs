@@ -73,7 +73,7 @@ fn factor(number: u8, owner: UserId, moving: Moving) -> NewSecret {
 }
 
 fn keep<T>(value: T) -> Result<Decision<T>, Fault> {
-    Ok(Decision::Keep(value))
+    Ok(Decision::Commit(value))
 }
 
 /// A user with one active factor.
@@ -141,8 +141,8 @@ fn a_job_is_kept_or_undone_as_a_whole_and_a_panic_is_undone() {
     let store = open(dir.path());
     let insert = |number: u8| move |tx: &Tx<'_>| tx.insert_user(&user(number)).map(|taken| taken.unwrap());
 
-    store.write(PATIENCE, move |tx| insert(1)(tx).map(Decision::Keep)).unwrap();
-    store.write(PATIENCE, move |tx| insert(2)(tx).map(Decision::Undo)).unwrap();
+    store.write(PATIENCE, move |tx| insert(1)(tx).map(Decision::Commit)).unwrap();
+    store.write(PATIENCE, move |tx| insert(2)(tx).map(Decision::Rollback)).unwrap();
     let fault = store.write(PATIENCE, move |tx| {
         insert(3)(tx)?;
         Err::<Decision<()>, _>(Fault::Corrupt("on purpose"))
@@ -151,7 +151,7 @@ fn a_job_is_kept_or_undone_as_a_whole_and_a_panic_is_undone() {
         insert(4)(tx)?;
         panic!("on purpose")
     });
-    store.write(PATIENCE, move |tx| insert(5)(tx).map(Decision::Keep)).unwrap();
+    store.write(PATIENCE, move |tx| insert(5)(tx).map(Decision::Commit)).unwrap();
 
     assert!(matches!(fault, Err(Fault::Corrupt(_))));
     assert!(matches!(panic, Err(Fault::Panic)));
@@ -351,7 +351,7 @@ fn log_5_rows_that_were_undone_leave_the_chain_whole() {
             tell(true),
         )
         .unwrap();
-    store.submit(|tx| Ok(Decision::Undo(tx.audit(&entry(2))?)), tell(false)).unwrap();
+    store.submit(|tx| Ok(Decision::Rollback(tx.audit(&entry(2))?)), tell(false)).unwrap();
     store.submit(|tx| keep(tx.audit(&entry(3))?), tell(true)).unwrap();
     store
         .submit(
@@ -477,7 +477,7 @@ fn key_5_a_key_that_is_noted_and_not_held_is_taken_up() {
     let note = [1u32.to_be_bytes().as_slice(), &note].concat();
 
     // As a write that is committed after its caller lost patience.
-    let write = move |tx: &Tx<'_>| Ok(Decision::Keep(files::put_meta(tx.connection, "next-key", &note)?));
+    let write = move |tx: &Tx<'_>| Ok(Decision::Commit(files::put_meta(tx.connection, "next-key", &note)?));
     store.write(PATIENCE, write).unwrap();
     store.take_up_noted_key(PATIENCE).unwrap();
 
@@ -613,7 +613,7 @@ fn the_summary_follows_every_change_that_is_made_here() {
     check();
     let undone = move |tx: &Tx<'_>| {
         tx.delete_secret(id)?;
-        Ok(Decision::Undo(()))
+        Ok(Decision::Rollback(()))
     };
     store.write(PATIENCE, undone).unwrap();
     check();

@@ -36,9 +36,9 @@ trait Job: Send {
 /// What becomes of the changes of a job that ran without a fault.
 pub enum Decision<T> {
     /// They are part of the batch.
-    Keep(T),
+    Commit(T),
     /// They are undone; the value is a refusal.
-    Undo(T),
+    Rollback(T),
 }
 
 struct Task<T, F, A> {
@@ -56,11 +56,11 @@ where
     fn run(&mut self, tx: &Tx<'_>) -> bool {
         let Some(job) = self.job.take() else { return false };
         let (keep, outcome) = match catch_unwind(AssertUnwindSafe(|| job(tx))) {
-            Ok(Ok(Decision::Keep(value))) => match tx.settle_summaries() {
+            Ok(Ok(Decision::Commit(value))) => match tx.settle_summaries() {
                 Ok(()) => (true, Ok(value)),
                 Err(fault) => (false, Err(fault)),
             },
-            Ok(Ok(Decision::Undo(value))) => (false, Ok(value)),
+            Ok(Ok(Decision::Rollback(value))) => (false, Ok(value)),
             Ok(Err(fault)) => (false, Err(fault)),
             Err(_) => (false, Err(Fault::Panic)),
         };

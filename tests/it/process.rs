@@ -240,7 +240,7 @@ fn sto_13_damage_that_is_found_after_the_start_ends_the_daemon_with_its_code() {
             outcome: Outcome::Ok,
             detail: Some("x".repeat(300_000)),
         };
-        store.write(PATIENCE, move |tx| Ok(Decision::Keep(tx.audit(&entry)?))).unwrap();
+        store.write(PATIENCE, move |tx| Ok(Decision::Commit(tx.audit(&entry)?))).unwrap();
     }
     store.close();
     // A page in the midst of the log's text becomes the first of all, which it cannot be.

@@ -103,7 +103,7 @@ fn aut_8_a_stored_hash_that_cannot_be_is_damage_and_not_a_defect() {
         let replaced = store.write(std::time::Duration::from_secs(10), move |tx| {
             let row = tx.active_secret(user, SecretType::Password)?.unwrap();
             tx.replace_value(&row, &Sensitive::new(hash), 1)?;
-            Ok(Decision::Keep(()))
+            Ok(Decision::Commit(()))
         });
         replaced.unwrap();
         store.close();

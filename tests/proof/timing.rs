@@ -141,7 +141,7 @@ impl Town {
                 let moving = if number < count { Moving::Time(Period::THIRTY) } else { Moving::Counter };
                 made.push(people::put(tx, number, moving, &[(SecretType::Password, password.expose())])?);
             }
-            Ok(Decision::Keep(made))
+            Ok(Decision::Commit(made))
         });
         let made = made.unwrap();
         store.close();

@@ -368,9 +368,9 @@ impl Service {
         job: impl FnOnce(&Tx<'_>) -> Result<T, Stop> + Send + 'static,
     ) -> Result<T, Error> {
         self.store.write(PATIENCE, move |tx| match job(tx) {
-            Ok(value) => Ok(Decision::Keep(Ok(value))),
-            Err(Stop::Undo(error)) => Ok(Decision::Undo(Err(error))),
-            Err(Stop::Keep(error)) => Ok(Decision::Keep(Err(error))),
+            Ok(value) => Ok(Decision::Commit(Ok(value))),
+            Err(Stop::Rollback(error)) => Ok(Decision::Rollback(Err(error))),
+            Err(Stop::Commit(error)) => Ok(Decision::Commit(Err(error))),
             Err(Stop::Fault(fault)) => Err(fault),
         })?
     }

@@ -77,7 +77,7 @@ impl Service {
                 let kid = SigningKey::new(&seed, at).kid().to_owned();
                 tx.insert_signing_key(Purpose::Receipt, &SigningKeyRow { kid, created: at, seed })?;
             }
-            Ok(Decision::Keep(()))
+            Ok(Decision::Commit(()))
         })?)
     }
 

@@ -66,7 +66,7 @@ impl Service {
         Ok(self.store.write(PATIENCE, move |tx| {
             tx.forget_oath_account(id)?;
             tx.audit(&entry)?;
-            Ok(crate::store::Decision::Keep(()))
+            Ok(crate::store::Decision::Commit(()))
         })?)
     }
 
@@ -83,7 +83,7 @@ impl Service {
             if tx.note_reset(serial, at)? {
                 tx.audit(&entry)?;
             }
-            Ok(crate::store::Decision::Keep(()))
+            Ok(crate::store::Decision::Commit(()))
         })?)
     }
 }
