@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use mfad::config::{Config, Overrides};
 use mfad::device::NoDevices;
-use mfad::model::{Algorithm, Digits, Moment, Moving, Peer, Period, Text, TokenInput, UserRef};
+use mfad::model::{Algorithm, Digits, Moment, OtpKind, Peer, Period, Text, TokenInput, UserRef};
 use mfad::oath::{hotp, step_at};
 use mfad::service::{
     AsyncOutcome, Call, Caller, CancellationToken, Confinement, Equipment, KeyKeeper, KeySource, MasterKey, Metrics,
@@ -75,7 +75,7 @@ fn check(dir: &Path, number: usize) {
     let key = MasterKey::from_bytes(&[7; 32]).unwrap();
     store::create(dir, &key).unwrap();
     let store = Store::open(dir, None, &key, Listeners::default()).unwrap();
-    let put = |tx: &store::Tx<'_>, number| people::put(tx, number, Moving::Time(Period::THIRTY), &[]);
+    let put = |tx: &store::Tx<'_>, number| people::put(tx, number, OtpKind::Totp(Period::THIRTY), &[]);
     let people = store
         .write(PATIENCE, move |tx| {
             let all: Result<Vec<_>, _> = (0..usize::try_from(MANY).unwrap()).map(|number| put(tx, number)).collect();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use hmac::{Hmac, KeyInit, Mac};
-use mfad::model::{Moving, Period, UserId};
+use mfad::model::{OtpKind, Period, UserId};
 use mfad::store::{Decision, Listeners, MasterKey, SecretType, Store};
 use serde_json::Value;
 use sha1::Sha1;
@@ -74,7 +74,7 @@ impl Seeded {
                 let mut chunk = Vec::new();
                 for number in numbers {
                     let others = [(SecretType::Password, &password[..]), (SecretType::Backup, &codes[..])];
-                    let (user, _, seed) = people::put(tx, number, Moving::Time(Period::THIRTY), &others)?;
+                    let (user, _, seed) = people::put(tx, number, OtpKind::Totp(Period::THIRTY), &others)?;
                     chunk.push((user.to_string(), seed));
                 }
                 Ok(Decision::Commit(chunk))

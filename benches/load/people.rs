@@ -1,6 +1,6 @@
 //! Users put into a store by its own verbs, far faster than anybody could ask for them.
 
-use mfad::model::{Algorithm, Digits, Label, Moving, Profile, SecretId, Sensitive, UserId, UserName};
+use mfad::model::{Algorithm, Digits, Label, OtpKind, Profile, SecretId, Sensitive, UserId, UserName};
 use mfad::store::{Fault, NewSecret, NewUser, SecretType, Tx};
 
 const EIGHT: u64 = 8;
@@ -16,7 +16,7 @@ pub fn name(number: usize) -> String {
 }
 
 /// A user with an active factor of eight digits, and with these other secrets.
-pub fn put(tx: &Tx<'_>, number: usize, moving: Moving, others: &[(SecretType, &[u8])]) -> Result<Put, Fault> {
+pub fn put(tx: &Tx<'_>, number: usize, moving: OtpKind, others: &[(SecretType, &[u8])]) -> Result<Put, Fault> {
     let random = || -> [u8; 10] {
         let mut bytes = [0; 10];
         getrandom::fill(&mut bytes).unwrap();

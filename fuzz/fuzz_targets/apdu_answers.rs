@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use mfad::card::{CardFault, Link, identify};
-use mfad::model::{AccountName, Algorithm, Digits, Moving, Period, Profile, Sensitive};
+use mfad::model::{AccountName, Algorithm, Digits, OtpKind, Period, Profile, Sensitive};
 use mfad::oath::{AccessKey, Applet, NewAccount};
 use mfad::piv::{Slot, papers};
 use mfad_fuzz::ScriptedCard;
@@ -85,7 +85,7 @@ fn check_unlock(applet: &mut Applet<'_, '_>) {
 
 /// The longest account that there is.
 fn write(applet: &mut Applet<'_, '_>, name: &AccountName) -> Result<(), CardFault> {
-    for moving in [Moving::Time(Period::THIRTY), Moving::Counter] {
+    for moving in [OtpKind::Totp(Period::THIRTY), OtpKind::Hotp] {
         let profile = Profile { algorithm: Algorithm::Sha512, digits: Digits::SIX, moving };
         let seed = Sensitive::new(vec![7; 200]);
         applet.put(&NewAccount { name, profile: &profile, seed: &seed, touch: true, counter: u32::MAX })?;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mfad::model::{AccountName, Moving, Text};
+use mfad::model::{AccountName, OtpKind, Text};
 use mfad::oath::{OtpauthUri, hotp, otpauth_uri, step_at};
 
 fuzz_target!(|data: &[u8]| {
@@ -23,8 +23,8 @@ fn part(text: Option<&str>) -> Result<Text, &'static str> {
 
 fn check_code(uri: &OtpauthUri) {
     let counter = match uri.profile.moving {
-        Moving::Time(period) => step_at(i64::MAX, period),
-        Moving::Counter => uri.counter,
+        OtpKind::Totp(period) => step_at(i64::MAX, period),
+        OtpKind::Hotp => uri.counter,
     };
     assert!(i64::try_from(counter).is_ok());
     let code = hotp(uri.seed.expose(), uri.profile.algorithm, counter, uri.profile.digits);

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    Algorithm, BackupCode, Digits, Email, Label, Moving, Period, Pin, Profile, Sensitive, Text, UserId, UserName,
+    Algorithm, BackupCode, Digits, Email, Label, OtpKind, Period, Pin, Profile, Sensitive, Text, UserId, UserName,
     UserRef,
 };
 use crate::service::{
@@ -251,8 +251,8 @@ impl SecretBody {
     fn mfa(self) -> Result<MfaOrder, Problem> {
         let period = self.period.map(|n| Period::new(n).ok_or_else(|| wrong("period"))).transpose()?;
         let moving = match (self.kind.as_deref(), period) {
-            (None | Some("totp"), period) => Moving::Time(period.unwrap_or(Period::THIRTY)),
-            (Some("hotp"), None) => Moving::Counter,
+            (None | Some("totp"), period) => OtpKind::Totp(period.unwrap_or(Period::THIRTY)),
+            (Some("hotp"), None) => OtpKind::Hotp,
             (Some("hotp"), Some(_)) => return Err(Problem::malformed("`period` is for totp only")),
             (Some(_), _) => return Err(wrong("kind")),
         };

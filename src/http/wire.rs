@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value, json};
 
-use crate::model::{Moving, Profile, Sensitive, TokenInput};
+use crate::model::{OtpKind, Profile, Sensitive, TokenInput};
 use crate::oath::Diagnosis;
 use crate::service::{AuditView, AuthView, Confinement, KeySource, MasterKeyView, Phase, Reply, SecretView, UserView};
 
@@ -297,7 +297,7 @@ fn profile_members(profile: &Profile) -> Map<String, Value> {
     let mut members = Map::new();
     members.insert("algorithm".to_owned(), json!(profile.algorithm.name()));
     members.insert("digits".to_owned(), json!(profile.digits.count()));
-    if let Moving::Time(period) = profile.moving {
+    if let OtpKind::Totp(period) = profile.moving {
         members.insert("period".to_owned(), json!(period.seconds()));
     }
     members

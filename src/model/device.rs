@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::profile::{Moving, Period, Profile};
+use super::profile::{OtpKind, Period, Profile};
 
 /// The number printed on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,8 +125,8 @@ impl AccountName {
     pub fn of(profile: &Profile, issuer: &str, account: &str) -> Result<Self, NameFault> {
         let label = format!("{issuer}:{account}");
         let (is_hotp, period) = match profile.moving {
-            Moving::Time(period) => (false, period),
-            Moving::Counter => (true, Period::THIRTY),
+            OtpKind::Totp(period) => (false, period),
+            OtpKind::Hotp => (true, Period::THIRTY),
         };
         if !is_hotp && issuer == STEAM {
             return Err(NameFault::OtherCodes);
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::model::{Algorithm, Digits};
 
-    fn profile(moving: Moving) -> Profile {
+    fn profile(moving: OtpKind) -> Profile {
         Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving }
     }
 
@@ -202,10 +202,10 @@ mod tests {
         let name = |moving| AccountName::of(&profile(moving), "mfad", "ann").unwrap().to_string();
         let long = "x".repeat(60);
 
-        assert_eq!(name(Moving::Time(Period::THIRTY)), "mfad:ann");
-        assert_eq!(name(Moving::Time(Period::new(60).unwrap())), "60/mfad:ann");
-        assert_eq!(name(Moving::Counter), "mfad:ann");
-        assert_eq!(AccountName::of(&profile(Moving::Counter), "mfad", &long), Err(NameFault::TooLong));
+        assert_eq!(name(OtpKind::Totp(Period::THIRTY)), "mfad:ann");
+        assert_eq!(name(OtpKind::Totp(Period::new(60).unwrap())), "60/mfad:ann");
+        assert_eq!(name(OtpKind::Hotp), "mfad:ann");
+        assert_eq!(AccountName::of(&profile(OtpKind::Hotp), "mfad", &long), Err(NameFault::TooLong));
     }
 
     #[test]
@@ -219,36 +219,36 @@ mod tests {
 
     #[test]
     fn an_issuer_that_looks_like_a_period_stands_behind_the_real_one() {
-        let minute = Moving::Time(Period::new(60).unwrap());
+        let minute = OtpKind::Totp(Period::new(60).unwrap());
         for (issuer, account, moving, expected) in [
-            ("24/7 Bank", "ann", Moving::Time(Period::THIRTY), "30/24/7 Bank:ann"),
-            ("7/x", "ann", Moving::Time(Period::THIRTY), "30/7/x:ann"),
-            ("30/30", "ann", Moving::Time(Period::THIRTY), "30/30/30:ann"),
-            ("7/", "ann", Moving::Time(Period::THIRTY), "30/7/:ann"),
-            ("7", "a/b", Moving::Time(Period::THIRTY), "7:a/b"),
-            ("99999999999999999999/9", "ann", Moving::Time(Period::THIRTY), "30/99999999999999999999/9:ann"),
-            ("٢٤/٧", "ann", Moving::Time(Period::THIRTY), "30/٢٤/٧:ann"),
+            ("24/7 Bank", "ann", OtpKind::Totp(Period::THIRTY), "30/24/7 Bank:ann"),
+            ("7/x", "ann", OtpKind::Totp(Period::THIRTY), "30/7/x:ann"),
+            ("30/30", "ann", OtpKind::Totp(Period::THIRTY), "30/30/30:ann"),
+            ("7/", "ann", OtpKind::Totp(Period::THIRTY), "30/7/:ann"),
+            ("7", "a/b", OtpKind::Totp(Period::THIRTY), "7:a/b"),
+            ("99999999999999999999/9", "ann", OtpKind::Totp(Period::THIRTY), "30/99999999999999999999/9:ann"),
+            ("٢٤/٧", "ann", OtpKind::Totp(Period::THIRTY), "30/٢٤/٧:ann"),
             ("24/7 Bank", "ann", minute, "60/24/7 Bank:ann"),
-            ("24/7 Bank", "ann", Moving::Counter, "24/7 Bank:ann"),
-            ("/7", "ann", Moving::Time(Period::THIRTY), "/7:ann"),
-            ("+7/x", "ann", Moving::Time(Period::THIRTY), "+7/x:ann"),
-            ("24-7/x", "ann", Moving::Time(Period::THIRTY), "24-7/x:ann"),
-            ("mfad", "ann:b", Moving::Time(Period::THIRTY), "mfad:ann:b"),
-            ("mfad", "7/ann", Moving::Time(Period::THIRTY), "mfad:7/ann"),
+            ("24/7 Bank", "ann", OtpKind::Hotp, "24/7 Bank:ann"),
+            ("/7", "ann", OtpKind::Totp(Period::THIRTY), "/7:ann"),
+            ("+7/x", "ann", OtpKind::Totp(Period::THIRTY), "+7/x:ann"),
+            ("24-7/x", "ann", OtpKind::Totp(Period::THIRTY), "24-7/x:ann"),
+            ("mfad", "ann:b", OtpKind::Totp(Period::THIRTY), "mfad:ann:b"),
+            ("mfad", "7/ann", OtpKind::Totp(Period::THIRTY), "mfad:7/ann"),
         ] {
             let name = AccountName::of(&profile(moving), issuer, account).unwrap();
 
             assert_eq!(name.to_string(), expected);
             let period = if moving == minute { 60 } else { 30 };
             let meant = (period, Some(issuer.to_owned()), account.to_owned());
-            assert_eq!(name.parts(moving == Moving::Counter), meant, "{expected}");
+            assert_eq!(name.parts(moving == OtpKind::Hotp), meant, "{expected}");
         }
     }
 
     #[test]
     fn a_name_that_clients_would_read_otherwise_is_none() {
         let name = |issuer: &str, account: &str| {
-            AccountName::of(&profile(Moving::Time(Period::THIRTY)), issuer, account).map(|name| name.to_string())
+            AccountName::of(&profile(OtpKind::Totp(Period::THIRTY)), issuer, account).map(|name| name.to_string())
         };
 
         for (issuer, account) in [("a:b", "ann"), ("", "7/ann"), ("", "ann"), ("mfad", ""), ("7/a:b", "ann")] {

@@ -21,7 +21,7 @@ pub use login::{Amr, Method, TokenKind};
 pub use moment::{BootId, Moment};
 pub use name::{Email, Label, Text, UserName, canonical};
 pub use pin::Pin;
-pub use profile::{Algorithm, Digits, Moving, Period, Profile};
+pub use profile::{Algorithm, Digits, OtpKind, Period, Profile};
 pub use rights::{Peer, Right, Rights};
 pub use sensitive::{Sensitive, scrub_stack};
 pub use throttle::{Deadline, Gate, LONGEST_DELAY, Limits, Odds, Throttle};

@@ -95,11 +95,11 @@ impl Period {
 
 /// What moves the code on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moving {
+pub enum OtpKind {
     /// Time: TOTP (RFC 6238).
-    Time(Period),
+    Totp(Period),
     /// A counter: HOTP (RFC 4226).
-    Counter,
+    Hotp,
 }
 
 /// All parameters of a factor that makes one-time passwords.
@@ -110,7 +110,7 @@ pub struct Profile {
     /// The length of a code.
     pub digits: Digits,
     /// Time or counter.
-    pub moving: Moving,
+    pub moving: OtpKind,
 }
 
 impl Profile {
@@ -118,16 +118,16 @@ impl Profile {
     pub fn binding(&self) -> String {
         let digits = self.digits.count();
         match self.moving {
-            Moving::Time(period) => format!("totp/{}/{digits}/{}", self.algorithm.name(), period.seconds()),
-            Moving::Counter => format!("hotp/{}/{digits}", self.algorithm.name()),
+            OtpKind::Totp(period) => format!("totp/{}/{digits}/{}", self.algorithm.name(), period.seconds()),
+            OtpKind::Hotp => format!("hotp/{}/{digits}", self.algorithm.name()),
         }
     }
 
     /// `totp` or `hotp`, as in otpauth URIs.
     pub fn kind(&self) -> &'static str {
         match self.moving {
-            Moving::Time(_) => "totp",
-            Moving::Counter => "hotp",
+            OtpKind::Totp(_) => "totp",
+            OtpKind::Hotp => "hotp",
         }
     }
 }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::card::{CardFault, Command, DONE, Link, SEND_REMAINING, tlv};
 use crate::entropy;
-use crate::model::{AccountName, Algorithm, DeviceId, Digits, Firmware, Moving, Profile, Sensitive};
+use crate::model::{AccountName, Algorithm, DeviceId, Digits, Firmware, OtpKind, Profile, Sensitive};
 
 use super::access::AccessKey;
 
@@ -201,8 +201,8 @@ impl<'a, 'card> Applet<'a, 'card> {
             return Err(CardFault::Unsupported("SHA-512 needs firmware 4.3.1"));
         }
         let kind = match new.profile.moving {
-            Moving::Time(_) => TOTP,
-            Moving::Counter => HOTP,
+            OtpKind::Totp(_) => TOTP,
+            OtpKind::Hotp => HOTP,
         };
         let mut value = Zeroizing::new(Vec::with_capacity(128));
         value.push(kind | algorithm_code(new.profile.algorithm));

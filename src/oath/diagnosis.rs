@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::model::{Algorithm, Digits, Moving, Period, Profile, TokenInput};
+use crate::model::{Algorithm, Digits, OtpKind, Period, Profile, TokenInput};
 
 use super::otp::{Generator, step_at};
 
@@ -54,7 +54,7 @@ impl Search {
 
     /// A clock that is off by steps. A code of the present step is right, and no finding.
     fn drift(&self) -> Option<Diagnosis> {
-        let Moving::Time(period) = self.profile.moving else { return None };
+        let OtpKind::Totp(period) = self.profile.moving else { return None };
         let most = FURTHEST_DRIFT.checked_div(i64::from(period.seconds()))?;
         self.steps_off(period, both_ways(1..=most))
     }
@@ -62,14 +62,14 @@ impl Search {
     /// Another profile at the present step or beside it, or at the first counter.
     fn near(&self) -> Option<Diagnosis> {
         match self.profile.moving {
-            Moving::Time(period) => self.steps_off(period, [0, -1, 1]),
-            Moving::Counter => self.is_at(0).then(|| self.found(0)),
+            OtpKind::Totp(period) => self.steps_off(period, [0, -1, 1]),
+            OtpKind::Hotp => self.is_at(0).then(|| self.found(0)),
         }
     }
 
     /// A clock that is set to another time zone, and right within a step.
     fn zone(&self) -> Option<Diagnosis> {
-        let Moving::Time(period) = self.profile.moving else { return None };
+        let OtpKind::Totp(period) = self.profile.moving else { return None };
         let mut offsets = both_ways(ZONES).map(|quarters| quarters.saturating_mul(QUARTER));
         let offset = offsets.find(|offset| {
             let there = step_at(self.unix_seconds.saturating_add(*offset), period);
@@ -100,10 +100,10 @@ fn both_ways(distances: RangeInclusive<i64>) -> impl Iterator<Item = i64> {
 }
 
 fn other_profiles(own: &Profile) -> impl Iterator<Item = Profile> {
-    let periods: Vec<Moving> = match own.moving {
-        Moving::Counter => vec![Moving::Counter],
-        Moving::Time(own_period) => {
-            [Some(own_period), Some(Period::THIRTY), Period::new(60)].into_iter().flatten().map(Moving::Time).collect()
+    let periods: Vec<OtpKind> = match own.moving {
+        OtpKind::Hotp => vec![OtpKind::Hotp],
+        OtpKind::Totp(own_period) => {
+            [Some(own_period), Some(Period::THIRTY), Period::new(60)].into_iter().flatten().map(OtpKind::Totp).collect()
         }
     };
     let own = *own;

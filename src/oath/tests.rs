@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Algorithm, Digits, Moving, Period, Profile, Text, TokenInput};
+use crate::model::{Algorithm, Digits, OtpKind, Period, Profile, Text, TokenInput};
 
 const SEED: &[u8] = b"12345678901234567890";
 
@@ -173,7 +173,7 @@ fn a_code_is_cut_out_of_its_hmac() {
 #[test]
 fn an_uri_says_everything_and_escapes_what_it_must() {
     let profile =
-        Profile { algorithm: Algorithm::Sha256, digits: digits(8), moving: Moving::Time(Period::new(60).unwrap()) };
+        Profile { algorithm: Algorithm::Sha256, digits: digits(8), moving: OtpKind::Totp(Period::new(60).unwrap()) };
     let issuer = Text::parse("Big & Co", 64).unwrap();
     let account = Text::parse("ålice/?#", 64).unwrap();
 
@@ -188,10 +188,10 @@ fn an_uri_says_everything_and_escapes_what_it_must() {
 
 #[test]
 fn a_diagnosis_names_the_profile_or_the_drift() {
-    let own = Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving: Moving::Time(Period::THIRTY) };
+    let own = Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving: OtpKind::Totp(Period::THIRTY) };
     let now = 1_700_000_000;
     let code = |profile: &Profile, time| {
-        let Moving::Time(period) = profile.moving else { panic!("a time profile") };
+        let OtpKind::Totp(period) = profile.moving else { panic!("a time profile") };
         let value = hotp(SEED, profile.algorithm, step_at(time, period), profile.digits);
         TokenInput::from_text(&format!("{value:0width$}", width = usize::from(profile.digits.count()))).unwrap()
     };
@@ -199,7 +199,7 @@ fn a_diagnosis_names_the_profile_or_the_drift() {
     let late = diagnose(&own, SEED, &code(&own, now - 600), now);
     let sha256 = Profile { algorithm: Algorithm::Sha256, ..own };
     let other_hash = diagnose(&own, SEED, &code(&sha256, now), now);
-    let long = Profile { digits: digits(8), moving: Moving::Time(Period::new(60).unwrap()), ..own };
+    let long = Profile { digits: digits(8), moving: OtpKind::Totp(Period::new(60).unwrap()), ..own };
     let other_shape = diagnose(&own, SEED, &code(&long, now), now);
 
     assert_eq!(late, Some(Diagnosis { profile: own, drift_seconds: -600 }));
@@ -209,13 +209,13 @@ fn a_diagnosis_names_the_profile_or_the_drift() {
 
 /// The code that a clock shows which is so many seconds ahead.
 fn shown(profile: &Profile, seconds: i64) -> TokenInput {
-    let Moving::Time(period) = profile.moving else { panic!("a time profile") };
+    let OtpKind::Totp(period) = profile.moving else { panic!("a time profile") };
     let value = hotp(SEED, profile.algorithm, step_at(seconds, period), profile.digits);
     TokenInput::from_text(&format!("{value:0width$}", width = usize::from(profile.digits.count()))).unwrap()
 }
 
 fn eight_digits(algorithm: Algorithm, period: u64) -> Profile {
-    Profile { algorithm, digits: digits(8), moving: Moving::Time(Period::new(period).unwrap()) }
+    Profile { algorithm, digits: digits(8), moving: OtpKind::Totp(Period::new(period).unwrap()) }
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_diagnosis_names_the_hours_and_quarters_of_another_time_zone() {
                 assert_eq!(found, Some(Diagnosis { profile: own, drift_seconds }), "{} {drift_seconds}", own.binding());
             }
         }
-        let Moving::Time(period) = own.moving else { panic!("a time profile") };
+        let OtpKind::Totp(period) = own.moving else { panic!("a time profile") };
         for late in [-i64::from(period.seconds()), i64::from(period.seconds())] {
             let found = diagnose(&own, SEED, &shown(&own, now - 7 * hour + late), now);
             assert_eq!(found.map(|found| found.drift_seconds), Some(-7 * hour), "a step beside the hour");
@@ -269,14 +269,14 @@ fn a_diagnosis_never_says_what_the_factor_is_already() {
     };
     for algorithm in Algorithm::ALL {
         for count in 6..=8 {
-            let own = Profile { algorithm, digits: digits(u64::from(count)), moving: Moving::Counter };
+            let own = Profile { algorithm, digits: digits(u64::from(count)), moving: OtpKind::Hotp };
             assert_eq!(diagnose(&own, SEED, &at(0, algorithm, count), 0), None, "{}", own.binding());
         }
     }
     let own = eight_digits(Algorithm::Sha1, 30);
     assert_eq!(diagnose(&own, SEED, &shown(&own, 1_700_000_000), 1_700_000_000), None);
 
-    let sha256 = Profile { algorithm: Algorithm::Sha256, digits: Digits::SIX, moving: Moving::Counter };
+    let sha256 = Profile { algorithm: Algorithm::Sha256, digits: Digits::SIX, moving: OtpKind::Hotp };
     let own = Profile { algorithm: Algorithm::Sha1, ..sha256 };
     let found = diagnose(&own, SEED, &at(0, Algorithm::Sha256, 6), 0);
     assert_eq!(found, Some(Diagnosis { profile: sha256, drift_seconds: 0 }));

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use data_encoding::{BASE32_NOPAD, Specification};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::model::{Algorithm, Digits, Moving, Period, Profile, Sensitive, Text};
+use crate::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive, Text};
 
 use super::otp::HIGHEST_FIRST_COUNTER;
 
@@ -19,8 +19,8 @@ pub fn otpauth_uri(profile: &Profile, seed: &[u8], issuer: &Text, account: &Text
     let issuer = utf8_percent_encode(issuer.as_str(), ESCAPED).to_string();
     let account = utf8_percent_encode(account.as_str(), ESCAPED);
     let moving = match profile.moving {
-        Moving::Time(period) => format!("period={}", period.seconds()),
-        Moving::Counter => "counter=0".to_owned(),
+        OtpKind::Totp(period) => format!("period={}", period.seconds()),
+        OtpKind::Hotp => "counter=0".to_owned(),
     };
     Sensitive::new(format!(
         "otpauth://{}/{issuer}:{account}?secret={}&issuer={issuer}&algorithm={}&digits={}&{moving}",
@@ -78,9 +78,9 @@ impl OtpauthUri {
         let seed = fields.secret.ok_or("it has no secret")?;
         let moving = match (kind, fields.period, fields.counter) {
             ("totp", period, None) => {
-                Moving::Time(Period::new(period.unwrap_or(30)).ok_or("its period is not 15 to 120 seconds")?)
+                OtpKind::Totp(Period::new(period.unwrap_or(30)).ok_or("its period is not 15 to 120 seconds")?)
             }
-            ("hotp", None, Some(_)) => Moving::Counter,
+            ("hotp", None, Some(_)) => OtpKind::Hotp,
             ("hotp", None, None) => return Err("a counter-based one needs a counter".into()),
             ("totp" | "hotp", ..) => return Err("period goes with totp, counter with hotp".into()),
             _ => return Err("its type is neither totp nor hotp".into()),
@@ -201,7 +201,7 @@ mod tests {
         for algorithm in Algorithm::ALL {
             for digits in Digits::ALL {
                 for moving in
-                    [Moving::Counter, Moving::Time(Period::new(15).unwrap()), Moving::Time(Period::new(60).unwrap())]
+                    [OtpKind::Hotp, OtpKind::Totp(Period::new(15).unwrap()), OtpKind::Totp(Period::new(60).unwrap())]
                 {
                     let profile = Profile { algorithm, digits, moving };
                     let uri = otpauth_uri(&profile, &[7; 20], &text("a b"), &text("anna@example.org"));

@@ -3,7 +3,7 @@
 
 use crate::entropy;
 use crate::error::Error;
-use crate::model::{BackupCode, CODES_PER_SET, Label, Moving, SecretId, Sensitive, Throttle, TokenInput, UserId};
+use crate::model::{BackupCode, CODES_PER_SET, Label, OtpKind, SecretId, Sensitive, Throttle, TokenInput, UserId};
 use crate::oath::{CounterMatch, Window, diagnose, match_counter, match_step, step_at};
 use crate::store::{Class, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View};
 
@@ -265,12 +265,12 @@ fn check_first_code(
     let Some(code) = token.for_digits(profile.digits) else { return Ok(None) };
     let seed = view.open_secret(row)?;
     Ok(match profile.moving {
-        Moving::Time(period) => {
+        OtpKind::Totp(period) => {
             let current = step_at(scene.now.unix_seconds(), period);
             match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, None)
                 .map(|step| FirstCode { last_step: Some(step), counter: None })
         }
-        Moving::Counter => {
+        OtpKind::Hotp => {
             match match_counter(seed.expose(), profile.algorithm, profile.digits, code, row.counter.unwrap_or(0), None)
             {
                 CounterMatch::Accepted { next } => Some(FirstCode { last_step: None, counter: Some(next) }),

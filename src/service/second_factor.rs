@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::fido::Assertion;
 use crate::model::{
-    Algorithm, BackupCode, Digits, Gate, Limits, Method, Moment, Moving, Odds, Period, Pin, Profile, Right, SecretId,
+    Algorithm, BackupCode, Digits, Gate, Limits, Method, Moment, Odds, OtpKind, Period, Pin, Profile, Right, SecretId,
     Sensitive, Throttle, TokenInput, UserId,
 };
 use crate::oath::{CounterMatch, LOOK_AHEAD, Window, match_counter, match_step, step_at};
@@ -401,8 +401,8 @@ fn find_factor(
 /// The odds of a guess at one factor.
 fn odds_of(profile: &Profile, window: Window) -> Odds {
     let codes = match profile.moving {
-        Moving::Time(_) => window.width(),
-        Moving::Counter => u64::from(LOOK_AHEAD).saturating_add(1),
+        OtpKind::Totp(_) => window.width(),
+        OtpKind::Hotp => u64::from(LOOK_AHEAD).saturating_add(1),
     };
     Odds::of(codes, profile.digits)
 }
@@ -418,7 +418,7 @@ fn match_factor(
     let now = scene.now.wall_ms;
     let seed = tx.open_secret(factor)?;
     match profile.moving {
-        Moving::Time(period) => {
+        OtpKind::Totp(period) => {
             let current = step_at(scene.now.unix_seconds(), period);
             report_future_step(tx, scene, factor, current)?;
             let step =
@@ -428,7 +428,7 @@ fn match_factor(
             let ahead = ahead.map(|(step, current)| step.saturating_sub(current));
             Ok(tx.consume_step(factor.id, step, now)?.then_some((Method::Totp, ahead)))
         }
-        Moving::Counter => {
+        OtpKind::Hotp => {
             let expected = factor.counter.ok_or(Fault::Corrupt("a counter-based factor without a counter"))?;
             let matched =
                 match_counter(seed.expose(), profile.algorithm, profile.digits, code, expected, factor.resync);
@@ -532,7 +532,7 @@ fn uses_after(view: &View<'_>, user: UserId, after: i64, now: &Moment) -> Result
 fn factors_ahead(view: &View<'_>, user: UserId, now: &Moment) -> Result<Vec<(SecretRow, Period, u64)>, Fault> {
     let factors = view.active_factors(user)?.into_iter();
     let ahead = factors.filter_map(|factor| {
-        let Some(Moving::Time(period)) = factor.profile.map(|p| p.moving) else { return None };
+        let Some(OtpKind::Totp(period)) = factor.profile.map(|p| p.moving) else { return None };
         let current = step_at(now.unix_seconds(), period);
         let is_ahead = factor.last_step.is_some_and(|last| last > current.saturating_add(1));
         is_ahead.then_some((factor, period, current))

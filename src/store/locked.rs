@@ -1,5 +1,5 @@
 //! Memory for keys: pages of their own that are neither swapped out nor part of a dump, wiped before they are given back.
-//! A key is filled in where it stays. Moving it moves its address alone, so no copy is left on a stack.
+//! A key is filled in where it stays. OtpKind it moves its address alone, so no copy is left on a stack.
 
 use memmap2::{Advice, MmapMut};
 use zeroize::Zeroize;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Row, params};
 
-use crate::model::{Algorithm, CODES_PER_SET, Digits, Label, Moving, Period, Profile, SecretId, Sensitive, UserId};
+use crate::model::{Algorithm, CODES_PER_SET, Digits, Label, OtpKind, Period, Profile, SecretId, Sensitive, UserId};
 
 use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
 use super::vault::AssociatedData;
@@ -294,8 +294,8 @@ impl Tx<'_> {
         let data = associated_data(&new.id, &new.user, new.kind, &parameters);
         let sealed = self.vault.seal(&data, new.value.expose())?;
         let (period, counter) = match new.profile.map(|p| p.moving) {
-            Some(Moving::Time(period)) => (Some(period.seconds()), None),
-            Some(Moving::Counter) => (None, Some(stored(new.first_counter)?)),
+            Some(OtpKind::Totp(period)) => (Some(period.seconds()), None),
+            Some(OtpKind::Hotp) => (None, Some(stored(new.first_counter)?)),
             None => (None, None),
         };
         let status = if new.expires.is_some() { Status::Pending } else { Status::Active };
@@ -567,9 +567,9 @@ fn read_profile(row: &Row<'_>) -> Result<Option<Profile>, Fault> {
     let moving = match row.get::<_, Option<i64>>(13)? {
         Some(seconds) => {
             let seconds = u64::try_from(seconds).map_err(|_| corrupt.clone())?;
-            Moving::Time(Period::new(seconds).ok_or_else(|| corrupt.clone())?)
+            OtpKind::Totp(Period::new(seconds).ok_or_else(|| corrupt.clone())?)
         }
-        None => Moving::Counter,
+        None => OtpKind::Hotp,
     };
     Ok(Some(Profile {
         algorithm: Algorithm::parse(&algorithm).ok_or_else(|| corrupt.clone())?,

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Algorithm, Digits, Label, Moving, Period, Profile, SecretId, Sensitive, UserId, UserName};
+use crate::model::{Algorithm, Digits, Label, OtpKind, Period, Profile, SecretId, Sensitive, UserId, UserName};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SEED: &[u8] = b"a seed that nobody may see in a file";
@@ -56,7 +56,7 @@ fn user(number: u8) -> NewUser {
     }
 }
 
-fn factor(number: u8, owner: UserId, moving: Moving) -> NewSecret {
+fn factor(number: u8, owner: UserId, moving: OtpKind) -> NewSecret {
     NewSecret {
         id: SecretId::at(i64::from(number), &[number; 10]),
         user: owner,
@@ -77,10 +77,10 @@ fn keep<T>(value: T) -> Result<Decision<T>, Fault> {
 }
 
 /// A user with one active factor.
-fn with_factor(store: &Store, moving: Moving) -> (UserId, SecretId) {
+fn with_factor(store: &Store, moving: OtpKind) -> (UserId, SecretId) {
     let owner = user(1).id;
     let id = factor(1, owner, moving).id;
-    let counter = matches!(moving, Moving::Counter).then_some(0);
+    let counter = matches!(moving, OtpKind::Hotp).then_some(0);
     store
         .write(PATIENCE, move |tx| {
             tx.insert_user(&user(1))?.unwrap();
@@ -93,7 +93,7 @@ fn with_factor(store: &Store, moving: Moving) -> (UserId, SecretId) {
     (owner, id)
 }
 
-const TIME: Moving = Moving::Time(Period::THIRTY);
+const TIME: OtpKind = OtpKind::Totp(Period::THIRTY);
 
 #[test]
 fn sto_8_what_is_not_our_store_does_not_open_and_is_not_replaced() {
@@ -197,7 +197,7 @@ fn otp_3_a_step_is_used_up_once_and_never_goes_back() {
 fn otp_9_a_counter_only_moves_on() {
     let dir = home();
     let store = open(dir.path());
-    let (_, id) = with_factor(&store, Moving::Counter);
+    let (_, id) = with_factor(&store, OtpKind::Hotp);
     let consume = |next| store.write(PATIENCE, move |tx| keep(tx.consume_counter(id, next, 3)?)).unwrap();
 
     assert_eq!([1, 1, 5, 4, 6].map(consume), [true, false, true, false, true]);

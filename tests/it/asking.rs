@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use mfad::error::Error;
-use mfad::model::{Moment, Moving, Profile, SecretId, Sensitive, TokenInput, UserId, UserRef};
+use mfad::model::{Moment, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId, UserRef};
 use mfad::service::{
     AuthView, Call, Caller, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef,
 };
@@ -60,7 +60,7 @@ pub struct Person<'a> {
 impl<'a> Person<'a> {
     pub fn at(shop: &'a Workshop, now: Moment) -> Self {
         let user = shop.make_user("berta", Some(PASSWORD));
-        let (secret, seed) = pending_at(shop, now, user, Profile { moving: Moving::Counter, ..totp() });
+        let (secret, seed) = pending_at(shop, now, user, Profile { moving: OtpKind::Hotp, ..totp() });
         assert!(enrol_at(shop, now, user, secret, code_of(&seed, 0)).is_ok());
         Self { shop, user, seed, counter: Cell::new(1) }
     }

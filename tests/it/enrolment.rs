@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::host::Host;
-use crate::otp::{self, Hash, Moving, Profile};
+use crate::otp::{self, Hash, OtpKind, Profile};
 use crate::people::{Factor, Person, text};
 use crate::wire::{Answer, Request};
 
@@ -13,7 +13,7 @@ fn try_code(host: &Host, person: &Person, factor: &Factor, code: &str) -> Answer
 
 /// Every profile that a factor may have (OTP-7), with four of the periods.
 pub fn profiles(hash: Hash, digits: u32) -> Vec<Profile> {
-    let moving = [15, 30, 60, 120].map(Moving::Time).into_iter().chain([Moving::Counter]);
+    let moving = [15, 30, 60, 120].map(OtpKind::Totp).into_iter().chain([OtpKind::Hotp]);
     moving.map(|moving| Profile { hash, digits, moving }).collect()
 }
 

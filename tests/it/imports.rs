@@ -81,7 +81,7 @@ fn factors_that_are_confirmed_at_once_follow_one_another() {
     let code_file = host.premises.dir.path().join("code");
 
     for digits in [6, 7, 8] {
-        let profile = otp::Profile { hash: otp::Hash::Sha1, digits, moving: otp::Moving::Time(120) };
+        let profile = otp::Profile { hash: otp::Hash::Sha1, digits, moving: otp::OtpKind::Totp(120) };
         std::fs::write(&code_file, profile.code(&seed, otp::step(120))).unwrap();
         let uri = uri("ann", &format!("&period=120&digits={digits}"));
         let (code, words) = import(&host, &["--code-file", code_file.to_str().unwrap()], uri);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::enrolment::profiles;
 use crate::host::Host;
-use crate::otp::{self, Hash, Moving, Profile};
+use crate::otp::{self, Hash, OtpKind, Profile};
 use crate::people::{Factor, text, with};
 use crate::wire::Request;
 
@@ -44,11 +44,11 @@ fn oathtool(factor: &Factor, moving: u64) -> String {
     let mut command = Command::new("oathtool");
     command.arg("--base32").arg(format!("--digits={}", factor.profile.digits));
     match factor.profile.moving {
-        Moving::Time(period) => {
+        OtpKind::Totp(period) => {
             command.arg(format!("--totp={}", factor.profile.hash.name()));
             command.arg(format!("--time-step-size={period}s")).arg(format!("--now=@{}", moving * period));
         }
-        Moving::Counter => {
+        OtpKind::Hotp => {
             command.arg("--hotp").arg(format!("--counter={moving}"));
         }
     }
@@ -63,8 +63,8 @@ order = json.loads(sys.argv[1])
 factor = pyotp.parse_uri(order['url'])
 print(json.dumps(factor.at(order['moving'])))";
     let moving = match factor.profile.moving {
-        Moving::Time(period) => moving * period,
-        Moving::Counter => moving,
+        OtpKind::Totp(period) => moving * period,
+        OtpKind::Hotp => moving,
     };
     text(&run_python(program, &json!({"url": factor.url, "moving": moving})))
 }
@@ -104,7 +104,7 @@ fn oathtool_agrees_over_all_profiles_it_knows() {
         return;
     }
 
-    agrees_over_all_profiles(oathtool, |profile| profile.moving != Moving::Counter || profile.hash == Hash::Sha1);
+    agrees_over_all_profiles(oathtool, |profile| profile.moving != OtpKind::Hotp || profile.hash == Hash::Sha1);
 }
 
 #[test]

@@ -34,16 +34,16 @@ impl Hash {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moving {
-    Time(u64),
-    Counter,
+pub enum OtpKind {
+    Totp(u64),
+    Hotp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
     pub hash: Hash,
     pub digits: u32,
-    pub moving: Moving,
+    pub moving: OtpKind,
 }
 
 impl Profile {
@@ -51,8 +51,8 @@ impl Profile {
     pub fn order(self) -> Value {
         let mut order = json!({"type": "mfa", "algorithm": self.hash.name(), "digits": self.digits});
         match self.moving {
-            Moving::Time(period) => order["period"] = json!(period),
-            Moving::Counter => order["kind"] = json!("hotp"),
+            OtpKind::Totp(period) => order["period"] = json!(period),
+            OtpKind::Hotp => order["kind"] = json!("hotp"),
         }
         order
     }
@@ -62,8 +62,8 @@ impl Profile {
         let hash = Hash::ALL.into_iter().find(|hash| secret["algorithm"] == hash.name()).expect("a known algorithm");
         let digits = u32::try_from(secret["digits"].as_u64().expect("digits")).unwrap();
         let moving = match secret["kind"].as_str() {
-            Some("hotp") => Moving::Counter,
-            _ => Moving::Time(secret["period"].as_u64().expect("period")),
+            Some("hotp") => OtpKind::Hotp,
+            _ => OtpKind::Totp(secret["period"].as_u64().expect("period")),
         };
         Self { hash, digits, moving }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::host::Host;
-use crate::otp::{self, Moving, Profile};
+use crate::otp::{self, OtpKind, Profile};
 use crate::wire::{Answer, Request};
 
 pub use crate::asking::PASSWORD;
@@ -71,8 +71,8 @@ impl Factor {
 
     pub fn period(&self) -> u64 {
         match self.profile.moving {
-            Moving::Time(period) => period,
-            Moving::Counter => panic!("a counter has no period"),
+            OtpKind::Totp(period) => period,
+            OtpKind::Hotp => panic!("a counter has no period"),
         }
     }
 
@@ -86,8 +86,8 @@ impl Factor {
     pub fn next(&mut self) -> String {
         let after = self.shown.map_or(0, |shown| shown + 1);
         let moving = match self.profile.moving {
-            Moving::Counter => after,
-            Moving::Time(period) => {
+            OtpKind::Hotp => after,
+            OtpKind::Totp(period) => {
                 let current = otp::step(period);
                 assert!(after <= current + 1, "more codes than the window has: use a counter for this test");
                 after.max(current)
@@ -111,8 +111,8 @@ impl Factor {
     /// Every code that is right, or may become so within a test.
     pub fn near(&self) -> Vec<String> {
         match self.profile.moving {
-            Moving::Counter => (0..=self.shown.unwrap_or(0) + 250).map(|counter| self.code(counter)).collect(),
-            Moving::Time(period) => {
+            OtpKind::Hotp => (0..=self.shown.unwrap_or(0) + 250).map(|counter| self.code(counter)).collect(),
+            OtpKind::Totp(period) => {
                 (otp::step(period) - 20..otp::step(period) + 20).map(|step| self.code(step)).collect()
             }
         }

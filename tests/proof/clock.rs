@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mfad::model::{BackupCode, Digits, Moment, Moving, Profile, SecretId, TokenInput, UserRef};
+use mfad::model::{BackupCode, Digits, Moment, OtpKind, Profile, SecretId, TokenInput, UserRef};
 use mfad::service::{Call, Proof, Reply, SecretRef};
 
 use super::figure::{Dice, report, size};
@@ -35,7 +35,7 @@ impl Times {
 
     /// Another factor, which counts, and its seed.
     pub fn also_count(&self, digits: Digits) -> (SecretId, Vec<u8>) {
-        let (secret, seed, _) = self.enrol(Profile { moving: Moving::Counter, digits, ..totp() }, 0);
+        let (secret, seed, _) = self.enrol(Profile { moving: OtpKind::Hotp, digits, ..totp() }, 0);
         (secret, seed)
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mfad::error::Error;
 use mfad::model::{
-    BackupCode, Digits, Moment, Moving, Profile, SecretId, Sensitive, TokenInput, TokenKind, UserId, UserRef,
+    BackupCode, Digits, Moment, OtpKind, Profile, SecretId, Sensitive, TokenInput, TokenKind, UserId, UserRef,
 };
 use mfad::service::{
     AuthView, Call, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef, UserChange,
@@ -559,7 +559,7 @@ impl World {
     }
 
     fn order(&mut self, who: usize) -> (End, End) {
-        let profile = Profile { moving: Moving::Counter, digits: Digits::new(8).unwrap(), ..totp() };
+        let profile = Profile { moving: OtpKind::Hotp, digits: Digits::new(8).unwrap(), ..totp() };
         let order = MfaOrder { name: None, profile, issuer: None, account: None };
         let made = self.ask(None, Call::CreateSecret(UserRef::Id(self.people[who].id), SecretOrder::Mfa(order)));
         let did = end(&made);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mfad::model::{Moving, Period};
+use mfad::model::{OtpKind, Period};
 use mfad::store::{Decision, Listeners, MasterKey, SecretType, Store};
 use serde_json::json;
 
@@ -138,7 +138,7 @@ impl Town {
             let password = tx.open_secret(&password)?;
             let mut made = Vec::new();
             for number in 0..count + counted {
-                let moving = if number < count { Moving::Time(Period::THIRTY) } else { Moving::Counter };
+                let moving = if number < count { OtpKind::Totp(Period::THIRTY) } else { OtpKind::Hotp };
                 made.push(people::put(tx, number, moving, &[(SecretType::Password, password.expose())])?);
             }
             Ok(Decision::Commit(made))

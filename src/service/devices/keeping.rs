@@ -3,7 +3,7 @@
 use crate::card::Link;
 use crate::device::Card;
 use crate::error::Error;
-use crate::model::{AccountName, Moving, Serial};
+use crate::model::{AccountName, OtpKind, Serial};
 use crate::oath::{Applet, hotp, step_at};
 use crate::store::{OathAccount, Outcome};
 
@@ -118,11 +118,11 @@ impl Service {
         let profile = secret.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
         let code = |counter: u64| hotp(seed.expose(), profile.algorithm, counter, profile.digits);
         Ok(match profile.moving {
-            Moving::Time(period) => {
+            OtpKind::Totp(period) => {
                 let step = step_at(context.now.unix_seconds(), period);
                 applet.code(&row.name, &step.to_be_bytes(), profile.digits)? == code(step)
             }
-            Moving::Counter => {
+            OtpKind::Hotp => {
                 let given = applet.code(&row.name, &[0; 8], profile.digits)?;
                 let expected = secret.counter.unwrap_or(0);
                 let ahead = u64::from(crate::oath::RESYNC_RANGE);

@@ -5,7 +5,7 @@
 use crate::card::Link;
 use crate::entropy;
 use crate::error::Error;
-use crate::model::{AccountName, Algorithm, Moving, Profile, SecretId, Sensitive, TokenInput, UserId};
+use crate::model::{AccountName, Algorithm, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId};
 use crate::oath::{Applet, NewAccount, Shown, hmac_of, step_at};
 use crate::store::{
     Decision, DeviceRow, NewSecret, OathAccount, Outcome, ProvisioningState, SecretRow, SecretType, Status, Subject, Tx,
@@ -179,7 +179,7 @@ impl Service {
             state: ProvisioningState::Intended,
             replaces: credential.replaces,
             touch: credential.touch,
-            counts: credential.profile.moving == Moving::Counter,
+            counts: credential.profile.moving == OtpKind::Hotp,
             challenge,
             responses: known_answers(credential, &challenge)?,
             created: scene.now.wall_ms,
@@ -217,8 +217,8 @@ impl Service {
         }
         for proof in 0..PROOFS {
             let challenge = match credential.profile.moving {
-                Moving::Time(_) => entropy::public::<8>()?,
-                Moving::Counter => u64::from(proof).to_be_bytes(),
+                OtpKind::Totp(_) => entropy::public::<8>()?,
+                OtpKind::Hotp => u64::from(proof).to_be_bytes(),
             };
             let answer = applet.calculate(&credential.name, &challenge)?;
             let expected = hmac_of(credential.seed.expose(), credential.profile.algorithm, &challenge);
@@ -229,14 +229,14 @@ impl Service {
         }
         if credential.touch {
             account.touch = true;
-            account.counter = if credential.profile.moving == Moving::Counter { PROOFS } else { 0 };
+            account.counter = if credential.profile.moving == OtpKind::Hotp { PROOFS } else { 0 };
             applet.put(&account)?;
         }
         let shown = applet.shown()?.into_iter().find(|(name, _)| *name == credential.name).map(|(_, shown)| shown);
         let wanted = match (credential.profile.moving, credential.touch) {
-            (Moving::Counter, _) => Shown::Hotp,
-            (Moving::Time(_), true) => Shown::Touch,
-            (Moving::Time(_), false) => Shown::Code,
+            (OtpKind::Hotp, _) => Shown::Hotp,
+            (OtpKind::Totp(_), true) => Shown::Touch,
+            (OtpKind::Totp(_), false) => Shown::Code,
         };
         if shown == Some(wanted) {
             Ok(())
@@ -255,7 +255,7 @@ impl Service {
         credential: &Credential,
     ) -> Result<SecretView, Error> {
         let now = scene.now.wall_ms;
-        let counter = if credential.profile.moving == Moving::Counter { PROOFS } else { 0 };
+        let counter = if credential.profile.moving == OtpKind::Hotp { PROOFS } else { 0 };
         let new = NewSecret {
             id: credential.id,
             user: over.user.id,
@@ -384,8 +384,8 @@ pub(super) fn first_code(
     profile: &Profile,
 ) -> Result<TokenInput, Error> {
     let step = match profile.moving {
-        Moving::Time(period) => step_at(context.now.unix_seconds(), period),
-        Moving::Counter => 0,
+        OtpKind::Totp(period) => step_at(context.now.unix_seconds(), period),
+        OtpKind::Hotp => 0,
     };
     let code = applet.code(name, &step.to_be_bytes(), profile.digits)?;
     TokenInput::from_number(u64::from(code)).ok_or_else(|| Error::DeviceFailed("a code that is too long".to_owned()))
@@ -429,8 +429,8 @@ fn first_of_pair(
 /// The digests of the answers by which the account can be known again.
 fn known_answers(credential: &Credential, challenge: &[u8; 8]) -> Result<Vec<u8>, Error> {
     let messages: Vec<[u8; 8]> = match credential.profile.moving {
-        Moving::Time(_) => vec![*challenge],
-        Moving::Counter => (0..KNOWN_COUNTERS).map(u64::to_be_bytes).collect(),
+        OtpKind::Totp(_) => vec![*challenge],
+        OtpKind::Hotp => (0..KNOWN_COUNTERS).map(u64::to_be_bytes).collect(),
     };
     let mut digests = Vec::new();
     for message in messages {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::entropy;
 use crate::error::Error;
-use crate::model::{AccountName, Moving, SecretId};
+use crate::model::{AccountName, OtpKind, SecretId};
 use crate::oath::step_at;
 use crate::store::{Decision, Purpose, SigningKeyRow};
 use crate::token::{SigningKey, public_keys, sign_statement};
@@ -53,11 +53,11 @@ impl Service {
             put(&mut claims, "vouchedBy", json!(root));
         }
         let (first, value) = match profile.moving {
-            Moving::Time(period) => {
+            OtpKind::Totp(period) => {
                 put(&mut claims, "period", json!(period.seconds()));
                 ("firstStep", step_at(scene.now.unix_seconds(), period))
             }
-            Moving::Counter => ("firstCounter", secret.counter.unwrap_or(u64::from(PROOFS))),
+            OtpKind::Hotp => ("firstCounter", secret.counter.unwrap_or(u64::from(PROOFS))),
         };
         put(&mut claims, first, json!(value));
         Ok(sign_statement(&self.receipt_keys_in_use()?, TYP, &claims)?)

@@ -1,7 +1,7 @@
 //! A fault at every APDU boundary (HW-1, HW-6, HW-10, R17): whatever goes wrong wherever, there is no active
 //! factor that the key cannot answer, and after the next contact no account on the key that nobody owns.
 
-use mfad::model::{Algorithm, Moving, Period};
+use mfad::model::{Algorithm, OtpKind, Period};
 use mfad::service::{Activation, ProvisionOrder};
 
 use super::workshop::{Workshop, order, profile, totp};
@@ -43,7 +43,7 @@ const SCENARIOS: [Scenario; 6] = [
         name: "hotp by device",
         order: || ProvisionOrder {
             activation: Activation::ByDevice,
-            ..order(profile(Algorithm::Sha256, 8, Moving::Counter))
+            ..order(profile(Algorithm::Sha256, 8, OtpKind::Hotp))
         },
         replaces: false,
     },
@@ -51,7 +51,7 @@ const SCENARIOS: [Scenario; 6] = [
         name: "totp replaced",
         order: || ProvisionOrder {
             replace: true,
-            ..order(profile(Algorithm::Sha512, 7, Moving::Time(Period::new(60).unwrap())))
+            ..order(profile(Algorithm::Sha512, 7, OtpKind::Totp(Period::new(60).unwrap())))
         },
         replaces: true,
     },

@@ -1,7 +1,7 @@
 //! What a key can and cannot do, and where its counter stands, when a factor is put onto it.
 
 use mfad::error::Error;
-use mfad::model::{Algorithm, Moving, Period, SecretId, Text, TokenInput, UserRef};
+use mfad::model::{Algorithm, OtpKind, Period, SecretId, Text, TokenInput, UserRef};
 use mfad::service::{Call, FirstCode, PROOFS, ProvisionOrder, SecretRef};
 
 use super::workshop::{Workshop, after, by_device, hotp, order, profile, totp};
@@ -39,7 +39,7 @@ fn a_counter_goes_on_where_the_proofs_left_it() {
 
 #[test]
 fn an_old_key_gives_what_it_can_and_is_not_asked_for_more() {
-    let sha512 = profile(Algorithm::Sha512, 6, Moving::Time(Period::THIRTY));
+    let sha512 = profile(Algorithm::Sha512, 6, OtpKind::Totp(Period::THIRTY));
     for (refused, order) in
         [(false, order(totp())), (true, order(sha512)), (true, ProvisionOrder { touch: true, ..order(totp()) })]
     {
@@ -60,7 +60,7 @@ fn a_full_key_takes_no_new_account_and_has_one_overwritten() {
     };
     let workshop = Workshop::with_key(full());
     let another = ProvisionOrder {
-        profile: profile(Algorithm::Sha1, 6, Moving::Time(Period::new(60).unwrap())),
+        profile: profile(Algorithm::Sha1, 6, OtpKind::Totp(Period::new(60).unwrap())),
         ..order(totp())
     };
 
@@ -129,7 +129,7 @@ fn otp_9_at_the_end_of_counters_a_first_code_is_refused_like_a_wrong_one() {
 #[test]
 fn enr_5_a_code_of_a_later_time_is_not_named_for_a_factor_on_a_key() {
     let workshop = Workshop::with_key(Key::new(7));
-    let eight = profile(Algorithm::Sha1, 8, Moving::Time(Period::THIRTY));
+    let eight = profile(Algorithm::Sha1, 8, OtpKind::Totp(Period::THIRTY));
     let secret = workshop.provision(order(eight)).unwrap();
     let seed = seed(&workshop, "mfad:ann");
     let now = workshop.clock.now();
@@ -147,7 +147,7 @@ fn enr_5_a_code_of_a_later_time_is_not_named_for_a_factor_on_a_key() {
 
 #[test]
 fn an_issuer_that_looks_like_a_period_stands_behind_the_real_one_on_the_key() {
-    let minute = profile(Algorithm::Sha1, 6, Moving::Time(Period::new(60).unwrap()));
+    let minute = profile(Algorithm::Sha1, 6, OtpKind::Totp(Period::new(60).unwrap()));
     for (issuer, profile, expected) in [
         ("24/7 Bank", totp(), "30/24/7 Bank:ann"),
         ("7/x", totp(), "30/7/x:ann"),

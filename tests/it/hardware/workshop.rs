@@ -10,7 +10,7 @@ use mfad::device::{NoDevices, Slot};
 use mfad::error::Error;
 use mfad::http::Clock;
 use mfad::model::{
-    Algorithm, Digits, Limits, Moment, Moving, Peer, Period, Profile, Sensitive, Text, TokenInput, UserId, UserName,
+    Algorithm, Digits, Limits, Moment, OtpKind, Peer, Period, Profile, Sensitive, Text, TokenInput, UserId, UserName,
     UserRef,
 };
 use mfad::oath::Window;
@@ -39,12 +39,12 @@ pub struct Workshop {
     dir: TempDir,
 }
 
-pub fn profile(algorithm: Algorithm, digits: u64, moving: Moving) -> Profile {
+pub fn profile(algorithm: Algorithm, digits: u64, moving: OtpKind) -> Profile {
     Profile { algorithm, digits: Digits::new(digits).unwrap(), moving }
 }
 
 pub fn totp() -> Profile {
-    profile(Algorithm::Sha1, 6, Moving::Time(Period::THIRTY))
+    profile(Algorithm::Sha1, 6, OtpKind::Totp(Period::THIRTY))
 }
 
 /// A moment on both clocks, so much later than another.
@@ -53,7 +53,7 @@ pub fn after(begin: Moment, millis: i64) -> Moment {
 }
 
 pub fn hotp() -> Profile {
-    profile(Algorithm::Sha1, 6, Moving::Counter)
+    profile(Algorithm::Sha1, 6, OtpKind::Hotp)
 }
 
 pub fn by_device(profile: Profile) -> ProvisionOrder {
