@@ -5,7 +5,7 @@ use crate::model::{Amr, ChallengeId, Text, TokenInput};
 use crate::store::{MfaState, Outcome, SessionRow, Tx, UserRow};
 use crate::token::Claims;
 
-use super::authorise::Signed;
+use super::authorise::Session;
 use super::locks::Held;
 use super::receipts::new_receipt;
 use super::second_factor::{Accepted, Verdict, accept, judge};
@@ -97,7 +97,7 @@ impl Service {
     pub(super) fn step_up(
         &self,
         context: &RequestContext,
-        signed: Signed,
+        signed: Session,
         proof: Proof,
         action: &Text,
         redeemer: Option<u32>,
@@ -195,7 +195,7 @@ impl Service {
     }
 
     /// Ends the session of the caller's token.
-    pub(super) fn log_out(&self, context: &RequestContext, signed: Signed) -> Result<Reply, Error> {
+    pub(super) fn log_out(&self, context: &RequestContext, signed: Session) -> Result<Reply, Error> {
         let scene = context.scene();
         self.change(context, move |tx| {
             tx.end_session(signed.session)?;
@@ -206,7 +206,7 @@ impl Service {
 }
 
 /// The session as it is now, with its user; gone or outdated is a refusal.
-fn live_session(tx: &crate::store::Tx<'_>, scene: &super::Scene, signed: &Signed) -> Result<SessionRow, Stop> {
+fn live_session(tx: &crate::store::Tx<'_>, scene: &super::Scene, signed: &Session) -> Result<SessionRow, Stop> {
     let user: Option<UserRow> = tx.user(signed.user.id)?;
     let is_current = user.is_some_and(|user| !user.disabled && user.epoch == signed.user.epoch);
     let session = tx.session(signed.session, scene.now.wall_ms)?;

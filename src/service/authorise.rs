@@ -32,22 +32,22 @@ pub(super) enum Scope {
 #[derive(Clone, Debug)]
 pub(super) enum Authority {
     /// The user's own token.
-    Own { amr: Amr, auth_time: i64, pass: Pass },
+    Own { amr: Amr, auth_time: i64, token: TokenRef },
     /// The peer's right `app`.
     App,
     /// The peer's right `admin`, with the token of an administrator if there was one; the reason opens what a fresh proof
     /// opens.
-    Admin { reason: Option<String>, pass: Option<Pass> },
+    Admin { reason: Option<String>, token: Option<TokenRef> },
 }
 
 /// The token or API key that a caller came with: looked at when the request comes, and again where a change is made.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Pass {
+pub(super) enum TokenRef {
     Token { user: UserId, epoch: i64, session: Option<SessionId>, amr: Amr },
     ApiKey { user: UserId, key: SecretId },
 }
 
-impl Pass {
+impl TokenRef {
     /// The user for whom it speaks, unless it has ended (TOK-6).
     fn holder(&self, view: &View<'_>, now: i64) -> Result<Option<UserRow>, Fault> {
         let (Self::Token { user, .. } | Self::ApiKey { user, .. }) = *self;
@@ -83,13 +83,13 @@ impl Pass {
 
 /// The user that is acted on, and by what right.
 #[derive(Clone, Debug)]
-pub(super) struct Over {
+pub(super) struct UserAccess {
     pub(super) user: UserRow,
     pub(super) by: Authority,
 }
 
 /// A user who is logged in.
-pub(super) struct Signed {
+pub(super) struct Session {
     pub(super) user: UserRow,
     pub(super) session: SessionId,
 }
@@ -113,7 +113,7 @@ enum BearerKind {
     ApiKey(SecretId),
 }
 
-impl Over {
+impl UserAccess {
     /// Refuses unless the user has no active factor, or a second factor was given just now, or an
     /// administrator says why (ENR-3). Asked inside the transaction that makes the change, where a token that has ended
     /// since the request came is over (TOK-6).
@@ -123,9 +123,11 @@ impl Over {
         }
         let now = context.now.wall_ms;
         let is_over = match &self.by {
-            Authority::Own { pass, .. } => pass.holder(view, now)?.is_none(),
-            Authority::Admin { pass: Some(pass), .. } => !pass.holder(view, now)?.is_some_and(|user| has_role(&user)),
-            Authority::Admin { pass: None, .. } | Authority::App => false,
+            Authority::Own { token, .. } => token.holder(view, now)?.is_none(),
+            Authority::Admin { token: Some(token), .. } => {
+                !token.holder(view, now)?.is_some_and(|user| has_role(&user))
+            }
+            Authority::Admin { token: None, .. } | Authority::App => false,
         };
         if is_over {
             return Err(Error::Unauthenticated.into());
@@ -170,16 +172,16 @@ impl Over {
 
     /// Whether the caller gave a second factor, or acts by the peer's own right. An API key counts as it was made.
     pub(super) fn is_guarded(&self, view: &View<'_>) -> Result<bool, Fault> {
-        let pass = match &self.by {
+        let token = match &self.by {
             Authority::App => None,
-            Authority::Admin { pass, .. } => *pass,
-            Authority::Own { pass, .. } => Some(*pass),
+            Authority::Admin { token, .. } => *token,
+            Authority::Own { token, .. } => Some(*token),
         };
-        Ok(match pass {
+        Ok(match token {
             // The peer's own right.
             None => true,
-            Some(Pass::ApiKey { key, .. }) => view.api_key(key)?.is_some_and(|row| row.is_guarded),
-            Some(Pass::Token { amr, .. }) => amr.has_second_factor(),
+            Some(TokenRef::ApiKey { key, .. }) => view.api_key(key)?.is_some_and(|row| row.is_guarded),
+            Some(TokenRef::Token { amr, .. }) => amr.has_second_factor(),
         })
     }
 
@@ -248,12 +250,12 @@ impl Service {
     }
 
     /// Counts the beginning of a factor, unless an administrator does it.
-    pub(super) fn count_factor(&self, context: &RequestContext, over: &Over) -> Result<(), Error> {
+    pub(super) fn count_factor(&self, context: &RequestContext, access: &UserAccess) -> Result<(), Error> {
         // Whoever would be refused uses nothing up.
-        self.may_begin_factor_now(context, over, context.now.wall_ms)?;
-        match over.by {
+        self.may_begin_factor_now(context, access, context.now.wall_ms)?;
+        match access.by {
             Authority::Own { .. } | Authority::App => {
-                self.rates.count(Act::BeginFactor(over.user.id), &context.now)?;
+                self.rates.count(Act::BeginFactor(access.user.id), &context.now)?;
             }
             Authority::Admin { .. } => return Ok(()),
         }
@@ -265,35 +267,37 @@ impl Service {
     }
 
     /// Counts a change that a user makes, with this session or API key.
-    pub(super) fn count_change(&self, context: &RequestContext, over: &Over) -> Result<(), Error> {
-        match over.by {
-            Authority::Own { pass, .. } => self.rates.count(Act::Change(pass.bucket()), &context.now),
+    pub(super) fn count_change(&self, context: &RequestContext, access: &UserAccess) -> Result<(), Error> {
+        match access.by {
+            Authority::Own { token, .. } => self.rates.count(Act::Change(token.bucket()), &context.now),
             Authority::App | Authority::Admin { .. } => Ok(()),
         }
     }
 
     /// The user that the path names, if the caller may act on it. Foreign, unknown and malformed ids
     /// are one and the same refusal (AZ-2).
-    pub(super) fn over(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<Over, Error> {
+    pub(super) fn access_to(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<UserAccess, Error> {
         let rights = self.policy().rights(&context.caller.peer);
-        let over = match self.bearer(context)? {
+        let access = match self.bearer(context)? {
             Some(bearer) if bearer.is_admin(rights) && !bearer.is_named_by(user) => {
-                Over { user: self.named(context, user)?, by: admin(context, Some(bearer.pass())) }
+                UserAccess { user: self.named(context, user)?, by: admin(context, Some(bearer.token_ref())) }
             }
-            Some(bearer) => bearer.over_self(user, scope)?,
-            None if rights.holds(Right::Admin) => Over { user: self.named(context, user)?, by: admin(context, None) },
-            None if rights.holds(Right::App) => Over { user: self.named(context, user)?, by: Authority::App },
+            Some(bearer) => bearer.access_to_self(user, scope)?,
+            None if rights.holds(Right::Admin) => {
+                UserAccess { user: self.named(context, user)?, by: admin(context, None) }
+            }
+            None if rights.holds(Right::App) => UserAccess { user: self.named(context, user)?, by: Authority::App },
             None if user == UserRef::Me => return Err(Error::MeWithoutUser),
             None => return Err(Error::Unauthenticated),
         };
         if scope == Scope::Administration {
-            match &over.by {
+            match &access.by {
                 Authority::Admin { reason: Some(_), .. } => {}
                 Authority::Admin { reason: None, .. } => return Err(Error::FreshProofRequired),
                 Authority::Own { .. } | Authority::App => return Err(Error::Forbidden("admin")),
             }
         }
-        Ok(over)
+        Ok(access)
     }
 
     /// An enrolment ends the very token it was made with, so whoever repeats it, or lost the race for
@@ -317,11 +321,11 @@ impl Service {
     }
 
     /// The login session that the request's access token belongs to.
-    pub(super) fn session(&self, context: &RequestContext) -> Result<Signed, Error> {
+    pub(super) fn session(&self, context: &RequestContext) -> Result<Session, Error> {
         let bearer = self.bearer(context)?.ok_or(Error::Unauthenticated)?;
         let BearerKind::Token(claims) = bearer.kind else { return Err(Error::Unauthenticated) };
         let session = claims.session.ok_or(Error::Unauthenticated)?;
-        Ok(Signed { user: bearer.user, session })
+        Ok(Session { user: bearer.user, session })
     }
 
     /// The claims of the request's challenge token. Whether its challenge is still open is for the
@@ -355,7 +359,7 @@ impl Service {
             TokenKind::Enroll => {}
             TokenKind::Access | TokenKind::Challenge => return Err(Error::Unauthenticated),
         }
-        let holder = self.look(context, |view| Pass::of(&claims).holder(view, now))?;
+        let holder = self.look(context, |view| TokenRef::of(&claims).holder(view, now))?;
         let user = holder.ok_or(Error::Unauthenticated)?;
         Ok(Some(Bearer { user, kind: BearerKind::Token(claims) }))
     }
@@ -412,10 +416,10 @@ impl Bearer {
         has_role(&self.user) && is_access && rights.holds(Right::Admin)
     }
 
-    fn pass(&self) -> Pass {
+    fn token_ref(&self) -> TokenRef {
         match &self.kind {
-            BearerKind::Token(claims) => Pass::of(claims),
-            BearerKind::ApiKey(key) => Pass::ApiKey { user: self.user.id, key: *key },
+            BearerKind::Token(claims) => TokenRef::of(claims),
+            BearerKind::ApiKey(key) => TokenRef::ApiKey { user: self.user.id, key: *key },
         }
     }
 
@@ -427,7 +431,7 @@ impl Bearer {
         }
     }
 
-    fn over_self(self, user: UserRef, scope: Scope) -> Result<Over, Error> {
+    fn access_to_self(self, user: UserRef, scope: Scope) -> Result<UserAccess, Error> {
         let (kind, amr, auth_time) = match &self.kind {
             BearerKind::Token(claims) => (claims.kind, claims.amr, claims.auth_time),
             BearerKind::ApiKey(_) => (TokenKind::Access, Amr::ApiKey, 0),
@@ -443,8 +447,8 @@ impl Bearer {
         if !self.is_named_by(user) {
             return Err(Error::NotFound);
         }
-        let pass = self.pass();
-        Ok(Over { user: self.user, by: Authority::Own { amr, auth_time, pass } })
+        let token = self.token_ref();
+        Ok(UserAccess { user: self.user, by: Authority::Own { amr, auth_time, token } })
     }
 }
 
@@ -452,8 +456,8 @@ fn has_role(user: &UserRow) -> bool {
     user.roles.iter().any(|role| role == ADMIN_ROLE)
 }
 
-fn admin(context: &RequestContext, pass: Option<Pass>) -> Authority {
-    Authority::Admin { reason: context.reason(), pass }
+fn admin(context: &RequestContext, token: Option<TokenRef>) -> Authority {
+    Authority::Admin { reason: context.reason(), token }
 }
 
 fn name_of(right: Right) -> &'static str {

@@ -7,7 +7,7 @@ use crate::model::{BackupCode, CODES_PER_SET, Label, OtpKind, SecretId, Sensitiv
 use crate::oath::{CounterMatch, Window, diagnose, match_counter, match_step, step_at};
 use crate::store::{Class, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View};
 
-use super::authorise::Over;
+use super::authorise::UserAccess;
 use super::second_factor::misshapen;
 use super::secrets::view_with_device;
 use super::{FirstCode as Given, Reply, RequestContext, Scene, SecretRef, SecretView, Service, Stop};
@@ -41,20 +41,20 @@ impl Service {
     pub(super) fn enroll_with(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         secret: SecretRef,
         first: Given,
     ) -> Result<Reply, Error> {
         let token = match (first, secret) {
             (Given::Token(token), _) => token,
-            (Given::Credential(answer), secret) => return self.register_key(context, over, secret, &answer),
+            (Given::Credential(answer), secret) => return self.register_key(context, access, secret, &answer),
             (Given::Device, SecretRef::Id(id)) => {
-                self.must_be_fresh_now(context, over)?;
-                self.code_for_enrolment(context, over.user.id, id)?
+                self.must_be_fresh_now(context, access)?;
+                self.code_for_enrolment(context, access.user.id, id)?
             }
             (Given::Device, SecretRef::Malformed) => return Err(Error::NotFound),
         };
-        self.enroll(context, over, secret, token)
+        self.enroll(context, access, secret, token)
     }
 
     /// Confirms a pending factor with its first code. Of many at once one wins, the others find it
@@ -62,7 +62,7 @@ impl Service {
     pub(super) fn enroll(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         secret: SecretRef,
         token: TokenInput,
     ) -> Result<Reply, Error> {
@@ -73,7 +73,7 @@ impl Service {
         let mut token = token;
         // The second round has the codes. A third would mean that the state flips under us.
         for _ in 0..3 {
-            match self.attempt(context, over, id, token, codes)? {
+            match self.attempt(context, access, id, token, codes)? {
                 Attempt::Done(secret, codes) => {
                     self.metrics.count_enrolment();
                     return Ok(Reply::Enrolled { secret: *secret, codes });
@@ -90,18 +90,18 @@ impl Service {
     fn attempt(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         id: SecretId,
         token: TokenInput,
         codes: Option<CodeSet>,
     ) -> Result<Attempt, Error> {
         let scene = context.scene();
-        let over = over.clone();
+        let access = access.clone();
         let window = self.policy().window;
         self.change(context, move |tx| {
-            let user = over.user.id;
+            let user = access.user.id;
             let row = pending(tx, scene.now.wall_ms, user, id, SecretType::Mfa)??;
-            over.may_begin_factor(tx, &scene, row.created)?;
+            access.may_begin_factor(tx, &scene, row.created)?;
             let Some(first) = check_first_code(tx, &scene, window, &row, &token)? else {
                 return Err(refuse_first_code(tx, &scene, &row, &token)?);
             };
@@ -115,48 +115,53 @@ impl Service {
                 return Err(Error::AlreadyActive.into());
             }
             activate_pair(tx, &scene, &row)?;
-            after_enrolment(tx, &scene, &over, id)?;
+            after_enrolment(tx, &scene, &access, id)?;
             let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
             Ok(Attempt::Done(Box::new(view_with_device(tx, &row)?), shown))
         })
     }
 
     /// Replaces all backup codes by new ones.
-    pub(super) fn renew_codes(&self, context: &RequestContext, over: Over) -> Result<Reply, Error> {
-        let (user, now) = (over.user.id, context.now.wall_ms);
+    pub(super) fn renew_codes(&self, context: &RequestContext, access: UserAccess) -> Result<Reply, Error> {
+        let (user, now) = (access.user.id, context.now.wall_ms);
         let scene = context.scene();
         // Refuse before the dear part; the transaction asks again.
-        let state = self.look(context, |view| view.mfa_state(over.user.id, now))?;
+        let state = self.look(context, |view| view.mfa_state(access.user.id, now))?;
         if state != MfaState::Active {
             return Err(Error::NoFactor);
         }
-        self.must_be_fresh_now(context, &over)?;
+        self.must_be_fresh_now(context, &access)?;
         let set = self.new_codes(context)?;
         let shown = self.change(context, move |tx| {
-            let user = over.user.id;
-            over.must_be_fresh(tx, &scene)?;
+            let user = access.user.id;
+            access.must_be_fresh(tx, &scene)?;
             if tx.mfa_state(user, now)? != MfaState::Active {
                 return Err(Error::NoFactor.into());
             }
             let shown = set.store(tx, &scene, user)?;
             tx.bump_epoch(user)?;
             let mut entry = scene.entry("codes.renew", Outcome::Ok, Some(user), None);
-            entry.detail = over.reason();
+            entry.detail = access.reason();
             tx.audit(&entry)?;
             Ok(shown)
         })?;
         Ok(Reply::Codes(user, shown))
     }
 
-    pub(super) fn must_be_fresh_now(&self, context: &RequestContext, over: &Over) -> Result<(), Error> {
+    pub(super) fn must_be_fresh_now(&self, context: &RequestContext, access: &UserAccess) -> Result<(), Error> {
         let scene = context.scene();
-        self.ask_now(context, |view| over.must_be_fresh(view, &scene))
+        self.ask_now(context, |view| access.must_be_fresh(view, &scene))
     }
 
-    /// [`Over::may_begin_factor`], outside of a transaction.
-    pub(super) fn may_begin_factor_now(&self, context: &RequestContext, over: &Over, begun: i64) -> Result<(), Error> {
+    /// [`UserAccess::may_begin_factor`], outside of a transaction.
+    pub(super) fn may_begin_factor_now(
+        &self,
+        context: &RequestContext,
+        access: &UserAccess,
+        begun: i64,
+    ) -> Result<(), Error> {
         let scene = context.scene();
-        self.ask_now(context, |view| over.may_begin_factor(view, &scene, begun))
+        self.ask_now(context, |view| access.may_begin_factor(view, &scene, begun))
     }
 
     fn ask_now(
@@ -228,13 +233,13 @@ fn activate_pair(tx: &Tx<'_>, scene: &Scene, row: &SecretRow) -> Result<(), Stop
 }
 
 /// What follows from every new factor, whatever its kind.
-pub(super) fn after_enrolment(tx: &Tx<'_>, scene: &Scene, over: &Over, id: SecretId) -> Result<(), Fault> {
-    let user = over.user.id;
+pub(super) fn after_enrolment(tx: &Tx<'_>, scene: &Scene, access: &UserAccess, id: SecretId) -> Result<(), Fault> {
+    let user = access.user.id;
     // Bound anew: the user starts with a clear throttle (THR-1).
     tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
     tx.bump_epoch(user)?;
     let mut entry = scene.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
-    entry.detail = over.reason();
+    entry.detail = access.reason();
     tx.audit(&entry)
 }
 

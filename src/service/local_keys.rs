@@ -14,7 +14,7 @@ use crate::stopwatch::Stopwatch;
 use crate::store::Subject;
 use crate::sync::thread;
 
-use super::authorise::Over;
+use super::authorise::UserAccess;
 use super::secrets::has_room;
 use super::security_keys::KeyOrder;
 use super::{Reply, RequestContext, Service};
@@ -84,15 +84,15 @@ impl Service {
     pub(super) fn register_here(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         order: KeyOrder,
         pin: Option<&Pin>,
     ) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
-        let user = over.user.id;
+        let user = access.user.id;
         self.refuse_throttled(context, &Subject::factors(user))?;
         self.look(context, |view| has_room(view, user, order.name.as_ref()))??;
-        let (options, asked) = self.start_registration(context, &relying_party, over, order.verification)?;
+        let (options, asked) = self.start_registration(context, &relying_party, access, order.verification)?;
         let mut key = self.the_only_key(context)?;
         let client = relying_party.client(pin.map(Pin::text));
         let answer = self.hold_ceremony(context, user, &mut *key, |key| client.create(key, &options))?;
@@ -103,7 +103,7 @@ impl Service {
             // Nobody would see its backup codes.
             return Err(Error::TouchTimeout);
         }
-        let (secret, codes) = self.store_registered(context, over, order.name, &record, relying_party.id())?;
+        let (secret, codes) = self.store_registered(context, access, order.name, &record, relying_party.id())?;
         Ok(Reply::KeyRegistered { secret, codes })
     }
 

@@ -313,87 +313,87 @@ impl Service {
                 self.list_users(context, after, limit)
             }
             Call::ShowUser(user) => {
-                let over = self.over(context, user, Scope::Enrolment)?;
-                self.show_user(context, &over)
+                let access = self.access_to(context, user, Scope::Enrolment)?;
+                self.show_user(context, &access)
             }
             Call::UpdateUser(user, change) => {
-                let over = self.over(context, user, Scope::Full)?;
-                self.count_change(context, &over)?;
-                self.update_user(context, over, change)
+                let access = self.access_to(context, user, Scope::Full)?;
+                self.count_change(context, &access)?;
+                self.update_user(context, access, change)
             }
             Call::DeleteUser(user) => {
-                let over = self.over(context, user, Scope::Full)?;
-                self.delete_user(context, over)
+                let access = self.access_to(context, user, Scope::Full)?;
+                self.delete_user(context, access)
             }
             Call::UnlockUser(user) => {
-                let over = self.over(context, user, Scope::Administration)?;
-                self.unlock_user(context, &over)
+                let access = self.access_to(context, user, Scope::Administration)?;
+                self.unlock_user(context, &access)
             }
             Call::CreateSecret(user, SecretOrder::Mfa(order)) => {
-                let over = self.over(context, user, Scope::Enrolment)?;
-                self.count_factor(context, &over)?;
-                self.create_factor(context, over, order)
+                let access = self.access_to(context, user, Scope::Enrolment)?;
+                self.count_factor(context, &access)?;
+                self.create_factor(context, access, order)
             }
             Call::CreateSecret(user, SecretOrder::Hardware(order)) => {
-                let over = self.over(context, user, Scope::Enrolment)?;
-                self.count_factor(context, &over)?;
-                self.provision(context, over, order)
+                let access = self.access_to(context, user, Scope::Enrolment)?;
+                self.count_factor(context, &access)?;
+                self.provision(context, access, order)
             }
             Call::CreateSecret(user, SecretOrder::Key(order)) => {
-                let over = self.over(context, user, Scope::Enrolment)?;
-                self.count_factor(context, &over)?;
-                self.create_key(context, over, order)
+                let access = self.access_to(context, user, Scope::Enrolment)?;
+                self.count_factor(context, &access)?;
+                self.create_key(context, access, order)
             }
             Call::CreateSecret(user, SecretOrder::LocalKey(order, pin)) => {
-                let over = self.over(context, user, Scope::Enrolment)?;
-                self.count_factor(context, &over)?;
-                self.register_here(context, &over, order, pin.as_ref())
+                let access = self.access_to(context, user, Scope::Enrolment)?;
+                self.count_factor(context, &access)?;
+                self.register_here(context, &access, order, pin.as_ref())
             }
             Call::CreateSecret(user, SecretOrder::Password(password)) => {
-                let over = self.over(context, user, Scope::Full)?;
-                self.count_change(context, &over)?;
-                self.create_password(context, over, &password)
+                let access = self.access_to(context, user, Scope::Full)?;
+                self.count_change(context, &access)?;
+                self.create_password(context, access, &password)
             }
             Call::CreateSecret(user, SecretOrder::ApiKey { name }) => {
-                let over = self.over(context, user, Scope::Full)?;
-                self.count_change(context, &over)?;
-                self.create_api_key(context, over, name)
+                let access = self.access_to(context, user, Scope::Full)?;
+                self.count_change(context, &access)?;
+                self.create_api_key(context, access, name)
             }
             Call::ImportFactor(user, order) => {
-                let over = self.over(context, user, Scope::Administration)?;
-                self.import_factor(context, over, order)
+                let access = self.access_to(context, user, Scope::Administration)?;
+                self.import_factor(context, access, order)
             }
             Call::ListSecrets(user) => {
-                let over = self.over(context, user, Scope::Enrolment)?;
-                self.list_secrets(context, &over)
+                let access = self.access_to(context, user, Scope::Enrolment)?;
+                self.list_secrets(context, &access)
             }
             Call::ShowSecret(user, secret) => {
-                let over = self.over(context, user, Scope::Enrolment)?;
-                self.show_secret(context, &over, secret)
+                let access = self.access_to(context, user, Scope::Enrolment)?;
+                self.show_secret(context, &access, secret)
             }
             Call::ChangeSecret(user, secret, change) => {
-                let over = self.over(context, user, Scope::Full)?;
-                self.count_change(context, &over)?;
-                self.change_secret(context, over, secret, change)
+                let access = self.access_to(context, user, Scope::Full)?;
+                self.count_change(context, &access)?;
+                self.change_secret(context, access, secret, change)
             }
             Call::Enroll(user, secret, first) => {
-                let over = self
-                    .over(context, user, Scope::Enrolment)
+                let access = self
+                    .access_to(context, user, Scope::Enrolment)
                     .map_err(|refusal| self.late_enrolment(context, user, secret, refusal))?;
-                self.enroll_with(context, &over, secret, first)
+                self.enroll_with(context, &access, secret, first)
             }
             Call::ChangePassword { user, new, current } => {
-                let over = self.over(context, user, Scope::Full)?;
-                self.change_password(context, over, &new, current.as_ref())
+                let access = self.access_to(context, user, Scope::Full)?;
+                self.change_password(context, access, &new, current.as_ref())
             }
             Call::RenewCodes(user) => {
-                let over = self.over(context, user, Scope::Full)?;
-                self.count_change(context, &over)?;
-                self.renew_codes(context, over)
+                let access = self.access_to(context, user, Scope::Full)?;
+                self.count_change(context, &access)?;
+                self.renew_codes(context, access)
             }
             Call::DeleteSecret(user, secret, on_device) => {
-                let over = self.over(context, user, Scope::Full)?;
-                self.delete_secret(context, over, secret, on_device)
+                let access = self.access_to(context, user, Scope::Full)?;
+                self.delete_secret(context, access, secret, on_device)
             }
             Call::AuthMethods => Ok(Reply::AuthMethods {
                 open_registration: self.policy().open_registration,

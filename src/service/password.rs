@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::model::{Gate, Label, Limits, Odds, Sensitive, Throttle, UserId, canonical};
 use crate::store::{Class, MfaState, NewSecret, Outcome, SecretRow, SecretType, Subject, Tx, UserRow};
 
-use super::authorise::{Authority, Over};
+use super::authorise::{Authority, UserAccess};
 use super::hasher::PasswordCheck;
 use super::second_factor::refuse_closed;
 use super::secrets::view_of;
@@ -89,14 +89,14 @@ impl Service {
     pub(super) fn create_password(
         &self,
         context: &RequestContext,
-        over: Over,
+        access: UserAccess,
         password: &Sensitive<String>,
     ) -> Result<Reply, Error> {
         let record = self.password_record(context, password)?;
         let scene = context.scene();
         let view = self.change(context, move |tx| {
-            over.must_be_recent(tx, &scene)?;
-            let row = insert_password(tx, &scene, over.user.id, record)?;
+            access.must_be_recent(tx, &scene)?;
+            let row = insert_password(tx, &scene, access.user.id, record)?;
             Ok(view_of(&row))
         })?;
         Ok(Reply::SecretCreated(view))
@@ -106,21 +106,21 @@ impl Service {
     pub(super) fn change_password(
         &self,
         context: &RequestContext,
-        over: Over,
+        access: UserAccess,
         new: &Sensitive<String>,
         current: Option<&Sensitive<String>>,
     ) -> Result<Reply, Error> {
-        let may_omit = matches!(over.by, Authority::Admin { reason: Some(_), .. });
+        let may_omit = matches!(access.by, Authority::Admin { reason: Some(_), .. });
         let checked = match current {
-            Some(current) => Some(self.check_current(context, &over, current)?),
+            Some(current) => Some(self.check_current(context, &access, current)?),
             None if may_omit => None,
             None => return Err(Error::Malformed("`current` is missing".to_owned())),
         };
         let record = self.password_record(context, new)?;
         let scene = context.scene();
         let view = self.change(context, move |tx| {
-            over.must_be_fresh(tx, &scene)?;
-            let user = over.user.id;
+            access.must_be_fresh(tx, &scene)?;
+            let user = access.user.id;
             let row = tx.active_secret(user, SecretType::Password)?.ok_or(Error::NotFound)?;
             if checked.is_some_and(|checked| !is_unchanged(&row, &checked)) {
                 return Err(Error::WrongCredentials.into());
@@ -128,7 +128,7 @@ impl Service {
             tx.replace_value(&row, &record, scene.now.wall_ms)?;
             tx.bump_epoch(user)?;
             let mut entry = scene.entry("password.change", Outcome::Ok, Some(user), Some(row.id));
-            entry.detail = over.reason();
+            entry.detail = access.reason();
             tx.audit(&entry)?;
             let row = tx.secret(user, row.id)?.ok_or(Error::NotFound)?;
             Ok(view_of(&row))
@@ -140,10 +140,10 @@ impl Service {
     fn check_current(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         current: &Sensitive<String>,
     ) -> Result<SecretRow, Error> {
-        let user = over.user.id;
+        let user = access.user.id;
         let subject = Subject::password(user, context.caller.peer.uid);
         let limits = self.policy().password_limits;
         let _held = self.locks.hold(subject.as_bytes(), context.caller.peer.uid, context.patience)?;

@@ -85,11 +85,11 @@ impl Service {
             Call::CreateSecret(user, SecretOrder::Mfa(_) | SecretOrder::Hardware(_) | SecretOrder::Key(_))
             | Call::ListSecrets(user)
             | Call::ShowSecret(user, _)
-            | Call::ShowUser(user) => self.over(context, *user, Scope::Enrolment).map(drop),
+            | Call::ShowUser(user) => self.access_to(context, *user, Scope::Enrolment).map(drop),
             Call::CreateSecret(user, SecretOrder::Password(_) | SecretOrder::ApiKey { .. })
             | Call::UpdateUser(user, _)
             | Call::DeleteUser(user)
-            | Call::ChangeSecret(user, ..) => self.over(context, *user, Scope::Full).map(drop),
+            | Call::ChangeSecret(user, ..) => self.access_to(context, *user, Scope::Full).map(drop),
             // These end the very token that they are made with.
             Call::Enroll(user, ..) | Call::CreateSecret(user, SecretOrder::LocalKey(..)) => {
                 self.over_once_more(context, *user, Scope::Enrolment)
@@ -98,7 +98,7 @@ impl Service {
                 self.over_once_more(context, *user, Scope::Full)
             }
             Call::UnlockUser(user) | Call::ImportFactor(user, _) => {
-                self.over(context, *user, Scope::Administration).map(drop)
+                self.access_to(context, *user, Scope::Administration).map(drop)
             }
             // Their answers say whose they are, and what has become of that is looked at with them.
             Call::LogIn { .. } | Call::Refresh => Ok(()),
@@ -127,7 +127,7 @@ impl Service {
 
     /// Like [`Service::over`], also for a token that was ended by what is asked again and by nothing else since.
     fn over_once_more(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<(), Error> {
-        match self.over(context, user, scope) {
+        match self.access_to(context, user, scope) {
             Err(Error::Unauthenticated) => {
                 let holder = self.holder_of_token(context, 1)?;
                 let is_named = user == UserRef::Me || user == UserRef::Id(holder.id);

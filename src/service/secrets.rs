@@ -10,7 +10,7 @@ use crate::model::{Label, Profile, SecretId, Sensitive, Text, UserId};
 use crate::oath::{OtpauthUri, otpauth_uri};
 use crate::store::{Fault, NewSecret, Outcome, ProvisioningState, SecretRow, SecretType, Status, Tx, View};
 
-use super::authorise::Over;
+use super::authorise::UserAccess;
 use super::devices::credential_to_remove;
 use super::tokens::{api_key, digest, later};
 use super::{
@@ -30,21 +30,26 @@ const MOST_SECRETS: usize = 32;
 
 impl Service {
     /// Makes a pending factor. An older pending one ends; an active one is never touched (ENR-2).
-    pub(super) fn create_factor(&self, context: &RequestContext, over: Over, order: MfaOrder) -> Result<Reply, Error> {
+    pub(super) fn create_factor(
+        &self,
+        context: &RequestContext,
+        access: UserAccess,
+        order: MfaOrder,
+    ) -> Result<Reply, Error> {
         let profile = order.profile;
         let seed = entropy::secret_of_length(profile.algorithm.seed_length())?;
-        let uri = self.uri_of(&order, &over, &seed)?;
+        let uri = self.uri_of(&order, &access, &seed)?;
         let base32 = Sensitive::new(BASE32_NOPAD.encode(seed.expose()));
         let scene = context.scene();
         let secret = self.change(context, move |tx| {
-            let user = over.user.id;
+            let user = access.user.id;
             let now = scene.now.wall_ms;
-            over.may_begin_factor(tx, &scene, now)?;
+            access.may_begin_factor(tx, &scene, now)?;
             tx.end_pending(user, SecretType::Mfa, now)?;
             insert_pending(
                 tx,
                 &scene,
-                &over,
+                &access,
                 order.name,
                 &PendingFactor { profile, first_counter: 0, origin: "" },
                 seed,
@@ -57,19 +62,19 @@ impl Service {
     pub(super) fn import_factor(
         &self,
         context: &RequestContext,
-        over: Over,
+        access: UserAccess,
         order: ImportOrder,
     ) -> Result<Reply, Error> {
         let scene = context.scene();
         let secret = self.change(context, move |tx| {
-            let (user, now) = (over.user.id, scene.now.wall_ms);
-            over.must_be_fresh(tx, &scene)?;
+            let (user, now) = (access.user.id, scene.now.wall_ms);
+            access.must_be_fresh(tx, &scene)?;
             tx.end_pending(user, SecretType::Mfa, now)?;
             let OtpauthUri { profile, seed, counter, .. } = order.uri;
             insert_pending(
                 tx,
                 &scene,
-                &over,
+                &access,
                 order.name,
                 &PendingFactor { profile, first_counter: counter, origin: "imported " },
                 seed,
@@ -78,10 +83,15 @@ impl Service {
         Ok(Reply::SecretCreated(secret))
     }
 
-    fn uri_of(&self, order: &MfaOrder, over: &Over, seed: &Sensitive<Vec<u8>>) -> Result<Sensitive<String>, Error> {
+    fn uri_of(
+        &self,
+        order: &MfaOrder,
+        access: &UserAccess,
+        seed: &Sensitive<Vec<u8>>,
+    ) -> Result<Sensitive<String>, Error> {
         let own = |text: &str| Text::parse_label_part(text).map_err(|cause| Error::Internal(cause.to_owned()));
         let issuer = order.issuer.clone().map_or_else(|| own(&self.policy().issuer), Ok)?;
-        let account = order.account.clone().map_or_else(|| own(&over.user.name), Ok)?;
+        let account = order.account.clone().map_or_else(|| own(&access.user.name), Ok)?;
         let uri = otpauth_uri(&order.profile, seed.expose(), &issuer, &account);
         if uri.expose().len() > LONGEST_URI {
             return Err(Error::Malformed(format!(
@@ -96,14 +106,14 @@ impl Service {
     pub(super) fn create_api_key(
         &self,
         context: &RequestContext,
-        over: Over,
+        access: UserAccess,
         name: Option<Label>,
     ) -> Result<Reply, Error> {
         let value = entropy::secret_of_length(API_KEY_LENGTH)?;
         let scene = context.scene();
         let (secret, key) = self.change(context, move |tx| {
-            let user = over.user.id;
-            over.must_be_recent(tx, &scene)?;
+            let user = access.user.id;
+            access.must_be_recent(tx, &scene)?;
             let new = NewSecret {
                 id: scene.new_secret_id()?,
                 user,
@@ -112,7 +122,7 @@ impl Service {
                 created: scene.now.wall_ms,
                 expires: None,
                 profile: None,
-                is_guarded: over.is_guarded(tx)?,
+                is_guarded: access.is_guarded(tx)?,
                 first_counter: 0,
                 spare_of: None,
                 value: Sensitive::new(digest(value.expose()).to_vec()),
@@ -125,21 +135,26 @@ impl Service {
     }
 
     /// All secrets of a user.
-    pub(super) fn list_secrets(&self, context: &RequestContext, over: &Over) -> Result<Reply, Error> {
+    pub(super) fn list_secrets(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
         let now = context.now.wall_ms;
         let secrets = self.look(context, |view| {
-            let rows = view.secrets(over.user.id)?;
+            let rows = view.secrets(access.user.id)?;
             rows.iter().filter(|row| is_visible(row, now)).map(|row| view_with_device(view, row)).collect()
         })?;
         Ok(Reply::Secrets(secrets))
     }
 
     /// One of them.
-    pub(super) fn show_secret(&self, context: &RequestContext, over: &Over, secret: SecretRef) -> Result<Reply, Error> {
+    pub(super) fn show_secret(
+        &self,
+        context: &RequestContext,
+        access: &UserAccess,
+        secret: SecretRef,
+    ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         let now = context.now.wall_ms;
         let secret = self.look(context, |view| {
-            let row = view.secret(over.user.id, id)?.filter(|row| is_visible(row, now));
+            let row = view.secret(access.user.id, id)?.filter(|row| is_visible(row, now));
             row.map(|row| view_with_device(view, &row)).transpose()
         })?;
         Ok(Reply::Secret(secret.ok_or(Error::NotFound)?))
@@ -149,14 +164,14 @@ impl Service {
     pub(super) fn change_secret(
         &self,
         context: &RequestContext,
-        over: Over,
+        access: UserAccess,
         secret: SecretRef,
         change: SecretChange,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         let scene = context.scene();
         let view = self.change(context, move |tx| {
-            let user = over.user.id;
+            let user = access.user.id;
             let now = scene.now.wall_ms;
             let row = tx.secret(user, id)?.filter(|row| is_visible(row, now)).ok_or(Error::NotFound)?;
             if row.version != change.version {
@@ -185,20 +200,20 @@ impl Service {
     pub(super) fn delete_secret(
         &self,
         context: &RequestContext,
-        over: Over,
+        access: UserAccess,
         secret: SecretRef,
         on_device: Option<OnDevice>,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         let scene = context.scene();
         let credential = self.change(context, move |tx| {
-            let user = over.user.id;
+            let user = access.user.id;
             let row = tx.secret(user, id)?.filter(|row| is_visible(row, scene.now.wall_ms)).ok_or(Error::NotFound)?;
             let credential = credential_to_remove(tx, id, on_device)?;
             match row.kind {
-                SecretType::Password => over.must_be_recent(tx, &scene)?,
+                SecretType::Password => access.must_be_recent(tx, &scene)?,
                 SecretType::Mfa | SecretType::Fido2 | SecretType::ApiKey | SecretType::Backup => {
-                    over.must_be_fresh(tx, &scene)?;
+                    access.must_be_fresh(tx, &scene)?;
                 }
             }
             if on_device == Some(OnDevice::Keep) {
@@ -208,7 +223,7 @@ impl Service {
             if row.status == Status::Active {
                 end_what_it_opened(tx, user, row.kind)?;
             }
-            let detail = over.with_reason(row.kind.name().to_owned());
+            let detail = access.with_reason(row.kind.name().to_owned());
             tx.audit(&scene.entry_with("secret.delete", Outcome::Ok, Some(user), Some(id), detail))?;
             Ok(credential)
         })?;
@@ -247,12 +262,12 @@ struct PendingFactor {
 fn insert_pending(
     tx: &Tx<'_>,
     scene: &Scene,
-    over: &Over,
+    access: &UserAccess,
     name: Option<Label>,
     factor: &PendingFactor,
     seed: Sensitive<Vec<u8>>,
 ) -> Result<SecretView, Stop> {
-    let (user, now) = (over.user.id, scene.now.wall_ms);
+    let (user, now) = (access.user.id, scene.now.wall_ms);
     let new = NewSecret {
         id: scene.new_secret_id()?,
         user,
@@ -267,7 +282,7 @@ fn insert_pending(
         value: seed,
     };
     insert(tx, &new)?;
-    let detail = over.with_reason(format!("{}{}", factor.origin, factor.profile.binding()));
+    let detail = access.with_reason(format!("{}{}", factor.origin, factor.profile.binding()));
     tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
     shown(tx, user, &new)
 }

@@ -16,7 +16,7 @@ use crate::model::{ChallengeId, Label, SecretId, Sensitive, SessionId, UserId};
 use crate::store::{Decision, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::authorise::{Over, Scope};
+use super::authorise::{Scope, UserAccess};
 use super::enroll::{after_enrolment, pending};
 use super::secrets::{free_name, insert, view_in};
 use super::tokens::later;
@@ -131,16 +131,21 @@ impl Service {
     }
 
     /// Makes a pending security key, and what its page gives to the browser.
-    pub(super) fn create_key(&self, context: &RequestContext, over: Over, order: KeyOrder) -> Result<Reply, Error> {
+    pub(super) fn create_key(
+        &self,
+        context: &RequestContext,
+        access: UserAccess,
+        order: KeyOrder,
+    ) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
         let now = context.now.wall_ms;
-        let user = over.user.id;
-        let (options, registration) = self.start_registration(context, &relying_party, &over, order.verification)?;
+        let user = access.user.id;
+        let (options, registration) = self.start_registration(context, &relying_party, &access, order.verification)?;
         let scene = context.scene();
         let secret = self.change(context, move |tx| {
-            over.may_begin_factor(tx, &scene, now)?;
+            access.may_begin_factor(tx, &scene, now)?;
             tx.end_pending(user, SecretType::Fido2, now)?;
-            let id = insert_key(tx, &scene, &over, order.name)?;
+            let id = insert_key(tx, &scene, &access, order.name)?;
             view_in(tx, user, id)
         })?;
         let peer = context.caller.peer.uid;
@@ -158,15 +163,15 @@ impl Service {
     pub(super) fn register_key(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         secret: SecretRef,
         answer: &Value,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
-        let user = over.user.id;
+        let user = access.user.id;
         let now = context.now.wall_ms;
         let row = self.look(context, |view| pending(view, now, user, id, SecretType::Fido2))??;
-        self.may_begin_factor_now(context, over, row.created)?;
+        self.may_begin_factor_now(context, access, row.created)?;
         let answer = RegistrationAnswer::read(answer)?;
         let Some(Asked::Registration(asked)) = self.ceremonies.take(key(user, Purpose::Register(id), None), now) else {
             return Err(Error::Expired);
@@ -176,7 +181,7 @@ impl Service {
             Ok(record) => record,
             Err(fault) => return Err(self.end_registration(context, &row, fault)),
         };
-        self.activate_registered(context, over, row, &record, relying_party.id())
+        self.activate_registered(context, access, row, &record, relying_party.id())
     }
 
     /// What a registration of one of this user's keys asks.
@@ -184,23 +189,23 @@ impl Service {
         &self,
         context: &RequestContext,
         relying_party: &RelyingParty,
-        over: &Over,
+        access: &UserAccess,
         verification: Verification,
     ) -> Result<(Value, Registration), Error> {
-        let user = over.user.id;
+        let user = access.user.id;
         let known = self.look(context, |view| view.credential_ids_of(user))?;
-        Ok(relying_party.start_registration(user.as_bytes(), &over.user.name, known, verification)?)
+        Ok(relying_party.start_registration(user.as_bytes(), &access.user.name, known, verification)?)
     }
 
     fn activate_registered(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         row: SecretRow,
         record: &KeyRecord,
         relying_party: &str,
     ) -> Result<Reply, Error> {
-        let (secret, codes) = self.activate_key(context, over, record, relying_party, move |_, _, _| Ok(row))?;
+        let (secret, codes) = self.activate_key(context, access, record, relying_party, move |_, _, _| Ok(row))?;
         Ok(Reply::Enrolled { secret, codes })
     }
 
@@ -208,14 +213,14 @@ impl Service {
     pub(super) fn store_registered(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         name: Option<Label>,
         record: &KeyRecord,
         relying_party: &str,
     ) -> Result<Registered, Error> {
-        self.activate_key(context, over, record, relying_party, move |tx, scene, over| {
-            let id = insert_key(tx, scene, over, name)?;
-            tx.secret(over.user.id, id)?.ok_or_else(|| Error::Internal("a new secret vanished".to_owned()).into())
+        self.activate_key(context, access, record, relying_party, move |tx, scene, access| {
+            let id = insert_key(tx, scene, access, name)?;
+            tx.secret(access.user.id, id)?.ok_or_else(|| Error::Internal("a new secret vanished".to_owned()).into())
         })
     }
 
@@ -223,21 +228,21 @@ impl Service {
     fn activate_key(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         record: &KeyRecord,
         relying_party: &str,
-        row: impl FnOnce(&Tx<'_>, &Scene, &Over) -> Result<SecretRow, Stop> + Send + 'static,
+        row: impl FnOnce(&Tx<'_>, &Scene, &UserAccess) -> Result<SecretRow, Stop> + Send + 'static,
     ) -> Result<Registered, Error> {
-        let (user, now) = (over.user.id, context.now.wall_ms);
+        let (user, now) = (access.user.id, context.now.wall_ms);
         let bytes = record.to_bytes()?;
         let (credential, counter) = (record.id().to_vec(), record.counter());
         let is_first = self.look(context, |view| view.mfa_state(user, now))? != MfaState::Active;
         let codes = if is_first { Some(self.new_codes(context)?) } else { None };
-        let (scene, over, relying_party) = (context.scene(), over.clone(), relying_party.to_owned());
+        let (scene, access, relying_party) = (context.scene(), access.clone(), relying_party.to_owned());
         let (secret, codes) = self.change(context, move |tx| {
             let has_other = tx.mfa_state(user, now)? == MfaState::Active;
-            let row = row(tx, &scene, &over)?;
-            over.may_begin_factor(tx, &scene, row.created)?;
+            let row = row(tx, &scene, &access)?;
+            access.may_begin_factor(tx, &scene, row.created)?;
             if !tx.activate_key(&row, &bytes, now)? {
                 let why = pending(tx, now, user, row.id, SecretType::Fido2)?.err();
                 return Err(why.unwrap_or(Error::AlreadyActive).into());
@@ -252,7 +257,7 @@ impl Service {
                 // The other factor went in this moment; nobody shall have a first factor without codes.
                 (None, false) => return Err(Error::Busy.into()),
             };
-            after_enrolment(tx, &scene, &over, row.id)?;
+            after_enrolment(tx, &scene, &access, row.id)?;
             Ok((view_in(tx, user, row.id)?, shown))
         })?;
         self.metrics.count_enrolment();
@@ -329,8 +334,8 @@ impl Service {
 
     /// The options of a check that an app makes.
     pub(super) fn ask_for_key_of(&self, context: &RequestContext, user: crate::model::UserRef) -> Result<Reply, Error> {
-        let over = self.over(context, user, Scope::Full)?;
-        self.ask_for_key(context, over.user.id, Purpose::Verify(context.caller.peer.uid))
+        let access = self.access_to(context, user, Scope::Full)?;
+        self.ask_for_key(context, access.user.id, Purpose::Verify(context.caller.peer.uid))
     }
 
     /// Judges an answer, as far as that goes without the store. What does not hold is `None`, and counts like a wrong code.
@@ -398,8 +403,8 @@ impl Service {
 }
 
 /// A new pending key.
-fn insert_key(tx: &Tx<'_>, scene: &Scene, over: &Over, name: Option<Label>) -> Result<SecretId, Stop> {
-    let (user, now) = (over.user.id, scene.now.wall_ms);
+fn insert_key(tx: &Tx<'_>, scene: &Scene, access: &UserAccess, name: Option<Label>) -> Result<SecretId, Stop> {
+    let (user, now) = (access.user.id, scene.now.wall_ms);
     let new = NewSecret {
         id: scene.new_secret_id()?,
         user,
@@ -414,7 +419,7 @@ fn insert_key(tx: &Tx<'_>, scene: &Scene, over: &Over, name: Option<Label>) -> R
         value: Sensitive::new(Vec::new()),
     };
     insert(tx, &new)?;
-    let detail = over.with_reason("fido2".to_owned());
+    let detail = access.with_reason("fido2".to_owned());
     tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
     Ok(new.id)
 }

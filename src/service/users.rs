@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::model::{Amr, Email, Text, UserId};
 use crate::store::{MfaState, NewUser, Outcome, Taken, Tx, UserRow};
 
-use super::authorise::{Authority, Over};
+use super::authorise::{Authority, UserAccess};
 use super::password::insert_password;
 use super::second_factor::{FutureUses, lower_future_steps};
 use super::tokens::{Granted, open_session};
@@ -67,30 +67,35 @@ impl Service {
     }
 
     /// One user.
-    pub(super) fn show_user(&self, context: &RequestContext, over: &Over) -> Result<Reply, Error> {
-        let mfa = self.look(context, |view| view.shown_mfa_state(over.user.id, context.now.wall_ms))?;
-        Ok(Reply::User(view_of(over.user.clone(), mfa)))
+    pub(super) fn show_user(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
+        let mfa = self.look(context, |view| view.shown_mfa_state(access.user.id, context.now.wall_ms))?;
+        Ok(Reply::User(view_of(access.user.clone(), mfa)))
     }
 
     /// Changes a user, if nobody else did since it was read. Disabling ends all its tokens.
-    pub(super) fn update_user(&self, context: &RequestContext, over: Over, change: UserChange) -> Result<Reply, Error> {
-        over.may_set(&change)?;
-        if matches!(over.by, Authority::Own { .. }) {
+    pub(super) fn update_user(
+        &self,
+        context: &RequestContext,
+        access: UserAccess,
+        change: UserChange,
+    ) -> Result<Reply, Error> {
+        access.may_set(&change)?;
+        if matches!(access.by, Authority::Own { .. }) {
             self.may_be_named(context, change.name.as_ref())?;
         }
         let scene = context.scene();
         let view = self.change(context, move |tx| {
             // What was written into the file by others is not to be confirmed by a change of something else.
-            tx.check_summary(over.user.id)?;
-            let old = tx.user(over.user.id)?.ok_or(Error::NotFound)?;
+            tx.check_summary(access.user.id)?;
+            let old = tx.user(access.user.id)?.ok_or(Error::NotFound)?;
             if old.version != change.version {
                 return Err(Error::Version.into());
             }
             let new = merged(&old, change);
             // Whoever has a token for a moment shall not take away what its owner logs in with.
-            let is_own = matches!(over.by, Authority::Own { .. });
+            let is_own = matches!(access.by, Authority::Own { .. });
             if is_own && (old.name != new.name || old.email != new.email) {
-                over.must_be_recent(tx, &scene)?;
+                access.must_be_recent(tx, &scene)?;
             }
             tx.update_user(&new, scene.now.wall_ms)?.map_err(taken)?;
             if old.disabled != new.disabled || old.roles != new.roles {
@@ -102,7 +107,7 @@ impl Service {
                 (false, false) | (true, true) => "user.update",
             };
             let mut entry = scene.entry(event, Outcome::Ok, Some(new.id), None);
-            entry.detail = over.reason();
+            entry.detail = access.reason();
             tx.audit(&entry)?;
             shown(tx, new.id, scene.now.wall_ms)
         })?;
@@ -110,27 +115,27 @@ impl Service {
     }
 
     /// Removes a user with everything it has.
-    pub(super) fn delete_user(&self, context: &RequestContext, over: Over) -> Result<Reply, Error> {
+    pub(super) fn delete_user(&self, context: &RequestContext, access: UserAccess) -> Result<Reply, Error> {
         let scene = context.scene();
         self.change(context, move |tx| {
-            if matches!(over.by, Authority::Own { .. }) {
-                over.must_be_recent(tx, &scene)?;
+            if matches!(access.by, Authority::Own { .. }) {
+                access.must_be_recent(tx, &scene)?;
             }
-            if !tx.delete_user(over.user.id)? {
+            if !tx.delete_user(access.user.id)? {
                 return Err(Error::NotFound.into());
             }
-            let mut entry = scene.entry("user.delete", Outcome::Ok, Some(over.user.id), None);
-            entry.detail = over.reason();
+            let mut entry = scene.entry("user.delete", Outcome::Ok, Some(access.user.id), None);
+            entry.detail = access.reason();
             Ok(tx.audit(&entry)?)
         })?;
         Ok(Reply::Done)
     }
 
     /// Ends delays and locks of a user, and lets codes of the present count again where the clock was ahead (AZ-4, TIME-2).
-    pub(super) fn unlock_user(&self, context: &RequestContext, over: &Over) -> Result<Reply, Error> {
+    pub(super) fn unlock_user(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
         let scene = context.scene();
-        let user = over.user.id;
-        let reason = over.reason().unwrap_or_default();
+        let user = access.user.id;
+        let reason = access.reason().unwrap_or_default();
         let uses = self.look(context, |view| FutureUses::read(view, user, &context.now))?;
         self.change(context, move |tx| {
             tx.clear_throttles(user)?;
@@ -145,7 +150,7 @@ impl Service {
     }
 }
 
-impl Over {
+impl UserAccess {
     /// Whether one may be disabled or gets roles is for others to say than oneself.
     fn may_set(&self, change: &UserChange) -> Result<(), Error> {
         let is_admin = matches!(self.by, Authority::Admin { .. });

@@ -13,7 +13,7 @@ use crate::store::{
 
 use sha2::{Digest, Sha256};
 
-use super::super::authorise::{Authority, Over};
+use super::super::authorise::{Authority, UserAccess};
 use super::super::secrets::{PENDING_LIFETIME, end_what_it_opened, free_name, insert, view_in, view_with_device};
 use super::super::tokens::later;
 use super::super::{Reply, RequestContext, Scene, SecretRef, SecretView, Service, Stop};
@@ -40,12 +40,12 @@ impl Service {
     pub(in crate::service) fn provision(
         &self,
         context: &RequestContext,
-        over: Over,
+        access: UserAccess,
         order: ProvisionOrder,
     ) -> Result<Reply, Error> {
         let scene = context.scene();
         // Whose key is plugged in, nobody knows: a user's own token shall neither overwrite an account nor shut anybody out.
-        if matches!(over.by, Authority::Own { .. }) && (order.replace || order.protect) {
+        if matches!(access.by, Authority::Own { .. }) && (order.replace || order.protect) {
             return Err(Error::Forbidden("app"));
         }
         let slot = self.slot_of(order.device)?;
@@ -59,32 +59,32 @@ impl Service {
         let (mut key, mut applet) = meet(&mut link, meant)?;
         key.vouched_by = vouched.map(|said| said.root);
         let known = self.device_row(key.serial)?;
-        self.unlock_for(context, &over, known.as_ref(), &mut applet, order.password.as_ref())?;
+        self.unlock_for(context, &access, known.as_ref(), &mut applet, order.password.as_ref())?;
         self.settle(&scene, key.serial, &mut applet)?;
-        let credential = self.new_credential(&scene, &over, &order, &mut applet)?;
+        let credential = self.new_credential(&scene, &access, &order, &mut applet)?;
         if self.programmed_on(&key)?.iter().any(|row| row.name == credential.name) {
             return Err(Error::DeviceInUse);
         }
-        self.intend(&scene, &over, &order, &key, &credential)?;
+        self.intend(&scene, &access, &order, &key, &credential)?;
         let programmed = self.program(&mut applet, &credential).and_then(|()| {
             if order.protect || self.policy().protect_keys { self.protect(&key, &mut applet) } else { Ok(()) }
         });
         drop(applet);
         let programmed = programmed
             .and_then(|()| still_there(&mut link, &key))
-            .and_then(|()| self.become_pending(&scene, &over, &order, &key, &credential));
+            .and_then(|()| self.become_pending(&scene, &access, &order, &key, &credential));
         let secret = match programmed {
             Ok(secret) => secret,
-            Err(error) => self.give_up(&scene, &mut link, &key, &over, &credential, &order, error)?,
+            Err(error) => self.give_up(&scene, &mut link, &key, &access, &credential, &order, error)?,
         };
-        let receipt = self.receipt(&scene, &over, &key, &credential.name, &secret, order.touch)?;
+        let receipt = self.receipt(&scene, &access, &key, &credential.name, &secret, order.touch)?;
         if order.activation == Activation::ByCode {
             return Ok(Reply::Provisioned { secret, receipt, codes: None });
         }
-        match self.confirm_by_key(context, &over, &mut link, &key, &credential, &order) {
+        match self.confirm_by_key(context, &access, &mut link, &key, &credential, &order) {
             Ok((secret, codes)) => Ok(Reply::Provisioned { secret, receipt, codes: Some(codes) }),
             Err(error) => {
-                let secret = self.give_up(&scene, &mut link, &key, &over, &credential, &order, error)?;
+                let secret = self.give_up(&scene, &mut link, &key, &access, &credential, &order, error)?;
                 Ok(Reply::Provisioned { secret, receipt, codes: Some(Vec::new()) })
             }
         }
@@ -96,18 +96,18 @@ impl Service {
     fn unlock_for(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         known: Option<&DeviceRow>,
         applet: &mut Applet<'_, '_>,
         password: Option<&Sensitive<String>>,
     ) -> Result<(), Error> {
-        let is_guess = password.is_some() && applet.is_locked() && matches!(over.by, Authority::Own { .. });
+        let is_guess = password.is_some() && applet.is_locked() && matches!(access.by, Authority::Own { .. });
         if is_guess {
-            self.refuse_throttled(context, &Subject::factors(over.user.id))?;
+            self.refuse_throttled(context, &Subject::factors(access.user.id))?;
         }
         let opened = self.unlock(known, applet, password);
         if is_guess && matches!(opened, Err(Error::WrongDevicePassword)) {
-            self.count_failure(context, over.user.id, "device.password-wrong")?;
+            self.count_failure(context, access.user.id, "device.password-wrong")?;
         }
         opened
     }
@@ -117,13 +117,13 @@ impl Service {
     fn new_credential(
         &self,
         scene: &Scene,
-        over: &Over,
+        access: &UserAccess,
         order: &ProvisionOrder,
         applet: &mut Applet<'_, '_>,
     ) -> Result<Credential, Error> {
         let policy = self.policy();
         let issuer = order.issuer.as_ref().map_or(policy.issuer.as_str(), |issuer| issuer.as_str());
-        let account = order.account.as_ref().map_or(over.user.name.as_str(), |account| account.as_str());
+        let account = order.account.as_ref().map_or(access.user.name.as_str(), |account| account.as_str());
         let name =
             AccountName::of(&order.profile, issuer, account).map_err(|fault| Error::Malformed(fault.to_string()))?;
         let version = applet.version();
@@ -163,7 +163,7 @@ impl Service {
     fn intend(
         &self,
         scene: &Scene,
-        over: &Over,
+        access: &UserAccess,
         order: &ProvisionOrder,
         key: &KeyIdentity,
         credential: &Credential,
@@ -171,7 +171,7 @@ impl Service {
         let challenge = entropy::public::<8>()?;
         let row = OathAccount {
             id: credential.id,
-            user: over.user.id,
+            user: access.user.id,
             serial: key.serial,
             device_id: key.device_id.clone(),
             firmware: key.firmware.to_string(),
@@ -185,12 +185,12 @@ impl Service {
             created: scene.now.wall_ms,
             proved: None,
         };
-        let (over, scene, key, spare_of) = (over.clone(), scene.clone(), key.clone(), order.spare_of);
+        let (access, scene, key, spare_of) = (access.clone(), scene.clone(), key.clone(), order.spare_of);
         let serial = key.serial;
         self.device_change(move |tx| {
-            over.must_be_fresh(tx, &scene)?;
-            tx.user(over.user.id)?.ok_or(Error::NotFound)?;
-            first_of_pair(tx, &scene, over.user.id, spare_of, &key)?;
+            access.must_be_fresh(tx, &scene)?;
+            tx.user(access.user.id)?.ok_or(Error::NotFound)?;
+            first_of_pair(tx, &scene, access.user.id, spare_of, &key)?;
             let firmware = key.firmware.to_string();
             tx.note_device(key.serial, &key.device_id, &firmware, key.model, scene.now.wall_ms)?;
             Ok(tx.intend(&row)?)
@@ -249,7 +249,7 @@ impl Service {
     fn become_pending(
         &self,
         scene: &Scene,
-        over: &Over,
+        access: &UserAccess,
         order: &ProvisionOrder,
         key: &KeyIdentity,
         credential: &Credential,
@@ -258,7 +258,7 @@ impl Service {
         let counter = if credential.profile.moving == OtpKind::Hotp { PROOFS } else { 0 };
         let new = NewSecret {
             id: credential.id,
-            user: over.user.id,
+            user: access.user.id,
             kind: SecretType::Mfa,
             // Found inside the transaction.
             name: crate::model::Label::parse("key").map_err(|cause| Error::Internal(cause.to_owned()))?,
@@ -270,10 +270,10 @@ impl Service {
             spare_of: order.spare_of,
             value: Sensitive::new(credential.seed.expose().clone()),
         };
-        let (over, scene, key, wanted) = (over.clone(), scene.clone(), key.clone(), order.name.clone());
+        let (access, scene, key, wanted) = (access.clone(), scene.clone(), key.clone(), order.name.clone());
         self.device_change(move |tx| {
-            let user = over.user.id;
-            over.must_be_fresh(tx, &scene)?;
+            let user = access.user.id;
+            access.must_be_fresh(tx, &scene)?;
             first_of_pair(tx, &scene, user, new.spare_of, &key)?;
             if new.spare_of.is_none() {
                 tx.end_pending(user, SecretType::Mfa, now)?;
@@ -284,7 +284,7 @@ impl Service {
                 return Err(Error::Internal("a journal row vanished".to_owned()).into());
             }
             let what = format!("key {}, {}", key.serial, new.profile.map(|p| p.binding()).unwrap_or_default());
-            let detail = over.reason().map_or(what.clone(), |reason| format!("{what}: {reason}"));
+            let detail = access.reason().map_or(what.clone(), |reason| format!("{what}: {reason}"));
             tx.audit(&scene.entry_with("device.program", Outcome::Ok, Some(user), Some(new.id), detail))?;
             view_in(tx, user, new.id)
         })
@@ -294,7 +294,7 @@ impl Service {
     fn confirm_by_key(
         &self,
         context: &RequestContext,
-        over: &Over,
+        access: &UserAccess,
         link: &mut Link<'_>,
         key: &KeyIdentity,
         credential: &Credential,
@@ -304,7 +304,7 @@ impl Service {
         let known = self.device_row(key.serial)?;
         self.unlock(known.as_ref(), &mut applet, order.password.as_ref())?;
         let token = first_code(&mut applet, context, &credential.name, &credential.profile)?;
-        match self.enroll(context, over, SecretRef::Id(credential.id), token)? {
+        match self.enroll(context, access, SecretRef::Id(credential.id), token)? {
             Reply::Enrolled { secret, codes } => Ok((secret, codes)),
             _ => Err(Error::Internal("an enrolment with another answer".to_owned())),
         }
@@ -319,14 +319,14 @@ impl Service {
         scene: &Scene,
         link: &mut Link<'_>,
         key: &KeyIdentity,
-        over: &Over,
+        access: &UserAccess,
         credential: &Credential,
         order: &ProvisionOrder,
         error: Error,
     ) -> Result<SecretView, Error> {
-        let (user, id, entry) = (over.user.id, credential.id, {
+        let (user, id, entry) = (access.user.id, credential.id, {
             let detail = format!("key {}, account {}: {error}", key.serial, credential.name);
-            scene.entry_with("device.program", Outcome::Refused, Some(over.user.id), Some(credential.id), detail)
+            scene.entry_with("device.program", Outcome::Refused, Some(access.user.id), Some(credential.id), detail)
         });
         let dropped = self.device_change(move |tx| {
             if let Some(row) = tx.secret(user, id)?.filter(|row| row.status == Status::Active) {

@@ -10,7 +10,7 @@ use crate::oath::step_at;
 use crate::store::{Decision, Purpose, SigningKeyRow};
 use crate::token::{SigningKey, public_keys, sign_statement};
 
-use super::super::authorise::Over;
+use super::super::authorise::UserAccess;
 use super::super::{Reply, Scene, SecretView, Service};
 use super::contact::{KeyIdentity, PATIENCE};
 use super::provision::PROOFS;
@@ -24,7 +24,7 @@ impl Service {
     pub(super) fn receipt(
         &self,
         scene: &Scene,
-        over: &Over,
+        access: &UserAccess,
         key: &KeyIdentity,
         name: &AccountName,
         secret: &SecretView,
@@ -36,7 +36,7 @@ impl Service {
             "aud": AUDIENCE,
             "jti": SecretId::at(scene.now.wall_ms, &entropy::public()?).to_string(),
             "iat": scene.now.unix_seconds(),
-            "sub": over.user.id.to_string(),
+            "sub": access.user.id.to_string(),
             "secretId": secret.id.to_string(),
             "serial": key.serial.number(),
             "firmware": key.firmware.to_string(),
