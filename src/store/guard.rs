@@ -56,7 +56,7 @@ pub(super) const SEALED: Sealed = Sealed {
 };
 
 /// The file of one store.
-pub(super) struct Guard {
+pub(super) struct GuardRecord {
     path: PathBuf,
     instance: Vec<u8>,
     key: LockedKey,
@@ -64,7 +64,7 @@ pub(super) struct Guard {
     is_known: bool,
 }
 
-impl Guard {
+impl GuardRecord {
     /// Makes the directory if it is missing, and the key if the store has none.
     pub(super) fn new(dir: &Path, connection: &Connection, vault: &Vault) -> Result<Self, OpenFault> {
         if fs::symlink_metadata(dir).is_err() {
@@ -192,62 +192,62 @@ pub(super) fn head(connection: &Connection) -> Result<Option<Head>, Fault> {
 }
 
 /// Writes the file in a thread of its own, so that no answer waits for it; at most once in [`PAUSE`].
-pub(super) struct Watchman {
-    desk: Arc<Desk>,
+pub(super) struct RollbackGuard {
+    worker: Arc<GuardWorker>,
     thread: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Desk {
-    state: Mutex<Watch>,
+struct GuardWorker {
+    state: Mutex<GuardState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Watch {
+struct GuardState {
     newest: Option<Head>,
     is_over: bool,
 }
 
 /// Where the writer of the store leaves the newest row.
 #[derive(Clone)]
-pub(super) struct DropBox(Arc<Desk>);
+pub(super) struct GuardMailbox(Arc<GuardWorker>);
 
-impl DropBox {
+impl GuardMailbox {
     pub(super) fn leave(&self, head: Head) {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).newest = Some(head);
         self.0.changed.notify_one();
     }
 }
 
-impl Watchman {
-    pub(super) fn start(guard: Guard, head: Option<Head>) -> std::io::Result<Self> {
-        let desk = Arc::new(Desk::default());
-        let shared = Arc::clone(&desk);
+impl RollbackGuard {
+    pub(super) fn start(guard: GuardRecord, head: Option<Head>) -> std::io::Result<Self> {
+        let worker = Arc::new(GuardWorker::default());
+        let shared = Arc::clone(&worker);
         guard.write(head.as_slice())?;
         let thread = thread::Builder::new().name("store-guard".to_owned()).spawn(move || shared.serve(&guard))?;
-        Ok(Self { desk, thread })
+        Ok(Self { worker, thread })
     }
 
-    pub(super) fn drop_box(&self) -> DropBox {
-        DropBox(Arc::clone(&self.desk))
+    pub(super) fn mailbox(&self) -> GuardMailbox {
+        GuardMailbox(Arc::clone(&self.worker))
     }
 
     /// Writes what is left, and ends.
     pub(super) fn stop(self) {
-        self.desk.state.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
-        self.desk.changed.notify_one();
+        self.worker.state.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+        self.worker.changed.notify_one();
         if self.thread.join().is_err() {
             tracing::error!("the roll-back guard panicked");
         }
     }
 }
 
-impl Desk {
-    fn serve(&self, guard: &Guard) {
+impl GuardWorker {
+    fn serve(&self, guard: &GuardRecord) {
         let mut is_well = true;
         loop {
-            let idle = |watch: &mut Watch| watch.newest.is_none() && !watch.is_over;
+            let idle = |watch: &mut GuardState| watch.newest.is_none() && !watch.is_over;
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let mut state = self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
             let (newest, is_over) = (state.newest.take(), state.is_over);

@@ -71,7 +71,7 @@ impl Default for Listeners {
 /// The open store. Cheap to share; dropping the last handle stops the writer after its queue is empty.
 pub struct Store {
     dir: PathBuf,
-    watchman: Option<guard::Watchman>,
+    guard_worker: Option<guard::RollbackGuard>,
     had_guard: bool,
     vault: Arc<Vault>,
     writer: writer::Writer,
@@ -125,14 +125,14 @@ impl Store {
     ) -> Result<Self, OpenFault> {
         backup::remove_leftover(state_dir);
         let (connection, vault) = files::open(state_dir, master)?;
-        let watchman = guard_dir.map(|dir| watch(dir, &connection, &vault)).transpose()?;
+        let guard_worker = guard_dir.map(|dir| watch(dir, &connection, &vault)).transpose()?;
         let had_guard = guard::is_known(&connection)?;
         let vault = Arc::new(vault);
         let readers = readers::Readers::open(&files::database(state_dir), READERS)?;
-        let drop_box = watchman.as_ref().map(guard::Watchman::drop_box);
+        let mailbox = guard_worker.as_ref().map(guard::RollbackGuard::mailbox);
         let on_audit = Box::new(move |(seq, hash)| {
-            if let Some(drop_box) = &drop_box {
-                drop_box.leave((seq, hash));
+            if let Some(mailbox) = &mailbox {
+                mailbox.leave((seq, hash));
             }
             (listeners.audited)(seq);
         });
@@ -141,7 +141,7 @@ impl Store {
         let writer = writer::Writer::start(connection, Arc::clone(&vault), on_audit, listeners.committed)?;
         let look = || inspection::Inspection::start(&files::database(state_dir), Arc::clone(&vault), writer.state());
         let inspection = is_large.then(look).transpose()?;
-        Ok(Self { dir: state_dir.to_owned(), watchman, had_guard, vault, writer, readers, inspection })
+        Ok(Self { dir: state_dir.to_owned(), guard_worker, had_guard, vault, writer, readers, inspection })
     }
 
     /// Runs `job` in the next write batch and returns what it decided once that batch is durable, or
@@ -178,7 +178,7 @@ impl Store {
 
     /// Whether it has had a roll-back guard, and is opened without one.
     pub fn lacks_its_guard(&self) -> bool {
-        self.had_guard && self.watchman.is_none()
+        self.had_guard && self.guard_worker.is_none()
     }
 
     /// How many jobs wait for the writer.
@@ -198,21 +198,21 @@ impl Store {
 
     /// Waits for the queue to empty, moves the log into the database file, and closes it.
     pub fn close(self) {
-        let Self { dir: _, watchman, had_guard: _, writer, readers, vault, inspection } = self;
+        let Self { dir: _, guard_worker, had_guard: _, writer, readers, vault, inspection } = self;
         drop((inspection, readers));
         writer.stop();
-        if let Some(watchman) = watchman {
-            watchman.stop();
+        if let Some(guard_worker) = guard_worker {
+            guard_worker.stop();
         }
         drop(vault);
     }
 }
 
 /// Refuses an older state of the store, and follows it from here on.
-fn watch(dir: &Path, connection: &Connection, vault: &Vault) -> Result<guard::Watchman, OpenFault> {
-    let guard = guard::Guard::new(dir, connection, vault)?;
+fn watch(dir: &Path, connection: &Connection, vault: &Vault) -> Result<guard::RollbackGuard, OpenFault> {
+    let guard = guard::GuardRecord::new(dir, connection, vault)?;
     guard.check(connection)?;
-    let watchman = guard::Watchman::start(guard, guard::head(connection)?)?;
+    let guard_worker = guard::RollbackGuard::start(guard, guard::head(connection)?)?;
     if !guard::is_known(connection)? {
         // Not before its file is there: a start that is cut off in between is no store that lost its guard.
         let tx = connection.unchecked_transaction()?;
@@ -220,7 +220,7 @@ fn watch(dir: &Path, connection: &Connection, vault: &Vault) -> Result<guard::Wa
         audit::sign_again(&tx, vault)?;
         tx.commit()?;
     }
-    Ok(watchman)
+    Ok(guard_worker)
 }
 
 /// The version of the SQLite library linked in.

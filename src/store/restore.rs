@@ -12,7 +12,7 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, params};
 
 use super::backup::{BackupFault, unpack};
-use super::guard::{self, Guard};
+use super::guard::{self, GuardRecord};
 use super::vault::{MasterKey, Vault};
 use super::{AuditEntry, Fault, OpenFault, Tx, View, audit, files, summaries};
 
@@ -126,7 +126,7 @@ pub fn restore(
     guard::note(&tx, how.guard_dir.is_some())?;
     audit::sign_head(&tx, &vault, chain.end())?;
     tx.commit()?;
-    let guard = how.guard_dir.map(|dir| Guard::new(dir, &connection, &vault)).transpose()?;
+    let guard = how.guard_dir.map(|dir| GuardRecord::new(dir, &connection, &vault)).transpose()?;
     let head = guard::head(&connection)?;
     // One file, without a log beside it, which would not move along.
     connection.pragma_update(None, "journal_mode", "DELETE")?;
@@ -182,7 +182,7 @@ fn put_in_place(
     how: &Restoration<'_>,
     fresh: &Path,
     is_there: bool,
-    guard: Option<&Guard>,
+    guard: Option<&GuardRecord>,
     head: Option<guard::Head>,
 ) -> Result<(), RestoreFault> {
     let there = files::database(how.state_dir);
