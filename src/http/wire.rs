@@ -210,9 +210,9 @@ fn master_key_value(key: &MasterKeyView) -> Value {
         KeySource::Credential => "credential",
     };
     let state = match key.rotation.phase {
-        Phase::Settled => "settled",
-        Phase::Resealing => "resealing",
-        Phase::AwaitingKey => "awaiting-key",
+        Phase::Idle => "settled",
+        Phase::Reencrypting => "resealing",
+        Phase::AwaitingSwap => "awaiting-key",
     };
     let rotation = &key.rotation;
     json!({

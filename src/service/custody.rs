@@ -53,7 +53,7 @@ impl Service {
         let scene = context.scene();
         // Housekeeping must not meet a key that is noted and not held yet.
         let turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.store.phase(context.patience)? == Phase::Settled {
+        if self.store.phase(context.patience)? == Phase::Idle {
             let next = match (self.keeper.source(), next.as_ref()) {
                 (KeySource::File, None) => MasterKey::random()?,
                 (KeySource::Credential, Some(key)) => MasterKey::from_bytes(key.expose())?,
@@ -72,7 +72,7 @@ impl Service {
             entry.detail = context.reason();
             self.store.begin_rotation(context.patience, &next, entry)?;
         }
-        self.store.take_up_noted_key(context.patience)?;
+        self.store.take_up_staged_key(context.patience)?;
         // Whoever gave another key than the one that is noted would put one outside that opens nothing.
         if let Some(given) = &next
             && !self.store.is_newest_key(context.patience, given)?
@@ -91,10 +91,10 @@ impl Service {
             Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
-        self.store.take_up_noted_key(patience)?;
-        if self.store.phase(patience)? == Phase::Resealing {
+        self.store.take_up_staged_key(patience)?;
+        if self.store.phase(patience)? == Phase::Reencrypting {
             for _ in 0..writes {
-                *cursor = self.store.reseal(patience, cursor.take().unwrap_or_else(Cursor::start))?;
+                *cursor = self.store.reencrypt(patience, cursor.take().unwrap_or_else(Cursor::start))?;
                 if cursor.is_none() {
                     break;
                 }
@@ -112,7 +112,7 @@ impl Service {
                     format!("{count} values under the new master key"),
                 )
             };
-            match self.store.finish_reseal(patience, entry)? {
+            match self.store.finish_reencryption(patience, entry)? {
                 Some(count) => tracing::info!(count, "every sealed value is under the new master key"),
                 // Begins again from the start.
                 None => tracing::warn!("values of the old master key are left; they are sealed again"),
@@ -124,7 +124,7 @@ impl Service {
     /// Puts the new key in the place of the old one, where the daemon can.
     fn hand_over_key(&self, scene: &Scene, patience: Duration) -> Result<(), Error> {
         let is_ours = self.keeper.source() == KeySource::File;
-        if !is_ours || self.store.phase(patience)? != Phase::AwaitingKey {
+        if !is_ours || self.store.phase(patience)? != Phase::AwaitingSwap {
             return Ok(());
         }
         let key = self.store.next_key(patience)?;
@@ -139,7 +139,7 @@ impl Service {
     pub(super) fn back_up(&self, context: &RequestContext) -> Result<Reply, Error> {
         // One copy at a time, and no change of the key until it is made.
         let _turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.store.phase(context.patience)? != Phase::Settled {
+        if self.store.phase(context.patience)? != Phase::Idle {
             return Err(Error::NotReady("the master key is being changed; take the backup once that is over"));
         }
         let mut entry = context.scene().entry("store.backup", Outcome::Ok, None, None);

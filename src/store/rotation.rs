@@ -21,8 +21,8 @@ use super::{
 /// The next key: the version of the key it is sealed under, then the sealed key.
 const NEXT: &str = "next-key";
 const VERSION: &str = "key-version";
-const CORRUPT_NOTE: Fault = Fault::Corrupt("the next master key");
-pub(super) const NOTE: AssociatedData<'static> =
+const CORRUPT_STAGED: Fault = Fault::Corrupt("the next master key");
+pub(super) const STAGED: AssociatedData<'static> =
     AssociatedData { table: "meta", row: b"next-key", user: &[], kind: "master-key", parameters: "" };
 /// Values sealed again in one write.
 const PAGE: u32 = 128;
@@ -31,11 +31,11 @@ const PAGE: u32 = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// There is none.
-    Settled,
+    Idle,
     /// Values of the old key are being sealed again.
-    Resealing,
+    Reencrypting,
     /// All values are under the new key, and the old one is still outside.
-    AwaitingKey,
+    AwaitingSwap,
 }
 
 /// How far a change of the master key is.
@@ -90,7 +90,7 @@ pub(super) struct Sealed {
     pub(super) put: &'static str,
 }
 
-/// All of them. A table that is missing here would be lost with the old key; [`Store::finish_reseal`] cannot see it, but the
+/// All of them. A table that is missing here would be lost with the old key; [`Store::finish_reencryption`] cannot see it, but the
 /// test that looks for every BLOB column can.
 const TABLES: [Sealed; 5] = [secrets::SEALED, signing::SEALED, devices::SEALED, guard::SEALED, summaries::SEALED];
 
@@ -118,7 +118,7 @@ pub(super) fn vault_for(connection: &Connection, master: &MasterKey) -> Result<V
     let check = files::meta(connection, "key-check")?.ok_or_else(missing)?;
     let version = version(connection)?;
     let vault = Vault::new(master, version)?;
-    let next = noted(connection)?.map(|note| note.unwrap(master)).transpose()?.flatten();
+    let next = staged(connection)?.map(|note| note.unwrap(master)).transpose()?.flatten();
     let is_present = same_tag(&check, &vault.key_check(&instance));
     match (is_present, next) {
         // In the middle of sealing again.
@@ -152,16 +152,16 @@ struct Note {
     sealed: Vec<u8>,
 }
 
-fn noted(connection: &Connection) -> Result<Option<Note>, Fault> {
+fn staged(connection: &Connection) -> Result<Option<Note>, Fault> {
     let Some(note) = files::meta(connection, NEXT)? else { return Ok(None) };
-    let (version, sealed) = note.split_first_chunk::<4>().ok_or(CORRUPT_NOTE)?;
+    let (version, sealed) = note.split_first_chunk::<4>().ok_or(CORRUPT_STAGED)?;
     Ok(Some(Note { version: u32::from_be_bytes(*version), sealed: sealed.to_vec() }))
 }
 
 impl Note {
     /// The noted key and the version of the key it is sealed under, if `master` is that key.
     fn unwrap(&self, master: &MasterKey) -> Result<Option<(u32, MasterKey)>, Fault> {
-        match Vault::new(master, self.version)?.open(&NOTE, &self.sealed) {
+        match Vault::new(master, self.version)?.open(&STAGED, &self.sealed) {
             Ok(key) => key_of(&key).map(|key| Some((self.version, key))),
             Err(_) => Ok(None),
         }
@@ -169,7 +169,7 @@ impl Note {
 }
 
 fn key_of(bytes: &Sensitive<Vec<u8>>) -> Result<MasterKey, Fault> {
-    MasterKey::from_bytes(bytes.expose()).map_err(|_| CORRUPT_NOTE)
+    MasterKey::from_bytes(bytes.expose()).map_err(|_| CORRUPT_STAGED)
 }
 
 /// At start: a note that the present key did not seal is of a change that has ended.
@@ -183,16 +183,16 @@ pub(super) fn forget_ended(connection: &Connection, vault: &Vault) -> Result<(),
 impl View<'_> {
     fn phase(&self) -> Result<Phase, Fault> {
         if files::meta(self.connection, NEXT)?.is_none() {
-            return Ok(Phase::Settled);
+            return Ok(Phase::Idle);
         }
         // Noted, and about to be held.
         if !self.vault.is_rotating() {
-            return Ok(Phase::Resealing);
+            return Ok(Phase::Reencrypting);
         }
         let instance = files::instance(self.connection)?;
         let check = files::meta(self.connection, "key-check")?.ok_or(Fault::Corrupt("the key check"))?;
         let belongs_to_new = same_tag(&check, &self.vault.key_check(&instance));
-        Ok(if belongs_to_new { Phase::AwaitingKey } else { Phase::Resealing })
+        Ok(if belongs_to_new { Phase::AwaitingSwap } else { Phase::Reencrypting })
     }
 
     /// All sealed values, and those under the newest key.
@@ -217,7 +217,7 @@ impl View<'_> {
 
 impl Tx<'_> {
     /// Seals the values after a place again, where that is needed; the place to go on from, or `None` at the end.
-    fn reseal(&self, cursor: &Cursor) -> Result<Option<Cursor>, Fault> {
+    fn reencrypt(&self, cursor: &Cursor) -> Result<Option<Cursor>, Fault> {
         let Some(table) = TABLES.get(cursor.table) else { return Ok(None) };
         let values = (table.after)(self.connection, &cursor.after, PAGE)?;
         for value in &values {
@@ -258,10 +258,10 @@ impl Store {
     pub fn begin_rotation(&self, patience: Duration, next: &MasterKey, entry: AuditEntry) -> Result<(), Fault> {
         let copy = MasterKey::from_bytes(next.expose())?;
         let has_begun = self.write(patience, move |tx| {
-            if tx.phase()? != Phase::Settled {
+            if tx.phase()? != Phase::Idle {
                 return Ok(Decision::Rollback(false));
             }
-            let sealed = tx.vault.seal(&NOTE, copy.expose())?;
+            let sealed = tx.vault.seal(&STAGED, copy.expose())?;
             let note = [tx.vault.key_version().to_be_bytes().as_slice(), &sealed].concat();
             files::put_meta(tx.connection, NEXT, &note)?;
             tx.audit(&entry)?;
@@ -276,18 +276,18 @@ impl Store {
 
     /// Holds the next master key if it is noted and not held yet: a write whose caller lost patience may be committed all the
     /// same. Nobody else may begin a change meanwhile.
-    pub fn take_up_noted_key(&self, patience: Duration) -> Result<(), Fault> {
+    pub fn take_up_staged_key(&self, patience: Duration) -> Result<(), Fault> {
         if self.vault.is_rotating() {
             // An end whose caller lost patience, too.
-            if self.phase(patience)? == Phase::Settled {
+            if self.phase(patience)? == Phase::Idle {
                 self.vault.forget_old();
             }
             return Ok(());
         }
         let noted = self.read(patience, |view| {
-            let Some(note) = noted(view.connection)? else { return Ok(None) };
+            let Some(note) = staged(view.connection)? else { return Ok(None) };
             // One that the present key did not seal is of a change that has ended.
-            view.vault.open(&NOTE, &note.sealed).ok().map(|key| key_of(&key)).transpose()
+            view.vault.open(&STAGED, &note.sealed).ok().map(|key| key_of(&key)).transpose()
         })?;
         noted.map_or(Ok(()), |next| self.vault.rotate_to(&next))
     }
@@ -302,19 +302,19 @@ impl Store {
     }
 
     /// Seals some more values again; the place to go on from, or `None` at the end.
-    pub fn reseal(&self, patience: Duration, cursor: Cursor) -> Result<Option<Cursor>, Fault> {
-        self.write(patience, move |tx| tx.reseal(&cursor).map(Decision::Commit))
+    pub fn reencrypt(&self, patience: Duration, cursor: Cursor) -> Result<Option<Cursor>, Fault> {
+        self.write(patience, move |tx| tx.reencrypt(&cursor).map(Decision::Commit))
     }
 
     /// Gives the store to the new key if every value is under it; how many there are.
-    pub fn finish_reseal(
+    pub fn finish_reencryption(
         &self,
         patience: Duration,
         entry: impl FnOnce(u64) -> AuditEntry + Send + 'static,
     ) -> Result<Option<u64>, Fault> {
         self.write(patience, move |tx| {
             let (total, done) = tx.count_sealed()?;
-            if total != done || tx.phase()? != Phase::Resealing {
+            if total != done || tx.phase()? != Phase::Reencrypting {
                 return Ok(Decision::Rollback(None));
             }
             let instance = files::instance(tx.connection)?;
@@ -328,15 +328,15 @@ impl Store {
     /// The new master key, for whoever puts it in the place of the old one.
     pub fn next_key(&self, patience: Duration) -> Result<Option<MasterKey>, Fault> {
         self.read(patience, |view| {
-            let Some(note) = noted(view.connection)? else { return Ok(None) };
-            key_of(&view.vault.open_as_old(&NOTE, &note.sealed)?).map(Some)
+            let Some(note) = staged(view.connection)? else { return Ok(None) };
+            key_of(&view.vault.open_as_old(&STAGED, &note.sealed)?).map(Some)
         })
     }
 
     /// Ends the change: the new key is in its place.
     pub fn end_rotation(&self, patience: Duration, entry: AuditEntry) -> Result<(), Fault> {
         self.write(patience, move |tx| {
-            if tx.phase()? != Phase::AwaitingKey {
+            if tx.phase()? != Phase::AwaitingSwap {
                 return Ok(Decision::Rollback(()));
             }
             files::delete_meta(tx.connection, NEXT)?;

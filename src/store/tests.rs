@@ -473,15 +473,15 @@ fn key_5_a_key_that_is_noted_and_not_held_is_taken_up() {
     let home = home();
     let store = open(home.path());
     let kept = |store: &Store| store.rotation(PATIENCE).unwrap();
-    let note = store.vault.seal(&rotation::NOTE, &[9; 32]).unwrap();
+    let note = store.vault.seal(&rotation::STAGED, &[9; 32]).unwrap();
     let note = [1u32.to_be_bytes().as_slice(), &note].concat();
 
     // As a write that is committed after its caller lost patience.
     let write = move |tx: &Tx<'_>| Ok(Decision::Commit(files::put_meta(tx.connection, "next-key", &note)?));
     store.write(PATIENCE, write).unwrap();
-    store.take_up_noted_key(PATIENCE).unwrap();
+    store.take_up_staged_key(PATIENCE).unwrap();
 
-    assert_eq!((kept(&store).version, kept(&store).phase), (2, Phase::Resealing));
+    assert_eq!((kept(&store).version, kept(&store).phase), (2, Phase::Reencrypting));
 }
 
 /// What a login would go by, of a store that is taken as it is: no look-over comes before it.
