@@ -179,7 +179,7 @@ pub enum Error {
     DeviceFailed(String),
     /// The key does not prove that it is what it says.
     #[error("this key does not count as genuine: {0}")]
-    NotGenuine(crate::piv::Distrust),
+    NotGenuine(crate::piv::AttestationError),
     /// Factors depend on what would go.
     #[error("an active or pending factor needs this account; delete the factor, or return the key, instead")]
     DeviceInUse,

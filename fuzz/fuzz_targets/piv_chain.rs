@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use mfad::model::{Firmware, Serial};
-use mfad::piv::{Claim, Distrust, Doubt, Papers, Roots};
+use mfad::piv::{UnverifiedAttestation, AttestationError, CheckError, AttestationChain, Roots};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{DerSignature, SigningKey};
 
@@ -27,8 +27,8 @@ const ALGORITHM: [u8; 12] = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3
 
 static ROOTS: LazyLock<Roots> = LazyLock::new(|| {
     let roots = Roots::read([ROOT]).expect("a root");
-    let papers = papers_of(GENUINE).expect("two certificates");
-    assert!(check_at(&roots, &papers, SERIAL, NOW).is_ok(), "papers that are in order count");
+    let chain = papers_of(GENUINE).expect("two certificates");
+    assert!(check_at(&roots, &chain, SERIAL, NOW).is_ok(), "papers that are in order count");
     roots
 });
 
@@ -36,44 +36,44 @@ fuzz_target!(|data: &[u8]| {
     match data.split_first() {
         Some((b'P', pem)) => check_roots(pem),
         Some((b'D', ders)) => {
-            if let Some(papers) = papers_of(ders) {
-                check(&papers, ders);
+            if let Some(chain) = papers_of(ders) {
+                check(&chain, ders);
             }
         }
-        Some((b'S', text)) => check(&Papers { statement: signed(text), issuer: ISSUER.to_vec() }, text),
+        Some((b'S', text)) => check(&AttestationChain { statement: signed(text), issuer: ISSUER.to_vec() }, text),
         _ => {}
     }
 });
 
 /// The first behind its length, and what is left.
-fn papers_of(ders: &[u8]) -> Option<Papers> {
+fn papers_of(ders: &[u8]) -> Option<AttestationChain> {
     let (length, rest) = ders.split_first_chunk::<2>()?;
     let (statement, issuer) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-    Some(Papers { statement: statement.to_vec(), issuer: issuer.to_vec() })
+    Some(AttestationChain { statement: statement.to_vec(), issuer: issuer.to_vec() })
 }
 
-fn check_at(roots: &Roots, papers: &Papers, serial: u32, now: i64) -> Result<Claim, Doubt> {
-    roots.check(papers, Serial::new(serial).expect("a number"), Some(FIRMWARE), now)
+fn check_at(roots: &Roots, chain: &AttestationChain, serial: u32, now: i64) -> Result<UnverifiedAttestation, CheckError> {
+    roots.check(chain, Serial::new(serial).expect("a number"), Some(FIRMWARE), now)
 }
 
-fn check(papers: &Papers, other: &[u8]) {
-    let Ok(claim) = check_at(&ROOTS, papers, SERIAL, NOW) else { return };
-    let another = check_at(&ROOTS, papers, SERIAL + 1, NOW).expect_err("the number of another key");
-    assert_eq!(another, Doubt::Distrust(Distrust::OtherKey));
+fn check(chain: &AttestationChain, other: &[u8]) {
+    let Ok(claim) = check_at(&ROOTS, attestation_chain, SERIAL, NOW) else { return };
+    let another = check_at(&ROOTS, attestation_chain, SERIAL + 1, NOW).expect_err("the number of another key");
+    assert_eq!(another, CheckError::NotGenuine(AttestationError::OtherKey));
     for time in [i64::MIN, -1, 0, NEVER, i64::MAX] {
-        let late = check_at(&ROOTS, papers, SERIAL, time).expect_err("a time at which the issuer is not valid");
-        assert_eq!(late, Doubt::Distrust(Distrust::NotValidNow));
+        let late = check_at(&ROOTS, attestation_chain, SERIAL, time).expect_err("a time at which the issuer is not valid");
+        assert_eq!(late, CheckError::NotGenuine(AttestationError::NotValidNow));
     }
     let challenge = claim.challenge(&[7; 32]);
     let absent = claim.confirm(&challenge, other).expect_err("a signature that nobody made");
-    assert_eq!(absent, Doubt::Distrust(Distrust::NotPresent));
+    assert_eq!(absent, CheckError::NotGenuine(AttestationError::NotPresent));
 }
 
 /// Whoever vouches for papers does not change what they say.
 fn check_roots(pem: &[u8]) {
     let Ok(roots) = Roots::read([pem]) else { return };
-    let papers = papers_of(GENUINE).expect("two certificates");
-    if let Ok(claim) = check_at(&roots, &papers, SERIAL, NOW) {
+    let chain = papers_of(GENUINE).expect("two certificates");
+    if let Ok(claim) = check_at(&roots, &chain, SERIAL, NOW) {
         assert!(!claim.needs_touch());
     }
 }

@@ -46,15 +46,15 @@ impl fmt::Display for Slot {
 
 /// What a key shows for itself: two certificates in DER.
 #[derive(Clone, Debug)]
-pub struct Papers {
+pub struct AttestationChain {
     /// Of the key in the slot.
     pub statement: Vec<u8>,
     /// Of the key that signed it.
     pub issuer: Vec<u8>,
 }
 
-/// Asks a key for its papers. Leaves the PIV applet selected.
-pub fn papers(link: &mut Link<'_>, slot: Slot) -> Result<Papers, CardFault> {
+/// Asks a key for its chain. Leaves the PIV applet selected.
+pub fn attestation_chain(link: &mut Link<'_>, slot: Slot) -> Result<AttestationChain, CardFault> {
     let (_, status) = link.exchange(&Command::select(&APPLICATION), GET_RESPONSE)?;
     match status {
         DONE => {}
@@ -81,7 +81,7 @@ pub fn papers(link: &mut Link<'_>, slot: Slot) -> Result<Papers, CardFault> {
         other => return Err(CardFault::Status(other)),
     }
     let issuer = certificate_in(tlv::only(object.expose(), TAG_DATA)?)?;
-    Ok(Papers { statement: statement.expose().clone(), issuer })
+    Ok(AttestationChain { statement: statement.expose().clone(), issuer })
 }
 
 /// Signs a challenge with the key in the slot of the applet that is selected; `needs_touch` if that takes a touch.

@@ -9,7 +9,9 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 use crate::model::{Firmware, Serial};
 
-use super::{Challenge, Curve, Distrust, Doubt, Papers, RootsFault, Statement, Useless, signature};
+use super::{
+    AttestationChain, AttestationError, Challenge, CheckError, Curve, RootsFault, Statement, UnusableSlot, signature,
+};
 
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
@@ -29,21 +31,21 @@ const CONTEXT: &[u8] = b"mfad device attestation 1\0";
 /// Roots that are trusted, and certificates that may stand between them and a key's own.
 #[derive(Clone, Debug)]
 pub struct Roots {
-    trusted: Vec<Paper>,
-    between: Vec<Paper>,
+    trusted: Vec<ParsedCertificate>,
+    between: Vec<ParsedCertificate>,
 }
 
 /// A certificate, and the bytes of it that were signed, as they came.
 #[derive(Clone, Debug)]
-struct Paper {
+struct ParsedCertificate {
     certificate: Certificate,
     signed: Vec<u8>,
 }
 
 /// What a key's papers say, once they are found in order. It counts when the key has signed a challenge.
 #[derive(Debug)]
-pub struct Claim {
-    paper: Paper,
+pub struct UnverifiedAttestation {
+    certificate: ParsedCertificate,
     curve: Curve,
     statement: Statement,
 }
@@ -58,43 +60,56 @@ impl Roots {
                 return Err(RootsFault::Unreadable);
             }
             for der in found {
-                let paper = Paper::read(&der).map_err(|_| RootsFault::Unreadable)?;
-                if paper.is_signed_by(&paper).is_ok() { trusted.push(paper) } else { between.push(paper) }
+                let certificate = ParsedCertificate::read(&der).map_err(|_| RootsFault::Unreadable)?;
+                if certificate.is_signed_by(&certificate).is_ok() {
+                    trusted.push(certificate)
+                } else {
+                    between.push(certificate)
+                }
             }
         }
         if trusted.is_empty() { Err(RootsFault::NoRoot) } else { Ok(Self { trusted, between }) }
     }
 
-    /// Checks a key's papers: that they lead to a root at that time, and that they are this key's.
+    /// Checks a key's chain: that they lead to a root at that time, and that they are this key's.
     pub fn check(
         &self,
-        papers: &Papers,
+        chain: &AttestationChain,
         serial: Serial,
         firmware: Option<Firmware>,
         unix_seconds: i64,
-    ) -> Result<Claim, Doubt> {
-        let unix_seconds = u64::try_from(unix_seconds).map_err(|_| Distrust::NotValidNow)?;
-        let statement = Paper::read(&papers.statement)?;
-        let issuer = Paper::read(&papers.issuer)?;
+    ) -> Result<UnverifiedAttestation, CheckError> {
+        let unix_seconds = u64::try_from(unix_seconds).map_err(|_| AttestationError::NotValidNow)?;
+        let statement = ParsedCertificate::read(&chain.statement)?;
+        let issuer = ParsedCertificate::read(&chain.issuer)?;
         statement.is_valid_at(unix_seconds)?;
         statement.is_issued_by(&issuer, 0, unix_seconds)?;
         let root = self.root_of(&issuer, 1, unix_seconds)?;
         let said = statement.says(root)?;
         if said.serial != serial || firmware.is_some_and(|firmware| firmware != said.firmware) {
-            return Err(Distrust::OtherKey.into());
+            return Err(AttestationError::OtherKey.into());
         }
         let curve = signature::curve(statement.certificate.tbs_certificate().subject_public_key_info());
-        Ok(Claim { curve: curve.ok_or(Useless::OtherAlgorithm)?, paper: statement, statement: said })
+        Ok(UnverifiedAttestation {
+            curve: curve.ok_or(UnusableSlot::OtherAlgorithm)?,
+            certificate: statement,
+            statement: said,
+        })
     }
 
     /// The name of the root above a certificate with `below` issuers under it. The most telling reason is
     /// given if there is none.
-    fn root_of(&self, paper: &Paper, below: u8, unix_seconds: u64) -> Result<String, Distrust> {
-        let mut reason = Distrust::UnknownRoot;
+    fn root_of(
+        &self,
+        certificate: &ParsedCertificate,
+        below: u8,
+        unix_seconds: u64,
+    ) -> Result<String, AttestationError> {
+        let mut reason = AttestationError::UnknownRoot;
         for root in &self.trusted {
-            match paper.is_issued_by(root, below, unix_seconds) {
+            match certificate.is_issued_by(root, below, unix_seconds) {
                 Ok(()) => return Ok(root.name()),
-                Err(Distrust::UnknownRoot) => {}
+                Err(AttestationError::UnknownRoot) => {}
                 Err(other) => reason = other,
             }
         }
@@ -102,12 +117,12 @@ impl Roots {
             return Err(reason);
         }
         for next in &self.between {
-            let found = paper
+            let found = certificate
                 .is_issued_by(next, below, unix_seconds)
                 .and_then(|()| self.root_of(next, below.saturating_add(1), unix_seconds));
             match found {
                 Ok(name) => return Ok(name),
-                Err(Distrust::UnknownRoot) => {}
+                Err(AttestationError::UnknownRoot) => {}
                 Err(other) => reason = other,
             }
         }
@@ -115,7 +130,7 @@ impl Roots {
     }
 }
 
-impl Claim {
+impl UnverifiedAttestation {
     /// The challenge to be signed for a nonce.
     pub fn challenge(&self, nonce: &[u8; 32]) -> Challenge {
         let message = [CONTEXT, nonce].concat();
@@ -127,9 +142,9 @@ impl Claim {
     }
 
     /// What counts, now that the key signed the challenge.
-    pub fn confirm(self, challenge: &Challenge, signed: &[u8]) -> Result<Statement, Doubt> {
-        let key = self.paper.certificate.tbs_certificate().subject_public_key_info();
-        signature::ecdsa(key, &challenge.digest, signed).map_err(|_| Distrust::NotPresent)?;
+    pub fn confirm(self, challenge: &Challenge, signed: &[u8]) -> Result<Statement, CheckError> {
+        let key = self.certificate.certificate.tbs_certificate().subject_public_key_info();
+        signature::ecdsa(key, &challenge.digest, signed).map_err(|_| AttestationError::NotPresent)?;
         Ok(self.statement)
     }
 
@@ -139,55 +154,59 @@ impl Claim {
     }
 }
 
-impl Paper {
-    fn read(der: &[u8]) -> Result<Self, Distrust> {
-        let certificate = Certificate::from_der(der).map_err(|_| Distrust::Unreadable)?;
+impl ParsedCertificate {
+    fn read(der: &[u8]) -> Result<Self, AttestationError> {
+        let certificate = Certificate::from_der(der).map_err(|_| AttestationError::Unreadable)?;
         // What was signed is taken as it came, not as it would be written again.
-        let signed = signed_part(der).ok_or(Distrust::Unreadable)?;
+        let signed = signed_part(der).ok_or(AttestationError::Unreadable)?;
         if certificate.signature_algorithm() != certificate.tbs_certificate().signature() {
-            return Err(Distrust::Unreadable);
+            return Err(AttestationError::Unreadable);
         }
         Ok(Self { certificate, signed })
     }
 
     /// Whether `issuer` may have issued this, and did; `below` issuers stand under it already.
-    fn is_issued_by(&self, issuer: &Self, below: u8, unix_seconds: u64) -> Result<(), Distrust> {
+    fn is_issued_by(&self, issuer: &Self, below: u8, unix_seconds: u64) -> Result<(), AttestationError> {
         if self.certificate.tbs_certificate().issuer() != issuer.certificate.tbs_certificate().subject() {
-            return Err(Distrust::UnknownRoot);
+            return Err(AttestationError::UnknownRoot);
         }
         self.is_signed_by(issuer)?;
         issuer.is_valid_at(unix_seconds)?;
         issuer.may_issue(below)
     }
 
-    fn is_signed_by(&self, issuer: &Self) -> Result<(), Distrust> {
-        let signed = self.certificate.signature().as_bytes().ok_or(Distrust::Unreadable)?;
+    fn is_signed_by(&self, issuer: &Self) -> Result<(), AttestationError> {
+        let signed = self.certificate.signature().as_bytes().ok_or(AttestationError::Unreadable)?;
         let key = issuer.certificate.tbs_certificate().subject_public_key_info();
         signature::verify(key, self.certificate.signature_algorithm(), &self.signed, signed)
     }
 
-    fn is_valid_at(&self, unix_seconds: u64) -> Result<(), Distrust> {
+    fn is_valid_at(&self, unix_seconds: u64) -> Result<(), AttestationError> {
         let validity = self.certificate.tbs_certificate().validity();
         let seconds = |time: &x509_cert::time::Time| time.to_unix_duration().as_secs();
         let range = seconds(&validity.not_before)..=seconds(&validity.not_after);
-        if range.contains(&unix_seconds) { self.has_no_unknown_demand() } else { Err(Distrust::NotValidNow) }
+        if range.contains(&unix_seconds) { self.has_no_unknown_demand() } else { Err(AttestationError::NotValidNow) }
     }
 
     /// A critical extension that is not understood is a reason to refuse (RFC 5280 section 4.2).
-    fn has_no_unknown_demand(&self) -> Result<(), Distrust> {
+    fn has_no_unknown_demand(&self) -> Result<(), AttestationError> {
         let known = [BASIC_CONSTRAINTS, KEY_USAGE];
         let mut critical = self.extensions().iter().filter(|extension| extension.critical);
-        if critical.all(|extension| known.contains(&extension.extn_id)) { Ok(()) } else { Err(Distrust::NotAllowed) }
+        if critical.all(|extension| known.contains(&extension.extn_id)) {
+            Ok(())
+        } else {
+            Err(AttestationError::NotAllowed)
+        }
     }
 
     /// Whether this may issue a certificate with so many issuers under it (RFC 5280 sections 4.2.1.9 and 4.2.1.3).
-    fn may_issue(&self, below: u8) -> Result<(), Distrust> {
-        let constraints: BasicConstraints = self.decoded(BASIC_CONSTRAINTS)?.ok_or(Distrust::NotAllowed)?;
+    fn may_issue(&self, below: u8) -> Result<(), AttestationError> {
+        let constraints: BasicConstraints = self.decoded(BASIC_CONSTRAINTS)?.ok_or(AttestationError::NotAllowed)?;
         let usage: Option<KeyUsage> = self.decoded(KEY_USAGE)?;
         let is_allowed = constraints.ca
             && constraints.path_len_constraint.is_none_or(|most| below <= most)
             && usage.is_none_or(|usage| usage.key_cert_sign());
-        if is_allowed { Ok(()) } else { Err(Distrust::NotAllowed) }
+        if is_allowed { Ok(()) } else { Err(AttestationError::NotAllowed) }
     }
 
     fn extensions(&self) -> &[x509_cert::ext::Extension] {
@@ -195,27 +214,27 @@ impl Paper {
     }
 
     /// The bytes of an extension; one that comes twice is a reason to refuse.
-    fn extension(&self, id: ObjectIdentifier) -> Result<Option<&[u8]>, Distrust> {
+    fn extension(&self, id: ObjectIdentifier) -> Result<Option<&[u8]>, AttestationError> {
         let mut found = self.extensions().iter().filter(|extension| extension.extn_id == id);
         let first = found.next().map(|extension| extension.extn_value.as_bytes());
-        if found.next().is_some() { Err(Distrust::Unreadable) } else { Ok(first) }
+        if found.next().is_some() { Err(AttestationError::Unreadable) } else { Ok(first) }
     }
 
-    fn decoded<'a, T: Decode<'a>>(&'a self, id: ObjectIdentifier) -> Result<Option<T>, Distrust> {
-        self.extension(id)?.map(T::from_der).transpose().map_err(|_| Distrust::Unreadable)
+    fn decoded<'a, T: Decode<'a>>(&'a self, id: ObjectIdentifier) -> Result<Option<T>, AttestationError> {
+        self.extension(id)?.map(T::from_der).transpose().map_err(|_| AttestationError::Unreadable)
     }
 
-    fn says(&self, root: String) -> Result<Statement, Doubt> {
-        let serial = self.extension(SERIAL)?.ok_or(Useless::NoSerial)?;
+    fn says(&self, root: String) -> Result<Statement, CheckError> {
+        let serial = self.extension(SERIAL)?.ok_or(UnusableSlot::NoSerial)?;
         let firmware = self.extension(FIRMWARE)?.and_then(|bytes| <[u8; 3]>::try_from(bytes).ok());
-        let [major, minor, patch] = firmware.ok_or(Distrust::Unreadable)?;
+        let [major, minor, patch] = firmware.ok_or(AttestationError::Unreadable)?;
         let policies = self.extension(POLICIES)?.and_then(|bytes| <[u8; 2]>::try_from(bytes).ok());
-        let [pin, touch] = policies.ok_or(Distrust::Unreadable)?;
+        let [pin, touch] = policies.ok_or(AttestationError::Unreadable)?;
         if pin != NEVER {
-            return Err(Useless::AsksForPin.into());
+            return Err(UnusableSlot::AsksForPin.into());
         }
         Ok(Statement {
-            serial: number(serial).ok_or(Distrust::Unreadable)?,
+            serial: number(serial).ok_or(AttestationError::Unreadable)?,
             firmware: Firmware(major, minor, patch),
             touch: touch != NEVER,
             root,

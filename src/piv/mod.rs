@@ -7,8 +7,8 @@ mod chain;
 mod signature;
 mod statement;
 
-pub use applet::{Papers, Slot, papers, sign};
-pub use chain::{Claim, Roots};
+pub use applet::{AttestationChain, Slot, attestation_chain, sign};
+pub use chain::{Roots, UnverifiedAttestation};
 pub use statement::Statement;
 
 /// A challenge as it is signed: the digest that goes with the attested key.
@@ -26,7 +26,7 @@ pub(crate) enum Curve {
 
 /// Why a key does not count as genuine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Distrust {
+pub enum AttestationError {
     /// A certificate cannot be read.
     #[error("its attestation cannot be read")]
     Unreadable,
@@ -52,7 +52,7 @@ pub enum Distrust {
 
 /// Why an attested key in a slot is of no use here, though nothing is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Useless {
+pub enum UnusableSlot {
     /// Before firmware 5.0.
     #[error("its attestation names no serial number; that needs firmware 5.0")]
     NoSerial,
@@ -66,13 +66,13 @@ pub enum Useless {
 
 /// What became of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
+pub enum CheckError {
     /// The key does not count as genuine.
     #[error(transparent)]
-    Distrust(#[from] Distrust),
+    NotGenuine(#[from] AttestationError),
     /// Nothing can be said.
     #[error(transparent)]
-    Useless(#[from] Useless),
+    Unusable(#[from] UnusableSlot),
 }
 
 /// Why roots cannot be used.

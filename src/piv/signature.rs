@@ -8,7 +8,7 @@ use x509_cert::der::Encode;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
-use super::{Curve, Distrust};
+use super::{AttestationError, Curve};
 
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
@@ -29,7 +29,7 @@ pub(super) fn verify(
     algorithm: &AlgorithmIdentifierOwned,
     message: &[u8],
     signature: &[u8],
-) -> Result<(), Distrust> {
+) -> Result<(), AttestationError> {
     match algorithm.oid {
         RSA_SHA256 => rsa::<Sha256>(issuer, message, signature),
         RSA_SHA384 => rsa::<Sha384>(issuer, message, signature),
@@ -38,7 +38,7 @@ pub(super) fn verify(
         ECDSA_SHA384 => ecdsa(issuer, &Sha384::digest(message), signature),
         ECDSA_SHA512 => ecdsa(issuer, &Sha512::digest(message), signature),
         // SHA-1 and whatever else: nothing that counts as signed.
-        _ => Err(Distrust::WrongSignature),
+        _ => Err(AttestationError::WrongSignature),
     }
 }
 
@@ -59,17 +59,18 @@ fn rsa<D: Digest + rsa::pkcs8::AssociatedOid>(
     issuer: &SubjectPublicKeyInfoOwned,
     message: &[u8],
     signature: &[u8],
-) -> Result<(), Distrust> {
-    let key = issuer.to_der().map_err(|_| Distrust::Unreadable)?;
-    let key = rsa::RsaPublicKey::from_public_key_der(&key).map_err(|_| Distrust::WrongSignature)?;
+) -> Result<(), AttestationError> {
+    let key = issuer.to_der().map_err(|_| AttestationError::Unreadable)?;
+    let key = rsa::RsaPublicKey::from_public_key_der(&key).map_err(|_| AttestationError::WrongSignature)?;
     if rsa::traits::PublicKeyParts::size(&key) < SHORTEST_MODULUS {
-        return Err(Distrust::WrongSignature);
+        return Err(AttestationError::WrongSignature);
     }
-    key.verify(rsa::Pkcs1v15Sign::new::<D>(), &D::digest(message), signature).map_err(|_| Distrust::WrongSignature)
+    key.verify(rsa::Pkcs1v15Sign::new::<D>(), &D::digest(message), signature)
+        .map_err(|_| AttestationError::WrongSignature)
 }
 
 /// Checks a signature over a digest (FIPS 186-5 section 6.4.2) in DER.
-pub(super) fn ecdsa(key: &SubjectPublicKeyInfoOwned, digest: &[u8], signature: &[u8]) -> Result<(), Distrust> {
+pub(super) fn ecdsa(key: &SubjectPublicKeyInfoOwned, digest: &[u8], signature: &[u8]) -> Result<(), AttestationError> {
     let point = key.subject_public_key.raw_bytes();
     let is_right = match curve(key) {
         Some(Curve::P256) => {
@@ -84,5 +85,5 @@ pub(super) fn ecdsa(key: &SubjectPublicKeyInfoOwned, digest: &[u8], signature: &
         }
         None => false,
     };
-    if is_right { Ok(()) } else { Err(Distrust::WrongSignature) }
+    if is_right { Ok(()) } else { Err(AttestationError::WrongSignature) }
 }

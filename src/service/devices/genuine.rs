@@ -4,7 +4,7 @@ use crate::card::{CardFault, Link, identify};
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{Firmware, Serial};
-use crate::piv::{Distrust, Doubt, Roots, Slot, Statement, papers, sign};
+use crate::piv::{AttestationError, CheckError, Roots, Slot, Statement, attestation_chain, sign};
 use crate::store::Outcome;
 
 use super::super::{Reply, RequestContext, Scene, Service};
@@ -51,7 +51,7 @@ impl Service {
         let slot = slot.unwrap_or(self.policy().attestation.slot);
         let mut card = self.take(serial)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let found = self.vouched(&context.scene(), &mut link, slot, Some(serial));
+        let found = self.attested(&context.scene(), &mut link, slot, Some(serial));
         match found {
             Ok(said) => {
                 let Statement { serial, firmware, root, .. } = said;
@@ -74,18 +74,18 @@ impl Service {
         }
     }
 
-    /// Refuses a key that is not genuine, if only genuine ones are to be programmed. What is vouched
+    /// Refuses a key that is not genuine, if only genuine ones are to be programmed. What is attested
     /// for, else.
-    pub(super) fn vouched_if_demanded(&self, scene: &Scene, link: &mut Link<'_>) -> Result<Option<Statement>, Error> {
+    pub(super) fn attested_if_required(&self, scene: &Scene, link: &mut Link<'_>) -> Result<Option<Statement>, Error> {
         let policy = self.policy();
         let attestation = &policy.attestation;
         if !attestation.is_required {
             return Ok(None);
         }
-        self.vouched(scene, link, attestation.slot, None).map(Some)
+        self.attested(scene, link, attestation.slot, None).map(Some)
     }
 
-    fn vouched(
+    fn attested(
         &self,
         scene: &Scene,
         link: &mut Link<'_>,
@@ -106,23 +106,23 @@ impl Service {
         if meant.is_some_and(|meant| meant != serial) {
             return Err(Error::DeviceChanged);
         }
-        let papers = papers(link, slot)?;
-        let claim = roots.check(&papers, serial, identity.firmware, scene.now.unix_seconds())?;
+        let chain = attestation_chain(link, slot)?;
+        let claim = roots.check(&chain, serial, identity.firmware, scene.now.unix_seconds())?;
         let challenge = claim.challenge(&entropy::public()?);
         let signature = sign(link, slot, &challenge, claim.needs_touch()).map_err(|fault| match fault {
             // It holds the papers and will not sign: that is how a copy of them behaves.
-            CardFault::Status(_) | CardFault::Nonsense(_) => Error::NotGenuine(Distrust::NotPresent),
+            CardFault::Status(_) | CardFault::Nonsense(_) => Error::NotGenuine(AttestationError::NotPresent),
             other => other.into(),
         })?;
         Ok(claim.confirm(&challenge, &signature)?)
     }
 }
 
-impl From<Doubt> for Error {
-    fn from(doubt: Doubt) -> Self {
-        match doubt {
-            Doubt::Distrust(why) => Self::NotGenuine(why),
-            Doubt::Useless(why) => Self::Unsupported(why.to_string()),
+impl From<CheckError> for Error {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::NotGenuine(why) => Self::NotGenuine(why),
+            CheckError::Unusable(why) => Self::Unsupported(why.to_string()),
         }
     }
 }

@@ -51,13 +51,13 @@ impl Service {
         let slot = self.slot_of(order.device)?;
         let mut card = self.attached.open(&slot)?;
         let mut link = Link::new(&mut *card, VISIT);
-        let vouched = self.vouched_if_demanded(&scene, &mut link)?;
+        let attested = self.attested_if_required(&scene, &mut link)?;
         let meant = match order.device {
             DeviceRef::Serial(serial) => Some(serial),
-            DeviceRef::Any => vouched.as_ref().map(|said| said.serial),
+            DeviceRef::Any => attested.as_ref().map(|said| said.serial),
         };
         let (mut key, mut applet) = meet(&mut link, meant)?;
-        key.vouched_by = vouched.map(|said| said.root);
+        key.vouched_by = attested.map(|said| said.root);
         let known = self.device_row(key.serial)?;
         self.unlock_for(context, &access, known.as_ref(), &mut applet, order.password.as_ref())?;
         self.settle(&scene, key.serial, &mut applet)?;

@@ -2,7 +2,7 @@
 //! its keys are read by Yubico's `ykman` and checked by the Python library `cryptography` as well.
 
 use mfad::error::Error;
-use mfad::piv::{Distrust, Roots, Slot};
+use mfad::piv::{AttestationError, Roots, Slot};
 use mfad::service::{Attestation, Call, Reply};
 use serde_json::json;
 
@@ -43,7 +43,7 @@ fn verdict(maker: &Maker, key: Key) -> Result<(), Error> {
 }
 
 #[track_caller]
-fn is_distrusted(verdict: &Result<(), Error>, why: Distrust) {
+fn is_distrusted(verdict: &Result<(), Error>, why: AttestationError) {
     assert!(matches!(verdict, Err(Error::NotGenuine(found)) if *found == why), "{why:?}: {verdict:?}");
 }
 
@@ -74,17 +74,17 @@ fn everything_that_is_wrong_with_papers_is_found() {
     let judged = |how: &Attested| verdict(&maker, Key::new(7).attested(&maker, how));
     let usual = Attested::default;
 
-    is_distrusted(&judged(&Attested { is_copied: true, ..usual() }), Distrust::NotPresent);
-    is_distrusted(&judged(&Attested { is_copied: true, is_p384: true, ..usual() }), Distrust::NotPresent);
-    is_distrusted(&judged(&Attested { serial: Some(8), ..usual() }), Distrust::OtherKey);
-    is_distrusted(&judged(&Attested { firmware: Some((5, 7, 1)), ..usual() }), Distrust::OtherKey);
-    is_distrusted(&judged(&Attested { is_authority: false, ..usual() }), Distrust::NotAllowed);
-    is_distrusted(&judged(&Attested { has_demand: true, ..usual() }), Distrust::NotAllowed);
-    is_distrusted(&judged(&Attested { until: "20200101000000Z", ..usual() }), Distrust::NotValidNow);
+    is_distrusted(&judged(&Attested { is_copied: true, ..usual() }), AttestationError::NotPresent);
+    is_distrusted(&judged(&Attested { is_copied: true, is_p384: true, ..usual() }), AttestationError::NotPresent);
+    is_distrusted(&judged(&Attested { serial: Some(8), ..usual() }), AttestationError::OtherKey);
+    is_distrusted(&judged(&Attested { firmware: Some((5, 7, 1)), ..usual() }), AttestationError::OtherKey);
+    is_distrusted(&judged(&Attested { is_authority: false, ..usual() }), AttestationError::NotAllowed);
+    is_distrusted(&judged(&Attested { has_demand: true, ..usual() }), AttestationError::NotAllowed);
+    is_distrusted(&judged(&Attested { until: "20200101000000Z", ..usual() }), AttestationError::NotValidNow);
     // One who calls himself like the maker, and one whom nobody knows.
     let namesake = Maker::new();
-    is_distrusted(&verdict(&maker, Key::new(7).attested(&namesake, &usual())), Distrust::WrongSignature);
-    is_distrusted(&verdict(&maker, Key::new(7).attested(&Maker::with_line(), &usual())), Distrust::UnknownRoot);
+    is_distrusted(&verdict(&maker, Key::new(7).attested(&namesake, &usual())), AttestationError::WrongSignature);
+    is_distrusted(&verdict(&maker, Key::new(7).attested(&Maker::with_line(), &usual())), AttestationError::UnknownRoot);
     let both = Workshop::under(attestation(&[&maker, &namesake]), Key::new(7).attested(&namesake, &usual()));
     both.provision(order(totp())).unwrap();
 
