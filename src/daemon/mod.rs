@@ -29,7 +29,7 @@ use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config::{Config, ConfigFault, EXAMPLE, LogFormat, Overrides};
 use crate::device::{Devices, HidKeys, NoDevices, PcscDevices, SecurityKeys};
-use crate::http::{Clock, Door, serve};
+use crate::http::{Clock, Server, serve};
 use crate::model::scrub_stack;
 use crate::service::{Equipment, Metrics, Service};
 use crate::store::{self, Listeners, OpenFault, Store};
@@ -245,16 +245,16 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     service.make_ready(&clock.now()).map_err(|error| failed_store(&service).unwrap_or_else(|| error.into()))?;
     scrub_stack();
     let (close, closing) = watch::channel(false);
-    let door = Door::new(service, clock, config.caps, config.has_page, audit_seen, device_seen, closing)
+    let server = Server::new(service, clock, config.caps, config.has_page, audit_seen, device_seen, closing)
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
-    let door = Arc::new(door);
-    let attending = attend_devices(&door)?;
-    let ended = runtime.block_on(serve_until_told(config, overrides, starter, &log, Arc::clone(&door), &close));
+    let server = Arc::new(server);
+    let attending = attend_devices(&server)?;
+    let ended = runtime.block_on(serve_until_told(config, overrides, starter, &log, Arc::clone(&server), &close));
     // Also when it could not even begin to serve.
     close.send_replace(true);
     // Writes under way are with the store already; nothing else is worth waiting for.
@@ -262,8 +262,8 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     if attending.join().is_err() {
         tracing::error!("the thread that follows the hardware keys panicked");
     }
-    match Arc::try_unwrap(door) {
-        Ok(door) => door.into_service().close(),
+    match Arc::try_unwrap(server) {
+        Ok(server) => server.into_service().close(),
         Err(_) => tracing::warn!("a request is still under way; the store recovers at the next start"),
     }
     tracing::info!("stopped");
@@ -301,9 +301,9 @@ fn hardware(config: &Config) -> Result<Hardware, Failure> {
     Ok((Arc::new(devices), Arc::new(HidKeys::default())))
 }
 
-fn attend_devices(door: &Arc<Door>) -> Result<std::thread::JoinHandle<()>, Failure> {
-    let door = Arc::clone(door);
-    let attend = std::thread::Builder::new().name("device-attend".to_owned()).spawn(move || door.attend_devices());
+fn attend_devices(server: &Arc<Server>) -> Result<std::thread::JoinHandle<()>, Failure> {
+    let server = Arc::clone(server);
+    let attend = std::thread::Builder::new().name("device-attend".to_owned()).spawn(move || server.attend_devices());
     attend.map_err(|cause| Failure::Internal(format!("no thread to follow the hardware keys: {cause}")))
 }
 
@@ -312,15 +312,15 @@ async fn serve_until_told(
     overrides: &Overrides,
     starter: &Starter,
     log: &LogLevel,
-    door: Arc<Door>,
+    server: Arc<Server>,
     close: &watch::Sender<bool>,
 ) -> Result<(), Failure> {
     let socket_fault = |cause| Failure::Socket { path: config.socket.clone(), cause };
     let Listening { listener, path, is_inherited } = listen(config)?;
     let mut signals = Signals::take().map_err(socket_fault)?;
     let unknown_peers = Arc::new(UnknownPeers::new(config.unknown_peers.clone()));
-    let serving = tokio::spawn(serve(listener, Arc::clone(&door)));
-    let tending = tokio::spawn(tend(Arc::clone(&door), Arc::clone(&unknown_peers)));
+    let serving = tokio::spawn(serve(listener, Arc::clone(&server)));
+    let tending = tokio::spawn(tend(Arc::clone(&server), Arc::clone(&unknown_peers)));
     let watching = tokio::spawn(supervisor::feed_watchdog(path.clone()));
     tracing::info!(socket = %path.display(), sqlite = store::sqlite_version(), "ready");
     supervisor::ready();
@@ -329,9 +329,9 @@ async fn serve_until_told(
         tokio::select! {
             told = signals.next() => match told {
                 Told::Stop => break Ok(()),
-                Told::Reload => take_new_settings(config, overrides, log, &door, &unknown_peers),
+                Told::Reload => take_new_settings(config, overrides, log, &server, &unknown_peers),
             },
-            () = store_failure(&door) => break Err(failed_store(door.service()).unwrap_or(Failure::StoreFailed)),
+            () = store_failure(&server) => break Err(failed_store(server.service()).unwrap_or(Failure::StoreFailed)),
         }
     };
     supervisor::stopping();
@@ -358,12 +358,12 @@ fn failed_store(service: &Service) -> Option<Failure> {
 }
 
 /// Reads the configuration again (SIGHUP). What is wrong changes nothing; what needs a restart is said.
-fn take_new_settings(config: &Config, overrides: &Overrides, log: &LogLevel, door: &Door, peers: &UnknownPeers) {
+fn take_new_settings(config: &Config, overrides: &Overrides, log: &LogLevel, server: &Server, peers: &UnknownPeers) {
     supervisor::reloading();
     let taken = settings::load(overrides).and_then(|new| {
         let filter = filter_of(&new)?;
         let mut kept = config.differences_that_need_a_restart(&new);
-        kept.extend(peers.reload(new, door.service()));
+        kept.extend(peers.reload(new, server.service()));
         Ok((filter, kept))
     });
     match taken {
@@ -381,19 +381,19 @@ fn take_new_settings(config: &Config, overrides: &Overrides, log: &LogLevel, doo
     supervisor::ready();
 }
 
-async fn tend(door: Arc<Door>, unknown_peers: Arc<UnknownPeers>) {
+async fn tend(server: Arc<Server>, unknown_peers: Arc<UnknownPeers>) {
     let mut rounds = tokio::time::interval(TEND);
     loop {
         rounds.tick().await;
-        let (door, unknown_peers) = (Arc::clone(&door), Arc::clone(&unknown_peers));
+        let (server, unknown_peers) = (Arc::clone(&server), Arc::clone(&unknown_peers));
         let round = move || {
-            door.tend();
+            server.tend();
             // A look that takes long does not keep the store from being closed.
-            let open = Arc::downgrade(&door);
-            drop(door);
+            let open = Arc::downgrade(&server);
+            drop(server);
             unknown_peers.look_again(|rule| {
-                if let Some(door) = open.upgrade() {
-                    door.service().admit(rule);
+                if let Some(server) = open.upgrade() {
+                    server.service().admit(rule);
                 }
             });
         };
@@ -401,11 +401,11 @@ async fn tend(door: Arc<Door>, unknown_peers: Arc<UnknownPeers>) {
     }
 }
 
-async fn store_failure(door: &Door) {
+async fn store_failure(server: &Server) {
     let mut looks = tokio::time::interval(WATCH);
     loop {
         looks.tick().await;
-        if door.service().has_failed() {
+        if server.service().has_failed() {
             return;
         }
     }

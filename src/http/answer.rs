@@ -41,7 +41,7 @@ use super::responses::{
 };
 use super::route::{self, Ask, Resource};
 use super::sieve::{LONGEST_BODY, LONGEST_HEAD, MOST_FIELDS};
-use super::{Door, ui, wire};
+use super::{Server, ui, wire};
 
 /// How long one wait inside a request may last.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -59,22 +59,22 @@ const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 /// Who asks on this connection.
 #[derive(Clone)]
 struct Visit {
-    door: Arc<Door>,
+    server: Arc<Server>,
     peer: Peer,
     signals: Arc<Signals>,
     line: Peephole,
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer: Peer) {
+pub(super) async fn serve_connection(server: &Arc<Server>, stream: UnixStream, peer: Peer) {
     let uid = peer.uid;
-    if http_date(&door.clock.now()).is_none() {
+    if http_date(&server.clock.now()).is_none() {
         // At each of its steps the HTTP library writes down the time for its own header `Date`, asked for or not, and panics.
-        return refuse_unread(door, stream, uid, &Problem::from(&Error::NotReady(WRONG_CLOCK))).await;
+        return refuse_unread(server, stream, uid, &Problem::from(&Error::NotReady(WRONG_CLOCK))).await;
     }
     let signals = Arc::new(Signals::default());
     let line = Line::new(Guard::new(stream, Arc::clone(&signals)));
-    let visit = Visit { door: Arc::clone(door), peer, signals: Arc::clone(&signals), line: line.peephole() };
+    let visit = Visit { server: Arc::clone(server), peer, signals: Arc::clone(&signals), line: line.peephole() };
     let visit = Arc::new(visit);
     let service = service_fn(move |request| {
         let visit = Arc::clone(&visit);
@@ -89,7 +89,7 @@ pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer:
         .auto_date_header(false)
         .half_close(true)
         .serve_connection(TokioIo::new(line), service);
-    let mut closing = door.closing.clone();
+    let mut closing = server.closing.clone();
     let may_close = async {
         super::closed(&mut closing).await;
         // Whoever connected and was let in has a request under way.
@@ -108,39 +108,39 @@ pub(super) async fn serve_connection(door: &Arc<Door>, stream: UnixStream, peer:
     if let Some(reject) = signals.take_reject()
         && let Some(stream) = connection.into_parts().io.into_inner().into_inner()
     {
-        refuse_unread(door, stream, uid, &Problem::from(reject)).await;
+        refuse_unread(server, stream, uid, &Problem::from(reject)).await;
     }
 }
 
 /// Answers on a connection whose bytes are not read as a request, and ends it.
-async fn refuse_unread(door: &Door, stream: UnixStream, uid: u32, problem: &Problem) {
-    door.service.metrics().count_request(problem.status.as_u16());
-    say_last_word(stream, &unread_answer(door, uid, problem), LINGER).await;
+async fn refuse_unread(server: &Server, stream: UnixStream, uid: u32, problem: &Problem) {
+    server.service.metrics().count_request(problem.status.as_u16());
+    say_last_word(stream, &unread_answer(server, uid, problem), LINGER).await;
 }
 
 /// Tells a connection over the limit to come again.
-pub(super) async fn turn_away(door: &Door, stream: UnixStream, uid: u32) {
-    say_last_word(stream, &unread_answer(door, uid, &Problem::busy()), LONG_LINGER).await;
+pub(super) async fn turn_away(server: &Server, stream: UnixStream, uid: u32) {
+    say_last_word(stream, &unread_answer(server, uid, &Problem::busy()), LONG_LINGER).await;
 }
 
 /// A refusal as bytes, under an id that the journal has too.
-fn unread_answer(door: &Door, uid: u32, problem: &Problem) -> Vec<u8> {
-    let now = door.clock.now();
+fn unread_answer(server: &Server, uid: u32, problem: &Problem) -> Vec<u8> {
+    let now = server.clock.now();
     let id = request_id(&now);
-    door.note_refusal(&id, uid, problem);
+    server.note_refusal(&id, uid, problem);
     raw_answer(problem, &id, &now)
 }
 
 impl Visit {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         self.signals.start_answering();
-        let id = request_id(&self.door.clock.now());
+        let id = request_id(&self.server.clock.now());
         let (parts, body) = request.into_parts();
         let mut is_read = false;
         let attempt = async {
             // Whatever becomes of the request: a connection goes on only where one request ends and the next begins.
             let body = read_body(body, &self.signals).await;
-            let body = body.inspect_err(|problem| self.door.note_refusal(&id, self.peer.uid, problem))?;
+            let body = body.inspect_err(|problem| self.server.note_refusal(&id, self.peer.uid, problem))?;
             is_read = true;
             self.attempt(&parts, body, &id).await
         };
@@ -149,9 +149,9 @@ impl Visit {
             log_cause(&id, &problem);
             problem_answer(&explained(problem, parts.uri.path(), &parts.headers), &id)
         });
-        let stays_open = is_read && !asks_to_close(&parts.headers) && !*self.door.closing.borrow();
-        stamp(&mut answer, &id, &self.door.clock.now(), stays_open);
-        self.door.service.metrics().count_request(answer.status().as_u16());
+        let stays_open = is_read && !asks_to_close(&parts.headers) && !*self.server.closing.borrow();
+        stamp(&mut answer, &id, &self.server.clock.now(), stays_open);
+        self.server.service.metrics().count_request(answer.status().as_u16());
         self.signals.end_answering();
         answer
     }
@@ -159,14 +159,14 @@ impl Visit {
     async fn attempt(&self, parts: &request::Parts, body: Sensitive<Vec<u8>>, id: &str) -> Result<Answer, Problem> {
         check_host(&parts.uri, &parts.headers)?;
         let path = parts.uri.path();
-        if let Some(file) = ui::file(path).filter(|_| self.door.has_page) {
+        if let Some(file) = ui::file(path).filter(|_| self.server.has_page) {
             return page_answer(file, &parts.method);
         }
-        if path == ui::WITHOUT_SLASH && self.door.has_page {
+        if path == ui::WITHOUT_SLASH && self.server.has_page {
             return Ok(ui_redirect());
         }
         // Not before the body is there: whoever sends it late must not have a code of then count (OTP-4).
-        let now = self.door.clock.now();
+        let now = self.server.clock.now();
         let (caller, ask) = self.ask(parts, &body)?;
         let key = if is_change(&parts.method) { idempotency_key(&parts.headers)? } else { None };
         let (call, qr) = match ask {
@@ -174,8 +174,8 @@ impl Visit {
             Ask::OpenApi => return Ok(plain_answer(StatusCode::OK, JSON, OPENAPI.as_bytes().to_vec())),
             Ask::AuditEvents { after } => {
                 return self
-                    .event_answer(caller, now, id, Call::AuditRows { after, limit: 1 }, |door, caller, id| {
-                        events::audit(door, caller, id, after)
+                    .event_answer(caller, now, id, Call::AuditRows { after, limit: 1 }, |server, caller, id| {
+                        events::audit(server, caller, id, after)
                     })
                     .await;
             }
@@ -243,7 +243,7 @@ impl Visit {
     /// Carries a call out. What it changes is changed even if the caller leaves (STO-7).
     async fn perform(&self, context: RequestContext, call: Call, qr: Option<QrFormat>) -> Result<Kept, Problem> {
         let at = context.now.wall_ms;
-        let soon = caught(pin!(self.door.service.handle_async(&context, call))).await;
+        let soon = caught(pin!(self.server.service.handle_async(&context, call))).await;
         let reply = match soon {
             Some(AsyncOutcome::Done(done)) => done.map_err(|error| refusal(&context.request, &error))?,
             Some(AsyncOutcome::NeedsThread(call)) => self.perform_on_thread(context, call).await?,
@@ -252,7 +252,7 @@ impl Visit {
         let location = location_of(&reply);
         let status = if matches!(reply, Reply::Done) { StatusCode::NO_CONTENT } else { StatusCode::OK };
         let is_metrics = matches!(reply, Reply::Metrics(_));
-        let told = self.door.service.told(at, &reply);
+        let told = self.server.service.told(at, &reply);
         let body = wire::write(reply, qr)?.unwrap_or_default();
         Ok(Kept { status, location, is_metrics, body, told })
     }
@@ -263,14 +263,14 @@ impl Visit {
         if !headroom::is_there_for(0) {
             return Err(Problem::busy());
         }
-        let door = Arc::clone(&self.door);
+        let server = Arc::clone(&self.server);
         let id = context.request.clone();
         // Noted as well when this future is dropped, because the answer would come too late.
         let leaving = Leaving(context.cancellation.clone());
         let mut work = tokio::task::spawn_blocking(move || {
-            door.service.handle(&context, call).map_err(|error| refusal(&context.request, &error))
+            server.service.handle(&context, call).map_err(|error| refusal(&context.request, &error))
         });
-        let mut closing = self.door.closing.clone();
+        let mut closing = self.server.closing.clone();
         let done = loop {
             tokio::select! {
                 done = &mut work => break done,
@@ -283,7 +283,7 @@ impl Visit {
     }
 
     fn panicked(&self, request: &str) -> Problem {
-        self.door.note_panic(request);
+        self.server.note_panic(request);
         Problem::internal("it panicked")
     }
 
@@ -297,7 +297,7 @@ impl Visit {
         qr: Option<QrFormat>,
     ) -> Result<Kept, Problem> {
         let id = context.request.clone();
-        match self.door.idempotency.begin(self.peer.uid, request, body, &context.now)? {
+        match self.server.idempotency.begin(self.peer.uid, request, body, &context.now)? {
             Turn::Again(kept) => return self.repeat(kept, context, call).await,
             Turn::First => {}
         }
@@ -305,8 +305,8 @@ impl Visit {
         let work = tokio::spawn(async move {
             let done = visit.perform(context, call, qr).await;
             match &done {
-                Ok(kept) => visit.door.idempotency.keep(&request, kept),
-                Err(_) => visit.door.idempotency.forget(&request),
+                Ok(kept) => visit.server.idempotency.keep(&request, kept),
+                Err(_) => visit.server.idempotency.forget(&request),
             }
             done
         });
@@ -315,11 +315,11 @@ impl Visit {
 
     /// An answer that was kept, for whoever may still have it.
     async fn repeat(&self, kept: Kept, context: RequestContext, call: Call) -> Result<Kept, Problem> {
-        let door = Arc::clone(&self.door);
+        let server = Arc::clone(&self.server);
         let id = context.request.clone();
         let told = kept.told.clone();
         let allowed = tokio::task::spawn_blocking(move || {
-            let allowed = door.service.may_repeat(&context, &call, &told);
+            let allowed = server.service.may_repeat(&context, &call, &told);
             allowed.map_err(|error| refusal(&context.request, &error))
         });
         allowed.await.unwrap_or_else(|_| Err(self.panicked(&id)))?;
@@ -333,7 +333,7 @@ impl Visit {
         now: Moment,
         id: &str,
         first: Call,
-        parts: impl FnOnce(Arc<Door>, Caller, String) -> Parts,
+        parts: impl FnOnce(Arc<Server>, Caller, String) -> Parts,
     ) -> Result<Answer, Problem> {
         let context = RequestContext {
             caller,
@@ -342,13 +342,13 @@ impl Visit {
             request: id.to_owned(),
             cancellation: CancellationToken::default(),
         };
-        let door = Arc::clone(&self.door);
-        let allowed = tokio::task::spawn_blocking(move || match door.service.handle(&context, first) {
+        let server = Arc::clone(&self.server);
+        let allowed = tokio::task::spawn_blocking(move || match server.service.handle(&context, first) {
             Ok(_) => Ok(context.caller),
             Err(error) => Err(refusal(&context.request, &error)),
         });
         let caller = allowed.await.unwrap_or_else(|_| Err(self.panicked(id)))?;
-        let parts = parts(Arc::clone(&self.door), caller, id.to_owned());
+        let parts = parts(Arc::clone(&self.server), caller, id.to_owned());
         Ok(self.stream_answer(EVENT_STREAM, parts))
     }
 
@@ -361,9 +361,9 @@ impl Visit {
             request: id.to_owned(),
             cancellation: CancellationToken::default(),
         };
-        let door = Arc::clone(&self.door);
+        let server = Arc::clone(&self.server);
         let made = tokio::task::spawn_blocking(move || {
-            door.service.handle(&context, Call::BackUp).map_err(|error| refusal(&context.request, &error))
+            server.service.handle(&context, Call::BackUp).map_err(|error| refusal(&context.request, &error))
         });
         match made.await.unwrap_or_else(|_| Err(self.panicked(id)))? {
             Reply::Backup(backup) => Ok(self.stream_answer(BYTES, events::backup(*backup, id.to_owned()))),

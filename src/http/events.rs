@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::service::{AuditView, Backup, Call, Caller, CancellationToken, Reply, RequestContext};
 
-use super::Door;
+use super::Server;
 use super::devices::event_text;
 use super::guard::Streaming;
 use super::wire::audit_value;
@@ -91,15 +91,15 @@ impl Source for DeviceSource {
 }
 
 /// The audit log after row `after`. It ends with the reader, the right to read, or the daemon.
-pub fn audit(door: Arc<Door>, caller: Caller, request: String, after: i64) -> Parts {
-    let head = door.audit_head.clone();
-    stream(door, caller, request, head, AuditSource { after })
+pub fn audit(server: Arc<Server>, caller: Caller, request: String, after: i64) -> Parts {
+    let head = server.audit_head.clone();
+    stream(server, caller, request, head, AuditSource { after })
 }
 
 /// The hardware keys that are there and those that come and go. It ends likewise.
-pub fn devices(door: Arc<Door>, caller: Caller, request: String) -> Parts {
-    let head = door.device_head.clone();
-    stream(door, caller, request, head, DeviceSource { after: None })
+pub fn devices(server: Arc<Server>, caller: Caller, request: String) -> Parts {
+    let head = server.device_head.clone();
+    stream(server, caller, request, head, DeviceSource { after: None })
 }
 
 /// A copy of the store. One that fails in the middle has no last record, so its reader knows.
@@ -125,29 +125,29 @@ pub fn backup(mut backup: Backup, request: String) -> Parts {
 }
 
 fn stream<T: Send + Sync + 'static>(
-    door: Arc<Door>,
+    server: Arc<Server>,
     caller: Caller,
     request: String,
     head: watch::Receiver<T>,
     source: impl Source,
 ) -> Parts {
     let (parts, body) = mpsc::channel(AHEAD);
-    tokio::spawn(feed(door, caller, request, head, source, parts));
+    tokio::spawn(feed(server, caller, request, head, source, parts));
     body
 }
 
 async fn feed<T: Send + Sync + 'static>(
-    door: Arc<Door>,
+    server: Arc<Server>,
     mut caller: Caller,
     request: String,
     mut head: watch::Receiver<T>,
     mut source: impl Source,
     parts: mpsc::Sender<Bytes>,
 ) {
-    let mut closing = door.closing.clone();
+    let mut closing = server.closing.clone();
     loop {
         head.mark_unchanged();
-        let (reply, same_caller) = page(&door, caller, &request, source.question()).await;
+        let (reply, same_caller) = page(&server, caller, &request, source.question()).await;
         caller = same_caller;
         let Some(text) = reply.and_then(|reply| source.text(reply)) else { return };
         if !text.is_empty() {
@@ -170,22 +170,22 @@ async fn feed<T: Send + Sync + 'static>(
 }
 
 /// One page, asked as any other call is, so that a lost right ends the stream.
-async fn page(door: &Arc<Door>, caller: Caller, request: &str, question: Call) -> (Option<Reply>, Caller) {
+async fn page(server: &Arc<Server>, caller: Caller, request: &str, question: Call) -> (Option<Reply>, Caller) {
     let context = RequestContext {
         caller,
-        now: door.clock.now(),
+        now: server.clock.now(),
         patience: super::answer::PATIENCE,
         request: request.to_owned(),
         cancellation: CancellationToken::default(),
     };
-    let asked = Arc::clone(door);
+    let asked = Arc::clone(server);
     let work = tokio::task::spawn_blocking(move || {
         let reply = asked.service.handle(&context, question);
         let reply = reply.inspect_err(|error| super::answer::log_error(&context.request, error));
         (reply.ok(), context.caller)
     });
     work.await.unwrap_or_else(|_| {
-        door.note_panic(request);
+        server.note_panic(request);
         (None, Caller::nobody())
     })
 }

@@ -1,4 +1,4 @@
-//! The door: accepts connections on the socket, names the peer, bounds everything, turns requests
+//! The server: accepts connections on the socket, names the peer, bounds everything, turns requests
 //! into calls and replies into answers. It knows no store, no OTP, no device, and logs no body.
 
 mod answer;
@@ -58,7 +58,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const DEVICE_LOOK: Duration = Duration::from_millis(500);
 
 /// Everything the door needs of the house.
-pub struct Door {
+pub struct Server {
     service: Service,
     clock: Clock,
     peers: Peers,
@@ -70,7 +70,7 @@ pub struct Door {
     has_page: bool,
 }
 
-impl Door {
+impl Server {
     /// Puts the parts together. `audit_head` follows the newest audit row, `device_head` the newest event about
     /// hardware keys; `closing` turns true when the daemon stops.
     pub fn new(
@@ -95,7 +95,7 @@ impl Door {
         })
     }
 
-    /// The service behind the door.
+    /// The service behind the server.
     pub fn service(&self) -> &Service {
         &self.service
     }
@@ -121,9 +121,9 @@ impl Door {
             let (now_seen, new) = self.service.attend_devices(seen, DEVICE_LOOK, &self.clock.now());
             seen = now_seen;
             for slot in new {
-                let door = Arc::clone(self);
+                let server = Arc::clone(self);
                 let met = std::thread::Builder::new().name("device-contact".to_owned()).spawn(move || {
-                    door.service.contact(&slot, &door.clock.now());
+                    server.service.contact(&slot, &server.clock.now());
                     scrub_stack();
                 });
                 if let Err(error) = met {
@@ -156,13 +156,13 @@ impl Door {
 }
 
 /// Serves until the daemon stops, then lets the requests under way end.
-pub async fn serve(listener: UnixListener, door: Arc<Door>) {
-    let mut closing = door.closing.clone();
+pub async fn serve(listener: UnixListener, server: Arc<Server>) {
+    let mut closing = server.closing.clone();
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => admit(&door, stream, &mut open),
+                Ok((stream, _)) => admit(&server, stream, &mut open),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -187,35 +187,35 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await.map(|_| ());
 }
 
-fn admit(door: &Arc<Door>, stream: UnixStream, open: &mut JoinSet<()>) {
-    let peer = match door.peers.of(&stream) {
+fn admit(server: &Arc<Server>, stream: UnixStream, open: &mut JoinSet<()>) {
+    let peer = match server.peers.of(&stream) {
         Ok(peer) => peer,
         Err(error) => {
             tracing::warn!(%error, "a connection without a known peer was closed");
             return;
         }
     };
-    let Some(place) = door.connections.enter(peer.uid) else {
-        door.service.metrics().count_refused_connection();
-        if let Some(leave) = door.connections.word_of_refusal() {
-            let door = Arc::clone(door);
+    let Some(place) = server.connections.enter(peer.uid) else {
+        server.service.metrics().count_refused_connection();
+        if let Some(leave) = server.connections.word_of_refusal() {
+            let server = Arc::clone(server);
             open.spawn(async move {
-                answer::turn_away(&door, stream, peer.uid).await;
+                answer::turn_away(&server, stream, peer.uid).await;
                 drop(leave);
             });
         }
         return;
     };
-    door.service.metrics().set_connections(door.connections.open());
-    let door = Arc::clone(door);
+    server.service.metrics().set_connections(server.connections.open());
+    let server = Arc::clone(server);
     open.spawn(async move {
         let uid = peer.uid;
-        if answer::caught(pin!(answer::serve_connection(&door, stream, peer))).await.is_none() {
+        if answer::caught(pin!(answer::serve_connection(&server, stream, peer))).await.is_none() {
             // Outside of any request: in the HTTP library, or in what is between it and the socket.
             tracing::error!(uid, "the task of a connection panicked");
-            door.service.metrics().count_panic();
+            server.service.metrics().count_panic();
         }
         drop(place);
-        door.service.metrics().set_connections(door.connections.open());
+        server.service.metrics().set_connections(server.connections.open());
     });
 }

@@ -1,4 +1,4 @@
-//! Makes the answers of the door: status, header fields, bytes. Every answer passes [`stamp`], or is one of
+//! Makes the answers of the server: status, header fields, bytes. Every answer passes [`stamp`], or is one of
 //! [`raw_answer`], so that no header can be left out.
 
 use http_body_util::{Either, Full};

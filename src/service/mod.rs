@@ -113,7 +113,7 @@ pub enum AsyncOutcome {
     NeedsThread(Call),
 }
 
-/// The daemon's work, behind whatever door.
+/// The daemon's work, behind whatever server.
 pub struct Service {
     store: Store,
     keys: RwLock<KeySet>,

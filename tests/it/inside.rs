@@ -1,11 +1,11 @@
-//! A daemon in the process of its test: the same door, service and store, with hardware that the test made.
+//! A daemon in the process of its test: the same server, service and store, with hardware that the test made.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use mfad::config::{Config, Overrides};
 use mfad::device::{NoDevices, SecurityKeys};
-use mfad::http::{Clock, Door, serve};
+use mfad::http::{Clock, Server, serve};
 use mfad::service::{Confinement, Equipment, Metrics, Service};
 use mfad::store::{Listeners, MasterKey, Store};
 use tokio::net::UnixListener;
@@ -46,13 +46,13 @@ impl Inside {
         service.make_ready(&clock.now()).unwrap();
         let (close, closing) = watch::channel(false);
         let (audited, devices) = (watch::channel(0).1, watch::channel(0).1);
-        let door = Door::new(service, clock, config.caps, config.has_page, audited, devices, closing).unwrap();
+        let server = Server::new(service, clock, config.caps, config.has_page, audited, devices, closing).unwrap();
         let runtime = Builder::new_multi_thread().enable_all().worker_threads(2).build().unwrap();
         let listener = {
             let _inside = runtime.enter();
             UnixListener::bind(&premises.socket).unwrap()
         };
-        let serving = std::thread::spawn(move || runtime.block_on(serve(listener, Arc::new(door))));
+        let serving = std::thread::spawn(move || runtime.block_on(serve(listener, Arc::new(server))));
         Self { close, serving: Some(serving) }
     }
 }
