@@ -27,7 +27,6 @@ use super::challenge::explained;
 use super::clock::http_date;
 use super::connections::{LINGER, LONG_LINGER, say_last_word};
 use super::events::{self, EventStream, Parts};
-use super::guard::{Guard, Line, Peephole, Signals};
 use super::headers::{
     LAST_EVENT_ID, REASON, asks_to_close, bytes_of, check_content_type, check_host, credentials, idempotency_key,
     single,
@@ -41,6 +40,7 @@ use super::responses::{
 };
 use super::route::{self, Ask, Resource};
 use super::sieve::{LONGEST_BODY, LONGEST_HEAD, MOST_FIELDS};
+use super::stream::{DisconnectProbe, LimitedStream, SharedStream, Signals};
 use super::{Server, ui, wire};
 
 /// How long one wait inside a request may last.
@@ -58,11 +58,11 @@ const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 
 /// Who asks on this connection.
 #[derive(Clone)]
-struct Visit {
+struct Connection {
     server: Arc<Server>,
     peer: Peer,
     signals: Arc<Signals>,
-    line: Peephole,
+    probe: DisconnectProbe,
 }
 
 /// Serves one connection until it ends.
@@ -73,22 +73,23 @@ pub(super) async fn serve_connection(server: &Arc<Server>, stream: UnixStream, p
         return refuse_unread(server, stream, uid, &Problem::from(&Error::NotReady(WRONG_CLOCK))).await;
     }
     let signals = Arc::new(Signals::default());
-    let line = Line::new(Guard::new(stream, Arc::clone(&signals)));
-    let visit = Visit { server: Arc::clone(server), peer, signals: Arc::clone(&signals), line: line.peephole() };
-    let visit = Arc::new(visit);
+    let stream = SharedStream::new(LimitedStream::new(stream, Arc::clone(&signals)));
+    let connection =
+        Connection { server: Arc::clone(server), peer, signals: Arc::clone(&signals), probe: stream.probe() };
+    let connection = Arc::new(connection);
     let service = service_fn(move |request| {
-        let visit = Arc::clone(&visit);
-        Box::pin(async move { Ok::<_, Infallible>(visit.answer(request).await) })
+        let connection = Arc::clone(&connection);
+        Box::pin(async move { Ok::<_, Infallible>(connection.answer(request).await) })
     });
     let longest_head = LONGEST_HEAD.saturating_add(1024);
     // The guard keeps all times, so the library's own header timer stays off; the time of an answer is one of the clock's.
-    let mut connection = http1::Builder::new()
+    let mut served = http1::Builder::new()
         .max_buf_size(longest_head.max(8192))
         .max_headers(MOST_FIELDS)
         .header_read_timeout(None)
         .auto_date_header(false)
         .half_close(true)
-        .serve_connection(TokioIo::new(line), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut closing = server.closing.clone();
     let may_close = async {
         super::closed(&mut closing).await;
@@ -98,15 +99,15 @@ pub(super) async fn serve_connection(server: &Arc<Server>, stream: UnixStream, p
     let ended = tokio::select! {
         // A request that has arrived comes before the end.
         biased;
-        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
+        ended = poll_fn(|cx| served.poll_without_shutdown(cx)) => Some(ended),
         () = may_close => None,
     };
     if ended.is_none() {
-        Pin::new(&mut connection).graceful_shutdown();
-        let _ = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+        Pin::new(&mut served).graceful_shutdown();
+        let _ = poll_fn(|cx| served.poll_without_shutdown(cx)).await;
     }
     if let Some(reject) = signals.take_reject()
-        && let Some(stream) = connection.into_parts().io.into_inner().into_inner()
+        && let Some(stream) = served.into_parts().io.into_inner().into_inner()
     {
         refuse_unread(server, stream, uid, &Problem::from(reject)).await;
     }
@@ -131,7 +132,7 @@ fn unread_answer(server: &Server, uid: u32, problem: &Problem) -> Vec<u8> {
     raw_answer(problem, &id, &now)
 }
 
-impl Visit {
+impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         self.signals.start_answering();
         let id = request_id(&self.server.clock.now());
@@ -276,7 +277,7 @@ impl Visit {
                 done = &mut work => break done,
                 // A daemon that stops waits for nobody's touch.
                 () = super::closed(&mut closing), if !leaving.0.is_cancelled() => leaving.0.cancel(),
-                () = tokio::time::sleep(LOOK) => if self.line.has_left() { leaving.0.cancel() },
+                () = tokio::time::sleep(LOOK) => if self.probe.has_disconnected() { leaving.0.cancel() },
             }
         };
         done.unwrap_or_else(|_| Err(self.panicked(&id)))
@@ -301,12 +302,12 @@ impl Visit {
             Turn::Again(kept) => return self.repeat(kept, context, call).await,
             Turn::First => {}
         }
-        let visit = self.clone();
+        let connection = self.clone();
         let work = tokio::spawn(async move {
-            let done = visit.perform(context, call, qr).await;
+            let done = connection.perform(context, call, qr).await;
             match &done {
-                Ok(kept) => visit.server.idempotency.keep(&request, kept),
-                Err(_) => visit.server.idempotency.forget(&request),
+                Ok(kept) => connection.server.idempotency.keep(&request, kept),
+                Err(_) => connection.server.idempotency.forget(&request),
             }
             done
         });

@@ -14,7 +14,7 @@ use crate::service::{AuditView, Backup, Call, Caller, CancellationToken, Reply, 
 
 use super::Server;
 use super::devices::event_text;
-use super::guard::Streaming;
+use super::stream::Streaming;
 use super::wire::audit_value;
 
 /// A comment is sent when nothing else was for so long.

@@ -8,7 +8,6 @@ mod clock;
 mod connections;
 mod devices;
 mod events;
-mod guard;
 mod headers;
 mod idempotency;
 mod lenient;
@@ -18,6 +17,7 @@ mod qr;
 mod responses;
 mod route;
 mod sieve;
+mod stream;
 mod ui;
 mod wire;
 

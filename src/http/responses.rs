@@ -11,9 +11,9 @@ use crate::service::Reply;
 
 use super::clock::http_date;
 use super::events::EventStream;
-use super::guard::ANNOUNCED;
 use super::idempotency::Kept;
 use super::problem::Problem;
+use super::stream::ANNOUNCED;
 use super::ui;
 
 /// The media type of most answers.

@@ -100,7 +100,7 @@ enum Wait {
 }
 
 /// A guarded socket.
-pub struct Guard {
+pub struct LimitedStream {
     inner: UnixStream,
     sieve: Sieve,
     signals: Arc<Signals>,
@@ -119,7 +119,7 @@ enum Refused {
     Later(Reject),
 }
 
-impl Guard {
+impl LimitedStream {
     /// Starts the clock of the first request.
     pub fn new(inner: UnixStream, signals: Arc<Signals>) -> Self {
         Self {
@@ -207,21 +207,21 @@ impl Guard {
 }
 
 /// The guarded socket in the hands of the HTTP library, and from afar in those of a request on it.
-pub struct Line(Arc<Mutex<Guard>>);
+pub struct SharedStream(Arc<Mutex<LimitedStream>>);
 
 /// A request's view of its line.
 #[derive(Clone)]
-pub struct Peephole(Weak<Mutex<Guard>>);
+pub struct DisconnectProbe(Weak<Mutex<LimitedStream>>);
 
-impl Line {
+impl SharedStream {
     /// Takes the socket.
-    pub fn new(guard: Guard) -> Self {
-        Self(Arc::new(Mutex::new(guard)))
+    pub fn new(stream: LimitedStream) -> Self {
+        Self(Arc::new(Mutex::new(stream)))
     }
 
     /// For the requests on it.
-    pub fn peephole(&self) -> Peephole {
-        Peephole(Arc::downgrade(&self.0))
+    pub fn probe(&self) -> DisconnectProbe {
+        DisconnectProbe(Arc::downgrade(&self.0))
     }
 
     /// The socket itself, to say a last word on it.
@@ -229,43 +229,43 @@ impl Line {
         Some(Arc::into_inner(self.0)?.into_inner().unwrap_or_else(PoisonError::into_inner).inner)
     }
 
-    fn guard(&self) -> MutexGuard<'_, Guard> {
+    fn stream(&self) -> MutexGuard<'_, LimitedStream> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Peephole {
+impl DisconnectProbe {
     /// Whether the peer closed its end altogether. One that only sent all that it has to say still waits for its answer.
-    pub fn has_left(&self) -> bool {
-        let Some(guard) = self.0.upgrade() else { return true };
-        let guard = guard.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut line = [PollFd::from_borrowed_fd(guard.inner.as_fd(), PollFlags::empty())];
+    pub fn has_disconnected(&self) -> bool {
+        let Some(stream) = self.0.upgrade() else { return true };
+        let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = [PollFd::from_borrowed_fd(stream.inner.as_fd(), PollFlags::empty())];
         let looked = poll(&mut line, Some(&Timespec::default()));
         looked.is_ok() && line.iter().any(|line| line.revents().intersects(PollFlags::HUP | PollFlags::ERR))
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for SharedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.guard()).poll_read(cx, buf)
+        Pin::new(&mut *self.stream()).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for SharedStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.guard()).poll_write(cx, bytes)
+        Pin::new(&mut *self.stream()).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.guard()).poll_flush(cx)
+        Pin::new(&mut *self.stream()).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.guard()).poll_shutdown(cx)
+        Pin::new(&mut *self.stream()).poll_shutdown(cx)
     }
 }
 
-impl AsyncRead for Guard {
+impl AsyncRead for LimitedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let refusal = self.refusal;
         match refusal {
@@ -299,7 +299,7 @@ impl AsyncRead for Guard {
     }
 }
 
-impl AsyncWrite for Guard {
+impl AsyncWrite for LimitedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.inner).poll_write(cx, bytes) {
             Poll::Ready(result) => {
@@ -343,16 +343,16 @@ mod tests {
         for bad in ["GET / HTTP/1.0\r\n", "GET / HTTP/1.1\n", "nonsense\r\n", "POST / HTTP/1.1\r\nA : b\r\n"] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             let signals = Arc::new(Signals::default());
-            let mut guard = Guard::new(ours, Arc::clone(&signals));
+            let mut stream = LimitedStream::new(ours, Arc::clone(&signals));
             let mut read = [0; 256];
             theirs.write_all(&[GOOD, bad.as_bytes()].concat()).await.unwrap();
 
-            assert_eq!(guard.read(&mut read).await.unwrap(), GOOD.len(), "{bad:?}");
+            assert_eq!(stream.read(&mut read).await.unwrap(), GOOD.len(), "{bad:?}");
             signals.start_answering();
-            let early = std::future::poll_fn(|cx| Poll::Ready(read_once(&mut guard, cx).is_pending())).await;
+            let early = std::future::poll_fn(|cx| Poll::Ready(read_once(&mut stream, cx).is_pending())).await;
             signals.end_answering();
-            guard.write_all(b"an answer").await.unwrap();
-            let late = std::future::poll_fn(|cx| Poll::Ready(read_once(&mut guard, cx))).await;
+            stream.write_all(b"an answer").await.unwrap();
+            let late = std::future::poll_fn(|cx| Poll::Ready(read_once(&mut stream, cx))).await;
 
             assert!(early, "an answer is owed: {bad:?}");
             assert!(matches!(late, Poll::Ready(Err(_))), "{bad:?}: {late:?}");
@@ -360,8 +360,8 @@ mod tests {
         }
     }
 
-    fn read_once(guard: &mut Guard, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn read_once(stream: &mut LimitedStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut room = [0; 64];
-        Pin::new(guard).poll_read(cx, &mut ReadBuf::new(&mut room))
+        Pin::new(stream).poll_read(cx, &mut ReadBuf::new(&mut room))
     }
 }
