@@ -7,13 +7,13 @@
 use std::iter;
 
 use libfuzzer_sys::fuzz_target;
-use mfad::http::inside::{Phase, Reject, Sieve};
+use mfad::http::inside::{FramingPhase, Reject, StrictFraming};
 
 /// The most header fields that pass.
 const MOST_FIELDS: usize = 64;
 
 /// The phase at the end; or why it was refused, and behind how many bytes of whole messages.
-type Verdict = Result<Phase, (Reject, usize)>;
+type Verdict = Result<FramingPhase, (Reject, usize)>;
 
 fuzz_target!(|data: &[u8]| {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
@@ -30,25 +30,25 @@ fuzz_target!(|data: &[u8]| {
         (in_pieces, at_once) => panic!("{in_pieces:?} in pieces, {at_once:?} at once"),
     }
     if let Err((_, good)) = whole {
-        assert_eq!(feed(iter::once(&bytes[..good])), Ok(Phase::Between));
+        assert_eq!(feed(iter::once(&bytes[..good])), Ok(FramingPhase::Between));
     }
     check_head(bytes);
 });
 
 fn feed<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Verdict {
-    let mut sieve = Sieve::default();
+    let mut framing = StrictFraming::default();
     let (mut before, mut good) = (0, 0);
     for piece in pieces {
-        if let Err(refusal) = sieve.feed(piece) {
+        if let Err(refusal) = framing.feed(piece) {
             // Within a piece the sieve counts; before it, messages that end where a piece does are known to be whole.
             return Err((refusal.reason, if refusal.good > 0 { before + refusal.good } else { good }));
         }
         before += piece.len();
-        if sieve.phase() == Phase::Between {
+        if framing.phase() == FramingPhase::Between {
             good = before;
         }
     }
-    Ok(sieve.phase())
+    Ok(framing.phase())
 }
 
 fn pieces<'a>(mut bytes: &'a [u8], lengths: &[u8]) -> Vec<&'a [u8]> {
@@ -75,7 +75,7 @@ fn check_head(bytes: &[u8]) {
 
     assert_eq!(request.parse(head), Ok(httparse::Status::Complete(head.len())));
     assert_eq!(request.version, Some(1));
-    assert_eq!(phase == Phase::Body, request.headers.iter().any(announces_body));
+    assert_eq!(phase == FramingPhase::Body, request.headers.iter().any(announces_body));
 }
 
 fn announces_body(field: &httparse::Header<'_>) -> bool {

@@ -27,6 +27,7 @@ use super::challenge::explained;
 use super::clock::http_date;
 use super::connections::{LINGER, LONG_LINGER, say_last_word};
 use super::events::{self, EventStream, Parts};
+use super::framing::{LONGEST_BODY, LONGEST_HEAD, MOST_FIELDS};
 use super::headers::{
     LAST_EVENT_ID, REASON, asks_to_close, bytes_of, check_content_type, check_host, credentials, idempotency_key,
     single,
@@ -39,7 +40,6 @@ use super::responses::{
     raw_answer, stamp, ui_redirect,
 };
 use super::route::{self, Ask, Resource};
-use super::sieve::{LONGEST_BODY, LONGEST_HEAD, MOST_FIELDS};
 use super::stream::{DisconnectProbe, LimitedStream, SharedStream, Signals};
 use super::{Server, ui, wire};
 

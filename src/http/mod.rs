@@ -8,6 +8,7 @@ mod clock;
 mod connections;
 mod devices;
 mod events;
+mod framing;
 mod headers;
 mod idempotency;
 mod lenient;
@@ -16,7 +17,6 @@ mod problem;
 mod qr;
 mod responses;
 mod route;
-mod sieve;
 mod stream;
 mod ui;
 mod wire;
@@ -24,9 +24,9 @@ mod wire;
 /// For the fuzz targets; no part of the API.
 #[doc(hidden)]
 pub mod inside {
+    pub use super::framing::{FramingPhase, Refusal, Reject, StrictFraming};
     pub use super::problem::Problem;
     pub use super::route::{Ask, Basic, Request, Resource, route};
-    pub use super::sieve::{Phase, Refusal, Reject, Sieve};
 }
 
 use std::pin::pin;

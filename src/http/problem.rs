@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
-use super::sieve::Reject;
+use super::framing::Reject;
 
 /// An error as the caller sees it.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The stream between the socket and the HTTP library: every byte read passes the sieve, and every
+//! The stream between the socket and the HTTP library: every byte read passes the framing, and every
 //! wait has an end (HTTP-1).
 
 use std::future::Future;
@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
-use super::sieve::{Phase, Reject, Sieve};
+use super::framing::{FramingPhase, Reject, StrictFraming};
 
 /// From accept, or from the first byte of a later request, to the end of its header block.
 const HEAD_TIME: Duration = Duration::from_secs(5);
@@ -102,7 +102,7 @@ enum Wait {
 /// A guarded socket.
 pub struct LimitedStream {
     inner: UnixStream,
-    sieve: Sieve,
+    framing: StrictFraming,
     signals: Arc<Signals>,
     wait: Wait,
     read_timer: Pin<Box<Sleep>>,
@@ -124,7 +124,7 @@ impl LimitedStream {
     pub fn new(inner: UnixStream, signals: Arc<Signals>) -> Self {
         Self {
             inner,
-            sieve: Sieve::default(),
+            framing: StrictFraming::default(),
             signals,
             wait: Wait::Head,
             read_timer: Box::pin(sleep(HEAD_TIME)),
@@ -183,7 +183,7 @@ impl LimitedStream {
 
     /// Sees whether the bytes may pass; returns how many of them may.
     fn check(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Err(refusal) = self.sieve.feed(bytes) {
+        if let Err(refusal) = self.framing.feed(bytes) {
             if refusal.good > 0 || self.is_owing() {
                 self.refusal = Some(Refused::Later(refusal.reason));
                 self.expect(Wait::Answer);
@@ -191,10 +191,10 @@ impl LimitedStream {
             }
             return Err(self.refuse(refusal.reason));
         }
-        match self.sieve.phase() {
-            Phase::Between => self.expect(Wait::Answer),
-            Phase::Head => self.expect(Wait::Head),
-            Phase::Body => self.expect(Wait::Body),
+        match self.framing.phase() {
+            FramingPhase::Between => self.expect(Wait::Answer),
+            FramingPhase::Head => self.expect(Wait::Head),
+            FramingPhase::Body => self.expect(Wait::Body),
         }
         Ok(bytes.len())
     }

@@ -44,7 +44,7 @@ pub struct Refusal {
 
 /// Where in a message the last byte lay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum FramingPhase {
     /// Before the first byte of a message.
     Between,
     /// In a header block.
@@ -55,7 +55,7 @@ pub enum Phase {
 
 /// Follows the messages of one connection.
 #[derive(Debug)]
-pub struct Sieve {
+pub struct StrictFraming {
     state: State,
     line: Vec<u8>,
     last_was_cr: bool,
@@ -82,7 +82,7 @@ struct Framing {
     chunked: bool,
 }
 
-impl Default for Sieve {
+impl Default for StrictFraming {
     fn default() -> Self {
         Self {
             state: State::RequestLine,
@@ -96,14 +96,14 @@ impl Default for Sieve {
     }
 }
 
-impl Sieve {
+impl StrictFraming {
     /// Where the connection stands.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> FramingPhase {
         match self.state {
-            State::RequestLine if self.head_length == 0 => Phase::Between,
-            State::RequestLine | State::Field => Phase::Head,
+            State::RequestLine if self.head_length == 0 => FramingPhase::Between,
+            State::RequestLine | State::Field => FramingPhase::Head,
             State::FixedBody(_) | State::ChunkSize | State::ChunkData(_) | State::ChunkEnd | State::Trailer => {
-                Phase::Body
+                FramingPhase::Body
             }
         }
     }
@@ -130,7 +130,7 @@ impl Sieve {
                 }
             };
             bytes = bytes.get(taken..).unwrap_or(&[]);
-            if self.phase() == Phase::Between {
+            if self.phase() == FramingPhase::Between {
                 good = whole.saturating_sub(bytes.len());
             }
         }
@@ -328,10 +328,10 @@ mod tests {
 
     use super::*;
 
-    fn feed(text: &[u8]) -> Result<Phase, Reject> {
-        let mut sieve = Sieve::default();
-        sieve.feed(text).map_err(|refusal| refusal.reason)?;
-        Ok(sieve.phase())
+    fn feed(text: &[u8]) -> Result<FramingPhase, Reject> {
+        let mut framing = StrictFraming::default();
+        framing.feed(text).map_err(|refusal| refusal.reason)?;
+        Ok(framing.phase())
     }
 
     #[test]
@@ -340,7 +340,7 @@ mod tests {
             POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello\
             POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: v\r\n\r\n";
 
-        assert_eq!(feed(text), Ok(Phase::Between));
+        assert_eq!(feed(text), Ok(FramingPhase::Between));
         for cut in 0..text.len() {
             assert!(feed(&text[..cut]).is_ok(), "cut at {cut}");
         }
@@ -351,7 +351,7 @@ mod tests {
         let good = "GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi";
         let text = format!("{good}GET / HTTP/9\r\n\r\n");
 
-        let refusal = Sieve::default().feed(text.as_bytes()).unwrap_err();
+        let refusal = StrictFraming::default().feed(text.as_bytes()).unwrap_err();
 
         assert_eq!(refusal.good, good.len());
     }
@@ -448,7 +448,7 @@ mod tests {
         fn how_the_bytes_are_cut_changes_nothing(text in r#"(GET|POST) /[a-z]{0,5} HTTP/1.1\r\n(Content-Length: [0-9]{1,2}\r\n|Transfer-Encoding: chunked\r\n|A: b\r\n){0,3}\r\n[0-9a-f\r\n]{0,30}"#, cut in 0usize..80) {
             let bytes = text.as_bytes();
             let cut = cut.min(bytes.len());
-            let mut in_two = Sieve::default();
+            let mut in_two = StrictFraming::default();
 
             let result = in_two.feed(&bytes[..cut]).and_then(|()| in_two.feed(&bytes[cut..])).map(|()| in_two.phase());
             let result = result.map_err(|refusal| refusal.reason);
