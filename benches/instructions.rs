@@ -24,8 +24,8 @@ use mfad::device::NoDevices;
 use mfad::model::{Algorithm, Digits, Moment, OtpKind, Peer, Period, Text, TokenInput, UserRef};
 use mfad::oath::{hotp, step_at};
 use mfad::service::{
-    AsyncOutcome, Call, Caller, CancellationToken, Confinement, Equipment, KeyKeeper, KeySource, MasterKey, Metrics,
-    Policy, Proof, RequestContext, Service,
+    AsyncOutcome, Call, Caller, CancellationToken, Confinement, Dependencies, KeySource, MasterKey, MasterKeyStore,
+    Metrics, Policy, Proof, RequestContext, Service,
 };
 use mfad::store::{self, Decision, Listeners, Store};
 
@@ -36,9 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const NOW: Moment = Moment { wall_ms: 1_700_000_000_000, boot_ms: 1_000, boot: [1; 16] };
 
 /// The master key of a benchmark is not kept anywhere.
-struct NoKeeper;
+struct NoKeyStore;
 
-impl KeyKeeper for NoKeeper {
+impl MasterKeyStore for NoKeyStore {
     fn source(&self) -> KeySource {
         KeySource::File
     }
@@ -82,8 +82,8 @@ fn check(dir: &Path, number: usize) {
             Ok(Decision::Commit(all?))
         })
         .unwrap();
-    let equipment = Equipment {
-        keeper: Box::new(NoKeeper),
+    let equipment = Dependencies {
+        key_store: Box::new(NoKeyStore),
         devices: Arc::new(NoDevices),
         security_keys: Arc::new(NoDevices),
         on_device: Box::new(|_| {}),

@@ -3,8 +3,8 @@
 mod detach;
 mod failure;
 mod journal;
-mod key;
 mod manual;
+mod master_key;
 mod places;
 mod restore;
 mod sandbox;
@@ -31,13 +31,13 @@ use crate::config::{Config, ConfigFault, EXAMPLE, LogFormat, Overrides};
 use crate::device::{Devices, HidKeys, NoDevices, PcscDevices, SecurityKeys};
 use crate::http::{Clock, Server, serve};
 use crate::model::scrub_stack;
-use crate::service::{Equipment, Metrics, Service};
+use crate::service::{Dependencies, Metrics, Service};
 use crate::store::{self, Listeners, OpenFault, Store};
 
 use detach::Starter;
 use failure::{Failure, file_fault};
 use journal::Journal;
-use key::{KEY_FILE, Keeper, credential_key, key_of_file, master_key, new_key, write_key};
+use master_key::{HostKeyStore, KEY_FILE, credential_key, key_of_file, master_key, new_key, write_key};
 use places::{check_state_dir, lock, make_state_dir};
 use settings::UnknownPeers;
 use signals::{Signals, Told};
@@ -215,7 +215,7 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     check_state_dir(dir)?;
     let _lock = lock(dir)?;
     let key = master_key(dir)?;
-    let keeper = Box::new(Keeper::of(dir));
+    let key_store = Box::new(HostKeyStore::of(dir));
     let guard_dir = guard_dir(config)?;
     let socket_dir = make_socket_dir(&config.socket)?;
     let writable: Vec<&Path> = [Some(dir.as_path()), guard_dir, socket_dir].into_iter().flatten().collect();
@@ -240,7 +240,7 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
         device_head.send_if_modified(|newest| std::mem::replace(newest, seq) != seq);
     });
     let (devices, security_keys) = hardware(config)?;
-    let equipment = Equipment { keeper, devices, security_keys, on_device, metrics, confinement };
+    let equipment = Dependencies { key_store, devices, security_keys, on_device, metrics, confinement };
     let service = Service::new(store, config.policy.clone(), equipment, &clock.now())?;
     service.make_ready(&clock.now()).map_err(|error| failed_store(&service).unwrap_or_else(|| error.into()))?;
     scrub_stack();

@@ -10,7 +10,7 @@ use crate::model::SecretId;
 use crate::store::{AuditEntry, Outcome, Restoration, Restored, Source, restore};
 
 use super::failure::{Failure, file_fault};
-use super::key::{master_key_without_store, read_key};
+use super::master_key::{master_key_without_store, read_key};
 use super::places::{check_state_dir, lock, make_state_dir};
 
 /// The arguments of `mfad restore`.

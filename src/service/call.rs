@@ -12,12 +12,12 @@ use crate::store::{Backup, MasterKey};
 use crate::token::PublicKey;
 
 use super::Confinement;
-use super::custody::MasterKeyView;
 use super::devices::{
     AccountView, CredentialView, DeviceEvent, DeviceOfSecret, GenuineView, KeyView, OnDevice, PasswordChange,
     ProvisionOrder, ReturnedView,
 };
 use super::local_keys::SecurityKeyView;
+use super::master_key::MasterKeyView;
 use super::security_keys::KeyOrder;
 
 /// Everything the API can be asked. No outside text is left in it that has not been checked for its shape.

@@ -5,13 +5,13 @@ mod audit;
 mod authenticate;
 mod authorise;
 mod call;
-mod custody;
 mod devices;
 mod enroll;
 mod hasher;
 mod health;
 mod local_keys;
 mod locks;
+mod master_key;
 mod metrics;
 mod password;
 mod policy;
@@ -45,13 +45,13 @@ pub use call::{
     AuditView, AuthView, Call, FirstCode, ImportOrder, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder,
     SecretRef, SecretView, UserChange, UserView,
 };
-pub use custody::{KeyKeeper, KeySource, MasterKeyView};
 pub use devices::{
     AccountView, Activation, Announce, AppletView, Attestation, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef,
     GenuineView, KeyState, KeyView, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, Recipient, ReturnedView,
 };
 pub use hasher::HashCost;
 pub use local_keys::{SecurityKeyFacts, SecurityKeyView};
+pub use master_key::{KeySource, MasterKeyStore, MasterKeyView};
 pub use metrics::Metrics;
 pub use policy::{PeerRule, Policy, Who};
 pub use repeat::Told;
@@ -124,8 +124,8 @@ pub struct Service {
     decoy: Arc<second_factor::Decoy>,
     attached: devices::AttachedDevices,
     security_keys: Arc<dyn SecurityKeys>,
-    keeper: Box<dyn KeyKeeper>,
-    rotation: custody::Progress,
+    key_store: Box<dyn MasterKeyStore>,
+    rotation: master_key::RotationProgress,
     ceremonies: security_keys::Ceremonies,
     rates: rates::Rates,
     probed: health::Probed,
@@ -137,9 +137,9 @@ pub struct Service {
 }
 
 /// What the service has of the house it works in.
-pub struct Equipment {
+pub struct Dependencies {
     /// Who keeps the master key.
-    pub keeper: Box<dyn KeyKeeper>,
+    pub key_store: Box<dyn MasterKeyStore>,
     /// The cards in readers.
     pub devices: Arc<dyn Devices>,
     /// The security keys in ports.
@@ -231,9 +231,9 @@ impl Service {
     }
 
     /// Takes an open store, the policy and the equipment. Nothing is written before [`Service::make_ready`].
-    pub fn new(store: Store, policy: Policy, equipment: Equipment, now: &Moment) -> Result<Self, Error> {
+    pub fn new(store: Store, policy: Policy, equipment: Dependencies, now: &Moment) -> Result<Self, Error> {
         let hasher = hasher::Hasher::new(policy.hashing)?;
-        let Equipment { keeper, devices, security_keys, on_device, metrics, confinement } = equipment;
+        let Dependencies { key_store, devices, security_keys, on_device, metrics, confinement } = equipment;
         Ok(Self {
             decoy: Arc::new(second_factor::Decoy::new(store.vault())?),
             keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
@@ -244,8 +244,8 @@ impl Service {
             metrics,
             attached: devices::AttachedDevices::new(devices, on_device),
             security_keys,
-            keeper,
-            rotation: custody::Progress::default(),
+            key_store,
+            rotation: master_key::RotationProgress::default(),
             ceremonies: security_keys::Ceremonies::default(),
             rates: rates::Rates::default(),
             probed: health::Probed::default(),

@@ -6,13 +6,13 @@ use std::thread::JoinHandle;
 use mfad::config::{Config, Overrides};
 use mfad::device::{NoDevices, SecurityKeys};
 use mfad::http::{Clock, Server, serve};
-use mfad::service::{Confinement, Equipment, Metrics, Service};
+use mfad::service::{Confinement, Dependencies, Metrics, Service};
 use mfad::store::{Listeners, MasterKey, Store};
 use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
-use crate::hardware::NoKeeper;
+use crate::hardware::NoKeyStore;
 use crate::host::Premises;
 
 /// It serves until it is dropped.
@@ -34,8 +34,8 @@ impl Inside {
         let key = MasterKey::from_bytes(&std::fs::read(premises.state.join("master.key")).unwrap()).unwrap();
         let store = Store::open(&premises.state, None, &key, Listeners::default()).unwrap();
         let clock = Clock::new().unwrap();
-        let equipment = Equipment {
-            keeper: Box::new(NoKeeper),
+        let equipment = Dependencies {
+            key_store: Box::new(NoKeyStore),
             devices: Arc::new(NoDevices),
             security_keys: keys,
             on_device: Box::new(|_| {}),

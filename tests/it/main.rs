@@ -37,7 +37,6 @@ mod cli;
 mod clients;
 mod clocks;
 mod contract;
-mod custody;
 mod enrolment;
 mod fido2;
 mod floors;
@@ -51,6 +50,7 @@ mod leaks;
 mod limits;
 mod local_keys;
 mod login;
+mod master_key;
 mod memory;
 mod process;
 #[path = "../proof/mod.rs"]

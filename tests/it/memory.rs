@@ -12,10 +12,10 @@ use std::time::Duration;
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
-use crate::custody::rotate;
 use crate::host::Host;
 use crate::identity::can_be_others;
 use crate::leaks::stories;
+use crate::master_key::rotate;
 use crate::needles::Needles;
 use crate::proof::{report, size};
 use crate::wire::Request;

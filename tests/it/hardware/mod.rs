@@ -22,4 +22,4 @@ mod workshop;
 
 pub use bench::{Bench, can_have_readers};
 pub use tour::tour;
-pub use workshop::{NoKeeper, Workshop, after, totp};
+pub use workshop::{NoKeyStore, Workshop, after, totp};

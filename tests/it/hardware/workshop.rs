@@ -15,8 +15,8 @@ use mfad::model::{
 };
 use mfad::oath::Window;
 use mfad::service::{
-    Activation, Attestation, AuditView, Call, Caller, CancellationToken, Confinement, DeviceEvent, DeviceRef,
-    Equipment, HashCost, KeyKeeper, KeySource, KeyView, MasterKey, Metrics, NewUserOrder, Policy, Proof,
+    Activation, Attestation, AuditView, Call, Caller, CancellationToken, Confinement, Dependencies, DeviceEvent,
+    DeviceRef, HashCost, KeySource, KeyView, MasterKey, MasterKeyStore, Metrics, NewUserOrder, Policy, Proof,
     ProvisionOrder, Reply, RequestContext, SecretOrder, SecretView, Service,
 };
 use mfad::store::{self, Listeners, Store};
@@ -306,9 +306,9 @@ impl Workshop {
 }
 
 /// The master key stays as it is.
-pub struct NoKeeper;
+pub struct NoKeyStore;
 
-impl KeyKeeper for NoKeeper {
+impl MasterKeyStore for NoKeyStore {
     fn source(&self) -> KeySource {
         KeySource::Credential
     }
@@ -331,8 +331,8 @@ fn open(
 ) -> Option<Service> {
     let announced = Arc::clone(announced);
     let store = Store::open(dir.path(), None, &key(), Listeners::default()).ok()?;
-    let equipment = Equipment {
-        keeper: Box::new(NoKeeper),
+    let equipment = Dependencies {
+        key_store: Box::new(NoKeyStore),
         devices,
         security_keys: Arc::new(NoDevices),
         on_device: Box::new(move |newest| announced.store(newest, Ordering::SeqCst)),

@@ -1,4 +1,4 @@
-//! The master key, and copies of the store: what its keeper needs and nobody else.
+//! The master key, and copies of the store: what its key_store needs and nobody else.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{Reply, RequestContext, Scene, Service};
 const WRITES_AT_ONCE: u32 = 16;
 
 /// Who keeps the master key outside the store.
-pub trait KeyKeeper: Send + Sync {
+pub trait MasterKeyStore: Send + Sync {
     /// Where it is kept.
     fn source(&self) -> KeySource;
     /// Puts a new key in the place of the old one, durably. Asked only where the source is a file.
@@ -39,13 +39,13 @@ pub struct MasterKeyView {
 
 /// Where a change of the master key goes on. Held while somebody works on it.
 #[derive(Default)]
-pub(super) struct Progress(Mutex<Option<Cursor>>);
+pub(super) struct RotationProgress(Mutex<Option<Cursor>>);
 
 impl Service {
     /// Where the master key is kept and how far a change of it is.
     pub(super) fn show_key(&self, context: &RequestContext) -> Result<Reply, Error> {
         let rotation = self.store.rotation(context.patience)?;
-        Ok(Reply::MasterKey(MasterKeyView { source: self.keeper.source(), rotation }))
+        Ok(Reply::MasterKey(MasterKeyView { source: self.key_store.source(), rotation }))
     }
 
     /// Begins a change of the master key, or goes on with the one that is under way.
@@ -54,7 +54,7 @@ impl Service {
         // Housekeeping must not meet a key that is noted and not held yet.
         let turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(context.patience)? == Phase::Idle {
-            let next = match (self.keeper.source(), next.as_ref()) {
+            let next = match (self.key_store.source(), next.as_ref()) {
                 (KeySource::File, None) => MasterKey::random()?,
                 (KeySource::Credential, Some(key)) => MasterKey::from_bytes(key.expose())?,
                 (KeySource::File, Some(_)) => {
@@ -123,13 +123,13 @@ impl Service {
 
     /// Puts the new key in the place of the old one, where the daemon can.
     fn hand_over_key(&self, scene: &Scene, patience: Duration) -> Result<(), Error> {
-        let is_ours = self.keeper.source() == KeySource::File;
+        let is_ours = self.key_store.source() == KeySource::File;
         if !is_ours || self.store.phase(patience)? != Phase::AwaitingSwap {
             return Ok(());
         }
         let key = self.store.next_key(patience)?;
         let key = key.ok_or_else(|| Error::Internal("the next master key is gone".to_owned()))?;
-        self.keeper.replace(&key).map_err(Error::StorageUnavailable)?;
+        self.key_store.replace(&key).map_err(Error::StorageUnavailable)?;
         self.store.end_rotation(patience, scene.entry("key.replaced", Outcome::Ok, None, None))?;
         tracing::info!("the new master key has taken the place of the old one");
         Ok(())

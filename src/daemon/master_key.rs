@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::entropy;
-use crate::service::{KeyKeeper, KeySource};
+use crate::service::{KeySource, MasterKeyStore};
 use crate::store::{self, MasterKey};
 
 use super::failure::{Failure, file_fault};
@@ -43,19 +43,19 @@ fn write_whole(path: &Path, key: &MasterKey) -> std::io::Result<()> {
 }
 
 /// The daemon's way to a new master key.
-pub(super) struct Keeper {
+pub(super) struct HostKeyStore {
     dir: PathBuf,
     source: KeySource,
 }
 
-impl Keeper {
+impl HostKeyStore {
     pub(super) fn of(dir: &Path) -> Self {
         let source = if credential_path().is_some() { KeySource::Credential } else { KeySource::File };
         Self { dir: dir.to_owned(), source }
     }
 }
 
-impl KeyKeeper for Keeper {
+impl MasterKeyStore for HostKeyStore {
     fn source(&self) -> KeySource {
         self.source
     }
