@@ -1,31 +1,31 @@
-# The ways into the project. `tools/needs` installs what a target lacks and is silent otherwise.
+# Entry points of the project. `tools/needs` installs what a target is missing; otherwise it prints nothing.
 
 SHELL := /bin/bash
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-# One target folder for everything, and the place where `cargo install` puts programs.
+# One target directory for everything, and the directory where `cargo install` puts programs.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
-# The tests that speak Python find the pinned packages here.
+# Tests that run Python use the pinned packages of this environment.
 export MFAD_TEST_PYTHON := $(abspath .venv/bin/python)
 
 DEBUG := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
 PROOF := $(CARGO_TARGET_DIR)/proof
-# The tests that have a long run, and those that are nothing else and so are ignored otherwise.
+# Tests with a long form for `make proof`, and tests that exist only in a long form and are `#[ignore]`d otherwise.
 LONG := test(proof::) | test(proofs::) | test(races::) | test(memory::) | test(leaks::) \
 	| test(/_at_50_points_|_batch_of_500_|_a_kill_at_any_apdu_/)
 
 .PHONY: demo run build test proof fuzz mutants coverage vm bench deb manual install fmt clean
 
-# Walks through an enrolment, a login and a recovery against a daemon of its own, and shows each exchange.
+# Starts a daemon of its own, walks through an enrolment, a login and a recovery, and shows each request and response.
 demo:
 	@tools/needs demo
 	cargo build --locked --bins --example virtual-key
 	tools/demo $(DEBUG)
 
-# A daemon for trying things out, without root: open registration, and you are its administrator.
+# A daemon for experiments, without root: registration is open, and you are its administrator.
 run: build run/mfad.toml
 	test -e run/state/mfad.db || $(DEBUG)/mfad init --config run/mfad.toml --state-dir run/state
 	exec $(DEBUG)/mfad --config run/mfad.toml --state-dir run/state --socket run/mfad.sock
@@ -38,7 +38,7 @@ build:
 	@tools/needs build
 	cargo build --locked
 
-# All that CI runs.
+# Everything that CI runs.
 test:
 	@tools/needs test
 	cargo fmt --check
@@ -55,14 +55,14 @@ test:
 	tools/check-units
 	$(MAKE) demo
 
-# The long runs behind the figures in the documents, which become docs/proof.md: the tests marked `#[ignore]`, and at their
-# full length those of tests/proof and a few beside them. Some forty minutes on two cores, half of them
-# password hashes, after fifteen for what a bare clone installs and builds.
+# The long runs behind the figures in the documents; writes docs/proof.md. Runs the tests marked `#[ignore]`, and those
+# of tests/proof and a few others at full length. Takes about forty minutes on two cores, half of them for password
+# hashes, after fifteen minutes to install and build from a bare clone.
 proof: export MFAD_PROOF := $(PROOF)
-# What a harness needs and is not there is a failure, not a reason to leave it out.
+# A harness fails if something that it needs is missing; it is not skipped.
 proof: export CI := 1
 proof: export MFAD_TEST_DAEMON := $(RELEASE)/mfad
-# A client that is slow is a race that is none, and takes the time of the daemon.
+# Unoptimised test clients are too slow to race, and take CPU time from the daemon.
 proof: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 proof:
 	rm -rf $(PROOF) && mkdir -p $(PROOF)
@@ -76,38 +76,38 @@ proof:
 	@cat docs/proof.md
 	test ! -e $(PROOF)/failed
 
-# The fuzz targets with coverage to guide them and sanitizers, a minute each.
+# The fuzz targets, coverage-guided and with sanitizers, one minute each.
 fuzz:
 	@tools/needs fuzz
 	tools/fuzz long
 
-# Changes the model, the arithmetic of codes and the use cases, one place at a time; each change has to be noticed by a
-# test. Takes some hours. A part of it: `tools/mutants/run src/model/throttle.rs`.
+# Mutation testing of the model, the code arithmetic and the use cases: changes one place at a time, and a test must
+# catch each change. Takes some hours. To run a part: `tools/mutants/run src/model/throttle.rs`.
 mutants:
 	@tools/needs test
 	@tools/needs mutants
 	tools/mutants/run
 
-# Which lines the tests run, in each part of the program.
+# Line coverage of the tests, for each part of the program.
 coverage:
 	@tools/needs test
 	@tools/needs coverage
 	tools/coverage
 
-# The package on whole Debians 12 and 13, under qemu.
+# Tests the package on full Debian 12 and 13 systems, under qemu.
 vm: deb
 	@tools/needs vm
 	cargo build --locked --example virtual-security-key
 	tests/vm/run bookworm $(CARGO_TARGET_DIR)/debian/mfad_*.deb
 	tests/vm/run trixie $(CARGO_TARGET_DIR)/debian/mfad_*.deb
 
-# Ratios of one run; those of the load become docs/bench.
+# Benchmarks. The figures are ratios within one run; those of the load benchmark are written to docs/bench.
 bench:
 	@tools/needs test
 	@tools/needs bench
 	MFAD_BENCH_DOCS=1 cargo bench --locked
 
-# The package, for the Debian that it is built on and later ones; it lands in target/debian.
+# The Debian package, for the Debian release that it is built on and later ones. It is written to target/debian.
 deb:
 	@tools/needs deb
 	rm -rf $(CARGO_TARGET_DIR)/debian
@@ -115,7 +115,7 @@ deb:
 	$(MAKE) manual
 	cargo deb --locked --no-build
 
-# The man pages and the completions of the release build.
+# The man pages and completions of the release build.
 manual:
 	rm -rf $(CARGO_TARGET_DIR)/manual
 	$(RELEASE)/mfad manual $(CARGO_TARGET_DIR)/manual
@@ -139,7 +139,7 @@ fmt:
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	cargo fmt --manifest-path tools/mutants/Cargo.toml
 
-# `run/` stays: it holds a master key and the users made with it.
+# Keeps `run/`, which holds a master key and the users created with `make run`.
 clean:
 	cargo clean
 	rm -rf .venv
