@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::model::Serial;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::words::{DeviceEvent, KeyState};
+use super::types::{DeviceEvent, KeyState};
 
 /// How long to wait for a key that somebody else uses: longer than PC/SC's own retries take.
 const OPENING: Duration = Duration::from_secs(5);

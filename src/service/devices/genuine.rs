@@ -8,7 +8,7 @@ use crate::piv::{AttestationError, CheckError, Roots, Slot, Statement, attestati
 use crate::store::Outcome;
 
 use super::super::{Reply, RequestContext, Scene, Service};
-use super::contact::VISIT;
+use super::session::VISIT;
 
 /// What the configuration says of attestation.
 #[derive(Clone, Debug)]

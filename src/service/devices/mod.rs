@@ -2,24 +2,24 @@
 //! `oath` and never holds a database transaction while it does.
 
 mod attached;
-mod contact;
 mod escrow;
 mod genuine;
-mod keeping;
+mod manage;
 mod password;
 mod proof;
 mod provision;
+mod queries;
 mod receipt;
-mod settle;
-mod views;
-mod words;
+mod reconcile;
+mod session;
+mod types;
 
 pub use crate::piv::Slot as PivSlot;
 pub use attached::Announce;
 pub use escrow::Recipient;
 pub use genuine::{Attestation, GenuineView};
 pub use provision::PROOFS;
-pub use words::{
+pub use types::{
     AccountView, Activation, AppletView, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, KeyState, KeyView,
     OnDevice, PasswordChange, ProvisionOrder, ReturnedView,
 };

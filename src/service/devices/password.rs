@@ -11,8 +11,8 @@ use crate::oath::{AccessKey, Applet};
 use crate::store::Outcome;
 
 use super::super::{Reply, RequestContext, Service};
-use super::contact::{KeyIdentity, PATIENCE, VISIT, meet};
-use super::words::PasswordChange;
+use super::session::{KeyIdentity, PATIENCE, VISIT, meet};
+use super::types::PasswordChange;
 
 /// Random bytes of a password: 160 bits, 32 letters and digits.
 const RANDOM_LENGTH: usize = 20;

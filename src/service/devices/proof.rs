@@ -6,9 +6,9 @@ use crate::model::{Profile, SecretId, TokenInput, UserId};
 use crate::store::{OathAccount, ProvisioningState, Status, View};
 
 use super::super::{RequestContext, Service, Stop};
-use super::contact::{VISIT, meet};
 use super::provision::first_code;
-use super::words::{DeviceRef, OnDevice};
+use super::session::{VISIT, meet};
+use super::types::{DeviceRef, OnDevice};
 
 impl Service {
     /// The first code of a pending factor, made by its key.

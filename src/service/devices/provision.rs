@@ -17,8 +17,8 @@ use super::super::authorise::{Authority, UserAccess};
 use super::super::secrets::{PENDING_LIFETIME, end_what_it_opened, free_name, insert, view_in, view_with_device};
 use super::super::tokens::later;
 use super::super::{Reply, RequestContext, Scene, SecretRef, SecretView, Service, Stop};
-use super::contact::{KeyIdentity, PATIENCE, VISIT, meet, still_there};
-use super::words::{Activation, DeviceRef, ProvisionOrder};
+use super::session::{KeyIdentity, PATIENCE, VISIT, meet, still_there};
+use super::types::{Activation, DeviceRef, ProvisionOrder};
 
 /// Challenges that prove an account. A counter-based one uses up as many counters, on both sides.
 pub const PROOFS: u32 = 2;

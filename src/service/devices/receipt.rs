@@ -12,8 +12,8 @@ use crate::token::{SigningKey, public_keys, sign_statement};
 
 use super::super::authorise::UserAccess;
 use super::super::{Reply, Scene, SecretView, Service};
-use super::contact::{KeyIdentity, PATIENCE};
 use super::provision::PROOFS;
+use super::session::{KeyIdentity, PATIENCE};
 
 /// The type of a receipt, and whom it is for.
 const TYP: &str = "RECEIPT";

@@ -10,7 +10,7 @@ use crate::oath::{AccessKey, Applet};
 use crate::store::DeviceRow;
 
 use super::super::{Scene, Service};
-use super::words::{DeviceRef, KeyState};
+use super::types::{DeviceRef, KeyState};
 
 /// How long a key may take for all of one visit, touches aside.
 pub(super) const VISIT: Duration = Duration::from_secs(10);

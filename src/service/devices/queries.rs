@@ -9,8 +9,8 @@ use crate::store::{OathAccount, ProvisioningState};
 use crate::sync::thread;
 
 use super::super::{Reply, RequestContext, Scene, Service};
-use super::contact::{VISIT, key_identity, state_of};
-use super::words::{AccountView, AppletView, CredentialView, DeviceRef, KeyState, KeyView};
+use super::session::{VISIT, key_identity, state_of};
+use super::types::{AccountView, AppletView, CredentialView, DeviceRef, KeyState, KeyView};
 
 impl Service {
     /// All keys that are plugged in; each is asked by itself, so that one that hangs hides no other.
@@ -55,7 +55,7 @@ impl Service {
 
     pub(super) fn account_views(
         &self,
-        key: &super::contact::KeyIdentity,
+        key: &super::session::KeyIdentity,
         applet: &mut Applet<'_, '_>,
     ) -> Result<Vec<AccountView>, Error> {
         let accounts = applet.list()?;
@@ -76,8 +76,8 @@ impl Service {
     }
 
     /// The factors whose accounts are in this applet of this key.
-    pub(super) fn programmed_on(&self, key: &super::contact::KeyIdentity) -> Result<Vec<OathAccount>, Error> {
-        let rows = self.store.read(super::contact::PATIENCE, |view| view.oath_accounts_on(key.serial))?;
+    pub(super) fn programmed_on(&self, key: &super::session::KeyIdentity) -> Result<Vec<OathAccount>, Error> {
+        let rows = self.store.read(super::session::PATIENCE, |view| view.oath_accounts_on(key.serial))?;
         let is_here = |row: &OathAccount| row.state == ProvisioningState::Programmed && row.device_id == key.device_id;
         Ok(rows.into_iter().filter(is_here).collect())
     }

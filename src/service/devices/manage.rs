@@ -8,9 +8,9 @@ use crate::oath::{Applet, hotp, step_at};
 use crate::store::{OathAccount, Outcome};
 
 use super::super::{Reply, RequestContext, Service};
-use super::contact::{KeyIdentity, VISIT, meet};
 use super::provision::drop_factor;
-use super::words::{AccountView, DeviceRef, ReturnedView};
+use super::session::{KeyIdentity, VISIT, meet};
+use super::types::{AccountView, DeviceRef, ReturnedView};
 
 impl Service {
     /// Gives an account another name, in the journal too if it belongs to a factor.

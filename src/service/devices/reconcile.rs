@@ -10,7 +10,7 @@ use crate::oath::{Applet, Shown};
 use crate::store::{OathAccount, Outcome, ProvisioningState};
 
 use super::super::{Scene, Service};
-use super::contact::PATIENCE;
+use super::session::PATIENCE;
 
 /// What became of an account that was to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
