@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use url::Url;
 
-use crate::http::Caps;
+use crate::http::ConnectionLimits;
 use crate::model::{Limits, Text};
 use crate::oath::Window;
 use crate::piv::{Roots, Slot};
@@ -100,7 +100,7 @@ pub struct Config {
     /// How log lines look.
     pub log_format: LogFormat,
     /// Connection limits.
-    pub caps: Caps,
+    pub limits: ConnectionLimits,
     /// Parts of the names of the readers whose keys are used; none if hardware is off.
     pub readers: Vec<String>,
     /// Whether the self-service page is served.
@@ -275,7 +275,7 @@ impl Config {
             ("stateDir", self.state_dir != new.state_dir),
             ("guardDir", self.guard_dir != new.guard_dir),
             ("logFormat", self.log_format != new.log_format),
-            ("limits", self.caps != new.caps),
+            ("limits", self.limits != new.limits),
             ("ui", self.has_page != new.has_page),
             ("devices.enabled or devices.readers", self.readers != new.readers),
         ];
@@ -343,7 +343,7 @@ impl File {
             guard_dir: Some(guard_dir).filter(|dir| !dir.as_os_str().is_empty()),
             log,
             log_format: self.log_format,
-            caps: Caps { total: self.limits.connections, per_peer: self.limits.connections_per_peer },
+            limits: ConnectionLimits { total: self.limits.connections, per_peer: self.limits.connections_per_peer },
             readers: self.devices.checked()?,
             has_page: self.ui,
             policy: Policy {

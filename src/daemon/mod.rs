@@ -245,7 +245,7 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     service.make_ready(&clock.now()).map_err(|error| failed_store(&service).unwrap_or_else(|| error.into()))?;
     scrub_stack();
     let (close, closing) = watch::channel(false);
-    let server = Server::new(service, clock, config.caps, config.has_page, audit_seen, device_seen, closing)
+    let server = Server::new(service, clock, config.limits, config.has_page, audit_seen, device_seen, closing)
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -28,7 +28,7 @@ const DRAINED: u64 = 64 * 1024;
 
 /// The limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caps {
+pub struct ConnectionLimits {
     /// Connections in all.
     pub total: usize,
     /// Connections of one uid.
@@ -37,7 +37,7 @@ pub struct Caps {
 
 /// Counts open connections.
 pub struct Connections {
-    caps: Caps,
+    limits: ConnectionLimits,
     by_peer: Arc<Mutex<HashMap<u32, usize>>>,
     turned_away: Arc<Semaphore>,
     noted: AtomicI64,
@@ -51,9 +51,9 @@ pub struct ConnectionPermit {
 
 impl Connections {
     /// Nobody is there yet.
-    pub fn new(caps: Caps) -> Self {
+    pub fn new(limits: ConnectionLimits) -> Self {
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
-        Self { caps, by_peer: Arc::default(), turned_away, noted: AtomicI64::new(i64::MIN) }
+        Self { limits, by_peer: Arc::default(), turned_away, noted: AtomicI64::new(i64::MIN) }
     }
 
     /// A place for one more connection of that peer, if there is one.
@@ -61,8 +61,8 @@ impl Connections {
         let mut by_peer = lock(&self.by_peer);
         let total: usize = by_peer.values().sum();
         let of_peer = by_peer.get(&uid).copied().unwrap_or(0);
-        let most = if uid == 0 { self.caps.total.saturating_add(RESERVED) } else { self.caps.total };
-        if total >= most || of_peer >= self.caps.per_peer {
+        let most = if uid == 0 { self.limits.total.saturating_add(RESERVED) } else { self.limits.total };
+        if total >= most || of_peer >= self.limits.per_peer {
             return None;
         }
         by_peer.insert(uid, of_peer.saturating_add(1));
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn http_9_one_peer_and_all_together_are_bounded_and_root_has_a_reserve() {
-        let connections = Connections::new(Caps { total: 3, per_peer: 2 });
+        let connections = Connections::new(ConnectionLimits { total: 3, per_peer: 2 });
 
         let one = connections.enter(1).unwrap();
         let _two = connections.enter(1).unwrap();
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn http_9_so_many_are_told_that_there_is_no_place_and_no_more() {
-        let connections = Connections::new(Caps { total: 0, per_peer: 0 });
+        let connections = Connections::new(ConnectionLimits { total: 0, per_peer: 0 });
 
         let mut told: Vec<_> = (0..TURNED_AWAY).map(|_| connections.word_of_refusal()).collect();
 
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn refusals_go_into_the_journal_ten_times_a_second_at_most() {
-        let connections = Connections::new(Caps { total: 0, per_peer: 0 });
+        let connections = Connections::new(ConnectionLimits { total: 0, per_peer: 0 });
         let may_note = |boot_ms| connections.may_note(&Moment { wall_ms: 0, boot_ms, boot: [0; 16] });
 
         let noted = [0, 0, 1, 99, 100, 150, 199, 200, 10_000, 10_001].map(may_note);

@@ -38,7 +38,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use clock::Clock;
-pub use connections::Caps;
+pub use connections::ConnectionLimits;
 pub use lenient::normalise;
 pub use peer::Peers;
 pub use wire::time as time_text;
@@ -76,7 +76,7 @@ impl Server {
     pub fn new(
         service: Service,
         clock: Clock,
-        caps: Caps,
+        limits: ConnectionLimits,
         has_page: bool,
         audit_head: watch::Receiver<i64>,
         device_head: watch::Receiver<u64>,
@@ -86,7 +86,7 @@ impl Server {
             service,
             clock,
             peers: Peers::new()?,
-            connections: Connections::new(caps),
+            connections: Connections::new(limits),
             idempotency: Idempotency::new().map_err(std::io::Error::other)?,
             audit_head,
             device_head,
