@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mfad::card::{CardFault, Link, identify};
+use mfad::card::{CardFault, CardSession, identify};
 use mfad::model::{AccountName, Algorithm, Digits, OtpKind, Period, Profile, Sensitive};
 use mfad::oath::{AccessKey, Applet, NewAccount};
 use mfad::piv::{Slot, papers};
@@ -23,25 +23,25 @@ const CHALLENGE: [u8; 8] = [0, 0, 0, 0, 3, 0x60, 0x21, 0x35];
 fuzz_target!(|data: &[u8]| {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
     let mut card = ScriptedCard::new(&data[end + 1..]);
-    let mut link = Link::new(&mut card, PATIENCE);
+    let mut session = CardSession::new(&mut card, PATIENCE);
     for step in data[..end].iter().take(MOST_STEPS) {
-        if let Err(fault) = take(&mut link, *step) {
+        if let Err(fault) = take(&mut session, *step) {
             assert!(!fault.to_string().is_empty());
         }
     }
 });
 
-fn take(link: &mut Link<'_>, step: u8) -> Result<(), CardFault> {
+fn take(session: &mut CardSession<'_>, step: u8) -> Result<(), CardFault> {
     match step {
         b'i' => {
-            let found = identify(link)?;
+            let found = identify(session)?;
             assert!(!found.model.is_empty() && found.serial.is_none_or(|serial| serial.number() != 0));
         }
         b'p' => {
-            let papers = papers(link, Slot::CARD_AUTHENTICATION)?;
+            let papers = papers(session, Slot::CARD_AUTHENTICATION)?;
             assert!(papers.statement.len() <= LONGEST && papers.issuer.len() <= LONGEST);
         }
-        _ => ask(Applet::select(link)?, step)?,
+        _ => ask(Applet::select(session)?, step)?,
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use crate::model::{Firmware, Serial};
 
 use super::command::Command;
-use super::link::{DONE, GET_RESPONSE, Link};
+use super::session::{CardSession, DONE, GET_RESPONSE};
 use super::{CardFault, tlv};
 
 const MANAGEMENT: [u8; 8] = [0xa0, 0x00, 0x00, 0x05, 0x27, 0x47, 0x11, 0x17];
@@ -97,24 +97,24 @@ pub struct Identity {
 }
 
 /// Asks a key who it is. Leaves another applet selected than before.
-pub fn identify(link: &mut Link<'_>) -> Result<Identity, CardFault> {
-    if let Some(identity) = from_management(link)? {
+pub fn identify(session: &mut CardSession<'_>) -> Result<Identity, CardFault> {
+    if let Some(identity) = from_management(session)? {
         return Ok(identity);
     }
-    from_otp(link)
+    from_otp(session)
 }
 
 /// A key for which all that can be told is that it is there.
 const UNKNOWN: Identity =
     Identity { serial: None, firmware: None, model: "smart card", form_factor: None, fido2: None };
 
-fn from_management(link: &mut Link<'_>) -> Result<Option<Identity>, CardFault> {
-    let (greeting, status) = link.exchange(&Command::select(&MANAGEMENT), GET_RESPONSE)?;
+fn from_management(session: &mut CardSession<'_>) -> Result<Option<Identity>, CardFault> {
+    let (greeting, status) = session.exchange(&Command::select(&MANAGEMENT), GET_RESPONSE)?;
     if status != DONE {
         return Ok(None);
     }
     let version = version_in(greeting.expose());
-    let (config, status) = link.exchange(&Command::new(READ_CONFIG, 0, 0), GET_RESPONSE)?;
+    let (config, status) = session.exchange(&Command::new(READ_CONFIG, 0, 0), GET_RESPONSE)?;
     if status != DONE {
         return Ok(None);
     }
@@ -151,13 +151,13 @@ fn of_config(body: &[u8], version: Option<Firmware>) -> Result<Identity, CardFau
 }
 
 /// The serial number of a YubiKey 4 before 4.1 and of a NEO.
-fn from_otp(link: &mut Link<'_>) -> Result<Identity, CardFault> {
-    let (status_bytes, status) = link.exchange(&Command::select(&OTP), GET_RESPONSE)?;
+fn from_otp(session: &mut CardSession<'_>) -> Result<Identity, CardFault> {
+    let (status_bytes, status) = session.exchange(&Command::select(&OTP), GET_RESPONSE)?;
     if status != DONE {
         return Ok(UNKNOWN);
     }
     let firmware = status_bytes.expose().get(..3).and_then(firmware);
-    let (serial, status) = link.exchange(&Command::new(API_REQUEST, GET_SERIAL, 0), GET_RESPONSE)?;
+    let (serial, status) = session.exchange(&Command::new(API_REQUEST, GET_SERIAL, 0), GET_RESPONSE)?;
     let serial = <[u8; 4]>::try_from(serial.expose().as_slice()).ok().filter(|_| status == DONE);
     let serial = serial.map(u32::from_be_bytes).and_then(Serial::new);
     Ok(Identity { serial, firmware, model: model(firmware, 0, None, false), form_factor: None, fido2: None })

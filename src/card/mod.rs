@@ -3,15 +3,15 @@
 
 mod command;
 mod identity;
-mod link;
+mod session;
 pub(crate) mod tlv;
 
 use crate::device::DeviceFault;
 
 pub(crate) use command::Command;
 pub use identity::{FormFactor, Identity, identify};
-pub use link::Link;
-pub(crate) use link::{DONE, GET_RESPONSE, SEND_REMAINING};
+pub use session::CardSession;
+pub(crate) use session::{DONE, GET_RESPONSE, SEND_REMAINING};
 
 /// Why a key did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const READERS_AT_ONCE: usize = 16;
 
 /// What is known about the readers, shared between the watching thread and everybody else.
-pub(super) struct Board {
+pub(super) struct ReaderMonitor {
     state: Mutex<Known>,
     changed: Condvar,
     /// Readers whose name contains one of these are ours; all in lower case.
@@ -31,15 +31,15 @@ struct Known {
     slots: Result<BTreeMap<String, u64>, DeviceFault>,
 }
 
-impl Board {
-    /// Starts the thread. It ends once nobody else holds the board.
+impl ReaderMonitor {
+    /// Starts the thread. It ends once nobody else holds the monitor.
     pub(super) fn start(wanted: Vec<String>) -> std::io::Result<Arc<Self>> {
         let wanted = wanted.into_iter().map(|part| part.to_lowercase()).collect();
         let known = Known { generation: 0, insertions: 0, slots: Ok(BTreeMap::new()) };
-        let board = Arc::new(Self { state: Mutex::new(known), changed: Condvar::new(), wanted });
-        let watched = Arc::downgrade(&board);
+        let monitor = Arc::new(Self { state: Mutex::new(known), changed: Condvar::new(), wanted });
+        let watched = Arc::downgrade(&monitor);
         std::thread::Builder::new().name("device-watch".to_owned()).spawn(move || follow(&watched))?;
-        Ok(board)
+        Ok(monitor)
     }
 
     pub(super) fn slots(&self) -> Result<Vec<Slot>, DeviceFault> {
@@ -99,26 +99,26 @@ impl Board {
     }
 }
 
-fn follow(board: &Weak<Board>) {
-    while board.strong_count() > 0 {
+fn follow(monitor: &Weak<ReaderMonitor>) {
+    while monitor.strong_count() > 0 {
         let fault = match Context::establish(Scope::System) {
-            Ok(context) => follow_service(board, &context),
+            Ok(context) => follow_service(monitor, &context),
             Err(error) => fault_of(error),
         };
-        let Some(board) = board.upgrade() else { return };
-        board.lose(fault);
+        let Some(monitor) = monitor.upgrade() else { return };
+        monitor.lose(fault);
         // Sleeps unless somebody else is told of a change, which is soon enough.
-        let seen = board.known().generation;
-        board.wait_for_change(seen, RETRY);
+        let seen = monitor.known().generation;
+        monitor.wait_for_change(seen, RETRY);
     }
 }
 
 /// Follows the readers of one connection to the service until it breaks.
-fn follow_service(board: &Weak<Board>, context: &Context) -> DeviceFault {
+fn follow_service(monitor: &Weak<ReaderMonitor>, context: &Context) -> DeviceFault {
     let mut states = Vec::new();
     let mut last = BTreeMap::new();
     loop {
-        let Some(wanted) = board.upgrade() else { return DeviceFault::NoService };
+        let Some(wanted) = monitor.upgrade() else { return DeviceFault::NoService };
         match context.list_readers_owned() {
             Ok(names) => renew(&mut states, names.into_iter().filter(|name| wanted.is_wanted(&name.to_string_lossy()))),
             Err(Error::NoReadersAvailable) => renew(&mut states, []),
@@ -132,14 +132,14 @@ fn follow_service(board: &Weak<Board>, context: &Context) -> DeviceFault {
             Err(error) => return fault_of(error),
         }
         states.iter_mut().for_each(ReaderState::sync_current_state);
-        let Some(board) = board.upgrade() else { return DeviceFault::NoService };
+        let Some(monitor) = monitor.upgrade() else { return DeviceFault::NoService };
         let cards: Vec<(String, u32)> = states
             .iter()
             .filter(|state| state.name() != PNP_NOTIFICATION())
             .filter(|state| state.event_state().contains(State::PRESENT) && !state.event_state().contains(State::MUTE))
             .map(|state| (state.name().to_string_lossy().into_owned(), state.event_count()))
             .collect();
-        board.see(&cards, &mut last);
+        monitor.see(&cards, &mut last);
     }
 }
 
@@ -180,26 +180,26 @@ pub(super) fn fault_of(error: Error) -> DeviceFault {
 mod tests {
     use super::*;
 
-    fn board() -> Board {
+    fn monitor() -> ReaderMonitor {
         let known = Known { generation: 0, insertions: 0, slots: Err(DeviceFault::NoService) };
-        Board { state: Mutex::new(known), changed: Condvar::new(), wanted: vec!["yubikey".to_owned()] }
+        ReaderMonitor { state: Mutex::new(known), changed: Condvar::new(), wanted: vec!["yubikey".to_owned()] }
     }
 
     #[test]
     fn a_card_that_was_away_is_another_insertion() {
-        let board = board();
+        let monitor = monitor();
         let mut last = BTreeMap::new();
         let look = |events: u32| vec![("Yubico YubiKey 00".to_owned(), events)];
 
-        board.see(&look(1), &mut last);
-        let first = board.slots().unwrap().remove(0);
-        board.see(&look(1), &mut last);
-        assert_eq!(board.slots().unwrap(), std::slice::from_ref(&first));
-        assert_eq!(board.known().generation, 1);
+        monitor.see(&look(1), &mut last);
+        let first = monitor.slots().unwrap().remove(0);
+        monitor.see(&look(1), &mut last);
+        assert_eq!(monitor.slots().unwrap(), std::slice::from_ref(&first));
+        assert_eq!(monitor.known().generation, 1);
 
-        board.see(&look(3), &mut last);
-        assert!(!board.holds(&first));
-        assert!(board.holds(&board.slots().unwrap()[0]));
+        monitor.see(&look(3), &mut last);
+        assert!(!monitor.holds(&first));
+        assert!(monitor.holds(&monitor.slots().unwrap()[0]));
     }
 
     #[test]
@@ -217,12 +217,12 @@ mod tests {
 
     #[test]
     fn a_lost_service_is_told_once_and_other_readers_are_left_alone() {
-        let board = board();
+        let monitor = monitor();
 
-        board.lose(DeviceFault::Denied);
-        board.lose(DeviceFault::Denied);
+        monitor.lose(DeviceFault::Denied);
+        monitor.lose(DeviceFault::Denied);
 
-        assert_eq!((board.slots(), board.known().generation), (Err(DeviceFault::Denied), 1));
-        assert!(board.is_wanted("Yubico YUBIKEY OTP+FIDO+CCID 00 00") && !board.is_wanted("Some eID reader"));
+        assert_eq!((monitor.slots(), monitor.known().generation), (Err(DeviceFault::Denied), 1));
+        assert!(monitor.is_wanted("Yubico YUBIKEY OTP+FIDO+CCID 00 00") && !monitor.is_wanted("Some eID reader"));
     }
 }

@@ -5,7 +5,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use crate::card::{CardFault, Command, DONE, Link, SEND_REMAINING, tlv};
+use crate::card::{CardFault, CardSession, Command, DONE, SEND_REMAINING, tlv};
 use crate::entropy;
 use crate::model::{AccountName, Algorithm, DeviceId, Digits, Firmware, OtpKind, Profile, Sensitive};
 
@@ -73,7 +73,7 @@ pub struct NewAccount<'a> {
 
 /// What CALCULATE ALL says of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum AccountKind {
     /// It gives codes to anybody.
     Code,
     /// It moves with a counter, which was left alone.
@@ -84,7 +84,7 @@ pub enum Shown {
 
 /// The applet, selected.
 pub struct Applet<'a, 'card> {
-    link: &'a mut Link<'card>,
+    session: &'a mut CardSession<'card>,
     version: Firmware,
     salt: Vec<u8>,
     /// The applet's challenge while a password is wanted.
@@ -94,8 +94,8 @@ pub struct Applet<'a, 'card> {
 
 impl<'a, 'card> Applet<'a, 'card> {
     /// Selects the applet; `Unsupported` if the key has none or has it switched off.
-    pub fn select(link: &'a mut Link<'card>) -> Result<Self, CardFault> {
-        let (answer, status) = link.exchange(&Command::select(&APPLICATION), SEND_REMAINING)?;
+    pub fn select(session: &'a mut CardSession<'card>) -> Result<Self, CardFault> {
+        let (answer, status) = session.exchange(&Command::select(&APPLICATION), SEND_REMAINING)?;
         match status {
             DONE => {}
             // Not found, or not usable in the present state (ISO 7816-4 section 5.6).
@@ -117,7 +117,7 @@ impl<'a, 'card> Applet<'a, 'card> {
         let [major, minor, patch] = version.ok_or(CardFault::Nonsense("an applet without a version"))?;
         let salt = salt.filter(|salt| !salt.is_empty()).ok_or(CardFault::Nonsense("an applet without a salt"))?;
         let has_password = challenge.is_some();
-        Ok(Self { link, version: Firmware(major, minor, patch), salt, challenge, has_password })
+        Ok(Self { session, version: Firmware(major, minor, patch), salt, challenge, has_password })
     }
 
     /// The applet's version, which is the firmware's from 4.0 on.
@@ -153,7 +153,7 @@ impl<'a, 'card> Applet<'a, 'card> {
         let ours = challenge_bytes()?;
         let command =
             Command::new(VALIDATE, 0, 0).tlv(TAG_RESPONSE, &key.respond(challenge)?).tlv(TAG_CHALLENGE, &ours);
-        let (answer, status) = self.link.exchange(&command, SEND_REMAINING)?;
+        let (answer, status) = self.session.exchange(&command, SEND_REMAINING)?;
         match status {
             DONE => {}
             0x6a80 | 0x6984 | 0x6982 => return Err(CardFault::WrongPassword),
@@ -222,7 +222,7 @@ impl<'a, 'card> Applet<'a, 'card> {
     /// The whole HMAC over a challenge, of an account that wants no touch. One that moves with a counter
     /// takes its own, and moves on.
     pub fn calculate(&mut self, name: &AccountName, challenge: &[u8; 8]) -> Result<Sensitive<Vec<u8>>, CardFault> {
-        let (answer, status) = self.link.exchange(&calculation(name, challenge, WHOLE), SEND_REMAINING)?;
+        let (answer, status) = self.session.exchange(&calculation(name, challenge, WHOLE), SEND_REMAINING)?;
         let value = self.calculated(&answer, status, TAG_RESPONSE)?;
         value.expose().get(1..).map(|hmac| Sensitive::new(hmac.to_vec())).ok_or(CardFault::Nonsense("an empty HMAC"))
     }
@@ -230,7 +230,7 @@ impl<'a, 'card> Applet<'a, 'card> {
     /// The code for a challenge, as a number; waits for the touch that the account may want.
     pub fn code(&mut self, name: &AccountName, challenge: &[u8; 8], digits: Digits) -> Result<u32, CardFault> {
         let command = calculation(name, challenge, TRUNCATED);
-        let (answer, status) = self.link.exchange_with_touch(&command, SEND_REMAINING)?;
+        let (answer, status) = self.session.exchange_with_touch(&command, SEND_REMAINING)?;
         let value = self.calculated(&answer, status, TAG_TRUNCATED)?;
         let [told, a, b, c, d] = <[u8; 5]>::try_from(value.expose().as_slice())
             .map_err(|_| CardFault::Nonsense("a code of another length"))?;
@@ -250,7 +250,7 @@ impl<'a, 'card> Applet<'a, 'card> {
     }
 
     /// What each account would want before it gives a code. Nothing is moved.
-    pub fn shown(&mut self) -> Result<Vec<(AccountName, Shown)>, CardFault> {
+    pub fn shown(&mut self) -> Result<Vec<(AccountName, AccountKind)>, CardFault> {
         let command = Command::new(CALCULATE_ALL, 0, TRUNCATED).tlv(TAG_CHALLENGE, &[0; CHALLENGE_LENGTH]);
         let answer = self.run(&command)?;
         let values = tlv::parse(answer.expose())?;
@@ -282,13 +282,13 @@ impl<'a, 'card> Applet<'a, 'card> {
 
     /// Removes all accounts and the password. The applet has another identity afterwards.
     pub fn reset(self) -> Result<(), CardFault> {
-        let Self { link, .. } = self;
-        let (_, status) = link.exchange(&Command::new(RESET, 0xde, 0xad), SEND_REMAINING)?;
+        let Self { session, .. } = self;
+        let (_, status) = session.exchange(&Command::new(RESET, 0xde, 0xad), SEND_REMAINING)?;
         checked(status)
     }
 
     fn run(&mut self, command: &Command) -> Result<Sensitive<Vec<u8>>, CardFault> {
-        let (answer, status) = self.link.exchange(command, SEND_REMAINING)?;
+        let (answer, status) = self.session.exchange(command, SEND_REMAINING)?;
         checked(status)?;
         Ok(answer)
     }
@@ -328,11 +328,11 @@ fn account(value: &[u8]) -> Result<Account, CardFault> {
     Ok(Account { name: AccountName::from_bytes(name).ok_or(ODD_LIST)?, is_hotp, algorithm })
 }
 
-fn shown_of(tag: u8) -> Result<Shown, CardFault> {
+fn shown_of(tag: u8) -> Result<AccountKind, CardFault> {
     match tag {
-        TAG_RESPONSE | TAG_TRUNCATED => Ok(Shown::Code),
-        TAG_HOTP => Ok(Shown::Hotp),
-        TAG_TOUCH => Ok(Shown::Touch),
+        TAG_RESPONSE | TAG_TRUNCATED => Ok(AccountKind::Code),
+        TAG_HOTP => Ok(AccountKind::Hotp),
+        TAG_TOUCH => Ok(AccountKind::Touch),
         _ => Err(ODD_LIST),
     }
 }

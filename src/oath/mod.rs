@@ -8,7 +8,7 @@ mod otp;
 mod uri;
 
 pub use access::AccessKey;
-pub use applet::{Account, Applet, NewAccount, Shown};
+pub use applet::{Account, AccountKind, Applet, NewAccount};
 pub use diagnosis::{Diagnosis, diagnose};
 pub use otp::{
     CounterMatch, HIGHEST_FIRST_COUNTER, LOOK_AHEAD, RESYNC_RANGE, Window, hmac_of, hotp, match_counter, match_step,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::card::{CardFault, Command, DONE, GET_RESPONSE, Link, tlv};
+use crate::card::{CardFault, CardSession, Command, DONE, GET_RESPONSE, tlv};
 
 use super::{Challenge, Curve};
 
@@ -54,8 +54,8 @@ pub struct AttestationChain {
 }
 
 /// Asks a key for its chain. Leaves the PIV applet selected.
-pub fn attestation_chain(link: &mut Link<'_>, slot: Slot) -> Result<AttestationChain, CardFault> {
-    let (_, status) = link.exchange(&Command::select(&APPLICATION), GET_RESPONSE)?;
+pub fn attestation_chain(session: &mut CardSession<'_>, slot: Slot) -> Result<AttestationChain, CardFault> {
+    let (_, status) = session.exchange(&Command::select(&APPLICATION), GET_RESPONSE)?;
     match status {
         DONE => {}
         0x6a82 | 0x6d00 | 0x6985 | 0x6999 => {
@@ -63,7 +63,7 @@ pub fn attestation_chain(link: &mut Link<'_>, slot: Slot) -> Result<AttestationC
         }
         other => return Err(CardFault::Status(other)),
     }
-    let (statement, status) = link.exchange(&Command::new(ATTEST, slot.0, 0), GET_RESPONSE)?;
+    let (statement, status) = session.exchange(&Command::new(ATTEST, slot.0, 0), GET_RESPONSE)?;
     match status {
         DONE => {}
         // No key, or one that was put there from outside (Yubico: "attestation of imported keys is refused").
@@ -74,7 +74,7 @@ pub fn attestation_chain(link: &mut Link<'_>, slot: Slot) -> Result<AttestationC
         other => return Err(CardFault::Status(other)),
     }
     let read = Command::new(GET_DATA, 0x3f, 0xff).tlv(TAG_OBJECT, &ATTESTATION_CERTIFICATE);
-    let (object, status) = link.exchange(&read, GET_RESPONSE)?;
+    let (object, status) = session.exchange(&read, GET_RESPONSE)?;
     match status {
         DONE => {}
         0x6a82 => return Err(CardFault::Unsupported("its attestation certificate (slot f9) is gone")),
@@ -85,7 +85,12 @@ pub fn attestation_chain(link: &mut Link<'_>, slot: Slot) -> Result<AttestationC
 }
 
 /// Signs a challenge with the key in the slot of the applet that is selected; `needs_touch` if that takes a touch.
-pub fn sign(link: &mut Link<'_>, slot: Slot, challenge: &Challenge, needs_touch: bool) -> Result<Vec<u8>, CardFault> {
+pub fn sign(
+    session: &mut CardSession<'_>,
+    slot: Slot,
+    challenge: &Challenge,
+    needs_touch: bool,
+) -> Result<Vec<u8>, CardFault> {
     let algorithm = match challenge.curve {
         Curve::P256 => 0x11,
         Curve::P384 => 0x14,
@@ -95,9 +100,9 @@ pub fn sign(link: &mut Link<'_>, slot: Slot, challenge: &Challenge, needs_touch:
     template.extend_from_slice(&challenge.digest);
     let command = Command::new(GENERAL_AUTHENTICATE, algorithm, slot.0).tlv(TAG_TEMPLATE, &template);
     let (answer, status) = if needs_touch {
-        link.exchange_with_touch(&command, GET_RESPONSE)?
+        session.exchange_with_touch(&command, GET_RESPONSE)?
     } else {
-        link.exchange(&command, GET_RESPONSE)?
+        session.exchange(&command, GET_RESPONSE)?
     };
     match status {
         DONE => {}

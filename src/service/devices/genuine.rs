@@ -1,6 +1,6 @@
 //! Whether a key is genuine, asked by an operator or demanded before anything is put onto a key.
 
-use crate::card::{CardFault, Link, identify};
+use crate::card::{CardFault, CardSession, identify};
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{Firmware, Serial};
@@ -50,8 +50,8 @@ impl Service {
     ) -> Result<Reply, Error> {
         let slot = slot.unwrap_or(self.policy().attestation.slot);
         let mut card = self.take(serial)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let found = self.attested(&context.scene(), &mut link, slot, Some(serial));
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let found = self.attested(&context.scene(), &mut session, slot, Some(serial));
         match found {
             Ok(said) => {
                 let Statement { serial, firmware, root, .. } = said;
@@ -76,19 +76,23 @@ impl Service {
 
     /// Refuses a key that is not genuine, if only genuine ones are to be programmed. What is attested
     /// for, else.
-    pub(super) fn attested_if_required(&self, scene: &Scene, link: &mut Link<'_>) -> Result<Option<Statement>, Error> {
+    pub(super) fn attested_if_required(
+        &self,
+        scene: &Scene,
+        session: &mut CardSession<'_>,
+    ) -> Result<Option<Statement>, Error> {
         let policy = self.policy();
         let attestation = &policy.attestation;
         if !attestation.is_required {
             return Ok(None);
         }
-        self.attested(scene, link, attestation.slot, None).map(Some)
+        self.attested(scene, session, attestation.slot, None).map(Some)
     }
 
     fn attested(
         &self,
         scene: &Scene,
-        link: &mut Link<'_>,
+        session: &mut CardSession<'_>,
         slot: Slot,
         meant: Option<Serial>,
     ) -> Result<Statement, Error> {
@@ -100,16 +104,16 @@ impl Service {
                     .to_owned(),
             )
         })?;
-        let identity = identify(link)?;
+        let identity = identify(session)?;
         let hidden = || Error::Unsupported("this key does not tell its serial number".to_owned());
         let serial = identity.serial.ok_or_else(hidden)?;
         if meant.is_some_and(|meant| meant != serial) {
             return Err(Error::DeviceChanged);
         }
-        let chain = attestation_chain(link, slot)?;
+        let chain = attestation_chain(session, slot)?;
         let claim = roots.check(&chain, serial, identity.firmware, scene.now.unix_seconds())?;
         let challenge = claim.challenge(&entropy::public()?);
-        let signature = sign(link, slot, &challenge, claim.needs_touch()).map_err(|fault| match fault {
+        let signature = sign(session, slot, &challenge, claim.needs_touch()).map_err(|fault| match fault {
             // It holds the papers and will not sign: that is how a copy of them behaves.
             CardFault::Status(_) | CardFault::Nonsense(_) => Error::NotGenuine(AttestationError::NotPresent),
             other => other.into(),

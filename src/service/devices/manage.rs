@@ -1,6 +1,6 @@
 //! Changing what is on a key: rename, delete, reset, and taking a key back from its user.
 
-use crate::card::Link;
+use crate::card::CardSession;
 use crate::device::Card;
 use crate::error::Error;
 use crate::model::{AccountName, OtpKind, Serial};
@@ -22,8 +22,8 @@ impl Service {
         new: &AccountName,
     ) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(context, serial, &mut link)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, mut applet) = self.begin(context, serial, &mut session)?;
         let before = self.account(&key, &mut applet, name)?;
         if self.account_views(&key, &mut applet)?.iter().any(|account| account.name == *new) {
             return Err(Error::AccountTaken);
@@ -45,8 +45,8 @@ impl Service {
         name: &AccountName,
     ) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(context, serial, &mut link)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, mut applet) = self.begin(context, serial, &mut session)?;
         if self.account(&key, &mut applet, name)?.owner.is_some() {
             return Err(Error::DeviceInUse);
         }
@@ -59,13 +59,13 @@ impl Service {
     /// without the password, as the key itself allows.
     pub(in crate::service) fn reset_device(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let (key, applet) = meet(&mut link, Some(serial))?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, applet) = meet(&mut session, Some(serial))?;
         if !self.programmed_on(&key)?.is_empty() {
             return Err(Error::DeviceInUse);
         }
         applet.reset()?;
-        let mut applet = Applet::select(&mut link)?;
+        let mut applet = Applet::select(&mut session)?;
         let now = KeyIdentity { device_id: applet.device_id()?, ..key };
         if self.device_row(serial)?.is_some() {
             self.note_key(&now, context.now.wall_ms, false)?;
@@ -80,8 +80,8 @@ impl Service {
     /// erased. A password that the daemon had set goes too, so that the key is as good as new.
     pub(in crate::service) fn return_device(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(context, serial, &mut link)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, mut applet) = self.begin(context, serial, &mut session)?;
         let mut returned = Vec::new();
         for row in self.programmed_on(&key)? {
             let is_proved = self.proves(context, &mut applet, &row)?;
@@ -150,9 +150,9 @@ impl Service {
         &self,
         context: &RequestContext,
         serial: Serial,
-        link: &'a mut Link<'card>,
+        session: &'a mut CardSession<'card>,
     ) -> Result<(KeyIdentity, Applet<'a, 'card>), Error> {
-        let (key, mut applet) = meet(link, Some(serial))?;
+        let (key, mut applet) = meet(session, Some(serial))?;
         self.unlock(self.device_row(serial)?.as_ref(), &mut applet, None)?;
         self.settle(&context.scene(), serial, &mut applet)?;
         Ok((key, applet))

@@ -3,7 +3,7 @@
 
 use data_encoding::BASE32_NOPAD;
 
-use crate::card::Link;
+use crate::card::CardSession;
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{Sensitive, Serial};
@@ -36,8 +36,8 @@ impl Service {
     ) -> Result<Reply, Error> {
         let scene = context.scene();
         let mut card = self.take(serial)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let (key, mut applet) = meet(&mut link, Some(serial))?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, mut applet) = meet(&mut session, Some(serial))?;
         let known = self.device_row(serial)?;
         self.unlock(known.as_ref(), &mut applet, current)?;
         self.note_key(&key, scene.now.wall_ms, known.is_some_and(|known| known.device_id != key.device_id))?;

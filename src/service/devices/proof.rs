@@ -1,6 +1,6 @@
 //! A code that the key itself gives to the daemon, in the place of one that its user types.
 
-use crate::card::Link;
+use crate::card::CardSession;
 use crate::error::Error;
 use crate::model::{Profile, SecretId, TokenInput, UserId};
 use crate::store::{OathAccount, ProvisioningState, Status, View};
@@ -76,8 +76,8 @@ impl Service {
         profile: &Profile,
     ) -> Result<TokenInput, Error> {
         let mut card = self.take(credential.serial)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let (key, mut applet) = meet(&mut link, None)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, mut applet) = meet(&mut session, None)?;
         if key.serial != credential.serial || key.device_id != credential.device_id {
             self.notice_reset(&context.scene(), key.serial, &key.device_id)?;
             return Err(Error::DeviceChanged);

@@ -2,11 +2,11 @@
 //! and only then a factor; active by the user's code or by the key itself. Whatever fails is undone, now or at the
 //! next contact; the seed never leaves the daemon but to the key (HW-1, HW-3).
 
-use crate::card::Link;
+use crate::card::CardSession;
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{AccountName, Algorithm, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId};
-use crate::oath::{Applet, NewAccount, Shown, hmac_of, step_at};
+use crate::oath::{AccountKind, Applet, NewAccount, hmac_of, step_at};
 use crate::store::{
     Decision, DeviceRow, NewSecret, OathAccount, Outcome, ProvisioningState, SecretRow, SecretType, Status, Subject, Tx,
 };
@@ -50,13 +50,13 @@ impl Service {
         }
         let slot = self.slot_of(order.device)?;
         let mut card = self.attached.open(&slot)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let attested = self.attested_if_required(&scene, &mut link)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let attested = self.attested_if_required(&scene, &mut session)?;
         let meant = match order.device {
             DeviceRef::Serial(serial) => Some(serial),
             DeviceRef::Any => attested.as_ref().map(|said| said.serial),
         };
-        let (mut key, mut applet) = meet(&mut link, meant)?;
+        let (mut key, mut applet) = meet(&mut session, meant)?;
         key.vouched_by = attested.map(|said| said.root);
         let known = self.device_row(key.serial)?;
         self.unlock_for(context, &access, known.as_ref(), &mut applet, order.password.as_ref())?;
@@ -71,20 +71,20 @@ impl Service {
         });
         drop(applet);
         let programmed = programmed
-            .and_then(|()| still_there(&mut link, &key))
+            .and_then(|()| still_there(&mut session, &key))
             .and_then(|()| self.become_pending(&scene, &access, &order, &key, &credential));
         let secret = match programmed {
             Ok(secret) => secret,
-            Err(error) => self.give_up(&scene, &mut link, &key, &access, &credential, &order, error)?,
+            Err(error) => self.give_up(&scene, &mut session, &key, &access, &credential, &order, error)?,
         };
         let receipt = self.receipt(&scene, &access, &key, &credential.name, &secret, order.touch)?;
         if order.activation == Activation::ByCode {
             return Ok(Reply::Provisioned { secret, receipt, codes: None });
         }
-        match self.confirm_by_key(context, &access, &mut link, &key, &credential, &order) {
+        match self.confirm_by_key(context, &access, &mut session, &key, &credential, &order) {
             Ok((secret, codes)) => Ok(Reply::Provisioned { secret, receipt, codes: Some(codes) }),
             Err(error) => {
-                let secret = self.give_up(&scene, &mut link, &key, &access, &credential, &order, error)?;
+                let secret = self.give_up(&scene, &mut session, &key, &access, &credential, &order, error)?;
                 Ok(Reply::Provisioned { secret, receipt, codes: Some(Vec::new()) })
             }
         }
@@ -234,9 +234,9 @@ impl Service {
         }
         let shown = applet.shown()?.into_iter().find(|(name, _)| *name == credential.name).map(|(_, shown)| shown);
         let wanted = match (credential.profile.moving, credential.touch) {
-            (OtpKind::Hotp, _) => Shown::Hotp,
-            (OtpKind::Totp(_), true) => Shown::Touch,
-            (OtpKind::Totp(_), false) => Shown::Code,
+            (OtpKind::Hotp, _) => AccountKind::Hotp,
+            (OtpKind::Totp(_), true) => AccountKind::Touch,
+            (OtpKind::Totp(_), false) => AccountKind::Code,
         };
         if shown == Some(wanted) {
             Ok(())
@@ -295,12 +295,12 @@ impl Service {
         &self,
         context: &RequestContext,
         access: &UserAccess,
-        link: &mut Link<'_>,
+        session: &mut CardSession<'_>,
         key: &KeyIdentity,
         credential: &Credential,
         order: &ProvisionOrder,
     ) -> Result<(SecretView, Vec<Sensitive<String>>), Error> {
-        let mut applet = Applet::select(link)?;
+        let mut applet = Applet::select(session)?;
         let known = self.device_row(key.serial)?;
         self.unlock(known.as_ref(), &mut applet, order.password.as_ref())?;
         let token = first_code(&mut applet, context, &credential.name, &credential.profile)?;
@@ -317,7 +317,7 @@ impl Service {
     fn give_up(
         &self,
         scene: &Scene,
-        link: &mut Link<'_>,
+        session: &mut CardSession<'_>,
         key: &KeyIdentity,
         access: &UserAccess,
         credential: &Credential,
@@ -343,7 +343,7 @@ impl Service {
         }
         // A key that is gone or that hangs is not asked again; the next contact goes on.
         let is_gone = matches!(error, Error::DeviceRemoved | Error::NoPcscd | Error::DeviceChanged);
-        if !is_gone && let Err(left) = self.clean_up(scene, link, key, order) {
+        if !is_gone && let Err(left) = self.clean_up(scene, session, key, order) {
             tracing::warn!(error = %left, serial = %key.serial, "an account is left on a key until its next contact");
         }
         Err(error)
@@ -352,11 +352,11 @@ impl Service {
     fn clean_up(
         &self,
         scene: &Scene,
-        link: &mut Link<'_>,
+        session: &mut CardSession<'_>,
         key: &KeyIdentity,
         order: &ProvisionOrder,
     ) -> Result<(), Error> {
-        let mut applet = Applet::select(link)?;
+        let mut applet = Applet::select(session)?;
         let known = self.device_row(key.serial)?;
         self.unlock(known.as_ref(), &mut applet, order.password.as_ref())?;
         self.settle(scene, key.serial, &mut applet)

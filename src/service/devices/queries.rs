@@ -1,10 +1,10 @@
 //! Looking at keys: which there are, what is on them, what came and went.
 
-use crate::card::{CardFault, Link, identify};
+use crate::card::{CardFault, CardSession, identify};
 use crate::device::Slot;
 use crate::error::Error;
 use crate::model::Serial;
-use crate::oath::{Applet, Shown};
+use crate::oath::{AccountKind, Applet};
 use crate::store::{OathAccount, ProvisioningState};
 use crate::sync::thread;
 
@@ -48,8 +48,8 @@ impl Service {
     /// The accounts on a key.
     pub(in crate::service) fn device_accounts(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(context, serial, &mut link)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, mut applet) = self.begin(context, serial, &mut session)?;
         self.account_views(&key, &mut applet).map(Reply::Accounts)
     }
 
@@ -65,7 +65,7 @@ impl Service {
             let kind = shown.iter().find(|(name, _)| *name == account.name).map(|(_, shown)| *shown);
             let owner = rows.iter().find(|row| row.name == account.name).map(|row| (row.id, row.user));
             AccountView {
-                touch: if account.is_hotp { None } else { kind.map(|kind| kind == Shown::Touch) },
+                touch: if account.is_hotp { None } else { kind.map(|kind| kind == AccountKind::Touch) },
                 is_hotp: account.is_hotp,
                 algorithm: account.algorithm,
                 owner,
@@ -90,8 +90,8 @@ impl Service {
 
     fn look_at(&self, scene: &Scene, slot: &Slot) -> Result<KeyView, Error> {
         let mut card = self.attached.open(slot)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let identity = identify(&mut link)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let identity = identify(&mut session)?;
         let mut view = KeyView {
             serial: identity.serial,
             model: Some(identity.model),
@@ -105,7 +105,7 @@ impl Service {
             programmed: 0,
             problem: None,
         };
-        let mut applet = match Applet::select(&mut link) {
+        let mut applet = match Applet::select(&mut session) {
             Ok(applet) => applet,
             // A key without the applet is still a key.
             Err(CardFault::Unsupported(_)) => return Ok(view),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::card::CardFault;
 use crate::error::Error;
 use crate::model::{AccountName, DeviceId, Serial};
-use crate::oath::{Applet, Shown};
+use crate::oath::{AccountKind, Applet};
 use crate::store::{OathAccount, Outcome, ProvisioningState};
 
 use super::super::{Scene, Service};
@@ -47,7 +47,7 @@ impl Service {
         if open.is_empty() {
             return Ok(());
         }
-        let shown: HashMap<AccountName, Shown> = applet.shown()?.into_iter().collect();
+        let shown: HashMap<AccountName, AccountKind> = applet.shown()?.into_iter().collect();
         for row in &open {
             let settled = if row.device_id == device_id { erase(applet, row, &shown)? } else { Settled::Reset };
             self.close_journal(scene, row, settled)?;
@@ -91,7 +91,7 @@ impl Service {
 fn erase(
     applet: &mut Applet<'_, '_>,
     row: &OathAccount,
-    shown: &HashMap<AccountName, Shown>,
+    shown: &HashMap<AccountName, AccountKind>,
 ) -> Result<Settled, Error> {
     let Some(kind) = shown.get(&row.name) else { return Ok(Settled::Absent) };
     if !is_ours(applet, row, *kind)? {
@@ -107,16 +107,16 @@ fn erase(
 /// ours can give, where that needs nobody's touch and moves no counter that counts. Otherwise the name
 /// decides, which was free when it was written. A counter of somebody else moves by one where ours was to
 /// take its place: nothing but a code tells which of the two it is.
-fn is_ours(applet: &mut Applet<'_, '_>, row: &OathAccount, kind: Shown) -> Result<bool, Error> {
+fn is_ours(applet: &mut Applet<'_, '_>, row: &OathAccount, kind: AccountKind) -> Result<bool, Error> {
     let is_half_done = row.state == ProvisioningState::Intended;
     let by_name = is_half_done && !row.replaces;
     match kind {
-        Shown::Touch => Ok(row.touch && !row.counts),
-        Shown::Hotp if !row.counts => Ok(by_name),
+        AccountKind::Touch => Ok(row.touch && !row.counts),
+        AccountKind::Hotp if !row.counts => Ok(by_name),
         // A counter-based account does not tell whether it wants a touch, and its counter may be anywhere.
-        Shown::Hotp if !is_half_done || row.touch => Ok(true),
-        Shown::Code if row.counts => Ok(by_name),
-        Shown::Code | Shown::Hotp => {
+        AccountKind::Hotp if !is_half_done || row.touch => Ok(true),
+        AccountKind::Code if row.counts => Ok(by_name),
+        AccountKind::Code | AccountKind::Hotp => {
             let answer = applet.calculate(&row.name, &row.challenge)?;
             Ok(row.is_answered_by(answer.expose()) || by_name)
         }

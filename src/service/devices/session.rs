@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::card::{CardFault, Identity, Link, identify};
+use crate::card::{CardFault, CardSession, Identity, identify};
 use crate::device::Slot;
 use crate::error::Error;
 use crate::model::{DeviceId, Firmware, Moment, Sensitive, Serial};
@@ -55,10 +55,10 @@ impl Service {
 
     fn visit(&self, scene: &Scene, slot: &Slot) -> Result<(Option<Serial>, KeyState), Error> {
         let mut card = self.attached.open(slot)?;
-        let mut link = Link::new(&mut *card, VISIT);
-        let identity = identify(&mut link)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let identity = identify(&mut session)?;
         let Some(serial) = identity.serial else { return Ok((None, KeyState::New)) };
-        let Ok(mut applet) = Applet::select(&mut link) else { return Ok((Some(serial), KeyState::New)) };
+        let Ok(mut applet) = Applet::select(&mut session) else { return Ok((Some(serial), KeyState::New)) };
         let known = self.device_row(serial)?;
         let device_id = applet.device_id()?;
         // Without its password nothing can be undone now; everything else is to be known all the same.
@@ -93,7 +93,7 @@ impl Service {
     pub(super) fn serial_in(&self, slot: &Slot) -> Option<Serial> {
         self.attached.serial_in(slot).or_else(|| {
             let mut card = self.attached.open(slot).ok()?;
-            identify(&mut Link::new(&mut *card, VISIT)).ok()?.serial
+            identify(&mut CardSession::new(&mut *card, VISIT)).ok()?.serial
         })
     }
 
@@ -157,11 +157,11 @@ pub(super) fn key_identity(identity: &Identity, applet: &Applet<'_, '_>) -> Resu
 
 /// Who the key is, with its applet selected; a refusal if another number was meant (HW-4).
 pub(super) fn meet<'a, 'card>(
-    link: &'a mut Link<'card>,
+    session: &'a mut CardSession<'card>,
     meant: Option<Serial>,
 ) -> Result<(KeyIdentity, Applet<'a, 'card>), Error> {
-    let identity = identify(link)?;
-    let applet = Applet::select(link)?;
+    let identity = identify(session)?;
+    let applet = Applet::select(session)?;
     let key = key_identity(&identity, &applet)?;
     if meant.is_some_and(|serial| serial != key.serial) {
         return Err(Error::DeviceChanged);
@@ -170,8 +170,8 @@ pub(super) fn meet<'a, 'card>(
 }
 
 /// The same key and the same applet as before, or a refusal (HW-4). Ends what was selected.
-pub(super) fn still_there(link: &mut Link<'_>, before: &KeyIdentity) -> Result<(), Error> {
-    let (now, _) = meet(link, None)?;
+pub(super) fn still_there(session: &mut CardSession<'_>, before: &KeyIdentity) -> Result<(), Error> {
+    let (now, _) = meet(session, None)?;
     let is_same = now.serial == before.serial && now.device_id == before.device_id;
     if is_same { Ok(()) } else { Err(Error::DeviceChanged) }
 }

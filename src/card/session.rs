@@ -26,12 +26,12 @@ pub(crate) const SEND_REMAINING: u8 = 0xa5;
 pub(crate) const GET_RESPONSE: u8 = 0xc0;
 
 /// A card with what is left of the time for it.
-pub struct Link<'a> {
+pub struct CardSession<'a> {
     card: &'a mut dyn Card,
     watch: Stopwatch,
 }
 
-impl<'a> Link<'a> {
+impl<'a> CardSession<'a> {
     /// Speaks to a card for no longer than `budget`; touches are extra.
     pub fn new(card: &'a mut dyn Card, budget: Duration) -> Self {
         Self { card, watch: Stopwatch::start(budget) }
