@@ -8,7 +8,7 @@ use crate::model::{Sensitive, TokenKind, scrub_stack};
 
 use super::claims::{Claims, Wire};
 use super::format::{SigningAlgorithm, TokenFormat};
-use super::seen::{Seen, print};
+use super::verified::{VerifiedTokenCache, print};
 
 /// The longest token that is looked at (TOK-5).
 const LONGEST: usize = 4096;
@@ -135,13 +135,13 @@ pub struct KeySet {
     format: TokenFormat,
     keys: Vec<SigningKey>,
     /// Of these very keys: another set begins without.
-    seen: Seen,
+    seen: VerifiedTokenCache,
 }
 
 impl KeySet {
     /// Takes keys, oldest first, and the name to sign as (`iss`).
     pub fn new(issuer: String, keys: Vec<SigningKey>) -> Self {
-        Self { issuer, format: TokenFormat::default(), keys, seen: Seen::default() }
+        Self { issuer, format: TokenFormat::default(), keys, seen: VerifiedTokenCache::default() }
     }
 
     /// The same, with another format of the tokens that are signed from now on.

@@ -8,7 +8,7 @@
 mod claims;
 mod format;
 mod keys;
-mod seen;
+mod verified;
 
 pub use claims::{ACCESS_LIFETIME, Claims};
 pub use format::{AccessType, SigningAlgorithm, TokenFormat};

@@ -11,26 +11,26 @@ const SETS: usize = 2_048;
 const WAYS: usize = 4;
 
 /// SHA-256 of a token.
-pub(super) type Print = [u8; 32];
+pub(super) type Fingerprint = [u8; 32];
 
 /// Of one size from the beginning, so that the memory of the daemon does not follow its load. A set holds the newest first;
 /// a place that was never used holds zeros, which are the digest of no known text.
-pub(super) struct Seen(Mutex<Box<[[Print; WAYS]]>>);
+pub(super) struct VerifiedTokenCache(Mutex<Box<[[Fingerprint; WAYS]]>>);
 
-impl Default for Seen {
+impl Default for VerifiedTokenCache {
     fn default() -> Self {
-        Self(Mutex::new(vec![[Print::default(); WAYS]; SETS].into()))
+        Self(Mutex::new(vec![[Fingerprint::default(); WAYS]; SETS].into()))
     }
 }
 
-impl Seen {
-    pub(super) fn knows(&self, print: &Print) -> bool {
+impl VerifiedTokenCache {
+    pub(super) fn knows(&self, print: &Fingerprint) -> bool {
         let sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sets.get(set_of(print)).is_some_and(|set| set.contains(print))
     }
 
     /// Remembers what is not known yet.
-    pub(super) fn remember(&self, print: Print) {
+    pub(super) fn remember(&self, print: Fingerprint) {
         let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(set) = sets.get_mut(set_of(&print))
             && !set.contains(&print)
@@ -41,11 +41,11 @@ impl Seen {
     }
 }
 
-fn set_of(print: &Print) -> usize {
+fn set_of(print: &Fingerprint) -> usize {
     usize::from(u16::from_be_bytes([print[0], print[1]])) % SETS
 }
 
-pub(super) fn print(token: &str) -> Print {
+pub(super) fn print(token: &str) -> Fingerprint {
     Sha256::digest(token).into()
 }
 
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_token_is_known_by_every_byte_of_it_and_the_oldest_of_its_set_is_forgotten() {
-        let seen = Seen::default();
+        let seen = VerifiedTokenCache::default();
         let (remember, knows) = (|token: &str| seen.remember(print(token)), |token: &str| seen.knows(&print(token)));
         remember("a.b.c");
         remember("a.b.c");
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn others_have_sets_of_their_own() {
-        let seen = Seen::default();
+        let seen = VerifiedTokenCache::default();
         let tokens: Vec<String> = (0..SETS).map(|number| number.to_string()).collect();
         tokens.iter().for_each(|token| seen.remember(print(token)));
 
