@@ -2,7 +2,7 @@
 
 use crate::args::ActingArgs;
 use crate::call::{Authority, Call, segment};
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::login;
 use crate::prompt::{Hidden, Source};
@@ -21,18 +21,18 @@ pub struct Acting {
 
 impl Acting {
     /// Finds the user and gets the right that the flags ask for.
-    pub async fn begin(desk: &mut Desk, user: &str, how: &ActingArgs) -> Result<Self, Failure> {
+    pub async fn begin(context: &mut Context, user: &str, how: &ActingArgs) -> Result<Self, Failure> {
         if how.as_user {
-            return Self::by_login(desk, user).await;
+            return Self::by_login(context, user).await;
         }
-        let uid = uid_of(desk, user).await?;
+        let uid = uid_of(context, user).await?;
         Ok(Self { uid, authority: Authority::with_reason(how.reason.clone()), password: None, has_session: false })
     }
 
     /// Ends the session that `begin` made. A token that has ended already is no matter.
-    pub async fn end(self, desk: &mut Desk) {
+    pub async fn end(self, context: &mut Context) {
         if self.has_session {
-            login::log_out(desk, &self.authority).await;
+            login::log_out(context, &self.authority).await;
         }
     }
 
@@ -46,13 +46,13 @@ impl Acting {
         matches!(self.authority, Authority::Reason(_))
     }
 
-    async fn by_login(desk: &mut Desk, user: &str) -> Result<Self, Failure> {
+    async fn by_login(context: &mut Context, user: &str) -> Result<Self, Failure> {
         let id = match user {
-            "me" => desk.asker.word("user name", "give the name instead of `me`").await?,
+            "me" => context.prompter.word("user name", "give the name instead of `me`").await?,
             name => name.to_owned(),
         };
         let login = login::log_in(
-            desk,
+            context,
             &id,
             &login::Answers {
                 recovery: false,
@@ -80,20 +80,20 @@ pub fn path(uid: &str, rest: &str) -> String {
 }
 
 /// The uid of a user by name; a uid and `me` stay what they are.
-pub async fn uid_of(desk: &mut Desk, user: &str) -> Result<String, Failure> {
+pub async fn uid_of(context: &mut Context, user: &str) -> Result<String, Failure> {
     if user == "me" || is_uid(user) {
         return Ok(user.to_owned());
     }
-    let users = all_users(desk).await.map_err(explain_lookup)?;
+    let users = all_users(context).await.map_err(explain_lookup)?;
     pick(&users, user).map(|found| found.uid.clone())
 }
 
 /// The uids of many users, with one look at the list; each is found, or not, by itself.
-pub async fn uids_of(desk: &mut Desk, users: &[&str]) -> Result<Vec<Result<String, Failure>>, Failure> {
+pub async fn uids_of(context: &mut Context, users: &[&str]) -> Result<Vec<Result<String, Failure>>, Failure> {
     let known = if users.iter().all(|user| is_uid(user)) {
         Vec::new()
     } else {
-        all_users(desk).await.map_err(explain_lookup)?
+        all_users(context).await.map_err(explain_lookup)?
     };
     let found = users.iter().map(|user| {
         if is_uid(user) { Ok((*user).to_owned()) } else { pick(&known, user).map(|found| found.uid.clone()) }
@@ -102,11 +102,11 @@ pub async fn uids_of(desk: &mut Desk, users: &[&str]) -> Result<Vec<Result<Strin
 }
 
 /// All users, page by page.
-pub async fn all_users(desk: &mut Desk) -> Result<Vec<User>, Failure> {
+pub async fn all_users(context: &mut Context) -> Result<Vec<User>, Failure> {
     let mut users = Vec::new();
     let mut after = String::new();
     loop {
-        let page: UserPage = desk.client.ask(Call::get(format!("/v1/users?limit=200{after}"))).await?.read()?;
+        let page: UserPage = context.client.ask(Call::get(format!("/v1/users?limit=200{after}"))).await?.read()?;
         users.extend(page.users);
         match page.next {
             Some(next) => after = format!("&after={}", segment(&next)),

@@ -6,7 +6,7 @@ use crate::call::Call;
 use crate::chain::{Break, Chain};
 use crate::cli::AuditCommand;
 use crate::client::Answer;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::events::Blocks;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, visible};
@@ -16,49 +16,49 @@ use crate::wire::{Event, EventPage};
 const PAGE: u32 = 500;
 
 /// `audit …`.
-pub async fn run(desk: &mut Desk, command: &AuditCommand) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, command: &AuditCommand) -> Result<(), Failure> {
     match command {
-        AuditCommand::Tail { lines, follow } => tail(desk, *lines, *follow).await,
-        AuditCommand::Verify => verify(desk).await,
+        AuditCommand::Tail { lines, follow } => tail(context, *lines, *follow).await,
+        AuditCommand::Verify => verify(context).await,
     }
 }
 
-async fn tail(desk: &mut Desk, lines: u32, follow: bool) -> Result<(), Failure> {
-    let newest = newest(desk).await?;
+async fn tail(context: &mut Context, lines: u32, follow: bool) -> Result<(), Failure> {
+    let newest = newest(context).await?;
     let mut after = newest.saturating_sub(i64::from(lines)).max(0);
     let mut documents = Vec::new();
     while after < newest {
-        let answer = page(desk, after, PAGE).await?;
+        let answer = page(context, after, PAGE).await?;
         let events: EventPage = answer.read()?;
         let Some(last) = events.events.last().map(|event| event.seq) else { break };
         let shown = events.events.iter().take_while(|event| event.seq <= newest).count();
-        if desk.out.is_json() {
+        if context.out.is_json() {
             documents.extend(raw_events(&answer)?.into_iter().take(shown));
         } else {
-            events.events.iter().take(shown).try_for_each(|event| desk.out.line(&line(desk.out, event)))?;
+            events.events.iter().take(shown).try_for_each(|event| context.out.line(&line(context.out, event)))?;
         }
         after = last.min(newest);
     }
-    match (desk.out.is_json(), follow) {
-        (true, true) => documents.iter().try_for_each(|event| desk.out.document(&event.to_string()))?,
-        (true, false) => desk.out.document(&json!({"events": documents, "next": null}).to_string())?,
+    match (context.out.is_json(), follow) {
+        (true, true) => documents.iter().try_for_each(|event| context.out.document(&event.to_string()))?,
+        (true, false) => context.out.document(&json!({"events": documents, "next": null}).to_string())?,
         (false, _) => {}
     }
-    if follow { follow_after(desk, newest).await } else { Ok(()) }
+    if follow { follow_after(context, newest).await } else { Ok(()) }
 }
 
-async fn follow_after(desk: &mut Desk, after: i64) -> Result<(), Failure> {
-    let mut stream = desk.client.open(Call::get(format!("/v1/audit/events?after={after}"))).await?;
+async fn follow_after(context: &mut Context, after: i64) -> Result<(), Failure> {
+    let mut stream = context.client.open(Call::get(format!("/v1/audit/events?after={after}"))).await?;
     let mut blocks = Blocks::default();
     while let Some(bytes) = stream.next().await? {
         for data in blocks.take(&bytes)? {
-            if desk.out.is_json() {
-                desk.out.document(&data)?;
+            if context.out.is_json() {
+                context.out.document(&data)?;
                 continue;
             }
             let event: Event = serde_json::from_str(&data)
                 .map_err(|error| Failure::Internal(format!("an audit event is not understood: {error}")))?;
-            desk.out.line(&line(desk.out, &event))?;
+            context.out.line(&line(context.out, &event))?;
         }
     }
     Err(Failure::Unreachable("the daemon ended the stream".to_owned()))
@@ -66,27 +66,27 @@ async fn follow_after(desk: &mut Desk, after: i64) -> Result<(), Failure> {
 
 /// The newest row's number, 0 when there is none. The log can be read from its old end only, and
 /// rows have no gaps: so the end is found by doubling and halving, not by reading all of it.
-async fn newest(desk: &mut Desk) -> Result<i64, Failure> {
+async fn newest(context: &mut Context) -> Result<i64, Failure> {
     let (mut low, mut high) = (0_i64, 1_i64);
-    while has_rows_after(desk, high.saturating_sub(1)).await? {
+    while has_rows_after(context, high.saturating_sub(1)).await? {
         low = high;
         high = high.saturating_mul(2);
     }
     // INVARIANT: row `low` is there (or 0), row `high` is not.
     while high.saturating_sub(low) > 1 {
         let middle = low.midpoint(high);
-        if has_rows_after(desk, middle.saturating_sub(1)).await? { low = middle } else { high = middle }
+        if has_rows_after(context, middle.saturating_sub(1)).await? { low = middle } else { high = middle }
     }
     Ok(low)
 }
 
-async fn has_rows_after(desk: &mut Desk, after: i64) -> Result<bool, Failure> {
-    let page: EventPage = page(desk, after, 1).await?.read()?;
+async fn has_rows_after(context: &mut Context, after: i64) -> Result<bool, Failure> {
+    let page: EventPage = page(context, after, 1).await?.read()?;
     Ok(!page.events.is_empty())
 }
 
-async fn page(desk: &mut Desk, after: i64, limit: u32) -> Result<Answer, Failure> {
-    desk.client.ask(Call::get(format!("/v1/audit?after={after}&limit={limit}"))).await
+async fn page(context: &mut Context, after: i64, limit: u32) -> Result<Answer, Failure> {
+    context.client.ask(Call::get(format!("/v1/audit?after={after}&limit={limit}"))).await
 }
 
 fn raw_events(answer: &Answer) -> Result<Vec<serde_json::Value>, Failure> {
@@ -113,16 +113,16 @@ fn line(out: Output, event: &Event) -> String {
     words.join(" ")
 }
 
-async fn verify(desk: &mut Desk) -> Result<(), Failure> {
+async fn verify(context: &mut Context) -> Result<(), Failure> {
     let mut chain = Chain::start();
     loop {
-        let page: EventPage = page(desk, chain.seq, PAGE).await?.read()?;
+        let page: EventPage = page(context, chain.seq, PAGE).await?.read()?;
         if page.events.is_empty() {
-            return whole(desk.out, &chain);
+            return whole(context.out, &chain);
         }
         for event in &page.events {
             if let Err(found) = chain.follow(event) {
-                return broken(desk.out, &chain, &found);
+                return broken(context.out, &chain, &found);
             }
         }
     }
@@ -140,7 +140,7 @@ fn broken(out: Output, chain: &Chain, found: &Break) -> Result<(), Failure> {
         out.document(
             &json!({"ok": false, "events": chain.seq, "brokenAt": found.seq, "reason": found.reason}).to_string(),
         )?;
-        return Err(Failure::Told(Exit::Denied));
+        return Err(Failure::Reported(Exit::Denied));
     }
     Err(Failure::Denied(format!("the chain breaks at event {}: {}", found.seq, found.reason)))
 }

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::call::{Authority, Call};
 use crate::cli::BackupArgs;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
 
@@ -21,12 +21,12 @@ const BACKUP_HEAD: usize = 14 + 16 + 8 + 16 + 32;
 const RECORD_HEAD: usize = 5;
 
 /// `backup`.
-pub async fn run(desk: &mut Desk, args: &BackupArgs) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, args: &BackupArgs) -> Result<(), Failure> {
     // By default the signal ends the process at a limit on the size of files; with a handler the write fails.
     let _size_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
-    let mut target = Target::open(desk.out, args)?;
+    let mut target = Target::open(context.out, args)?;
     let authority = Authority::Reason(args.reason.clone());
-    let mut stream = desk.client.open(Call::post("/v1/backup").by(&authority)).await?;
+    let mut stream = context.client.open(Call::post("/v1/backup").by(&authority)).await?;
     let mut shape = Shape::default();
     while let Some(bytes) = stream.next().await? {
         shape.take(&bytes);
@@ -41,16 +41,16 @@ pub async fn run(desk: &mut Desk, args: &BackupArgs) -> Result<(), Failure> {
     let name = target.finish()?;
     let said = format!("{} bytes in {name}; to be read with mfad restore and the master key of today", shape.bytes);
     if is_standard_output(&args.file) {
-        if !desk.out.is_quiet() {
-            desk.out.aside(&visible(&said));
+        if !context.out.is_quiet() {
+            context.out.aside(&visible(&said));
         }
         return Ok(());
     }
-    if desk.out.is_json() {
+    if context.out.is_json() {
         let document = serde_json::json!({"file": name, "bytes": shape.bytes});
-        return desk.out.document(&document.to_string());
+        return context.out.document(&document.to_string());
     }
-    desk.out.note(&visible(&said))
+    context.out.note(&visible(&said))
 }
 
 fn is_standard_output(path: &Path) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::call::{Body, Call};
 use crate::client::Answer;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::prompt::{Hidden, PIN, Source, Wanted};
@@ -48,17 +48,17 @@ impl Code {
 
     /// Asks for one. Blanks in a typed code are let go, since authenticators show `123 456`, and a
     /// slip of the hand may be typed again.
-    pub async fn ask(desk: &Desk, wanted: Wanted, source: &Source) -> Result<Self, Failure> {
+    pub async fn ask(context: &Context, wanted: Wanted, source: &Source) -> Result<Self, Failure> {
         if *source != Source::Prompt {
-            return Self::parse(desk.asker.secret(wanted, source).await?);
+            return Self::parse(context.prompter.secret(wanted, source).await?);
         }
         for _ in 0..TYPING_AGAIN {
-            match Self::parse(without_blanks(&desk.asker.secret(wanted, source).await?)) {
+            match Self::parse(without_blanks(&context.prompter.secret(wanted, source).await?)) {
                 Ok(code) => return Ok(code),
-                Err(slip) => desk.out.error(&slip.to_string()),
+                Err(slip) => context.out.error(&slip.to_string()),
             }
         }
-        Self::parse(without_blanks(&desk.asker.secret(wanted, source).await?))
+        Self::parse(without_blanks(&context.prompter.secret(wanted, source).await?))
     }
 
     /// The request body that carries it.
@@ -78,24 +78,24 @@ pub fn by_key() -> Body {
 /// Sends a request that a key in this host answers, and tells the key its PIN where it wants one: at once if a source is
 /// named, else when it says so.
 pub async fn ask_key<'a>(
-    desk: &mut Desk,
+    context: &mut Context,
     call: impl Fn() -> Call<'a>,
     body: impl Fn() -> Body,
     pin: &Source,
 ) -> Result<Answer, Failure> {
     let mut known = match pin {
         Source::Prompt => None,
-        Source::Stdin | Source::File(_) => Some(desk.asker.secret(PIN, pin).await?),
+        Source::Stdin | Source::File(_) => Some(context.prompter.secret(PIN, pin).await?),
     };
     for left in (0..=PINS_TYPED).rev() {
-        ask_for_touch(desk.out);
+        ask_for_touch(context.out);
         let with_pin = known.as_ref().map_or_else(&body, |pin| body().secret("pin", pin, "$PIN"));
-        match desk.client.send(call().with(with_pin)).await?.granted() {
+        match context.client.send(call().with(with_pin)).await?.granted() {
             Err(Failure::Refused(problem)) if left > 0 && *pin == Source::Prompt && problem.is_about_pin() => {
                 if known.is_some() {
-                    desk.out.error(&problem.to_string());
+                    context.out.error(&problem.to_string());
                 }
-                known = Some(desk.asker.secret(PIN, pin).await?);
+                known = Some(context.prompter.secret(PIN, pin).await?);
             }
             answered => return answered,
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::cli::DoctorArgs;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{Tone, visible};
 
@@ -53,43 +53,43 @@ fn finding(check: &'static str, state: State, detail: impl Into<String>, remedy:
 }
 
 /// `doctor`.
-pub async fn run(desk: &mut Desk, args: &DoctorArgs) -> Result<(), Failure> {
-    let mut findings = daemon(desk).await?;
+pub async fn run(context: &mut Context, args: &DoctorArgs) -> Result<(), Failure> {
+    let mut findings = daemon(context).await?;
     if findings.iter().all(|finding| finding.check != "daemon" || finding.state != State::Problem) {
-        findings.push(keys(desk).await?);
-        findings.push(master_key(desk).await?);
+        findings.push(keys(context).await?);
+        findings.push(master_key(context).await?);
     }
     findings.push(clock());
-    findings.push(socket(desk.client.socket()));
+    findings.push(socket(context.client.socket()));
     findings.extend(state_dir(&args.state_dir));
     let is_well = findings.iter().all(|finding| finding.state != State::Problem);
-    if desk.out.is_json() {
+    if context.out.is_json() {
         let list: Vec<Value> = findings
             .iter()
             .map(|f| json!({"check": f.check, "state": f.state.word(), "detail": f.detail, "remedy": f.remedy}))
             .collect();
-        desk.out.document(&json!({"ok": is_well, "findings": list}).to_string())?;
+        context.out.document(&json!({"ok": is_well, "findings": list}).to_string())?;
     } else {
         for found in &findings {
-            tell(desk, found)?;
+            tell(context, found)?;
         }
     }
-    if is_well { Ok(()) } else { Err(Failure::Told(Exit::Denied)) }
+    if is_well { Ok(()) } else { Err(Failure::Reported(Exit::Denied)) }
 }
 
-fn tell(desk: &Desk, found: &Finding) -> Result<(), Failure> {
-    if desk.out.is_quiet() && found.state != State::Problem {
+fn tell(context: &Context, found: &Finding) -> Result<(), Failure> {
+    if context.out.is_quiet() && found.state != State::Problem {
         return Ok(());
     }
     let tone = if found.state == State::Problem { Tone::Bad } else { Tone::Good };
-    let word = desk.out.tone(&format!("{:<8}", found.state.word()), tone);
-    desk.out.line(&format!("{word} {:<12} {}", found.check, visible(&found.detail)))?;
-    found.remedy.map_or(Ok(()), |remedy| desk.out.line(&format!("{:<21} -> {remedy}", "")))
+    let word = context.out.tone(&format!("{:<8}", found.state.word()), tone);
+    context.out.line(&format!("{word} {:<12} {}", found.check, visible(&found.detail)))?;
+    found.remedy.map_or(Ok(()), |remedy| context.out.line(&format!("{:<21} -> {remedy}", "")))
 }
 
 /// Whether it answers, is ready, and is of the version of this program.
-async fn daemon(desk: &mut Desk) -> Result<Vec<Finding>, Failure> {
-    let ready = match desk.client.send(Call::get("/v1/health/ready")).await {
+async fn daemon(context: &mut Context) -> Result<Vec<Finding>, Failure> {
+    let ready = match context.client.send(Call::get("/v1/health/ready")).await {
         Ok(answer) => answer,
         Err(Failure::Unreachable(why)) => {
             return Ok(vec![finding(
@@ -109,7 +109,7 @@ async fn daemon(desk: &mut Desk) -> Result<Vec<Finding>, Failure> {
         200 => finding("daemon", State::Good, "ready, and the store takes writes", ""),
         _ => finding("daemon", State::Problem, ready.problem().to_string(), "journalctl -u mfad says why"),
     }];
-    let version: Value = desk.client.ask(Call::get("/v1/version")).await?.read()?;
+    let version: Value = context.client.ask(Call::get("/v1/version")).await?.read()?;
     let theirs = version.get("version").and_then(Value::as_str).unwrap_or_default();
     let ours = env!("CARGO_PKG_VERSION");
     findings.push(if theirs == ours {
@@ -132,8 +132,8 @@ async fn daemon(desk: &mut Desk) -> Result<Vec<Finding>, Failure> {
 }
 
 /// Whether hardware keys can be used.
-async fn keys(desk: &mut Desk) -> Result<Finding, Failure> {
-    let answer = desk.client.send(Call::get("/v1/devices")).await?;
+async fn keys(context: &mut Context) -> Result<Finding, Failure> {
+    let answer = context.client.send(Call::get("/v1/devices")).await?;
     if answer.status == 200 {
         let listed: Value = answer.read()?;
         let count = listed.get("devices").and_then(Value::as_array).map_or(0, Vec::len);
@@ -163,8 +163,8 @@ fn not_this_account(check: &'static str) -> Finding {
 }
 
 /// Where the master key is.
-async fn master_key(desk: &mut Desk) -> Result<Finding, Failure> {
-    let answer = desk.client.send(Call::get("/v1/key")).await?;
+async fn master_key(context: &mut Context) -> Result<Finding, Failure> {
+    let answer = context.client.send(Call::get("/v1/key")).await?;
     if answer.status != 200 {
         return Ok(match answer.problem().code.as_str() {
             "forbidden" | "unauthenticated" => not_this_account("master key"),

@@ -5,7 +5,7 @@ use crate::call::{Body, Call, segment};
 use crate::cli::{EnrollArgs, ProfileArgs};
 use crate::client::Answer;
 use crate::code::{Code, TOKEN, ask_for_touch, by_key};
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
 use crate::prompt::Source;
@@ -16,28 +16,28 @@ use crate::wire::{Diagnosis, NewFactor, Problem, Secret};
 const LONGEST_DRIFT: u64 = 1800;
 
 /// `enroll`.
-pub async fn run(desk: &mut Desk, args: &EnrollArgs) -> Result<(), Failure> {
-    if desk.asker.no_input && !args.start && !args.device && args.code.source() == Source::Prompt {
+pub async fn run(context: &mut Context, args: &EnrollArgs) -> Result<(), Failure> {
+    if context.prompter.no_input && !args.start && !args.device && args.code.source() == Source::Prompt {
         return Err(Failure::Usage("with --no-input give --start, or --code-file or --code-stdin".to_owned()));
     }
-    let acting = Acting::begin(desk, &args.on.user, &args.on.acting).await?;
-    let enrolled = enroll(desk, &acting, args).await;
-    acting.end(desk).await;
+    let acting = Acting::begin(context, &args.on.user, &args.on.acting).await?;
+    let enrolled = enroll(context, &acting, args).await;
+    acting.end(context).await;
     enrolled
 }
 
-async fn enroll(desk: &mut Desk, acting: &Acting, args: &EnrollArgs) -> Result<(), Failure> {
+async fn enroll(context: &mut Context, acting: &Acting, args: &EnrollArgs) -> Result<(), Failure> {
     let pending = match &args.finish {
-        Some(secret) => find(desk, acting, secret).await?,
+        Some(secret) => find(context, acting, secret).await?,
         None => {
-            let answer = create(desk, acting, &args.profile).await?;
+            let answer = create(context, acting, &args.profile).await?;
             let made: NewFactor = answer.read()?;
-            if args.start && desk.out.is_json() {
-                return desk.out.document(answer.text());
+            if args.start && context.out.is_json() {
+                return context.out.document(answer.text());
             }
-            present(desk.out, &made)?;
+            present(context.out, &made)?;
             if args.start {
-                return desk.out.note(&format!(
+                return context.out.note(&format!(
                     "finish with: mfactl enroll {} --finish {}",
                     visible(&args.on.user),
                     visible(&made.record.uid)
@@ -47,18 +47,18 @@ async fn enroll(desk: &mut Desk, acting: &Acting, args: &EnrollArgs) -> Result<(
         }
     };
     let answer = if args.device {
-        finish_by_key(desk, acting, &pending).await?
+        finish_by_key(context, acting, &pending).await?
     } else {
-        finish(desk, acting, &pending, &args.code.source()).await?
+        finish(context, acting, &pending, &args.code.source()).await?
     };
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note("the second factor is active; older sessions have ended")?;
-    print_first_codes(desk.out, &answer.read()?)
+    context.out.note("the second factor is active; older sessions have ended")?;
+    print_first_codes(context.out, &answer.read()?)
 }
 
-async fn create(desk: &mut Desk, acting: &Acting, profile: &ProfileArgs) -> Result<Answer, Failure> {
+async fn create(context: &mut Context, acting: &Acting, profile: &ProfileArgs) -> Result<Answer, Failure> {
     let body = Body::new()
         .member("type", "mfa")
         .optional("name", profile.name.as_deref())
@@ -68,7 +68,7 @@ async fn create(desk: &mut Desk, acting: &Acting, profile: &ProfileArgs) -> Resu
         .optional("kind", profile.hotp.then_some("hotp"))
         .optional("issuer", profile.issuer.as_deref())
         .optional("accountName", profile.account.as_deref());
-    desk.client.ask(Call::post(acting.path("/secrets?qr=text")).by(&acting.authority).with(body)).await
+    context.client.ask(Call::post(acting.path("/secrets?qr=text")).by(&acting.authority).with(body)).await
 }
 
 fn present(out: Output, made: &NewFactor) -> Result<(), Failure> {
@@ -85,33 +85,33 @@ fn present(out: Output, made: &NewFactor) -> Result<(), Failure> {
     out.show("scan the picture with an authenticator or type the key into it; it is shown only now")
 }
 
-async fn finish(desk: &mut Desk, acting: &Acting, pending: &Secret, source: &Source) -> Result<Answer, Failure> {
+async fn finish(context: &mut Context, acting: &Acting, pending: &Secret, source: &Source) -> Result<Answer, Failure> {
     let path = acting.path(&format!("/secrets/{}/enroll", segment(&pending.uid)));
     loop {
-        let code = Code::ask(desk, TOKEN, source).await?;
+        let code = Code::ask(context, TOKEN, source).await?;
         let Code::Token(_) = code else {
             return Err(Failure::Usage(
                 "a factor is set up with a code of the authenticator, not a backup code".to_owned(),
             ));
         };
-        let answer = desk.client.send(Call::put(path.as_str()).by(&acting.authority).with(code.body())).await?;
+        let answer = context.client.send(Call::put(path.as_str()).by(&acting.authority).with(code.body())).await?;
         match answer.granted() {
             Err(Failure::Refused(problem)) => {
-                explain(desk.out, &problem, pending);
+                explain(context.out, &problem, pending);
                 if *source != Source::Prompt || !problem.may_try_again() {
                     return Err(Failure::Refused(problem));
                 }
-                desk.out.error(&problem.to_string());
+                context.out.error(&problem.to_string());
             }
             other => return other,
         }
     }
 }
 
-async fn finish_by_key(desk: &mut Desk, acting: &Acting, pending: &Secret) -> Result<Answer, Failure> {
-    ask_for_touch(desk.out);
+async fn finish_by_key(context: &mut Context, acting: &Acting, pending: &Secret) -> Result<Answer, Failure> {
+    ask_for_touch(context.out);
     let path = acting.path(&format!("/secrets/{}/enroll", segment(&pending.uid)));
-    desk.client.ask(Call::put(path).by(&acting.authority).with(by_key())).await
+    context.client.ask(Call::put(path).by(&acting.authority).with(by_key())).await
 }
 
 fn explain(out: Output, problem: &Problem, pending: &Secret) {

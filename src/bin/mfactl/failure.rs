@@ -99,7 +99,7 @@ pub enum Failure {
     /// The daemon refused.
     Refused(Box<Problem>),
     /// The result is already told; only the exit code is left.
-    Told(Exit),
+    Reported(Exit),
     /// The output cannot be written.
     Output(String),
     /// A defect, or an answer that makes no sense.
@@ -119,7 +119,7 @@ impl Failure {
             Self::Unreachable(_) => Some(Exit::Unreachable),
             Self::Forbidden(_) => Some(Exit::Forbidden),
             Self::Refused(problem) => Some(Exit::of_refusal(problem.status, &problem.code)),
-            Self::Told(exit) => Some(*exit),
+            Self::Reported(exit) => Some(*exit),
             Self::Output(_) => Some(Exit::Output),
             Self::Internal(_) => Some(Exit::Internal),
             Self::OutputClosed => None,
@@ -129,7 +129,7 @@ impl Failure {
 
     /// Whether there is a sentence to show.
     pub fn is_silent(&self) -> bool {
-        matches!(self, Self::Told(_) | Self::OutputClosed | Self::Interrupted)
+        matches!(self, Self::Reported(_) | Self::OutputClosed | Self::Interrupted)
     }
 }
 
@@ -143,7 +143,7 @@ impl fmt::Display for Failure {
             | Self::Output(text)
             | Self::Internal(text) => f.write_str(text),
             Self::Refused(problem) => write!(f, "{problem}"),
-            Self::Told(_) | Self::OutputClosed | Self::Interrupted => Ok(()),
+            Self::Reported(_) | Self::OutputClosed | Self::Interrupted => Ok(()),
         }
     }
 }

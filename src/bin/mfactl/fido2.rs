@@ -6,14 +6,14 @@ use crate::acting::Acting;
 use crate::call::{Body, Call};
 use crate::cli::{Fido2Command, Fido2EnrollArgs};
 use crate::code::ask_key;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
 use crate::secrets::{find, or_dash, print_first_codes, remove};
 use crate::wire::{Secret, SecretList, SecurityKey, SecurityKeyList};
 
 /// `fido2 …`.
-pub async fn run(desk: &mut Desk, command: &Fido2Command) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, command: &Fido2Command) -> Result<(), Failure> {
     let (user, how) = match command {
         Fido2Command::Enroll(args) => (&args.on.user, &args.on.acting),
         Fido2Command::Delete { on, .. } => (&on.user, &on.acting),
@@ -23,19 +23,19 @@ pub async fn run(desk: &mut Desk, command: &Fido2Command) -> Result<(), Failure>
                 "without a user the keys that are plugged in are listed, by no other right".to_owned(),
             ));
         }
-        Fido2Command::List { user: None, .. } => return list_plugged(desk).await,
+        Fido2Command::List { user: None, .. } => return list_plugged(context).await,
     };
-    let acting = Acting::begin(desk, user, how).await?;
+    let acting = Acting::begin(context, user, how).await?;
     let done = match command {
-        Fido2Command::Enroll(args) => enroll(desk, &acting, args).await,
-        Fido2Command::Delete { secret, .. } => delete(desk, &acting, secret).await,
-        Fido2Command::List { .. } => list_registered(desk, &acting).await,
+        Fido2Command::Enroll(args) => enroll(context, &acting, args).await,
+        Fido2Command::Delete { secret, .. } => delete(context, &acting, secret).await,
+        Fido2Command::List { .. } => list_registered(context, &acting).await,
     };
-    acting.end(desk).await;
+    acting.end(context).await;
     done
 }
 
-async fn enroll(desk: &mut Desk, acting: &Acting, args: &Fido2EnrollArgs) -> Result<(), Failure> {
+async fn enroll(context: &mut Context, acting: &Acting, args: &Fido2EnrollArgs) -> Result<(), Failure> {
     let body = || {
         Body::new()
             .member("type", "fido2")
@@ -44,26 +44,26 @@ async fn enroll(desk: &mut Desk, acting: &Acting, args: &Fido2EnrollArgs) -> Res
             .optional("uv", args.uv.as_deref())
     };
     let call = || Call::post(acting.path("/secrets")).by(&acting.authority);
-    let answer = ask_key(desk, call, body, &args.pin.source()).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    let answer = ask_key(context, call, body, &args.pin.source()).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let made: Secret = answer.read()?;
     let name = visible(&or_dash(made.name));
-    desk.out.note(&format!("the security key {name} is active; older sessions have ended"))?;
-    print_first_codes(desk.out, &answer.read()?)
+    context.out.note(&format!("the security key {name} is active; older sessions have ended"))?;
+    print_first_codes(context.out, &answer.read()?)
 }
 
-async fn list_plugged(desk: &mut Desk) -> Result<(), Failure> {
-    let answer = desk.client.ask(Call::get("/v1/devices/fido2")).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+async fn list_plugged(context: &mut Context) -> Result<(), Failure> {
+    let answer = context.client.ask(Call::get("/v1/devices/fido2")).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let list: SecurityKeyList = answer.read()?;
     let rows: Vec<[String; 5]> = list.security_keys.iter().map(row).collect();
-    desk.out.table(["PORT", "PRODUCT", "PROTOCOLS", "PIN", "FINGERPRINT"], &rows)?;
-    list.security_keys.iter().for_each(|key| remark(desk.out, key));
-    if list.security_keys.is_empty() { desk.out.note("no security key is plugged in") } else { Ok(()) }
+    context.out.table(["PORT", "PRODUCT", "PROTOCOLS", "PIN", "FINGERPRINT"], &rows)?;
+    list.security_keys.iter().for_each(|key| remark(context.out, key));
+    if list.security_keys.is_empty() { context.out.note("no security key is plugged in") } else { Ok(()) }
 }
 
 fn row(key: &SecurityKey) -> [String; 5] {
@@ -87,27 +87,27 @@ fn remark(out: Output, key: &SecurityKey) {
     }
 }
 
-async fn list_registered(desk: &mut Desk, acting: &Acting) -> Result<(), Failure> {
-    let answer = desk.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?;
-    if desk.out.is_json() {
+async fn list_registered(context: &mut Context, acting: &Acting) -> Result<(), Failure> {
+    let answer = context.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?;
+    if context.out.is_json() {
         let mut all: Value = answer.read()?;
         if let Some(secrets) = all.get_mut("secrets").and_then(Value::as_array_mut) {
             secrets.retain(|secret| secret.get("type").is_some_and(|kind| kind == "fido2"));
         }
-        return desk.out.document(&all.to_string());
+        return context.out.document(&all.to_string());
     }
     let list: SecretList = answer.read()?;
     let keys = list.secrets.into_iter().filter(|secret| secret.kind == "fido2");
     let row = |key: Secret| [or_dash(key.name), key.uid, key.status, key.date_created, or_dash(key.last_used)];
     let rows: Vec<[String; 5]> = keys.map(row).collect();
-    desk.out.table(["NAME", "UID", "STATUS", "CREATED", "LAST USED"], &rows)?;
-    if rows.is_empty() { desk.out.note("no security key is registered") } else { Ok(()) }
+    context.out.table(["NAME", "UID", "STATUS", "CREATED", "LAST USED"], &rows)?;
+    if rows.is_empty() { context.out.note("no security key is registered") } else { Ok(()) }
 }
 
-async fn delete(desk: &mut Desk, acting: &Acting, wanted: &str) -> Result<(), Failure> {
-    let secret = find(desk, acting, wanted).await?;
+async fn delete(context: &mut Context, acting: &Acting, wanted: &str) -> Result<(), Failure> {
+    let secret = find(context, acting, wanted).await?;
     if secret.kind != "fido2" {
         return Err(Failure::Denied(format!("{} is no security key", visible(wanted))));
     }
-    remove(desk, acting, &secret).await
+    remove(context, acting, &secret).await
 }

@@ -7,7 +7,7 @@ use crate::call::{Authority, Body, Call};
 use crate::cli::LoginArgs;
 use crate::client::Answer;
 use crate::code::{ANY_CODE, BACKUP_CODE, Code, ask_key, by_key};
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::visible;
 use crate::prompt::{Hidden, PASSWORD, Source};
@@ -46,7 +46,7 @@ struct Claims {
 }
 
 /// `login`.
-pub async fn run(desk: &mut Desk, args: &LoginArgs) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, args: &LoginArgs) -> Result<(), Failure> {
     args.pin.check(args.device)?;
     let answers = Answers {
         recovery: args.recovery,
@@ -55,17 +55,17 @@ pub async fn run(desk: &mut Desk, args: &LoginArgs) -> Result<(), Failure> {
         code: args.code.source(),
         pin: args.pin.source(),
     };
-    let login = log_in(desk, &args.user, &answers).await?;
-    let told = tell(desk, args, &login);
-    if !args.show_token && !desk.out.is_json() && login.token.kind == "ACCESS" {
+    let login = log_in(context, &args.user, &answers).await?;
+    let told = tell(context, args, &login);
+    if !args.show_token && !context.out.is_json() && login.token.kind == "ACCESS" {
         // Nobody has the token, so its session need not live on.
-        log_out(desk, &Authority::Token(Hidden::new(login.token.token))).await;
+        log_out(context, &Authority::Token(Hidden::new(login.token.token))).await;
     }
     told
 }
 
 /// Logs in. `id` is a name, a mail address or a uid.
-pub async fn log_in(desk: &mut Desk, id: &str, answers: &Answers) -> Result<Login, Failure> {
+pub async fn log_in(context: &mut Context, id: &str, answers: &Answers) -> Result<Login, Failure> {
     let from_stdin =
         [&answers.password, &answers.code, &answers.pin].into_iter().filter(|from| **from == Source::Stdin);
     if from_stdin.count() > 1 {
@@ -73,31 +73,31 @@ pub async fn log_in(desk: &mut Desk, id: &str, answers: &Answers) -> Result<Logi
             "only one secret can come from standard input; use files for the others".to_owned(),
         ));
     }
-    let password = desk.asker.secret(PASSWORD, &answers.password).await?;
+    let password = context.prompter.secret(PASSWORD, &answers.password).await?;
     let body = Body::new().member("id", id).secret("password", &password, "$PASSWORD");
-    let answer = desk.client.ask(Call::post("/v1/auth/password").with(body)).await?;
+    let answer = context.client.ask(Call::post("/v1/auth/password").with(body)).await?;
     let token: AuthToken = answer.read()?;
     if token.kind != "CHALLENGE" {
         return Ok(Login { token, password, answer });
     }
     let challenge = Authority::Token(Hidden::new(token.token));
     let answer = if answers.device {
-        ask_key(desk, || Call::post("/v1/auth/mfa").by(&challenge), by_key, &answers.pin).await?
+        ask_key(context, || Call::post("/v1/auth/mfa").by(&challenge), by_key, &answers.pin).await?
     } else {
-        second_step(desk, &challenge, answers).await?
+        second_step(context, &challenge, answers).await?
     };
     Ok(Login { token: answer.read()?, password, answer })
 }
 
 /// Ends a session, if the daemon still knows it.
-pub async fn log_out(desk: &mut Desk, token: &Authority) {
-    let _already_ended = desk.client.send(Call::post("/v1/auth/logout").by(token)).await;
+pub async fn log_out(context: &mut Context, token: &Authority) {
+    let _already_ended = context.client.send(Call::post("/v1/auth/logout").by(token)).await;
 }
 
-async fn second_step(desk: &mut Desk, challenge: &Authority, answers: &Answers) -> Result<Answer, Failure> {
+async fn second_step(context: &mut Context, challenge: &Authority, answers: &Answers) -> Result<Answer, Failure> {
     let wanted = if answers.recovery { BACKUP_CODE } else { ANY_CODE };
     loop {
-        let code = Code::ask(desk, wanted, &answers.code).await?;
+        let code = Code::ask(context, wanted, &answers.code).await?;
         let path = match (&code, answers.recovery) {
             (Code::Token(_), false) => "/v1/auth/totp",
             (Code::Backup(_), _) => "/v1/auth/recovery",
@@ -107,18 +107,18 @@ async fn second_step(desk: &mut Desk, challenge: &Authority, answers: &Answers) 
                 ));
             }
         };
-        let answer = desk.client.send(Call::post(path).by(challenge).with(code.body())).await?;
+        let answer = context.client.send(Call::post(path).by(challenge).with(code.body())).await?;
         match answer.granted() {
             Err(Failure::Refused(problem)) if answers.code == Source::Prompt && problem.may_try_again() => {
-                desk.out.error(&problem.to_string())
+                context.out.error(&problem.to_string())
             }
             other => return other,
         }
     }
 }
 
-fn tell(desk: &Desk, args: &LoginArgs, login: &Login) -> Result<(), Failure> {
-    let (out, token) = (desk.out, &login.token);
+fn tell(context: &Context, args: &LoginArgs, login: &Login) -> Result<(), Failure> {
+    let (out, token) = (context.out, &login.token);
     if out.is_json() {
         return out.document(login.answer.text());
     }

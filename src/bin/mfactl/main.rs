@@ -10,9 +10,8 @@ mod chain;
 mod cli;
 mod client;
 mod code;
+mod context;
 mod curl;
-mod custody;
-mod desk;
 mod device;
 mod device_args;
 mod doctor;
@@ -24,6 +23,7 @@ mod help;
 mod import;
 mod login;
 mod manual;
+mod master_key;
 mod output;
 mod prompt;
 mod receipt;
@@ -44,10 +44,10 @@ use zeroizing_alloc::ZeroAlloc;
 
 use crate::cli::{Cli, Command};
 use crate::client::Client;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::prompt::Asker;
+use crate::prompt::Prompter;
 
 /// Freed memory is wiped: libraries copy what they are given (MEM-3).
 #[global_allocator]
@@ -90,30 +90,30 @@ async fn until_interrupted(cli: Cli, out: Output) -> Result<(), Failure> {
 
 async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
     let globals = cli.globals;
-    let mut desk = Desk {
+    let mut context = Context {
         client: Client::new(globals.socket, globals.curl.then_some(out)),
         out,
-        asker: Asker { no_input: globals.no_input, yes: globals.yes },
+        prompter: Prompter { no_input: globals.no_input, yes: globals.yes },
     };
     match &cli.command {
-        Command::User(command) => users::run(&mut desk, command).await,
-        Command::Passwd(args) => users::passwd(&mut desk, args).await,
-        Command::Login(args) => login::run(&mut desk, args).await,
-        Command::Enroll(args) => enroll::run(&mut desk, args).await,
-        Command::Verify(args) => users::verify(&mut desk, args).await,
-        Command::Codes(command) => secrets::codes(&mut desk, command).await,
-        Command::Secret(command) => secrets::run(&mut desk, command).await,
-        Command::Device(command) => device::run(&mut desk, command).await,
-        Command::Fido2(command) => fido2::run(&mut desk, command).await,
-        Command::Provision(command) => batch::run(&mut desk, command).await,
-        Command::Receipt(command) => receipt::run(&mut desk, command).await,
-        Command::Unlock(args) => users::unlock(&mut desk, args).await,
-        Command::Audit(command) => audit::run(&mut desk, command).await,
-        Command::Import(args) => import::run(&mut desk, args).await,
-        Command::Key(command) => custody::run(&mut desk, command).await,
-        Command::Backup(args) => backup::run(&mut desk, args).await,
-        Command::Doctor(args) => doctor::run(&mut desk, args).await,
-        Command::Status => status::run(&mut desk).await,
+        Command::User(command) => users::run(&mut context, command).await,
+        Command::Passwd(args) => users::passwd(&mut context, args).await,
+        Command::Login(args) => login::run(&mut context, args).await,
+        Command::Enroll(args) => enroll::run(&mut context, args).await,
+        Command::Verify(args) => users::verify(&mut context, args).await,
+        Command::Codes(command) => secrets::codes(&mut context, command).await,
+        Command::Secret(command) => secrets::run(&mut context, command).await,
+        Command::Device(command) => device::run(&mut context, command).await,
+        Command::Fido2(command) => fido2::run(&mut context, command).await,
+        Command::Provision(command) => batch::run(&mut context, command).await,
+        Command::Receipt(command) => receipt::run(&mut context, command).await,
+        Command::Unlock(args) => users::unlock(&mut context, args).await,
+        Command::Audit(command) => audit::run(&mut context, command).await,
+        Command::Import(args) => import::run(&mut context, args).await,
+        Command::Key(command) => master_key::run(&mut context, command).await,
+        Command::Backup(args) => backup::run(&mut context, args).await,
+        Command::Doctor(args) => doctor::run(&mut context, args).await,
+        Command::Status => status::run(&mut context).await,
         Command::Completions { shell } => manual::completions(*shell),
         Command::Manual { dir } => manual::manual(dir),
     }

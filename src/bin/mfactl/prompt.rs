@@ -60,14 +60,14 @@ pub const PIN: Wanted = Wanted { label: "PIN of the security key", instead: "use
 
 /// Asks the person at the terminal, if that is allowed.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker {
+pub struct Prompter {
     /// Never ask.
     pub no_input: bool,
     /// Take every question as confirmed.
     pub yes: bool,
 }
 
-impl Asker {
+impl Prompter {
     /// A secret from its source, never an empty one. What a file and standard input may hold, [`secret_text`] says.
     pub async fn secret(&self, wanted: Wanted, source: &Source) -> Result<Hidden, Failure> {
         match source.clone() {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::device_args::ReceiptCommand;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, visible};
@@ -47,12 +47,12 @@ struct Header {
 }
 
 /// `receipt …`.
-pub async fn run(desk: &mut Desk, command: &ReceiptCommand) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, command: &ReceiptCommand) -> Result<(), Failure> {
     match command {
-        ReceiptCommand::Verify { file, keys } => verify(desk.out, file, keys),
+        ReceiptCommand::Verify { file, keys } => verify(context.out, file, keys),
         ReceiptCommand::Keys => {
-            let answer = desk.client.ask(Call::get("/v1/.well-known/receipt-keys.json")).await?;
-            desk.out.document(answer.text())
+            let answer = context.client.ask(Call::get("/v1/.well-known/receipt-keys.json")).await?;
+            context.out.document(answer.text())
         }
     }
 }
@@ -74,7 +74,7 @@ fn verify(out: Output, file: &Path, keys: &Path) -> Result<(), Failure> {
         Ok(claims) => tell(out, &claims),
         Err(reason) if out.is_json() => {
             out.document(&json!({"ok": false, "reason": reason}).to_string())?;
-            Err(Failure::Told(Exit::Denied))
+            Err(Failure::Reported(Exit::Denied))
         }
         Err(reason) => Err(Failure::Denied(format!("the receipt is not valid: {reason}"))),
     }

@@ -4,32 +4,32 @@ use crate::acting::Acting;
 use crate::args::ActOnUser;
 use crate::call::{Body, Call, segment};
 use crate::cli::{CodesCommand, SecretCommand};
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
 use crate::wire::{Codes, Secret, SecretList};
 
 /// `secret …`.
-pub async fn run(desk: &mut Desk, command: &SecretCommand) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, command: &SecretCommand) -> Result<(), Failure> {
     let on = match command {
         SecretCommand::List(on) | SecretCommand::Rename { on, .. } | SecretCommand::Delete { on, .. } => on,
     };
-    let acting = Acting::begin(desk, &on.user, &on.acting).await?;
+    let acting = Acting::begin(context, &on.user, &on.acting).await?;
     let done = match command {
-        SecretCommand::List(_) => list(desk, &acting).await,
-        SecretCommand::Rename { secret, name, .. } => rename(desk, &acting, secret, name).await,
-        SecretCommand::Delete { secret, .. } => delete(desk, &acting, secret).await,
+        SecretCommand::List(_) => list(context, &acting).await,
+        SecretCommand::Rename { secret, name, .. } => rename(context, &acting, secret, name).await,
+        SecretCommand::Delete { secret, .. } => delete(context, &acting, secret).await,
     };
-    acting.end(desk).await;
+    acting.end(context).await;
     done
 }
 
 /// `codes renew`.
-pub async fn codes(desk: &mut Desk, command: &CodesCommand) -> Result<(), Failure> {
+pub async fn codes(context: &mut Context, command: &CodesCommand) -> Result<(), Failure> {
     let CodesCommand::Renew(on) = command;
-    let acting = Acting::begin(desk, &on.user, &on.acting).await?;
-    let renewed = renew(desk, &acting, on).await;
-    acting.end(desk).await;
+    let acting = Acting::begin(context, &on.user, &on.acting).await?;
+    let renewed = renew(context, &acting, on).await;
+    acting.end(context).await;
     renewed
 }
 
@@ -52,8 +52,9 @@ pub fn print_codes(out: Output, codes: &Codes) -> Result<(), Failure> {
 }
 
 /// A secret of the user, by uid or by name.
-pub async fn find(desk: &mut Desk, acting: &Acting, wanted: &str) -> Result<Secret, Failure> {
-    let list: SecretList = desk.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?.read()?;
+pub async fn find(context: &mut Context, acting: &Acting, wanted: &str) -> Result<Secret, Failure> {
+    let list: SecretList =
+        context.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?.read()?;
     pick(list.secrets, wanted)
 }
 
@@ -68,14 +69,14 @@ fn pick(secrets: Vec<Secret>, wanted: &str) -> Result<Secret, Failure> {
     }
 }
 
-async fn list(desk: &mut Desk, acting: &Acting) -> Result<(), Failure> {
-    let answer = desk.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+async fn list(context: &mut Context, acting: &Acting) -> Result<(), Failure> {
+    let answer = context.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let list: SecretList = answer.read()?;
     let rows: Vec<[String; 7]> = list.secrets.into_iter().map(row).collect();
-    desk.out.table(["NAME", "UID", "TYPE", "STATUS", "PROFILE", "CREATED", "LAST USED"], &rows)
+    context.out.table(["NAME", "UID", "TYPE", "STATUS", "PROFILE", "CREATED", "LAST USED"], &rows)
 }
 
 /// A text that may be missing, for a table.
@@ -110,23 +111,23 @@ fn profile(secret: &Secret) -> String {
     if parts.is_empty() { "-".to_owned() } else { parts.join(" ") }
 }
 
-async fn rename(desk: &mut Desk, acting: &Acting, wanted: &str, name: &str) -> Result<(), Failure> {
-    let secret = find(desk, acting, wanted).await?;
+async fn rename(context: &mut Context, acting: &Acting, wanted: &str, name: &str) -> Result<(), Failure> {
+    let secret = find(context, acting, wanted).await?;
     let body = Body::new().member("name", name).member("version", secret.version);
-    let answer = desk.client.ask(Call::put(one(acting, &secret)).by(&acting.authority).with(body)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    let answer = context.client.ask(Call::put(one(acting, &secret)).by(&acting.authority).with(body)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note(&format!("renamed secret {} to {}", visible(&secret.uid), visible(name)))
+    context.out.note(&format!("renamed secret {} to {}", visible(&secret.uid), visible(name)))
 }
 
-async fn delete(desk: &mut Desk, acting: &Acting, wanted: &str) -> Result<(), Failure> {
-    let secret = find(desk, acting, wanted).await?;
-    remove(desk, acting, &secret).await
+async fn delete(context: &mut Context, acting: &Acting, wanted: &str) -> Result<(), Failure> {
+    let secret = find(context, acting, wanted).await?;
+    remove(context, acting, &secret).await
 }
 
 /// Deletes a secret, once that is confirmed.
-pub async fn remove(desk: &mut Desk, acting: &Acting, secret: &Secret) -> Result<(), Failure> {
+pub async fn remove(context: &mut Context, acting: &Acting, secret: &Secret) -> Result<(), Failure> {
     let what = format!(
         "{} {} ({}, {})",
         secret.kind,
@@ -134,21 +135,21 @@ pub async fn remove(desk: &mut Desk, acting: &Acting, secret: &Secret) -> Result
         secret.uid,
         secret.status
     );
-    desk.asker.confirm(format!("delete {}?", visible(&what))).await?;
-    let answer = desk.client.ask(Call::delete(one(acting, secret)).by(&acting.authority)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    context.prompter.confirm(format!("delete {}?", visible(&what))).await?;
+    let answer = context.client.ask(Call::delete(one(acting, secret)).by(&acting.authority)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note(&format!("deleted {}", visible(&what)))
+    context.out.note(&format!("deleted {}", visible(&what)))
 }
 
-async fn renew(desk: &mut Desk, acting: &Acting, on: &ActOnUser) -> Result<(), Failure> {
-    let answer = desk.client.ask(Call::post(acting.path("/codes")).by(&acting.authority)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+async fn renew(context: &mut Context, acting: &Acting, on: &ActOnUser) -> Result<(), Failure> {
+    let answer = context.client.ask(Call::post(acting.path("/codes")).by(&acting.authority)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note(&format!("the older backup codes of {} have ended", visible(&on.user)))?;
-    print_codes(desk.out, &answer.read()?)
+    context.out.note(&format!("the older backup codes of {} have ended", visible(&on.user)))?;
+    print_codes(context.out, &answer.read()?)
 }
 
 fn one(acting: &Acting, secret: &Secret) -> String {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::client::Answer;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{Tone, visible};
 
@@ -29,30 +29,30 @@ struct Methods {
 }
 
 /// `status`.
-pub async fn run(desk: &mut Desk) -> Result<(), Failure> {
-    let live = desk.client.ask(Call::get("/v1/health/live")).await?;
-    let ready = desk.client.send(Call::get("/v1/health/ready")).await?;
-    let version = desk.client.ask(Call::get("/v1/version")).await?;
-    let methods = desk.client.ask(Call::get("/v1/auth")).await?;
-    if desk.out.is_json() {
+pub async fn run(context: &mut Context) -> Result<(), Failure> {
+    let live = context.client.ask(Call::get("/v1/health/live")).await?;
+    let ready = context.client.send(Call::get("/v1/health/ready")).await?;
+    let version = context.client.ask(Call::get("/v1/version")).await?;
+    let methods = context.client.ask(Call::get("/v1/auth")).await?;
+    if context.out.is_json() {
         let document = json!({
             "live": live.read::<Value>()?,
             "ready": ready.read::<Value>()?,
             "version": version.read::<Value>()?,
             "auth": methods.read::<Value>()?,
         });
-        desk.out.document(&document.to_string())?;
+        context.out.document(&document.to_string())?;
     } else {
-        tell(desk, &ready, &version.read()?, &methods.read()?)?;
+        tell(context, &ready, &version.read()?, &methods.read()?)?;
     }
     match ready.status {
         200 => Ok(()),
-        _ => Err(Failure::Told(Exit::Unreachable)),
+        _ => Err(Failure::Reported(Exit::Unreachable)),
     }
 }
 
-fn tell(desk: &Desk, ready: &Answer, version: &Version, methods: &Methods) -> Result<(), Failure> {
-    let out = desk.out;
+fn tell(context: &Context, ready: &Answer, version: &Version, methods: &Methods) -> Result<(), Failure> {
+    let out = context.out;
     if out.is_quiet() {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use crate::args::{ActOnUser, UserArg};
 use crate::call::{Authority, Body, Call, segment};
 use crate::cli::{PasswdArgs, UnlockArgs, UserAddArgs, UserCommand, VerifyArgs};
 use crate::code::{ANY_CODE, Code, ask_key, by_key};
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::login;
 use crate::output::visible;
@@ -15,18 +15,18 @@ use crate::prompt::{CURRENT_PASSWORD, Hidden, Source};
 use crate::wire::{NewUser, SecretList, User, Verified};
 
 /// `user …`.
-pub async fn run(desk: &mut Desk, command: &UserCommand) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, command: &UserCommand) -> Result<(), Failure> {
     match command {
-        UserCommand::Add(args) => add(desk, args).await,
-        UserCommand::List => list(desk).await,
-        UserCommand::Show(on) => show(desk, on).await,
-        UserCommand::Disable(on) => set_disabled(desk, on, true).await,
-        UserCommand::Enable(on) => set_disabled(desk, on, false).await,
-        UserCommand::Delete(on) => delete(desk, on).await,
+        UserCommand::Add(args) => add(context, args).await,
+        UserCommand::List => list(context).await,
+        UserCommand::Show(on) => show(context, on).await,
+        UserCommand::Disable(on) => set_disabled(context, on, true).await,
+        UserCommand::Enable(on) => set_disabled(context, on, false).await,
+        UserCommand::Delete(on) => delete(context, on).await,
     }
 }
 
-async fn add(desk: &mut Desk, args: &UserAddArgs) -> Result<(), Failure> {
+async fn add(context: &mut Context, args: &UserAddArgs) -> Result<(), Failure> {
     let source = args.password_from.source();
     let mut body = Body::new()
         .member("name", args.name.as_str())
@@ -34,25 +34,25 @@ async fn add(desk: &mut Desk, args: &UserAddArgs) -> Result<(), Failure> {
         .optional("displayName", args.display_name.as_deref())
         .optional("email", args.email.as_deref());
     if args.password || source != Source::Prompt {
-        body = body.secret("password", &desk.asker.new_password(&source).await?, "$PASSWORD");
+        body = body.secret("password", &context.prompter.new_password(&source).await?, "$PASSWORD");
     }
-    let answer = desk.client.ask(Call::post("/v1/users").with(body)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    let answer = context.client.ask(Call::post("/v1/users").with(body)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let made: NewUser = answer.read()?;
     if let Some(token) = made.token {
-        login::log_out(desk, &Authority::Token(Hidden::new(token))).await;
+        login::log_out(context, &Authority::Token(Hidden::new(token))).await;
     }
-    desk.out.note(&format!("created user {} ({})", visible(&made.user.name), visible(&made.user.uid)))
+    context.out.note(&format!("created user {} ({})", visible(&made.user.name), visible(&made.user.uid)))
 }
 
-async fn list(desk: &mut Desk) -> Result<(), Failure> {
-    if desk.out.is_json() {
-        let users = all_documents(desk).await?;
-        return desk.out.document(&serde_json::json!({"users": users, "next": null}).to_string());
+async fn list(context: &mut Context) -> Result<(), Failure> {
+    if context.out.is_json() {
+        let users = all_documents(context).await?;
+        return context.out.document(&serde_json::json!({"users": users, "next": null}).to_string());
     }
-    let users = acting::all_users(desk).await?;
+    let users = acting::all_users(context).await?;
     let rows: Vec<[String; 5]> = users
         .into_iter()
         .map(|user| {
@@ -65,14 +65,14 @@ async fn list(desk: &mut Desk) -> Result<(), Failure> {
             ]
         })
         .collect();
-    desk.out.table(["NAME", "UID", "MFA", "LOGIN", "CREATED"], &rows)
+    context.out.table(["NAME", "UID", "MFA", "LOGIN", "CREATED"], &rows)
 }
 
-async fn all_documents(desk: &mut Desk) -> Result<Vec<Value>, Failure> {
+async fn all_documents(context: &mut Context) -> Result<Vec<Value>, Failure> {
     let mut users = Vec::new();
     let mut after = String::new();
     loop {
-        let mut page: Value = desk.client.ask(Call::get(format!("/v1/users?limit=200{after}"))).await?.read()?;
+        let mut page: Value = context.client.ask(Call::get(format!("/v1/users?limit=200{after}"))).await?.read()?;
         if let Some(more) = page.get_mut("users").and_then(Value::as_array_mut) {
             users.append(more);
         }
@@ -83,17 +83,17 @@ async fn all_documents(desk: &mut Desk) -> Result<Vec<Value>, Failure> {
     }
 }
 
-async fn show(desk: &mut Desk, on: &ActOnUser) -> Result<(), Failure> {
-    let acting = Acting::begin(desk, &on.user, &on.acting).await?;
-    let answer = desk.client.ask(Call::get(acting.path("")).by(&acting.authority)).await;
-    acting.end(desk).await;
+async fn show(context: &mut Context, on: &ActOnUser) -> Result<(), Failure> {
+    let acting = Acting::begin(context, &on.user, &on.acting).await?;
+    let answer = context.client.ask(Call::get(acting.path("")).by(&acting.authority)).await;
+    acting.end(context).await;
     let answer = answer?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let user: User = answer.read()?;
     let none = || "-".to_owned();
-    desk.out.pairs(&[
+    context.out.pairs(&[
         ("name", user.name),
         ("uid", user.uid),
         ("display name", user.display_name.unwrap_or_else(none)),
@@ -106,54 +106,58 @@ async fn show(desk: &mut Desk, on: &ActOnUser) -> Result<(), Failure> {
     ])
 }
 
-async fn set_disabled(desk: &mut Desk, on: &UserArg, disabled: bool) -> Result<(), Failure> {
-    let uid = uid_of(desk, &on.user).await?;
-    let user: User = desk.client.ask(Call::get(acting::path(&uid, ""))).await?.read()?;
+async fn set_disabled(context: &mut Context, on: &UserArg, disabled: bool) -> Result<(), Failure> {
+    let uid = uid_of(context, &on.user).await?;
+    let user: User = context.client.ask(Call::get(acting::path(&uid, ""))).await?.read()?;
     if disabled {
-        desk.asker
+        context
+            .prompter
             .confirm(format!("disable user {} ({}) and end their sessions?", visible(&user.name), visible(&user.uid)))
             .await?;
     }
     let authority = Authority::with_reason(on.reason.clone());
     let body = Body::new().member("version", user.version).member("disabled", disabled);
-    let answer = desk.client.ask(Call::put(acting::path(&uid, "")).by(&authority).with(body)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    let answer = context.client.ask(Call::put(acting::path(&uid, "")).by(&authority).with(body)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note(&format!("{} user {}", if disabled { "disabled" } else { "enabled" }, visible(&user.name)))
+    context.out.note(&format!("{} user {}", if disabled { "disabled" } else { "enabled" }, visible(&user.name)))
 }
 
-async fn delete(desk: &mut Desk, on: &ActOnUser) -> Result<(), Failure> {
-    let acting = Acting::begin(desk, &on.user, &on.acting).await?;
-    let deleted = delete_as(desk, &acting, &on.user).await;
-    acting.end(desk).await;
+async fn delete(context: &mut Context, on: &ActOnUser) -> Result<(), Failure> {
+    let acting = Acting::begin(context, &on.user, &on.acting).await?;
+    let deleted = delete_as(context, &acting, &on.user).await;
+    acting.end(context).await;
     deleted
 }
 
-async fn delete_as(desk: &mut Desk, acting: &Acting, user: &str) -> Result<(), Failure> {
-    desk.asker.confirm(format!("delete user {} ({}) with all secrets?", visible(user), visible(&acting.uid))).await?;
-    let answer = desk.client.ask(Call::delete(acting.path("")).by(&acting.authority)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+async fn delete_as(context: &mut Context, acting: &Acting, user: &str) -> Result<(), Failure> {
+    context
+        .prompter
+        .confirm(format!("delete user {} ({}) with all secrets?", visible(user), visible(&acting.uid)))
+        .await?;
+    let answer = context.client.ask(Call::delete(acting.path("")).by(&acting.authority)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note(&format!("deleted user {}", visible(user)))
+    context.out.note(&format!("deleted user {}", visible(user)))
 }
 
 /// `passwd`.
-pub async fn passwd(desk: &mut Desk, args: &PasswdArgs) -> Result<(), Failure> {
-    let acting = Acting::begin(desk, &args.on.user, &args.on.acting).await?;
-    let set = set_password(desk, &acting, args).await;
-    acting.end(desk).await;
+pub async fn passwd(context: &mut Context, args: &PasswdArgs) -> Result<(), Failure> {
+    let acting = Acting::begin(context, &args.on.user, &args.on.acting).await?;
+    let set = set_password(context, &acting, args).await;
+    acting.end(context).await;
     set
 }
 
-async fn set_password(desk: &mut Desk, acting: &Acting, args: &PasswdArgs) -> Result<(), Failure> {
+async fn set_password(context: &mut Context, acting: &Acting, args: &PasswdArgs) -> Result<(), Failure> {
     let secrets: SecretList =
-        desk.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?.read()?;
+        context.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?.read()?;
     let has_one = secrets.secrets.iter().any(|secret| secret.kind == "password");
     let call = if has_one {
-        let current = current_password(desk, acting, args).await?;
-        let new = desk.asker.new_password(&args.new.source()).await?;
+        let current = current_password(context, acting, args).await?;
+        let new = context.prompter.new_password(&args.new.source()).await?;
         let body = Body::new().secret("secret", &new, "$NEW_PASSWORD");
         let body = match &current {
             Some(current) => body.secret("current", current, "$PASSWORD"),
@@ -161,21 +165,21 @@ async fn set_password(desk: &mut Desk, acting: &Acting, args: &PasswdArgs) -> Re
         };
         Call::put(acting.path("/secrets/password")).with(body)
     } else {
-        let new = desk.asker.new_password(&args.new.source()).await?;
+        let new = context.prompter.new_password(&args.new.source()).await?;
         Call::post(acting.path("/secrets")).with(Body::new().member("type", "password").secret(
             "secret",
             &new,
             "$NEW_PASSWORD",
         ))
     };
-    let answer = desk.client.ask(call.by(&acting.authority)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    let answer = context.client.ask(call.by(&acting.authority)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note(&format!("password of {} set; older sessions have ended", visible(&args.on.user)))
+    context.out.note(&format!("password of {} set; older sessions have ended", visible(&args.on.user)))
 }
 
-async fn current_password(desk: &Desk, acting: &Acting, args: &PasswdArgs) -> Result<Option<Hidden>, Failure> {
+async fn current_password(context: &Context, acting: &Acting, args: &PasswdArgs) -> Result<Option<Hidden>, Failure> {
     if let Some(typed) = &acting.password {
         return Ok(Some(typed.clone()));
     }
@@ -183,37 +187,37 @@ async fn current_password(desk: &Desk, acting: &Acting, args: &PasswdArgs) -> Re
         return Ok(None);
     }
     let source = Source::chosen(false, args.current_file.as_deref());
-    desk.asker.secret(CURRENT_PASSWORD, &source).await.map(Some)
+    context.prompter.secret(CURRENT_PASSWORD, &source).await.map(Some)
 }
 
 /// `unlock`.
-pub async fn unlock(desk: &mut Desk, args: &UnlockArgs) -> Result<(), Failure> {
-    let uid = uid_of(desk, &args.user).await?;
+pub async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(), Failure> {
+    let uid = uid_of(context, &args.user).await?;
     let authority = Authority::Reason(args.reason.clone());
-    let answer = desk.client.ask(Call::post(acting::path(&uid, "/unlock")).by(&authority)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    let answer = context.client.ask(Call::post(acting::path(&uid, "/unlock")).by(&authority)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note(&format!("ended the locks and delays of {}", visible(&args.user)))
+    context.out.note(&format!("ended the locks and delays of {}", visible(&args.user)))
 }
 
 /// `verify`.
-pub async fn verify(desk: &mut Desk, args: &VerifyArgs) -> Result<(), Failure> {
+pub async fn verify(context: &mut Context, args: &VerifyArgs) -> Result<(), Failure> {
     args.pin.check(args.device)?;
     let source = args.code.source();
-    let uid = uid_of(desk, &args.user).await?;
+    let uid = uid_of(context, &args.user).await?;
     let call = || Call::post(acting::path(&uid, "/verify"));
     let answer = if args.device {
-        ask_key(desk, call, by_key, &args.pin.source()).await?
+        ask_key(context, call, by_key, &args.pin.source()).await?
     } else {
-        let body = Code::ask(desk, ANY_CODE, &source).await?.body();
-        desk.client.ask(call().with(body)).await?
+        let body = Code::ask(context, ANY_CODE, &source).await?.body();
+        context.client.ask(call().with(body)).await?
     };
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let verified: Verified = answer.read()?;
     let at = verified.auth_time.as_str().map_or_else(|| verified.auth_time.to_string(), str::to_owned);
     let text = format!("right code: {} of secret {} at {at}", verified.method, verified.secret_id);
-    desk.out.note(&visible(&text))
+    context.out.note(&visible(&text))
 }

@@ -26,12 +26,12 @@ use self::queue::{Open, Queue};
 use self::row::{Plan, TAKEN, look};
 use crate::acting::uids_of;
 use crate::call::Authority;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::device_args::{BatchArgs, ProvisionCommand};
 use crate::failure::{Exit, Failure};
 
 /// `provision …`.
-pub async fn run(desk: &mut Desk, command: &ProvisionCommand) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, command: &ProvisionCommand) -> Result<(), Failure> {
     let ProvisionCommand::Batch(args) = command;
     let rows = manifest::read(&args.manifest)?;
     let results = args.results.clone().unwrap_or_else(|| args.manifest.with_extension("results.csv"));
@@ -39,8 +39,8 @@ pub async fn run(desk: &mut Desk, command: &ProvisionCommand) -> Result<(), Fail
     let total = rows.len();
     let open: Vec<Row> = rows.into_iter().filter(|row| !is_done(&ledger, row, args.spare)).collect();
     let skipped = total.saturating_sub(open.len());
-    let mut bench = bench(desk, args, ledger, open.len())?;
-    let worked = batch(desk, &mut bench, open).await;
+    let mut bench = bench(context, args, ledger, open.len())?;
+    let worked = batch(context, &mut bench, open).await;
     if bench.tally.codes_lost > 0 {
         bench.progress.say(&format!(
             "the backup codes of {} users were not kept (--codes DIR keeps them); mfactl codes renew makes new ones",
@@ -49,14 +49,14 @@ pub async fn run(desk: &mut Desk, command: &ProvisionCommand) -> Result<(), Fail
     }
     bench.progress.end(&summary(&bench.tally, skipped, bench.queue.len()))?;
     worked?;
-    if bench.tally.failed == 0 && bench.queue.is_empty() { Ok(()) } else { Err(Failure::Told(Exit::Denied)) }
+    if bench.tally.failed == 0 && bench.queue.is_empty() { Ok(()) } else { Err(Failure::Reported(Exit::Denied)) }
 }
 
 fn is_done(ledger: &Ledger, row: &Row, spare: bool) -> bool {
     Labels::of(&row.label, spare).all().all(|label| ledger.has(&row.user, label))
 }
 
-fn bench(desk: &Desk, args: &BatchArgs, ledger: Ledger, rows: usize) -> Result<Bench, Failure> {
+fn bench(context: &Context, args: &BatchArgs, ledger: Ledger, rows: usize) -> Result<Bench, Failure> {
     let plan = Plan {
         authority: Authority::with_reason(args.reason.clone()),
         profile: args.profile.clone(),
@@ -67,39 +67,39 @@ fn bench(desk: &Desk, args: &BatchArgs, ledger: Ledger, rows: usize) -> Result<B
     let mut keys = Keys::default();
     ledger.used().for_each(|(serial, user)| keys.used_before(serial, user));
     Ok(Bench {
-        client: desk.client.another(),
+        client: context.client.another(),
         plan: Arc::new(plan),
         ledger,
         keys,
         queue: Queue::default(),
         folders: Folders::make(args)?,
-        progress: Progress::new(desk.out, rows.saturating_mul(if args.spare { 2 } else { 1 })),
+        progress: Progress::new(context.out, rows.saturating_mul(if args.spare { 2 } else { 1 })),
         tally: Tally::default(),
         no_wait: args.no_wait,
     })
 }
 
-async fn batch(desk: &mut Desk, bench: &mut Bench, rows: Vec<Row>) -> Result<(), Failure> {
+async fn batch(context: &mut Context, bench: &mut Bench, rows: Vec<Row>) -> Result<(), Failure> {
     let names: Vec<&str> = rows.iter().map(|row| row.user.as_str()).collect();
-    let uids = uids_of(desk, &names).await?;
+    let uids = uids_of(context, &names).await?;
     for (row, uid) in rows.iter().zip(uids) {
         match uid {
-            Ok(uid) => take_up(desk, bench, row, uid).await?,
+            Ok(uid) => take_up(context, bench, row, uid).await?,
             Err(failure) => bench.failed(row, None, "not-found", &failure.to_string())?,
         }
     }
     if bench.queue.is_empty() {
         return Ok(());
     }
-    let news = feed::start(desk.client.another());
+    let news = feed::start(context.client.another());
     bench.run(news).await
 }
 
 /// Queues a row, or ends it at once if the daemon knows already how it came out: an earlier run may have been
 /// killed between a key and its line of results.
-async fn take_up(desk: &mut Desk, bench: &mut Bench, row: &Row, uid: String) -> Result<(), Failure> {
+async fn take_up(context: &mut Context, bench: &mut Bench, row: &Row, uid: String) -> Result<(), Failure> {
     let labels = Labels::of(&row.label, bench.plan.spare);
-    let left = match look(&mut desk.client, &bench.plan, &uid, &labels, &[]).await {
+    let left = match look(&mut context.client, &bench.plan, &uid, &labels, &[]).await {
         Ok(left) => left,
         Err(Failure::Refused(problem)) if problem.status == 404 => {
             return bench.failed(row, None, &problem.code, &problem.to_string());

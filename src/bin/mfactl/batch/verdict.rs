@@ -25,7 +25,7 @@ impl Verdict {
             Failure::Usage(_)
             | Failure::Denied(_)
             | Failure::Forbidden(_)
-            | Failure::Told(_)
+            | Failure::Reported(_)
             | Failure::Output(_)
             | Failure::Internal(_)
             | Failure::OutputClosed

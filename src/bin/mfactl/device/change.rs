@@ -2,64 +2,64 @@
 
 use crate::call::{Authority, Body, Call, segment};
 use crate::code::ask_for_touch;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::device_args::ChangeKey;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, visible};
 use crate::wire::{Returned, ReturnedCredential};
 
 /// `device rename`.
-pub async fn rename(desk: &mut Desk, on: &ChangeKey, name: &str, new: &str) -> Result<(), Failure> {
+pub async fn rename(context: &mut Context, on: &ChangeKey, name: &str, new: &str) -> Result<(), Failure> {
     let authority = Authority::Reason(on.reason.clone());
     let body = Body::new().member("name", new);
-    let answer = desk.client.ask(Call::put(account(on.serial, name)).by(&authority).with(body)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    let answer = context.client.ask(Call::put(account(on.serial, name)).by(&authority).with(body)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note(&format!("renamed {} to {} on key {}", visible(name), visible(new), on.serial))
+    context.out.note(&format!("renamed {} to {} on key {}", visible(name), visible(new), on.serial))
 }
 
 /// `device delete`.
-pub async fn delete(desk: &mut Desk, on: &ChangeKey, name: &str, force: bool) -> Result<(), Failure> {
+pub async fn delete(context: &mut Context, on: &ChangeKey, name: &str, force: bool) -> Result<(), Failure> {
     if !force {
-        desk.asker.confirm(format!("delete account {} from key {}?", visible(name), on.serial)).await?;
+        context.prompter.confirm(format!("delete account {} from key {}?", visible(name), on.serial)).await?;
     }
     let authority = Authority::Reason(on.reason.clone());
-    let answer = desk.client.ask(Call::delete(account(on.serial, name)).by(&authority)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    let answer = context.client.ask(Call::delete(account(on.serial, name)).by(&authority)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note(&format!("deleted {} from key {}", visible(name), on.serial))
+    context.out.note(&format!("deleted {} from key {}", visible(name), on.serial))
 }
 
 /// `device reset`.
-pub async fn reset(desk: &mut Desk, on: &ChangeKey, force: bool) -> Result<(), Failure> {
+pub async fn reset(context: &mut Context, on: &ChangeKey, force: bool) -> Result<(), Failure> {
     if !force {
         let question = "delete all OATH accounts, also those of other programs, and the password from key";
-        desk.asker.confirm(format!("{question} {}?", on.serial)).await?;
+        context.prompter.confirm(format!("{question} {}?", on.serial)).await?;
     }
     let authority = Authority::Reason(on.reason.clone());
     let path = format!("/v1/devices/{}/oath/reset", on.serial);
-    let answer = desk.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    let answer = context.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
-    desk.out.note(&format!("reset the OATH application of key {}", on.serial))
+    context.out.note(&format!("reset the OATH application of key {}", on.serial))
 }
 
 /// `device return`.
-pub async fn take_back(desk: &mut Desk, on: &ChangeKey) -> Result<(), Failure> {
+pub async fn take_back(context: &mut Context, on: &ChangeKey) -> Result<(), Failure> {
     let authority = Authority::Reason(on.reason.clone());
     let path = format!("/v1/devices/{}/return", on.serial);
-    ask_for_touch(desk.out);
-    let answer = desk.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
+    ask_for_touch(context.out);
+    let answer = context.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
     let returned: Returned = answer.read()?;
-    if desk.out.is_json() {
-        desk.out.document(answer.text())?;
+    if context.out.is_json() {
+        context.out.document(answer.text())?;
     } else {
-        tell(desk.out, on.serial, &returned)?;
+        tell(context.out, on.serial, &returned)?;
     }
-    if returned.credentials.iter().all(is_whole) { Ok(()) } else { Err(Failure::Told(Exit::Denied)) }
+    if returned.credentials.iter().all(is_whole) { Ok(()) } else { Err(Failure::Reported(Exit::Denied)) }
 }
 
 fn tell(out: Output, serial: u32, returned: &Returned) -> Result<(), Failure> {

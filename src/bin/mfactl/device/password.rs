@@ -3,7 +3,7 @@
 use super::show::{print_escrow, yes_or_no};
 use crate::call::{Authority, Body, Call};
 use crate::client::Answer;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::device_args::{DevicePasswordArgs, PasswordDeed};
 use crate::failure::Failure;
 use crate::prompt::{Hidden, KEY_PASSWORD, Source};
@@ -18,34 +18,36 @@ enum Deed {
 }
 
 /// `device password`.
-pub async fn run(desk: &mut Desk, args: &DevicePasswordArgs) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, args: &DevicePasswordArgs) -> Result<(), Failure> {
     let source = Source::chosen(false, args.current_file.as_deref());
     let mut current = match source {
-        Source::File(_) => Some(desk.asker.secret(KEY_PASSWORD, &source).await?),
-        Source::Prompt | Source::Stdin if args.deed.learn => Some(desk.asker.secret(KEY_PASSWORD, &source).await?),
+        Source::File(_) => Some(context.prompter.secret(KEY_PASSWORD, &source).await?),
+        Source::Prompt | Source::Stdin if args.deed.learn => {
+            Some(context.prompter.secret(KEY_PASSWORD, &source).await?)
+        }
         Source::Prompt | Source::Stdin => None,
     };
-    let deed = deed(desk, args).await?;
-    let mut answer = change(desk, args, &deed, current.as_ref()).await;
-    if current.is_none() && !desk.asker.no_input && wants_current(&answer) {
-        current = Some(desk.asker.secret(KEY_PASSWORD, &source).await?);
-        answer = change(desk, args, &deed, current.as_ref()).await;
+    let deed = deed(context, args).await?;
+    let mut answer = change(context, args, &deed, current.as_ref()).await;
+    if current.is_none() && !context.prompter.no_input && wants_current(&answer) {
+        current = Some(context.prompter.secret(KEY_PASSWORD, &source).await?);
+        answer = change(context, args, &deed, current.as_ref()).await;
     }
-    tell(desk, args.on.serial, &answer?)
+    tell(context, args.on.serial, &answer?)
 }
 
-async fn deed(desk: &Desk, args: &DevicePasswordArgs) -> Result<Deed, Failure> {
+async fn deed(context: &Context, args: &DevicePasswordArgs) -> Result<Deed, Failure> {
     let PasswordDeed { learn, change: _default, random, remove } = args.deed;
     Ok(match (learn, random, remove) {
         (true, _, _) => Deed::Learn,
         (_, true, _) => Deed::Random,
         (_, _, true) => Deed::Remove,
-        (false, false, false) => Deed::Set(desk.asker.new_password(&args.new.source()).await?),
+        (false, false, false) => Deed::Set(context.prompter.new_password(&args.new.source()).await?),
     })
 }
 
 async fn change(
-    desk: &mut Desk,
+    context: &mut Context,
     args: &DevicePasswordArgs,
     deed: &Deed,
     current: Option<&Hidden>,
@@ -62,7 +64,7 @@ async fn change(
     };
     let authority = Authority::Reason(args.on.reason.clone());
     let path = format!("/v1/devices/{}/oath/password", args.on.serial);
-    desk.client.ask(Call::put(path).by(&authority).with(body)).await
+    context.client.ask(Call::put(path).by(&authority).with(body)).await
 }
 
 /// Whether the key has a password that the daemon does not know.
@@ -70,18 +72,18 @@ fn wants_current(answer: &Result<Answer, Failure>) -> bool {
     matches!(answer, Err(Failure::Refused(problem)) if problem.code == "device-locked")
 }
 
-fn tell(desk: &Desk, serial: u32, answer: &Answer) -> Result<(), Failure> {
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+fn tell(context: &Context, serial: u32, answer: &Answer) -> Result<(), Failure> {
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let now: DevicePassword = answer.read()?;
-    desk.out.pairs(&[
+    context.out.pairs(&[
         ("serial", serial.to_string()),
         ("has a password", yes_or_no(now.locked)),
         ("the daemon knows it", yes_or_no(now.password_known)),
     ])?;
     match &now.escrow {
-        Some(escrow) => print_escrow(desk.out, escrow),
+        Some(escrow) => print_escrow(context.out, escrow),
         None => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use crate::acting::Acting;
 use crate::call::{Body, Call};
 use crate::client::Answer;
 use crate::code::ask_for_touch;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::device_args::ProvisionArgs;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
@@ -15,41 +15,41 @@ use crate::secrets::{find, print_codes};
 use crate::wire::{Codes, Provisioned, Secret};
 
 /// `device provision`.
-pub async fn run(desk: &mut Desk, args: &ProvisionArgs) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, args: &ProvisionArgs) -> Result<(), Failure> {
     if let Some(file) = args.receipt.as_ref().filter(|file| file.exists()) {
         return Err(Failure::Usage(format!("{} is there already; give a new file for the receipt", file.display())));
     }
-    let acting = Acting::begin(desk, &args.on.user, &args.on.acting).await?;
-    let provisioned = provision(desk, &acting, args).await;
-    acting.end(desk).await;
+    let acting = Acting::begin(context, &args.on.user, &args.on.acting).await?;
+    let provisioned = provision(context, &acting, args).await;
+    acting.end(context).await;
     provisioned
 }
 
-async fn provision(desk: &mut Desk, acting: &Acting, args: &ProvisionArgs) -> Result<(), Failure> {
+async fn provision(context: &mut Context, acting: &Acting, args: &ProvisionArgs) -> Result<(), Failure> {
     let spare_of = match &args.spare_of {
-        Some(wanted) => Some(find(desk, acting, wanted).await?.uid),
+        Some(wanted) => Some(find(context, acting, wanted).await?.uid),
         None => None,
     };
     if args.touch && !args.pending {
-        ask_for_touch(desk.out);
+        ask_for_touch(context.out);
     }
     let call = Call::post(acting.path("/secrets")).by(&acting.authority).with(body(args, spare_of.as_deref()));
-    let answer = desk.client.ask(call).await?;
+    let answer = context.client.ask(call).await?;
     let Provisioned { record, receipt, codes } = answer.read()?;
     // What can be had only now comes first; a file that cannot be written comes last.
-    show(desk.out, args, &answer, &record, &Codes { codes })?;
+    show(context.out, args, &answer, &record, &Codes { codes })?;
     match &args.receipt {
         Some(file) => match receipt::keep(file, &receipt) {
-            Ok(()) => desk.out.note(&visible(&format!("receipt in {}", file.display()))),
+            Ok(()) => context.out.note(&visible(&format!("receipt in {}", file.display()))),
             Err(error) => {
-                desk.out.show(&visible(&receipt))?;
+                context.out.show(&visible(&receipt))?;
                 Err(Failure::Output(format!("the receipt cannot be written to {}: {error}", file.display())))
             }
         },
-        None if desk.out.is_json() || desk.out.is_quiet() => Ok(()),
+        None if context.out.is_json() || context.out.is_quiet() => Ok(()),
         None => {
-            desk.out.note("receipt, given only now (--receipt FILE writes it to a file):")?;
-            desk.out.line(&visible(&receipt))
+            context.out.note("receipt, given only now (--receipt FILE writes it to a file):")?;
+            context.out.line(&visible(&receipt))
         }
     }
 }

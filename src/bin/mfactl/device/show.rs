@@ -3,70 +3,70 @@
 use percent_encoding::NON_ALPHANUMERIC;
 
 use crate::call::Call;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::{Failure, advice};
 use crate::output::{Output, Tone, visible};
 use crate::wire::{Account, AccountList, Applet, Credential, Device, DeviceList, Genuine};
 
 /// `device list`.
-pub async fn list(desk: &mut Desk) -> Result<(), Failure> {
-    let answer = desk.client.ask(Call::get("/v1/devices")).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+pub async fn list(context: &mut Context) -> Result<(), Failure> {
+    let answer = context.client.ask(Call::get("/v1/devices")).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let list: DeviceList = answer.read()?;
     let rows: Vec<[String; 6]> = list.devices.iter().map(row).collect();
-    desk.out.table(["SERIAL", "MODEL", "FIRMWARE", "STATE", "ACCOUNTS", "READER"], &rows)?;
-    list.devices.iter().for_each(|device| remark(desk.out, device));
-    if list.devices.is_empty() { desk.out.note("no key is plugged in") } else { Ok(()) }
+    context.out.table(["SERIAL", "MODEL", "FIRMWARE", "STATE", "ACCOUNTS", "READER"], &rows)?;
+    list.devices.iter().for_each(|device| remark(context.out, device));
+    if list.devices.is_empty() { context.out.note("no key is plugged in") } else { Ok(()) }
 }
 
 /// `device info`.
-pub async fn info(desk: &mut Desk, serial: u32) -> Result<(), Failure> {
-    let answer = desk.client.ask(Call::get(format!("/v1/devices/{serial}"))).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+pub async fn info(context: &mut Context, serial: u32) -> Result<(), Failure> {
+    let answer = context.client.ask(Call::get(format!("/v1/devices/{serial}"))).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let device: Device = answer.read()?;
-    desk.out.pairs(&pairs(&device))?;
+    context.out.pairs(&pairs(&device))?;
     if !device.credentials.is_empty() {
         let rows: Vec<[String; 5]> = device.credentials.iter().map(credential_row).collect();
-        desk.out.table(["ACCOUNT", "STATUS", "TOUCH", "USER", "SECRET"], &rows)?;
+        context.out.table(["ACCOUNT", "STATUS", "TOUCH", "USER", "SECRET"], &rows)?;
     }
     if let Some(escrow) = &device.escrow {
-        print_escrow(desk.out, escrow)?;
+        print_escrow(context.out, escrow)?;
     }
-    remark(desk.out, &device);
+    remark(context.out, &device);
     Ok(())
 }
 
 /// `device attest`.
-pub async fn attest(desk: &mut Desk, serial: u32, slot: Option<&str>) -> Result<(), Failure> {
+pub async fn attest(context: &mut Context, serial: u32, slot: Option<&str>) -> Result<(), Failure> {
     let slot = slot.map(|slot| format!("?slot={}", percent_encoding::utf8_percent_encode(slot, NON_ALPHANUMERIC)));
     let path = format!("/v1/devices/{serial}/attest{}", slot.unwrap_or_default());
-    let answer = desk.client.ask(Call::post(path)).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    let answer = context.client.ask(Call::post(path)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let genuine: Genuine = answer.read()?;
-    desk.out.pairs(&[
+    context.out.pairs(&[
         ("serial", genuine.serial.to_string()),
         ("firmware", visible(&genuine.firmware)),
         ("attested slot", visible(&genuine.slot)),
         ("vouched for by", visible(&genuine.root)),
     ])?;
-    desk.out.note(&desk.out.tone("the key is genuine", Tone::Good))
+    context.out.note(&context.out.tone("the key is genuine", Tone::Good))
 }
 
 /// `device accounts`.
-pub async fn accounts(desk: &mut Desk, serial: u32) -> Result<(), Failure> {
-    let answer = desk.client.ask(Call::get(format!("/v1/devices/{serial}/oath/accounts"))).await?;
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+pub async fn accounts(context: &mut Context, serial: u32) -> Result<(), Failure> {
+    let answer = context.client.ask(Call::get(format!("/v1/devices/{serial}/oath/accounts"))).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let list: AccountList = answer.read()?;
     let rows: Vec<[String; 7]> = list.accounts.into_iter().map(account_row).collect();
-    desk.out.table(["NAME", "KIND", "ALGORITHM", "PERIOD", "TOUCH", "USER", "SECRET"], &rows)
+    context.out.table(["NAME", "KIND", "ALGORITHM", "PERIOD", "TOUCH", "USER", "SECRET"], &rows)
 }
 
 /// The password of a key, for whoever can open the escrow.

@@ -1,22 +1,22 @@
 //! `device watch`: keys as they come and go.
 
 use crate::call::Call;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::events::Blocks;
 use crate::failure::Failure;
 use crate::output::visible;
 use crate::wire::DeviceEvent;
 
 /// `device watch`.
-pub async fn run(desk: &mut Desk) -> Result<(), Failure> {
-    let mut stream = desk.client.open(Call::get("/v1/devices/events")).await?;
+pub async fn run(context: &mut Context) -> Result<(), Failure> {
+    let mut stream = context.client.open(Call::get("/v1/devices/events")).await?;
     let mut blocks = Blocks::default();
     while let Some(bytes) = stream.next().await? {
         for data in blocks.take(&bytes)? {
-            if desk.out.is_json() {
-                desk.out.document(&data)?;
+            if context.out.is_json() {
+                context.out.document(&data)?;
             } else {
-                desk.out.line(&visible(&line(&read_event(&data)?)))?;
+                context.out.line(&visible(&line(&read_event(&data)?)))?;
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::call::{Authority, Body, Call, segment};
 use crate::cli::ImportArgs;
 use crate::client::Answer;
 use crate::code::{Code, TOKEN};
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::visible;
 use crate::prompt::{Hidden, Source};
@@ -28,35 +28,35 @@ use list::{Line, account, lines, passed_over};
 const LONGEST: usize = 16 * 1024 * 1024;
 
 /// `import`.
-pub async fn run(desk: &mut Desk, args: &ImportArgs) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), Failure> {
     let bytes = read(args)?;
     let lines = lines(&bytes)?;
     let source = args.code.source();
     if lines.len() > 1 && (args.user.is_some() || source != Source::Prompt) {
         return Err(Failure::Usage("--user, --code-file and --code-stdin go with one URI".to_owned()));
     }
-    if desk.asker.no_input && !args.pending && source == Source::Prompt {
+    if context.prompter.no_input && !args.pending && source == Source::Prompt {
         return Err(Failure::Usage("with --no-input give --pending, or --code-file or --code-stdin".to_owned()));
     }
-    let orders = orders(desk, args, &lines).await?;
+    let orders = orders(context, args, &lines).await?;
     let mut import = Import { args, source, pending: BTreeMap::new() };
     let mut failed = 0_usize;
     for (line, order) in lines.iter().zip(orders) {
         let done = match order {
-            Ok(order) => import.take_over(desk, line.number, &order).await,
+            Ok(order) => import.take_over(context, line.number, &order).await,
             Err(failure) => Err(failure),
         };
         match done {
             Err(failure @ (Failure::Refused(_) | Failure::Denied(_))) if lines.len() > 1 => {
-                desk.out.error(&format!("line {}: {failure}", line.number));
+                context.out.error(&format!("line {}: {failure}", line.number));
                 failed = failed.saturating_add(1);
             }
             other => other?,
         }
     }
     if failed > 0 {
-        desk.out.error(&format!("{failed} of {} were not taken over", lines.len()));
-        return Err(Failure::Told(Exit::Denied));
+        context.out.error(&format!("{failed} of {} were not taken over", lines.len()));
+        return Err(Failure::Reported(Exit::Denied));
     }
     Ok(())
 }
@@ -91,15 +91,15 @@ struct Order<'a> {
 
 /// Finds the user of each line, with one look at the list of users.
 async fn orders<'a>(
-    desk: &mut Desk,
+    context: &mut Context,
     args: &ImportArgs,
     lines: &[Line<'a>],
 ) -> Result<Vec<Result<Order<'a>, Failure>>, Failure> {
     let named: Vec<Result<(&'a str, String), Failure>> = lines.iter().map(|line| named(args, line)).collect();
     let names: Vec<&str> = named.iter().flatten().map(|(_, name)| name.as_str()).collect();
     let uids = match &args.user {
-        Some(user) => vec![uid_of(desk, user).await],
-        None => uids_of(desk, &names).await?,
+        Some(user) => vec![uid_of(context, user).await],
+        None => uids_of(context, &names).await?,
     };
     let mut uids = uids.into_iter();
     let order = |named: Result<(&'a str, String), Failure>| -> Result<Order<'a>, Failure> {
@@ -129,7 +129,7 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    async fn take_over(&mut self, desk: &mut Desk, number: usize, order: &Order<'_>) -> Result<(), Failure> {
+    async fn take_over(&mut self, context: &mut Context, number: usize, order: &Order<'_>) -> Result<(), Failure> {
         let user = order.uid.to_ascii_lowercase();
         if let Some(earlier) = self.pending.get(&user) {
             return Err(Failure::Denied(format!(
@@ -142,33 +142,33 @@ impl Import<'_> {
             .secret("otpauth_url", &Hidden::new(order.uri.to_owned()), "$OTPAUTH_URL")
             .optional("name", self.args.name.as_deref());
         let path = path(&order.uid, "/secrets/import");
-        let answer = desk.client.ask(Call::post(path).by(&authority).with(body)).await?;
+        let answer = context.client.ask(Call::post(path).by(&authority).with(body)).await?;
         let made: Secret = answer.read()?;
         self.pending.insert(user.clone(), number);
-        tell_passed_over(desk, order);
+        tell_passed_over(context, order);
         if self.args.pending {
-            return tell_pending(desk, order, &made, &answer);
+            return tell_pending(context, order, &made, &answer);
         }
-        finish(desk, &authority, &self.source, order, &made).await?;
+        finish(context, &authority, &self.source, order, &made).await?;
         self.pending.remove(&user);
         Ok(())
     }
 }
 
-fn tell_passed_over(desk: &Desk, order: &Order<'_>) {
+fn tell_passed_over(context: &Context, order: &Order<'_>) {
     let names = passed_over(order.uri);
-    if !names.is_empty() && !desk.out.is_quiet() {
+    if !names.is_empty() && !context.out.is_quiet() {
         let names = names.join(", ");
-        desk.out.aside(&visible(&format!("{}: not kept: {names} (no code depends on such parameters)", order.name)));
+        context.out.aside(&visible(&format!("{}: not kept: {names} (no code depends on such parameters)", order.name)));
     }
 }
 
-fn tell_pending(desk: &Desk, order: &Order<'_>, made: &Secret, answer: &Answer) -> Result<(), Failure> {
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+fn tell_pending(context: &Context, order: &Order<'_>, made: &Secret, answer: &Answer) -> Result<(), Failure> {
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let name = visible(&order.name);
-    desk.out.note(&format!(
+    context.out.note(&format!(
         "{name}: pending for 15 minutes; finish with: mfactl enroll {name} --finish {}",
         visible(&made.uid)
     ))
@@ -176,22 +176,22 @@ fn tell_pending(desk: &Desk, order: &Order<'_>, made: &Secret, answer: &Answer) 
 
 /// Confirms the factor with its first code.
 async fn finish(
-    desk: &mut Desk,
+    context: &mut Context,
     authority: &Authority,
     source: &Source,
     order: &Order<'_>,
     made: &Secret,
 ) -> Result<(), Failure> {
     let Order { name, uid, .. } = order;
-    desk.out.aside(&visible(&format!("{name}: a code of the authenticator that has this factor")));
-    let code = Code::ask(desk, TOKEN, source).await?;
+    context.out.aside(&visible(&format!("{name}: a code of the authenticator that has this factor")));
+    let code = Code::ask(context, TOKEN, source).await?;
     let enroll = path(uid, &format!("/secrets/{}/enroll", segment(&made.uid)));
-    let answer = desk.client.ask(Call::put(enroll).by(authority).with(code.body())).await?;
-    if desk.out.is_json() {
+    let answer = context.client.ask(Call::put(enroll).by(authority).with(code.body())).await?;
+    if context.out.is_json() {
         let enrolled: Value = answer.read()?;
-        return desk.out.document(&json!({"user": uid, "secret": enrolled}).to_string());
+        return context.out.document(&json!({"user": uid, "secret": enrolled}).to_string());
     }
-    desk.out.note(&format!("{}: the factor is active", visible(name)))?;
+    context.out.note(&format!("{}: the factor is active", visible(name)))?;
     let codes: Codes = answer.read()?;
-    if codes.codes.is_empty() { Ok(()) } else { print_codes(desk.out, &codes) }
+    if codes.codes.is_empty() { Ok(()) } else { print_codes(context.out, &codes) }
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::call::{Authority, Body, Call};
 use crate::cli::{KeyCommand, RotateArgs};
 use crate::client::Answer;
-use crate::desk::Desk;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
 use crate::prompt::Hidden;
@@ -39,13 +39,13 @@ struct Sealed {
 }
 
 /// `key …`.
-pub async fn run(desk: &mut Desk, command: &KeyCommand) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, command: &KeyCommand) -> Result<(), Failure> {
     match command {
         KeyCommand::Show => {
-            let answer = desk.client.ask(Call::get("/v1/key")).await?;
-            if desk.out.is_json() { desk.out.document(answer.text()) } else { tell(desk.out, &answer.read()?) }
+            let answer = context.client.ask(Call::get("/v1/key")).await?;
+            if context.out.is_json() { context.out.document(answer.text()) } else { tell(context.out, &answer.read()?) }
         }
-        KeyCommand::Rotate(args) => rotate(desk, args).await,
+        KeyCommand::Rotate(args) => rotate(context, args).await,
     }
 }
 
@@ -64,10 +64,10 @@ fn tell(out: Output, key: &Key) -> Result<(), Failure> {
     ])
 }
 
-async fn rotate(desk: &mut Desk, args: &RotateArgs) -> Result<(), Failure> {
-    let before: Key = desk.client.ask(Call::get("/v1/key")).await?.read()?;
+async fn rotate(context: &mut Context, args: &RotateArgs) -> Result<(), Failure> {
+    let before: Key = context.client.ask(Call::get("/v1/key")).await?.read()?;
     let question = "change the master key? Keep the old one for as long as you keep backups of before";
-    desk.asker.confirm(question.to_owned()).await?;
+    context.prompter.confirm(question.to_owned()).await?;
     let authority = Authority::Reason(args.reason.clone());
     let place = match (before.source.as_str(), &args.to) {
         ("file", None) => None,
@@ -98,36 +98,37 @@ async fn rotate(desk: &mut Desk, args: &RotateArgs) -> Result<(), Failure> {
         };
         body = Some(Body::new().secret("key", &Hidden::new(BASE64.encode(key.as_slice())), "$KEY"));
     }
-    let answer = reseal(desk, &authority, body).await?;
+    let answer = reseal(context, &authority, body).await?;
     if let Some(place) = &place {
         place.take_effect()?;
     }
-    if desk.out.is_json() {
-        return desk.out.document(answer.text());
+    if context.out.is_json() {
+        return context.out.document(answer.text());
     }
     let after: Key = answer.read()?;
-    desk.out
+    context
+        .out
         .note(&format!("{} of {} values are under key {}", after.sealed.current, after.sealed.total, after.version))?;
     match place {
-        None => desk.out.note("the new key is in its place; make a copy of it, and a backup"),
-        Some(place) => desk.out.note(&place.what_is_left()),
+        None => context.out.note("the new key is in its place; make a copy of it, and a backup"),
+        Some(place) => context.out.note(&place.what_is_left()),
     }
 }
 
 /// Asks again until nothing is left to seal.
-async fn reseal(desk: &mut Desk, authority: &Authority, mut body: Option<Body>) -> Result<Answer, Failure> {
+async fn reseal(context: &mut Context, authority: &Authority, mut body: Option<Body>) -> Result<Answer, Failure> {
     loop {
         let mut call = Call::post("/v1/key/rotation").by(authority);
         if let Some(body) = body.take() {
             call = call.with(body);
         }
-        let answer = desk.client.ask(call).await?;
+        let answer = context.client.ask(call).await?;
         let key: Key = answer.read()?;
         if key.state != "resealing" {
             return Ok(answer);
         }
-        if !desk.out.is_json() && !desk.out.is_quiet() {
-            desk.out.aside(&format!("{} of {} values", key.sealed.current, key.sealed.total));
+        if !context.out.is_json() && !context.out.is_quiet() {
+            context.out.aside(&format!("{} of {} values", key.sealed.current, key.sealed.total));
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::client::Client;
 use crate::output::Output;
-use crate::prompt::Asker;
+use crate::prompt::Prompter;
 
 /// The tools of a command.
-pub struct Desk {
+pub struct Context {
     /// The way to the daemon.
     pub client: Client,
     /// The way out.
     pub out: Output,
     /// The way in.
-    pub asker: Asker,
+    pub prompter: Prompter,
 }
