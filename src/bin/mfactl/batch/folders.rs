@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::left::Placed;
+use super::remaining::ProvisionedKey;
 use crate::device_args::BatchArgs;
 use crate::failure::Failure;
 use crate::receipt;
@@ -34,7 +34,7 @@ impl Folders {
     }
 
     /// Keeps what came with a factor.
-    pub fn keep(&self, placed: &Placed) -> Unkept {
+    pub fn keep(&self, placed: &ProvisionedKey) -> Unkept {
         let mut unkept = Unkept::default();
         if let (Some(folder), Some(receipt)) = (&self.receipts, &placed.receipt) {
             unkept.remarks.extend(write(folder, placed, "receipt", receipt));
@@ -55,7 +55,7 @@ impl Folders {
 }
 
 /// Writes a file; gives the sentence when that fails.
-fn write(folder: &Path, placed: &Placed, what: &str, text: &str) -> Option<String> {
+fn write(folder: &Path, placed: &ProvisionedKey, what: &str, text: &str) -> Option<String> {
     let path = folder.join(format!("{}-{}.{what}", placed.serial, placed.secret));
     let failed = receipt::keep(&path, text).err()?;
     Some(format!("the {what} of key {} cannot be written to {}: {failed}", placed.serial, path.display()))

@@ -1,29 +1,29 @@
 //! `provision batch`: one key after the other for the users of a manifest. It can be stopped at any moment and
 //! gone on with: the results say who is done, and the daemon says what was done without an answer.
 
-mod bench;
 mod feed;
 mod folders;
 mod keys;
-mod ledger;
-mod left;
 mod manifest;
 mod progress;
 mod queue;
+mod remaining;
+mod results;
 mod row;
+mod runner;
 mod verdict;
 
 use std::sync::Arc;
 
-use self::bench::{Bench, Tally};
 use self::folders::Folders;
 use self::keys::Keys;
-use self::ledger::Ledger;
-use self::left::{Labels, Left};
 use self::manifest::Row;
 use self::progress::Progress;
 use self::queue::{Open, Queue};
+use self::remaining::{Labels, Remaining};
+use self::results::ResultsFile;
 use self::row::{Plan, TAKEN, look};
+use self::runner::{BatchRunner, Tally};
 use crate::acting::uids_of;
 use crate::call::Authority;
 use crate::context::Context;
@@ -35,28 +35,28 @@ pub async fn run(context: &mut Context, command: &ProvisionCommand) -> Result<()
     let ProvisionCommand::Batch(args) = command;
     let rows = manifest::read(&args.manifest)?;
     let results = args.results.clone().unwrap_or_else(|| args.manifest.with_extension("results.csv"));
-    let ledger = Ledger::open(&results)?;
+    let results = ResultsFile::open(&results)?;
     let total = rows.len();
-    let open: Vec<Row> = rows.into_iter().filter(|row| !is_done(&ledger, row, args.spare)).collect();
+    let open: Vec<Row> = rows.into_iter().filter(|row| !is_done(&results, row, args.spare)).collect();
     let skipped = total.saturating_sub(open.len());
-    let mut bench = bench(context, args, ledger, open.len())?;
-    let worked = batch(context, &mut bench, open).await;
-    if bench.tally.codes_lost > 0 {
-        bench.progress.say(&format!(
+    let mut runner = runner(context, args, results, open.len())?;
+    let worked = batch(context, &mut runner, open).await;
+    if runner.tally.codes_lost > 0 {
+        runner.progress.say(&format!(
             "the backup codes of {} users were not kept (--codes DIR keeps them); mfactl codes renew makes new ones",
-            bench.tally.codes_lost
+            runner.tally.codes_lost
         ));
     }
-    bench.progress.end(&summary(&bench.tally, skipped, bench.queue.len()))?;
+    runner.progress.end(&summary(&runner.tally, skipped, runner.queue.len()))?;
     worked?;
-    if bench.tally.failed == 0 && bench.queue.is_empty() { Ok(()) } else { Err(Failure::Reported(Exit::Denied)) }
+    if runner.tally.failed == 0 && runner.queue.is_empty() { Ok(()) } else { Err(Failure::Reported(Exit::Denied)) }
 }
 
-fn is_done(ledger: &Ledger, row: &Row, spare: bool) -> bool {
-    Labels::of(&row.label, spare).all().all(|label| ledger.has(&row.user, label))
+fn is_done(results: &ResultsFile, row: &Row, spare: bool) -> bool {
+    Labels::of(&row.label, spare).all().all(|label| results.has(&row.user, label))
 }
 
-fn bench(context: &Context, args: &BatchArgs, ledger: Ledger, rows: usize) -> Result<Bench, Failure> {
+fn runner(context: &Context, args: &BatchArgs, results: ResultsFile, rows: usize) -> Result<BatchRunner, Failure> {
     let plan = Plan {
         authority: Authority::with_reason(args.reason.clone()),
         profile: args.profile.clone(),
@@ -65,11 +65,11 @@ fn bench(context: &Context, args: &BatchArgs, ledger: Ledger, rows: usize) -> Re
         protect: args.protect,
     };
     let mut keys = Keys::default();
-    ledger.used().for_each(|(serial, user)| keys.used_before(serial, user));
-    Ok(Bench {
+    results.used().for_each(|(serial, user)| keys.used_before(serial, user));
+    Ok(BatchRunner {
         client: context.client.another(),
         plan: Arc::new(plan),
-        ledger,
+        results,
         keys,
         queue: Queue::default(),
         folders: Folders::make(args)?,
@@ -79,49 +79,49 @@ fn bench(context: &Context, args: &BatchArgs, ledger: Ledger, rows: usize) -> Re
     })
 }
 
-async fn batch(context: &mut Context, bench: &mut Bench, rows: Vec<Row>) -> Result<(), Failure> {
+async fn batch(context: &mut Context, runner: &mut BatchRunner, rows: Vec<Row>) -> Result<(), Failure> {
     let names: Vec<&str> = rows.iter().map(|row| row.user.as_str()).collect();
     let uids = uids_of(context, &names).await?;
     for (row, uid) in rows.iter().zip(uids) {
         match uid {
-            Ok(uid) => take_up(context, bench, row, uid).await?,
-            Err(failure) => bench.failed(row, None, "not-found", &failure.to_string())?,
+            Ok(uid) => take_up(context, runner, row, uid).await?,
+            Err(failure) => runner.failed(row, None, "not-found", &failure.to_string())?,
         }
     }
-    if bench.queue.is_empty() {
+    if runner.queue.is_empty() {
         return Ok(());
     }
     let news = feed::start(context.client.another());
-    bench.run(news).await
+    runner.run(news).await
 }
 
 /// Queues a row, or ends it at once if the daemon knows already how it came out: an earlier run may have been
 /// killed between a key and its line of results.
-async fn take_up(context: &mut Context, bench: &mut Bench, row: &Row, uid: String) -> Result<(), Failure> {
-    let labels = Labels::of(&row.label, bench.plan.spare);
-    let left = match look(&mut context.client, &bench.plan, &uid, &labels, &[]).await {
+async fn take_up(context: &mut Context, runner: &mut BatchRunner, row: &Row, uid: String) -> Result<(), Failure> {
+    let labels = Labels::of(&row.label, runner.plan.spare);
+    let left = match look(&mut context.client, &runner.plan, &uid, &labels, &[]).await {
         Ok(left) => left,
         Err(Failure::Refused(problem)) if problem.status == 404 => {
-            return bench.failed(row, None, &problem.code, &problem.to_string());
+            return runner.failed(row, None, &problem.code, &problem.to_string());
         }
         Err(failure) => return Err(failure),
     };
     let mut open = Open { row: row.clone(), uid, first: None, held: None, attempts: 0 };
     match left {
-        Left::Nothing(placed) => return bench.done(row, &placed),
-        Left::Taken => return bench.failed(row, None, "secret-name-taken", TAKEN),
-        Left::First => {}
-        Left::Second { first, .. } => {
-            bench.keys.use_for(first.serial, &row.user);
+        Remaining::Nothing(placed) => return runner.done(row, &placed),
+        Remaining::Taken => return runner.failed(row, None, "secret-name-taken", TAKEN),
+        Remaining::First => {}
+        Remaining::Second { first, .. } => {
+            runner.keys.use_for(first.serial, &row.user);
             open.first = Some(first);
             open.attempts = 1;
         }
-        Left::Finish(placed) => {
+        Remaining::Finish(placed) => {
             open.held = Some(placed.serial);
             open.attempts = 1;
         }
     }
-    bench.queue.push(open);
+    runner.queue.push(open);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use super::ledger::{Entry, Status};
+use super::results::{Entry, Status};
 use crate::failure::Failure;
 use crate::output::{Output, visible};
 

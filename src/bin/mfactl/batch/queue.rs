@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::left::Placed;
 use super::manifest::Row;
+use super::remaining::ProvisionedKey;
 
 /// The first pause before a row is done again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -19,7 +19,7 @@ pub struct Open {
     /// The user's uid.
     pub uid: String,
     /// The first of two keys, once it is programmed.
-    pub first: Option<Placed>,
+    pub first: Option<ProvisionedKey>,
     /// The key on which something of this row may have been left.
     pub held: Option<u64>,
     /// How often it was tried without an end.
@@ -28,7 +28,7 @@ pub struct Open {
 
 impl Open {
     /// Whether the answer about that factor came.
-    pub fn has_made(&self, placed: &Placed) -> bool {
+    pub fn has_made(&self, placed: &ProvisionedKey) -> bool {
         self.first.as_ref().is_some_and(|first| first.secret == placed.secret && !first.is_found)
     }
 

@@ -3,8 +3,8 @@
 
 use serde_json::json;
 
-use super::left::{Labels, Left, Placed};
 use super::queue::Open;
+use super::remaining::{Labels, ProvisionedKey, Remaining};
 use super::verdict::{Verdict, tells_of_another};
 use crate::acting;
 use crate::call::{Authority, Body, Call, segment};
@@ -36,9 +36,9 @@ pub struct Plan {
 /// How an attempt ended.
 pub enum Outcome {
     /// All of the row's factors are on keys.
-    Done(Vec<Placed>),
+    Done(Vec<ProvisionedKey>),
     /// The first of two is.
-    Half(Placed),
+    Half(ProvisionedKey),
     /// Not yet.
     Again(Failure),
     /// It will not work.
@@ -99,10 +99,10 @@ pub async fn look(
     uid: &str,
     labels: &Labels,
     present: &[u64],
-) -> Result<Left, Failure> {
+) -> Result<Remaining, Failure> {
     let call = Call::get(acting::path(uid, "/secrets")).by(&plan.authority);
     let list: SecretList = client.ask(call).await?.read()?;
-    Ok(Left::read(&list.secrets, labels, plan.pending, present))
+    Ok(Remaining::read(&list.secrets, labels, plan.pending, present))
 }
 
 impl Attempt<'_> {
@@ -112,17 +112,17 @@ impl Attempt<'_> {
         let mut left = if self.open.attempts > 0 { self.look(client, &labels).await? } else { self.expected(&labels) };
         for _ in 0..ROUNDS {
             let made = match left {
-                Left::Nothing(placed) => return Ok(Outcome::Done(with_codes(placed, codes))),
-                Left::Taken => return Ok(Outcome::taken()),
-                Left::Finish(placed) => {
+                Remaining::Nothing(placed) => return Ok(Outcome::Done(with_codes(placed, codes))),
+                Remaining::Taken => return Ok(Outcome::taken()),
+                Remaining::Finish(placed) => {
                     codes.extend(self.finish(client, &placed).await?);
                     left = self.look(client, &labels).await?;
                     continue;
                 }
-                Left::First => self.make_first(client, &labels).await,
+                Remaining::First => self.make_first(client, &labels).await,
                 // The key in hand is the first one: its answer was lost.
-                Left::Second { first, .. } if first.serial == self.serial => return Ok(Outcome::Half(first)),
-                Left::Second { first, label } => self.make_second(client, first, &label).await,
+                Remaining::Second { first, .. } if first.serial == self.serial => return Ok(Outcome::Half(first)),
+                Remaining::Second { first, label } => self.make_second(client, first, &label).await,
             };
             match made {
                 Err(failure) if tells_of_another(&failure) => left = self.look(client, &labels).await?,
@@ -133,14 +133,14 @@ impl Attempt<'_> {
     }
 
     /// What is left if no answer was lost.
-    fn expected(&self, labels: &Labels) -> Left {
+    fn expected(&self, labels: &Labels) -> Remaining {
         match (&self.open.first, &labels.second) {
-            (Some(first), Some(label)) => Left::Second { first: first.clone(), label: label.clone() },
-            (Some(_), None) | (None, _) => Left::First,
+            (Some(first), Some(label)) => Remaining::Second { first: first.clone(), label: label.clone() },
+            (Some(_), None) | (None, _) => Remaining::First,
         }
     }
 
-    async fn look(&self, client: &mut Client, labels: &Labels) -> Result<Left, Failure> {
+    async fn look(&self, client: &mut Client, labels: &Labels) -> Result<Remaining, Failure> {
         look(client, self.plan, &self.open.uid, labels, self.present).await
     }
 
@@ -150,11 +150,11 @@ impl Attempt<'_> {
         Ok(if labels.second.is_some() { Outcome::Half(placed) } else { Outcome::Done(vec![placed]) })
     }
 
-    async fn make_second(&self, client: &mut Client, first: Placed, label: &str) -> Result<Outcome, Failure> {
+    async fn make_second(&self, client: &mut Client, first: ProvisionedKey, label: &str) -> Result<Outcome, Failure> {
         // Only a pending factor can have a spare; beside an active one it is a factor of its own.
         let spare_of = (!first.is_active).then_some(first.secret.as_str());
         let second = self.make(client, label, !self.plan.pending, spare_of).await?;
-        let first = Placed { is_active: first.is_active || second.is_active, ..first };
+        let first = ProvisionedKey { is_active: first.is_active || second.is_active, ..first };
         Ok(Outcome::Done(vec![first, second]))
     }
 
@@ -164,7 +164,7 @@ impl Attempt<'_> {
         label: &str,
         by_device: bool,
         spare_of: Option<&str>,
-    ) -> Result<Placed, Failure> {
+    ) -> Result<ProvisionedKey, Failure> {
         let body = Body::new().member("type", "mfa").member("name", label);
         let body = self
             .plan
@@ -177,14 +177,14 @@ impl Attempt<'_> {
             .optional("spareOf", spare_of);
         let call = Call::post(acting::path(&self.open.uid, "/secrets")).by(&self.plan.authority).with(body);
         let Provisioned { record, receipt, codes } = client.ask(call).await?.read()?;
-        let placed = Placed::read(&record, label)
+        let placed = ProvisionedKey::read(&record, label)
             .ok_or_else(|| Failure::Internal("the daemon's answer does not name the key".to_owned()))?;
-        Ok(Placed { is_found: false, receipt: Some(receipt), codes, ..placed })
+        Ok(ProvisionedKey { is_found: false, receipt: Some(receipt), codes, ..placed })
     }
 
     /// Has a pending factor's key give the first code, or does away with the factor if it cannot. Gives
     /// the backup codes that come with it.
-    async fn finish(&self, client: &mut Client, pending: &Placed) -> Result<Vec<String>, Failure> {
+    async fn finish(&self, client: &mut Client, pending: &ProvisionedKey) -> Result<Vec<String>, Failure> {
         let path = acting::path(&self.open.uid, &format!("/secrets/{}", segment(&pending.secret)));
         let authority = &self.plan.authority;
         if self.present.contains(&pending.serial) {
@@ -205,7 +205,7 @@ impl Attempt<'_> {
     }
 }
 
-fn with_codes(mut placed: Vec<Placed>, codes: Vec<String>) -> Vec<Placed> {
+fn with_codes(mut placed: Vec<ProvisionedKey>, codes: Vec<String>) -> Vec<ProvisionedKey> {
     if let Some(last) = placed.last_mut() {
         last.codes.extend(codes);
     }

@@ -9,11 +9,11 @@ use tokio::task::{JoinError, JoinSet};
 use super::feed::News;
 use super::folders::Folders;
 use super::keys::Keys;
-use super::ledger::{Entry, Ledger, Status};
-use super::left::Placed;
 use super::manifest::Row;
 use super::progress::Progress;
 use super::queue::{Open, Queue};
+use super::remaining::ProvisionedKey;
+use super::results::{Entry, ResultsFile, Status};
 use super::row::{Outcome, Plan, work};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -33,13 +33,13 @@ pub struct Tally {
 }
 
 /// The state of a batch.
-pub struct Bench {
+pub struct BatchRunner {
     /// The way to the daemon.
     pub client: Client,
     /// What all rows have in common.
     pub plan: Arc<Plan>,
     /// The results.
-    pub ledger: Ledger,
+    pub results: ResultsFile,
     /// The keys.
     pub keys: Keys,
     /// The rows that wait.
@@ -58,40 +58,41 @@ pub struct Bench {
 type Ended = (Open, u64, Outcome);
 
 /// What goes on while the batch runs.
-struct Shift<'a> {
-    bench: &'a mut Bench,
+struct RunState<'a> {
+    runner: &'a mut BatchRunner,
     tasks: JoinSet<Ended>,
     is_connected: bool,
     losses: u32,
     has_asked: bool,
 }
 
-impl Bench {
+impl BatchRunner {
     /// Works until every row is done or failed, or until no fresh key is there if that is enough.
     pub async fn run(&mut self, mut news: mpsc::Receiver<News>) -> Result<(), Failure> {
-        let mut shift = Shift { bench: self, tasks: JoinSet::new(), is_connected: false, losses: 0, has_asked: false };
+        let mut state =
+            RunState { runner: self, tasks: JoinSet::new(), is_connected: false, losses: 0, has_asked: false };
         loop {
-            shift.begin_what_can_be();
-            if shift.is_over() {
+            state.begin_what_can_be();
+            if state.is_over() {
                 return Ok(());
             }
-            shift.ask_for_a_key();
+            state.ask_for_a_key();
             tokio::select! {
-                Some(ended) = shift.tasks.join_next(), if !shift.tasks.is_empty() => shift.ended(ended)?,
-                heard = news.recv() => shift.heard(heard)?,
+                Some(ended) = state.tasks.join_next(), if !state.tasks.is_empty() => state.ended(ended)?,
+                heard = news.recv() => state.heard(heard)?,
             }
         }
     }
 
     /// Writes down that a row's factors are on their keys.
-    pub fn done(&mut self, row: &Row, placed: &[Placed]) -> Result<(), Failure> {
+    pub fn done(&mut self, row: &Row, placed: &[ProvisionedKey]) -> Result<(), Failure> {
         let mut entries = Vec::new();
         for one in placed {
             self.keep(one);
             self.keys.use_for(one.serial, &row.user);
             entries.push(entry_of(row, one));
         }
-        self.ledger.append(entries.clone())?;
+        self.results.append(entries.clone())?;
         self.tally.done = self.tally.done.saturating_add(1);
         entries.iter().try_for_each(|entry| self.progress.result(entry))
     }
@@ -107,31 +108,31 @@ impl Bench {
             detail: code.to_owned(),
             time: None,
         };
-        self.ledger.append(vec![entry.clone()])?;
+        self.results.append(vec![entry.clone()])?;
         self.tally.failed = self.tally.failed.saturating_add(1);
         self.progress.complain(&format!("line {}, {}: {text}", row.line, row.user));
         self.progress.result(&entry)
     }
 
-    fn keep(&mut self, placed: &Placed) {
+    fn keep(&mut self, placed: &ProvisionedKey) {
         let unkept = self.folders.keep(placed);
         unkept.remarks.iter().for_each(|remark| self.progress.complain(remark));
         self.tally.codes_lost = self.tally.codes_lost.saturating_add(u32::from(unkept.codes));
     }
 }
 
-impl Shift<'_> {
+impl RunState<'_> {
     fn begin_what_can_be(&mut self) {
-        let present = self.bench.keys.present();
-        for serial in self.bench.keys.fresh() {
-            let Some(open) = self.bench.queue.take_for(serial, &present) else { continue };
-            self.bench.keys.begin(serial);
+        let present = self.runner.keys.present();
+        for serial in self.runner.keys.fresh() {
+            let Some(open) = self.runner.queue.take_for(serial, &present) else { continue };
+            self.runner.keys.begin(serial);
             self.has_asked = false;
-            if open.row.touch && !self.bench.plan.pending {
-                self.bench.progress.say(&format!("key {serial} is for {}: touch it when it blinks", open.row.user));
+            if open.row.touch && !self.runner.plan.pending {
+                self.runner.progress.say(&format!("key {serial} is for {}: touch it when it blinks", open.row.user));
             }
-            let (plan, present) = (Arc::clone(&self.bench.plan), present.clone());
-            let mut client = self.bench.client.another();
+            let (plan, present) = (Arc::clone(&self.runner.plan), present.clone());
+            let mut client = self.runner.client.another();
             self.tasks.spawn(async move {
                 let outcome = work(&mut client, &plan, &open, serial, &present).await;
                 (open, serial, outcome)
@@ -140,16 +141,16 @@ impl Shift<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.tasks.is_empty() && (self.bench.queue.is_empty() || (self.bench.no_wait && self.is_connected))
+        self.tasks.is_empty() && (self.runner.queue.is_empty() || (self.runner.no_wait && self.is_connected))
     }
 
     fn ask_for_a_key(&mut self) {
         if self.has_asked || !self.is_connected || !self.tasks.is_empty() {
             return;
         }
-        if let Some(open) = self.bench.queue.head() {
+        if let Some(open) = self.runner.queue.head() {
             let which = if open.first.is_some() { "the second key" } else { "a key" };
-            self.bench.progress.say(&format!("plug in {which} for {}", open.row.user));
+            self.runner.progress.say(&format!("plug in {which} for {}", open.row.user));
             self.has_asked = true;
         }
     }
@@ -157,12 +158,12 @@ impl Shift<'_> {
     fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), Failure> {
         let (open, serial, outcome) =
             ended.map_err(|error| Failure::Internal(format!("the work on a key broke off: {error}")))?;
-        self.bench.keys.end(serial);
+        self.runner.keys.end(serial);
         match outcome {
             Outcome::Done(mut placed) => {
                 self.forget_first(&open);
                 placed.iter_mut().for_each(|one| one.is_found &= !open.has_made(one));
-                self.bench.done(&open.row, &placed)
+                self.runner.done(&open.row, &placed)
             }
             Outcome::Half(first) => {
                 self.half_done(open, first);
@@ -174,9 +175,9 @@ impl Shift<'_> {
             }
             Outcome::Failed { code, text, spoils_key } => {
                 if spoils_key {
-                    self.bench.keys.put_aside(serial);
+                    self.runner.keys.put_aside(serial);
                 }
-                self.bench.failed(&open.row, Some(serial), &code, &text)
+                self.runner.failed(&open.row, Some(serial), &code, &text)
             }
             Outcome::Stop(failure) => Err(failure),
         }
@@ -186,72 +187,72 @@ impl Shift<'_> {
     /// other keys.
     fn forget_first(&mut self, open: &Open) {
         if let Some(first) = &open.first {
-            self.bench.keys.free(first.serial);
+            self.runner.keys.free(first.serial);
         }
     }
 
-    fn half_done(&mut self, open: Open, first: Placed) {
-        self.bench.keep(&first);
+    fn half_done(&mut self, open: Open, first: ProvisionedKey) {
+        self.runner.keep(&first);
         self.forget_first(&open);
-        self.bench.keys.use_for(first.serial, &open.row.user);
-        self.bench.progress.say(&format!("key {} is the first of {}", first.serial, open.row.user));
-        let first = Placed { receipt: None, codes: Vec::new(), ..first };
-        self.bench.queue.put_back(Open { first: Some(first), held: None, attempts: 0, ..open });
+        self.runner.keys.use_for(first.serial, &open.row.user);
+        self.runner.progress.say(&format!("key {} is the first of {}", first.serial, open.row.user));
+        let first = ProvisionedKey { receipt: None, codes: Vec::new(), ..first };
+        self.runner.queue.put_back(Open { first: Some(first), held: None, attempts: 0, ..open });
     }
 
     fn again(&mut self, open: Open, serial: u64, failure: &Failure) {
-        self.bench.progress.say(&format!("key {serial} for {}: {failure}; trying again", open.row.user));
+        self.runner.progress.say(&format!("key {serial} for {}: {failure}; trying again", open.row.user));
         let attempts = open.attempts.saturating_add(1);
-        if self.bench.no_wait && attempts >= TRIES {
-            self.bench.keys.put_aside(serial);
+        if self.runner.no_wait && attempts >= TRIES {
+            self.runner.keys.put_aside(serial);
         }
-        self.bench.queue.put_back(Open { attempts, held: Some(serial), ..open });
+        self.runner.queue.put_back(Open { attempts, held: Some(serial), ..open });
     }
 
     fn heard(&mut self, news: Option<News>) -> Result<(), Failure> {
         match news {
             Some(News::All(all)) => {
-                self.bench.keys.all(all);
+                self.runner.keys.all(all);
                 (self.is_connected, self.losses) = (true, 0);
             }
-            Some(News::Event(event)) if event.event == "removed" => self.bench.keys.removed(&event.reader),
+            Some(News::Event(event)) if event.event == "removed" => self.runner.keys.removed(&event.reader),
             Some(News::Event(event)) => {
                 if event.serial.is_none() {
                     self.say_unread(&event.reader);
                 }
-                self.bench.keys.attached(event.reader, event.serial);
+                self.runner.keys.attached(event.reader, event.serial);
             }
             Some(News::Lost(failure)) => return self.lost(failure),
             Some(News::Refused(failure)) => return Err(failure),
             None => return Err(Failure::Internal("nobody tells of keys any more".to_owned())),
         }
-        for (serial, user) in self.bench.keys.tell_used() {
-            self.bench.progress.say(&format!("key {serial} was used for {user}; take another"));
+        for (serial, user) in self.runner.keys.tell_used() {
+            self.runner.progress.say(&format!("key {serial} was used for {user}; take another"));
         }
         Ok(())
     }
 
     fn lost(&mut self, failure: Failure) -> Result<(), Failure> {
-        self.bench.keys.lost();
+        self.runner.keys.lost();
         self.is_connected = false;
         self.losses = self.losses.saturating_add(1);
-        if self.bench.no_wait && self.losses >= TRIES {
+        if self.runner.no_wait && self.losses >= TRIES {
             return Err(failure);
         }
         if self.losses == 1 {
-            self.bench.progress.say(&format!("{failure}; trying again"));
+            self.runner.progress.say(&format!("{failure}; trying again"));
         }
         Ok(())
     }
 
     fn say_unread(&self, reader: &str) {
-        self.bench.progress.say(&format!(
+        self.runner.progress.say(&format!(
             "the key in {reader} does not tell its number; see mfactl device list, or take it out and put it in"
         ));
     }
 }
 
-fn entry_of(row: &Row, placed: &Placed) -> Entry {
+fn entry_of(row: &Row, placed: &ProvisionedKey) -> Entry {
     let status = if placed.is_active { "active" } else { "pending" };
     Entry {
         user: row.user.clone(),

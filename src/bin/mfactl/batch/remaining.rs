@@ -26,7 +26,7 @@ impl Labels {
 
 /// A factor on a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placed {
+pub struct ProvisionedKey {
     /// Its name.
     pub label: String,
     /// The key.
@@ -45,7 +45,7 @@ pub struct Placed {
     pub codes: Vec<String>,
 }
 
-impl Placed {
+impl ProvisionedKey {
     /// From the daemon's record, if it is on a key.
     pub fn read(secret: &Secret, label: &str) -> Option<Self> {
         let key = secret.device.as_ref().filter(|_| secret.kind == "mfa")?;
@@ -64,25 +64,25 @@ impl Placed {
 
 /// What is left to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Left {
+pub enum Remaining {
     /// Nothing.
-    Nothing(Vec<Placed>),
+    Nothing(Vec<ProvisionedKey>),
     /// The first factor is to be made, or the only one.
     First,
     /// Another one of this name is to be made beside the one that is there.
     Second {
         /// What is there.
-        first: Placed,
+        first: ProvisionedKey,
         /// Name of the other.
         label: String,
     },
     /// A pending one waits for a code of its key.
-    Finish(Placed),
+    Finish(ProvisionedKey),
     /// A factor of that name is there, but on no key.
     Taken,
 }
 
-impl Left {
+impl Remaining {
     /// Reads it off. `present` are the keys that are plugged in, `pending` says that pending is enough.
     pub fn read(secrets: &[Secret], labels: &Labels, pending: bool, present: &[u64]) -> Self {
         let second = match &labels.second {
@@ -98,9 +98,9 @@ impl Left {
         }
     }
 
-    fn of_all(placed: Vec<Placed>, pending: bool, present: &[u64]) -> Self {
-        let is_open = |one: &&Placed| !one.is_active && !pending;
-        let is_here = |one: &&Placed| present.contains(&one.serial);
+    fn of_all(placed: Vec<ProvisionedKey>, pending: bool, present: &[u64]) -> Self {
+        let is_open = |one: &&ProvisionedKey| !one.is_active && !pending;
+        let is_here = |one: &&ProvisionedKey| present.contains(&one.serial);
         let open = placed.iter().filter(is_open).find(is_here).or_else(|| placed.iter().rfind(is_open));
         match open {
             Some(open) => Self::Finish(open.clone()),
@@ -111,9 +111,9 @@ impl Left {
 
 struct Taken;
 
-fn on_key(secrets: &[Secret], label: &str) -> Result<Option<Placed>, Taken> {
+fn on_key(secrets: &[Secret], label: &str) -> Result<Option<ProvisionedKey>, Taken> {
     let Some(secret) = secrets.iter().find(|secret| secret.name.as_deref() == Some(label)) else { return Ok(None) };
-    Placed::read(secret, label).map(Some).ok_or(Taken)
+    ProvisionedKey::read(secret, label).map(Some).ok_or(Taken)
 }
 
 #[cfg(test)]
@@ -131,19 +131,19 @@ mod tests {
         serde_json::from_value(record).unwrap()
     }
 
-    fn left(secrets: &[Secret], spare: bool, present: &[u64]) -> Left {
-        Left::read(secrets, &Labels::of("key", spare), false, present)
+    fn left(secrets: &[Secret], spare: bool, present: &[u64]) -> Remaining {
+        Remaining::read(secrets, &Labels::of("key", spare), false, present)
     }
 
     #[test]
     fn a_user_without_the_factor_gets_it() {
-        assert_eq!(left(&[], false, &[]), Left::First);
-        assert_eq!(left(&[secret("phone", "active", None)], true, &[]), Left::First);
+        assert_eq!(left(&[], false, &[]), Remaining::First);
+        assert_eq!(left(&[secret("phone", "active", None)], true, &[]), Remaining::First);
     }
 
     #[test]
     fn an_active_factor_on_any_key_is_a_lost_answer() {
-        let Left::Nothing(placed) = left(&[secret("key", "active", Some(7))], false, &[8]) else { panic!() };
+        let Remaining::Nothing(placed) = left(&[secret("key", "active", Some(7))], false, &[8]) else { panic!() };
 
         assert_eq!((placed[0].serial, placed[0].is_active, placed[0].is_found), (7, true, true));
     }
@@ -152,31 +152,31 @@ mod tests {
     fn a_pending_factor_is_finished_unless_pending_is_enough() {
         let secrets = [secret("key", "pending", Some(7))];
 
-        assert!(matches!(left(&secrets, false, &[7]), Left::Finish(placed) if placed.serial == 7));
-        assert!(matches!(Left::read(&secrets, &Labels::of("key", false), true, &[7]), Left::Nothing(_)));
+        assert!(matches!(left(&secrets, false, &[7]), Remaining::Finish(placed) if placed.serial == 7));
+        assert!(matches!(Remaining::read(&secrets, &Labels::of("key", false), true, &[7]), Remaining::Nothing(_)));
     }
 
     #[test]
     fn a_factor_without_a_key_is_in_the_way() {
-        assert_eq!(left(&[secret("key", "active", None)], false, &[]), Left::Taken);
-        assert_eq!(left(&[secret("key spare", "pending", None)], true, &[]), Left::Taken);
+        assert_eq!(left(&[secret("key", "active", None)], false, &[]), Remaining::Taken);
+        assert_eq!(left(&[secret("key spare", "pending", None)], true, &[]), Remaining::Taken);
     }
 
     #[test]
     fn a_pair_is_made_whole_from_either_side() {
         let of = |name| left(&[secret(name, "pending", Some(7))], true, &[7]);
 
-        assert!(matches!(of("key"), Left::Second { first, label } if first.serial == 7 && label == "key spare"));
-        assert!(matches!(of("key spare"), Left::Second { label, .. } if label == "key"));
+        assert!(matches!(of("key"), Remaining::Second { first, label } if first.serial == 7 && label == "key spare"));
+        assert!(matches!(of("key spare"), Remaining::Second { label, .. } if label == "key"));
     }
 
     #[test]
     fn a_pair_that_is_pending_is_finished_by_the_key_that_is_there() {
         let secrets = [secret("key", "pending", Some(7)), secret("key spare", "pending", Some(8))];
 
-        assert!(matches!(left(&secrets, true, &[7]), Left::Finish(placed) if placed.serial == 7));
-        assert!(matches!(left(&secrets, true, &[]), Left::Finish(placed) if placed.serial == 8));
+        assert!(matches!(left(&secrets, true, &[7]), Remaining::Finish(placed) if placed.serial == 7));
+        assert!(matches!(left(&secrets, true, &[]), Remaining::Finish(placed) if placed.serial == 8));
         let both = [secret("key", "active", Some(7)), secret("key spare", "active", Some(8))];
-        assert!(matches!(left(&both, true, &[]), Left::Nothing(placed) if placed.len() == 2));
+        assert!(matches!(left(&both, true, &[]), Remaining::Nothing(placed) if placed.len() == 2));
     }
 }

@@ -93,12 +93,12 @@ impl Entry {
 }
 
 /// The file of results.
-pub struct Ledger {
+pub struct ResultsFile {
     file: File,
     entries: Vec<Entry>,
 }
 
-impl Ledger {
+impl ResultsFile {
     /// Opens or makes the file. A last line that was cut off, as by a power cut, is dropped.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
@@ -113,14 +113,14 @@ impl Ledger {
         // Checked before anything is cut: it may be somebody else's file.
         let is_ours = whole > 0 || head.starts_with(&bytes);
         let entries = is_ours.then(|| bytes.get(..whole)).flatten().ok_or(NOT_OURS.to_owned()).and_then(parse);
-        let mut ledger = Self { file, entries: entries.map_err(wrong)? };
+        let mut results = Self { file, entries: entries.map_err(wrong)? };
         if whole < bytes.len() {
-            ledger.file.set_len(u64::try_from(whole).unwrap_or(u64::MAX)).map_err(failed)?;
+            results.file.set_len(u64::try_from(whole).unwrap_or(u64::MAX)).map_err(failed)?;
         }
         if whole == 0 {
-            ledger.write(&head).map_err(failed)?;
+            results.write(&head).map_err(failed)?;
         }
-        Ok(ledger)
+        Ok(results)
     }
 
     /// Adds lines, durable when this returns.
@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn reopened(path: &Path) -> Vec<Entry> {
-        Ledger::open(path).unwrap().entries
+        ResultsFile::open(path).unwrap().entries
     }
 
     #[test]
@@ -200,21 +200,23 @@ mod tests {
         let path = folder.path().join("r.csv");
         let entries = vec![entry("ann", Some(7), Status::Done), entry("bob", None, Status::Failed)];
 
-        Ledger::open(&path).unwrap().append(entries.clone()).unwrap();
+        ResultsFile::open(&path).unwrap().append(entries.clone()).unwrap();
 
         assert_eq!(reopened(&path), entries);
-        let ledger = Ledger::open(&path).unwrap();
-        assert!(ledger.has("ann", "blue, \"key\"") && !ledger.has("ann", "key") && !ledger.has("bob", "blue, \"key\""));
-        assert_eq!(ledger.used().collect::<Vec<_>>(), [(7, "ann")]);
+        let results = ResultsFile::open(&path).unwrap();
+        assert!(
+            results.has("ann", "blue, \"key\"") && !results.has("ann", "key") && !results.has("bob", "blue, \"key\"")
+        );
+        assert_eq!(results.used().collect::<Vec<_>>(), [(7, "ann")]);
     }
 
     #[test]
     fn a_torn_last_line_is_dropped_wherever_it_was_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.csv");
-        Ledger::open(&path).unwrap().append(vec![entry("ann", Some(7), Status::Done)]).unwrap();
+        ResultsFile::open(&path).unwrap().append(vec![entry("ann", Some(7), Status::Done)]).unwrap();
         let first = fs::metadata(&path).unwrap().len();
-        Ledger::open(&path).unwrap().append(vec![entry("bob", Some(8), Status::Done)]).unwrap();
+        ResultsFile::open(&path).unwrap().append(vec![entry("bob", Some(8), Status::Done)]).unwrap();
         let whole = fs::read(&path).unwrap();
 
         for cut in usize::try_from(first).unwrap()..whole.len() {
@@ -235,7 +237,7 @@ mod tests {
         for text in ["user,label,touch\nann,,yes\nbob", "ann", "user,label,touch"] {
             fs::write(&path, text).unwrap();
 
-            assert!(matches!(Ledger::open(&path), Err(Failure::Usage(_))));
+            assert!(matches!(ResultsFile::open(&path), Err(Failure::Usage(_))));
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }
@@ -244,8 +246,8 @@ mod tests {
     fn two_runs_do_not_share_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.csv");
-        let _open = Ledger::open(&path).unwrap();
+        let _open = ResultsFile::open(&path).unwrap();
 
-        assert!(matches!(Ledger::open(&path), Err(Failure::Usage(_))));
+        assert!(matches!(ResultsFile::open(&path), Err(Failure::Usage(_))));
     }
 }
