@@ -8,19 +8,19 @@ use mfad::service::{
     AuthView, Call, Caller, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef,
 };
 
-use crate::hardware::{Workshop, totp};
+use crate::hardware::{HardwareFixture, totp};
 use crate::otp;
 
 /// The password of everybody.
 pub const PASSWORD: &str = "correct horse battery staple";
 
-pub fn ask_with(shop: &Workshop, now: Moment, token: &Sensitive<String>, call: Call) -> Result<Reply, Error> {
+pub fn ask_with(shop: &HardwareFixture, now: Moment, token: &Sensitive<String>, call: Call) -> Result<Reply, Error> {
     let caller = Caller { token: Some(Sensitive::new(token.expose().clone())), reason: None, ..shop.context().caller };
     shop.service.handle(&RequestContext { now, caller, ..shop.context() }, call)
 }
 
 /// A pending factor of a user: its id and seed.
-pub fn pending_at(shop: &Workshop, now: Moment, user: UserId, profile: Profile) -> (SecretId, Vec<u8>) {
+pub fn pending_at(shop: &HardwareFixture, now: Moment, user: UserId, profile: Profile) -> (SecretId, Vec<u8>) {
     let order = MfaOrder { name: None, profile, issuer: None, account: None };
     let made = shop.ask_at(now, Call::CreateSecret(UserRef::Id(user), SecretOrder::Mfa(order)));
     let Ok(Reply::FactorCreated { secret, base32, .. }) = made else { panic!("no factor") };
@@ -40,7 +40,7 @@ pub fn step_at(now: Moment) -> u64 {
 }
 
 pub fn enrol_at(
-    shop: &Workshop,
+    shop: &HardwareFixture,
     now: Moment,
     user: UserId,
     secret: SecretId,
@@ -51,14 +51,14 @@ pub fn enrol_at(
 
 /// A user with a password and a factor that counts, and how far it has.
 pub struct Person<'a> {
-    shop: &'a Workshop,
+    shop: &'a HardwareFixture,
     pub user: UserId,
     seed: Vec<u8>,
     counter: Cell<u64>,
 }
 
 impl<'a> Person<'a> {
-    pub fn at(shop: &'a Workshop, now: Moment) -> Self {
+    pub fn at(shop: &'a HardwareFixture, now: Moment) -> Self {
         let user = shop.make_user("berta", Some(PASSWORD));
         let (secret, seed) = pending_at(shop, now, user, Profile { moving: OtpKind::Hotp, ..totp() });
         assert!(enrol_at(shop, now, user, secret, code_of(&seed, 0)).is_ok());

@@ -36,7 +36,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 /// An empty directory of the host's own.
 fn shelf(host: &Host) -> PathBuf {
-    let shelf = host.premises.dir.path().join("shelf");
+    let shelf = host.dirs.dir.path().join("shelf");
     fs::create_dir(&shelf).unwrap();
     shelf
 }
@@ -155,7 +155,7 @@ fn a_hyphen_is_standard_output_and_what_comes_there_is_restored() {
     );
     let quiet = to_output(&["--quiet"]).output().unwrap();
     assert!(quiet.status.success() && quiet.stderr.is_empty(), "{}", words(&quiet));
-    let redirected = host.premises.dir.path().join("redirected");
+    let redirected = host.dirs.dir.path().join("redirected");
     let status = to_output(&[]).stdout(File::create(&redirected).unwrap()).status().unwrap();
     assert!(status.success());
     assert_eq!(names(&shelf), [""; 0]);
@@ -176,10 +176,10 @@ fn a_hyphen_is_standard_output_and_what_comes_there_is_restored() {
     for bytes in [output.stdout, quiet.stdout, fs::read(&redirected).unwrap()] {
         let file = shelf.join("copy");
         fs::write(&file, bytes).unwrap();
-        let premises = &host.premises;
-        let mut restore = premises.mfad();
-        restore.args(["restore", "--replace"]).arg(&file).arg("--config").arg(&premises.config);
-        let output = restore.arg("--state-dir").arg(&premises.state).output().unwrap();
+        let dirs = &host.dirs;
+        let mut restore = dirs.mfad();
+        restore.args(["restore", "--replace"]).arg(&file).arg("--config").arg(&dirs.config);
+        let output = restore.arg("--state-dir").arg(&dirs.state).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     }
 }

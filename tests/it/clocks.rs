@@ -5,7 +5,7 @@ use mfad::model::{Moment, Sensitive, Text, UserRef};
 use mfad::service::{AuthView, Call, Proof, Reply, SecretOrder, SecretRef};
 
 use crate::asking::{PASSWORD, Person, ask_with, code_of, enrol_at, granted, pending_at, step_at};
-use crate::hardware::{Workshop, after, totp};
+use crate::hardware::{HardwareFixture, after, totp};
 
 const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
@@ -17,7 +17,7 @@ fn set(now: Moment, millis: i64) -> Moment {
 }
 
 /// The ids of the keys that verify tokens.
-fn key_ids(shop: &Workshop) -> Vec<String> {
+fn key_ids(shop: &HardwareFixture) -> Vec<String> {
     match shop.ask(Call::KeySet) {
         Ok(Reply::KeySet(keys)) => keys.into_iter().map(|key| key.kid).collect(),
         _ => panic!("no keys"),
@@ -26,9 +26,9 @@ fn key_ids(shop: &Workshop) -> Vec<String> {
 
 #[test]
 fn tok_7_a_signing_key_is_followed_after_a_month_and_forgotten_an_hour_later() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let begin = shop.clock.now();
-    let tend = |shop: &Workshop, millis| shop.service.tend(&after(begin, millis)).unwrap();
+    let tend = |shop: &HardwareFixture, millis| shop.service.tend(&after(begin, millis)).unwrap();
     tend(&shop, 0);
     let first = key_ids(&shop);
     assert_eq!(first.len(), 1);
@@ -50,7 +50,7 @@ fn tok_7_a_signing_key_is_followed_after_a_month_and_forgotten_an_hour_later() {
 
 #[test]
 fn time_1_a_wall_clock_that_was_set_by_more_than_a_minute_is_written_down() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let begin = shop.clock.now();
     shop.service.tend(&begin).unwrap();
 
@@ -66,7 +66,7 @@ fn time_1_a_wall_clock_that_was_set_by_more_than_a_minute_is_written_down() {
 
 #[test]
 fn the_drift_of_the_wall_clock_is_shown_with_its_sign() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     for expected in [0, 90, -90] {
         let now = set(shop.clock.now(), expected * SECOND);
 
@@ -80,7 +80,7 @@ fn the_drift_of_the_wall_clock_is_shown_with_its_sign() {
 
 #[test]
 fn the_use_of_an_api_key_is_written_down_once_a_minute() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let (begin, user) = (shop.clock.now(), UserRef::Id(shop.user));
     let made = shop.ask(Call::CreateSecret(user, SecretOrder::ApiKey { name: None }));
     let Ok(Reply::ApiKeyCreated { secret, key }) = made else { panic!("no key") };
@@ -99,9 +99,9 @@ fn the_use_of_an_api_key_is_written_down_once_a_minute() {
 
 #[test]
 fn aut_8_a_login_that_keeps_a_stronger_hash_is_a_use_of_the_same_password() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let user = UserRef::Id(shop.make_user("berta", Some(PASSWORD)));
-    let password = |shop: &Workshop| {
+    let password = |shop: &HardwareFixture| {
         let Ok(Reply::Secrets(secrets)) = shop.ask(Call::ListSecrets(user)) else { panic!("no list") };
         secrets.into_iter().find(|secret| secret.kind == "password").expect("a password")
     };
@@ -118,7 +118,7 @@ fn aut_8_a_login_that_keeps_a_stronger_hash_is_a_use_of_the_same_password() {
 
 #[test]
 fn a_factor_that_waited_too_long_is_shown_no_more() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let begin = shop.clock.now();
     let (secret, _) = pending_at(&shop, begin, shop.user, totp());
     let user = UserRef::Id(shop.user);
@@ -134,7 +134,7 @@ fn a_factor_that_waited_too_long_is_shown_no_more() {
 
 #[test]
 fn a_factor_that_is_over_is_told_so_for_a_day_and_forgotten_then() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let begin = shop.clock.now();
     let (first, seed) = pending_at(&shop, begin, shop.user, totp());
     pending_at(&shop, begin, shop.user, totp());
@@ -152,7 +152,7 @@ fn a_factor_that_is_over_is_told_so_for_a_day_and_forgotten_then() {
 
 #[test]
 fn thr_1_a_right_code_clears_the_guesses_before_it() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let now = shop.clock.now();
     let person = Person::at(&shop, now);
     let verify = |proof| shop.ask_at(now, Call::Verify(UserRef::Id(person.user), proof));
@@ -169,7 +169,7 @@ fn thr_1_a_right_code_clears_the_guesses_before_it() {
 
 #[test]
 fn aut_2_a_challenge_waits_for_five_minutes() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let begin = shop.clock.now();
     let person = Person::at(&shop, begin);
     let answer = |challenge: &Sensitive<String>, millis| {
@@ -184,7 +184,7 @@ fn aut_2_a_challenge_waits_for_five_minutes() {
 
 #[test]
 fn enr_3_a_second_factor_is_fresh_for_five_minutes() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let begin = shop.clock.now();
     let access = Person::at(&shop, begin).log_in(begin).token;
     let change = |millis| {
@@ -198,7 +198,7 @@ fn enr_3_a_second_factor_is_fresh_for_five_minutes() {
 
 #[test]
 fn a_receipt_is_good_for_five_minutes() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let begin = shop.clock.now();
     let person = Person::at(&shop, begin);
     let access = person.log_in(begin).token;
@@ -216,7 +216,7 @@ fn a_receipt_is_good_for_five_minutes() {
 
 #[test]
 fn a_session_lasts_for_a_day_from_its_last_refresh_and_for_thirty_at_most() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let begin = shop.clock.now();
     let person = Person::at(&shop, begin);
     let refresh = |session: &AuthView, millis| {
@@ -234,7 +234,7 @@ fn a_session_lasts_for_a_day_from_its_last_refresh_and_for_thirty_at_most() {
 
 #[test]
 fn enr_2_a_pending_factor_waits_for_a_quarter_of_an_hour() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let begin = shop.clock.now();
     let late = after(begin, 900 * SECOND);
     for (now, is_taken) in [(after(begin, 899 * SECOND), true), (late, false)] {
@@ -254,7 +254,7 @@ fn otp_3_a_code_that_was_used_while_the_clock_was_ahead_is_used_after_an_unlock_
     for (ahead, unlocks) in
         [(vec![DAY], 1), (vec![DAY, DAY + 10 * 60 * SECOND, 2 * DAY], 1), (vec![60 * SECOND, DAY], 3)]
     {
-        let shop = Workshop::new(0);
+        let shop = HardwareFixture::new(0);
         let (begin, user) = (shop.clock.now(), UserRef::Id(shop.user));
         let (secret, seed) = pending_at(&shop, begin, shop.user, totp());
         assert!(enrol_at(&shop, begin, shop.user, secret, code_of(&seed, step_at(begin))).is_ok());
@@ -283,7 +283,7 @@ fn otp_3_a_code_that_was_used_while_the_clock_was_ahead_is_used_after_an_unlock_
 
 #[test]
 fn time_2_an_administrator_ends_the_wait_for_a_clock_that_was_ahead_and_no_code_counts_twice() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     let (begin, user) = (shop.clock.now(), UserRef::Id(shop.user));
     let (secret, seed) = pending_at(&shop, begin, shop.user, totp());
     assert!(enrol_at(&shop, begin, shop.user, secret, code_of(&seed, step_at(begin))).is_ok());

@@ -374,7 +374,7 @@ fn a_first_factor_wants_a_login_of_the_last_five_minutes_and_an_api_key_is_none(
 
     // A stolen token of an old login begins nothing, and confirms nothing that was begun by another one.
     host.stop();
-    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let store = rusqlite::Connection::open(host.dirs.state.join("mfad.db")).unwrap();
     store.execute("UPDATE sessions SET auth_time = auth_time - 301, created = created - 301000", []).unwrap();
     drop(store);
     host.start_again();
@@ -430,7 +430,7 @@ fn without_a_factor_neither_an_api_key_nor_an_old_token_changes_how_one_logs_in(
         |host: &Host, token: &str| host.ask(&Request::post(person.secrets(), &json!({"type": "apikey"})).token(token));
     let key = text(&make_key(&host, &person.token).ok()["secret"]["apikey"]);
     host.stop();
-    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let store = rusqlite::Connection::open(host.dirs.state.join("mfad.db")).unwrap();
     store.execute("UPDATE sessions SET auth_time = auth_time - 301, created = created - 301000", []).unwrap();
     drop(store);
     host.start_again();

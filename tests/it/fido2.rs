@@ -378,15 +378,15 @@ fn the_relying_party_stays_once_there_are_credentials() {
     keyed(&host, "anna", "preferred");
     host.restart();
     host.kill();
-    let config = std::fs::read_to_string(&host.premises.config).unwrap();
-    std::fs::write(&host.premises.config, config.replace("\"example.org\"", "\"login.example.org\"")).unwrap();
+    let config = std::fs::read_to_string(&host.dirs.config).unwrap();
+    std::fs::write(&host.dirs.config, config.replace("\"example.org\"", "\"login.example.org\"")).unwrap();
 
-    let mut daemon = host.premises.serve().spawn().unwrap();
+    let mut daemon = host.dirs.serve().spawn().unwrap();
     let status = crate::host::wait(&mut daemon, std::time::Duration::from_secs(20)).expect("it does not start");
 
-    assert_eq!(status.code(), Some(3), "{}", host.premises.log_text());
-    assert!(host.premises.log_text().contains("rpId has to stay"), "{}", host.premises.log_text());
-    std::fs::write(&host.premises.config, config).unwrap();
+    assert_eq!(status.code(), Some(3), "{}", host.dirs.log_text());
+    assert!(host.dirs.log_text().contains("rpId has to stay"), "{}", host.dirs.log_text());
+    std::fs::write(&host.dirs.config, config).unwrap();
     host.start_again();
 }
 

@@ -47,7 +47,7 @@ fn a_refusal_of_what_was_never_read_has_an_id_that_the_journal_knows() {
         let id = text(&answer.json()["requestId"]);
         assert_eq!(answer.header("request-id"), Some(id.as_str()));
         // Of many in a second a long run, which logs less, has only the first ones.
-        assert!(crate::proof::is_long() || host.premises.log_text().contains(&id), "{id}");
+        assert!(crate::proof::is_long() || host.dirs.log_text().contains(&id), "{id}");
         ids.push(id);
     }
 
@@ -74,7 +74,7 @@ fn a_refusal_for_want_of_a_place_has_an_id_that_the_journal_knows() {
     check_house_rules(false, &refused);
     let id = text(&refused.refused(503, "busy")["requestId"]);
     assert_eq!(refused.header("request-id"), Some(id.as_str()));
-    assert!(crate::proof::is_long() || host.premises.log_text().contains(&id), "{id}");
+    assert!(crate::proof::is_long() || host.dirs.log_text().contains(&id), "{id}");
 }
 
 #[test]

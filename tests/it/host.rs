@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// The places of a daemon, before there is one.
-pub struct Premises {
+pub struct TestDirs {
     pub dir: TempDir,
     pub config: PathBuf,
     pub state: PathBuf,
@@ -35,12 +35,12 @@ pub struct Premises {
     pub pcscd: PathBuf,
 }
 
-impl Premises {
+impl TestDirs {
     /// A private directory with a configuration; nothing is initialised yet.
     pub fn new(extra_config: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let premises = Self {
+        let dirs = Self {
             config: at("mfad.toml"),
             state: at("state"),
             socket: at("mfad.sock"),
@@ -48,10 +48,10 @@ impl Premises {
             pcscd: at("no pcscd here"),
             dir,
         };
-        fs::write(&premises.config, config(extra_config)).unwrap();
+        fs::write(&dirs.config, config(extra_config)).unwrap();
         // The daemon takes none that others may write, whatever the umask of the test is.
-        fs::set_permissions(&premises.config, Permissions::from_mode(0o600)).unwrap();
-        premises
+        fs::set_permissions(&dirs.config, Permissions::from_mode(0o600)).unwrap();
+        dirs
     }
 
     pub fn mfad(&self) -> Command {
@@ -80,16 +80,16 @@ impl Premises {
         command
     }
 
-    /// Premises whose master key is a credential, initialised. The second part is the directory that the service
+    /// TestDirs whose master key is a credential, initialised. The second part is the directory that the service
     /// manager would hand over, to be named by `CREDENTIALS_DIRECTORY`.
     pub fn with_credential(key: u8) -> (Self, PathBuf) {
-        let premises = Self::new("");
-        let credentials = premises.dir.path().join("credentials");
+        let dirs = Self::new("");
+        let credentials = dirs.dir.path().join("credentials");
         fs::create_dir(&credentials).unwrap();
         fs::write(credentials.join("mfad.key"), [key; 32]).unwrap();
-        let mut command = premises.init_command();
+        let mut command = dirs.init_command();
         assert!(command.env("CREDENTIALS_DIRECTORY", &credentials).status().unwrap().success());
-        (premises, credentials)
+        (dirs, credentials)
     }
 
     /// The command that serves, its log going to the file.
@@ -123,7 +123,7 @@ fn config(extra: &str) -> String {
 
 /// A running daemon. It is killed when the test is done with it.
 pub struct Host {
-    pub premises: Premises,
+    pub dirs: TestDirs,
     daemon: Option<Child>,
     inside: Option<Inside>,
     environment: Vec<(String, OsString)>,
@@ -132,20 +132,20 @@ pub struct Host {
 
 impl Host {
     pub fn start(extra_config: &str) -> Self {
-        let premises = Premises::new(extra_config);
-        assert!(premises.init().success(), "init: {}", premises.log_text());
-        Self::on(premises)
+        let dirs = TestDirs::new(extra_config);
+        assert!(dirs.init().success(), "init: {}", dirs.log_text());
+        Self::on(dirs)
     }
 
-    /// A daemon on premises that are initialised.
-    pub fn on(premises: Premises) -> Self {
-        Self::on_with(premises, &[])
+    /// A daemon on dirs that are initialised.
+    pub fn on(dirs: TestDirs) -> Self {
+        Self::on_with(dirs, &[])
     }
 
     /// The same, with this in its environment.
-    pub fn on_with(premises: Premises, environment: &[(&str, &OsStr)]) -> Self {
+    pub fn on_with(dirs: TestDirs, environment: &[(&str, &OsStr)]) -> Self {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut host = Self { premises, daemon: None, inside: None, environment, watch: OnceLock::new() };
+        let mut host = Self { dirs, daemon: None, inside: None, environment, watch: OnceLock::new() };
         host.launch();
         host.begin_watch();
         host
@@ -153,10 +153,10 @@ impl Host {
 
     /// A daemon in this process, with its own socket and store as ever, and with these security keys in its ports.
     pub fn with_keys(extra_config: &str, keys: Arc<dyn SecurityKeys>) -> Self {
-        let premises = Premises::new(extra_config);
-        assert!(premises.init().success(), "init: {}", premises.log_text());
-        let inside = Some(Inside::start(&premises, keys));
-        let host = Self { premises, daemon: None, inside, environment: Vec::new(), watch: OnceLock::new() };
+        let dirs = TestDirs::new(extra_config);
+        assert!(dirs.init().success(), "init: {}", dirs.log_text());
+        let inside = Some(Inside::start(&dirs, keys));
+        let host = Self { dirs, daemon: None, inside, environment: Vec::new(), watch: OnceLock::new() };
         host.begin_watch();
         host
     }
@@ -169,7 +169,7 @@ impl Host {
     }
 
     fn launch(&mut self) {
-        let mut command = self.premises.serve();
+        let mut command = self.dirs.serve();
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.daemon = Some(command.spawn().unwrap());
         let deadline = Instant::now() + PATIENCE;
@@ -182,7 +182,7 @@ impl Host {
     }
 
     fn plainly(&self, request: &Request) -> io::Result<Answer> {
-        Connection::new(UnixStream::connect(&self.premises.socket)?, None).try_ask(request)
+        Connection::new(UnixStream::connect(&self.dirs.socket)?, None).try_ask(request)
     }
 
     /// SIGKILL, as a power cut would.
@@ -238,7 +238,7 @@ impl Host {
     }
 
     pub fn socket(&self) -> &Path {
-        &self.premises.socket
+        &self.dirs.socket
     }
 
     pub fn watch(&self) -> Arc<Watch> {
@@ -271,7 +271,7 @@ impl Host {
 
     /// The last lines of the log.
     fn tail(&self) -> String {
-        let text = self.premises.log_text();
+        let text = self.dirs.log_text();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
     }

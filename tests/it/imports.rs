@@ -78,7 +78,7 @@ fn factors_that_are_confirmed_at_once_follow_one_another() {
     let host = Host::start("");
     let ann = host.nobody("ann");
     let seed = otp::seed_of(SEED);
-    let code_file = host.premises.dir.path().join("code");
+    let code_file = host.dirs.dir.path().join("code");
 
     for digits in [6, 7, 8] {
         let profile = otp::Profile { hash: otp::Hash::Sha1, digits, moving: otp::OtpKind::Totp(120) };

@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 use crate::hardware::NoKeyStore;
-use crate::host::Premises;
+use crate::host::TestDirs;
 
 /// It serves until it is dropped.
 pub struct Inside {
@@ -22,17 +22,17 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// On premises that are initialised.
-    pub fn start(premises: &Premises, keys: Arc<dyn SecurityKeys>) -> Self {
+    /// On dirs that are initialised.
+    pub fn start(dirs: &TestDirs, keys: Arc<dyn SecurityKeys>) -> Self {
         let overrides = Overrides {
-            config: Some(premises.config.clone()),
-            socket: Some(premises.socket.clone()),
-            state_dir: Some(premises.state.clone()),
+            config: Some(dirs.config.clone()),
+            socket: Some(dirs.socket.clone()),
+            state_dir: Some(dirs.state.clone()),
             log: None,
         };
         let config = Config::load(&overrides).unwrap();
-        let key = MasterKey::from_bytes(&std::fs::read(premises.state.join("master.key")).unwrap()).unwrap();
-        let store = Store::open(&premises.state, None, &key, Listeners::default()).unwrap();
+        let key = MasterKey::from_bytes(&std::fs::read(dirs.state.join("master.key")).unwrap()).unwrap();
+        let store = Store::open(&dirs.state, None, &key, Listeners::default()).unwrap();
         let clock = Clock::new().unwrap();
         let equipment = Dependencies {
             key_store: Box::new(NoKeyStore),
@@ -50,7 +50,7 @@ impl Inside {
         let runtime = Builder::new_multi_thread().enable_all().worker_threads(2).build().unwrap();
         let listener = {
             let _inside = runtime.enter();
-            UnixListener::bind(&premises.socket).unwrap()
+            UnixListener::bind(&dirs.socket).unwrap()
         };
         let serving = std::thread::spawn(move || runtime.block_on(serve(listener, Arc::new(server))));
         Self { close, serving: Some(serving) }

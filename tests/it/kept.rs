@@ -170,14 +170,13 @@ fn a_kept_answer_is_refused_to_a_peer_that_lost_its_right() {
         assert_eq!((host.ask_as(APP, request).status, host.ask_as(APP, request).status), (200, 200));
     }
 
-    let config = std::fs::read_to_string(&host.premises.config).unwrap();
+    let config = std::fs::read_to_string(&host.dirs.config).unwrap();
     let without = config.replace(&format!("uid = {APP}\nrights = [\"app\"]"), &format!("uid = {APP}\nrights = []"));
     assert_ne!(config, without);
-    std::fs::write(&host.premises.config, without.replace("registration = \"open\"", "registration = \"closed\""))
-        .unwrap();
+    std::fs::write(&host.dirs.config, without.replace("registration = \"open\"", "registration = \"closed\"")).unwrap();
     kill_process(host.process(), Signal::HUP).unwrap();
     let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !host.premises.log_text().contains("took the new configuration") {
+    while !host.dirs.log_text().contains("took the new configuration") {
         assert!(std::time::Instant::now() < until, "the reload");
         std::thread::yield_now();
     }

@@ -7,7 +7,7 @@ use std::fs;
 use data_encoding::BASE64;
 use serde_json::json;
 
-use crate::host::{Host, Premises};
+use crate::host::{Host, TestDirs};
 use crate::needles::Needles;
 use crate::people::{Person, codes_of, text};
 use crate::proof::{report, size};
@@ -15,8 +15,8 @@ use crate::wire::Request;
 
 /// Every file that the daemon wrote, but for the key that must be in its own.
 pub fn files(host: &Host) -> Vec<(String, Vec<u8>)> {
-    let mut files = vec![("the log".to_owned(), fs::read(&host.premises.log).unwrap())];
-    let mut folders = vec![host.premises.dir.path().to_owned()];
+    let mut files = vec![("the log".to_owned(), fs::read(&host.dirs.log).unwrap())];
+    let mut folders = vec![host.dirs.dir.path().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -141,9 +141,9 @@ fn mistakes(host: &Host, needles: &mut Needles, person: &Person, number: usize) 
 
 #[test]
 fn log_1_no_secret_is_written_in_the_clear_to_store_or_log() {
-    let premises = Premises::new("");
-    assert!(premises.init().success(), "{}", premises.log_text());
-    let mut host = Host::on_with(premises, &[("MFAD_LOG", OsStr::new("trace"))]);
+    let dirs = TestDirs::new("");
+    assert!(dirs.init().success(), "{}", dirs.log_text());
+    let mut host = Host::on_with(dirs, &[("MFAD_LOG", OsStr::new("trace"))]);
 
     let needles = stories(&host, size(1, 30));
 

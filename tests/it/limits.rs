@@ -160,7 +160,7 @@ fn where_the_address_space_ends_requests_are_refused_and_the_daemon_goes_on() {
     host.stop();
     let mut refused = 0;
     for limit in [usual - 30 * MIB, usual - 2 * MIB, usual + 4 * MIB, usual + 16 * MIB, usual + 32 * MIB] {
-        let serve = host.premises.serve();
+        let serve = host.dirs.serve();
         let mut limited = std::process::Command::new("prlimit");
         limited.arg(format!("--as={limit}")).arg(serve.get_program()).args(serve.get_args());
         limited.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));

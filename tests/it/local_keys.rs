@@ -498,7 +498,7 @@ fn fido_5_a_counter_that_went_back_is_refused_and_noted() {
 fn mfactl_registers_a_key_logs_in_with_it_and_deletes_it() {
     let (host, key) = host(pinned());
     let person = host.person("anna");
-    let pin = host.premises.dir.path().join("pin");
+    let pin = host.dirs.dir.path().join("pin");
     std::fs::write(&pin, format!("{PIN}\n")).unwrap();
     let pin = pin.to_str().unwrap();
     let reason = ["--reason", "a test"];

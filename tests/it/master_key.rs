@@ -11,7 +11,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use crate::host::{Host, Premises, wait};
+use crate::host::{Host, TestDirs, wait};
 use crate::otp;
 use crate::people::{Factor, Person};
 use crate::proof::report;
@@ -105,21 +105,21 @@ fn copy_store(from: &Path, to: &Path) {
     let _ = fs::remove_file(to.join("mfad.db-shm"));
 }
 
-fn restore_command(premises: &Premises, args: &[&str]) -> Command {
-    let mut command = premises.mfad();
-    command.arg("restore").args(args).arg("--config").arg(&premises.config).arg("--state-dir").arg(&premises.state);
+fn restore_command(dirs: &TestDirs, args: &[&str]) -> Command {
+    let mut command = dirs.mfad();
+    command.arg("restore").args(args).arg("--config").arg(&dirs.config).arg("--state-dir").arg(&dirs.state);
     command
 }
 
 /// Exit code and words.
-fn restore(premises: &Premises, args: &[&str]) -> (Option<i32>, String) {
-    let output = restore_command(premises, args).output().unwrap();
+fn restore(dirs: &TestDirs, args: &[&str]) -> (Option<i32>, String) {
+    let output = restore_command(dirs, args).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// Why the daemon does not start.
-fn refusal(premises: &Premises) -> (Option<i32>, String) {
-    refusal_of(premises.serve())
+fn refusal(dirs: &TestDirs) -> (Option<i32>, String) {
+    refusal_of(dirs.serve())
 }
 
 fn refusal_of(mut command: Command) -> (Option<i32>, String) {
@@ -132,21 +132,21 @@ fn refusal_of(mut command: Command) -> (Option<i32>, String) {
     (status.expect("it does not start").code(), String::from_utf8_lossy(&words).into_owned())
 }
 
-/// Premises with the same key and nothing else.
-fn elsewhere(key: &Path) -> Premises {
-    let premises = Premises::new("");
-    fs::create_dir(&premises.state).unwrap();
-    fs::set_permissions(&premises.state, fs::Permissions::from_mode(0o700)).unwrap();
-    fs::copy(key, premises.state.join("master.key")).unwrap();
-    fs::set_permissions(premises.state.join("master.key"), fs::Permissions::from_mode(0o400)).unwrap();
-    premises
+/// TestDirs with the same key and nothing else.
+fn elsewhere(key: &Path) -> TestDirs {
+    let dirs = TestDirs::new("");
+    fs::create_dir(&dirs.state).unwrap();
+    fs::set_permissions(&dirs.state, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::copy(key, dirs.state.join("master.key")).unwrap();
+    fs::set_permissions(dirs.state.join("master.key"), fs::Permissions::from_mode(0o400)).unwrap();
+    dirs
 }
 
 #[test]
 fn key_5_a_new_master_key_opens_everything_and_the_old_one_nothing() {
     let mut host = Host::start("");
     let mut crowd = Crowd::gather(&host, 3);
-    let file = host.premises.state.join("master.key");
+    let file = host.dirs.state.join("master.key");
     let old = fs::read(&file).unwrap();
     assert_eq!(key_of(&host)["state"], "settled");
     host.ask(&Request::new("POST", "/key/rotation")).refused(403, "fresh-proof-required");
@@ -168,15 +168,15 @@ fn key_5_a_new_master_key_opens_everything_and_the_old_one_nothing() {
     host.kill();
     fs::remove_file(&file).unwrap();
     put(&file, &old);
-    let (code, words) = refusal(&host.premises);
+    let (code, words) = refusal(&host.dirs);
     assert_eq!(code, Some(8), "{words}");
 }
 
 #[test]
 fn key_5_a_credential_is_replaced_outside_and_the_old_one_opens_until_then() {
-    let (premises, credentials) = Premises::with_credential(1);
+    let (dirs, credentials) = TestDirs::with_credential(1);
     let hold = |key: u8| fs::write(credentials.join("mfad.key"), [key; 32]).unwrap();
-    let mut host = Host::on_with(premises, &[("CREDENTIALS_DIRECTORY", credentials.as_os_str())]);
+    let mut host = Host::on_with(dirs, &[("CREDENTIALS_DIRECTORY", credentials.as_os_str())]);
     let mut crowd = Crowd::gather(&host, 2);
     assert_eq!(key_of(&host)["source"], "credential");
     host.ask(&Request::new("POST", "/key/rotation").reason()).refused(400, "malformed");
@@ -206,7 +206,7 @@ fn key_5_a_credential_is_replaced_outside_and_the_old_one_opens_until_then() {
     crowd.all_get_in(&host);
     host.kill();
     hold(1);
-    let mut command = host.premises.serve();
+    let mut command = host.dirs.serve();
     command.env("CREDENTIALS_DIRECTORY", &credentials);
     let (code, words) = refusal_of(command);
     assert_eq!(code, Some(8), "not any more: {words}");
@@ -214,20 +214,20 @@ fn key_5_a_credential_is_replaced_outside_and_the_old_one_opens_until_then() {
 
 #[test]
 fn key_5_mfactl_gives_the_same_key_again_and_never_another() {
-    let (premises, credentials) = Premises::with_credential(1);
-    let host = Host::on_with(premises, &[("CREDENTIALS_DIRECTORY", credentials.as_os_str())]);
+    let (dirs, credentials) = TestDirs::with_credential(1);
+    let host = Host::on_with(dirs, &[("CREDENTIALS_DIRECTORY", credentials.as_os_str())]);
     let rotate_to = |name: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
         command.arg("--socket").arg(host.socket()).args(["--yes", "key", "rotate", "--reason", "x", "--to"]);
-        command.arg(host.premises.dir.path().join(name)).output().unwrap().status.code()
+        command.arg(host.dirs.dir.path().join(name)).output().unwrap().status.code()
     };
 
     assert_eq!(rotate_to("new.key"), Some(0));
-    let first = fs::read(host.premises.dir.path().join("new.key")).unwrap();
+    let first = fs::read(host.dirs.dir.path().join("new.key")).unwrap();
     assert_eq!(rotate_to("new.key"), Some(0), "again, with the key that is there");
-    assert_eq!(fs::read(host.premises.dir.path().join("new.key")).unwrap(), first);
+    assert_eq!(fs::read(host.dirs.dir.path().join("new.key")).unwrap(), first);
     assert_eq!(rotate_to("another.key"), Some(1));
-    put(&host.premises.dir.path().join("foreign.key"), &[8; 32]);
+    put(&host.dirs.dir.path().join("foreign.key"), &[8; 32]);
     assert_eq!(rotate_to("foreign.key"), Some(1));
     assert_eq!(key_of(&host)["state"], "awaiting-key");
 }
@@ -239,7 +239,7 @@ fn key_5_a_value_that_does_not_open_keeps_nobody_from_logging_in() {
     let broken = host.nobody("broken");
     host.ask(&Request::post(format!("/users/{broken}/secrets"), &json!({"type": "apikey"})).reason()).ok();
     host.stop();
-    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let store = rusqlite::Connection::open(host.dirs.state.join("mfad.db")).unwrap();
     let bent = store.execute("UPDATE secrets SET sealed = zeroblob(64) WHERE type = 'apikey'", []).unwrap();
     assert_eq!(bent, 1);
     drop(store);
@@ -274,7 +274,7 @@ fn sto_12_a_backup_is_one_store_whole_and_unreadable_without_the_key() {
         assert!(!copy.windows(needle.len()).any(|window| window == needle.as_bytes()), "{needle}");
     }
 
-    let other = elsewhere(&host.premises.state.join("master.key"));
+    let other = elsewhere(&host.dirs.state.join("master.key"));
     let file = other.dir.path().join("backup");
     put(&file, &copy);
     let (code, words) = restore(&other, &[file.to_str().unwrap()]);
@@ -306,16 +306,16 @@ fn sto_12_a_backup_that_was_cut_changed_or_made_elsewhere_is_refused_and_nothing
     let host = Host::start("");
     host.guarded("anna");
     let copy = backup(&host);
-    let other = elsewhere(&host.premises.state.join("master.key"));
-    let stranger = elsewhere(&host.premises.state.join("master.key"));
+    let other = elsewhere(&host.dirs.state.join("master.key"));
+    let stranger = elsewhere(&host.dirs.state.join("master.key"));
     fs::remove_file(stranger.state.join("master.key")).unwrap();
     put(&stranger.state.join("master.key"), &[7; 32]);
-    let try_it = |premises: &Premises, bytes: &[u8]| {
-        let file = premises.dir.path().join("backup");
+    let try_it = |dirs: &TestDirs, bytes: &[u8]| {
+        let file = dirs.dir.path().join("backup");
         let _ = fs::remove_file(&file);
         put(&file, bytes);
-        let (code, words) = restore(premises, &[file.to_str().unwrap()]);
-        assert!(!premises.state.join("mfad.db").exists(), "{words}");
+        let (code, words) = restore(dirs, &[file.to_str().unwrap()]);
+        assert!(!dirs.state.join("mfad.db").exists(), "{words}");
         code
     };
 
@@ -347,20 +347,20 @@ fn sto_12_an_older_store_put_back_is_noticed_and_its_used_codes_stay_used() {
         (person, factor, codes)
     };
     host.stop();
-    let aside = host.premises.dir.path().join("aside");
-    copy_store(&host.premises.state, &aside);
+    let aside = host.dirs.dir.path().join("aside");
+    copy_store(&host.dirs.state, &aside);
     host.start_again();
     let code = factor.next();
     host.verify(&person.id, &json!({"token": code})).ok();
     host.verify(&person.id, &json!({"code": codes[0]})).ok();
     host.stop();
 
-    copy_store(&aside, &host.premises.state);
+    copy_store(&aside, &host.dirs.state);
 
-    let (exit, words) = refusal(&host.premises);
+    let (exit, words) = refusal(&host.dirs);
     assert_eq!(exit, Some(14), "{words}");
     assert!(words.contains("older state") && words.contains("mfad restore --in-place"), "{words}");
-    let (exit, words) = restore(&host.premises, &["--in-place"]);
+    let (exit, words) = restore(&host.dirs, &["--in-place"]);
     assert_eq!(exit, Some(0), "{words}");
     host.start_again();
     host.verify(&person.id, &json!({"token": code})).refused(401, "wrong-code");
@@ -369,7 +369,7 @@ fn sto_12_an_older_store_put_back_is_noticed_and_its_used_codes_stay_used() {
         factor.next();
     }
     host.verify(&person.id, &json!({"token": factor.next()})).ok();
-    assert!(host.premises.state.join("mfad.db.replaced").exists());
+    assert!(host.dirs.state.join("mfad.db.replaced").exists());
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn sto_12_a_guard_that_was_changed_or_belongs_to_another_store_refuses() {
     let mut host = Host::start("");
     host.guarded("anna");
     host.stop();
-    let file = host.premises.dir.path().join("state-guard/mfad.guard");
+    let file = host.dirs.dir.path().join("state-guard/mfad.guard");
     let text = fs::read_to_string(&file).unwrap();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
@@ -388,14 +388,14 @@ fn sto_12_a_guard_that_was_changed_or_belongs_to_another_store_refuses() {
         (String::new(), "no tag"),
     ] {
         fs::write(&file, wrong).unwrap();
-        let (code, words) = refusal(&host.premises);
+        let (code, words) = refusal(&host.dirs);
         assert_eq!(code, Some(14), "{why}: {words}");
         assert!(words.contains(why), "{words}");
     }
     fs::write(&file, text).unwrap();
     let open_to_others = |mode| fs::set_permissions(file.parent().unwrap(), fs::Permissions::from_mode(mode)).unwrap();
     open_to_others(0o755);
-    assert_eq!(refusal(&host.premises).0, Some(5), "STO-9");
+    assert_eq!(refusal(&host.dirs).0, Some(5), "STO-9");
     open_to_others(0o700);
     host.start_again();
 }
@@ -421,7 +421,7 @@ fn many_values(host: &Host, count: usize) {
 
 /// The control of a check: with one password gone from the store it has to find that not everybody gets in.
 fn has_to_find_a_loss(host: &Host, mut all_get_in: impl FnMut(&Host)) {
-    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let store = rusqlite::Connection::open(host.dirs.state.join("mfad.db")).unwrap();
     let lost = "DELETE FROM secrets WHERE id = (SELECT s.id FROM secrets s JOIN users u ON u.id = s.user
                                                 WHERE s.type = 'password' AND u.name = 'person 1')";
     assert_eq!(store.execute(lost, []).unwrap(), 1);
@@ -477,7 +477,7 @@ fn killed_backups(count: usize) {
     assert!(whole.len() > 1 << 16);
     // The control: what is cut off is not taken for a backup.
     for part in 1..4 {
-        let other = elsewhere(&host.premises.state.join("master.key"));
+        let other = elsewhere(&host.dirs.state.join("master.key"));
         let file = other.dir.path().join("backup");
         put(&file, &whole[..whole.len() * part / 4]);
         assert_eq!(restore(&other, &[file.to_str().unwrap()]).0, Some(15), "{part} quarters of a backup");
@@ -493,7 +493,7 @@ fn killed_backups(count: usize) {
         std::thread::sleep(moment(number, Duration::from_millis(60)));
         host.kill();
         let copy = asking.join().unwrap();
-        let other = elsewhere(&host.premises.state.join("master.key"));
+        let other = elsewhere(&host.dirs.state.join("master.key"));
         let file = other.dir.path().join("backup");
         put(&file, copy.as_deref().unwrap_or_default());
         match restore(&other, &[file.to_str().unwrap()]).0 {
@@ -505,8 +505,7 @@ fn killed_backups(count: usize) {
             other => panic!("{other:?}"),
         }
         host.start_again();
-        let left: Vec<_> =
-            fs::read_dir(&host.premises.state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> = fs::read_dir(&host.dirs.state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(!left.iter().any(|name| name == "mfad.db.backup"), "{left:?}");
         crowd.all_get_in(&host);
     }
@@ -518,20 +517,20 @@ fn killed_restores(count: usize) {
     let mut host = Host::start("");
     let mut crowd = Crowd::gather(&host, 2);
     many_values(&host, 200);
-    let file = host.premises.dir.path().join("backup");
+    let file = host.dirs.dir.path().join("backup");
     put(&file, &backup(&host));
     host.person("made since");
     crowd.all_get_in(&host);
     host.stop();
-    let aside = host.premises.dir.path().join("aside");
-    copy_store(&host.premises.state, &aside);
-    let guard = host.premises.dir.path().join("state-guard/mfad.guard");
+    let aside = host.dirs.dir.path().join("aside");
+    copy_store(&host.dirs.state, &aside);
+    let guard = host.dirs.dir.path().join("state-guard/mfad.guard");
     let guarded = fs::read(&guard).unwrap();
     let (mut old, mut new) = (0, 0);
     for number in 0..count {
-        copy_store(&aside, &host.premises.state);
+        copy_store(&aside, &host.dirs.state);
         fs::write(&guard, &guarded).unwrap();
-        let mut command = restore_command(&host.premises, &["--replace", file.to_str().unwrap()]);
+        let mut command = restore_command(&host.dirs, &["--replace", file.to_str().unwrap()]);
         let mut restoring = command.stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(moment(number, Duration::from_millis(90)));
         let _ = restoring.kill();
@@ -631,16 +630,16 @@ fn sto_12_a_store_whose_guard_has_no_file_any_more_is_refused_until_told_otherwi
         let mut host = Host::start("");
         let mut crowd = Crowd::gather(&host, 1);
         host.stop();
-        let older = fs::read(host.premises.state.join("mfad.db")).unwrap();
+        let older = fs::read(host.dirs.state.join("mfad.db")).unwrap();
         host.start_again();
         let codes = crowd.people[0].2.len();
         crowd.all_get_in(&host);
         assert_eq!(crowd.people[0].2.len(), codes - 1, "a backup code was used since");
         host.stop();
         if is_older {
-            fs::write(host.premises.state.join("mfad.db"), older).unwrap();
+            fs::write(host.dirs.state.join("mfad.db"), older).unwrap();
         }
-        let guard = host.premises.dir.path().join("state-guard");
+        let guard = host.dirs.dir.path().join("state-guard");
         match gone {
             "file" => fs::remove_file(guard.join("mfad.guard")).unwrap(),
             "directory" => fs::remove_dir_all(&guard).unwrap(),
@@ -648,11 +647,11 @@ fn sto_12_a_store_whose_guard_has_no_file_any_more_is_refused_until_told_otherwi
         }
 
         for _ in 0..2 {
-            let (code, words) = refusal(&host.premises);
+            let (code, words) = refusal(&host.dirs);
             assert_eq!(code, Some(14), "{gone}: {words}");
         }
 
-        let (code, words) = restore(&host.premises, &["--in-place"]);
+        let (code, words) = restore(&host.dirs, &["--in-place"]);
         assert_eq!(code, Some(0), "{words}");
         host.start_again();
         crowd.all_are_challenged(&host);
@@ -666,18 +665,18 @@ fn sto_12_a_store_does_not_forget_that_it_has_a_guard() {
     let mut host = Host::start("");
     let _crowd = Crowd::gather(&host, 1);
     host.stop();
-    let older = fs::read(host.premises.state.join("mfad.db")).unwrap();
+    let older = fs::read(host.dirs.state.join("mfad.db")).unwrap();
     host.start_again();
     host.person("somebody else");
     host.stop();
     for forgotten in ["guard-known", "guard-key", "guard-%"] {
-        fs::write(host.premises.state.join("mfad.db"), &older).unwrap();
-        let _ = fs::remove_file(host.premises.dir.path().join("state-guard/mfad.guard"));
-        let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+        fs::write(host.dirs.state.join("mfad.db"), &older).unwrap();
+        let _ = fs::remove_file(host.dirs.dir.path().join("state-guard/mfad.guard"));
+        let store = rusqlite::Connection::open(host.dirs.state.join("mfad.db")).unwrap();
         assert!(store.execute("DELETE FROM meta WHERE key LIKE ?1", [forgotten]).unwrap() > 0, "{forgotten}");
         drop(store);
 
-        let (code, words) = refusal(&host.premises);
+        let (code, words) = refusal(&host.dirs);
 
         assert!(matches!(code, Some(9 | 14)), "{forgotten}: {code:?} {words}");
     }
@@ -686,20 +685,20 @@ fn sto_12_a_store_does_not_forget_that_it_has_a_guard() {
 #[test]
 fn a_guard_whose_first_writing_fails_is_written_at_the_next_start() {
     let mut host = Host::on({
-        let premises = Premises::new("guardDir = \"\"\n");
-        assert!(premises.init().success());
-        premises
+        let dirs = TestDirs::new("guardDir = \"\"\n");
+        assert!(dirs.init().success());
+        dirs
     });
     let mut crowd = Crowd::gather(&host, 1);
     host.stop();
     // From now on it shall have one, and a directory is in the way of its file.
-    let config = fs::read_to_string(&host.premises.config).unwrap().replace("guardDir = \"\"\n", "");
-    fs::write(&host.premises.config, config).unwrap();
-    let guard = host.premises.dir.path().join("state-guard");
+    let config = fs::read_to_string(&host.dirs.config).unwrap().replace("guardDir = \"\"\n", "");
+    fs::write(&host.dirs.config, config).unwrap();
+    let guard = host.dirs.dir.path().join("state-guard");
     fs::create_dir(&guard).unwrap();
     fs::set_permissions(&guard, fs::Permissions::from_mode(0o700)).unwrap();
     fs::create_dir(guard.join("mfad.next")).unwrap();
-    let (code, words) = refusal(&host.premises);
+    let (code, words) = refusal(&host.dirs);
     assert_eq!(code, Some(5), "{words}");
 
     fs::remove_dir(guard.join("mfad.next")).unwrap();
@@ -710,9 +709,9 @@ fn a_guard_whose_first_writing_fails_is_written_at_the_next_start() {
     fs::remove_dir_all(&guard).unwrap();
     // A directory that cannot be made, since its parent takes none, is no way around it.
     fs::write(&guard, "in the way").unwrap();
-    let (code, words) = refusal(&host.premises);
+    let (code, words) = refusal(&host.dirs);
     assert!(matches!(code, Some(5 | 14)), "{code:?} {words}");
     fs::remove_file(&guard).unwrap();
-    let (code, words) = refusal(&host.premises);
+    let (code, words) = refusal(&host.dirs);
     assert_eq!(code, Some(14), "{words}");
 }

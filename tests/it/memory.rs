@@ -81,7 +81,7 @@ fn memory_of(host: &Host) -> Vec<Part> {
 
 /// What lies in a core that root has a debugger write.
 fn found_in_core(host: &Host, needles: &Needles) -> Vec<String> {
-    let path = host.premises.dir.path().join("core");
+    let path = host.dirs.dir.path().join("core");
     let gcore = Command::new("gcore").arg("-o").arg(&path).arg(host.pid().to_string()).output().expect("gdb is there");
     assert!(gcore.status.success(), "{}", String::from_utf8_lossy(&gcore.stderr));
     let core = path.with_extension(host.pid().to_string());
@@ -140,7 +140,7 @@ fn sub_key(master: &[u8], label: &str) -> Vec<u8> {
 
 /// Where the master key or a key made of it lies outside of locked pages, and how many keys lie in them.
 fn keys_in_memory(host: &Host) -> (Vec<String>, usize) {
-    let master = fs::read(host.premises.state.join("master.key")).unwrap();
+    let master = fs::read(host.dirs.state.join("master.key")).unwrap();
     let mut needles = Needles::default();
     // Half of a key is half of what keeps the store.
     master.chunks(16).for_each(|half| needles.put(MASTER, half));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mfad::store::{AuditEntry, Decision, Listeners, MasterKey, Outcome, Store};
 use serde_json::json;
 
-use crate::host::{Host, Premises, wait};
+use crate::host::{Host, TestDirs, wait};
 use crate::identity::{self, can_be_others};
 use crate::people::PASSWORD;
 use crate::wire::{Connection, Request};
@@ -29,10 +29,10 @@ fn exit_code(mut command: Command) -> i32 {
     status.expect("it ends by itself").code().expect("an exit code")
 }
 
-fn initialised(extra_config: &str) -> Premises {
-    let premises = Premises::new(extra_config);
-    assert!(premises.init().success(), "{}", premises.log_text());
-    premises
+fn initialised(extra_config: &str) -> TestDirs {
+    let dirs = TestDirs::new(extra_config);
+    assert!(dirs.init().success(), "{}", dirs.log_text());
+    dirs
 }
 
 fn mode(path: &std::path::Path) -> u32 {
@@ -41,79 +41,79 @@ fn mode(path: &std::path::Path) -> u32 {
 
 #[test]
 fn sto_8_without_an_init_there_is_no_start_and_no_empty_store() {
-    let premises = Premises::new("");
+    let dirs = TestDirs::new("");
 
-    assert_eq!(exit_code(premises.serve()), 6);
+    assert_eq!(exit_code(dirs.serve()), 6);
 
-    fs::create_dir(&premises.state).unwrap();
-    fs::set_permissions(&premises.state, Permissions::from_mode(0o700)).unwrap();
-    assert_eq!(exit_code(premises.serve()), 6);
+    fs::create_dir(&dirs.state).unwrap();
+    fs::set_permissions(&dirs.state, Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(exit_code(dirs.serve()), 6);
     assert_eq!(
-        fs::read_dir(&premises.state).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() == "mfad.db").count(),
+        fs::read_dir(&dirs.state).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() == "mfad.db").count(),
         0
     );
 }
 
 #[test]
 fn sto_8_a_second_init_changes_nothing() {
-    let premises = initialised("");
-    let contents = || ["master.key", "mfad.db"].map(|name| fs::read(premises.state.join(name)).unwrap());
+    let dirs = initialised("");
+    let contents = || ["master.key", "mfad.db"].map(|name| fs::read(dirs.state.join(name)).unwrap());
     let before = contents();
 
-    let again = premises.init();
+    let again = dirs.init();
 
     assert_eq!(again.code(), Some(13));
     assert!(contents() == before);
-    Host::on(premises).stop();
+    Host::on(dirs).stop();
 }
 
 #[test]
 fn sto_8_an_init_that_was_cut_off_is_finished_by_the_next() {
-    let premises = initialised("");
-    let at = |name: &str| premises.state.join(name);
+    let dirs = initialised("");
+    let at = |name: &str| dirs.state.join(name);
     let key = fs::read(at("master.key")).unwrap();
 
     // Before the store had its name.
     fs::rename(at("mfad.db"), at("mfad.db.init")).unwrap();
-    assert!(premises.init().success(), "{}", premises.log_text());
+    assert!(dirs.init().success(), "{}", dirs.log_text());
     assert_eq!(fs::read(at("master.key")).unwrap(), key, "the key of the store that was half made");
     // Before the key was outside: nothing depends on what is there.
     fs::rename(at("mfad.db"), at("mfad.db.init")).unwrap();
     fs::remove_file(at("master.key")).unwrap();
     fs::write(at("master.key.next"), "cut off").unwrap();
     fs::write(at("mfad.db.init-wal"), "cut off").unwrap();
-    assert!(premises.init().success(), "{}", premises.log_text());
+    assert!(dirs.init().success(), "{}", dirs.log_text());
     assert_ne!(fs::read(at("master.key")).unwrap(), key);
-    let host = Host::on(premises);
+    let host = Host::on(dirs);
 
     host.person("anna");
 }
 
 #[test]
 fn sto_8_a_key_without_its_store_is_no_reason_for_an_empty_one() {
-    let premises = initialised("");
-    fs::remove_file(premises.state.join("mfad.db")).unwrap();
+    let dirs = initialised("");
+    fs::remove_file(dirs.state.join("mfad.db")).unwrap();
 
-    assert_eq!(premises.init().code(), Some(13));
+    assert_eq!(dirs.init().code(), Some(13));
 
-    assert!(!premises.state.join("mfad.db").exists());
+    assert!(!dirs.state.join("mfad.db").exists());
 }
 
 #[test]
 fn init_writes_a_configuration_that_the_daemon_takes() {
-    let premises = Premises::new("");
-    fs::remove_file(&premises.config).unwrap();
+    let dirs = TestDirs::new("");
+    fs::remove_file(&dirs.config).unwrap();
 
-    assert!(premises.init().success(), "{}", premises.log_text());
+    assert!(dirs.init().success(), "{}", dirs.log_text());
 
-    assert!(fs::read_to_string(&premises.config).unwrap().lines().any(|line| line.starts_with('#')));
-    Host::on(premises).stop();
+    assert!(fs::read_to_string(&dirs.config).unwrap().lines().any(|line| line.starts_with('#')));
+    Host::on(dirs).stop();
 }
 
 #[test]
 fn sto_9_the_files_are_private() {
     let host = Host::start("");
-    let state = &host.premises.state;
+    let state = &host.dirs.state;
 
     assert_eq!(mode(state), 0o700);
     assert_eq!(mode(&state.join("master.key")), 0o400);
@@ -132,12 +132,12 @@ fn sto_9_the_files_are_private() {
 #[test]
 fn sock_2_a_second_daemon_on_the_same_state_ends_and_the_first_goes_on() {
     let host = Host::start("");
-    let mut second = host.premises.mfad();
-    second.arg("--config").arg(&host.premises.config).arg("--state-dir").arg(&host.premises.state);
-    second.arg("--socket").arg(host.premises.dir.path().join("other.sock"));
+    let mut second = host.dirs.mfad();
+    second.arg("--config").arg(&host.dirs.config).arg("--state-dir").arg(&host.dirs.state);
+    second.arg("--socket").arg(host.dirs.dir.path().join("other.sock"));
 
     assert_eq!(exit_code(second), 4);
-    assert_eq!(exit_code(host.premises.serve()), 4);
+    assert_eq!(exit_code(host.dirs.serve()), 4);
 
     host.ask(&Request::get("/health/ready")).ok();
 }
@@ -162,17 +162,17 @@ fn sock_2_a_stale_socket_is_replaced_and_anything_else_is_not() {
     host.start_again();
     host.stop();
 
-    let premises = initialised("");
-    fs::write(&premises.socket, "a letter").unwrap();
-    assert!(matches!(exit_code(premises.serve()), 5 | 11));
-    assert_eq!(fs::read(&premises.socket).unwrap(), b"a letter");
+    let dirs = initialised("");
+    fs::write(&dirs.socket, "a letter").unwrap();
+    assert!(matches!(exit_code(dirs.serve()), 5 | 11));
+    assert_eq!(fs::read(&dirs.socket).unwrap(), b"a letter");
 }
 
 #[test]
 fn sto_8_a_missing_or_wrong_key_has_its_own_exit_code() {
-    let premises = initialised("");
+    let dirs = initialised("");
     let other = initialised("");
-    let (key, foreign) = (premises.state.join("master.key"), other.state.join("master.key"));
+    let (key, foreign) = (dirs.state.join("master.key"), other.state.join("master.key"));
     let own = fs::read(&key).unwrap();
     let put = |bytes: &[u8]| {
         let _ = fs::remove_file(&key);
@@ -181,24 +181,24 @@ fn sto_8_a_missing_or_wrong_key_has_its_own_exit_code() {
     };
 
     fs::remove_file(&key).unwrap();
-    assert_eq!(exit_code(premises.serve()), 7);
+    assert_eq!(exit_code(dirs.serve()), 7);
     assert!(!key.exists(), "no new key is made");
     put(&fs::read(foreign).unwrap());
-    assert_eq!(exit_code(premises.serve()), 8);
+    assert_eq!(exit_code(dirs.serve()), 8);
     put(&own[..own.len() / 2]);
-    assert!(matches!(exit_code(premises.serve()), 7 | 8));
+    assert!(matches!(exit_code(dirs.serve()), 7 | 8));
     put(&own);
-    Host::on(premises).stop();
+    Host::on(dirs).stop();
 }
 
 #[test]
 fn sto_8_a_damaged_missing_or_foreign_store_is_refused_and_not_replaced() {
-    let premises = initialised("");
-    let database = premises.state.join("mfad.db");
+    let dirs = initialised("");
+    let database = dirs.state.join("mfad.db");
     let good = fs::read(&database).unwrap();
     let put = |bytes: &[u8]| {
         for rest in ["mfad.db-wal", "mfad.db-shm"] {
-            let _ = fs::remove_file(premises.state.join(rest));
+            let _ = fs::remove_file(dirs.state.join(rest));
         }
         fs::write(&database, bytes).unwrap();
         fs::set_permissions(&database, Permissions::from_mode(0o600)).unwrap();
@@ -213,21 +213,21 @@ fn sto_8_a_damaged_missing_or_foreign_store_is_refused_and_not_replaced() {
         ("scribbled", &scribbled),
     ] {
         put(bytes);
-        assert!(matches!(exit_code(premises.serve()), 6 | 8 | 9), "{what}: {}", premises.log_text());
+        assert!(matches!(exit_code(dirs.serve()), 6 | 8 | 9), "{what}: {}", dirs.log_text());
         assert!(fs::read(&database).unwrap().starts_with(&bytes[..bytes.len().min(16)]), "{what} is left as it is");
     }
     fs::remove_file(&database).unwrap();
-    assert!(matches!(exit_code(premises.serve()), 6 | 9), "missing");
+    assert!(matches!(exit_code(dirs.serve()), 6 | 9), "missing");
     assert!(!database.exists(), "no new store is made");
     put(&good);
-    Host::on(premises).stop();
+    Host::on(dirs).stop();
 }
 
 #[test]
 fn sto_13_damage_that_is_found_after_the_start_ends_the_daemon_with_its_code() {
-    let premises = initialised("");
-    let key = MasterKey::from_bytes(&fs::read(premises.state.join("master.key")).unwrap()).unwrap();
-    let store = Store::open(&premises.state, None, &key, Listeners::default()).unwrap();
+    let dirs = initialised("");
+    let key = MasterKey::from_bytes(&fs::read(dirs.state.join("master.key")).unwrap()).unwrap();
+    let store = Store::open(&dirs.state, None, &key, Listeners::default()).unwrap();
     for at in 0..30 {
         let entry = AuditEntry {
             at,
@@ -244,14 +244,14 @@ fn sto_13_damage_that_is_found_after_the_start_ends_the_daemon_with_its_code() {
     }
     store.close();
     // A page in the midst of the log's text becomes the first of all, which it cannot be.
-    let database = premises.state.join("mfad.db");
+    let database = dirs.state.join("mfad.db");
     let mut bytes = fs::read(&database).unwrap();
     bytes[4096 * 1_000..][..4].copy_from_slice(&1u32.to_be_bytes());
     fs::write(&database, bytes).unwrap();
 
-    assert_eq!(exit_code(premises.serve()), 9, "{}", premises.log_text());
+    assert_eq!(exit_code(dirs.serve()), 9, "{}", dirs.log_text());
 
-    let log = premises.log_text();
+    let log = dirs.log_text();
     let last = log.lines().last().expect("a last word");
     assert!(last.contains("page"), "{last}");
 }
@@ -277,21 +277,21 @@ fn a_configuration_with_a_fault_is_refused_with_its_code() {
         "[[peer]]\nrights = [\"app\"]\n",
         "this is not toml\n",
     ] {
-        let premises = initialised("");
-        fs::write(&premises.config, fault).unwrap();
+        let dirs = initialised("");
+        fs::write(&dirs.config, fault).unwrap();
 
-        assert_eq!(exit_code(premises.serve()), 3, "{fault}{}", premises.log_text());
-        assert!(!premises.socket.exists());
+        assert_eq!(exit_code(dirs.serve()), 3, "{fault}{}", dirs.log_text());
+        assert!(!dirs.socket.exists());
     }
-    let premises = initialised("");
-    fs::remove_file(&premises.config).unwrap();
-    assert_eq!(exit_code(premises.serve()), 3, "no configuration where one is named");
+    let dirs = initialised("");
+    fs::remove_file(&dirs.config).unwrap();
+    assert_eq!(exit_code(dirs.serve()), 3, "no configuration where one is named");
 }
 
 #[test]
 fn an_unknown_argument_is_a_fault_of_usage() {
-    let premises = initialised("");
-    let mut command = premises.serve();
+    let dirs = initialised("");
+    let mut command = dirs.serve();
     command.arg("--no-such-option");
 
     assert_eq!(exit_code(command), 2);
@@ -300,40 +300,34 @@ fn an_unknown_argument_is_a_fault_of_usage() {
 #[test]
 fn sock_1_sto_9_unsafe_places_are_refused() {
     let open = |path: &std::path::Path, mode: u32| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-    let serve = |premises: &Premises, socket: std::path::PathBuf| {
-        let mut command = premises.mfad();
-        command
-            .arg("--config")
-            .arg(&premises.config)
-            .arg("--state-dir")
-            .arg(&premises.state)
-            .arg("--socket")
-            .arg(socket);
+    let serve = |dirs: &TestDirs, socket: std::path::PathBuf| {
+        let mut command = dirs.mfad();
+        command.arg("--config").arg(&dirs.config).arg("--state-dir").arg(&dirs.state).arg("--socket").arg(socket);
         exit_code(command)
     };
 
-    let premises = initialised("");
+    let dirs = initialised("");
     let (shared, real, link) =
-        (premises.dir.path().join("shared"), premises.dir.path().join("real"), premises.dir.path().join("link"));
+        (dirs.dir.path().join("shared"), dirs.dir.path().join("real"), dirs.dir.path().join("link"));
     fs::create_dir(&shared).unwrap();
     open(&shared, 0o777);
-    assert_eq!(serve(&premises, shared.join("mfad.sock")), 5, "a directory that others write");
+    assert_eq!(serve(&dirs, shared.join("mfad.sock")), 5, "a directory that others write");
     fs::create_dir(&real).unwrap();
     open(&real, 0o700);
     symlink(&real, &link).unwrap();
-    assert_eq!(serve(&premises, link.join("mfad.sock")), 5, "a link");
-    assert_eq!(serve(&premises, premises.dir.path().join("no").join("where").join("mfad.sock")), 11, "no directory");
+    assert_eq!(serve(&dirs, link.join("mfad.sock")), 5, "a link");
+    assert_eq!(serve(&dirs, dirs.dir.path().join("no").join("where").join("mfad.sock")), 11, "no directory");
 
-    open(&premises.state.join("master.key"), 0o644);
-    assert_eq!(serve(&premises, premises.socket.clone()), 5, "a key that others read");
-    open(&premises.state.join("master.key"), 0o400);
-    open(&premises.state, 0o755);
-    assert_eq!(serve(&premises, premises.socket.clone()), 5, "a state directory that others read");
-    open(&premises.state, 0o700);
-    open(&premises.state.join("mfad.db"), 0o644);
-    assert_eq!(serve(&premises, premises.socket.clone()), 5, "a store that others read");
-    open(&premises.state.join("mfad.db"), 0o600);
-    Host::on(premises).stop();
+    open(&dirs.state.join("master.key"), 0o644);
+    assert_eq!(serve(&dirs, dirs.socket.clone()), 5, "a key that others read");
+    open(&dirs.state.join("master.key"), 0o400);
+    open(&dirs.state, 0o755);
+    assert_eq!(serve(&dirs, dirs.socket.clone()), 5, "a state directory that others read");
+    open(&dirs.state, 0o700);
+    open(&dirs.state.join("mfad.db"), 0o644);
+    assert_eq!(serve(&dirs, dirs.socket.clone()), 5, "a store that others read");
+    open(&dirs.state.join("mfad.db"), 0o600);
+    Host::on(dirs).stop();
 }
 
 #[test]

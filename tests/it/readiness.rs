@@ -3,9 +3,9 @@
 use mfad::error::Error;
 use mfad::service::{Call, Reply};
 
-use crate::hardware::{Workshop, after};
+use crate::hardware::{HardwareFixture, after};
 
-fn is_ready(shop: &Workshop, millis: i64) -> bool {
+fn is_ready(shop: &HardwareFixture, millis: i64) -> bool {
     match shop.ask_at(after(shop.clock.now(), millis), Call::Ready) {
         Ok(Reply::Ready) => true,
         Err(Error::NotReady(_)) => false,
@@ -15,7 +15,7 @@ fn is_ready(shop: &Workshop, millis: i64) -> bool {
 
 #[test]
 fn svc_4_ready_means_that_something_can_be_written() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     assert!(is_ready(&shop, 0));
 
     shop.refuse("INSERT ON meta", "a test");
@@ -33,7 +33,7 @@ fn svc_4_ready_means_that_something_can_be_written() {
 
 #[test]
 fn http_10_after_a_panic_it_is_not_ready_any_more() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
 
     shop.service.metrics().count_panic();
 

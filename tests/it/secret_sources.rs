@@ -34,7 +34,7 @@ fn written(dir: &Path, bytes: impl AsRef<[u8]>) -> String {
 #[test]
 fn a_line_end_and_a_byte_order_mark_are_no_part_of_a_password() {
     let host = Host::start("");
-    let dir = host.premises.dir.path();
+    let dir = host.dirs.dir.path();
     let forms = ["", "\n", "\r\n"].iter().flat_map(|end| ["", "\u{feff}"].map(|mark| format!("{mark}{PASSWORD}{end}")));
 
     for (number, form) in forms.enumerate() {
@@ -50,7 +50,7 @@ fn a_line_end_and_a_byte_order_mark_are_no_part_of_a_password() {
 #[test]
 fn a_password_with_control_characters_or_of_another_encoding_is_refused_and_nothing_happens() {
     let host = Host::start("");
-    let dir = host.premises.dir.path();
+    let dir = host.dirs.dir.path();
     let text = |text: &str| format!("{PASSWORD}{text}").into_bytes();
 
     for (bytes, why) in [
@@ -83,7 +83,7 @@ fn a_password_with_control_characters_or_of_another_encoding_is_refused_and_noth
 #[test]
 fn codes_pins_and_current_passwords_follow_the_same_rule() {
     let host = Host::start("");
-    let dir = host.premises.dir.path();
+    let dir = host.dirs.dir.path();
     let (_, mut factor, _) = host.guarded("anna");
     let mut verify = |form: &dyn Fn(String) -> String| {
         let input = form(factor.next());

@@ -15,7 +15,7 @@ fn refresh(host: &Host, token: &str) -> Answer {
 
 /// The seconds go by in which an exchanged refresh token still gets its successor.
 pub fn let_the_grace_pass(host: &Host) {
-    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let store = rusqlite::Connection::open(host.dirs.state.join("mfad.db")).unwrap();
     store.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
     store.execute_batch("PRAGMA synchronous = OFF; UPDATE sessions SET rotated = rotated - 10000").unwrap();
 }
@@ -127,7 +127,7 @@ fn redeem(host: &Host, receipt: &Value, action: &str) -> Answer {
 /// Ten minutes pass for all sessions, in the store.
 fn let_sessions_age(host: &mut Host) {
     host.stop();
-    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let store = rusqlite::Connection::open(host.dirs.state.join("mfad.db")).unwrap();
     store.execute("UPDATE sessions SET auth_time = auth_time - 600, created = created - 600000", []).unwrap();
     drop(store);
     host.start_again();
@@ -225,8 +225,8 @@ fn aut_7_a_session_without_a_factor_ends_when_the_settings_demand_one() {
         assert_eq!(host.token_status(owner, key), 200, "nothing is demanded yet");
     }
     host.stop();
-    let config = std::fs::read_to_string(&host.premises.config).unwrap();
-    std::fs::write(&host.premises.config, format!("mfaRequired = true\n{config}")).unwrap();
+    let config = std::fs::read_to_string(&host.dirs.config).unwrap();
+    std::fs::write(&host.dirs.config, format!("mfaRequired = true\n{config}")).unwrap();
     host.start_again();
 
     // At the next request, whatever it is: it need not be a refresh.
@@ -251,7 +251,7 @@ fn time_2_after_a_clock_that_was_ahead_new_logins_are_not_ended_by_its_sessions(
     let mut host = Host::start("");
     let (mut person, mut factor, _) = host.guarded("anna");
     host.stop();
-    let store = rusqlite::Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let store = rusqlite::Connection::open(host.dirs.state.join("mfad.db")).unwrap();
     let made_ahead = [
         (
             32,

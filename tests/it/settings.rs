@@ -10,7 +10,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::host::Premises;
+use crate::host::TestDirs;
 use crate::identity::{AUDITOR, OTHER_STRANGER, STRANGER, can_be_others, connect_as, own_uid};
 use crate::supervised::{PATIENCE, Ward};
 use crate::wire::{Connection, Request};
@@ -18,9 +18,9 @@ use crate::wire::{Connection, Request};
 /// Ways to let others change a configuration, and back.
 type Exposure<'a> = (&'static str, &'a dyn Fn(bool));
 
-/// Tries each way on the configuration of these premises, with this between.
-fn expose(premises: &Premises, attempt: &mut dyn FnMut(&str)) {
-    let (config, dir) = (premises.config.clone(), premises.dir.path().to_owned());
+/// Tries each way on the configuration of these dirs, with this between.
+fn expose(dirs: &TestDirs, attempt: &mut dyn FnMut(&str)) {
+    let (config, dir) = (dirs.config.clone(), dirs.dir.path().to_owned());
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let to = |open, wide| if open { wide } else { 0o600 };
     let all = |open| mode(&config, to(open, 0o666));
@@ -48,23 +48,23 @@ fn expose(premises: &Premises, attempt: &mut dyn FnMut(&str)) {
 #[test]
 fn a_configuration_that_others_can_change_is_refused_at_the_start_and_by_a_check() {
     let mut ward = Ward::new("");
-    let premises = Premises::new("");
-    let check = || premises.mfad().arg("check").arg("--config").arg(&premises.config).output().unwrap();
+    let dirs = TestDirs::new("");
+    let check = || dirs.mfad().arg("check").arg("--config").arg(&dirs.config).output().unwrap();
 
-    expose(&premises, &mut |what| {
+    expose(&dirs, &mut |what| {
         let refused = check();
         assert_eq!(refused.status.code(), Some(5), "{what}");
         assert!(String::from_utf8_lossy(&refused.stderr).contains("mfad-it-"), "{what}: it names the place");
     });
     assert_eq!(check().status.code(), Some(0));
-    let (config, dir) = (ward.premises.config.clone(), ward.premises.dir.path().to_owned());
+    let (config, dir) = (ward.dirs.config.clone(), ward.dirs.dir.path().to_owned());
     for (path, open, closed) in [(&config, 0o666, 0o644), (&config, 0o620, 0o444), (&dir, 0o777, 0o1777)] {
         let mode = |mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         mode(open);
         ward.start(|_| {});
-        assert_eq!(ward.exit_code(), Some(5), "{open:o}: {}", ward.premises.log_text());
+        assert_eq!(ward.exit_code(), Some(5), "{open:o}: {}", ward.dirs.log_text());
         mode(closed);
-        let checked = ward.premises.mfad().arg("check").arg("--config").arg(&config).status().unwrap();
+        let checked = ward.dirs.mfad().arg("check").arg("--config").arg(&config).status().unwrap();
         assert_eq!(checked.code(), Some(0), "{closed:o}");
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
     }
@@ -75,13 +75,13 @@ fn a_configuration_that_others_can_change_is_refused_at_the_start_and_by_a_check
 
 #[test]
 fn a_configuration_behind_a_link_is_as_good_as_the_link_and_what_it_leads_to() {
-    let premises = Premises::new("");
-    let check = |path: &Path| premises.mfad().arg("check").arg("--config").arg(path).status().unwrap().code();
-    let shared = premises.dir.path().join("shared");
+    let dirs = TestDirs::new("");
+    let check = |path: &Path| dirs.mfad().arg("check").arg("--config").arg(path).status().unwrap().code();
+    let shared = dirs.dir.path().join("shared");
     fs::create_dir(&shared).unwrap();
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let link = shared.join("mfad.toml");
-    std::os::unix::fs::symlink(&premises.config, &link).unwrap();
+    std::os::unix::fs::symlink(&dirs.config, &link).unwrap();
 
     mode(&shared, 0o755);
     assert_eq!(check(&link), Some(0));
@@ -89,7 +89,7 @@ fn a_configuration_behind_a_link_is_as_good_as_the_link_and_what_it_leads_to() {
     assert_eq!(check(&link), Some(5), "others can lead the link elsewhere");
     mode(&shared, 0o1777);
     assert_eq!(check(&link), Some(0), "a sticky directory, and a link of ours");
-    mode(&premises.config, 0o606);
+    mode(&dirs.config, 0o606);
     assert_eq!(check(&link), Some(5), "others can write what it leads to");
 }
 
@@ -99,10 +99,10 @@ fn a_reload_does_not_take_a_configuration_that_others_can_change() {
     ward.start(|_| {});
     ward.hears("READY=1");
     let required = |ward: &Ward| ward.ask(&Request::get("/auth")).unwrap().ok()["mfaRequired"].clone();
-    let config = fs::read_to_string(&ward.premises.config).unwrap();
-    fs::write(&ward.premises.config, format!("mfaRequired = true\n{config}")).unwrap();
+    let config = fs::read_to_string(&ward.dirs.config).unwrap();
+    fs::write(&ward.dirs.config, format!("mfaRequired = true\n{config}")).unwrap();
 
-    expose(&ward.premises, &mut |what| {
+    expose(&ward.dirs, &mut |what| {
         ward.signal(Signal::HUP);
         ward.hears("RELOADING=1");
         ward.hears("READY=1");
@@ -123,7 +123,7 @@ fn a_name_that_the_host_does_not_know_is_no_reason_to_end_and_gives_nobody_a_rig
     for entries in [group.to_owned(), user.to_owned(), format!("{group}{user}")] {
         let mut ward = Ward::new(&entries);
         let check = |ward: &Ward| {
-            let output = ward.premises.mfad().arg("check").arg("--config").arg(&ward.premises.config).output().unwrap();
+            let output = ward.dirs.mfad().arg("check").arg("--config").arg(&ward.dirs.config).output().unwrap();
             (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
         };
 
@@ -136,13 +136,13 @@ fn a_name_that_the_host_does_not_know_is_no_reason_to_end_and_gives_nobody_a_rig
         assert_eq!(code, Some(3), "{told}");
         assert!(told.contains("\"mfad-it-nobody\" on this host"), "{told}");
 
-        let before = ward.premises.log_text().matches("names what this host does not know").count();
+        let before = ward.dirs.log_text().matches("names what this host does not know").count();
         ward.signal(Signal::HUP);
         ward.hears("RELOADING=1");
         ward.hears("READY=1");
         ward.logs("took the new configuration");
-        let after = ward.premises.log_text().matches("names what this host does not know").count();
-        assert_eq!(after, 2 * before, "{}", ward.premises.log_text());
+        let after = ward.dirs.log_text().matches("names what this host does not know").count();
+        assert_eq!(after, 2 * before, "{}", ward.dirs.log_text());
         ward.end();
     }
 }
@@ -163,14 +163,14 @@ fn a_name_that_the_host_comes_to_know_gives_its_rights_from_then_on() {
     let entry = |what: &str| format!("[[peer]]\n{what} = \"mfad-it-later\"\nrights = [\"app\"]\n");
     let never = "[[peer]]\ngroup = \"mfad-it-never\"\nrights = [\"app\"]\n";
     let mut ward = Ward::new(&format!("{}{}{never}", entry("group"), entry("user")));
-    let (groups, users) = (ward.premises.dir.path().join("group"), ward.premises.dir.path().join("passwd"));
+    let (groups, users) = (ward.dirs.dir.path().join("group"), ward.dirs.dir.path().join("passwd"));
     fs::copy("/etc/group", &groups).unwrap();
     fs::copy("/etc/passwd", &users).unwrap();
     let append = |path: &Path, line: String| {
         fs::File::options().append(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
     };
     let status = |ward: &Ward, uid| {
-        let stream = connect_as(&ward.premises.socket, uid).unwrap();
+        let stream = connect_as(&ward.dirs.socket, uid).unwrap();
         Connection::new(stream, None).try_ask(&Request::get("/users")).unwrap().status
     };
 
@@ -185,6 +185,6 @@ fn a_name_that_the_host_comes_to_know_gives_its_rights_from_then_on() {
         ward.logs_within(3 * PATIENCE, &format!("from here on peer={name} \"mfad-it-later\""));
     }
     assert_eq!([STRANGER, OTHER_STRANGER, AUDITOR].map(|uid| status(&ward, uid)), [200, 200, 403]);
-    assert!(!ward.premises.log_text().contains("from here on peer=group \"mfad-it-never\""));
+    assert!(!ward.dirs.log_text().contains("from here on peer=group \"mfad-it-never\""));
     ward.end();
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::host::{Premises, wait};
+use crate::host::{TestDirs, wait};
 use crate::wire::{Answer, Connection, Request};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 
 /// A daemon whose supervisor is this test.
 pub struct Ward {
-    pub premises: Premises,
+    pub dirs: TestDirs,
     told: UnixDatagram,
     notify: PathBuf,
     daemon: Option<Child>,
@@ -40,21 +40,21 @@ impl Drop for Ward {
 
 impl Ward {
     pub fn new(extra_config: &str) -> Self {
-        let premises = Premises::new(extra_config);
-        assert!(premises.init().success(), "{}", premises.log_text());
-        Self::on(premises)
+        let dirs = TestDirs::new(extra_config);
+        assert!(dirs.init().success(), "{}", dirs.log_text());
+        Self::on(dirs)
     }
 
-    /// On premises that are initialised.
-    fn on(premises: Premises) -> Self {
-        let notify = premises.dir.path().join("notify");
+    /// On dirs that are initialised.
+    fn on(dirs: TestDirs) -> Self {
+        let notify = dirs.dir.path().join("notify");
         let told = UnixDatagram::bind(&notify).unwrap();
         told.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { premises, told, notify, daemon: None }
+        Self { dirs, told, notify, daemon: None }
     }
 
     pub fn start(&mut self, prepare: impl FnOnce(&mut Command)) {
-        let mut command = self.premises.serve();
+        let mut command = self.dirs.serve();
         command.env("NOTIFY_SOCKET", &self.notify);
         prepare(&mut command);
         self.daemon = Some(command.spawn().unwrap());
@@ -83,7 +83,7 @@ impl Ward {
 
     /// By a command that ends in the daemon's own.
     fn start_through(&mut self, mut command: Command) {
-        let plain = self.premises.serve();
+        let plain = self.dirs.serve();
         command.arg(plain.get_program()).args(plain.get_args());
         for (name, value) in plain.get_envs() {
             match value {
@@ -92,7 +92,7 @@ impl Ward {
             };
         }
         command.env("NOTIFY_SOCKET", &self.notify).stdout(Stdio::null());
-        command.stderr(fs::File::options().append(true).open(&self.premises.log).unwrap());
+        command.stderr(fs::File::options().append(true).open(&self.dirs.log).unwrap());
         self.daemon = Some(command.spawn().unwrap());
     }
 
@@ -103,7 +103,7 @@ impl Ward {
         let mut buffer = [0; 4096];
         loop {
             let length =
-                self.told.recv(&mut buffer).unwrap_or_else(|why| panic!("{what}: {why}: {}", self.premises.log_text()));
+                self.told.recv(&mut buffer).unwrap_or_else(|why| panic!("{what}: {why}: {}", self.dirs.log_text()));
             let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
             if said.lines().any(|line| line.starts_with(what)) {
                 return said;
@@ -120,8 +120,8 @@ impl Ward {
     #[track_caller]
     pub fn logs_within(&self, patience: Duration, what: &str) {
         let deadline = Instant::now() + patience;
-        while !self.premises.log_text().contains(what) {
-            assert!(Instant::now() < deadline, "{what:?} is not in: {}", self.premises.log_text());
+        while !self.dirs.log_text().contains(what) {
+            assert!(Instant::now() < deadline, "{what:?} is not in: {}", self.dirs.log_text());
             thread::sleep(GLANCE);
         }
     }
@@ -132,7 +132,7 @@ impl Ward {
     }
 
     pub fn ask(&self, request: &Request) -> io::Result<Answer> {
-        Connection::new(UnixStream::connect(&self.premises.socket)?, None).try_ask(request)
+        Connection::new(UnixStream::connect(&self.dirs.socket)?, None).try_ask(request)
     }
 
     pub fn end(&mut self) {
@@ -143,7 +143,7 @@ impl Ward {
     #[track_caller]
     pub fn exit_code(&mut self) -> Option<i32> {
         let status = wait(self.daemon.as_mut().expect("a daemon"), PATIENCE);
-        status.unwrap_or_else(|| panic!("it serves: {}", self.premises.log_text())).code()
+        status.unwrap_or_else(|| panic!("it serves: {}", self.dirs.log_text())).code()
     }
 
     #[track_caller]
@@ -151,7 +151,7 @@ impl Ward {
         self.signal(signal);
         let mut daemon = self.daemon.take().unwrap();
         let status = wait(&mut daemon, PATIENCE).expect("it ends");
-        assert_eq!(status.code(), Some(0), "{}", self.premises.log_text());
+        assert_eq!(status.code(), Some(0), "{}", self.dirs.log_text());
     }
 }
 
@@ -179,7 +179,7 @@ fn svc_1_a_daemon_that_does_not_answer_itself_is_not_kept_alive() {
     });
     ward.hears("WATCHDOG=1");
 
-    fs::remove_file(&ward.premises.socket).unwrap();
+    fs::remove_file(&ward.dirs.socket).unwrap();
 
     ward.logs("the watchdog is not fed");
     // What was sent before is read; then there is silence for longer than the watchdog waits.
@@ -193,10 +193,10 @@ fn svc_1_a_daemon_that_does_not_answer_itself_is_not_kept_alive() {
 fn svc_1_restarts_behind_a_socket_of_systemd_refuse_nobody() {
     const RESTARTS: usize = 20;
     let mut ward = Ward::new("");
-    let listener = UnixListener::bind(&ward.premises.socket).unwrap();
-    fs::set_permissions(&ward.premises.socket, fs::Permissions::from_mode(0o660)).unwrap();
+    let listener = UnixListener::bind(&ward.dirs.socket).unwrap();
+    fs::set_permissions(&ward.dirs.socket, fs::Permissions::from_mode(0o660)).unwrap();
     let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let socket = ward.premises.socket.clone();
+    let socket = ward.dirs.socket.clone();
 
     let (refused, lost) = thread::scope(|threads| {
         let callers: Vec<_> = (0..4)
@@ -227,7 +227,7 @@ fn svc_1_restarts_behind_a_socket_of_systemd_refuse_nobody() {
                 thread::sleep(GLANCE);
             }
             ward.end();
-            assert!(ward.premises.socket.exists(), "the socket is systemd's");
+            assert!(ward.dirs.socket.exists(), "the socket is systemd's");
         }
         ward.start_on(&listener);
         ward.hears("READY=1");
@@ -250,8 +250,8 @@ fn a_reload_takes_new_settings_and_keeps_the_old_ones_when_they_are_wrong() {
     ward.hears("READY=1");
     let required = |ward: &Ward| ward.ask(&Request::get("/auth")).unwrap().ok()["mfaRequired"].clone();
     assert_eq!(required(&ward), json!(false));
-    let config = fs::read_to_string(&ward.premises.config).unwrap();
-    let write = |text: &str| fs::write(&ward.premises.config, text).unwrap();
+    let config = fs::read_to_string(&ward.dirs.config).unwrap();
+    let write = |text: &str| fs::write(&ward.dirs.config, text).unwrap();
 
     write(&format!("mfaRequired = true\nissuer = \"other\"\nsocketMode = \"0600\"\n{config}"));
     ward.signal(Signal::HUP);
@@ -274,7 +274,7 @@ fn what_is_handed_over_and_is_no_listening_socket_ends_the_daemon_with_its_code(
     let own = "LISTEN_PID=$$ LISTEN_FDS=1";
     let (stream, _other_end) = UnixStream::pair().unwrap();
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let listener = |ward: &Ward| UnixListener::bind(ward.premises.dir.path().join("handed.sock")).unwrap();
+    let listener = |ward: &Ward| UnixListener::bind(ward.dirs.dir.path().join("handed.sock")).unwrap();
 
     for (what, descriptor) in [
         ("a file", OwnedFd::from(fs::File::open("/dev/null").unwrap())),
@@ -285,8 +285,8 @@ fn what_is_handed_over_and_is_no_listening_socket_ends_the_daemon_with_its_code(
         let mut ward = Ward::new("");
         ward.start_with(descriptor, own);
 
-        assert_eq!(ward.exit_code(), Some(11), "{what}: {}", ward.premises.log_text());
-        assert!(!ward.premises.socket.exists(), "{what}");
+        assert_eq!(ward.exit_code(), Some(11), "{what}: {}", ward.dirs.log_text());
+        assert!(!ward.dirs.socket.exists(), "{what}");
     }
     for said in [
         "LISTEN_PID=$$ LISTEN_FDS=0",
@@ -301,8 +301,8 @@ fn what_is_handed_over_and_is_no_listening_socket_ends_the_daemon_with_its_code(
         let descriptor = OwnedFd::from(listener(&ward));
         ward.start_with(descriptor, said);
 
-        assert_eq!(ward.exit_code(), Some(11), "{said}: {}", ward.premises.log_text());
-        assert!(ward.premises.log_text().contains("LISTEN_"), "it says what is wrong: {}", ward.premises.log_text());
+        assert_eq!(ward.exit_code(), Some(11), "{said}: {}", ward.dirs.log_text());
+        assert!(ward.dirs.log_text().contains("LISTEN_"), "it says what is wrong: {}", ward.dirs.log_text());
     }
 }
 
@@ -313,14 +313,14 @@ fn what_is_handed_over_to_another_process_is_ignored() {
     {
         let mut ward = Ward::new("");
         // In a directory that the daemon has to make.
-        ward.premises.socket = ward.premises.dir.path().join("run").join("mfad.sock");
-        let descriptor = OwnedFd::from(UnixListener::bind(ward.premises.dir.path().join("others.sock")).unwrap());
+        ward.dirs.socket = ward.dirs.dir.path().join("run").join("mfad.sock");
+        let descriptor = OwnedFd::from(UnixListener::bind(ward.dirs.dir.path().join("others.sock")).unwrap());
         ward.start_with(descriptor, said);
 
         ward.hears("READY=1");
         assert_eq!(ward.ask(&Request::get("/health/ready")).unwrap().status, 200, "{said}");
         ward.end();
-        assert!(!ward.premises.socket.exists(), "{said}: it was the daemon's own");
+        assert!(!ward.dirs.socket.exists(), "{said}: it was the daemon's own");
     }
 }
 
@@ -345,52 +345,52 @@ fn svc_2_each_signal_that_stops_the_daemon_does_it_in_good_order() {
         let mut ward = Ward::new("");
         ward.start(|_| {});
         ward.hears("READY=1");
-        let idle = UnixStream::connect(&ward.premises.socket).unwrap();
+        let idle = UnixStream::connect(&ward.dirs.socket).unwrap();
 
         ward.end_by(signal);
 
         ward.hears("STOPPING=1");
-        assert!(!ward.premises.socket.exists(), "{signal:?}");
-        assert!(ward.premises.log_text().lines().any(|line| line.ends_with("stopped")), "{signal:?}");
+        assert!(!ward.dirs.socket.exists(), "{signal:?}");
+        assert!(ward.dirs.log_text().lines().any(|line| line.ends_with("stopped")), "{signal:?}");
         drop(idle);
     }
 }
 
 #[test]
 fn a_configuration_is_checked_without_being_used() {
-    let premises = Premises::new("");
+    let dirs = TestDirs::new("");
     let check = |text: &str| {
-        fs::write(&premises.config, text).unwrap();
-        premises.mfad().arg("check").arg("--config").arg(&premises.config).output().unwrap()
+        fs::write(&dirs.config, text).unwrap();
+        dirs.mfad().arg("check").arg("--config").arg(&dirs.config).output().unwrap()
     };
 
     assert_eq!(check("mfaRequired = true\n").status.code(), Some(0));
     let wrong = check("mfaRequired = 7\n");
     assert_eq!(wrong.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("mfaRequired"), "it says what is wrong");
-    assert!(!premises.state.exists(), "nothing is made");
+    assert!(!dirs.state.exists(), "nothing is made");
 }
 
 #[test]
 fn an_init_if_needed_happens_once() {
-    let premises = Premises::new("");
+    let dirs = TestDirs::new("");
     let init = || {
-        let mut command = premises.mfad();
-        command.args(["init", "--if-needed", "--config"]).arg(&premises.config);
-        command.arg("--state-dir").arg(&premises.state).stderr(Stdio::null()).status().unwrap()
+        let mut command = dirs.mfad();
+        command.args(["init", "--if-needed", "--config"]).arg(&dirs.config);
+        command.arg("--state-dir").arg(&dirs.state).stderr(Stdio::null()).status().unwrap()
     };
 
     assert!(init().success());
-    let key = fs::read(premises.state.join("master.key")).unwrap();
+    let key = fs::read(dirs.state.join("master.key")).unwrap();
     assert!(init().success());
-    assert_eq!(fs::read(premises.state.join("master.key")).unwrap(), key);
+    assert_eq!(fs::read(dirs.state.join("master.key")).unwrap(), key);
 }
 
 #[test]
 fn key_1_a_credential_takes_the_place_of_the_key_file() {
-    let (premises, credentials) = Premises::with_credential(7);
-    assert!(!premises.state.join("master.key").exists(), "there is no second key");
-    let mut ward = Ward::on(premises);
+    let (dirs, credentials) = TestDirs::with_credential(7);
+    assert!(!dirs.state.join("master.key").exists(), "there is no second key");
+    let mut ward = Ward::on(dirs);
 
     ward.start(|command| {
         command.env("CREDENTIALS_DIRECTORY", &credentials);
@@ -401,47 +401,47 @@ fn key_1_a_credential_takes_the_place_of_the_key_file() {
 }
 
 /// `MFAD_CONFIG` and the like come with the command.
-fn in_background(premises: &Premises, pid_file: &Path) -> Command {
-    let plain = premises.serve();
-    let mut command = premises.mfad();
+fn in_background(dirs: &TestDirs, pid_file: &Path) -> Command {
+    let plain = dirs.serve();
+    let mut command = dirs.mfad();
     command.args(plain.get_args()).arg("--daemonize").arg("--pid-file").arg(pid_file);
-    command.stdout(Stdio::null()).stderr(fs::File::options().append(true).open(&premises.log).unwrap());
+    command.stdout(Stdio::null()).stderr(fs::File::options().append(true).open(&dirs.log).unwrap());
     command
 }
 
 #[test]
 fn a_start_into_the_background_returns_when_the_daemon_serves() {
-    let premises = Premises::new("");
-    assert!(premises.init().success(), "{}", premises.log_text());
-    let pid_file = premises.dir.path().join("mfad.pid");
-    let ask = || Connection::new(UnixStream::connect(&premises.socket)?, None).try_ask(&Request::get("/health/ready"));
+    let dirs = TestDirs::new("");
+    assert!(dirs.init().success(), "{}", dirs.log_text());
+    let pid_file = dirs.dir.path().join("mfad.pid");
+    let ask = || Connection::new(UnixStream::connect(&dirs.socket)?, None).try_ask(&Request::get("/health/ready"));
 
-    let status = in_background(&premises, &pid_file).status().unwrap();
+    let status = in_background(&dirs, &pid_file).status().unwrap();
 
-    assert_eq!(status.code(), Some(0), "{}", premises.log_text());
+    assert_eq!(status.code(), Some(0), "{}", dirs.log_text());
     let answered = ask().map(|answer| answer.status);
     let pid: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
     let pid = Pid::from_raw(pid).unwrap();
-    let again = in_background(&premises, &premises.dir.path().join("other.pid")).status().unwrap();
+    let again = in_background(&dirs, &dirs.dir.path().join("other.pid")).status().unwrap();
     kill_process(pid, Signal::TERM).unwrap();
     let deadline = Instant::now() + PATIENCE;
     while pid_file.exists() && Instant::now() < deadline {
         thread::sleep(GLANCE);
     }
     assert_eq!(answered.unwrap(), 200);
-    assert_eq!(again.code(), Some(4), "another instance is running: {}", premises.log_text());
-    assert!(!pid_file.exists() && premises.log_text().contains("stopped"), "{}", premises.log_text());
+    assert_eq!(again.code(), Some(4), "another instance is running: {}", dirs.log_text());
+    assert!(!pid_file.exists() && dirs.log_text().contains("stopped"), "{}", dirs.log_text());
 }
 
 #[test]
 fn a_start_into_the_background_that_fails_says_so_to_whoever_asked() {
-    let premises = Premises::new("");
-    fs::write(&premises.log, "").unwrap();
+    let dirs = TestDirs::new("");
+    fs::write(&dirs.log, "").unwrap();
 
-    let status = in_background(&premises, &premises.dir.path().join("mfad.pid")).status().unwrap();
+    let status = in_background(&dirs, &dirs.dir.path().join("mfad.pid")).status().unwrap();
 
-    assert_eq!(status.code(), Some(6), "{}", premises.log_text());
-    assert!(premises.log_text().contains("run `mfad init` first"), "{}", premises.log_text());
+    assert_eq!(status.code(), Some(6), "{}", dirs.log_text());
+    assert!(dirs.log_text().contains("run `mfad init` first"), "{}", dirs.log_text());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::wire::Request;
 /// Puts what is sealed of anna's secret of that type in the place of boris's, while the daemon does not run.
 fn move_sealed(host: &mut Host, kind: &str) {
     host.stop();
-    let database = Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let database = Connection::open(host.dirs.state.join("mfad.db")).unwrap();
     let moved = database.execute(
         "UPDATE secrets SET sealed = (SELECT s.sealed FROM secrets s JOIN users u ON u.id = s.user
          WHERE u.name = 'anna' AND s.type = ?1) WHERE type = ?1 AND user = (SELECT id FROM users WHERE name = 'boris')",
@@ -67,7 +67,7 @@ fn aut_6_a_factor_that_is_lost_is_damage_and_not_a_login_by_password_alone() {
         let mut host = Host::start("");
         let (anna, mut factor, _) = host.guarded("anna");
         let other = host.person("boris");
-        let database = Connection::open(host.premises.state.join("mfad.db")).unwrap();
+        let database = Connection::open(host.dirs.state.join("mfad.db")).unwrap();
         database.pragma_update(None, "foreign_keys", "OFF").unwrap();
         assert!(database.execute(change, []).unwrap() > 0, "{change}");
         drop(database);
@@ -82,9 +82,9 @@ fn aut_6_a_factor_that_is_lost_is_damage_and_not_a_login_by_password_alone() {
         let rows = crate::audit::read(&host);
         let noticed = rows.iter().filter(|row| row["event"] == "store.tampered").count();
         assert_eq!(noticed, 4, "{change}");
-        assert!(host.premises.log_text().contains("damaged, or was changed"), "{change}: the journal says why");
+        assert!(host.dirs.log_text().contains("damaged, or was changed"), "{change}: the journal says why");
         host.stop();
-        let mut serving = host.premises.serve().spawn().unwrap();
+        let mut serving = host.dirs.serve().spawn().unwrap();
         let ended = crate::host::wait(&mut serving, std::time::Duration::from_secs(20)).expect("it does not serve");
         assert_eq!(ended.code(), Some(9), "{change}");
     }
@@ -97,8 +97,8 @@ fn aut_8_a_stored_hash_that_cannot_be_is_damage_and_not_a_defect() {
         let mut host = Host::start("");
         let (anna, boris) = (host.person("anna"), host.person("boris"));
         host.stop();
-        let key = MasterKey::from_bytes(&std::fs::read(host.premises.state.join("master.key")).unwrap()).unwrap();
-        let store = Store::open(&host.premises.state, None, &key, Listeners::default()).unwrap();
+        let key = MasterKey::from_bytes(&std::fs::read(host.dirs.state.join("master.key")).unwrap()).unwrap();
+        let store = Store::open(&host.dirs.state, None, &key, Listeners::default()).unwrap();
         let (user, hash) = (UserId::parse(&anna.id).unwrap(), hash.to_vec());
         let replaced = store.write(std::time::Duration::from_secs(10), move |tx| {
             let row = tx.active_secret(user, SecretType::Password)?.unwrap();
@@ -122,7 +122,7 @@ fn az_4_a_role_that_was_written_into_the_file_is_no_role() {
     let anna = host.person("anna");
     let made = host.ask(&Request::post(anna.secrets(), &json!({"type": "apikey"})).token(&anna.token)).ok();
     let key = text(&made["secret"]["apikey"]);
-    let database = Connection::open(host.premises.state.join("mfad.db")).unwrap();
+    let database = Connection::open(host.dirs.state.join("mfad.db")).unwrap();
     assert_eq!(database.execute("UPDATE users SET roles = 'admin' WHERE name = 'anna'", []).unwrap(), 1);
     drop(database);
 

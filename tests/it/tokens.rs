@@ -243,14 +243,14 @@ fn tok_4_a_token_of_another_kind_is_refused_everywhere_else() {
 #[test]
 fn the_headers_of_tokens_are_as_the_settings_say_and_older_ones_stay_good() {
     let mut host = Host::start("");
-    let config = std::fs::read_to_string(&host.premises.config).unwrap();
+    let config = std::fs::read_to_string(&host.dirs.config).unwrap();
     let (person, mut factor, _) = host.guarded("anna");
     let mut older = vec![person.token.clone()];
 
     for (typ, alg) in [("at+jwt", "Ed25519"), ("JWT", "EdDSA"), ("ACCESS", "Ed25519"), ("ACCESS", "EdDSA")] {
         host.stop();
         let written = format!("{config}\n[token]\ntype = \"{typ}\"\nalgorithm = \"{alg}\"\n");
-        std::fs::write(&host.premises.config, written).unwrap();
+        std::fs::write(&host.dirs.config, written).unwrap();
         host.start_again();
 
         let challenge = host.challenge(&person);
@@ -273,14 +273,14 @@ fn the_headers_of_tokens_are_as_the_settings_say_and_older_ones_stay_good() {
 fn the_headers_of_tokens_stay_as_they_are_at_a_reload() {
     let host = Host::start("");
     let person = host.person("anna");
-    let config = std::fs::read_to_string(&host.premises.config).unwrap();
+    let config = std::fs::read_to_string(&host.dirs.config).unwrap();
     let settings = "[token]\ntype = \"JWT\"\nalgorithm = \"Ed25519\"\n";
-    std::fs::write(&host.premises.config, format!("{config}\n{settings}")).unwrap();
+    std::fs::write(&host.dirs.config, format!("{config}\n{settings}")).unwrap();
 
     rustix::process::kill_process(host.process(), rustix::process::Signal::HUP).unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !host.premises.log_text().contains("settings=\"token\"") {
-        assert!(std::time::Instant::now() < deadline, "{}", host.premises.log_text());
+    while !host.dirs.log_text().contains("settings=\"token\"") {
+        assert!(std::time::Instant::now() < deadline, "{}", host.dirs.log_text());
         std::thread::yield_now();
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::host::{Host, Premises};
+use crate::host::{Host, TestDirs};
 use crate::otp::{self, Profile};
 use crate::people::PASSWORD;
 use crate::wire::Request;
@@ -18,16 +18,16 @@ const FACTOR: &str = "01a21104-ceb5-77a8-a2e6-f94faa0bdf47";
 const SEED: &str = "FC4YN7IPKCSCKNHCGOWWRAYAI276MCJD";
 
 fn golden(version: &str) -> Host {
-    let premises = Premises::new("");
+    let dirs = TestDirs::new("");
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version);
-    fs::create_dir(&premises.state).unwrap();
-    fs::set_permissions(&premises.state, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::create_dir(&dirs.state).unwrap();
+    fs::set_permissions(&dirs.state, fs::Permissions::from_mode(0o700)).unwrap();
     for (file, mode) in [("mfad.db", 0o600), ("master.key", 0o400)] {
-        let to = premises.state.join(file);
+        let to = dirs.state.join(file);
         fs::copy(from.join(file), &to).unwrap();
         fs::set_permissions(&to, fs::Permissions::from_mode(mode)).unwrap();
     }
-    Host::on(premises)
+    Host::on(dirs)
 }
 
 #[test]
@@ -44,5 +44,5 @@ fn sto_11_a_store_of_0_1_0_opens_with_its_users_factors_and_spent_codes() {
     assert_eq!(login["type"], "CHALLENGE");
     let pending = host.ask(&Request::post(format!("/users/{USER}/secrets"), &json!({"type": "mfa"})).reason()).ok();
     assert_eq!(pending["status"], "pending", "and it goes on from there");
-    assert!(host.premises.state.join("mfad.db.before-v1-upgrade").exists(), "the store was copied before");
+    assert!(host.dirs.state.join("mfad.db.before-v1-upgrade").exists(), "the store was copied before");
 }

@@ -7,7 +7,7 @@ use mfad::service::{Call, Proof, Reply, SecretRef};
 
 use super::figure::{Dice, report, size};
 use crate::asking::{code_of, enrol_at, pending_at};
-use crate::hardware::{Workshop, totp};
+use crate::hardware::{HardwareFixture, totp};
 use crate::otp;
 
 const DAY: i64 = 86_400_000;
@@ -16,7 +16,7 @@ const YEARS: [i64; 3] = [30_000, 2_147_483_647_000, 4_294_967_296_000];
 
 /// A service whose clock is the test's, and a user with a factor that goes by it.
 pub struct Times {
-    shop: Workshop,
+    shop: HardwareFixture,
     pub seed: Vec<u8>,
     /// The backup codes.
     pub codes: Vec<String>,
@@ -26,7 +26,7 @@ pub struct Times {
 
 impl Times {
     pub fn begin(wall: i64) -> Self {
-        let shop = Workshop::new(0);
+        let shop = HardwareFixture::new(0);
         let mut times = Self { shop, seed: Vec::new(), codes: Vec::new(), wall, boot: 1_000 };
         let now = times.step();
         (_, times.seed, times.codes) = times.enrol(totp(), now);

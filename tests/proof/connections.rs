@@ -121,12 +121,12 @@ fn r7_without_a_descriptor_left_the_daemon_serves_who_is_inside_and_everybody_af
     let crowd: Vec<UnixStream> = (0..50).map(|_| UnixStream::connect(host.socket()).unwrap()).collect();
 
     let began = Instant::now();
-    while !host.premises.log_text().contains("a connection could not be accepted") {
+    while !host.dirs.log_text().contains("a connection could not be accepted") {
         assert!(began.elapsed() < RECLAIMED, "the harness takes all descriptors: {}", descriptors(&host));
         thread::sleep(Duration::from_millis(10));
     }
     assert_eq!((verify(&mut inside, false), verify(&mut inside, true)), (401, 200), "who is inside is served");
     drop(crowd);
     assert_eq!(verify(&mut host.connect(), true), 200, "and everybody afterwards");
-    assert!(!host.premises.log_text().contains("panicked"));
+    assert!(!host.dirs.log_text().contains("panicked"));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::figure::{Dice, integrity, is_long, report, size};
-use crate::host::{Host, Premises};
+use crate::host::{Host, TestDirs};
 use crate::people::{Factor, PASSWORD, text, with};
 use crate::wire::{Connection, Request};
 
@@ -220,9 +220,9 @@ struct Told {
 
 impl Life {
     fn begin() -> Self {
-        let premises = Premises::new("guardDir = \"\"\n[throttle]\ndelayAfter = 5\n");
-        assert!(premises.init().success(), "{}", premises.log_text());
-        let host = Host::on(premises);
+        let dirs = TestDirs::new("guardDir = \"\"\n[throttle]\ndelayAfter = 5\n");
+        assert!(dirs.init().success(), "{}", dirs.log_text());
+        let host = Host::on(dirs);
         let ledger = Ledger::new(&host);
         Self { host, ledger }
     }
@@ -236,7 +236,7 @@ impl Life {
             // All of it is read, so seldom.
             if number.is_multiple_of(100) {
                 self.host.kill();
-                assert_eq!(integrity(&self.host.premises.state), "ok", "cycle {number}");
+                assert_eq!(integrity(&self.host.dirs.state), "ok", "cycle {number}");
                 self.host.start_again();
             }
         }
@@ -252,9 +252,9 @@ impl Life {
     /// A store that forgets the last second of what it acknowledged has to be found out.
     fn forget(&mut self) {
         let Self { host, ledger } = self;
-        let copy = host.premises.dir.path().join("earlier");
+        let copy = host.dirs.dir.path().join("earlier");
         host.kill();
-        copy_store(&host.premises.state, &copy);
+        copy_store(&host.dirs.state, &copy);
         host.start_again();
         let mut lines: Vec<Connection> = ledger.callers.iter().filter_map(|_| connect(host)).collect();
         for (caller, line) in ledger.callers.iter_mut().zip(&mut lines) {
@@ -266,7 +266,7 @@ impl Life {
         let Enrolled::Whole { name, user } = enrol(host, "forgotten") else { panic!("no enrolment") };
         ledger.guarded.push((name, user));
         host.kill();
-        copy_store(&copy, &host.premises.state);
+        copy_store(&copy, &host.dirs.state);
         host.start_again();
         let found = ledger.losses(host, true);
         assert_eq!((found.taken_twice, found.enrolments_lost), (CALLERS, 1), "the harness finds what was forgotten");

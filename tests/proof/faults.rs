@@ -8,7 +8,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 
 use super::figure::{Dice, report, size};
-use crate::host::{Host, Premises};
+use crate::host::{Host, TestDirs};
 use crate::people::{Factor, PASSWORD};
 use crate::sessions::let_the_grace_pass;
 use crate::strace::Strace;
@@ -280,9 +280,9 @@ impl Bench {
     fn new() -> Self {
         // One wrong code locks, so that it shows for as long as a test likes. The roll-back guard writes when it comes to
         // that, whatever is asked for meanwhile: it has a harness of its own.
-        let premises = Premises::new("guardDir = \"\"\n[throttle]\ndelayAfter = 1\nlockAfter = 1\n");
-        assert!(premises.init().success(), "{}", premises.log_text());
-        let host = Host::on(premises);
+        let dirs = TestDirs::new("guardDir = \"\"\n[throttle]\ndelayAfter = 1\nlockAfter = 1\n");
+        assert!(dirs.init().success(), "{}", dirs.log_text());
+        let host = Host::on(dirs);
         let (bystander, factor, _) = host.counted("bystander");
         Self { host, bystander, factor, number: 0 }
     }
@@ -301,7 +301,7 @@ impl Bench {
     fn count(&mut self, flow: Flow) -> BTreeMap<&'static str, usize> {
         let name = self.name();
         let change = flow(&self.host, &name);
-        let log = self.host.premises.dir.path().join("calls");
+        let log = self.host.dirs.dir.path().join("calls");
         let calls: Vec<&str> = FAULTS.iter().map(|(call, _)| *call).collect();
         let trace = format!("trace={}", calls.join(","));
         let mut strace = Strace::attach(self.host.pid(), &["-f", "-e", &trace, "-o", log.to_str().unwrap()]);
@@ -354,7 +354,7 @@ impl Bench {
     /// The fault at that call of the change, and whether it came to it.
     fn inject(&mut self, change: &Change, call: &str, fault: &str, when: usize) -> Result<(End, bool), String> {
         let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}:when={when}"));
-        let log = self.host.premises.dir.path().join("injected");
+        let log = self.host.dirs.dir.path().join("injected");
         let into = log.to_str().unwrap();
         let attach = |host: &Host| Strace::attach(host.pid(), &["-f", "-e", &trace, "-e", &inject, "-o", into]);
         let end = self.attempt(change, attach, drop)?;
@@ -385,7 +385,7 @@ impl Bench {
     }
 
     fn log_length(&self) -> u64 {
-        fs::metadata(self.host.premises.state.join("mfad.db-wal")).map_or(0, |log| log.len())
+        fs::metadata(self.host.dirs.state.join("mfad.db-wal")).map_or(0, |log| log.len())
     }
 
     /// The log beside the database may grow by so many bytes and no more.
@@ -483,7 +483,7 @@ fn sto_6_a_fault_at_any_call_of_a_change_leaves_it_whole_or_undone() {
     bench.host.start_again();
     assert_eq!((told, (change.happened)(&bench.host)), (200, false), "the harness finds what was not written");
 
-    let log = bench.host.premises.log_text();
+    let log = bench.host.dirs.log_text();
     assert!(!log.contains("panicked"), "a fault of the disk made something panic");
     let done = cases.len() + cuts * FLOWS.len() - missed - by_chance;
     let ways = all + CUTS * FLOWS.len() - by_chance;

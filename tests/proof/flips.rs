@@ -5,7 +5,7 @@ use mfad::service::{Call, Reply};
 
 use super::figure::{Dice, report, size};
 use crate::asking::{PASSWORD, Person};
-use crate::hardware::Workshop;
+use crate::hardware::HardwareFixture;
 
 /// What became of one flip.
 #[derive(Default)]
@@ -22,7 +22,7 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, store: &[u8]) {
-        let Some(shop) = Workshop::on_store(store) else {
+        let Some(shop) = HardwareFixture::on_store(store) else {
             self.damaged += 1;
             return;
         };
@@ -66,7 +66,7 @@ fn places(store: &[u8]) -> Vec<usize> {
 
 #[test]
 fn aut_6_no_flipped_bit_of_a_store_lets_anybody_in_without_the_factor() {
-    let shop = Workshop::new(0);
+    let shop = HardwareFixture::new(0);
     Person::at(&shop, shop.clock.now());
     let whole = shop.store_at_the_end();
     let mut places = places(&whole);

@@ -238,7 +238,7 @@ fn r5_bent_requests_neither_break_the_daemon_nor_make_it_grow() {
     assert!(growth < GROWTH, "grown by {growth} KiB");
     assert_eq!(host.token_status(&person, &person.token), 200, "the token was good to the end");
     assert!(found.granted > inputs / 50, "too few of them are requests: {} granted", found.granted);
-    let socket = host.premises.dir.path().join("defective.sock");
+    let socket = host.dirs.dir.path().join("defective.sock");
     let daemon = defective(&socket);
     let of_defects = fuzz(&socket, &targets, &person.token, 40, 3).offences;
     // One that says nothing ends it.

@@ -49,7 +49,7 @@ impl Post {
     }
 
     fn file(&self) -> PathBuf {
-        self.host.premises.dir.path().join("state-guard/mfad.guard")
+        self.host.dirs.dir.path().join("state-guard/mfad.guard")
     }
 
     fn thread(&self) -> u32 {
@@ -61,7 +61,7 @@ impl Post {
 
     /// strace on the guard's thread alone, and where its record is.
     fn hold(&self, more: &[&str]) -> (Strace, PathBuf) {
-        let log = self.host.premises.dir.path().join("guarded");
+        let log = self.host.dirs.dir.path().join("guarded");
         let trace = format!("trace={}", CALLS.join(","));
         let arguments = [&["-e", &trace, "-o", log.to_str().unwrap()], more].concat();
         (Strace::attach(self.thread(), &arguments), log)
@@ -144,8 +144,8 @@ fn sto_12_a_fault_at_any_call_of_the_guard_leaves_a_guard_that_holds() {
     post.host.kill();
     let whole = fs::read(post.file()).unwrap();
     fs::write(post.file(), &whole[..whole.len() / 2]).unwrap();
-    let refused = post.host.premises.serve().status().unwrap();
-    assert_eq!(refused.code(), Some(14), "{}", post.host.premises.log_text());
+    let refused = post.host.dirs.serve().status().unwrap();
+    assert_eq!(refused.code(), Some(14), "{}", post.host.dirs.log_text());
     fs::write(post.file(), &whole).unwrap();
     post.host.start_again();
 

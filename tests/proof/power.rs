@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::figure::{Dice, integrity, report, size};
-use crate::host::{Host, Premises};
+use crate::host::{Host, TestDirs};
 use crate::people::{Factor, text};
 use crate::strace::Strace;
 use crate::wire::Request;
@@ -195,7 +195,7 @@ fn record(host: &mut Host) -> (String, Factor, u64, Record, Vec<Option<Vec<u8>>>
     host.confirm(&mut factor);
     let first = factor.shown() + 1;
     host.stop();
-    let logs = host.premises.dir.path().join("calls");
+    let logs = host.dirs.dir.path().join("calls");
     fs::create_dir(&logs).unwrap();
     host.start_again();
     let into = logs.join("thread");
@@ -216,11 +216,11 @@ fn record(host: &mut Host) -> (String, Factor, u64, Record, Vec<Option<Vec<u8>>>
         ],
     );
     // What is there now was synced at the start; what is written meanwhile is in the record too, and the same.
-    let base = read_files(&host.premises.state);
+    let base = read_files(&host.dirs.state);
     let mut connection = host.connect();
     for counter in first..first + CALLS {
         if counter == first + CALLS / 2 {
-            await_checkpoint(&host.premises.state);
+            await_checkpoint(&host.dirs.state);
         }
         let request = Request::post(format!("/users/{user}/verify"), &json!({"token": factor.code(counter)}));
         assert_eq!(text(&connection.ask(&request).ok()["method"]), "hotp");
@@ -257,7 +257,7 @@ fn keeps(host: &mut Host, user: &str, factor: &Factor, next: u64, acknowledged: 
         return Err(format!("the code {} is refused", next + 1));
     }
     host.kill();
-    match integrity(&host.premises.state).as_str() {
+    match integrity(&host.dirs.state).as_str() {
         "ok" => Ok(()),
         damage => Err(damage.to_owned()),
     }
@@ -265,9 +265,9 @@ fn keeps(host: &mut Host, user: &str, factor: &Factor, next: u64, acknowledged: 
 
 #[test]
 fn r2_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
-    let premises = Premises::new("guardDir = \"\"\n");
-    assert!(premises.init().success(), "{}", premises.log_text());
-    let mut host = Host::on(premises);
+    let dirs = TestDirs::new("guardDir = \"\"\n");
+    assert!(dirs.init().success(), "{}", dirs.log_text());
+    let mut host = Host::on(dirs);
     let (user, factor, first, record, base) = record(&mut host);
     assert_eq!(record.count(|event| matches!(event, Event::Answered)), CALLS, "every answer was seen to leave");
     assert!(record.count(|event| matches!(event, Event::Synced { .. })) >= CALLS, "and what it promised, to be synced");
@@ -281,7 +281,7 @@ fn r2_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
         let acknowledged = u64::try_from(acknowledged).unwrap();
         let luck = *dice.pick(&[0, 0, 50, 50, 90, 100]);
         let files = record.image(&base, end, &mut dice, luck, Heeded::All);
-        put_files(&host.premises.state, &files);
+        put_files(&host.dirs.state, &files);
         *kinds.entry(acknowledged).or_insert(0) += 1;
         let kept = keeps(&mut host, &user, &factor, first + acknowledged, acknowledged);
         assert_eq!(kept, Ok(()), "image {number}: cut after {end} events, {acknowledged} acknowledged");
@@ -291,7 +291,7 @@ fn r2_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
     // The controls: a disk on which no sync counts, and a store that does not sync its transactions, have to be found out.
     let end = 1 + record.0.iter().rposition(|(_, event)| matches!(event, Event::Answered)).unwrap();
     for heeded in [Heeded::None, Heeded::OfCheckpoints] {
-        put_files(&host.premises.state, &record.image(&base, end, &mut dice, 0, heeded));
+        put_files(&host.dirs.state, &record.image(&base, end, &mut dice, 0, heeded));
         let found = keeps(&mut host, &user, &factor, first + CALLS, CALLS);
         assert!(found.is_err(), "the harness finds what was not synced: {heeded:?}");
         host.kill();

@@ -101,7 +101,7 @@ struct Holdings {
 }
 
 fn holdings(host: &Host) -> Holdings {
-    let log = std::fs::metadata(host.premises.state.join("mfad.db-wal")).map_or(0, |log| log.len());
+    let log = std::fs::metadata(host.dirs.state.join("mfad.db-wal")).map_or(0, |log| log.len());
     Holdings {
         at: Instant::now(),
         resident_kib: of_process(host, "VmRSS:") as f64,

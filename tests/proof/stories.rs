@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 use super::figure::{is_long, report, size};
-use crate::hardware::{Workshop, totp};
+use crate::hardware::{HardwareFixture, totp};
 use crate::otp;
 use crate::people::PASSWORD;
 
@@ -256,7 +256,7 @@ struct Token {
 }
 
 struct World {
-    shop: Workshop,
+    shop: HardwareFixture,
     seconds: i64,
     people: Vec<Someone>,
     challenges: Vec<Challenge>,
@@ -278,7 +278,7 @@ fn from_the_end<T>(list: &[T], number: usize) -> Option<usize> {
 
 impl World {
     fn begin(defect: Defect) -> Self {
-        let shop = Workshop::new(0);
+        let shop = HardwareFixture::new(0);
         let people = (0..PEOPLE).map(|number| {
             let name = format!("person {number}");
             Someone {
@@ -460,7 +460,7 @@ impl World {
             }
             Step::Wait { long } => self.seconds += WAITS[long],
             Step::Restart => {
-                let shop = std::mem::replace(&mut self.shop, Workshop::new(0));
+                let shop = std::mem::replace(&mut self.shop, HardwareFixture::new(0));
                 self.shop = shop.restart();
             }
         }

@@ -130,8 +130,8 @@ impl Town {
         let mut host = Host::start("");
         let pattern = host.person("pattern");
         host.stop();
-        let key = MasterKey::from_bytes(&std::fs::read(host.premises.state.join("master.key")).unwrap()).unwrap();
-        let store = Store::open(&host.premises.state, None, &key, Listeners::default()).unwrap();
+        let key = MasterKey::from_bytes(&std::fs::read(host.dirs.state.join("master.key")).unwrap()).unwrap();
+        let store = Store::open(&host.dirs.state, None, &key, Listeners::default()).unwrap();
         let pattern = mfad::model::UserId::parse(&pattern.id).unwrap();
         let made = store.write(PATIENCE, move |tx| {
             let password = tx.active_secret(pattern, SecretType::Password)?.expect("a password");

@@ -17,16 +17,16 @@
 mod asking;
 #[path = "../card/mod.rs"]
 mod card;
+#[path = "../it/hardware/fixture.rs"]
+#[expect(dead_code, reason = "other tests do more in it")]
+mod fixture;
 #[path = "../it/otp.rs"]
 #[expect(dead_code, reason = "other tests compute more")]
 mod otp;
-#[path = "../it/hardware/workshop.rs"]
-#[expect(dead_code, reason = "other tests do more in it")]
-mod workshop;
 
 /// As the other tests name it.
 mod hardware {
-    pub use crate::workshop::{Workshop, totp};
+    pub use crate::fixture::{HardwareFixture, totp};
 }
 
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, Runner};
 
 use asking::{PASSWORD, Person, ask_with, code_of, enrol_at, granted, pending_at, step_at};
-use workshop::{Workshop, after, totp};
+use fixture::{HardwareFixture, after, totp};
 
 /// Orders of a story that are tried: so many drawn at random, and as many in which the one that goes on is seldom changed.
 const ORDERS: usize = 100;
@@ -112,36 +112,36 @@ fn one_wins<T>(outcomes: &[Result<T, Error>]) {
 }
 
 /// A service with one user, and the moment at which everything happens.
-fn open() -> (Workshop, Moment) {
-    let shop = Workshop::new(0);
+fn open() -> (HardwareFixture, Moment) {
+    let shop = HardwareFixture::new(0);
     let now = shop.clock.now();
     (shop, now)
 }
 
 /// A factor of its user that counts since the step before this one, and its seed.
-fn enrolled(shop: &Workshop, now: Moment) -> (SecretId, Vec<u8>) {
+fn enrolled(shop: &HardwareFixture, now: Moment) -> (SecretId, Vec<u8>) {
     let (secret, seed) = pending_at(shop, now, shop.user, totp());
     assert!(enrol_at(shop, now, shop.user, secret, code_of(&seed, step_at(now) - 1)).is_ok());
     (secret, seed)
 }
 
-fn me_by(shop: &Workshop, now: Moment, token: &Sensitive<String>) -> Result<Reply, Error> {
+fn me_by(shop: &HardwareFixture, now: Moment, token: &Sensitive<String>) -> Result<Reply, Error> {
     ask_with(shop, now, token, Call::ShowUser(UserRef::Me))
 }
 
 /// The place of what was done last under that name, among all that was; nothing if it was refused or never asked for.
-fn place_of(shop: &Workshop, event: &str) -> Option<usize> {
+fn place_of(shop: &HardwareFixture, event: &str) -> Option<usize> {
     shop.audit().iter().rposition(|row| row.event == event && row.outcome == "ok")
 }
 
 /// What the first of them did came before the second, if it came at all.
 #[track_caller]
-fn comes_before(shop: &Workshop, first: &str, second: &str) {
+fn comes_before(shop: &HardwareFixture, first: &str, second: &str) {
     let (first, second) = (place_of(shop, first), place_of(shop, second));
     assert!(second.is_some() && first.is_none_or(|first| Some(first) < second), "{first:?}, {second:?}");
 }
 
-fn log_in_as(shop: &Workshop, now: Moment, name: &str, password: &str) -> Result<AuthView, Error> {
+fn log_in_as(shop: &HardwareFixture, now: Moment, name: &str, password: &str) -> Result<AuthView, Error> {
     let password = Sensitive::new(password.to_owned());
     shop.ask_at(now, Call::LogIn { login: name.to_owned(), password }).map(|reply| granted(Ok(reply)))
 }
@@ -442,7 +442,7 @@ fn tok_6_a_login_beside_the_end_of_its_user_comes_before_it_or_is_refused() {
     });
 }
 
-fn disable_at(shop: &Workshop, now: Moment, user: UserId) {
+fn disable_at(shop: &HardwareFixture, now: Moment, user: UserId) {
     let Ok(Reply::User(shown)) = shop.ask_at(now, Call::ShowUser(UserRef::Id(user))) else { panic!("no user") };
     let change = UserChange { disabled: Some(true), ..unchanged(shown.version) };
     assert!(shop.ask_at(now, Call::UpdateUser(UserRef::Id(user), change)).is_ok());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::card::{Attached, Key, Pcscd, Reader, attach};
-use crate::host::{Host, Premises};
+use crate::host::{Host, TestDirs};
 use crate::people::{text, with};
 use crate::wire::{Answer, Request};
 
@@ -51,10 +51,10 @@ impl Bench {
             attached.push(attach(reader.clone(), pcscd.port(number), Some(pcscd.net_namespace())));
             handles.push(reader);
         }
-        let mut premises = Premises::new(extra_config);
-        premises.pcscd = pcscd.socket();
-        assert!(premises.init().success(), "init: {}", premises.log_text());
-        Self { host: Host::on(premises), readers: handles, pcscd, _attached: attached, dir }
+        let mut dirs = TestDirs::new(extra_config);
+        dirs.pcscd = pcscd.socket();
+        assert!(dirs.init().success(), "init: {}", dirs.log_text());
+        Self { host: Host::on(dirs), readers: handles, pcscd, _attached: attached, dir }
     }
 
     /// One reader with this key in it, met by the daemon.

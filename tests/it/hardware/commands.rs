@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::bench::{Bench, can_have_readers};
 use crate::card::{Account, Attested, Fault, Key, Maker, Touch, refuse_everybody};
-use crate::host::{Host, Premises};
+use crate::host::{Host, TestDirs};
 use crate::people::text;
 use crate::wire::Request;
 
@@ -95,13 +95,13 @@ fn without_pcscd_or_its_leave_mfactl_says_what_to_do() {
     assert!((0..1000).any(|_| is_seen("no-pcscd", &host)));
     refused(&host, &PROVISION, "no-pcscd", "install and start pcscd");
 
-    let mut premises = Premises::new("");
-    premises.pcscd = premises.dir.path().join("pcscd.comm");
-    refuse_everybody(&premises.pcscd).unwrap();
-    assert!(premises.init().success(), "init: {}", premises.log_text());
-    let host = Host::on(premises);
+    let mut dirs = TestDirs::new("");
+    dirs.pcscd = dirs.dir.path().join("pcscd.comm");
+    refuse_everybody(&dirs.pcscd).unwrap();
+    assert!(dirs.init().success(), "init: {}", dirs.log_text());
+    let host = Host::on(dirs);
     host.nobody("ann");
-    assert!((0..1000).any(|_| is_seen("pcscd-denied", &host)), "{}", host.premises.log_text());
+    assert!((0..1000).any(|_| is_seen("pcscd-denied", &host)), "{}", host.dirs.log_text());
     refused(&host, &PROVISION, "pcscd-denied", "polkit");
     let listed = run(&host, &["device", "list"], "");
     assert_eq!(listed.status.code(), Some(5));

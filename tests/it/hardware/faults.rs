@@ -4,7 +4,7 @@
 use mfad::model::{Algorithm, OtpKind, Period};
 use mfad::service::{Activation, ProvisionOrder};
 
-use super::workshop::{Workshop, order, profile, totp};
+use super::fixture::{HardwareFixture, order, profile, totp};
 use crate::card::{Account, Fault, Key, SHA1, TOTP};
 
 /// An account that somebody else put onto the key, and that must stay.
@@ -86,50 +86,50 @@ impl Scenario {
         key.with_account(Account { name: b"60/mfad:ann".to_vec(), ..foreign() })
     }
 
-    fn workshop(&self) -> Workshop {
-        Workshop::with_key(self.key())
+    fn fixture(&self) -> HardwareFixture {
+        HardwareFixture::with_key(self.key())
     }
 
     /// How many APDUs it takes when nothing goes wrong.
     fn boundaries(&self) -> usize {
-        let workshop = self.workshop();
-        let before = workshop.reader().apdus();
-        workshop.provision((self.order)()).unwrap();
-        workshop.reader().apdus() - before
+        let fixture = self.fixture();
+        let before = fixture.reader().apdus();
+        fixture.provision((self.order)()).unwrap();
+        fixture.reader().apdus() - before
     }
 
     /// One fault at one APDU; yields whether the call succeeded all the same.
     fn suffer(&self, name: &str, at: usize) -> bool {
         let here = format!("{}: {name} at APDU {at}", self.name);
-        let workshop = self.workshop();
-        workshop.reader().plan(at, fault(name));
+        let fixture = self.fixture();
+        fixture.reader().plan(at, fault(name));
 
-        let answer = workshop.provision((self.order)());
-        workshop.reader().clear();
-        settle(&workshop);
+        let answer = fixture.provision((self.order)());
+        fixture.reader().clear();
+        settle(&fixture);
 
-        let factors = workshop.secrets();
+        let factors = fixture.secrets();
         match &answer {
             Ok(secret) => assert!(factors.iter().any(|factor| factor.id == secret.id), "{here}: a factor vanished"),
             Err(_) => assert!(factors.is_empty(), "{here}: refused, and a factor is left"),
         }
         for factor in &factors {
             if factor.status == "active" {
-                workshop.verify_by_key().unwrap_or_else(|why| {
+                fixture.verify_by_key().unwrap_or_else(|why| {
                     // The step of the activation is used up; the next one is as good a proof.
-                    let later = workshop.clock.now().unix_seconds() as u64 + 30;
+                    let later = fixture.clock.now().unix_seconds() as u64 + 30;
                     let name = factor.device.as_ref().expect("a key").name.to_string();
-                    let code = workshop.reader().with_key(|key| key.code_at(&name, later));
-                    workshop.verify(&code).unwrap_or_else(|_| panic!("{here}: the key cannot answer: {why}"));
+                    let code = fixture.reader().with_key(|key| key.code_at(&name, later));
+                    fixture.verify(&code).unwrap_or_else(|_| panic!("{here}: the key cannot answer: {why}"));
                 });
             }
         }
-        let names = workshop.names_on_key();
+        let names = fixture.names_on_key();
         assert!(names.contains(&"other:ann".to_owned()), "{here}: somebody else's account is gone");
         let ours = names.iter().filter(|name| name.ends_with("mfad:ann")).count();
         let replaced = usize::from(
             self.replaces
-                && workshop
+                && fixture
                     .reader()
                     .with_key(|key| key.account("60/mfad:ann").is_some_and(|account| account.key == vec![9; 20])),
         );
@@ -139,11 +139,11 @@ impl Scenario {
 }
 
 /// The key that is meant lies in the reader again, and the daemon has met it.
-fn settle(workshop: &Workshop) {
-    if workshop.reader().pulled() {
-        workshop.reader().reinsert();
+fn settle(fixture: &HardwareFixture) {
+    if fixture.reader().pulled() {
+        fixture.reader().reinsert();
     }
-    workshop.attend();
+    fixture.attend();
 }
 
 #[test]
@@ -168,18 +168,18 @@ fn hw_10_two_faults_in_a_row_are_settled_at_the_contact_after() {
     let boundaries = scenario.boundaries();
     for at in 0..boundaries {
         for second in 0..6 {
-            let workshop = scenario.workshop();
-            workshop.reader().plan(at, Fault::LostAnswer);
-            let _ = workshop.provision(order(totp()));
-            workshop.reader().clear();
+            let fixture = scenario.fixture();
+            fixture.reader().plan(at, Fault::LostAnswer);
+            let _ = fixture.provision(order(totp()));
+            fixture.reader().clear();
 
-            workshop.reader().plan(second, Fault::LostAnswer);
-            settle(&workshop);
-            workshop.reader().clear();
-            settle(&workshop);
+            fixture.reader().plan(second, Fault::LostAnswer);
+            settle(&fixture);
+            fixture.reader().clear();
+            settle(&fixture);
 
-            let ours = workshop.names_on_key().iter().filter(|name| *name == "mfad:ann").count();
-            assert_eq!(ours, workshop.secrets().len(), "faults at {at} and {second}");
+            let ours = fixture.names_on_key().iter().filter(|name| *name == "mfad:ann").count();
+            assert_eq!(ours, fixture.secrets().len(), "faults at {at} and {second}");
         }
     }
 }

@@ -7,7 +7,7 @@ use mfad::service::{Attestation, Call, Reply};
 use serde_json::json;
 
 use super::bench::{Bench, can_have_readers};
-use super::workshop::{Workshop, order, totp};
+use super::fixture::{HardwareFixture, order, totp};
 use crate::card::{Applet, Attested, Fault, Key, Maker, Touch};
 use crate::interop::python;
 use crate::people::text;
@@ -26,16 +26,16 @@ fn serial(number: u32) -> mfad::model::Serial {
 /// What a demand for genuine keys says of this key, when it is to be programmed and when it is asked.
 fn verdict(maker: &Maker, key: Key) -> Result<(), Error> {
     let number = key.serial();
-    let workshop = Workshop::under(attestation(&[maker]), key);
-    let provisioned = workshop.provision(order(totp())).map(drop);
-    let asked = workshop.ask(Call::AttestDevice(serial(number), None)).map(drop);
-    let left = workshop.names_on_key().len();
+    let fixture = HardwareFixture::under(attestation(&[maker]), key);
+    let provisioned = fixture.provision(order(totp())).map(drop);
+    let asked = fixture.ask(Call::AttestDevice(serial(number), None)).map(drop);
+    let left = fixture.names_on_key().len();
     match (&provisioned, &asked) {
         (Ok(()), Ok(())) => assert_eq!(left, 1),
         (Err(one), Err(other)) => {
             assert_eq!(one.to_string(), other.to_string());
             assert_eq!(left, 0, "nothing is written to a key that is refused");
-            assert!(workshop.secrets().is_empty(), "and nothing is pending");
+            assert!(fixture.secrets().is_empty(), "and nothing is pending");
         }
         _ => panic!("two minds about a key: {provisioned:?}, {asked:?}"),
     }
@@ -85,7 +85,7 @@ fn everything_that_is_wrong_with_papers_is_found() {
     let namesake = Maker::new();
     is_distrusted(&verdict(&maker, Key::new(7).attested(&namesake, &usual())), AttestationError::WrongSignature);
     is_distrusted(&verdict(&maker, Key::new(7).attested(&Maker::with_line(), &usual())), AttestationError::UnknownRoot);
-    let both = Workshop::under(attestation(&[&maker, &namesake]), Key::new(7).attested(&namesake, &usual()));
+    let both = HardwareFixture::under(attestation(&[&maker, &namesake]), Key::new(7).attested(&namesake, &usual()));
     both.provision(order(totp())).unwrap();
 
     cannot_be_asked(&judged(&Attested { pin_policy: 2, ..usual() }), "PIN policy NEVER");
@@ -114,9 +114,9 @@ fn hw_6_a_fault_at_any_apdu_of_an_attestation_is_a_clean_refusal() {
         let faults_at = [Fault::Gone, Fault::Status(0x6f00), Fault::Status(0x6982), Fault::Status(0x6110)];
         for (number, fault) in faults_at.into_iter().enumerate() {
             let key = Key::new(7).attested(&maker, &Attested::default());
-            let workshop = Workshop::under(attestation(&[&maker]), key);
-            workshop.reader().plan(at, fault);
-            match workshop.ask(Call::AttestDevice(serial(7), None)) {
+            let fixture = HardwareFixture::under(attestation(&[&maker]), key);
+            fixture.reader().plan(at, fault);
+            match fixture.ask(Call::AttestDevice(serial(7), None)) {
                 Ok(_) => passed += 1,
                 Err(Error::Internal(cause)) => panic!("fault {number} at {at} is a defect: {cause}"),
                 Err(_) => faults += 1,
@@ -143,15 +143,15 @@ fn roots_that_are_none_are_refused() {
 fn a_slot_can_be_named() {
     let maker = Maker::new();
     let key = Key::new(7).attested(&maker, &Attested { slot: 0x9A, ..Attested::default() });
-    let workshop = Workshop::under(Attestation { is_required: false, ..attestation(&[&maker]) }, key);
+    let fixture = HardwareFixture::under(Attestation { is_required: false, ..attestation(&[&maker]) }, key);
 
-    match workshop.ask(Call::AttestDevice(serial(7), Slot::parse("9a"))) {
+    match fixture.ask(Call::AttestDevice(serial(7), Slot::parse("9a"))) {
         Ok(Reply::Genuine(found)) => {
             assert_eq!((found.slot.to_string(), found.root.as_str()), ("9a".to_owned(), maker.name()))
         }
         _ => panic!("not genuine"),
     }
-    workshop.provision(order(totp())).unwrap();
+    fixture.provision(order(totp())).unwrap();
 }
 
 #[test]

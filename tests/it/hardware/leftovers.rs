@@ -4,7 +4,7 @@
 use mfad::model::{Profile, UserRef};
 use mfad::service::{Call, ProvisionOrder, Reply, SecretRef};
 
-use super::workshop::{Workshop, by_device, hotp, order, totp};
+use super::fixture::{HardwareFixture, by_device, hotp, order, totp};
 use crate::card::{Account, Fault, HOTP, Key, TOTP};
 
 const NAME: &str = "mfad:ann";
@@ -18,31 +18,31 @@ fn foreign(kind: u8, touch: bool) -> Account {
 type Fate = fn(Key) -> Key;
 
 /// What the account of our name on the key has as its seed.
-fn seed_of(workshop: &Workshop) -> Option<Vec<u8>> {
-    workshop.reader().with_key(|key| key.account(NAME).map(|account| account.key.clone()))
+fn seed_of(fixture: &HardwareFixture) -> Option<Vec<u8>> {
+    fixture.reader().with_key(|key| key.account(NAME).map(|account| account.key.clone()))
 }
 
 /// A key that gave a factor, which was deleted while the key was away.
-fn key_of_a_deleted_factor(profile: Profile, touch: bool) -> (Workshop, Key) {
-    let workshop = Workshop::with_key(Key::new(7));
-    let secret = workshop.provision(ProvisionOrder { touch, ..by_device(profile) }).unwrap();
-    let key = workshop.reader().pull().expect("the key");
-    workshop.attend();
-    let gone = workshop.ask(Call::DeleteSecret(UserRef::Id(workshop.user), SecretRef::Id(secret.id), None));
+fn key_of_a_deleted_factor(profile: Profile, touch: bool) -> (HardwareFixture, Key) {
+    let fixture = HardwareFixture::with_key(Key::new(7));
+    let secret = fixture.provision(ProvisionOrder { touch, ..by_device(profile) }).unwrap();
+    let key = fixture.reader().pull().expect("the key");
+    fixture.attend();
+    let gone = fixture.ask(Call::DeleteSecret(UserRef::Id(fixture.user), SecretRef::Id(secret.id), None));
     assert!(matches!(gone, Ok(Reply::Done)));
-    (workshop, key)
+    (fixture, key)
 }
 
 #[test]
 fn hw_10_the_account_of_a_factor_that_went_is_erased_when_its_key_comes_back() {
     for (profile, touch) in [(totp(), false), (totp(), true), (hotp(), false), (hotp(), true)] {
-        let (workshop, key) = key_of_a_deleted_factor(profile, touch);
+        let (fixture, key) = key_of_a_deleted_factor(profile, touch);
         assert!(key.account(NAME).is_some());
 
-        workshop.reader().insert(key.with_account(Account::foreign("other:ann")));
-        workshop.attend();
+        fixture.reader().insert(key.with_account(Account::foreign("other:ann")));
+        fixture.attend();
 
-        assert_eq!(workshop.names_on_key(), ["other:ann"], "{profile:?}, touch {touch}");
+        assert_eq!(fixture.names_on_key(), ["other:ann"], "{profile:?}, touch {touch}");
     }
 }
 
@@ -58,13 +58,13 @@ fn hw_10_an_account_that_somebody_put_in_the_place_of_ours_stays() {
         (hotp(), false, foreign(TOTP, true)),
         (hotp(), true, foreign(TOTP, true)),
     ] {
-        let (workshop, key) = key_of_a_deleted_factor(profile, touch);
+        let (fixture, key) = key_of_a_deleted_factor(profile, touch);
 
-        workshop.reader().insert(key.without_account(NAME).with_account(other.clone()));
-        workshop.attend();
+        fixture.reader().insert(key.without_account(NAME).with_account(other.clone()));
+        fixture.attend();
 
         assert_eq!(
-            workshop.reader().with_key(|key| key.account(NAME).cloned()),
+            fixture.reader().with_key(|key| key.account(NAME).cloned()),
             Some(other.clone()),
             "{profile:?}, touch {touch}"
         );
@@ -73,13 +73,13 @@ fn hw_10_an_account_that_somebody_put_in_the_place_of_ours_stays() {
 
 #[test]
 fn hw_10_a_counter_that_was_used_often_is_still_known_as_ours() {
-    let (workshop, key) = key_of_a_deleted_factor(hotp(), false);
+    let (fixture, key) = key_of_a_deleted_factor(hotp(), false);
     let ours = key.account(NAME).expect("the account").clone();
 
-    workshop.reader().insert(key.without_account(NAME).with_account(Account { counter: 20, ..ours }));
-    workshop.attend();
+    fixture.reader().insert(key.without_account(NAME).with_account(Account { counter: 20, ..ours }));
+    fixture.attend();
 
-    assert!(workshop.names_on_key().is_empty());
+    assert!(fixture.names_on_key().is_empty());
 }
 
 #[test]
@@ -94,12 +94,12 @@ fn hw_10_what_became_of_an_account_is_written_down() {
         (|_| Key::new(7), "went with the reset of the key"),
     ];
     for (fate, words) in fates {
-        let (workshop, key) = key_of_a_deleted_factor(totp(), false);
+        let (fixture, key) = key_of_a_deleted_factor(totp(), false);
 
-        workshop.reader().insert(fate(key));
-        workshop.attend();
+        fixture.reader().insert(fate(key));
+        fixture.attend();
 
-        assert_eq!(workshop.noted("device.erase"), [format!("key 7, account {NAME}: {words}")]);
+        assert_eq!(fixture.noted("device.erase"), [format!("key 7, account {NAME}: {words}")]);
     }
 }
 
@@ -110,7 +110,7 @@ fn hw_10_what_was_to_be_overwritten_stays_unless_it_was() {
         (totp(), true, foreign(TOTP, false)),
         (hotp(), false, foreign(HOTP, false)),
     ] {
-        let begin = || Workshop::with_key(Key::new(7).with_account(other.clone()));
+        let begin = || HardwareFixture::with_key(Key::new(7).with_account(other.clone()));
         let replacing = || ProvisionOrder { replace: true, touch, ..order(profile) };
         let whole = begin();
         let before = whole.reader().apdus();
@@ -118,19 +118,19 @@ fn hw_10_what_was_to_be_overwritten_stays_unless_it_was() {
         let apdus = whole.reader().apdus() - before;
         let (mut untouched, mut overwritten) = (0, 0);
         for at in 0..apdus {
-            let workshop = begin();
-            workshop.reader().plan(at, Fault::Gone);
-            let answer = workshop.provision(replacing());
-            workshop.reader().clear();
-            let is_untouched = seed_of(&workshop).as_ref() == Some(&other.key);
+            let fixture = begin();
+            fixture.reader().plan(at, Fault::Gone);
+            let answer = fixture.provision(replacing());
+            fixture.reader().clear();
+            let is_untouched = seed_of(&fixture).as_ref() == Some(&other.key);
             assert!(answer.is_err(), "the key is gone at APDU {at}");
 
-            workshop.reader().reinsert();
-            workshop.attend();
+            fixture.reader().reinsert();
+            fixture.attend();
 
             // Its counter may have moved by the one code that told whose it is.
             let expected = is_untouched.then(|| other.key.clone());
-            assert_eq!(seed_of(&workshop), expected, "{profile:?}, touch {touch}, gone at APDU {at}");
+            assert_eq!(seed_of(&fixture), expected, "{profile:?}, touch {touch}, gone at APDU {at}");
             if is_untouched { untouched += 1 } else { overwritten += 1 }
         }
         assert!(untouched > 0 && overwritten > 0, "{untouched} and {overwritten} of {apdus}");
@@ -143,10 +143,10 @@ fn the_accounts_of_a_key_are_shown_with_whose_and_how_each_is() {
         .with_account(Account { touch: true, ..Account::foreign("other:touched") })
         .with_account(Account::foreign("other:ann"))
         .with_account(Account { kind: HOTP, ..Account::foreign("other:counting") });
-    let workshop = Workshop::with_key(key);
-    let secret = workshop.provision(order(totp())).unwrap();
+    let fixture = HardwareFixture::with_key(key);
+    let secret = fixture.provision(order(totp())).unwrap();
 
-    let Ok(Reply::Accounts(shown)) = workshop.ask(Call::DeviceAccounts(secret.device.expect("a key").serial)) else {
+    let Ok(Reply::Accounts(shown)) = fixture.ask(Call::DeviceAccounts(secret.device.expect("a key").serial)) else {
         panic!("no accounts");
     };
 
@@ -159,7 +159,7 @@ fn the_accounts_of_a_key_are_shown_with_whose_and_how_each_is() {
     assert_eq!(
         shown,
         [
-            (name(NAME), Some(false), false, Some((secret.id, workshop.user))),
+            (name(NAME), Some(false), false, Some((secret.id, fixture.user))),
             (name("other:ann"), Some(false), false, None),
             (name("other:counting"), None, true, None),
             (name("other:touched"), Some(true), false, None),

@@ -6,6 +6,7 @@ mod bench;
 mod commands;
 mod crash;
 mod faults;
+mod fixture;
 mod genuine;
 mod leftovers;
 mod provisioning;
@@ -18,8 +19,7 @@ mod stories;
 mod swaps;
 mod tour;
 mod walk;
-mod workshop;
 
 pub use bench::{Bench, can_have_readers};
+pub use fixture::{HardwareFixture, NoKeyStore, after, totp};
 pub use tour::tour;
-pub use workshop::{NoKeyStore, Workshop, after, totp};

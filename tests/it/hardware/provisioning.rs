@@ -4,37 +4,34 @@ use mfad::error::Error;
 use mfad::model::{Algorithm, OtpKind, Period, SecretId, Text, TokenInput, UserRef};
 use mfad::service::{Call, FirstCode, PROOFS, ProvisionOrder, SecretRef};
 
-use super::workshop::{Workshop, after, by_device, hotp, order, profile, totp};
+use super::fixture::{HardwareFixture, after, by_device, hotp, order, profile, totp};
 use crate::card::{Account, Key};
 use crate::otp::{self, Hash};
 
 /// How the OATH applet is told to store an account; the OTP applet has the same instruction with other parameters.
 const PUT: (u8, u8, u8) = (0x01, 0, 0);
 
-fn puts(workshop: &Workshop) -> usize {
-    workshop.reader().log().into_iter().filter(|apdu| *apdu == PUT).count()
+fn puts(fixture: &HardwareFixture) -> usize {
+    fixture.reader().log().into_iter().filter(|apdu| *apdu == PUT).count()
 }
 
-fn seed(workshop: &Workshop, name: &str) -> Vec<u8> {
-    workshop.reader().with_key(|key| key.account(name).expect("the account").key.clone())
+fn seed(fixture: &HardwareFixture, name: &str) -> Vec<u8> {
+    fixture.reader().with_key(|key| key.account(name).expect("the account").key.clone())
 }
 
-fn first_code(workshop: &Workshop, secret: SecretId, code: &str) -> Call {
+fn first_code(fixture: &HardwareFixture, secret: SecretId, code: &str) -> Call {
     let token = TokenInput::from_text(code).expect("a code");
-    Call::Enroll(UserRef::Id(workshop.user), SecretRef::Id(secret), FirstCode::Token(token))
+    Call::Enroll(UserRef::Id(fixture.user), SecretRef::Id(secret), FirstCode::Token(token))
 }
 
 #[test]
 fn a_counter_goes_on_where_the_proofs_left_it() {
-    let workshop = Workshop::with_key(Key::new(7));
+    let fixture = HardwareFixture::with_key(Key::new(7));
 
-    let secret = workshop.provision(order(hotp())).unwrap();
+    let secret = fixture.provision(order(hotp())).unwrap();
 
     assert_eq!(secret.counter, Some(u64::from(PROOFS)));
-    assert_eq!(
-        workshop.reader().with_key(|key| key.account("mfad:ann").map(|account| account.counter)),
-        secret.counter
-    );
+    assert_eq!(fixture.reader().with_key(|key| key.account("mfad:ann").map(|account| account.counter)), secret.counter);
 }
 
 #[test]
@@ -43,12 +40,12 @@ fn an_old_key_gives_what_it_can_and_is_not_asked_for_more() {
     for (refused, order) in
         [(false, order(totp())), (true, order(sha512)), (true, ProvisionOrder { touch: true, ..order(totp()) })]
     {
-        let workshop = Workshop::with_key(Key::neo(7));
+        let fixture = HardwareFixture::with_key(Key::neo(7));
 
-        let answer = workshop.provision(order);
+        let answer = fixture.provision(order);
 
         assert_eq!(matches!(answer, Err(Error::Unsupported(_))), refused);
-        assert_eq!((answer.is_err(), puts(&workshop) == 0), (refused, refused));
+        assert_eq!((answer.is_err(), puts(&fixture) == 0), (refused, refused));
     }
 }
 
@@ -58,28 +55,28 @@ fn a_full_key_takes_no_new_account_and_has_one_overwritten() {
         let others = (0..31).map(|number| Account::foreign(&format!("other:{number}")));
         others.chain([Account::foreign("mfad:ann")]).fold(Key::new(7), Key::with_account)
     };
-    let workshop = Workshop::with_key(full());
+    let fixture = HardwareFixture::with_key(full());
     let another = ProvisionOrder {
         profile: profile(Algorithm::Sha1, 6, OtpKind::Totp(Period::new(60).unwrap())),
         ..order(totp())
     };
 
-    assert!(matches!(workshop.provision(another), Err(Error::DeviceFull)));
-    assert_eq!(puts(&workshop), 0);
+    assert!(matches!(fixture.provision(another), Err(Error::DeviceFull)));
+    assert_eq!(puts(&fixture), 0);
 
-    assert!(workshop.provision(ProvisionOrder { replace: true, ..order(totp()) }).is_ok());
+    assert!(fixture.provision(ProvisionOrder { replace: true, ..order(totp()) }).is_ok());
 }
 
 #[test]
 fn a_factor_that_waited_too_long_is_over_wherever_its_key_is() {
-    let workshop = Workshop::with_key(Key::new(7));
-    let secret = workshop.provision(order(totp())).unwrap();
-    workshop.reader().pull();
-    workshop.attend();
-    let late = after(workshop.clock.now(), 16 * 60 * 1_000);
-    let enrol = Call::Enroll(UserRef::Id(workshop.user), SecretRef::Id(secret.id), FirstCode::Device);
+    let fixture = HardwareFixture::with_key(Key::new(7));
+    let secret = fixture.provision(order(totp())).unwrap();
+    fixture.reader().pull();
+    fixture.attend();
+    let late = after(fixture.clock.now(), 16 * 60 * 1_000);
+    let enrol = Call::Enroll(UserRef::Id(fixture.user), SecretRef::Id(secret.id), FirstCode::Device);
 
-    let answer = workshop.ask_at(late, enrol);
+    let answer = fixture.ask_at(late, enrol);
 
     assert!(matches!(answer, Err(Error::Expired)));
 }
@@ -87,22 +84,22 @@ fn a_factor_that_waited_too_long_is_over_wherever_its_key_is() {
 /// Counters that other programs had moved so far were once taken over.
 #[test]
 fn otp_9_at_the_end_of_counters_a_right_code_is_refused_like_a_wrong_one() {
-    let workshop = Workshop::with_key(Key::new(7));
-    workshop.provision(by_device(hotp())).unwrap();
-    let seed = seed(&workshop, "mfad:ann");
+    let fixture = HardwareFixture::with_key(Key::new(7));
+    fixture.provision(by_device(hotp())).unwrap();
+    let seed = seed(&fixture, "mfad:ann");
     let code = |counter| otp::code(&seed, Hash::Sha1, 6, counter);
     let end = u64::MAX >> 1;
     let wrong = otp::codes_but((end - 120..=end).map(code).collect(), 6).next().expect("a code");
 
     for expected in [end, end - 3, end - 10] {
-        workshop.behind(&format!("UPDATE secrets SET counter = {expected} WHERE counter IS NOT NULL"));
+        fixture.behind(&format!("UPDATE secrets SET counter = {expected} WHERE counter IS NOT NULL"));
         for refused in [&code(end), &wrong] {
-            let answer = workshop.verify(refused);
+            let answer = fixture.verify(refused);
             assert!(matches!(answer, Err(Error::WrongCode { .. })), "{expected}: {answer:?}");
         }
         if expected < end {
-            assert!(workshop.verify(&code(end - 1)).is_ok(), "{expected}");
-            let answer = workshop.verify(&code(end));
+            assert!(fixture.verify(&code(end - 1)).is_ok(), "{expected}");
+            let answer = fixture.verify(&code(end));
             assert!(matches!(answer, Err(Error::WrongCode { .. })), "{expected}: {answer:?}");
         }
     }
@@ -111,14 +108,14 @@ fn otp_9_at_the_end_of_counters_a_right_code_is_refused_like_a_wrong_one() {
 #[test]
 fn otp_9_at_the_end_of_counters_a_first_code_is_refused_like_a_wrong_one() {
     for (expected, is_right) in [(0, false), (1, true), (5, false)] {
-        let workshop = Workshop::with_key(Key::new(7));
-        let secret = workshop.provision(order(hotp())).unwrap();
-        let seed = seed(&workshop, "mfad:ann");
+        let fixture = HardwareFixture::with_key(Key::new(7));
+        let secret = fixture.provision(order(hotp())).unwrap();
+        let seed = seed(&fixture, "mfad:ann");
         let end = u64::MAX >> 1;
-        workshop.behind(&format!("UPDATE secrets SET counter = {} WHERE counter IS NOT NULL", end - expected));
+        fixture.behind(&format!("UPDATE secrets SET counter = {} WHERE counter IS NOT NULL", end - expected));
         let shown = if is_right { end - 1 } else { end };
 
-        let answer = workshop.ask(first_code(&workshop, secret.id, &otp::code(&seed, Hash::Sha1, 6, shown)));
+        let answer = fixture.ask(first_code(&fixture, secret.id, &otp::code(&seed, Hash::Sha1, 6, shown)));
 
         let is_refused = matches!(answer, Err(Error::WrongFirstCode { remaining: 4, diagnosis: None }));
         assert_eq!((answer.is_ok(), is_refused), (is_right, !is_right), "{expected}");
@@ -128,17 +125,17 @@ fn otp_9_at_the_end_of_counters_a_first_code_is_refused_like_a_wrong_one() {
 /// The seed on a key was shown to nobody: a guess that would be right later is not told so.
 #[test]
 fn enr_5_a_code_of_a_later_time_is_not_named_for_a_factor_on_a_key() {
-    let workshop = Workshop::with_key(Key::new(7));
+    let fixture = HardwareFixture::with_key(Key::new(7));
     let eight = profile(Algorithm::Sha1, 8, OtpKind::Totp(Period::THIRTY));
-    let secret = workshop.provision(order(eight)).unwrap();
-    let seed = seed(&workshop, "mfad:ann");
-    let now = workshop.clock.now();
+    let secret = fixture.provision(order(eight)).unwrap();
+    let seed = seed(&fixture, "mfad:ann");
+    let now = fixture.clock.now();
     let step = u64::try_from(now.unix_seconds()).unwrap() / 30;
 
     for (shown, expected) in
         [(step - 240, Some(-7_200)), (step - 20, Some(-600)), (step + 20, None), (step + 240, None)]
     {
-        let answer = workshop.ask_at(now, first_code(&workshop, secret.id, &otp::code(&seed, Hash::Sha1, 8, shown)));
+        let answer = fixture.ask_at(now, first_code(&fixture, secret.id, &otp::code(&seed, Hash::Sha1, 8, shown)));
 
         let Err(Error::WrongFirstCode { diagnosis, .. }) = answer else { panic!("another answer") };
         assert_eq!(diagnosis.map(|found| found.drift_seconds), expected);
@@ -155,12 +152,12 @@ fn an_issuer_that_looks_like_a_period_stands_behind_the_real_one_on_the_key() {
         ("24/7 Bank", minute, "60/24/7 Bank:ann"),
         ("24/7 Bank", hotp(), "24/7 Bank:ann"),
     ] {
-        let workshop = Workshop::with_key(Key::new(7));
+        let fixture = HardwareFixture::with_key(Key::new(7));
         let issuer = Some(Text::parse_label_part(issuer).unwrap());
 
-        workshop.provision(ProvisionOrder { issuer, ..by_device(profile) }).unwrap();
+        fixture.provision(ProvisionOrder { issuer, ..by_device(profile) }).unwrap();
 
-        assert_eq!(workshop.names_on_key(), [expected]);
+        assert_eq!(fixture.names_on_key(), [expected]);
     }
 }
 
@@ -168,10 +165,10 @@ fn an_issuer_that_looks_like_a_period_stands_behind_the_real_one_on_the_key() {
 fn a_name_that_programs_would_read_otherwise_is_refused_before_the_key_is_written() {
     let long = "x".repeat(64 - "24/7:ann".len());
     for issuer in ["Steam", &format!("24/7{long}"), &"x".repeat(61)] {
-        let workshop = Workshop::with_key(Key::new(7));
+        let fixture = HardwareFixture::with_key(Key::new(7));
         let order = ProvisionOrder { issuer: Some(Text::parse(issuer, 64).unwrap()), ..by_device(totp()) };
 
-        assert!(matches!(workshop.provision(order), Err(Error::Malformed(_))), "{issuer}");
-        assert_eq!(puts(&workshop), 0);
+        assert!(matches!(fixture.provision(order), Err(Error::Malformed(_))), "{issuer}");
+        assert_eq!(puts(&fixture), 0);
     }
 }

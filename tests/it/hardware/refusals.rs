@@ -7,7 +7,7 @@ use mfad::error::Error;
 use serde_json::json;
 
 use super::bench::{Bench, can_have_readers};
-use super::workshop::{Workshop, order, totp};
+use super::fixture::{HardwareFixture, order, totp};
 use crate::card::{Account, Applet, Fault, Key, Touch};
 use crate::host::Host;
 use crate::wire::{Answer, Request};
@@ -48,10 +48,10 @@ fn hw_8_a_service_user_whom_pcscd_refuses_is_told_of_the_polkit_rule() {
     if !can_have_readers(test) || !crate::identity::can_be_others(test) {
         return;
     }
-    let workshop = Workshop::with_key(Key::new(7));
-    workshop.devices.refuse(Some(mfad::device::DeviceFault::Denied));
+    let fixture = HardwareFixture::with_key(Key::new(7));
+    fixture.devices.refuse(Some(mfad::device::DeviceFault::Denied));
 
-    let refusal = workshop.provision(order(totp())).unwrap_err();
+    let refusal = fixture.provision(order(totp())).unwrap_err();
 
     assert!(matches!(refusal, Error::PcscdDenied), "{refusal}");
     assert!(refusal.to_string().contains("polkit rule"), "{refusal}");
@@ -140,8 +140,8 @@ fn thr_7_guesses_at_the_password_of_a_key_count_on_whose_token_brings_them() {
 fn the_overwrite_defect_of_older_firmware_is_not_walked_into() {
     let like = Account::foreign("mfad:ann@home");
     for ((a, b, c), is_refused) in [((4, 0, 0), true), ((4, 3, 4), true), ((4, 3, 5), false), ((5, 4, 3), false)] {
-        let workshop = Workshop::with_key(Key::new(7).with_firmware(a, b, c).with_account(like.clone()));
-        let answer = workshop.provision(order(totp()));
+        let fixture = HardwareFixture::with_key(Key::new(7).with_firmware(a, b, c).with_account(like.clone()));
+        let answer = fixture.provision(order(totp()));
         assert_eq!(matches!(answer, Err(Error::Unsupported(_))), is_refused, "{a}.{b}.{c}");
     }
 }
@@ -166,18 +166,18 @@ fn hw_2_a_key_that_another_program_holds_is_busy_and_free_again_afterwards() {
 
 #[test]
 fn hw_7_a_key_that_hangs_is_given_up_and_works_again_when_it_is_back() {
-    let workshop = Workshop::with_key(Key::new(7));
-    workshop.reader().plan(3, Fault::Hang);
+    let fixture = HardwareFixture::with_key(Key::new(7));
+    fixture.reader().plan(3, Fault::Hang);
 
-    let refusal = workshop.provision(order(totp())).unwrap_err();
+    let refusal = fixture.provision(order(totp())).unwrap_err();
     assert!(matches!(refusal, Error::DeviceFailed(_)), "{refusal}");
-    let again = workshop.provision(order(totp())).unwrap_err();
+    let again = fixture.provision(order(totp())).unwrap_err();
     assert!(matches!(again, Error::DeviceFailed(_)), "it is not waited for twice: {again}");
 
-    workshop.reader().release();
+    fixture.reader().release();
     let works = (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
-        workshop.provision(order(totp())).is_ok()
+        fixture.provision(order(totp())).is_ok()
     });
     assert!(works, "a key that answers again is used again");
 }
@@ -186,21 +186,21 @@ fn hw_7_a_key_that_hangs_is_given_up_and_works_again_when_it_is_back() {
 fn hw_6_every_status_word_ends_in_a_clean_refusal() {
     for status in [0x6a84, 0x6982, 0x6984, 0x6a80, 0x6d00, 0x6e00, 0x6700, 0x6985, 0x6f00, 0x9001, 0x0000, 0xffff] {
         for at in 2..8 {
-            let workshop = Workshop::with_key(Key::new(7));
-            workshop.reader().plan(at, Fault::Status(status));
-            let answer = workshop.provision(order(totp()));
-            workshop.reader().clear();
-            workshop.attend();
-            assert_eq!(workshop.names_on_key().len(), workshop.secrets().len(), "{status:04x} at {at}");
+            let fixture = HardwareFixture::with_key(Key::new(7));
+            fixture.reader().plan(at, Fault::Status(status));
+            let answer = fixture.provision(order(totp()));
+            fixture.reader().clear();
+            fixture.attend();
+            assert_eq!(fixture.names_on_key().len(), fixture.secrets().len(), "{status:04x} at {at}");
             if let Err(Error::Internal(cause)) = answer {
                 panic!("{status:04x} at {at} is a defect: {cause}");
             }
         }
     }
     // A status word that promises more for ever.
-    let workshop = Workshop::with_key(Key::new(7));
-    (0..200).for_each(|at| workshop.reader().plan(at + 3, Fault::Status(0x6110)));
-    let refusal = workshop.provision(order(totp())).unwrap_err();
+    let fixture = HardwareFixture::with_key(Key::new(7));
+    (0..200).for_each(|at| fixture.reader().plan(at + 3, Fault::Status(0x6110)));
+    let refusal = fixture.provision(order(totp())).unwrap_err();
     assert!(matches!(refusal, Error::DeviceFailed(_)), "{refusal}: {:?}", CardFault::Nonsense("x"));
-    assert!(workshop.reader().apdus() < 120, "it is not asked for ever");
+    assert!(fixture.reader().apdus() < 120, "it is not asked for ever");
 }

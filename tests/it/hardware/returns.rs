@@ -4,7 +4,7 @@ use mfad::error::Error;
 use mfad::model::Serial;
 use mfad::service::{Call, KeyState, ProvisionOrder, Reply, ReturnedView};
 
-use super::workshop::{Workshop, by_device, totp};
+use super::fixture::{HardwareFixture, by_device, totp};
 use crate::card::{Account, Key};
 
 const NAME: &str = "mfad:ann";
@@ -13,8 +13,8 @@ fn serial() -> Serial {
     Serial::new(7).expect("a serial number")
 }
 
-fn hand_back(workshop: &Workshop) -> ReturnedView {
-    match workshop.ask(Call::ReturnDevice(serial())) {
+fn hand_back(fixture: &HardwareFixture) -> ReturnedView {
+    match fixture.ask(Call::ReturnDevice(serial())) {
         Ok(Reply::Returned { mut credentials, .. }) => credentials.remove(0),
         _ => panic!("it is not taken back"),
     }
@@ -22,42 +22,42 @@ fn hand_back(workshop: &Workshop) -> ReturnedView {
 
 #[test]
 fn an_account_that_cannot_be_known_as_ours_stays_on_a_key_that_is_handed_back() {
-    let workshop = Workshop::with_key(Key::new(7));
-    workshop.provision(by_device(totp())).unwrap();
-    let key = workshop.reader().pull().expect("the key");
+    let fixture = HardwareFixture::with_key(Key::new(7));
+    fixture.provision(by_device(totp())).unwrap();
+    let key = fixture.reader().pull().expect("the key");
     let ours = key.account(NAME).expect("the account").clone();
     // Another program wrote it again, with a touch: it gives the code, and is not as it was written.
-    workshop.reader().insert(key.without_account(NAME).with_account(Account { touch: true, ..ours }));
-    workshop.attend();
+    fixture.reader().insert(key.without_account(NAME).with_account(Account { touch: true, ..ours }));
+    fixture.attend();
 
-    let returned = hand_back(&workshop);
+    let returned = hand_back(&fixture);
 
     assert_eq!((returned.is_proved, returned.is_revoked, returned.is_erased), (true, true, false));
-    assert_eq!(workshop.names_on_key(), [NAME]);
-    assert!(workshop.secrets().is_empty());
+    assert_eq!(fixture.names_on_key(), [NAME]);
+    assert!(fixture.secrets().is_empty());
 }
 
 #[test]
 fn the_password_stays_on_a_key_that_holds_accounts_of_others() {
-    let workshop = Workshop::with_key(Key::new(7).with_account(Account::foreign("other:ann")));
-    workshop.provision(ProvisionOrder { protect: true, ..by_device(totp()) }).unwrap();
+    let fixture = HardwareFixture::with_key(Key::new(7).with_account(Account::foreign("other:ann")));
+    fixture.provision(ProvisionOrder { protect: true, ..by_device(totp()) }).unwrap();
 
-    let returned = hand_back(&workshop);
+    let returned = hand_back(&fixture);
 
     assert!(returned.is_erased);
-    assert!(workshop.reader().with_key(|key| key.has_password()));
-    assert!(workshop.keys()[0].oath.as_ref().expect("an applet").is_password_known, "whoever asks can still open it");
+    assert!(fixture.reader().with_key(|key| key.has_password()));
+    assert!(fixture.keys()[0].oath.as_ref().expect("an applet").is_password_known, "whoever asks can still open it");
 }
 
 #[test]
 fn a_key_that_the_daemon_reset_is_known_as_it_is_now() {
-    let workshop = Workshop::with_key(Key::new(7));
-    workshop.provision(by_device(totp())).unwrap();
-    assert!(matches!(workshop.ask(Call::ResetDevice(serial())), Err(Error::DeviceInUse)));
-    hand_back(&workshop);
+    let fixture = HardwareFixture::with_key(Key::new(7));
+    fixture.provision(by_device(totp())).unwrap();
+    assert!(matches!(fixture.ask(Call::ResetDevice(serial())), Err(Error::DeviceInUse)));
+    hand_back(&fixture);
 
-    assert!(workshop.ask(Call::ResetDevice(serial())).is_ok());
+    assert!(fixture.ask(Call::ResetDevice(serial())).is_ok());
 
-    assert_eq!(workshop.keys()[0].state, KeyState::Known);
-    assert!(workshop.noted("device.reset-seen").is_empty());
+    assert_eq!(fixture.keys()[0].state, KeyState::Known);
+    assert!(fixture.noted("device.reset-seen").is_empty());
 }

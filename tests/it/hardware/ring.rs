@@ -6,7 +6,7 @@ use mfad::device::Devices;
 use mfad::model::{Moment, Serial};
 use mfad::service::{Call, KeyState};
 
-use super::workshop::Workshop;
+use super::fixture::HardwareFixture;
 use crate::card::Key;
 
 /// Events that are kept for streams that are slow.
@@ -18,54 +18,54 @@ fn serial(number: u32) -> Option<Serial> {
 
 #[test]
 fn what_came_is_told_once_in_order_and_what_went_with_its_time() {
-    let workshop = Workshop::with_keys(3);
-    for slot in workshop.devices.slots().unwrap() {
-        workshop.service.contact(&slot, &workshop.clock.now());
+    let fixture = HardwareFixture::with_keys(3);
+    for slot in fixture.devices.slots().unwrap() {
+        fixture.service.contact(&slot, &fixture.clock.now());
     }
 
-    let (events, next) = workshop.events_after(0);
+    let (events, next) = fixture.events_after(0);
     let shown: Vec<_> = events.iter().map(|event| (event.seq, event.is_attached, event.serial, event.state)).collect();
     let new = Some(KeyState::New);
     assert_eq!(shown, [(1, true, serial(1), new), (2, true, serial(2), new), (3, true, serial(3), new)]);
-    assert_eq!((next, workshop.announced()), (3, 3), "whoever listens is told of the newest");
-    assert_eq!(workshop.events_after(2).0.len(), 1);
+    assert_eq!((next, fixture.announced()), (3, 3), "whoever listens is told of the newest");
+    assert_eq!(fixture.events_after(2).0.len(), 1);
 
-    workshop.readers[1].pull();
-    let now = workshop.clock.now();
+    fixture.readers[1].pull();
+    let now = fixture.clock.now();
     let later = Moment { wall_ms: now.wall_ms + 5_000, ..now };
-    workshop.service.attend_devices(u64::MAX, Duration::ZERO, &later);
+    fixture.service.attend_devices(u64::MAX, Duration::ZERO, &later);
 
-    let (events, next) = workshop.events_after(3);
+    let (events, next) = fixture.events_after(3);
     let went = &events[0];
-    assert_eq!((events.len(), next, workshop.announced()), (1, 4, 4));
+    assert_eq!((events.len(), next, fixture.announced()), (1, 4, 4));
     assert_eq!((went.is_attached, went.serial, went.state, went.at), (false, serial(2), None, later.wall_ms));
 }
 
 #[test]
 fn only_a_key_that_just_came_wants_a_contact() {
-    let workshop = Workshop::new(2);
-    workshop.readers[0].insert(Key::new(1));
-    assert_eq!(workshop.attend().len(), 1);
+    let fixture = HardwareFixture::new(2);
+    fixture.readers[0].insert(Key::new(1));
+    assert_eq!(fixture.attend().len(), 1);
 
-    workshop.readers[1].insert(Key::new(2));
-    let new = workshop.attend();
+    fixture.readers[1].insert(Key::new(2));
+    let new = fixture.attend();
 
     assert_eq!(new.len(), 1);
-    assert_eq!(new[0].reader, workshop.keys().iter().find(|key| key.serial == serial(2)).expect("the key").reader);
-    assert!(workshop.attend().is_empty());
+    assert_eq!(new[0].reader, fixture.keys().iter().find(|key| key.serial == serial(2)).expect("the key").reader);
+    assert!(fixture.attend().is_empty());
 }
 
 #[test]
 fn the_oldest_events_go_where_there_are_too_many() {
-    let workshop = Workshop::new(1);
+    let fixture = HardwareFixture::new(1);
     for _ in 0..KEPT / 2 + 8 {
-        workshop.reader().insert(Key::new(1));
-        workshop.attend();
-        workshop.reader().pull();
-        workshop.attend();
+        fixture.reader().insert(Key::new(1));
+        fixture.attend();
+        fixture.reader().pull();
+        fixture.attend();
     }
 
-    let (events, next) = workshop.events_after(0);
+    let (events, next) = fixture.events_after(0);
 
     assert_eq!((events.len(), usize::try_from(next).unwrap()), (KEPT, KEPT + 16));
     assert_eq!(events.last().map(|event| event.seq), Some(next));
@@ -73,10 +73,10 @@ fn the_oldest_events_go_where_there_are_too_many() {
 
 #[test]
 fn a_key_that_is_named_is_found_without_asking_the_others() {
-    let workshop = Workshop::with_keys(2);
-    let before = workshop.readers[0].apdus();
+    let fixture = HardwareFixture::with_keys(2);
+    let before = fixture.readers[0].apdus();
 
-    assert!(workshop.ask(Call::DeviceAccounts(Serial::new(2).unwrap())).is_ok());
+    assert!(fixture.ask(Call::DeviceAccounts(Serial::new(2).unwrap())).is_ok());
 
-    assert_eq!(workshop.readers[0].apdus(), before);
+    assert_eq!(fixture.readers[0].apdus(), before);
 }

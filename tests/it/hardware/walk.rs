@@ -63,7 +63,7 @@ impl Walk {
         if form == Form::Json {
             command.arg("--json");
         }
-        command.args(arguments).env_remove("MFAD_SOCKET").env("MFAD_STATE_DIR", &self.bench.host.premises.state);
+        command.args(arguments).env_remove("MFAD_SOCKET").env("MFAD_STATE_DIR", &self.bench.host.dirs.state);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -28,7 +28,7 @@ use crate::card::{Key, Reader, VirtualDevices};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A service over readers, with one user.
-pub struct Workshop {
+pub struct HardwareFixture {
     pub service: Service,
     pub devices: Arc<VirtualDevices>,
     pub readers: Vec<Reader>,
@@ -76,7 +76,7 @@ pub fn order(profile: Profile) -> ProvisionOrder {
     }
 }
 
-impl Workshop {
+impl HardwareFixture {
     /// With so many empty readers.
     pub fn new(readers: usize) -> Self {
         Self::with_policy(readers, policy())
@@ -91,9 +91,9 @@ impl Workshop {
         let clock = Clock::new().unwrap();
         let announced = Arc::default();
         let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced).unwrap();
-        let mut workshop = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, announced, dir };
-        workshop.user = workshop.new_user("ann");
-        workshop
+        let mut fixture = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, announced, dir };
+        fixture.user = fixture.new_user("ann");
+        fixture
     }
 
     /// Ends the service and begins another one on the same store.
@@ -181,28 +181,28 @@ impl Workshop {
 
     /// One with a key in it.
     pub fn with_key(key: Key) -> Self {
-        let workshop = Self::new(1);
-        workshop.readers[0].insert(key);
-        workshop.attend();
-        workshop
+        let fixture = Self::new(1);
+        fixture.readers[0].insert(key);
+        fixture.attend();
+        fixture
     }
 
     /// With so many readers, and in them keys with the numbers from 1 on.
     pub fn with_keys(keys: usize) -> Self {
-        let workshop = Self::new(keys);
-        for (reader, number) in workshop.readers.iter().zip(1..) {
+        let fixture = Self::new(keys);
+        for (reader, number) in fixture.readers.iter().zip(1..) {
             reader.insert(Key::new(number));
         }
-        workshop.attend();
-        workshop
+        fixture.attend();
+        fixture
     }
 
     /// The same where keys have to be genuine.
     pub fn under(attestation: Attestation, key: Key) -> Self {
-        let workshop = Self::with_policy(1, Policy { attestation, ..policy() });
-        workshop.reader().insert(key);
-        workshop.attend();
-        workshop
+        let fixture = Self::with_policy(1, Policy { attestation, ..policy() });
+        fixture.reader().insert(key);
+        fixture.attend();
+        fixture
     }
 
     pub fn reader(&self) -> &Reader {
