@@ -223,7 +223,8 @@ impl Connection {
                 last_event: single(&parts.headers, &LAST_EVENT_ID)?,
             },
         )?;
-        Ok((Caller { peer: self.peer.clone(), token: credentials.token, reason: credentials.reason }, ask))
+        let token = credentials.token.map(Arc::new);
+        Ok((Caller { peer: self.peer.clone(), token, reason: credentials.reason }, ask))
     }
 
     /// Names a request that is to have the same answer again. Rights go by groups too, and some calls want a reason: an

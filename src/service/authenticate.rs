@@ -53,32 +53,31 @@ impl Service {
         }
         let (prepared, held) = self.prepare_for(context, claims.subject, Purpose::Login(id), proof)?;
         let rules = self.rules();
-        let scene = context.scene();
-        let job = move |tx: &Tx<'_>| {
-            let challenge = tx.challenge(id, scene.now.wall_ms)?.ok_or(Error::ChallengeEnded)?;
+        let job = move |tx: &Tx<'_>, context: &RequestContext| {
+            let challenge = tx.challenge(id, context.now.wall_ms)?.ok_or(Error::ChallengeEnded)?;
             let user = tx.user(challenge.user)?.ok_or(Error::ChallengeEnded)?;
             let is_open = challenge.user == claims.subject && challenge.epoch == user.epoch && !user.disabled;
             if !is_open {
                 return Err(Error::ChallengeEnded.into());
             }
-            let verdict = judge(tx, &scene, rules, user.id, &prepared)?;
+            let verdict = judge(tx, context, rules, user.id, &prepared)?;
             let mut remaining = 0;
             if matches!(verdict, Verdict::Wrong) {
                 remaining = tx.count_wrong_answer(&challenge, CHALLENGE_ANSWERS)?;
-                tx.audit(&scene.entry("login.factor", Outcome::Refused, Some(user.id), None))?;
+                tx.audit(&context.entry("login.factor", Outcome::Refused, Some(user.id), None))?;
             }
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: Some(remaining) }))?;
             if !tx.end_challenge(id)? {
                 return Err(Error::ChallengeEnded.into());
             }
-            tx.audit(&scene.entry_with(
+            tx.audit(&context.entry_with(
                 "login.factor",
                 Outcome::Ok,
                 Some(user.id),
                 Some(accepted.secret),
                 accepted.method.name(),
             ))?;
-            let granted = open_session(tx, &scene, user, Amr::after(accepted.method))?;
+            let granted = open_session(tx, context, user, Amr::after(accepted.method))?;
             Ok((granted, accepted))
         };
         Ok((job, held))
@@ -88,7 +87,7 @@ impl Service {
         self.metrics.count_login("factor", outcome.is_ok());
         let (granted, accepted) = outcome?;
         self.metrics.count_code(accepted.steps_ahead);
-        let mut view = self.sign_grant(&context.scene(), &granted)?;
+        let mut view = self.sign_grant(context, &granted)?;
         view.remaining = accepted.remaining;
         Ok(Reply::Auth(view))
     }
@@ -108,23 +107,20 @@ impl Service {
         }
         let (prepared, _held) = self.prepare_for(context, signed.user.id, Purpose::StepUp(signed.session), proof)?;
         let rules = self.rules();
-        let scene = context.scene();
-        let job_scene = scene.clone();
-        let (receipt, mut row) = new_receipt(&scene, &signed.user, action, redeemer)?;
-        let outcome = self.change(context, move |tx| {
-            let scene = job_scene;
-            let session = live_session(tx, &scene, &signed)?;
-            let verdict = judge(tx, &scene, rules, signed.user.id, &prepared)?;
+        let (receipt, mut row) = new_receipt(context, &signed.user, action, redeemer)?;
+        let outcome = self.change(context, move |tx, context| {
+            let session = live_session(tx, context, &signed)?;
+            let verdict = judge(tx, context, rules, signed.user.id, &prepared)?;
             if matches!(verdict, Verdict::Wrong) {
-                tx.audit(&scene.entry("login.step-up", Outcome::Refused, Some(signed.user.id), None))?;
+                tx.audit(&context.entry("login.step-up", Outcome::Refused, Some(signed.user.id), None))?;
             }
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
             // For this one token: a refresh token of the session, which may be in other hands, gives nothing fresh.
             let session =
-                SessionRow { amr: Amr::after(accepted.method), auth_time: scene.now.unix_seconds(), ..session };
+                SessionRow { amr: Amr::after(accepted.method), auth_time: context.now.unix_seconds(), ..session };
             row.amr = session.amr;
             tx.insert_receipt(&row, super::receipts::OPEN_RECEIPTS)?;
-            tx.audit(&scene.entry_with(
+            tx.audit(&context.entry_with(
                 "login.step-up",
                 Outcome::Ok,
                 Some(signed.user.id),
@@ -136,7 +132,7 @@ impl Service {
         self.metrics.count_login("step-up", outcome.is_ok());
         let (session, user, accepted) = outcome?;
         self.metrics.count_code(accepted.steps_ahead);
-        let mut view = self.access_view(&scene, &session, &user)?;
+        let mut view = self.access_view(context, &session, &user)?;
         view.remaining = accepted.remaining;
         view.receipt = Some(receipt);
         Ok(Reply::Auth(view))
@@ -147,14 +143,11 @@ impl Service {
     pub(super) fn refresh(&self, context: &RequestContext) -> Result<Reply, Error> {
         let token = context.caller.token.as_ref().ok_or(Error::Unauthenticated)?;
         let parts = self.refresh_parts(token.expose())?;
-        let scene = context.scene();
-        let job_scene = scene.clone();
         let (binds, mfa_required) = (self.policy().bind_tokens, self.policy().mfa_required);
-        let (session, user) = self.change(context, move |tx| {
-            let scene = job_scene;
-            let now = scene.now.wall_ms;
+        let (session, user) = self.change(context, move |tx, context| {
+            let now = context.now.wall_ms;
             let session = tx.session(parts.session, now)?.ok_or(Error::RefreshEnded)?;
-            if binds && session.peer != scene.peer_uid {
+            if binds && session.peer != context.caller.peer.uid {
                 return Err(Error::RefreshEnded.into());
             }
             let user = tx.user(session.user)?.filter(|user| !user.disabled && user.epoch == session.epoch);
@@ -164,7 +157,7 @@ impl Service {
             // Begun before the settings demanded a factor (AUT-7).
             if mfa_required && !session.amr.has_second_factor() {
                 tx.end_session(session.id)?;
-                tx.audit(&scene.entry("session.end", Outcome::Refused, Some(user.id), None))?;
+                tx.audit(&context.entry("session.end", Outcome::Refused, Some(user.id), None))?;
                 return Err(Stop::Commit(Error::RefreshEnded));
             }
             // The answer was lost, or another tab asked a moment before: the same token gets the same successor. Of two that
@@ -177,7 +170,7 @@ impl Service {
             let expires = extended(&session, now);
             if !tx.rotate_session(session.id, parts.generation, expires, now)? {
                 tx.end_session(session.id)?;
-                tx.audit(&scene.entry_with(
+                tx.audit(&context.entry_with(
                     "session.reuse",
                     Outcome::Refused,
                     Some(user.id),
@@ -189,26 +182,29 @@ impl Service {
             let session = tx.session(session.id, now)?.ok_or(Error::RefreshEnded)?;
             Ok((session, user))
         })?;
-        let mut view = self.access_view(&scene, &session, &user)?;
+        let mut view = self.access_view(context, &session, &user)?;
         view.refresh = Some(refresh_token(self.store.vault(), &session));
         Ok(Reply::Auth(view))
     }
 
     /// Ends the session of the caller's token.
     pub(super) fn log_out(&self, context: &RequestContext, signed: Session) -> Result<Reply, Error> {
-        let scene = context.scene();
-        self.change(context, move |tx| {
+        self.change(context, move |tx, context| {
             tx.end_session(signed.session)?;
-            Ok(tx.audit(&scene.entry("session.end", Outcome::Ok, Some(signed.user.id), None))?)
+            Ok(tx.audit(&context.entry("session.end", Outcome::Ok, Some(signed.user.id), None))?)
         })?;
         Ok(Reply::Done)
     }
 }
 
 /// The session as it is now, with its user; gone or outdated is a refusal.
-fn live_session(tx: &crate::store::Tx<'_>, scene: &super::Scene, signed: &Session) -> Result<SessionRow, Stop> {
+fn live_session(
+    tx: &crate::store::Tx<'_>,
+    context: &super::RequestContext,
+    signed: &Session,
+) -> Result<SessionRow, Stop> {
     let user: Option<UserRow> = tx.user(signed.user.id)?;
     let is_current = user.is_some_and(|user| !user.disabled && user.epoch == signed.user.epoch);
-    let session = tx.session(signed.session, scene.now.wall_ms)?;
+    let session = tx.session(signed.session, context.now.wall_ms)?;
     Ok(session.filter(|_| is_current).ok_or(Error::Unauthenticated)?)
 }

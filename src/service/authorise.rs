@@ -117,7 +117,7 @@ impl UserAccess {
     /// Refuses unless the user has no active factor, or a second factor was given just now, or an
     /// administrator says why (ENR-3). Asked inside the transaction that makes the change, where a token that has ended
     /// since the request came is over (TOK-6).
-    pub(super) fn must_be_fresh(&self, view: &View<'_>, context: &super::Scene) -> Result<(), Stop> {
+    pub(super) fn must_be_fresh(&self, view: &View<'_>, context: &super::RequestContext) -> Result<(), Stop> {
         if view.user(self.user.id)?.is_none() {
             return Err(Error::NotFound.into());
         }
@@ -143,17 +143,22 @@ impl UserAccess {
 
     /// Guards what decides who can log in. With an active factor it needs a fresh proof; without one, a login of the last
     /// five minutes. A stolen old token or an API key then locks nobody out of their account.
-    pub(super) fn must_be_recent(&self, view: &View<'_>, scene: &super::Scene) -> Result<(), Stop> {
-        self.may_begin_factor(view, scene, scene.now.wall_ms)
+    pub(super) fn must_be_recent(&self, view: &View<'_>, context: &super::RequestContext) -> Result<(), Stop> {
+        self.may_begin_factor(view, context, context.now.wall_ms)
     }
 
     /// The same for a first factor that was begun at that time (milliseconds since 1970).
-    pub(super) fn may_begin_factor(&self, view: &View<'_>, scene: &super::Scene, begun: i64) -> Result<(), Stop> {
-        self.must_be_fresh(view, scene)?;
+    pub(super) fn may_begin_factor(
+        &self,
+        view: &View<'_>,
+        context: &super::RequestContext,
+        begun: i64,
+    ) -> Result<(), Stop> {
+        self.must_be_fresh(view, context)?;
         let Authority::Own { amr, auth_time, .. } = &self.by else { return Ok(()) };
         let age = begun.div_euclid(1000).saturating_sub(*auth_time);
         let is_recent = *amr != Amr::ApiKey && age <= FRESH;
-        match view.mfa_state(self.user.id, scene.now.wall_ms)? {
+        match view.mfa_state(self.user.id, context.now.wall_ms)? {
             MfaState::None | MfaState::Pending if !is_recent => Err(Error::FreshLoginRequired.into()),
             MfaState::None | MfaState::Pending | MfaState::Active => Ok(()),
         }
@@ -393,7 +398,7 @@ impl Service {
         let now = context.now.wall_ms;
         if row.last_used.is_none_or(|used| now.saturating_sub(used) > API_KEY_NOTE) {
             let id = row.id;
-            self.change(context, move |tx| Ok(tx.touch(id, now)?))?;
+            self.change(context, move |tx, _| Ok(tx.touch(id, now)?))?;
         }
         Ok(Bearer { user, kind: BearerKind::ApiKey(row.id) })
     }

@@ -10,7 +10,7 @@ use crate::store::{Class, Fault, MfaState, NewSecret, Outcome, SecretRow, Secret
 use super::authorise::UserAccess;
 use super::second_factor::misshapen;
 use super::secrets::view_with_device;
-use super::{FirstCode as Given, Reply, RequestContext, Scene, SecretRef, SecretView, Service, Stop};
+use super::{FirstCode as Given, Reply, RequestContext, SecretRef, SecretView, Service, Stop};
 
 /// Wrong first codes that end a pending factor (ENR-5).
 const FIRST_CODES: u32 = 5;
@@ -95,27 +95,26 @@ impl Service {
         token: TokenInput,
         codes: Option<CodeSet>,
     ) -> Result<Attempt, Error> {
-        let scene = context.scene();
         let access = access.clone();
         let window = self.policy().window;
-        self.change(context, move |tx| {
+        self.change(context, move |tx, context| {
             let user = access.user.id;
-            let row = pending(tx, scene.now.wall_ms, user, id, SecretType::Mfa)??;
-            access.may_begin_factor(tx, &scene, row.created)?;
-            let Some(first) = check_first_code(tx, &scene, window, &row, &token)? else {
-                return Err(refuse_first_code(tx, &scene, &row, &token)?);
+            let row = pending(tx, context.now.wall_ms, user, id, SecretType::Mfa)??;
+            access.may_begin_factor(tx, context, row.created)?;
+            let Some(first) = check_first_code(tx, context, window, &row, &token)? else {
+                return Err(refuse_first_code(tx, context, &row, &token)?);
             };
-            let is_first = tx.mfa_state(user, scene.now.wall_ms)? != MfaState::Active;
+            let is_first = tx.mfa_state(user, context.now.wall_ms)? != MfaState::Active;
             let shown = match (is_first, codes) {
                 (true, None) => return Ok(Attempt::NeedsCodes(token)),
-                (true, Some(set)) => set.store(tx, &scene, user)?,
+                (true, Some(set)) => set.store(tx, context, user)?,
                 (false, _) => Vec::new(),
             };
-            if !tx.activate(&row, first.last_step, first.counter, scene.now.wall_ms)? {
+            if !tx.activate(&row, first.last_step, first.counter, context.now.wall_ms)? {
                 return Err(Error::AlreadyActive.into());
             }
-            activate_pair(tx, &scene, &row)?;
-            after_enrolment(tx, &scene, &access, id)?;
+            activate_pair(tx, context, &row)?;
+            after_enrolment(tx, context, &access, id)?;
             let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
             Ok(Attempt::Done(Box::new(view_with_device(tx, &row)?), shown))
         })
@@ -124,7 +123,6 @@ impl Service {
     /// Replaces all backup codes by new ones.
     pub(super) fn renew_codes(&self, context: &RequestContext, access: UserAccess) -> Result<Reply, Error> {
         let (user, now) = (access.user.id, context.now.wall_ms);
-        let scene = context.scene();
         // Refuse before the dear part; the transaction asks again.
         let state = self.look(context, |view| view.mfa_state(access.user.id, now))?;
         if state != MfaState::Active {
@@ -132,15 +130,15 @@ impl Service {
         }
         self.must_be_fresh_now(context, &access)?;
         let set = self.new_codes(context)?;
-        let shown = self.change(context, move |tx| {
+        let shown = self.change(context, move |tx, context| {
             let user = access.user.id;
-            access.must_be_fresh(tx, &scene)?;
+            access.must_be_fresh(tx, context)?;
             if tx.mfa_state(user, now)? != MfaState::Active {
                 return Err(Error::NoFactor.into());
             }
-            let shown = set.store(tx, &scene, user)?;
+            let shown = set.store(tx, context, user)?;
             tx.bump_epoch(user)?;
-            let mut entry = scene.entry("codes.renew", Outcome::Ok, Some(user), None);
+            let mut entry = context.entry("codes.renew", Outcome::Ok, Some(user), None);
             entry.detail = access.reason();
             tx.audit(&entry)?;
             Ok(shown)
@@ -149,8 +147,7 @@ impl Service {
     }
 
     pub(super) fn must_be_fresh_now(&self, context: &RequestContext, access: &UserAccess) -> Result<(), Error> {
-        let scene = context.scene();
-        self.ask_now(context, |view| access.must_be_fresh(view, &scene))
+        self.ask_now(context, |view| access.must_be_fresh(view, context))
     }
 
     /// [`UserAccess::may_begin_factor`], outside of a transaction.
@@ -160,8 +157,7 @@ impl Service {
         access: &UserAccess,
         begun: i64,
     ) -> Result<(), Error> {
-        let scene = context.scene();
-        self.ask_now(context, |view| access.may_begin_factor(view, &scene, begun))
+        self.ask_now(context, |view| access.may_begin_factor(view, context, begun))
     }
 
     fn ask_now(
@@ -188,7 +184,12 @@ impl Service {
 
 impl CodeSet {
     /// Puts this set in the place of any older one, and hands the codes out, this once (BKC-8).
-    pub(super) fn store(self, tx: &Tx<'_>, scene: &Scene, user: UserId) -> Result<Vec<Sensitive<String>>, Stop> {
+    pub(super) fn store(
+        self,
+        tx: &Tx<'_>,
+        context: &RequestContext,
+        user: UserId,
+    ) -> Result<Vec<Sensitive<String>>, Stop> {
         if let Some(old) = tx.active_secret(user, SecretType::Backup)? {
             tx.delete_secret(old.id)?;
         }
@@ -200,11 +201,11 @@ impl CodeSet {
             number = number.saturating_add(1);
         }
         let new = NewSecret {
-            id: scene.new_secret_id()?,
+            id: context.new_secret_id()?,
             user,
             kind: SecretType::Backup,
             name,
-            created: scene.now.wall_ms,
+            created: context.now.wall_ms,
             expires: None,
             profile: None,
             is_guarded: false,
@@ -221,24 +222,29 @@ impl CodeSet {
 
 /// A key and its spare become active together. Both were proved when they were programmed, so the code of
 /// one is enough.
-fn activate_pair(tx: &Tx<'_>, scene: &Scene, row: &SecretRow) -> Result<(), Stop> {
-    let now = scene.now.wall_ms;
+fn activate_pair(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow) -> Result<(), Stop> {
+    let now = context.now.wall_ms;
     let is_other = |other: &&SecretRow| row.spare_of == Some(other.id) || other.spare_of == Some(row.id);
     let pending = tx.pending_factors(row.user, now)?;
     let Some(other) = pending.iter().find(is_other) else { return Ok(()) };
     if tx.activate(other, None, other.counter, now)? {
-        tx.audit(&scene.entry_with("factor.enroll", Outcome::Ok, Some(row.user), Some(other.id), "spare key"))?;
+        tx.audit(&context.entry_with("factor.enroll", Outcome::Ok, Some(row.user), Some(other.id), "spare key"))?;
     }
     Ok(())
 }
 
 /// What follows from every new factor, whatever its kind.
-pub(super) fn after_enrolment(tx: &Tx<'_>, scene: &Scene, access: &UserAccess, id: SecretId) -> Result<(), Fault> {
+pub(super) fn after_enrolment(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    access: &UserAccess,
+    id: SecretId,
+) -> Result<(), Fault> {
     let user = access.user.id;
     // Bound anew: the user starts with a clear throttle (THR-1).
     tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
     tx.bump_epoch(user)?;
-    let mut entry = scene.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
+    let mut entry = context.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
     entry.detail = access.reason();
     tx.audit(&entry)
 }
@@ -261,7 +267,7 @@ pub(super) fn pending(
 
 fn check_first_code(
     view: &View<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     window: Window,
     row: &SecretRow,
     token: &TokenInput,
@@ -271,7 +277,7 @@ fn check_first_code(
     let seed = view.open_secret(row)?;
     Ok(match profile.moving {
         OtpKind::Totp(period) => {
-            let current = step_at(scene.now.unix_seconds(), period);
+            let current = step_at(context.now.unix_seconds(), period);
             match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, None)
                 .map(|step| FirstCode { last_step: Some(step), counter: None })
         }
@@ -289,7 +295,7 @@ fn check_first_code(
 /// code of another length is malformed and costs nothing, unless it is right for another profile. The seed on
 /// a key was shown to nobody: there, such codes are not looked at, or they would be free guesses (ENR-5), and a guess
 /// is not told that it is the code of a later time, when it would be right.
-fn refuse_first_code(tx: &Tx<'_>, scene: &Scene, row: &SecretRow, token: &TokenInput) -> Result<Stop, Stop> {
+fn refuse_first_code(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow, token: &TokenInput) -> Result<Stop, Stop> {
     let profile = row.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
     let is_of_length = token.for_digits(profile.digits).is_some();
     let is_on_key = tx.oath_account(row.id)?.is_some();
@@ -297,15 +303,15 @@ fn refuse_first_code(tx: &Tx<'_>, scene: &Scene, row: &SecretRow, token: &TokenI
         return Ok(Stop::Rollback(misshapen()));
     }
     let seed = tx.open_secret(row)?;
-    let diagnosis = diagnose(&profile, seed.expose(), token, scene.now.unix_seconds())
+    let diagnosis = diagnose(&profile, seed.expose(), token, context.now.unix_seconds())
         .filter(|found| !is_on_key || found.drift_seconds <= 0);
     if !is_of_length && diagnosis.is_none() {
         return Ok(Stop::Rollback(misshapen()));
     }
     let wrong = tx.count_wrong_code(row)?;
     if wrong >= FIRST_CODES {
-        tx.end_pending(row.user, SecretType::Mfa, scene.now.wall_ms)?;
+        tx.end_pending(row.user, SecretType::Mfa, context.now.wall_ms)?;
     }
-    tx.audit(&scene.entry("factor.enroll", Outcome::Refused, Some(row.user), Some(row.id)))?;
+    tx.audit(&context.entry("factor.enroll", Outcome::Refused, Some(row.user), Some(row.id)))?;
     Ok(Stop::Commit(Error::WrongFirstCode { remaining: FIRST_CODES.saturating_sub(wrong), diagnosis }))
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::store::{Cursor, MasterKey, Outcome, Phase, Rotation};
 use crate::sync::{Mutex, PoisonError, TryLockError};
 
-use super::{Reply, RequestContext, Scene, Service};
+use super::{Reply, RequestContext, Service};
 
 /// Writes of one request that changes the master key; the request then tells how far it is.
 const WRITES_AT_ONCE: u32 = 16;
@@ -50,7 +50,6 @@ impl Service {
 
     /// Begins a change of the master key, or goes on with the one that is under way.
     pub(super) fn rotate_key(&self, context: &RequestContext, next: Option<MasterKey>) -> Result<Reply, Error> {
-        let scene = context.scene();
         // Housekeeping must not meet a key that is noted and not held yet.
         let turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(context.patience)? == Phase::Idle {
@@ -68,7 +67,7 @@ impl Service {
                     ));
                 }
             };
-            let mut entry = scene.entry("key.rotate", Outcome::Ok, None, None);
+            let mut entry = context.entry("key.rotate", Outcome::Ok, None, None);
             entry.detail = context.reason();
             self.store.begin_rotation(context.patience, &next, entry)?;
         }
@@ -80,12 +79,17 @@ impl Service {
             return Err(Error::Version);
         }
         drop(turn);
-        self.go_on_with_rotation(&scene, context.patience, WRITES_AT_ONCE)?;
+        self.go_on_with_rotation(context, context.patience, WRITES_AT_ONCE)?;
         self.show_key(context)
     }
 
     /// Works on a change of the master key, if one is under way and nobody else does.
-    pub(super) fn go_on_with_rotation(&self, scene: &Scene, patience: Duration, writes: u32) -> Result<(), Error> {
+    pub(super) fn go_on_with_rotation(
+        &self,
+        context: &RequestContext,
+        patience: Duration,
+        writes: u32,
+    ) -> Result<(), Error> {
         let mut cursor = match self.rotation.0.try_lock() {
             Ok(cursor) => cursor,
             Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
@@ -102,7 +106,7 @@ impl Service {
             if cursor.is_some() {
                 return Ok(());
             }
-            let at = scene.clone();
+            let at = context.clone();
             let entry = move |count: u64| {
                 at.entry_with(
                     "key.resealed",
@@ -118,11 +122,11 @@ impl Service {
                 None => tracing::warn!("values of the old master key are left; they are sealed again"),
             }
         }
-        self.hand_over_key(scene, patience)
+        self.hand_over_key(context, patience)
     }
 
     /// Puts the new key in the place of the old one, where the daemon can.
-    fn hand_over_key(&self, scene: &Scene, patience: Duration) -> Result<(), Error> {
+    fn hand_over_key(&self, context: &RequestContext, patience: Duration) -> Result<(), Error> {
         let is_ours = self.key_store.source() == KeySource::File;
         if !is_ours || self.store.phase(patience)? != Phase::AwaitingSwap {
             return Ok(());
@@ -130,7 +134,7 @@ impl Service {
         let key = self.store.next_key(patience)?;
         let key = key.ok_or_else(|| Error::Internal("the next master key is gone".to_owned()))?;
         self.key_store.replace(&key).map_err(Error::StorageUnavailable)?;
-        self.store.end_rotation(patience, scene.entry("key.replaced", Outcome::Ok, None, None))?;
+        self.store.end_rotation(patience, context.entry("key.replaced", Outcome::Ok, None, None))?;
         tracing::info!("the new master key has taken the place of the old one");
         Ok(())
     }
@@ -142,10 +146,10 @@ impl Service {
         if self.store.phase(context.patience)? != Phase::Idle {
             return Err(Error::NotReady("the master key is being changed; take the backup once that is over"));
         }
-        let mut entry = context.scene().entry("store.backup", Outcome::Ok, None, None);
+        let mut entry = context.clone().entry("store.backup", Outcome::Ok, None, None);
         entry.detail = context.reason();
         // Its own row is in the copy.
-        self.change(context, move |tx| Ok(tx.audit(&entry)?))?;
+        self.change(context, move |tx, _| Ok(tx.audit(&entry)?))?;
         Ok(Reply::Backup(Box::new(self.store.backup(context.patience, context.now.wall_ms)?)))
     }
 }

@@ -60,11 +60,11 @@ pub use security_keys::KeyOrder;
 
 use authorise::Scope;
 
-/// How long a start waits for the store.
-const STARTING: Duration = Duration::from_secs(30);
+/// How long the daemon waits for the store on its own behalf, at a start or in housekeeping.
+const OWN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who asks, when, and how long they wait.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestContext {
     /// The caller.
     pub caller: Caller,
@@ -95,12 +95,12 @@ impl CancellationToken {
 }
 
 /// The caller as the door saw it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Caller {
     /// The peer, from the kernel.
     pub peer: Peer,
     /// The text of a token, unchecked.
-    pub token: Option<Sensitive<String>>,
+    pub token: Option<Arc<Sensitive<String>>>,
     /// Why an administrator does this.
     pub reason: Option<Text>,
 }
@@ -183,15 +183,6 @@ impl From<Fault> for Stop {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
-}
-
-/// What of an context goes into audit rows.
-#[derive(Clone, Debug)]
-struct Scene {
-    now: Moment,
-    peer_uid: u32,
-    peer_pid: Option<i32>,
-    request: String,
 }
 
 impl Service {
@@ -289,7 +280,7 @@ impl Service {
         };
         scrub_stack();
         if let Err(Error::Tampered(_)) = &done {
-            log_unwritten(self.change_async(context, tampering(context)).await);
+            log_unwritten(self.change_async(context, note_tampering).await);
         }
         AsyncOutcome::Done(done)
     }
@@ -298,7 +289,7 @@ impl Service {
     /// was undone, so the row is a write of its own.
     fn note_tampering(&self, context: &RequestContext, error: &Error) {
         let Error::Tampered(_) = error else { return };
-        log_unwritten(self.change(context, tampering(context)));
+        log_unwritten(self.change(context, note_tampering));
     }
 
     #[inline(never)]
@@ -526,13 +517,25 @@ impl Service {
 
     /// Runs a writing job; returns once what it changed is durable.
     fn change<T: Send + 'static>(&self, context: &RequestContext, job: impl Job<T>) -> Result<T, Error> {
-        self.store.write(context.patience, move |tx| decide(job(tx)))?
+        self.change_within(context.patience, context, job)
+    }
+
+    /// The same with another limit on the wait.
+    fn change_within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        context: &RequestContext,
+        job: impl Job<T>,
+    ) -> Result<T, Error> {
+        let context = context.clone();
+        self.store.write(patience, move |tx| decide(job(tx, &context)))?
     }
 
     /// The same without a thread that waits. The change is made even if nobody waits for its end any more (STO-7).
     async fn change_async<T: Send + 'static>(&self, context: &RequestContext, job: impl Job<T>) -> Result<T, Error> {
         let (done, answer) = oneshot::channel();
-        self.store.submit(move |tx| decide(job(tx)), move |outcome| drop(done.send(outcome)))?;
+        let job_context = context.clone();
+        self.store.submit(move |tx| decide(job(tx, &job_context)), move |outcome| drop(done.send(outcome)))?;
         match tokio::time::timeout(context.patience, answer).await {
             Ok(outcome) => outcome.unwrap_or(Err(Fault::Failed))?,
             Err(_) => Err(Fault::Busy.into()),
@@ -549,9 +552,9 @@ impl Service {
 }
 
 /// A writing job.
-trait Job<T>: FnOnce(&Tx<'_>) -> Result<T, Stop> + Send + 'static {}
+trait Job<T>: FnOnce(&Tx<'_>, &RequestContext) -> Result<T, Stop> + Send + 'static {}
 
-impl<T, F: FnOnce(&Tx<'_>) -> Result<T, Stop> + Send + 'static> Job<T> for F {}
+impl<T, F: FnOnce(&Tx<'_>, &RequestContext) -> Result<T, Stop> + Send + 'static> Job<T> for F {}
 
 /// What is kept of a job's changes.
 fn decide<T>(outcome: Result<T, Stop>) -> Result<Decision<Result<T, Error>>, Fault> {
@@ -563,9 +566,8 @@ fn decide<T>(outcome: Result<T, Stop>) -> Result<Decision<Result<T, Error>>, Fau
     }
 }
 
-fn tampering(context: &RequestContext) -> impl Job<()> + use<> {
-    let entry = context.scene().entry("store.tampered", Outcome::Refused, None, None);
-    move |tx: &Tx<'_>| Ok(tx.audit(&entry)?)
+fn note_tampering(tx: &Tx<'_>, context: &RequestContext) -> Result<(), Stop> {
+    Ok(tx.audit(&context.entry("store.tampered", Outcome::Refused, None, None))?)
 }
 
 fn log_unwritten(noted: Result<(), Error>) {
@@ -575,12 +577,24 @@ fn log_unwritten(noted: Result<(), Error>) {
 }
 
 impl RequestContext {
-    fn scene(&self) -> Scene {
-        Scene {
-            now: self.now,
-            peer_uid: self.caller.peer.uid,
-            peer_pid: self.caller.peer.pid,
-            request: self.request.clone(),
+    /// The context of what the daemon does by itself.
+    fn of_host(now: &Moment) -> Self {
+        let random = crate::entropy::public().unwrap_or_default();
+        Self {
+            caller: Caller {
+                peer: Peer {
+                    uid: rustix::process::geteuid().as_raw(),
+                    gid: rustix::process::getegid().as_raw(),
+                    groups: Vec::new(),
+                    pid: i32::try_from(std::process::id()).ok(),
+                },
+                token: None,
+                reason: None,
+            },
+            now: *now,
+            patience: OWN_PATIENCE,
+            request: SecretId::at(now.wall_ms, &random).to_string(),
+            cancellation: CancellationToken::default(),
         }
     }
 
@@ -588,21 +602,8 @@ impl RequestContext {
     fn reason(&self) -> Option<String> {
         self.caller.reason.as_ref().map(|reason| reason.as_str().to_owned())
     }
-}
 
-impl Scene {
-    /// What the daemon does by itself, without anybody who asked.
-    fn of_host(now: &Moment) -> Self {
-        let random = crate::entropy::public().unwrap_or_default();
-        Self {
-            now: *now,
-            peer_uid: rustix::process::geteuid().as_raw(),
-            peer_pid: i32::try_from(std::process::id()).ok(),
-            request: SecretId::at(now.wall_ms, &random).to_string(),
-        }
-    }
-
-    /// An audit row of this context.
+    /// An audit row of this request.
     fn entry(
         &self,
         event: &'static str,
@@ -615,15 +616,15 @@ impl Scene {
             event,
             subject,
             object,
-            peer_uid: Some(self.peer_uid),
-            peer_pid: self.peer_pid,
+            peer_uid: Some(self.caller.peer.uid),
+            peer_pid: self.caller.peer.pid,
             request: Some(self.request.clone()),
             outcome,
             detail: None,
         }
     }
 
-    /// The same with words for a person.
+    /// The same with a detail for people.
     fn entry_with(
         &self,
         event: &'static str,

@@ -9,7 +9,7 @@ use super::hasher::PasswordCheck;
 use super::second_factor::refuse_closed;
 use super::secrets::view_of;
 use super::tokens::{Granted, open_challenge, open_session};
-use super::{Reply, RequestContext, Scene, Service, Stop};
+use super::{Reply, RequestContext, Service, Stop};
 
 /// The name of every password's entry.
 const PASSWORD_NAME: &str = "password";
@@ -45,22 +45,21 @@ impl Service {
         };
         drop(permit);
 
-        let scene = context.scene();
-        let grant =
-            Grant { scene: scene.clone(), subject: target.subject, limits, mfa_required: self.policy().mfa_required };
+        let grant = Grant { subject: target.subject, limits, mfa_required: self.policy().mfa_required };
         let enabled = target.user.as_ref().filter(|user| !user.disabled).map(|user| user.id);
         let granted = match (check, enabled, target.password) {
-            (PasswordCheck::Right | PasswordCheck::RightButCheap, Some(user), Some(row)) => {
-                self.change(context, move |tx| grant.after_right_password(tx, user, &row, better.as_ref()))
-            }
+            (PasswordCheck::Right | PasswordCheck::RightButCheap, Some(user), Some(row)) => self
+                .change(context, move |tx, context| {
+                    grant.after_right_password(tx, context, user, &row, better.as_ref())
+                }),
             (PasswordCheck::Right | PasswordCheck::RightButCheap | PasswordCheck::Wrong, _, _) => {
                 let user = target.user.map(|user| user.id);
-                self.change(context, move |tx| grant.after_wrong_password(tx, user))
+                self.change(context, move |tx, context| grant.after_wrong_password(tx, context, user))
             }
         };
         drop(held);
         self.metrics.count_login("password", granted.is_ok());
-        self.sign_grant(&scene, &granted?).map(Reply::Auth)
+        self.sign_grant(context, &granted?).map(Reply::Auth)
     }
 
     fn target(&self, context: &RequestContext, login: &str) -> Result<Target, Error> {
@@ -93,10 +92,9 @@ impl Service {
         password: &Sensitive<String>,
     ) -> Result<Reply, Error> {
         let record = self.password_record(context, password)?;
-        let scene = context.scene();
-        let view = self.change(context, move |tx| {
-            access.must_be_recent(tx, &scene)?;
-            let row = insert_password(tx, &scene, access.user.id, record)?;
+        let view = self.change(context, move |tx, context| {
+            access.must_be_recent(tx, context)?;
+            let row = insert_password(tx, context, access.user.id, record)?;
             Ok(view_of(&row))
         })?;
         Ok(Reply::SecretCreated(view))
@@ -117,17 +115,16 @@ impl Service {
             None => return Err(Error::Malformed("`current` is missing".to_owned())),
         };
         let record = self.password_record(context, new)?;
-        let scene = context.scene();
-        let view = self.change(context, move |tx| {
-            access.must_be_fresh(tx, &scene)?;
+        let view = self.change(context, move |tx, context| {
+            access.must_be_fresh(tx, context)?;
             let user = access.user.id;
             let row = tx.active_secret(user, SecretType::Password)?.ok_or(Error::NotFound)?;
             if checked.is_some_and(|checked| !is_unchanged(&row, &checked)) {
                 return Err(Error::WrongCredentials.into());
             }
-            tx.replace_value(&row, &record, scene.now.wall_ms)?;
+            tx.replace_value(&row, &record, context.now.wall_ms)?;
             tx.bump_epoch(user)?;
-            let mut entry = scene.entry("password.change", Outcome::Ok, Some(user), Some(row.id));
+            let mut entry = context.entry("password.change", Outcome::Ok, Some(user), Some(row.id));
             entry.detail = access.reason();
             tx.audit(&entry)?;
             let row = tx.secret(user, row.id)?.ok_or(Error::NotFound)?;
@@ -157,15 +154,16 @@ impl Service {
         let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
         let check = permit.check_password(Some(&record), current)?;
         drop(permit);
-        let scene = context.scene();
         match check {
             PasswordCheck::Right | PasswordCheck::RightButCheap if throttle.is_clear() => Ok(row),
             PasswordCheck::Right | PasswordCheck::RightButCheap => {
-                self.change(context, move |tx| Ok(tx.set_throttle(&subject, Class::Password, &Throttle::clear())?))?;
+                self.change(context, move |tx, _| {
+                    Ok(tx.set_throttle(&subject, Class::Password, &Throttle::clear())?)
+                })?;
                 Ok(row)
             }
-            PasswordCheck::Wrong => self.change(context, move |tx| {
-                charge_password(tx, &scene, &subject, &limits, Some(user))?;
+            PasswordCheck::Wrong => self.change(context, move |tx, context| {
+                charge_password(tx, context, &subject, &limits, Some(user))?;
                 Err(Stop::Commit(Error::WrongCredentials))
             }),
         }
@@ -185,7 +183,7 @@ impl Service {
 /// Stores a first password inside a writing job.
 pub(super) fn insert_password(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     user: UserId,
     record: Sensitive<Vec<u8>>,
 ) -> Result<SecretRow, Stop> {
@@ -194,11 +192,11 @@ pub(super) fn insert_password(
     }
     let name = Label::parse(PASSWORD_NAME).map_err(|cause| Error::Internal(cause.to_owned()))?;
     let new = NewSecret {
-        id: scene.new_secret_id()?,
+        id: context.new_secret_id()?,
         user,
         kind: SecretType::Password,
         name,
-        created: scene.now.wall_ms,
+        created: context.now.wall_ms,
         expires: None,
         profile: None,
         is_guarded: false,
@@ -209,7 +207,7 @@ pub(super) fn insert_password(
     if !tx.insert_secret(&new)? {
         return Err(Error::SecretNameTaken.into());
     }
-    tx.audit(&scene.entry("password.create", Outcome::Ok, Some(user), Some(new.id)))?;
+    tx.audit(&context.entry("password.create", Outcome::Ok, Some(user), Some(new.id)))?;
     let row = tx.secret(user, new.id)?.ok_or(Error::NotFound)?;
     Ok(row)
 }
@@ -222,7 +220,6 @@ fn is_unchanged(now: &SecretRow, checked: &SecretRow) -> bool {
 
 /// What a password check leads to, decided inside the transaction that records it.
 struct Grant {
-    scene: Scene,
     subject: Subject,
     limits: Limits,
     mfa_required: bool,
@@ -232,16 +229,17 @@ impl Grant {
     fn after_right_password(
         &self,
         tx: &Tx<'_>,
+        context: &RequestContext,
         user: UserId,
         checked: &SecretRow,
         better: Option<&Sensitive<Vec<u8>>>,
     ) -> Result<Granted, Stop> {
-        let now = self.scene.now.wall_ms;
+        let now = context.now.wall_ms;
         let user = tx.user(user)?.filter(|user| !user.disabled).ok_or(Error::WrongCredentials)?;
         let password = tx.active_secret(user.id, SecretType::Password)?;
         let password = password.filter(|now| is_unchanged(now, checked)).ok_or(Error::WrongCredentials)?;
         let throttle = tx.throttle(&self.subject, Class::Password)?;
-        if let Gate::Delayed(wait) = throttle.gate(&self.limits, &self.scene.now) {
+        if let Gate::Delayed(wait) = throttle.gate(&self.limits, &context.now) {
             return Err(Error::TooManyAttempts { wait }.into());
         }
         if !throttle.is_clear() {
@@ -251,41 +249,46 @@ impl Grant {
             Some(record) => tx.strengthen(&password, record, now)?,
             None => tx.touch(password.id, now)?,
         }
-        let (id, scene) = (user.id, &self.scene);
+        let id = user.id;
         let (granted, detail) = match tx.mfa_state(id, now)? {
-            MfaState::Active => (open_challenge(tx, scene, user)?, "a second factor is needed"),
+            MfaState::Active => (open_challenge(tx, context, user)?, "a second factor is needed"),
             MfaState::None | MfaState::Pending if self.mfa_required => {
                 (Granted::Enrolment(user), "a factor has to be enrolled")
             }
             MfaState::None | MfaState::Pending => {
-                (open_session(tx, scene, user, crate::model::Amr::Password)?, "logged in")
+                (open_session(tx, context, user, crate::model::Amr::Password)?, "logged in")
             }
         };
-        tx.audit(&scene.entry_with("login.password", Outcome::Ok, Some(id), Some(password.id), detail))?;
+        tx.audit(&context.entry_with("login.password", Outcome::Ok, Some(id), Some(password.id), detail))?;
         Ok(granted)
     }
 
-    fn after_wrong_password(&self, tx: &Tx<'_>, user: Option<UserId>) -> Result<Granted, Stop> {
-        charge_password(tx, &self.scene, &self.subject, &self.limits, user)?;
+    fn after_wrong_password(
+        &self,
+        tx: &Tx<'_>,
+        context: &RequestContext,
+        user: Option<UserId>,
+    ) -> Result<Granted, Stop> {
+        charge_password(tx, context, &self.subject, &self.limits, user)?;
         Err(Stop::Commit(Error::WrongCredentials))
     }
 }
 
 fn charge_password(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     subject: &Subject,
     limits: &Limits,
     user: Option<UserId>,
 ) -> Result<(), Stop> {
-    let throttle = tx.throttle(subject, Class::Password)?.fail(limits, &scene.now, Odds::NONE);
+    let throttle = tx.throttle(subject, Class::Password)?.fail(limits, &context.now, Odds::NONE);
     tx.set_throttle(subject, Class::Password, &throttle)?;
     // A name that nobody has is written down once its guesses begin to be delayed: who tries names
     // must not be able to fill the disk. Until then something is written that takes no room, and about as long (AUT-4).
     if user.is_some() || throttle.failures == limits.delay_after {
-        tx.audit(&scene.entry("login.password", Outcome::Refused, user, None))?;
+        tx.audit(&context.entry("login.password", Outcome::Refused, user, None))?;
     } else {
-        tx.probe(scene.now.wall_ms)?;
+        tx.probe(context.now.wall_ms)?;
     }
     Ok(())
 }

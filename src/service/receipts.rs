@@ -11,7 +11,7 @@ use crate::store::{Outcome, StepUpReceipt, UserRow, same_tag};
 
 use super::authorise::Redeemer;
 use super::tokens::{digest, later};
-use super::{Reply, RequestContext, Scene, Service, Stop};
+use super::{Reply, RequestContext, Service, Stop};
 
 /// How long a receipt can be redeemed.
 const RECEIPT_LIFETIME: Duration = Duration::from_secs(5 * 60);
@@ -20,7 +20,7 @@ pub(super) const OPEN_RECEIPTS: u32 = 32;
 
 /// A receipt of 256 random bits, and the row that knows its digest.
 pub(super) fn new_receipt(
-    scene: &Scene,
+    context: &RequestContext,
     user: &UserRow,
     action: &Text,
     redeemer: Option<u32>,
@@ -30,12 +30,12 @@ pub(super) fn new_receipt(
     let row = StepUpReceipt {
         digest: digest(receipt.expose().as_bytes()),
         user: user.id,
-        peer: redeemer.unwrap_or(scene.peer_uid),
+        peer: redeemer.unwrap_or(context.caller.peer.uid),
         epoch: user.epoch,
         action: digest(action.as_str().as_bytes()),
         amr: Amr::PasswordAndOtp,
-        auth_time: scene.now.unix_seconds(),
-        expires: later(scene.now.wall_ms, RECEIPT_LIFETIME),
+        auth_time: context.now.unix_seconds(),
+        expires: later(context.now.wall_ms, RECEIPT_LIFETIME),
     };
     Ok((receipt, row))
 }
@@ -51,21 +51,20 @@ impl Service {
     ) -> Result<Reply, Error> {
         let presented = digest(receipt.expose().as_bytes());
         let action = digest(action.as_str().as_bytes());
-        let scene = context.scene();
-        let row = self.change(context, move |tx| {
-            let Some(row) = tx.take_receipt(&presented, scene.now.wall_ms)? else {
+        let row = self.change(context, move |tx, context| {
+            let Some(row) = tx.take_receipt(&presented, context.now.wall_ms)? else {
                 return Err(Stop::Commit(Error::ReceiptRefused));
             };
             let user = tx.user(row.user)?;
             let is_current = user.is_some_and(|user| !user.disabled && user.epoch == row.epoch);
             let is_anothers = matches!(&redeemer, Redeemer::User(user) if user.id != row.user);
-            if is_anothers || row.peer != scene.peer_uid {
+            if is_anothers || row.peer != context.caller.peer.uid {
                 // Somebody else's receipt stays good for its owner, and for the app that it is for.
                 return Err(Error::ReceiptRefused.into());
             }
             let is_good = is_current && same_tag(&row.action, &action);
             let outcome = if is_good { Outcome::Ok } else { Outcome::Refused };
-            tx.audit(&scene.entry("receipt.redeem", outcome, Some(row.user), None))?;
+            tx.audit(&context.entry("receipt.redeem", outcome, Some(row.user), None))?;
             if is_good { Ok(row) } else { Err(Stop::Commit(Error::ReceiptRefused)) }
         })?;
         Ok(Reply::ReceiptRedeemed { user: row.user, auth_time: row.auth_time, amr: row.amr.values() })

@@ -16,7 +16,7 @@ use crate::store::{AssociatedData, Class, Fault, Outcome, SecretRow, Subject, Tx
 use super::hasher::find_code;
 use super::locks::Held;
 use super::security_keys::{Purpose, use_assertion};
-use super::{Proof, RequestContext, Scene, Service, Stop};
+use super::{Proof, RequestContext, Service, Stop};
 
 /// A second factor ready to be judged inside a transaction. A backup code has been hashed already,
 /// since that takes too long for one.
@@ -151,12 +151,12 @@ impl Service {
         user: UserId,
         event: &'static str,
     ) -> Result<(), Error> {
-        let (rules, scene) = (self.rules(), context.scene());
-        self.change(context, move |tx| {
+        let rules = self.rules();
+        self.change(context, move |tx, context| {
             let subject = Subject::factors(user);
             let throttle = tx.throttle(&subject, Class::Factor)?;
-            charge(tx, &scene, rules, &subject, throttle, Odds::NONE, Some(user))?;
-            Ok(tx.audit(&scene.entry(event, Outcome::Refused, Some(user), None))?)
+            charge(tx, context, rules, &subject, throttle, Odds::NONE, Some(user))?;
+            Ok(tx.audit(&context.entry(event, Outcome::Refused, Some(user), None))?)
         })
     }
 
@@ -187,14 +187,14 @@ impl Service {
 /// of them share, every success clears it.
 pub(super) fn judge(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     rules: Rules,
     user: UserId,
     prepared: &Prepared,
 ) -> Result<Verdict, Stop> {
     let subject = Subject::factors(user);
     let throttle = tx.throttle(&subject, Class::Factor)?;
-    match throttle.gate(&rules.limits, &scene.now) {
+    match throttle.gate(&rules.limits, &context.now) {
         Gate::Open => {}
         Gate::Delayed(wait) => return Ok(Verdict::Delayed(wait)),
         Gate::Locked => return Ok(Verdict::Locked),
@@ -212,15 +212,15 @@ pub(super) fn judge(
                 return Ok(Verdict::Misshapen);
             }
             if throttle.leaves_no_room_for(odds) {
-                keep(tx, scene, rules, &subject, &throttle.lock(), Some(user))?;
+                keep(tx, context, rules, &subject, &throttle.lock(), Some(user))?;
                 return Ok(Verdict::LockedNow);
             }
-            find_factor(tx, scene, rules.window, &factors, token)?
+            find_factor(tx, context, rules.window, &factors, token)?
         }
-        Prepared::Code { set, hash } => use_code(tx, scene, user, *set, hash)?,
+        Prepared::Code { set, hash } => use_code(tx, context, user, *set, hash)?,
         Prepared::Key(None) => None,
         Prepared::Key(Some(assertion)) => {
-            let secret = use_assertion(tx, user, assertion, scene.now.wall_ms)?;
+            let secret = use_assertion(tx, user, assertion, context.now.wall_ms)?;
             secret.map(|secret| Accepted { secret, method: Method::Fido2, remaining: None, steps_ahead: None })
         }
     };
@@ -232,7 +232,7 @@ pub(super) fn judge(
             Ok(Verdict::Accepted(accepted))
         }
         None => {
-            charge(tx, scene, rules, &subject, throttle, odds, Some(user))?;
+            charge(tx, context, rules, &subject, throttle, odds, Some(user))?;
             Ok(Verdict::Wrong)
         }
     }
@@ -241,7 +241,7 @@ pub(super) fn judge(
 /// The same work and the same throttle for a user who is not there (AUT-4, AZ-2).
 pub(super) fn judge_nobody(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     rules: Rules,
     subject: &Subject,
     decoy: &Decoy,
@@ -249,15 +249,15 @@ pub(super) fn judge_nobody(
     prepared: &Prepared,
 ) -> Result<Verdict, Stop> {
     let throttle = tx.throttle(subject, Class::Factor)?;
-    match throttle.gate(&rules.limits, &scene.now) {
+    match throttle.gate(&rules.limits, &context.now) {
         Gate::Open => {}
         Gate::Delayed(wait) => return Ok(Verdict::Delayed(wait)),
         Gate::Locked => return Ok(Verdict::Locked),
     }
     if let Prepared::Token(token) = prepared {
-        decoy.refuse(tx, named, rules.window, &scene.now, token)?;
+        decoy.refuse(tx, named, rules.window, &context.now, token)?;
     }
-    charge(tx, scene, rules, subject, throttle, Odds::of(rules.window.width(), Digits::SIX), None)?;
+    charge(tx, context, rules, subject, throttle, Odds::of(rules.window.width(), Digits::SIX), None)?;
     Ok(Verdict::Wrong)
 }
 
@@ -305,28 +305,28 @@ impl Decoy {
 
 fn charge(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     rules: Rules,
     subject: &Subject,
     throttle: Throttle,
     odds: Odds,
     user: Option<UserId>,
 ) -> Result<(), Fault> {
-    keep(tx, scene, rules, subject, &throttle.fail(&rules.limits, &scene.now, odds), user)
+    keep(tx, context, rules, subject, &throttle.fail(&rules.limits, &context.now, odds), user)
 }
 
 /// Stores what has become of a throttle; a user's lock is written down.
 fn keep(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     rules: Rules,
     subject: &Subject,
     throttle: &Throttle,
     user: Option<UserId>,
 ) -> Result<(), Fault> {
     tx.set_throttle(subject, Class::Factor, throttle)?;
-    if let (Some(user), Gate::Locked) = (user, throttle.gate(&rules.limits, &scene.now)) {
-        tx.audit(&scene.entry("factor.lock", Outcome::Ok, Some(user), None))?;
+    if let (Some(user), Gate::Locked) = (user, throttle.gate(&rules.limits, &context.now)) {
+        tx.audit(&context.entry("factor.lock", Outcome::Ok, Some(user), None))?;
     }
     Ok(())
 }
@@ -376,7 +376,7 @@ fn profile_of(factor: &SecretRow) -> Result<Profile, Fault> {
 /// Compares a code with every one of the active factors that has its length, and uses up what it matches.
 fn find_factor(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     window: Window,
     factors: &[SecretRow],
     token: &TokenInput,
@@ -385,7 +385,7 @@ fn find_factor(
     for factor in factors {
         let profile = profile_of(factor)?;
         let Some(code) = token.for_digits(profile.digits) else { continue };
-        let matched = match_factor(tx, scene, window, factor, &profile, code)?;
+        let matched = match_factor(tx, context, window, factor, &profile, code)?;
         if accepted.is_none() {
             accepted = matched.map(|(method, steps_ahead)| Accepted {
                 secret: factor.id,
@@ -409,18 +409,18 @@ fn odds_of(profile: &Profile, window: Window) -> Odds {
 
 fn match_factor(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     window: Window,
     factor: &SecretRow,
     profile: &Profile,
     code: u32,
 ) -> Result<Option<(Method, Option<i64>)>, Fault> {
-    let now = scene.now.wall_ms;
+    let now = context.now.wall_ms;
     let seed = tx.open_secret(factor)?;
     match profile.moving {
         OtpKind::Totp(period) => {
-            let current = step_at(scene.now.unix_seconds(), period);
-            report_future_step(tx, scene, factor, current)?;
+            let current = step_at(context.now.unix_seconds(), period);
+            report_future_step(tx, context, factor, current)?;
             let step =
                 match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, factor.last_step);
             let Some(step) = step else { return Ok(None) };
@@ -453,9 +453,9 @@ fn match_factor(
 
 /// A step used up in the future means that the clock was ahead once. No code works until time has
 /// caught up or an administrator unlocks the user (TIME-2).
-fn report_future_step(tx: &Tx<'_>, scene: &Scene, factor: &SecretRow, current: u64) -> Result<(), Fault> {
+fn report_future_step(tx: &Tx<'_>, context: &RequestContext, factor: &SecretRow, current: u64) -> Result<(), Fault> {
     if factor.last_step.is_some_and(|last| last > current.saturating_add(1)) {
-        tx.audit(&scene.entry_with(
+        tx.audit(&context.entry_with(
             "clock.future-step",
             Outcome::Refused,
             Some(factor.user),
@@ -468,7 +468,7 @@ fn report_future_step(tx: &Tx<'_>, scene: &Scene, factor: &SecretRow, current: u
 
 fn use_code(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     user: UserId,
     hashed_for: Option<SecretId>,
     hash: &Sensitive<[u8; 16]>,
@@ -478,11 +478,11 @@ fn use_code(
         return Ok(None);
     }
     let Some(place) = find_code(&set.record, hash)? else { return Ok(None) };
-    if !tx.consume_code(row.id, place, scene.now.wall_ms)? {
+    if !tx.consume_code(row.id, place, context.now.wall_ms)? {
         return Ok(None);
     }
     let remaining = row.codes_left().saturating_sub(1);
-    tx.audit(&scene.entry_with(
+    tx.audit(&context.entry_with(
         "code.use",
         Outcome::Ok,
         Some(user),

@@ -14,7 +14,7 @@ use super::authorise::UserAccess;
 use super::devices::credential_to_remove;
 use super::tokens::{api_key, digest, later};
 use super::{
-    DeviceOfSecret, ImportOrder, MfaOrder, OnDevice, Reply, RequestContext, Scene, SecretChange, SecretRef, SecretView,
+    DeviceOfSecret, ImportOrder, MfaOrder, OnDevice, Reply, RequestContext, SecretChange, SecretRef, SecretView,
     Service, Stop,
 };
 
@@ -40,15 +40,14 @@ impl Service {
         let seed = entropy::secret_of_length(profile.algorithm.seed_length())?;
         let uri = self.uri_of(&order, &access, &seed)?;
         let base32 = Sensitive::new(BASE32_NOPAD.encode(seed.expose()));
-        let scene = context.scene();
-        let secret = self.change(context, move |tx| {
+        let secret = self.change(context, move |tx, context| {
             let user = access.user.id;
-            let now = scene.now.wall_ms;
-            access.may_begin_factor(tx, &scene, now)?;
+            let now = context.now.wall_ms;
+            access.may_begin_factor(tx, context, now)?;
             tx.end_pending(user, SecretType::Mfa, now)?;
             insert_pending(
                 tx,
-                &scene,
+                context,
                 &access,
                 order.name,
                 &PendingFactor { profile, first_counter: 0, origin: "" },
@@ -65,15 +64,14 @@ impl Service {
         access: UserAccess,
         order: ImportOrder,
     ) -> Result<Reply, Error> {
-        let scene = context.scene();
-        let secret = self.change(context, move |tx| {
-            let (user, now) = (access.user.id, scene.now.wall_ms);
-            access.must_be_fresh(tx, &scene)?;
+        let secret = self.change(context, move |tx, context| {
+            let (user, now) = (access.user.id, context.now.wall_ms);
+            access.must_be_fresh(tx, context)?;
             tx.end_pending(user, SecretType::Mfa, now)?;
             let OtpauthUri { profile, seed, counter, .. } = order.uri;
             insert_pending(
                 tx,
-                &scene,
+                context,
                 &access,
                 order.name,
                 &PendingFactor { profile, first_counter: counter, origin: "imported " },
@@ -110,16 +108,15 @@ impl Service {
         name: Option<Label>,
     ) -> Result<Reply, Error> {
         let value = entropy::secret_of_length(API_KEY_LENGTH)?;
-        let scene = context.scene();
-        let (secret, key) = self.change(context, move |tx| {
+        let (secret, key) = self.change(context, move |tx, context| {
             let user = access.user.id;
-            access.must_be_recent(tx, &scene)?;
+            access.must_be_recent(tx, context)?;
             let new = NewSecret {
-                id: scene.new_secret_id()?,
+                id: context.new_secret_id()?,
                 user,
                 kind: SecretType::ApiKey,
                 name: free_name(tx, user, name, "api key")?,
-                created: scene.now.wall_ms,
+                created: context.now.wall_ms,
                 expires: None,
                 profile: None,
                 is_guarded: access.is_guarded(tx)?,
@@ -128,7 +125,7 @@ impl Service {
                 value: Sensitive::new(digest(value.expose()).to_vec()),
             };
             insert(tx, &new)?;
-            tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), "apikey"))?;
+            tx.audit(&context.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), "apikey"))?;
             Ok((shown(tx, user, &new)?, api_key(new.id, &value)))
         })?;
         Ok(Reply::ApiKeyCreated { secret, key })
@@ -169,10 +166,9 @@ impl Service {
         change: SecretChange,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
-        let scene = context.scene();
-        let view = self.change(context, move |tx| {
+        let view = self.change(context, move |tx, context| {
             let user = access.user.id;
-            let now = scene.now.wall_ms;
+            let now = context.now.wall_ms;
             let row = tx.secret(user, id)?.filter(|row| is_visible(row, now)).ok_or(Error::NotFound)?;
             if row.version != change.version {
                 return Err(Error::Version.into());
@@ -188,7 +184,7 @@ impl Service {
             if !tx.relabel(&row, &name, description, now)? {
                 return Err(Error::SecretNameTaken.into());
             }
-            tx.audit(&scene.entry("secret.rename", Outcome::Ok, Some(user), Some(id)))?;
+            tx.audit(&context.entry("secret.rename", Outcome::Ok, Some(user), Some(id)))?;
             view_in(tx, user, id)
         })?;
         Ok(Reply::Secret(view))
@@ -205,15 +201,14 @@ impl Service {
         on_device: Option<OnDevice>,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
-        let scene = context.scene();
-        let credential = self.change(context, move |tx| {
+        let credential = self.change(context, move |tx, context| {
             let user = access.user.id;
-            let row = tx.secret(user, id)?.filter(|row| is_visible(row, scene.now.wall_ms)).ok_or(Error::NotFound)?;
+            let row = tx.secret(user, id)?.filter(|row| is_visible(row, context.now.wall_ms)).ok_or(Error::NotFound)?;
             let credential = credential_to_remove(tx, id, on_device)?;
             match row.kind {
-                SecretType::Password => access.must_be_recent(tx, &scene)?,
+                SecretType::Password => access.must_be_recent(tx, context)?,
                 SecretType::Mfa | SecretType::Fido2 | SecretType::ApiKey | SecretType::Backup => {
-                    access.must_be_fresh(tx, &scene)?;
+                    access.must_be_fresh(tx, context)?;
                 }
             }
             if on_device == Some(OnDevice::Keep) {
@@ -224,7 +219,7 @@ impl Service {
                 end_what_it_opened(tx, user, row.kind)?;
             }
             let detail = access.with_reason(row.kind.name().to_owned());
-            tx.audit(&scene.entry_with("secret.delete", Outcome::Ok, Some(user), Some(id), detail))?;
+            tx.audit(&context.entry_with("secret.delete", Outcome::Ok, Some(user), Some(id), detail))?;
             Ok(credential)
         })?;
         if let (Some(credential), None | Some(OnDevice::Erase)) = (credential, on_device) {
@@ -261,15 +256,15 @@ struct PendingFactor {
 /// Stores a factor that waits for its first code, and tells of it in the audit log.
 fn insert_pending(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     access: &UserAccess,
     name: Option<Label>,
     factor: &PendingFactor,
     seed: Sensitive<Vec<u8>>,
 ) -> Result<SecretView, Stop> {
-    let (user, now) = (access.user.id, scene.now.wall_ms);
+    let (user, now) = (access.user.id, context.now.wall_ms);
     let new = NewSecret {
-        id: scene.new_secret_id()?,
+        id: context.new_secret_id()?,
         user,
         kind: SecretType::Mfa,
         name: free_name(tx, user, name, "authenticator")?,
@@ -283,7 +278,7 @@ fn insert_pending(
     };
     insert(tx, &new)?;
     let detail = access.with_reason(format!("{}{}", factor.origin, factor.profile.binding()));
-    tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
+    tx.audit(&context.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
     shown(tx, user, &new)
 }
 

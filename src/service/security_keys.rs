@@ -20,7 +20,7 @@ use super::authorise::{Scope, UserAccess};
 use super::enroll::{after_enrolment, pending};
 use super::secrets::{free_name, insert, view_in};
 use super::tokens::later;
-use super::{Reply, RequestContext, Scene, SecretRef, SecretView, Service, Stop};
+use super::{Reply, RequestContext, SecretRef, SecretView, Service, Stop};
 
 /// Ceremonies at the same time; the oldest makes room.
 const MOST: usize = 4096;
@@ -141,11 +141,10 @@ impl Service {
         let now = context.now.wall_ms;
         let user = access.user.id;
         let (options, registration) = self.start_registration(context, &relying_party, &access, order.verification)?;
-        let scene = context.scene();
-        let secret = self.change(context, move |tx| {
-            access.may_begin_factor(tx, &scene, now)?;
+        let secret = self.change(context, move |tx, context| {
+            access.may_begin_factor(tx, context, now)?;
             tx.end_pending(user, SecretType::Fido2, now)?;
-            let id = insert_key(tx, &scene, &access, order.name)?;
+            let id = insert_key(tx, context, &access, order.name)?;
             view_in(tx, user, id)
         })?;
         let peer = context.caller.peer.uid;
@@ -218,8 +217,8 @@ impl Service {
         record: &KeyRecord,
         relying_party: &str,
     ) -> Result<Registered, Error> {
-        self.activate_key(context, access, record, relying_party, move |tx, scene, access| {
-            let id = insert_key(tx, scene, access, name)?;
+        self.activate_key(context, access, record, relying_party, move |tx, context, access| {
+            let id = insert_key(tx, context, access, name)?;
             tx.secret(access.user.id, id)?.ok_or_else(|| Error::Internal("a new secret vanished".to_owned()).into())
         })
     }
@@ -231,18 +230,18 @@ impl Service {
         access: &UserAccess,
         record: &KeyRecord,
         relying_party: &str,
-        row: impl FnOnce(&Tx<'_>, &Scene, &UserAccess) -> Result<SecretRow, Stop> + Send + 'static,
+        row: impl FnOnce(&Tx<'_>, &RequestContext, &UserAccess) -> Result<SecretRow, Stop> + Send + 'static,
     ) -> Result<Registered, Error> {
         let (user, now) = (access.user.id, context.now.wall_ms);
         let bytes = record.to_bytes()?;
         let (credential, counter) = (record.id().to_vec(), record.counter());
         let is_first = self.look(context, |view| view.mfa_state(user, now))? != MfaState::Active;
         let codes = if is_first { Some(self.new_codes(context)?) } else { None };
-        let (scene, access, relying_party) = (context.scene(), access.clone(), relying_party.to_owned());
-        let (secret, codes) = self.change(context, move |tx| {
+        let (access, relying_party) = (access.clone(), relying_party.to_owned());
+        let (secret, codes) = self.change(context, move |tx, context| {
             let has_other = tx.mfa_state(user, now)? == MfaState::Active;
-            let row = row(tx, &scene, &access)?;
-            access.may_begin_factor(tx, &scene, row.created)?;
+            let row = row(tx, context, &access)?;
+            access.may_begin_factor(tx, context, row.created)?;
             if !tx.activate_key(&row, &bytes, now)? {
                 let why = pending(tx, now, user, row.id, SecretType::Fido2)?.err();
                 return Err(why.unwrap_or(Error::AlreadyActive).into());
@@ -253,11 +252,11 @@ impl Service {
             }
             let shown = match (codes, has_other) {
                 (_, true) => Vec::new(),
-                (Some(set), false) => set.store(tx, &scene, user)?,
+                (Some(set), false) => set.store(tx, context, user)?,
                 // The other factor went in this moment; nobody shall have a first factor without codes.
                 (None, false) => return Err(Error::Busy.into()),
             };
-            after_enrolment(tx, &scene, &access, row.id)?;
+            after_enrolment(tx, context, &access, row.id)?;
             Ok((view_in(tx, user, row.id)?, shown))
         })?;
         self.metrics.count_enrolment();
@@ -266,14 +265,13 @@ impl Service {
 
     /// An answer that does not hold ends the pending key: its question must not be answered twice.
     fn end_registration(&self, context: &RequestContext, row: &SecretRow, fault: FidoFault) -> Error {
-        let scene = context.scene();
         let (user, id, why) = (row.user, row.id, fault.to_string());
-        let ended = self.change(context, move |tx| {
+        let ended = self.change(context, move |tx, context| {
             // Another one may have taken its place meanwhile, which has done nothing wrong.
-            if pending(tx, scene.now.wall_ms, user, id, SecretType::Fido2)?.is_ok() {
-                tx.end_pending(user, SecretType::Fido2, scene.now.wall_ms)?;
+            if pending(tx, context.now.wall_ms, user, id, SecretType::Fido2)?.is_ok() {
+                tx.end_pending(user, SecretType::Fido2, context.now.wall_ms)?;
             }
-            let entry = scene.entry_with("factor.enroll", Outcome::Refused, Some(user), Some(id), why);
+            let entry = context.entry_with("factor.enroll", Outcome::Refused, Some(user), Some(id), why);
             Ok(tx.audit(&entry)?)
         });
         match (ended, fault) {
@@ -381,7 +379,7 @@ impl Service {
 
     fn note_bad_assertion(&self, context: &RequestContext, user: UserId, fault: &FidoFault) -> Result<(), Error> {
         let event = if *fault == FidoFault::Counter { "key.copied" } else { "key.refused" };
-        let entry = context.scene().entry_with(event, Outcome::Refused, Some(user), None, fault.to_string());
+        let entry = context.clone().entry_with(event, Outcome::Refused, Some(user), None, fault.to_string());
         self.store.write(context.patience, move |tx| {
             tx.audit(&entry)?;
             Ok(Decision::Commit(()))
@@ -391,7 +389,7 @@ impl Service {
 
     /// Refuses another relying party than the one that credentials are bound to.
     pub(super) fn check_relying_party(&self) -> Result<(), Error> {
-        let bound = self.store.read(super::STARTING, |view| view.relying_party())?;
+        let bound = self.store.read(super::OWN_PATIENCE, |view| view.relying_party())?;
         let Some(bound) = bound else { return Ok(()) };
         match self.policy().relying_party.as_ref() {
             Some(now) if now.id() == bound => Ok(()),
@@ -403,10 +401,15 @@ impl Service {
 }
 
 /// A new pending key.
-fn insert_key(tx: &Tx<'_>, scene: &Scene, access: &UserAccess, name: Option<Label>) -> Result<SecretId, Stop> {
-    let (user, now) = (access.user.id, scene.now.wall_ms);
+fn insert_key(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    access: &UserAccess,
+    name: Option<Label>,
+) -> Result<SecretId, Stop> {
+    let (user, now) = (access.user.id, context.now.wall_ms);
     let new = NewSecret {
-        id: scene.new_secret_id()?,
+        id: context.new_secret_id()?,
         user,
         kind: SecretType::Fido2,
         name: free_name(tx, user, name, "security key")?,
@@ -420,7 +423,7 @@ fn insert_key(tx: &Tx<'_>, scene: &Scene, access: &UserAccess, name: Option<Labe
     };
     insert(tx, &new)?;
     let detail = access.with_reason("fido2".to_owned());
-    tx.audit(&scene.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
+    tx.audit(&context.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
     Ok(new.id)
 }
 

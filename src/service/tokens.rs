@@ -14,7 +14,7 @@ use crate::store::{
 use crate::sync::PoisonError;
 use crate::token::{ACCESS_LIFETIME, Claims, KeySet, SigningKey};
 
-use super::{AuthView, Scene, Service};
+use super::{AuthView, RequestContext, Service};
 
 /// How long a challenge waits for its second factor (AUT-2).
 pub(super) const CHALLENGE_LIFETIME: Duration = Duration::from_secs(5 * 60);
@@ -66,17 +66,17 @@ pub(super) enum Granted {
 }
 
 /// Opens a session inside a writing job.
-pub(super) fn open_session(tx: &Tx<'_>, scene: &Scene, user: UserRow, amr: Amr) -> Result<Granted, Fault> {
-    let now = scene.now.wall_ms;
+pub(super) fn open_session(tx: &Tx<'_>, context: &RequestContext, user: UserRow, amr: Amr) -> Result<Granted, Fault> {
+    let now = context.now.wall_ms;
     let session = SessionRow {
         id: SessionId::at(now, &entropy::public()?),
         user: user.id,
         epoch: user.epoch,
-        peer: scene.peer_uid,
+        peer: context.caller.peer.uid,
         generation: 1,
         rotated: None,
         amr,
-        auth_time: scene.now.unix_seconds(),
+        auth_time: context.now.unix_seconds(),
         created: now,
         expires: later(now, SESSION_IDLE),
     };
@@ -85,12 +85,12 @@ pub(super) fn open_session(tx: &Tx<'_>, scene: &Scene, user: UserRow, amr: Amr) 
 }
 
 /// Opens a challenge inside a writing job.
-pub(super) fn open_challenge(tx: &Tx<'_>, scene: &Scene, user: UserRow) -> Result<Granted, Fault> {
-    let now = scene.now.wall_ms;
+pub(super) fn open_challenge(tx: &Tx<'_>, context: &RequestContext, user: UserRow) -> Result<Granted, Fault> {
+    let now = context.now.wall_ms;
     let challenge = ChallengeRow {
         id: ChallengeId::at(now, &entropy::public()?),
         user: user.id,
-        peer: scene.peer_uid,
+        peer: context.caller.peer.uid,
         epoch: user.epoch,
         wrong: 0,
         created: now,
@@ -118,31 +118,36 @@ pub(super) fn extended(session: &SessionRow, now: i64) -> i64 {
 
 impl Service {
     /// Signs what was granted, and says what goes with it.
-    pub(super) fn sign_grant(&self, scene: &Scene, granted: &Granted) -> Result<AuthView, Error> {
+    pub(super) fn sign_grant(&self, context: &RequestContext, granted: &Granted) -> Result<AuthView, Error> {
         match granted {
             Granted::Session(session, user) => {
-                let mut view = self.access_view(scene, session, user)?;
+                let mut view = self.access_view(context, session, user)?;
                 view.refresh = Some(refresh_token(self.store.vault(), session));
                 Ok(view)
             }
             Granted::Challenge(challenge, user, methods) => {
-                let claims = Claims { id: *challenge.id.as_bytes(), ..claims(scene, TokenKind::Challenge, user)? };
+                let claims = Claims { id: *challenge.id.as_bytes(), ..claims(context, TokenKind::Challenge, user)? };
                 let mut view = self.view_of(&claims, CHALLENGE_LIFETIME)?;
                 view.methods = Some(methods.clone());
                 Ok(view)
             }
-            Granted::Enrolment(user) => self.view_of(&claims(scene, TokenKind::Enroll, user)?, ACCESS_LIFETIME),
+            Granted::Enrolment(user) => self.view_of(&claims(context, TokenKind::Enroll, user)?, ACCESS_LIFETIME),
         }
     }
 
     /// A fresh access token of a session, without a refresh token.
-    pub(super) fn access_view(&self, scene: &Scene, session: &SessionRow, user: &UserRow) -> Result<AuthView, Error> {
+    pub(super) fn access_view(
+        &self,
+        context: &RequestContext,
+        session: &SessionRow,
+        user: &UserRow,
+    ) -> Result<AuthView, Error> {
         let claims = Claims {
             session: Some(session.id),
             amr: session.amr,
             auth_time: session.auth_time,
             peer: session.peer,
-            ..claims(scene, TokenKind::Access, user)?
+            ..claims(context, TokenKind::Access, user)?
         };
         self.view_of(&claims, ACCESS_LIFETIME)
     }
@@ -216,7 +221,7 @@ impl Service {
         }
         // Also what a crash or a caller that went away left in the middle.
         // A change of the key that is stuck is told, and keeps nobody from logging in.
-        if let Err(error) = self.go_on_with_rotation(&Scene::of_host(now), patience, u32::MAX) {
+        if let Err(error) = self.go_on_with_rotation(&RequestContext::of_host(now), patience, u32::MAX) {
             tracing::error!(%error, "the change of the master key does not go on");
         }
         Ok(())
@@ -252,8 +257,8 @@ fn retire(tx: &Tx<'_>, rows: &mut Vec<SigningKeyRow>, now: i64) -> Result<(), Fa
     Ok(())
 }
 
-fn claims(scene: &Scene, kind: TokenKind, user: &UserRow) -> Result<Claims, Error> {
-    let now = scene.now.unix_seconds();
+fn claims(context: &RequestContext, kind: TokenKind, user: &UserRow) -> Result<Claims, Error> {
+    let now = context.now.unix_seconds();
     Ok(Claims {
         kind,
         subject: user.id,
@@ -264,7 +269,7 @@ fn claims(scene: &Scene, kind: TokenKind, user: &UserRow) -> Result<Claims, Erro
         epoch: user.epoch,
         amr: Amr::Password,
         auth_time: now,
-        peer: scene.peer_uid,
+        peer: context.caller.peer.uid,
         roles: user.roles.clone(),
     })
 }

@@ -16,7 +16,6 @@ impl Service {
     /// enrolment.
     pub(super) fn create_user(&self, context: &RequestContext, order: NewUserOrder) -> Result<Reply, Error> {
         let record = order.password.as_ref().map(|p| self.password_record(context, p)).transpose()?;
-        let scene = context.scene();
         let id = match order.id {
             Some(id) => id,
             None => UserId::at(context.now.wall_ms, &entropy::public()?),
@@ -29,21 +28,20 @@ impl Service {
             created: context.now.wall_ms,
         };
         let mfa_required = self.policy().mfa_required;
-        let job_scene = scene.clone();
-        let (row, granted) = self.change(context, move |tx| {
+        let (row, granted) = self.change(context, move |tx, context| {
             tx.insert_user(&new)?.map_err(taken)?;
-            tx.audit(&job_scene.entry("user.create", Outcome::Ok, Some(id), None))?;
+            tx.audit(&context.entry("user.create", Outcome::Ok, Some(id), None))?;
             let row = tx.user(id)?.ok_or(Error::NotFound)?;
             let Some(record) = record else { return Ok((row, None)) };
-            insert_password(tx, &job_scene, id, record)?;
+            insert_password(tx, context, id, record)?;
             let granted = if mfa_required {
                 Granted::Enrolment(row.clone())
             } else {
-                open_session(tx, &job_scene, row.clone(), Amr::Password)?
+                open_session(tx, context, row.clone(), Amr::Password)?
             };
             Ok((row, Some(granted)))
         })?;
-        let auth = granted.map(|granted| self.sign_grant(&scene, &granted)).transpose()?;
+        let auth = granted.map(|granted| self.sign_grant(context, &granted)).transpose()?;
         Ok(Reply::UserCreated { user: view_of(row, MfaState::None), auth })
     }
 
@@ -83,8 +81,7 @@ impl Service {
         if matches!(access.by, Authority::Own { .. }) {
             self.may_be_named(context, change.name.as_ref())?;
         }
-        let scene = context.scene();
-        let view = self.change(context, move |tx| {
+        let view = self.change(context, move |tx, context| {
             // What was written into the file by others is not to be confirmed by a change of something else.
             tx.check_summary(access.user.id)?;
             let old = tx.user(access.user.id)?.ok_or(Error::NotFound)?;
@@ -95,9 +92,9 @@ impl Service {
             // Whoever has a token for a moment shall not take away what its owner logs in with.
             let is_own = matches!(access.by, Authority::Own { .. });
             if is_own && (old.name != new.name || old.email != new.email) {
-                access.must_be_recent(tx, &scene)?;
+                access.must_be_recent(tx, context)?;
             }
-            tx.update_user(&new, scene.now.wall_ms)?.map_err(taken)?;
+            tx.update_user(&new, context.now.wall_ms)?.map_err(taken)?;
             if old.disabled != new.disabled || old.roles != new.roles {
                 tx.bump_epoch(new.id)?;
             }
@@ -106,25 +103,24 @@ impl Service {
                 (true, false) => "user.enable",
                 (false, false) | (true, true) => "user.update",
             };
-            let mut entry = scene.entry(event, Outcome::Ok, Some(new.id), None);
+            let mut entry = context.entry(event, Outcome::Ok, Some(new.id), None);
             entry.detail = access.reason();
             tx.audit(&entry)?;
-            shown(tx, new.id, scene.now.wall_ms)
+            shown(tx, new.id, context.now.wall_ms)
         })?;
         Ok(Reply::User(view))
     }
 
     /// Removes a user with everything it has.
     pub(super) fn delete_user(&self, context: &RequestContext, access: UserAccess) -> Result<Reply, Error> {
-        let scene = context.scene();
-        self.change(context, move |tx| {
+        self.change(context, move |tx, context| {
             if matches!(access.by, Authority::Own { .. }) {
-                access.must_be_recent(tx, &scene)?;
+                access.must_be_recent(tx, context)?;
             }
             if !tx.delete_user(access.user.id)? {
                 return Err(Error::NotFound.into());
             }
-            let mut entry = scene.entry("user.delete", Outcome::Ok, Some(access.user.id), None);
+            let mut entry = context.entry("user.delete", Outcome::Ok, Some(access.user.id), None);
             entry.detail = access.reason();
             Ok(tx.audit(&entry)?)
         })?;
@@ -133,18 +129,17 @@ impl Service {
 
     /// Ends delays and locks of a user, and lets codes of the present count again where the clock was ahead (AZ-4, TIME-2).
     pub(super) fn unlock_user(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
-        let scene = context.scene();
         let user = access.user.id;
         let reason = access.reason().unwrap_or_default();
         let uses = self.look(context, |view| FutureUses::read(view, user, &context.now))?;
-        self.change(context, move |tx| {
+        self.change(context, move |tx, context| {
             tx.clear_throttles(user)?;
-            let lowered = lower_future_steps(tx, user, &scene.now, &uses)?;
+            let lowered = lower_future_steps(tx, user, &context.now, &uses)?;
             let detail = match lowered {
                 0 => reason,
                 count => format!("{reason} ({count} future steps reset)"),
             };
-            Ok(tx.audit(&scene.entry_with("user.unlock", Outcome::Ok, Some(user), None, detail))?)
+            Ok(tx.audit(&context.entry_with("user.unlock", Outcome::Ok, Some(user), None, detail))?)
         })?;
         Ok(Reply::Done)
     }

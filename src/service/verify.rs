@@ -51,27 +51,32 @@ impl Service {
         let place = format!("{named:?}");
         let nobody = Subject::nobody(self.store.vault().unknown_login_place(&place), context.caller.peer.uid);
         let rules = self.rules();
-        let scene = context.scene();
         // An unknown user's code is hashed like a known one's.
         let purpose = Purpose::Verify(context.caller.peer.uid);
         let (prepared, held) = self.prepare(context, known.map(|user| user.id), &nobody, purpose, proof)?;
         let decoy = Arc::clone(&self.decoy);
-        let job = move |tx: &Tx<'_>| {
+        let job = move |tx: &Tx<'_>, context: &RequestContext| {
             let user = match named {
                 Some(id) => tx.user(id)?.filter(|user| !user.disabled),
                 None => None,
             };
             let subject = user.as_ref().map(|user| user.id);
             let verdict = match subject {
-                Some(id) => judge(tx, &scene, rules, id, &prepared)?,
-                None => judge_nobody(tx, &scene, rules, &nobody, &decoy, named, &prepared)?,
+                Some(id) => judge(tx, context, rules, id, &prepared)?,
+                None => judge_nobody(tx, context, rules, &nobody, &decoy, named, &prepared)?,
             };
             // Also of nobody's code, or it would take less time. Only apps come here, and who they are is known.
             if matches!(verdict, Verdict::Wrong) {
-                tx.audit(&scene.entry("verify", Outcome::Refused, named, None))?;
+                tx.audit(&context.entry("verify", Outcome::Refused, named, None))?;
             }
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
-            tx.audit(&scene.entry_with("verify", Outcome::Ok, subject, Some(accepted.secret), accepted.method.name()))?;
+            tx.audit(&context.entry_with(
+                "verify",
+                Outcome::Ok,
+                subject,
+                Some(accepted.secret),
+                accepted.method.name(),
+            ))?;
             Ok(accepted)
         };
         Ok((job, held))

@@ -1,6 +1,7 @@
 //! What people do, asked of the use cases in this process, at moments that the test chooses.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use mfad::error::Error;
 use mfad::model::{Moment, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId, UserRef};
@@ -15,7 +16,8 @@ use crate::otp;
 pub const PASSWORD: &str = "correct horse battery staple";
 
 pub fn ask_with(shop: &HardwareFixture, now: Moment, token: &Sensitive<String>, call: Call) -> Result<Reply, Error> {
-    let caller = Caller { token: Some(Sensitive::new(token.expose().clone())), reason: None, ..shop.context().caller };
+    let caller =
+        Caller { token: Some(Arc::new(Sensitive::new(token.expose().clone()))), reason: None, ..shop.context().caller };
     shop.service.handle(&RequestContext { now, caller, ..shop.context() }, call)
 }
 

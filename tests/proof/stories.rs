@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mfad::error::Error;
 use mfad::model::{
@@ -315,7 +316,7 @@ impl World {
     fn ask(&self, token: Option<&str>, call: Call) -> Result<Reply, Error> {
         let mut context = self.shop.context();
         if let Some(token) = token {
-            (context.caller.token, context.caller.reason) = (Some(Sensitive::new(token.to_owned())), None);
+            (context.caller.token, context.caller.reason) = (Some(Arc::new(Sensitive::new(token.to_owned()))), None);
         }
         let now = Moment { wall_ms: self.seconds * 1_000, boot_ms: self.boot(), boot: [7; 16] };
         self.shop.service.handle(&RequestContext { now, ..context }, call)

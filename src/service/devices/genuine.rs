@@ -7,7 +7,7 @@ use crate::model::{Firmware, Serial};
 use crate::piv::{AttestationError, CheckError, Roots, Slot, Statement, attestation_chain, sign};
 use crate::store::Outcome;
 
-use super::super::{Reply, RequestContext, Scene, Service};
+use super::super::{Reply, RequestContext, Service};
 use super::session::VISIT;
 
 /// What the configuration says of attestation.
@@ -51,7 +51,7 @@ impl Service {
         let slot = slot.unwrap_or(self.policy().attestation.slot);
         let mut card = self.take(serial)?;
         let mut session = CardSession::new(&mut *card, VISIT);
-        let found = self.attested(&context.scene(), &mut session, slot, Some(serial));
+        let found = self.attested(context, &mut session, slot, Some(serial));
         match found {
             Ok(said) => {
                 let Statement { serial, firmware, root, .. } = said;
@@ -60,14 +60,14 @@ impl Service {
             }
             Err(error) => {
                 if let Error::NotGenuine(why) = &error {
-                    let entry = context.scene().entry_with(
+                    let entry = context.clone().entry_with(
                         "device.attest",
                         Outcome::Refused,
                         None,
                         None,
                         format!("key {serial}: {why}"),
                     );
-                    self.device_change(move |tx| Ok(tx.audit(&entry)?))?;
+                    self.device_change(context, move |tx, _| Ok(tx.audit(&entry)?))?;
                 }
                 Err(error)
             }
@@ -78,7 +78,7 @@ impl Service {
     /// for, else.
     pub(super) fn attested_if_required(
         &self,
-        scene: &Scene,
+        context: &RequestContext,
         session: &mut CardSession<'_>,
     ) -> Result<Option<Statement>, Error> {
         let policy = self.policy();
@@ -86,12 +86,12 @@ impl Service {
         if !attestation.is_required {
             return Ok(None);
         }
-        self.attested(scene, session, attestation.slot, None).map(Some)
+        self.attested(context, session, attestation.slot, None).map(Some)
     }
 
     fn attested(
         &self,
-        scene: &Scene,
+        context: &RequestContext,
         session: &mut CardSession<'_>,
         slot: Slot,
         meant: Option<Serial>,
@@ -111,7 +111,7 @@ impl Service {
             return Err(Error::DeviceChanged);
         }
         let chain = attestation_chain(session, slot)?;
-        let claim = roots.check(&chain, serial, identity.firmware, scene.now.unix_seconds())?;
+        let claim = roots.check(&chain, serial, identity.firmware, context.now.unix_seconds())?;
         let challenge = claim.challenge(&entropy::public()?);
         let signature = sign(session, slot, &challenge, claim.needs_touch()).map_err(|fault| match fault {
             // It holds the papers and will not sign: that is how a copy of them behaves.

@@ -31,7 +31,7 @@ impl Service {
         applet.rename(name, new)?;
         if let Some((secret, _)) = before.owner {
             let new = new.clone();
-            self.device_change(move |tx| Ok(tx.rename_oath_account(secret, &new)?))?;
+            self.device_change(context, move |tx, _| Ok(tx.rename_oath_account(secret, &new)?))?;
         }
         self.note_act(context, "device.rename", format!("key {serial}, account {name} is now {new}"))?;
         Ok(Reply::Account(AccountView { name: new.clone(), ..before }))
@@ -68,10 +68,10 @@ impl Service {
         let mut applet = Applet::select(&mut session)?;
         let now = KeyIdentity { device_id: applet.device_id()?, ..key };
         if self.device_row(serial)?.is_some() {
-            self.note_key(&now, context.now.wall_ms, false)?;
+            self.note_key(context, &now, false)?;
         }
         // What was to be erased went with it.
-        self.settle(&context.scene(), serial, &mut applet)?;
+        self.settle(context, serial, &mut applet)?;
         self.note_act(context, "device.reset", format!("key {serial}"))?;
         Ok(Reply::Done)
     }
@@ -87,7 +87,7 @@ impl Service {
             let is_proved = self.proves(context, &mut applet, &row)?;
             if is_proved {
                 self.revoke(context, &row)?;
-                self.settle(&context.scene(), serial, &mut applet)?;
+                self.settle(context, serial, &mut applet)?;
             }
             let is_erased = is_proved && !applet.list()?.iter().any(|account| account.name == row.name);
             returned.push(ReturnedView {
@@ -102,7 +102,7 @@ impl Service {
         let is_kept = self.device_row(serial)?.is_some_and(|known| known.has_access());
         if is_kept && applet.has_password() && applet.list()?.is_empty() {
             applet.set_password(None)?;
-            self.keep(&key, None, None)?;
+            self.keep(context, &key, None, None)?;
         }
         self.note_act(context, "device.return", format!("key {serial}, {} factors", returned.len()))?;
         Ok(Reply::Returned { serial, credentials: returned })
@@ -132,12 +132,12 @@ impl Service {
     }
 
     fn revoke(&self, context: &RequestContext, row: &OathAccount) -> Result<(), Error> {
-        let (user, id, scene) = (row.user, row.id, context.scene());
+        let (user, id) = (row.user, row.id);
         let reason = context.reason().unwrap_or_default();
         let detail = format!("mfa, key {} returned: {reason}", row.serial);
-        self.device_change(move |tx| {
+        self.device_change(context, move |tx, context| {
             drop_factor(tx, user, id)?;
-            Ok(tx.audit(&scene.entry_with("secret.delete", Outcome::Ok, Some(user), Some(id), detail))?)
+            Ok(tx.audit(&context.entry_with("secret.delete", Outcome::Ok, Some(user), Some(id), detail))?)
         })
     }
 
@@ -154,7 +154,7 @@ impl Service {
     ) -> Result<(KeyIdentity, Applet<'a, 'card>), Error> {
         let (key, mut applet) = meet(session, Some(serial))?;
         self.unlock(self.device_row(serial)?.as_ref(), &mut applet, None)?;
-        self.settle(&context.scene(), serial, &mut applet)?;
+        self.settle(context, serial, &mut applet)?;
         Ok((key, applet))
     }
 
@@ -169,7 +169,7 @@ impl Service {
 
     pub(super) fn note_act(&self, context: &RequestContext, event: &'static str, what: String) -> Result<(), Error> {
         let reason = context.caller.reason.as_ref().map(|reason| format!(": {}", reason.as_str())).unwrap_or_default();
-        let entry = context.scene().entry_with(event, Outcome::Ok, None, None, format!("{what}{reason}"));
-        self.device_change(move |tx| Ok(tx.audit(&entry)?))
+        let entry = context.clone().entry_with(event, Outcome::Ok, None, None, format!("{what}{reason}"));
+        self.device_change(context, move |tx, _| Ok(tx.audit(&entry)?))
     }
 }

@@ -79,7 +79,7 @@ impl Service {
         let mut session = CardSession::new(&mut *card, VISIT);
         let (key, mut applet) = meet(&mut session, None)?;
         if key.serial != credential.serial || key.device_id != credential.device_id {
-            self.notice_reset(&context.scene(), key.serial, &key.device_id)?;
+            self.notice_reset(context, key.serial, &key.device_id)?;
             return Err(Error::DeviceChanged);
         }
         self.unlock(self.device_row(key.serial)?.as_ref(), &mut applet, None)?;

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::model::{AccountName, Algorithm, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId};
 use crate::oath::{AccountKind, Applet, NewAccount, hmac_of, step_at};
 use crate::store::{
-    Decision, DeviceRow, NewSecret, OathAccount, Outcome, ProvisioningState, SecretRow, SecretType, Status, Subject, Tx,
+    DeviceRow, NewSecret, OathAccount, Outcome, ProvisioningState, SecretRow, SecretType, Status, Subject, Tx,
 };
 
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::super::authorise::{Authority, UserAccess};
 use super::super::secrets::{PENDING_LIFETIME, end_what_it_opened, free_name, insert, view_in, view_with_device};
 use super::super::tokens::later;
-use super::super::{Reply, RequestContext, Scene, SecretRef, SecretView, Service, Stop};
+use super::super::{Job, Reply, RequestContext, SecretRef, SecretView, Service, Stop};
 use super::session::{KeyIdentity, PATIENCE, VISIT, meet, still_there};
 use super::types::{Activation, DeviceRef, ProvisionOrder};
 
@@ -43,7 +43,6 @@ impl Service {
         access: UserAccess,
         order: ProvisionOrder,
     ) -> Result<Reply, Error> {
-        let scene = context.scene();
         // Whose key is plugged in, nobody knows: a user's own token shall neither overwrite an account nor shut anybody out.
         if matches!(access.by, Authority::Own { .. }) && (order.replace || order.protect) {
             return Err(Error::Forbidden("app"));
@@ -51,7 +50,7 @@ impl Service {
         let slot = self.slot_of(order.device)?;
         let mut card = self.attached.open(&slot)?;
         let mut session = CardSession::new(&mut *card, VISIT);
-        let attested = self.attested_if_required(&scene, &mut session)?;
+        let attested = self.attested_if_required(context, &mut session)?;
         let meant = match order.device {
             DeviceRef::Serial(serial) => Some(serial),
             DeviceRef::Any => attested.as_ref().map(|said| said.serial),
@@ -60,31 +59,31 @@ impl Service {
         key.vouched_by = attested.map(|said| said.root);
         let known = self.device_row(key.serial)?;
         self.unlock_for(context, &access, known.as_ref(), &mut applet, order.password.as_ref())?;
-        self.settle(&scene, key.serial, &mut applet)?;
-        let credential = self.new_credential(&scene, &access, &order, &mut applet)?;
+        self.settle(context, key.serial, &mut applet)?;
+        let credential = self.new_credential(context, &access, &order, &mut applet)?;
         if self.programmed_on(&key)?.iter().any(|row| row.name == credential.name) {
             return Err(Error::DeviceInUse);
         }
-        self.intend(&scene, &access, &order, &key, &credential)?;
-        let programmed = self.program(&mut applet, &credential).and_then(|()| {
-            if order.protect || self.policy().protect_keys { self.protect(&key, &mut applet) } else { Ok(()) }
+        self.intend(context, &access, &order, &key, &credential)?;
+        let programmed = self.program(context, &mut applet, &credential).and_then(|()| {
+            if order.protect || self.policy().protect_keys { self.protect(context, &key, &mut applet) } else { Ok(()) }
         });
         drop(applet);
         let programmed = programmed
             .and_then(|()| still_there(&mut session, &key))
-            .and_then(|()| self.become_pending(&scene, &access, &order, &key, &credential));
+            .and_then(|()| self.become_pending(context, &access, &order, &key, &credential));
         let secret = match programmed {
             Ok(secret) => secret,
-            Err(error) => self.give_up(&scene, &mut session, &key, &access, &credential, &order, error)?,
+            Err(error) => self.give_up(context, &mut session, &key, &access, &credential, &order, error)?,
         };
-        let receipt = self.receipt(&scene, &access, &key, &credential.name, &secret, order.touch)?;
+        let receipt = self.receipt(context, &access, &key, &credential.name, &secret, order.touch)?;
         if order.activation == Activation::ByCode {
             return Ok(Reply::Provisioned { secret, receipt, codes: None });
         }
         match self.confirm_by_key(context, &access, &mut session, &key, &credential, &order) {
             Ok((secret, codes)) => Ok(Reply::Provisioned { secret, receipt, codes: Some(codes) }),
             Err(error) => {
-                let secret = self.give_up(&scene, &mut session, &key, &access, &credential, &order, error)?;
+                let secret = self.give_up(context, &mut session, &key, &access, &credential, &order, error)?;
                 Ok(Reply::Provisioned { secret, receipt, codes: Some(Vec::new()) })
             }
         }
@@ -116,7 +115,7 @@ impl Service {
     /// refused here.
     fn new_credential(
         &self,
-        scene: &Scene,
+        context: &RequestContext,
         access: &UserAccess,
         order: &ProvisionOrder,
         applet: &mut Applet<'_, '_>,
@@ -150,7 +149,7 @@ impl Service {
             return Err(Error::DeviceFull);
         }
         Ok(Credential {
-            id: scene.new_secret_id()?,
+            id: context.new_secret_id()?,
             name,
             profile: order.profile,
             seed: entropy::secret_of_length(order.profile.algorithm.seed_length())?,
@@ -162,7 +161,7 @@ impl Service {
     /// Writes down what is about to be done, before it is.
     fn intend(
         &self,
-        scene: &Scene,
+        context: &RequestContext,
         access: &UserAccess,
         order: &ProvisionOrder,
         key: &KeyIdentity,
@@ -182,17 +181,17 @@ impl Service {
             counts: credential.profile.moving == OtpKind::Hotp,
             challenge,
             responses: known_answers(credential, &challenge)?,
-            created: scene.now.wall_ms,
+            created: context.now.wall_ms,
             proved: None,
         };
-        let (access, scene, key, spare_of) = (access.clone(), scene.clone(), key.clone(), order.spare_of);
+        let (access, key, spare_of) = (access.clone(), key.clone(), order.spare_of);
         let serial = key.serial;
-        self.device_change(move |tx| {
-            access.must_be_fresh(tx, &scene)?;
+        self.device_change(context, move |tx, context| {
+            access.must_be_fresh(tx, context)?;
             tx.user(access.user.id)?.ok_or(Error::NotFound)?;
-            first_of_pair(tx, &scene, access.user.id, spare_of, &key)?;
+            first_of_pair(tx, context, access.user.id, spare_of, &key)?;
             let firmware = key.firmware.to_string();
-            tx.note_device(key.serial, &key.device_id, &firmware, key.model, scene.now.wall_ms)?;
+            tx.note_device(key.serial, &key.device_id, &firmware, key.model, context.now.wall_ms)?;
             Ok(tx.intend(&row)?)
         })?;
         self.attached.became_known(serial);
@@ -201,7 +200,12 @@ impl Service {
 
     /// Puts the account onto the key and lets the key prove that it can answer for it. One that wants a
     /// touch is proved without, then written again with it: the proof needs nobody, and the first code does.
-    fn program(&self, applet: &mut Applet<'_, '_>, credential: &Credential) -> Result<(), Error> {
+    fn program(
+        &self,
+        context: &RequestContext,
+        applet: &mut Applet<'_, '_>,
+        credential: &Credential,
+    ) -> Result<(), Error> {
         let mut account = NewAccount {
             name: &credential.name,
             profile: &credential.profile,
@@ -213,7 +217,7 @@ impl Service {
         if credential.replaces {
             // What was there before is gone: the name is all ours now.
             let id = credential.id;
-            self.device_change(move |tx| Ok(tx.overwritten(id)?))?;
+            self.device_change(context, move |tx, _| Ok(tx.overwritten(id)?))?;
         }
         for proof in 0..PROOFS {
             let challenge = match credential.profile.moving {
@@ -248,13 +252,13 @@ impl Service {
     /// From the journal's point of view the account is programmed, and there is a pending factor now.
     fn become_pending(
         &self,
-        scene: &Scene,
+        context: &RequestContext,
         access: &UserAccess,
         order: &ProvisionOrder,
         key: &KeyIdentity,
         credential: &Credential,
     ) -> Result<SecretView, Error> {
-        let now = scene.now.wall_ms;
+        let now = context.now.wall_ms;
         let counter = if credential.profile.moving == OtpKind::Hotp { PROOFS } else { 0 };
         let new = NewSecret {
             id: credential.id,
@@ -270,11 +274,11 @@ impl Service {
             spare_of: order.spare_of,
             value: Sensitive::new(credential.seed.expose().clone()),
         };
-        let (access, scene, key, wanted) = (access.clone(), scene.clone(), key.clone(), order.name.clone());
-        self.device_change(move |tx| {
+        let (access, key, wanted) = (access.clone(), key.clone(), order.name.clone());
+        self.device_change(context, move |tx, context| {
             let user = access.user.id;
-            access.must_be_fresh(tx, &scene)?;
-            first_of_pair(tx, &scene, user, new.spare_of, &key)?;
+            access.must_be_fresh(tx, context)?;
+            first_of_pair(tx, context, user, new.spare_of, &key)?;
             if new.spare_of.is_none() {
                 tx.end_pending(user, SecretType::Mfa, now)?;
             }
@@ -285,7 +289,7 @@ impl Service {
             }
             let what = format!("key {}, {}", key.serial, new.profile.map(|p| p.binding()).unwrap_or_default());
             let detail = access.reason().map_or(what.clone(), |reason| format!("{what}: {reason}"));
-            tx.audit(&scene.entry_with("device.program", Outcome::Ok, Some(user), Some(new.id), detail))?;
+            tx.audit(&context.entry_with("device.program", Outcome::Ok, Some(user), Some(new.id), detail))?;
             view_in(tx, user, new.id)
         })
     }
@@ -316,7 +320,7 @@ impl Service {
     #[expect(clippy::too_many_arguments, reason = "everything that was begun has to be undone")]
     fn give_up(
         &self,
-        scene: &Scene,
+        context: &RequestContext,
         session: &mut CardSession<'_>,
         key: &KeyIdentity,
         access: &UserAccess,
@@ -326,9 +330,9 @@ impl Service {
     ) -> Result<SecretView, Error> {
         let (user, id, entry) = (access.user.id, credential.id, {
             let detail = format!("key {}, account {}: {error}", key.serial, credential.name);
-            scene.entry_with("device.program", Outcome::Refused, Some(access.user.id), Some(credential.id), detail)
+            context.entry_with("device.program", Outcome::Refused, Some(access.user.id), Some(credential.id), detail)
         });
-        let dropped = self.device_change(move |tx| {
+        let dropped = self.device_change(context, move |tx, _| {
             if let Some(row) = tx.secret(user, id)?.filter(|row| row.status == Status::Active) {
                 return Ok(Some(view_with_device(tx, &row)?));
             }
@@ -343,7 +347,7 @@ impl Service {
         }
         // A key that is gone or that hangs is not asked again; the next contact goes on.
         let is_gone = matches!(error, Error::DeviceRemoved | Error::NoPcscd | Error::DeviceChanged);
-        if !is_gone && let Err(left) = self.clean_up(scene, session, key, order) {
+        if !is_gone && let Err(left) = self.clean_up(context, session, key, order) {
             tracing::warn!(error = %left, serial = %key.serial, "an account is left on a key until its next contact");
         }
         Err(error)
@@ -351,7 +355,7 @@ impl Service {
 
     fn clean_up(
         &self,
-        scene: &Scene,
+        context: &RequestContext,
         session: &mut CardSession<'_>,
         key: &KeyIdentity,
         order: &ProvisionOrder,
@@ -359,20 +363,16 @@ impl Service {
         let mut applet = Applet::select(session)?;
         let known = self.device_row(key.serial)?;
         self.unlock(known.as_ref(), &mut applet, order.password.as_ref())?;
-        self.settle(scene, key.serial, &mut applet)
+        self.settle(context, key.serial, &mut applet)
     }
 
-    /// A writing job of a visit to a key, with refusals kept apart from faults.
+    /// A writing job during a session with a key, which may wait longer than a request would.
     pub(super) fn device_change<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Tx<'_>) -> Result<T, Stop> + Send + 'static,
+        context: &RequestContext,
+        job: impl Job<T>,
     ) -> Result<T, Error> {
-        self.store.write(PATIENCE, move |tx| match job(tx) {
-            Ok(value) => Ok(Decision::Commit(Ok(value))),
-            Err(Stop::Rollback(error)) => Ok(Decision::Rollback(Err(error))),
-            Err(Stop::Commit(error)) => Ok(Decision::Commit(Err(error))),
-            Err(Stop::Fault(fault)) => Err(fault),
-        })?
+        self.change_within(PATIENCE, context, job)
     }
 }
 
@@ -404,7 +404,7 @@ pub(super) fn drop_factor(tx: &Tx<'_>, user: UserId, id: SecretId) -> Result<Opt
 /// The pending factor that a spare stands beside has to be there, on another key, and to be alone.
 fn first_of_pair(
     tx: &Tx<'_>,
-    scene: &Scene,
+    context: &RequestContext,
     user: UserId,
     spare_of: Option<SecretId>,
     key: &KeyIdentity,
@@ -413,14 +413,14 @@ fn first_of_pair(
     let row = tx.secret(user, first)?.ok_or(Error::NotFound)?;
     let on = tx.oath_account(first)?.ok_or(Error::NotFound)?;
     match row.status {
-        Status::Pending if row.is_pending_at(scene.now.wall_ms) => {}
+        Status::Pending if row.is_pending_at(context.now.wall_ms) => {}
         Status::Pending | Status::Ended => return Err(Error::Expired.into()),
         Status::Active => return Err(Error::AlreadyActive.into()),
     }
     if on.serial == key.serial {
         return Err(Error::Unsupported("a spare belongs on another key than the first one".to_owned()).into());
     }
-    if tx.pending_factors(user, scene.now.wall_ms)?.len() > 1 {
+    if tx.pending_factors(user, context.now.wall_ms)?.len() > 1 {
         return Err(Error::TooManySecrets.into());
     }
     Ok(())

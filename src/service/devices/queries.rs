@@ -8,7 +8,7 @@ use crate::oath::{AccountKind, Applet};
 use crate::store::{OathAccount, ProvisioningState};
 use crate::sync::thread;
 
-use super::super::{Reply, RequestContext, Scene, Service};
+use super::super::{Reply, RequestContext, Service};
 use super::session::{VISIT, key_identity, state_of};
 use super::types::{AccountView, AppletView, CredentialView, DeviceRef, KeyState, KeyView};
 
@@ -16,9 +16,9 @@ impl Service {
     /// All keys that are plugged in; each is asked by itself, so that one that hangs hides no other.
     pub(in crate::service) fn list_devices(&self, context: &RequestContext) -> Result<Reply, Error> {
         let slots = self.attached.slots()?;
-        let scene = context.scene();
         let keys = thread::scope(|threads| {
-            let asked: Vec<_> = slots.iter().map(|slot| (slot, threads.spawn(|| self.look_at(&scene, slot)))).collect();
+            let asked: Vec<_> =
+                slots.iter().map(|slot| (slot, threads.spawn(|| self.look_at(context, slot)))).collect();
             let panicked = |_| Err(Error::Internal("a look at a key panicked".to_owned()));
             asked
                 .into_iter()
@@ -38,8 +38,7 @@ impl Service {
         with_escrow: bool,
     ) -> Result<Reply, Error> {
         let slot = self.slot_of(DeviceRef::Serial(serial))?;
-        let scene = context.scene();
-        let key = self.look_at(&scene, &slot).unwrap_or_else(|error| unreachable_key(&slot, error));
+        let key = self.look_at(context, &slot).unwrap_or_else(|error| unreachable_key(&slot, error));
         let rows = self.look(context, |view| view.oath_accounts_on(serial))?;
         let escrow = self.device_row(serial)?.and_then(|row| row.escrow).filter(|_| with_escrow);
         Ok(Reply::Device { key, credentials: rows.iter().map(credential_view).collect(), escrow })
@@ -88,7 +87,7 @@ impl Service {
         Reply::DeviceEvents { events, next }
     }
 
-    fn look_at(&self, scene: &Scene, slot: &Slot) -> Result<KeyView, Error> {
+    fn look_at(&self, context: &RequestContext, slot: &Slot) -> Result<KeyView, Error> {
         let mut card = self.attached.open(slot)?;
         let mut session = CardSession::new(&mut *card, VISIT);
         let identity = identify(&mut session)?;
@@ -116,10 +115,10 @@ impl Service {
         let device_id = applet.device_id()?;
         let is_open = self.unlock_if_known(known.as_ref(), &mut applet)?;
         if let (Some(serial), true) = (identity.serial, is_open) {
-            self.settle(scene, serial, &mut applet)?;
+            self.settle(context, serial, &mut applet)?;
         }
         if let Some(serial) = identity.serial {
-            self.notice_reset(scene, serial, &device_id)?;
+            self.notice_reset(context, serial, &device_id)?;
             view.programmed = self.programmed_on(&key_identity(&identity, &applet)?)?.len();
         }
         view.state = state_of(known.as_ref(), &device_id);

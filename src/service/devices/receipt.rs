@@ -11,7 +11,7 @@ use crate::store::{Decision, Purpose, SigningKeyRow};
 use crate::token::{SigningKey, public_keys, sign_statement};
 
 use super::super::authorise::UserAccess;
-use super::super::{Reply, Scene, SecretView, Service};
+use super::super::{Reply, RequestContext, SecretView, Service};
 use super::provision::PROOFS;
 use super::session::{KeyIdentity, PATIENCE};
 
@@ -23,7 +23,7 @@ impl Service {
     /// Signs what was programmed.
     pub(super) fn receipt(
         &self,
-        scene: &Scene,
+        context: &RequestContext,
         access: &UserAccess,
         key: &KeyIdentity,
         name: &AccountName,
@@ -34,8 +34,8 @@ impl Service {
         let mut claims = json!({
             "iss": self.policy().issuer,
             "aud": AUDIENCE,
-            "jti": SecretId::at(scene.now.wall_ms, &entropy::public()?).to_string(),
-            "iat": scene.now.unix_seconds(),
+            "jti": SecretId::at(context.now.wall_ms, &entropy::public()?).to_string(),
+            "iat": context.now.unix_seconds(),
             "sub": access.user.id.to_string(),
             "secretId": secret.id.to_string(),
             "serial": key.serial.number(),
@@ -46,7 +46,7 @@ impl Service {
             "algorithm": profile.algorithm.name(),
             "digits": profile.digits.count(),
             "touch": touch,
-            "operatorUid": scene.peer_uid,
+            "operatorUid": context.caller.peer.uid,
             "proof": PROOFS,
         });
         if let Some(root) = &key.vouched_by {
@@ -55,7 +55,7 @@ impl Service {
         let (first, value) = match profile.moving {
             OtpKind::Totp(period) => {
                 put(&mut claims, "period", json!(period.seconds()));
-                ("firstStep", step_at(scene.now.unix_seconds(), period))
+                ("firstStep", step_at(context.now.unix_seconds(), period))
             }
             OtpKind::Hotp => ("firstCounter", secret.counter.unwrap_or(u64::from(PROOFS))),
         };

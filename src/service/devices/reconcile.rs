@@ -9,7 +9,7 @@ use crate::model::{AccountName, DeviceId, Serial};
 use crate::oath::{AccountKind, Applet};
 use crate::store::{OathAccount, Outcome, ProvisioningState};
 
-use super::super::{Scene, Service};
+use super::super::{RequestContext, Service};
 use super::session::PATIENCE;
 
 /// What became of an account that was to go.
@@ -39,7 +39,12 @@ impl Settled {
 impl Service {
     /// Undoes and erases on an open applet what the journal says. Each account is settled by itself, so
     /// that what is interrupted goes on at the next contact.
-    pub(super) fn settle(&self, scene: &Scene, serial: Serial, applet: &mut Applet<'_, '_>) -> Result<(), Error> {
+    pub(super) fn settle(
+        &self,
+        context: &RequestContext,
+        serial: Serial,
+        applet: &mut Applet<'_, '_>,
+    ) -> Result<(), Error> {
         let device_id = applet.device_id()?;
         let rows = self.store.read(PATIENCE, |view| view.oath_accounts_on(serial))?;
         let open: Vec<OathAccount> =
@@ -50,18 +55,18 @@ impl Service {
         let shown: HashMap<AccountName, AccountKind> = applet.shown()?.into_iter().collect();
         for row in &open {
             let settled = if row.device_id == device_id { erase(applet, row, &shown)? } else { Settled::Reset };
-            self.close_journal(scene, row, settled)?;
+            self.close_journal(context, row, settled)?;
         }
         Ok(())
     }
 
-    fn close_journal(&self, scene: &Scene, row: &OathAccount, settled: Settled) -> Result<(), Error> {
+    fn close_journal(&self, context: &RequestContext, row: &OathAccount, settled: Settled) -> Result<(), Error> {
         let event = match row.state {
             ProvisioningState::Intended => "device.undo",
             ProvisioningState::Programmed | ProvisioningState::Erase => "device.erase",
         };
         let detail = format!("key {}, account {}: {}", row.serial, row.name, settled.words());
-        let entry = scene.entry_with(event, Outcome::Ok, Some(row.user), Some(row.id), detail);
+        let entry = context.entry_with(event, Outcome::Ok, Some(row.user), Some(row.id), detail);
         let id = row.id;
         Ok(self.store.write(PATIENCE, move |tx| {
             tx.forget_oath_account(id)?;
@@ -71,14 +76,19 @@ impl Service {
     }
 
     /// Writes down, once, that a key shows another applet than the one that was written to.
-    pub(super) fn notice_reset(&self, scene: &Scene, serial: Serial, device_id: &DeviceId) -> Result<(), Error> {
+    pub(super) fn notice_reset(
+        &self,
+        context: &RequestContext,
+        serial: Serial,
+        device_id: &DeviceId,
+    ) -> Result<(), Error> {
         let known = self.device_row(serial)?;
         if known.is_none_or(|known| known.device_id == *device_id || known.was_reset) {
             return Ok(());
         }
-        let at = scene.now.wall_ms;
+        let at = context.now.wall_ms;
         let detail = format!("key {serial}: its OATH application was reset, or another key has its number");
-        let entry = scene.entry_with("device.reset-seen", Outcome::Refused, None, None, detail);
+        let entry = context.entry_with("device.reset-seen", Outcome::Refused, None, None, detail);
         Ok(self.store.write(PATIENCE, move |tx| {
             if tx.note_reset(serial, at)? {
                 tx.audit(&entry)?;

@@ -9,7 +9,7 @@ use crate::model::{DeviceId, Firmware, Moment, Sensitive, Serial};
 use crate::oath::{AccessKey, Applet};
 use crate::store::DeviceRow;
 
-use super::super::{Scene, Service};
+use super::super::{RequestContext, Service};
 use super::types::{DeviceRef, KeyState};
 
 /// How long a key may take for all of one visit, touches aside.
@@ -42,8 +42,8 @@ impl Service {
 
     /// The first contact with a key that came, or another one with a key that has something left undone.
     pub fn contact(&self, slot: &Slot, now: &Moment) {
-        let scene = Scene::of_host(now);
-        let (serial, state) = match self.visit(&scene, slot) {
+        let context = &RequestContext::of_host(now);
+        let (serial, state) = match self.visit(context, slot) {
             Ok(met) => met,
             Err(error) => {
                 tracing::info!(reader = slot.reader, %error, "a key cannot be talked to");
@@ -53,7 +53,7 @@ impl Service {
         self.attached.met(slot, serial, state, now.wall_ms);
     }
 
-    fn visit(&self, scene: &Scene, slot: &Slot) -> Result<(Option<Serial>, KeyState), Error> {
+    fn visit(&self, context: &RequestContext, slot: &Slot) -> Result<(Option<Serial>, KeyState), Error> {
         let mut card = self.attached.open(slot)?;
         let mut session = CardSession::new(&mut *card, VISIT);
         let identity = identify(&mut session)?;
@@ -63,9 +63,9 @@ impl Service {
         let device_id = applet.device_id()?;
         // Without its password nothing can be undone now; everything else is to be known all the same.
         if self.unlock_if_known(known.as_ref(), &mut applet)? {
-            self.settle(scene, serial, &mut applet)?;
+            self.settle(context, serial, &mut applet)?;
         }
-        self.notice_reset(scene, serial, &device_id)?;
+        self.notice_reset(context, serial, &device_id)?;
         Ok((Some(serial), state_of(known.as_ref(), &device_id)))
     }
 
