@@ -21,7 +21,7 @@ use tokio::net::UnixStream;
 use crate::error::Error;
 use crate::headroom;
 use crate::model::{Moment, Peer, Sensitive};
-use crate::service::{AsyncOutcome, Call, Caller, CancellationToken, Reply, RequestContext};
+use crate::service::{Call, Caller, CancellationToken, Cost, Reply, RequestContext, Service};
 
 use super::challenge::explained;
 use super::clock::http_date;
@@ -245,11 +245,13 @@ impl Connection {
     /// Carries a call out. What it changes is changed even if the caller leaves (STO-7).
     async fn perform(&self, context: RequestContext, call: Call, qr: Option<QrFormat>) -> Result<Kept, Problem> {
         let at = context.now.wall_ms;
-        let soon = caught(pin!(self.server.service.handle_async(&context, call))).await;
-        let reply = match soon {
-            Some(AsyncOutcome::Done(done)) => done.map_err(|error| refusal(&context.request, &error))?,
-            Some(AsyncOutcome::NeedsThread(call)) => self.perform_on_thread(context, call).await?,
-            None => return Err(self.panicked(&context.request)),
+        let reply = match Service::cost(&context, &call) {
+            Cost::Commit => {
+                let done = caught(pin!(self.server.service.handle_async(&context, call))).await;
+                let done = done.ok_or_else(|| self.panicked(&context.request))?;
+                done.map_err(|error| refusal(&context.request, &error))?
+            }
+            Cost::Thread => self.perform_on_thread(context, call).await?,
         };
         let location = location_of(&reply);
         let status = if matches!(reply, Reply::Done) { StatusCode::NO_CONTENT } else { StatusCode::OK };
@@ -328,7 +330,7 @@ impl Connection {
         Ok(kept)
     }
 
-    /// A stream, if `first` is granted: the first look decides whether there is one at all.
+    /// A stream, if the caller may make the call that its pages are.
     async fn event_answer(
         &self,
         caller: Caller,
@@ -345,8 +347,8 @@ impl Connection {
             cancellation: CancellationToken::default(),
         };
         let server = Arc::clone(&self.server);
-        let allowed = tokio::task::spawn_blocking(move || match server.service.handle(&context, first) {
-            Ok(_) => Ok(context.caller),
+        let allowed = tokio::task::spawn_blocking(move || match server.service.may(&context, &first) {
+            Ok(()) => Ok(context.caller),
             Err(error) => Err(refusal(&context.request, &error)),
         });
         let caller = allowed.await.unwrap_or_else(|_| Err(self.panicked(id)))?;

@@ -230,10 +230,9 @@ impl Service {
         if self.policy().open_registration { Ok(()) } else { self.right(context, Right::App) }
     }
 
-    /// The same for this user. With open registration, a peer without a right cannot choose the id or take a misleading
-    /// name, and its registrations are rate-limited.
-    pub(super) fn may_register_as(&self, context: &RequestContext, order: &NewUserOrder) -> Result<(), Error> {
-        self.may_register(context)?;
+    /// With open registration, a peer without a right cannot choose the id or take a misleading name, and its
+    /// registrations are rate-limited.
+    pub(super) fn count_registration(&self, context: &RequestContext, order: &NewUserOrder) -> Result<(), Error> {
         if self.right(context, Right::App).is_ok() {
             return Ok(());
         }

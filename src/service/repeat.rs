@@ -2,9 +2,10 @@
 //! allowed, and a secret only until what it belongs to was used, replaced or removed (ENR-8).
 
 use crate::error::Error;
-use crate::model::{Right, SecretId, SessionId, TokenKind, UserId, UserRef};
+use crate::model::{SecretId, SessionId, TokenKind, UserId, UserRef};
 use crate::store::{Fault, SecretType, Status, UserRow, View};
 
+use super::access::{Access, required};
 use super::authorise::Scope;
 use super::{AuthView, Call, Reply, RequestContext, SecretOrder, Service};
 
@@ -80,53 +81,17 @@ impl Service {
     }
 
     fn is_still_allowed(&self, context: &RequestContext, call: &Call) -> Result<(), Error> {
-        match call {
-            Call::CreateUser(_) => self.may_register(context),
-            Call::CreateSecret(user, SecretOrder::Mfa(_) | SecretOrder::Hardware(_) | SecretOrder::Key(_))
-            | Call::ListSecrets(user)
-            | Call::ShowSecret(user, _)
-            | Call::ShowUser(user) => self.access_to(context, *user, Scope::Enrolment).map(drop),
-            Call::CreateSecret(user, SecretOrder::Password(_) | SecretOrder::ApiKey { .. })
-            | Call::UpdateUser(user, _)
-            | Call::DeleteUser(user)
-            | Call::ChangeSecret(user, ..) => self.access_to(context, *user, Scope::Full).map(drop),
-            // These end the very token that they are made with.
-            Call::Enroll(user, ..) | Call::CreateSecret(user, SecretOrder::LocalKey(..)) => {
-                self.over_once_more(context, *user, Scope::Enrolment)
-            }
-            Call::ChangePassword { user, .. } | Call::RenewCodes(user) | Call::DeleteSecret(user, ..) => {
-                self.over_once_more(context, *user, Scope::Full)
-            }
-            Call::UnlockUser(user) | Call::ImportFactor(user, _) => {
-                self.access_to(context, *user, Scope::Administration).map(drop)
-            }
-            // Their answers say whose they are, and what has become of that is looked at with them.
-            Call::LogIn { .. } | Call::Refresh => Ok(()),
-            Call::AnswerChallenge(_) | Call::LogOut | Call::AskForOwnKey => self.holder_of_token(context, 0).map(drop),
-            Call::StepUp { .. } => self.session(context).map(drop),
-            Call::RedeemReceipt { .. } => self.redeemer(context).map(drop),
-            Call::Verify(..)
-            | Call::AskForKeyOf(_)
-            | Call::ListUsers { .. }
-            | Call::ListDevices
-            | Call::ListSecurityKeys
-            | Call::ShowDevice(_)
-            | Call::DeviceEvents { .. } => self.right(context, Right::App),
-            Call::DeviceAccounts(_) | Call::AttestDevice(..) | Call::ShowKey => self.right(context, Right::Admin),
-            Call::RenameAccount(..)
-            | Call::DeleteAccount(..)
-            | Call::ResetDevice(_)
-            | Call::ChangeDevicePassword { .. }
-            | Call::ReturnDevice(_)
-            | Call::RotateKey(_)
-            | Call::BackUp => self.right_with_reason(context),
-            Call::AuditRows { .. } | Call::Metrics => self.right(context, Right::Audit),
-            Call::AuthMethods | Call::KeySet | Call::ReceiptKeys | Call::Live | Call::Ready | Call::Version => Ok(()),
+        match required(call) {
+            Access::User(user, scope, _) if ends_own_token(call) => self.access_once_more(context, user, scope),
+            Access::Confirmation(user, _) => self.access_once_more(context, user, Scope::Enrolment),
+            Access::Session if ends_own_token(call) => self.holder_of_token(context, 0).map(drop),
+            Access::Challenge | Access::ChallengeOrSession => self.holder_of_token(context, 0).map(drop),
+            access => self.evidence(context, access).map(drop),
         }
     }
 
-    /// Like [`Service::over`], also for a token that was ended by what is asked again and by nothing else since.
-    fn over_once_more(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<(), Error> {
+    /// Like [`Service::access_to`], also for a token that was ended by what is asked again and by nothing else since.
+    fn access_once_more(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<(), Error> {
         match self.access_to(context, user, scope) {
             Err(Error::Unauthenticated) => {
                 let holder = self.holder_of_token(context, 1)?;
@@ -147,6 +112,19 @@ impl Service {
             .filter(|_| ended == 0 || !is_challenge)
             .ok_or(Error::Unauthenticated)
     }
+}
+
+/// Whether a call ends the very token that it is made with.
+fn ends_own_token(call: &Call) -> bool {
+    matches!(
+        call,
+        Call::Enroll(..)
+            | Call::CreateSecret(_, SecretOrder::LocalKey(..))
+            | Call::ChangePassword { .. }
+            | Call::RenewCodes(_)
+            | Call::DeleteSecret(..)
+            | Call::LogOut
+    )
 }
 
 impl Told {
