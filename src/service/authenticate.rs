@@ -6,10 +6,10 @@ use crate::store::{MfaState, Outcome, SessionRow, Tx, UserRow};
 use crate::token::Claims;
 
 use super::authorise::Session;
+use super::ceremonies::Purpose;
 use super::locks::Held;
 use super::receipts::new_receipt;
 use super::second_factor::{Accepted, Verdict, accept, judge};
-use super::security_keys::Purpose;
 use super::tokens::{CHALLENGE_ANSWERS, Granted, REFRESH_GRACE, extended, open_session, refresh_token};
 use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 

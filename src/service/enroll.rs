@@ -68,7 +68,7 @@ impl Service {
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         // Only one of them makes and hashes codes; the others wait and then see that it is done.
-        let _held = self.locks.hold(id.as_bytes(), context.caller.peer.uid, context.patience)?;
+        let _held = self.passwords.hold(context, id.as_bytes())?;
         let mut codes = None;
         let mut token = token;
         // The second round has the codes. A third would mean that the state flips under us.
@@ -176,7 +176,7 @@ impl Service {
         let codes = (0..CODES_PER_SET)
             .map(|_| entropy::secret::<10>().map(|random| BackupCode::from_random(random.expose())))
             .collect::<Result<Vec<_>, _>>()?;
-        let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
+        let permit = self.passwords.permit(context)?;
         let record = permit.codes_record(&codes)?;
         Ok(CodeSet { codes, record })
     }

@@ -6,7 +6,6 @@ use crate::error::Error;
 use crate::store::Decision;
 use crate::sync::{Mutex, PoisonError};
 
-use super::tokens::offset_of;
 use super::{Reply, RequestContext, Service};
 
 /// How long the outcome of a probe is good, in milliseconds: anybody may ask, and each probe is a durable write.
@@ -51,10 +50,10 @@ impl Service {
     /// The counters in the Prometheus text format.
     pub(super) fn metrics_text(&self, context: &RequestContext) -> Result<Reply, Error> {
         let depth = self.store.depth();
-        let drift = offset_of(&context.now).saturating_sub(self.clock_at_start);
+        let drift = self.clock.drift(&context.now);
         self.metrics.set_clock_drift(Duration::from_millis(drift.unsigned_abs()), drift < 0);
-        self.metrics.set_keys(self.attached.counts());
-        self.metrics.set_queues(depth.waiting, self.hasher.waiting());
+        self.metrics.set_keys(self.hardware_keys.counts());
+        self.metrics.set_queues(depth.waiting, self.passwords.waiting());
         self.metrics.text().map(Reply::Metrics)
     }
 }

@@ -77,7 +77,7 @@ impl Service {
             })
         };
         let view = |port: Port| SecurityKeyView { facts: facts(&port), node: port.node, product: port.product };
-        Ok(Reply::SecurityKeys(self.security_keys.ports()?.into_iter().map(view).collect()))
+        Ok(Reply::SecurityKeys(self.webauthn.ports.ports()?.into_iter().map(view).collect()))
     }
 
     /// Registers the security key that is plugged in. Nothing is stored before it has answered.
@@ -152,7 +152,7 @@ impl Service {
     fn take_key(&self, context: &RequestContext, port: &Port) -> Opened {
         let queue = Stopwatch::start(QUEUE);
         loop {
-            match self.security_keys.open(port) {
+            match self.webauthn.ports.open(port) {
                 Err(DeviceFault::Busy { .. }) if !queue.is_over() && !context.cancellation.is_cancelled() => {
                     thread::sleep(TURN);
                 }
@@ -163,7 +163,7 @@ impl Service {
 
     /// The one key that is plugged in. Those that are older than FIDO2 count only where there is no other.
     fn the_only_key(&self, context: &RequestContext) -> Result<Box<dyn SecurityKey>, Error> {
-        let ports = self.security_keys.ports()?;
+        let ports = self.webauthn.ports.ports()?;
         let mut taken: Vec<(&Port, Opened)> = ports.iter().map(|port| (port, self.take_key(context, port))).collect();
         if taken.len() > 1 {
             taken.retain(|(_, key)| !matches!(key, Err(DeviceFault::TooOld)));
@@ -182,7 +182,7 @@ impl Service {
         client: Client<'_>,
         mut records: Vec<KeyRecord>,
     ) -> Result<(Box<dyn SecurityKey>, Vec<KeyRecord>), Error> {
-        let ports = self.security_keys.ports()?;
+        let ports = self.webauthn.ports.ports()?;
         if ports.is_empty() {
             return Err(Error::NoDevice("no security key is plugged in".to_owned()));
         }

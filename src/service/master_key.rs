@@ -37,23 +37,32 @@ pub struct MasterKeyView {
     pub rotation: Rotation,
 }
 
-/// Where a change of the master key goes on. Held while somebody works on it.
-#[derive(Default)]
-pub(super) struct RotationProgress(Mutex<Option<Cursor>>);
+/// The place outside the store where the master key is kept, and how far its rotation is.
+pub(super) struct MasterKeyRotation {
+    store: Box<dyn MasterKeyStore>,
+    /// Where re-encryption goes on. Held by the one that works on it.
+    progress: Mutex<Option<Cursor>>,
+}
+
+impl MasterKeyRotation {
+    pub(super) fn new(store: Box<dyn MasterKeyStore>) -> Self {
+        Self { store, progress: Mutex::default() }
+    }
+}
 
 impl Service {
     /// Where the master key is kept and how far a change of it is.
     pub(super) fn show_key(&self, context: &RequestContext) -> Result<Reply, Error> {
         let rotation = self.store.rotation(context.patience)?;
-        Ok(Reply::MasterKey(MasterKeyView { source: self.key_store.source(), rotation }))
+        Ok(Reply::MasterKey(MasterKeyView { source: self.master_key.store.source(), rotation }))
     }
 
     /// Begins a change of the master key, or goes on with the one that is under way.
     pub(super) fn rotate_key(&self, context: &RequestContext, next: Option<MasterKey>) -> Result<Reply, Error> {
         // Housekeeping must not meet a key that is noted and not held yet.
-        let turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.master_key.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(context.patience)? == Phase::Idle {
-            let next = match (self.key_store.source(), next.as_ref()) {
+            let next = match (self.master_key.store.source(), next.as_ref()) {
                 (KeySource::File, None) => MasterKey::random()?,
                 (KeySource::Credential, Some(key)) => MasterKey::from_bytes(key.expose())?,
                 (KeySource::File, Some(_)) => {
@@ -90,7 +99,7 @@ impl Service {
         patience: Duration,
         writes: u32,
     ) -> Result<(), Error> {
-        let mut cursor = match self.rotation.0.try_lock() {
+        let mut cursor = match self.master_key.progress.try_lock() {
             Ok(cursor) => cursor,
             Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
             Err(TryLockError::WouldBlock) => return Ok(()),
@@ -127,13 +136,13 @@ impl Service {
 
     /// Puts the new key in the place of the old one, where the daemon can.
     fn hand_over_key(&self, context: &RequestContext, patience: Duration) -> Result<(), Error> {
-        let is_ours = self.key_store.source() == KeySource::File;
+        let is_ours = self.master_key.store.source() == KeySource::File;
         if !is_ours || self.store.phase(patience)? != Phase::AwaitingSwap {
             return Ok(());
         }
         let key = self.store.next_key(patience)?;
         let key = key.ok_or_else(|| Error::Internal("the next master key is gone".to_owned()))?;
-        self.key_store.replace(&key).map_err(Error::StorageUnavailable)?;
+        self.master_key.store.replace(&key).map_err(Error::StorageUnavailable)?;
         self.store.end_rotation(patience, context.entry("key.replaced", Outcome::Ok, None, None))?;
         tracing::info!("the new master key has taken the place of the old one");
         Ok(())
@@ -142,7 +151,7 @@ impl Service {
     /// A copy of the store. Not while the key changes: which one it would need could not be told later.
     pub(super) fn back_up(&self, context: &RequestContext) -> Result<Reply, Error> {
         // One copy at a time, and no change of the key until it is made.
-        let _turn = self.rotation.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.master_key.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(context.patience)? != Phase::Idle {
             return Err(Error::NotReady("the master key is being changed; take the backup once that is over"));
         }

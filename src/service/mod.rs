@@ -6,18 +6,21 @@ mod audit;
 mod authenticate;
 mod authorise;
 mod call;
+mod ceremonies;
 mod context;
 mod devices;
 mod dispatch;
 mod enroll;
 mod hasher;
 mod health;
+mod host_clock;
 mod jobs;
 mod local_keys;
 mod locks;
 mod master_key;
 mod metrics;
 mod password;
+mod passwords;
 mod policy;
 mod rates;
 mod receipts;
@@ -36,7 +39,7 @@ use crate::device::{Devices, SecurityKeys};
 use crate::error::Error;
 use crate::model::Moment;
 use crate::store::Store;
-use crate::sync::{Mutex, PoisonError, RwLock};
+use crate::sync::{PoisonError, RwLock};
 use crate::token::KeySet;
 
 pub use crate::fido::{RelyingParty, Verification};
@@ -61,7 +64,11 @@ pub use repeat::Told;
 pub use secrets::LONGEST_URI;
 pub use security_keys::KeyOrder;
 
+use ceremonies::WebAuthn;
+use host_clock::HostClock;
 use jobs::{Job, Stop};
+use master_key::MasterKeyRotation;
+use passwords::Passwords;
 
 /// How long the daemon waits for the store on its own behalf, at a start or in housekeeping.
 const OWN_PATIENCE: Duration = Duration::from_secs(30);
@@ -71,22 +78,16 @@ pub struct Service {
     store: Store,
     keys: RwLock<KeySet>,
     policy: RwLock<Arc<Policy>>,
-    hasher: hasher::Hasher,
-    locks: locks::Locks,
     metrics: Metrics,
+    passwords: Passwords,
+    hardware_keys: devices::AttachedDevices,
+    webauthn: WebAuthn,
+    master_key: MasterKeyRotation,
     decoy: Arc<second_factor::Decoy>,
-    attached: devices::AttachedDevices,
-    security_keys: Arc<dyn SecurityKeys>,
-    key_store: Box<dyn MasterKeyStore>,
-    rotation: master_key::RotationProgress,
-    ceremonies: security_keys::Ceremonies,
     rates: rates::Rates,
     probed: health::Probed,
     confinement: Confinement,
-    /// Wall clock minus boot clock at the start, in milliseconds.
-    clock_at_start: i64,
-    /// Wall clock minus boot clock when it was last looked at, in milliseconds.
-    clock_offset: Mutex<Option<i64>>,
+    clock: HostClock,
 }
 
 /// What the service has of the house it works in.
@@ -152,28 +153,24 @@ impl Service {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes an open store, the policy and the equipment. Nothing is written before [`Service::make_ready`].
-    pub fn new(store: Store, policy: Policy, equipment: Dependencies, now: &Moment) -> Result<Self, Error> {
-        let hasher = hasher::Hasher::new(policy.hashing)?;
-        let Dependencies { key_store, devices, security_keys, on_device, metrics, confinement } = equipment;
+    /// Takes an open store, the policy and the dependencies. Nothing is written before [`Service::make_ready`].
+    pub fn new(store: Store, policy: Policy, dependencies: Dependencies, now: &Moment) -> Result<Self, Error> {
+        let passwords = Passwords::new(policy.hashing)?;
+        let Dependencies { key_store, devices, security_keys, on_device, metrics, confinement } = dependencies;
         Ok(Self {
             decoy: Arc::new(second_factor::Decoy::new(store.vault())?),
             keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
             store,
             policy: RwLock::new(Arc::new(policy)),
-            hasher,
-            locks: locks::Locks::default(),
             metrics,
-            attached: devices::AttachedDevices::new(devices, on_device),
-            security_keys,
-            key_store,
-            rotation: master_key::RotationProgress::default(),
-            ceremonies: security_keys::Ceremonies::default(),
+            passwords,
+            hardware_keys: devices::AttachedDevices::new(devices, on_device),
+            webauthn: WebAuthn::new(security_keys),
+            master_key: MasterKeyRotation::new(key_store),
             rates: rates::Rates::default(),
             probed: health::Probed::default(),
             confinement,
-            clock_at_start: tokens::offset_of(now),
-            clock_offset: Mutex::new(None),
+            clock: HostClock::new(now),
         })
     }
 

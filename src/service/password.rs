@@ -32,12 +32,12 @@ impl Service {
         password: &Sensitive<String>,
     ) -> Result<Reply, Error> {
         let target = self.target(context, login)?;
-        let held = self.locks.hold(target.subject.as_bytes(), context.caller.peer.uid, context.patience)?;
+        let held = self.passwords.hold(context, target.subject.as_bytes())?;
         let limits = self.policy().password_limits;
         let throttle = self.look(context, |view| view.throttle(&target.subject, Class::Password))?;
         refuse_closed(throttle.gate(&limits, &context.now))?;
 
-        let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
+        let permit = self.passwords.permit(context)?;
         let check = permit.check_password(target.record.as_ref(), password)?;
         let better = match check {
             PasswordCheck::RightButCheap => Some(permit.password_record(password)?),
@@ -143,7 +143,7 @@ impl Service {
         let user = access.user.id;
         let subject = Subject::password(user, context.caller.peer.uid);
         let limits = self.policy().password_limits;
-        let _held = self.locks.hold(subject.as_bytes(), context.caller.peer.uid, context.patience)?;
+        let _held = self.passwords.hold(context, subject.as_bytes())?;
         let (throttle, checked) = self.look(context, |view| {
             let row = view.active_secret(user, SecretType::Password)?;
             let checked = row.map(|row| view.open_secret(&row).map(|record| (row, record))).transpose()?;
@@ -151,7 +151,7 @@ impl Service {
         })?;
         let (row, record) = checked.ok_or(Error::NotFound)?;
         refuse_closed(throttle.gate(&limits, &context.now))?;
-        let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
+        let permit = self.passwords.permit(context)?;
         let check = permit.check_password(Some(&record), current)?;
         drop(permit);
         match check {
@@ -175,7 +175,7 @@ impl Service {
         context: &RequestContext,
         password: &Sensitive<String>,
     ) -> Result<Sensitive<Vec<u8>>, Error> {
-        let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
+        let permit = self.passwords.permit(context)?;
         permit.password_record(password)
     }
 }

@@ -13,9 +13,10 @@ use crate::model::{
 use crate::oath::{CounterMatch, LOOK_AHEAD, Window, match_counter, match_step, step_at};
 use crate::store::{AssociatedData, Class, Fault, Outcome, SecretRow, Subject, Tx, Vault, View};
 
+use super::ceremonies::Purpose;
 use super::hasher::find_code;
 use super::locks::Held;
-use super::security_keys::{Purpose, use_assertion};
+use super::security_keys::use_assertion;
 use super::{Proof, RequestContext, Service, Stop};
 
 /// A second factor ready to be judged inside a transaction. A backup code has been hashed already,
@@ -97,7 +98,7 @@ impl Service {
             }
             Proof::Code(code) => code,
         };
-        let held = self.locks.hold(subject.as_bytes(), context.caller.peer.uid, context.patience)?;
+        let held = self.passwords.hold(context, subject.as_bytes())?;
         let limits = self.policy().factor_limits;
         let (gate, set) = self.look(context, |view| {
             let gate = view.throttle(&subject, Class::Factor)?.gate(&limits, &context.now);
@@ -177,7 +178,7 @@ impl Service {
         set: Option<(SecretId, &Sensitive<Vec<u8>>)>,
         code: &BackupCode,
     ) -> Result<Prepared, Error> {
-        let permit = self.hasher.permit(context.caller.peer.uid, context.patience)?;
+        let permit = self.passwords.permit(context)?;
         let hash = permit.code_hash(set.map(|(_, record)| record), code)?;
         Ok(Prepared::Code { set: set.map(|(id, _)| id), hash })
     }

@@ -1,46 +1,24 @@
 //! Security keys: ceremonies in two requests, and what comes of them. What was asked stays in memory, for one answer and five
 //! minutes (FIDO-1); a restart makes whoever was in the middle begin again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::fido::{
     Assertion, Authentication, AuthenticationAnswer, CEREMONY, FidoFault, KeyRecord, Registration, RegistrationAnswer,
     RelyingParty, Verification,
 };
-use crate::model::{ChallengeId, Label, SecretId, Sensitive, SessionId, UserId};
+use crate::model::{ChallengeId, Label, SecretId, Sensitive, UserId};
 use crate::store::{Decision, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
-use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::authorise::{Scope, UserAccess};
+use super::ceremonies::{Asked, Purpose, key};
 use super::enroll::{after_enrolment, pending};
 use super::secrets::{free_name, insert, view_in};
 use super::tokens::later;
 use super::{Reply, RequestContext, SecretRef, SecretView, Service, Stop};
-
-/// Ceremonies at the same time; the oldest makes room.
-const MOST: usize = 4096;
-/// Ceremonies that one peer opened: no app takes the places of all others.
-const MOST_OF_PEER: usize = 1024;
-/// Ceremonies of one user.
-const MOST_OF_USER: usize = 8;
-
-/// What an answer belongs to. A ceremony of one purpose answers no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Purpose {
-    /// The registration of this pending key.
-    Register(SecretId),
-    /// This login.
-    Login(ChallengeId),
-    /// A step-up in this session.
-    StepUp(SessionId),
-    /// The check that this peer makes.
-    Verify(u32),
-}
 
 /// A security key to be registered.
 #[derive(Debug)]
@@ -51,78 +29,11 @@ pub struct KeyOrder {
     pub verification: Verification,
 }
 
-enum Asked {
-    Registration(Registration),
-    Authentication(Authentication),
-}
-
-struct Ceremony {
-    asked: Asked,
-    expires: i64,
-    order: u64,
-    peer: u32,
-}
-
-/// What was asked and not answered yet.
-#[derive(Default)]
-pub(super) struct Ceremonies(Mutex<Open>);
-
-#[derive(Default)]
-struct Open {
-    by_purpose: HashMap<Key, Ceremony>,
-    begun: u64,
-}
-
-/// Whose ceremony it is, for what, and of several checks of one app which: by its challenge, so that one user's logins at
-/// an app do not end each other.
-type Key = (UserId, Purpose, Option<[u8; 32]>);
-
-fn key(user: UserId, purpose: Purpose, challenge: Option<&str>) -> Key {
-    let is_shared = matches!(purpose, Purpose::Verify(_));
-    let challenge = challenge.filter(|_| is_shared).map(|challenge| Sha256::digest(challenge.as_bytes()).into());
-    (user, purpose, challenge)
-}
-
 /// A key that became active, and the backup codes that came with it.
 type Registered = (SecretView, Vec<Sensitive<String>>);
 
 /// An opened record, and its counter.
 type Record = (Sensitive<Vec<u8>>, u32);
-
-/// Ends the oldest of those that count, if they are as many as there may be: each question takes one place.
-fn make_room(open: &mut HashMap<Key, Ceremony>, most: usize, counts: impl Fn(&Key, &Ceremony) -> bool) {
-    let share = || open.iter().filter(|(key, ceremony)| counts(key, ceremony));
-    if share().count() >= most {
-        let oldest = share().min_by_key(|(_, ceremony)| ceremony.order).map(|(key, _)| *key);
-        oldest.and_then(|oldest| open.remove(&oldest));
-    }
-}
-
-impl Ceremonies {
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Another question of the same purpose takes the place of the one before.
-    fn begin(&self, key: Key, asked: Asked, peer: u32, now: i64) {
-        let mut state = self.lock();
-        let Open { by_purpose: open, begun } = &mut *state;
-        open.retain(|_, ceremony| ceremony.expires > now);
-        // The user's own share first, then the peer's, then all.
-        make_room(open, MOST_OF_USER, |(owner, ..), _| *owner == key.0);
-        make_room(open, MOST_OF_PEER, |_, ceremony| ceremony.peer == peer);
-        make_room(open, MOST, |_, _| true);
-        *begun = begun.saturating_add(1);
-        let ceremony = Ceremony { asked, expires: later(now, CEREMONY), order: *begun, peer };
-        open.insert(key, ceremony);
-    }
-
-    /// What was asked, once, whatever comes of it.
-    fn take(&self, key: Key, now: i64) -> Option<Asked> {
-        let ceremony = self.lock().by_purpose.remove(&key)?;
-        (ceremony.expires > now).then_some(ceremony.asked)
-    }
-}
 
 impl Service {
     pub(super) fn relying_party(&self) -> Result<Arc<RelyingParty>, Error> {
@@ -148,7 +59,7 @@ impl Service {
             view_in(tx, user, id)
         })?;
         let peer = context.caller.peer.uid;
-        self.ceremonies.begin(
+        self.webauthn.ceremonies.begin(
             key(user, Purpose::Register(secret.id), None),
             Asked::Registration(registration),
             peer,
@@ -172,7 +83,9 @@ impl Service {
         let row = self.look(context, |view| pending(view, now, user, id, SecretType::Fido2))??;
         self.may_begin_factor_now(context, access, row.created)?;
         let answer = RegistrationAnswer::read(answer)?;
-        let Some(Asked::Registration(asked)) = self.ceremonies.take(key(user, Purpose::Register(id), None), now) else {
+        let Some(Asked::Registration(asked)) =
+            self.webauthn.ceremonies.take(key(user, Purpose::Register(id), None), now)
+        else {
             return Err(Error::Expired);
         };
         let relying_party = self.relying_party()?;
@@ -290,7 +203,7 @@ impl Service {
         let relying_party = self.relying_party()?;
         let (options, asked) = self.start_authentication(context, &relying_party, user)?;
         let key = key(user, purpose, options.get("challenge").and_then(Value::as_str));
-        self.ceremonies.begin(key, Asked::Authentication(asked), context.caller.peer.uid, context.now.wall_ms);
+        self.webauthn.ceremonies.begin(key, Asked::Authentication(asked), context.caller.peer.uid, context.now.wall_ms);
         Ok(Reply::KeyOptions(options))
     }
 
@@ -351,7 +264,7 @@ impl Service {
         let now = context.now.wall_ms;
         let answer = AuthenticationAnswer::read(answer)?;
         let key = |user| key(user, purpose, Some(answer.challenge()));
-        let asked = user.and_then(|user| Some((user, self.ceremonies.take(key(user), now)?)));
+        let asked = user.and_then(|user| Some((user, self.webauthn.ceremonies.take(key(user), now)?)));
         let Some((user, Asked::Authentication(asked))) = asked else {
             return Err(Error::WrongCode { remaining: None });
         };
@@ -444,53 +357,4 @@ pub(super) fn use_assertion(
         return Ok(None);
     }
     Ok(Some(secret))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(party: &RelyingParty) -> Asked {
-        Asked::Registration(party.start_registration(&[1; 16], "ann", Vec::new(), Verification::Preferred).unwrap().1)
-    }
-
-    fn user(number: u16) -> UserId {
-        let [high, low] = number.to_be_bytes();
-        UserId::at(0, &[high, low, 0, 0, 0, 0, 0, 0, 0, 0])
-    }
-
-    #[test]
-    fn one_peer_does_not_end_what_another_asked() {
-        let party = RelyingParty::new("example.org", &["https://example.org".parse().unwrap()], "mfad").unwrap();
-        let ceremonies = Ceremonies::default();
-        let of = |number| key(user(number), Purpose::Verify(7), Some("a challenge"));
-        ceremonies.begin(of(0), asked(&party), 7, 0);
-
-        for number in 1..=u16::try_from(MOST_OF_PEER).unwrap() + 1 {
-            ceremonies.begin(of(number), asked(&party), 8, 0);
-        }
-
-        assert!(ceremonies.take(of(0), 1).is_some(), "the other peer's");
-        assert!(ceremonies.take(of(1), 1).is_none(), "its own oldest");
-        assert!(ceremonies.take(of(2), 1).is_some());
-        assert_eq!(ceremonies.lock().by_purpose.len(), MOST_OF_PEER - 1);
-    }
-
-    #[test]
-    fn a_user_has_so_many_at_a_time_and_each_for_its_time() {
-        let party = RelyingParty::new("example.org", &["https://example.org".parse().unwrap()], "mfad").unwrap();
-        let ceremonies = Ceremonies::default();
-        let of = |challenge: usize| key(user(0), Purpose::Verify(7), Some(&challenge.to_string()));
-
-        for challenge in 0..=MOST_OF_USER {
-            ceremonies.begin(of(challenge), asked(&party), 7, 0);
-        }
-
-        assert!(ceremonies.take(of(0), 1).is_none());
-        assert!(ceremonies.take(of(1), 1).is_some());
-        let end = later(0, CEREMONY);
-        assert!(ceremonies.take(of(2), end).is_none());
-        ceremonies.begin(of(0), asked(&party), 7, end);
-        assert_eq!(ceremonies.lock().by_purpose.len(), 1, "what is over takes no place");
-    }
 }

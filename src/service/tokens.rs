@@ -36,9 +36,6 @@ const KEY_ROTATION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long an older key still verifies: longer than any token it signed.
 const KEY_OVERLAP: Duration = Duration::from_secs(3600);
 
-/// How far the wall clock may move against the boot clock unnoticed, in milliseconds (TIME-1).
-const CLOCK_STEP: i64 = 60_000;
-
 const API_KEY_PREFIX: &str = "mfad_";
 const SESSION_BYTES: usize = 16;
 const GENERATION_BYTES: usize = 4;
@@ -175,26 +172,18 @@ impl Service {
         refresh_parts(self.store.vault(), token).ok_or(Error::RefreshEnded)
     }
 
-    /// By how much the wall clock moved against the boot clock since the last look, if by more than a minute.
-    fn clock_step(&self, now: &Moment) -> Option<i64> {
-        let offset = offset_of(now);
-        let mut last = self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
-        let moved = last.replace(offset).map_or(0, |before| offset.saturating_sub(before));
-        (moved.saturating_abs() > CLOCK_STEP).then_some(moved)
-    }
-
     /// Housekeeping that needs doing now and then: rotates the signing key when it is old (TOK-7),
     /// forgets what has expired.
     pub fn tend(&self, now: &Moment) -> Result<(), Error> {
         let patience = Duration::from_secs(30);
-        self.hasher.tend();
+        self.passwords.tend();
         let newest = self.with_keys(KeySet::newest_created);
         let new_key = match newest {
             Some(created) if later(created, KEY_ROTATION) > now.wall_ms => None,
             Some(_) | None => Some(entropy::secret::<32>()?),
         };
         let at = now.wall_ms;
-        let stepped = self.clock_step(now);
+        let stepped = self.clock.step(now);
         let rows = self.store.write(patience, move |tx| {
             if let Some(millis) = stepped {
                 tx.audit(&clock_entry(at, millis))?;
@@ -324,9 +313,4 @@ pub(super) fn later(millis: i64, by: Duration) -> i64 {
 
 fn earlier(millis: i64, by: Duration) -> i64 {
     millis.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Wall clock minus boot clock, in milliseconds.
-pub(super) fn offset_of(now: &Moment) -> i64 {
-    now.wall_ms.saturating_sub(now.boot_ms)
 }

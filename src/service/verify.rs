@@ -6,9 +6,9 @@ use crate::error::Error;
 use crate::model::{TokenInput, UserRef};
 use crate::store::{Outcome, Subject, Tx};
 
+use super::ceremonies::Purpose;
 use super::locks::Held;
 use super::second_factor::{Accepted, Verdict, accept, judge, judge_nobody};
-use super::security_keys::Purpose;
 use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 
 impl Service {

@@ -32,6 +32,7 @@ mod hardware {
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::path::Path;
+use std::sync::Arc;
 
 use mfad::error::Error;
 use mfad::model::{BackupCode, Moment, SecretId, Sensitive, Text, UserId, UserRef};

@@ -142,7 +142,7 @@ impl Service {
     }
 
     pub(super) fn take(&self, serial: Serial) -> Result<Box<dyn Card>, Error> {
-        self.attached.open(&self.slot_of(DeviceRef::Serial(serial))?)
+        self.hardware_keys.open(&self.slot_of(DeviceRef::Serial(serial))?)
     }
 
     /// The key with its applet open, everything settled that was left undone.

@@ -117,7 +117,7 @@ impl Service {
             let now = context.now.wall_ms;
             Ok(tx.note_device(key.serial, &key.device_id, &key.firmware.to_string(), key.model, now)?)
         })?;
-        self.attached.became_known(serial);
+        self.hardware_keys.became_known(serial);
         Ok(())
     }
 }

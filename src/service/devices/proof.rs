@@ -50,7 +50,7 @@ impl Service {
             Ok(found)
         })?;
         let serials: Vec<_> = found.iter().map(|(credential, _)| credential.serial).collect();
-        let slots = self.attached.slots()?;
+        let slots = self.hardware_keys.slots()?;
         let here: Vec<_> =
             slots.iter().filter_map(|slot| self.serial_in(slot)).filter(|s| serials.contains(s)).collect();
         let plugged = found.into_iter().filter(|(credential, _)| here.contains(&credential.serial));

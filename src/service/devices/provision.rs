@@ -48,7 +48,7 @@ impl Service {
             return Err(Error::Forbidden("app"));
         }
         let slot = self.slot_of(order.device)?;
-        let mut card = self.attached.open(&slot)?;
+        let mut card = self.hardware_keys.open(&slot)?;
         let mut session = CardSession::new(&mut *card, VISIT);
         let attested = self.attested_if_required(context, &mut session)?;
         let meant = match order.device {
@@ -194,7 +194,7 @@ impl Service {
             tx.note_device(key.serial, &key.device_id, &firmware, key.model, context.now.wall_ms)?;
             Ok(tx.intend(&row)?)
         })?;
-        self.attached.became_known(serial);
+        self.hardware_keys.became_known(serial);
         Ok(())
     }
 

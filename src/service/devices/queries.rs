@@ -15,7 +15,7 @@ use super::types::{AccountView, AppletView, CredentialView, DeviceRef, KeyState,
 impl Service {
     /// All keys that are plugged in; each is asked by itself, so that one that hangs hides no other.
     pub(in crate::service) fn list_devices(&self, context: &RequestContext) -> Result<Reply, Error> {
-        let slots = self.attached.slots()?;
+        let slots = self.hardware_keys.slots()?;
         let keys = thread::scope(|threads| {
             let asked: Vec<_> =
                 slots.iter().map(|slot| (slot, threads.spawn(|| self.look_at(context, slot)))).collect();
@@ -83,12 +83,12 @@ impl Service {
 
     /// What came and went; without a number, what is there now.
     pub(in crate::service) fn device_events(&self, after: Option<u64>) -> Reply {
-        let (events, next) = self.attached.events(after);
+        let (events, next) = self.hardware_keys.events(after);
         Reply::DeviceEvents { events, next }
     }
 
     fn look_at(&self, context: &RequestContext, slot: &Slot) -> Result<KeyView, Error> {
-        let mut card = self.attached.open(slot)?;
+        let mut card = self.hardware_keys.open(slot)?;
         let mut session = CardSession::new(&mut *card, VISIT);
         let identity = identify(&mut session)?;
         let mut view = KeyView {

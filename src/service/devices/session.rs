@@ -31,13 +31,13 @@ pub(super) struct KeyIdentity {
 impl Service {
     /// Looks whether keys came or went, for at most `patience`; the ones that came want a contact.
     pub fn attend_devices(&self, seen: u64, patience: Duration, now: &Moment) -> (u64, Vec<Slot>) {
-        self.attached.changes(seen, patience, now.wall_ms)
+        self.hardware_keys.changes(seen, patience, now.wall_ms)
     }
 
     /// The keys that are plugged in and have something left to undo or to erase.
     pub fn unsettled_slots(&self) -> Vec<Slot> {
         let unsettled = self.store.read(PATIENCE, |view| view.unsettled_devices());
-        unsettled.map(|serials| self.attached.slots_of(&serials)).unwrap_or_default()
+        unsettled.map(|serials| self.hardware_keys.slots_of(&serials)).unwrap_or_default()
     }
 
     /// The first contact with a key that came, or another one with a key that has something left undone.
@@ -50,11 +50,11 @@ impl Service {
                 (None, KeyState::Unreachable)
             }
         };
-        self.attached.met(slot, serial, state, now.wall_ms);
+        self.hardware_keys.met(slot, serial, state, now.wall_ms);
     }
 
     fn visit(&self, context: &RequestContext, slot: &Slot) -> Result<(Option<Serial>, KeyState), Error> {
-        let mut card = self.attached.open(slot)?;
+        let mut card = self.hardware_keys.open(slot)?;
         let mut session = CardSession::new(&mut *card, VISIT);
         let identity = identify(&mut session)?;
         let Some(serial) = identity.serial else { return Ok((None, KeyState::New)) };
@@ -71,7 +71,7 @@ impl Service {
 
     /// The slot of the key that is meant; a clear refusal if there is none, or more than one.
     pub(super) fn slot_of(&self, device: DeviceRef) -> Result<Slot, Error> {
-        let slots = self.attached.slots()?;
+        let slots = self.hardware_keys.slots()?;
         match device {
             DeviceRef::Any => match slots.as_slice() {
                 [] => Err(Error::NoDevice("no key is plugged in".to_owned())),
@@ -91,8 +91,8 @@ impl Service {
 
     /// The number of the key in a slot; asked of the key itself if it has only just come.
     pub(super) fn serial_in(&self, slot: &Slot) -> Option<Serial> {
-        self.attached.serial_in(slot).or_else(|| {
-            let mut card = self.attached.open(slot).ok()?;
+        self.hardware_keys.serial_in(slot).or_else(|| {
+            let mut card = self.hardware_keys.open(slot).ok()?;
             identify(&mut CardSession::new(&mut *card, VISIT)).ok()?.serial
         })
     }
