@@ -214,6 +214,13 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// A code that no factor of the user could have made.
+    pub(crate) fn wrong_length() -> Self {
+        Self::Malformed("`token` does not have the number of digits of this factor".to_owned())
+    }
+}
+
 /// Why a security key takes no PIN here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinBlock {

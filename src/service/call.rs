@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::model::{
-    AccountName, BackupCode, Email, Label, Method, Pin, Profile, SecretId, Sensitive, Serial, Text, TokenInput,
-    TokenKind, UserId, UserName, UserRef,
+    AccountName, BackupCode, Email, Label, Method, Pin, Profile, SecretId, Sensitive, Serial, Text, TokenInput, UserId,
+    UserName, UserRef,
 };
 use crate::oath::OtpauthUri;
 use crate::piv::Slot as PivSlot;
@@ -13,12 +13,13 @@ use crate::token::PublicKey;
 
 use super::Confinement;
 use super::devices::{
-    AccountView, CredentialView, DeviceEvent, DeviceOfSecret, GenuineView, KeyView, OnDevice, PasswordChange,
-    ProvisionOrder, ReturnedView,
+    AccountView, CredentialView, DeviceEvent, GenuineView, KeyView, OnDevice, PasswordChange, ProvisionOrder,
+    ReturnedView,
 };
 use super::local_keys::SecurityKeyView;
 use super::master_key::MasterKeyView;
 use super::security_keys::KeyOrder;
+use super::views::{AuditView, AuthView, SecretView, UserView};
 
 /// Everything the API can be asked. No outside text is left in it that has not been checked for its shape.
 pub enum Call {
@@ -456,113 +457,4 @@ pub enum Reply {
     },
     /// Done, and nothing to say.
     Done,
-}
-
-/// A user as shown.
-#[derive(Clone, Debug)]
-pub struct UserView {
-    /// The id.
-    pub id: UserId,
-    /// The login name.
-    pub name: String,
-    /// A name for display.
-    pub display_name: Option<String>,
-    /// An address.
-    pub email: Option<String>,
-    /// Roles.
-    pub roles: Vec<String>,
-    /// Whether it may log in.
-    pub disabled: bool,
-    /// When it was made.
-    pub created: i64,
-    /// When it was changed.
-    pub modified: i64,
-    /// Counts the changes.
-    pub version: i64,
-    /// `none`, `pending` or `active`.
-    pub mfa: &'static str,
-}
-
-/// A secret as shown: everything but its value.
-#[derive(Clone, Debug)]
-pub struct SecretView {
-    /// The id.
-    pub id: SecretId,
-    /// Whose it is.
-    pub user: UserId,
-    /// The type.
-    pub kind: &'static str,
-    /// Its name.
-    pub name: String,
-    /// `pending` or `active`.
-    pub status: &'static str,
-    /// When it was made.
-    pub created: i64,
-    /// When it was changed.
-    pub modified: i64,
-    /// When it was used.
-    pub last_used: Option<i64>,
-    /// Counts the changes.
-    pub version: i64,
-    /// Words about it.
-    pub description: Option<String>,
-    /// When a pending one ends.
-    pub expires: Option<i64>,
-    /// A factor's parameters.
-    pub profile: Option<Profile>,
-    /// HOTP: the next counter.
-    pub counter: Option<u64>,
-    /// Backup codes left.
-    pub remaining: Option<u32>,
-    /// The hardware key it is on.
-    pub device: Option<DeviceOfSecret>,
-}
-
-/// A token with what belongs to it.
-pub struct AuthView {
-    /// The token.
-    pub token: Sensitive<String>,
-    /// Its kind.
-    pub kind: TokenKind,
-    /// How many seconds it is good.
-    pub expires_in: u64,
-    /// The refresh token.
-    pub refresh: Option<Sensitive<String>>,
-    /// Whose it is.
-    pub user: UserId,
-    /// What a challenge takes.
-    pub methods: Option<Vec<&'static str>>,
-    /// Backup codes left, after one was used.
-    pub remaining: Option<u32>,
-    /// A receipt for the confirmed action.
-    pub receipt: Option<Sensitive<String>>,
-}
-
-/// One row of the audit log as shown.
-#[derive(Clone, Debug)]
-pub struct AuditView {
-    /// 1, 2, 3, …
-    pub seq: i64,
-    /// When.
-    pub at: i64,
-    /// What happened.
-    pub event: String,
-    /// Whom it concerns.
-    pub subject: Option<UserId>,
-    /// Which secret it concerns.
-    pub object: Option<SecretId>,
-    /// Who asked.
-    pub peer_uid: Option<u32>,
-    /// By which process.
-    pub peer_pid: Option<i32>,
-    /// In which request.
-    pub request: Option<String>,
-    /// `ok` or `refused`.
-    pub outcome: String,
-    /// Words for a person.
-    pub detail: Option<String>,
-    /// The hash of the row before.
-    pub previous: [u8; 32],
-    /// The hash of this row.
-    pub hash: [u8; 32],
 }

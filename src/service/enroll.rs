@@ -1,6 +1,8 @@
 //! Enrolment: a pending factor becomes active by its first code, in one transaction with everything
 //! that follows from it (ENR-4). Also the backup codes that come with it.
 
+use std::sync::Arc;
+
 use crate::entropy;
 use crate::error::Error;
 use crate::model::{BackupCode, CODES_PER_SET, Label, OtpKind, SecretId, Sensitive, Throttle, TokenInput, UserId};
@@ -8,9 +10,8 @@ use crate::oath::{CounterMatch, Window, diagnose, match_counter, match_step, ste
 use crate::store::{Class, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View};
 
 use super::authorise::UserAccess;
-use super::second_factor::misshapen;
 use super::secrets::view_with_device;
-use super::{FirstCode as Given, Reply, RequestContext, SecretRef, SecretView, Service, Stop};
+use super::{FirstCode as Given, Reply, RequestContext, SecretRef, Service, Stop};
 
 /// Wrong first codes that end a pending factor (ENR-5).
 const FIRST_CODES: u32 = 5;
@@ -29,11 +30,23 @@ struct FirstCode {
     counter: Option<u64>,
 }
 
-/// How an attempt to enrol ended inside its transaction.
-enum Attempt {
-    Done(Box<SecretView>, Vec<Sensitive<String>>),
-    /// The codes of a first factor are needed and were not made.
-    NeedsCodes(TokenInput),
+/// Backup codes for a factor that may turn out to be the user's first.
+pub(super) struct FirstCodes(Option<CodeSet>);
+
+impl FirstCodes {
+    /// Stores the codes unless the user has an active factor; then there are none to show. Asked before the new factor
+    /// becomes active. Refuses if the other factor went since the look beforehand: nobody gets a first factor without codes.
+    pub(super) fn store(
+        self,
+        tx: &Tx<'_>,
+        context: &RequestContext,
+        user: UserId,
+    ) -> Result<Vec<Sensitive<String>>, Stop> {
+        match tx.mfa_state(user, context.now.wall_ms)? {
+            MfaState::Active => Ok(Vec::new()),
+            MfaState::None | MfaState::Pending => self.0.ok_or(Error::Busy)?.store(tx, context, user),
+        }
+    }
 }
 
 impl Service {
@@ -69,55 +82,49 @@ impl Service {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         // Only one of them makes and hashes codes; the others wait and then see that it is done.
         let _held = self.passwords.hold(context, id.as_bytes())?;
-        let mut codes = None;
-        let mut token = token;
-        // The second round has the codes. A third would mean that the state flips under us.
-        for _ in 0..3 {
-            match self.attempt(context, access, id, token, codes)? {
-                Attempt::Done(secret, codes) => {
-                    self.metrics.count_enrolment();
-                    return Ok(Reply::Enrolled { secret: *secret, codes });
-                }
-                Attempt::NeedsCodes(again) => {
-                    token = again;
-                    codes = Some(self.new_codes(context)?);
-                }
-            }
-        }
-        Err(Error::Busy)
-    }
-
-    fn attempt(
-        &self,
-        context: &RequestContext,
-        access: &UserAccess,
-        id: SecretId,
-        token: TokenInput,
-        codes: Option<CodeSet>,
-    ) -> Result<Attempt, Error> {
+        let (user, window) = (access.user.id, self.policy().window);
         let access = access.clone();
-        let window = self.policy().window;
-        self.change(context, move |tx, context| {
-            let user = access.user.id;
+        // Both jobs need the code, and the second one outlives this call.
+        let token = Arc::new(token);
+        let first_code = Arc::clone(&token);
+        let holds = |view: &View<'_>| {
+            let row = pending(view, context.now.wall_ms, user, id, SecretType::Mfa)?;
+            let Ok(row) = row else { return Ok(false) };
+            Ok(check_first_code(view, context, window, &row, &token)?.is_some())
+        };
+        let (secret, codes) = self.with_first_codes(context, user, holds, move |tx, context, codes| {
             let row = pending(tx, context.now.wall_ms, user, id, SecretType::Mfa)??;
             access.may_begin_factor(tx, context, row.created)?;
-            let Some(first) = check_first_code(tx, context, window, &row, &token)? else {
-                return Err(refuse_first_code(tx, context, &row, &token)?);
+            let Some(first) = check_first_code(tx, context, window, &row, &first_code)? else {
+                return Err(refuse_first_code(tx, context, &row, &first_code)?);
             };
-            let is_first = tx.mfa_state(user, context.now.wall_ms)? != MfaState::Active;
-            let shown = match (is_first, codes) {
-                (true, None) => return Ok(Attempt::NeedsCodes(token)),
-                (true, Some(set)) => set.store(tx, context, user)?,
-                (false, _) => Vec::new(),
-            };
+            let shown = codes.store(tx, context, user)?;
             if !tx.activate(&row, first.last_step, first.counter, context.now.wall_ms)? {
                 return Err(Error::AlreadyActive.into());
             }
             activate_pair(tx, context, &row)?;
             after_enrolment(tx, context, &access, id)?;
             let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
-            Ok(Attempt::Done(Box::new(view_with_device(tx, &row)?), shown))
-        })
+            Ok((view_with_device(tx, &row)?, shown))
+        })?;
+        self.metrics.count_enrolment();
+        Ok(Reply::Enrolled { secret, codes })
+    }
+
+    /// Runs a job that activates a factor, in one write. `holds` looks beforehand whether the factor's proof holds. If it
+    /// does, and the factor is the user's first, backup codes are made and hashed before the write: that takes a quarter of
+    /// a second, for which the writer must not wait.
+    pub(super) fn with_first_codes<T: Send + 'static>(
+        &self,
+        context: &RequestContext,
+        user: UserId,
+        holds: impl FnOnce(&View<'_>) -> Result<bool, Fault>,
+        job: impl FnOnce(&Tx<'_>, &RequestContext, FirstCodes) -> Result<T, Stop> + Send + 'static,
+    ) -> Result<T, Error> {
+        let now = context.now.wall_ms;
+        let is_first = self.look(context, |view| Ok(view.mfa_state(user, now)? != MfaState::Active && holds(view)?))?;
+        let codes = if is_first { Some(self.new_codes(context)?) } else { None };
+        self.change(context, move |tx, context| job(tx, context, FirstCodes(codes)))
     }
 
     /// Replaces all backup codes by new ones.
@@ -300,13 +307,13 @@ fn refuse_first_code(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow, tok
     let is_of_length = token.for_digits(profile.digits).is_some();
     let is_on_key = tx.oath_account(row.id)?.is_some();
     if !is_of_length && is_on_key {
-        return Ok(Stop::Rollback(misshapen()));
+        return Ok(Stop::Rollback(Error::wrong_length()));
     }
     let seed = tx.open_secret(row)?;
     let diagnosis = diagnose(&profile, seed.expose(), token, context.now.unix_seconds())
         .filter(|found| !is_on_key || found.drift_seconds <= 0);
     if !is_of_length && diagnosis.is_none() {
-        return Ok(Stop::Rollback(misshapen()));
+        return Ok(Stop::Rollback(Error::wrong_length()));
     }
     let wrong = tx.count_wrong_code(row)?;
     if wrong >= FIRST_CODES {

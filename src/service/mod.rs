@@ -8,6 +8,7 @@ mod authorise;
 mod call;
 mod ceremonies;
 mod context;
+mod decoy;
 mod devices;
 mod dispatch;
 mod enroll;
@@ -31,6 +32,7 @@ mod security_keys;
 mod tokens;
 mod users;
 mod verify;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +48,8 @@ pub use crate::fido::{RelyingParty, Verification};
 pub use crate::oath::OtpauthUri;
 pub use crate::store::{Backup, MasterKey, Phase};
 pub use call::{
-    AuditView, AuthView, Call, FirstCode, ImportOrder, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder,
-    SecretRef, SecretView, UserChange, UserView,
+    Call, FirstCode, ImportOrder, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder, SecretRef,
+    UserChange,
 };
 pub use context::{Caller, CancellationToken, RequestContext};
 pub use devices::{
@@ -63,6 +65,7 @@ pub use policy::{PeerRule, Policy, Who};
 pub use repeat::Told;
 pub use secrets::LONGEST_URI;
 pub use security_keys::KeyOrder;
+pub use views::{AuditView, AuthView, SecretView, UserView};
 
 use ceremonies::WebAuthn;
 use host_clock::HostClock;
@@ -83,7 +86,7 @@ pub struct Service {
     hardware_keys: devices::AttachedDevices,
     webauthn: WebAuthn,
     master_key: MasterKeyRotation,
-    decoy: Arc<second_factor::Decoy>,
+    decoy: Arc<decoy::Decoy>,
     rates: rates::Rates,
     probed: health::Probed,
     confinement: Confinement,
@@ -158,7 +161,7 @@ impl Service {
         let passwords = Passwords::new(policy.hashing)?;
         let Dependencies { key_store, devices, security_keys, on_device, metrics, confinement } = dependencies;
         Ok(Self {
-            decoy: Arc::new(second_factor::Decoy::new(store.vault())?),
+            decoy: Arc::new(decoy::Decoy::new(store.vault())?),
             keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
             store,
             policy: RwLock::new(Arc::new(policy)),

@@ -7,13 +7,14 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::fido::Assertion;
 use crate::model::{
-    Algorithm, BackupCode, Digits, Gate, Limits, Method, Moment, Odds, OtpKind, Period, Pin, Profile, Right, SecretId,
-    Sensitive, Throttle, TokenInput, UserId,
+    BackupCode, Digits, Gate, Limits, Method, Moment, Odds, OtpKind, Period, Pin, Profile, Right, SecretId, Sensitive,
+    Throttle, TokenInput, UserId,
 };
 use crate::oath::{CounterMatch, LOOK_AHEAD, Window, match_counter, match_step, step_at};
-use crate::store::{AssociatedData, Class, Fault, Outcome, SecretRow, Subject, Tx, Vault, View};
+use crate::store::{Class, Fault, Outcome, SecretRow, Subject, Tx, View};
 
 use super::ceremonies::Purpose;
+use super::decoy::Decoy;
 use super::hasher::find_code;
 use super::locks::Held;
 use super::security_keys::use_assertion;
@@ -262,48 +263,6 @@ pub(super) fn judge_nobody(
     Ok(Verdict::Wrong)
 }
 
-/// A factor that nobody has, of the usual kind: what a code is held against where there is no user.
-pub(super) struct Decoy {
-    nobody: UserId,
-    sealed: Vec<u8>,
-    /// Opened like the summary of a user.
-    summary: Vec<u8>,
-}
-
-const DECOY: AssociatedData<'static> =
-    AssociatedData { table: "secrets", row: &[0; 16], user: &[0; 16], kind: "mfa", parameters: "totp/SHA1/6/30" };
-
-impl Decoy {
-    pub(super) fn new(vault: &Vault) -> Result<Self, Fault> {
-        let (seed, random) = (crate::entropy::secret::<20>()?, crate::entropy::public()?);
-        let summary = vault.seal(&DECOY, &[0; 120])?;
-        Ok(Self { nobody: UserId::at(0, &random), sealed: vault.seal(&DECOY, seed.expose())?, summary })
-    }
-
-    /// Looks for factors, opens a seed and compares with every code of the window, as for a user. So it does with a code of
-    /// any length: users have factors of the length that theirs show.
-    fn refuse(
-        &self,
-        view: &View<'_>,
-        named: Option<UserId>,
-        window: Window,
-        now: &Moment,
-        token: &TokenInput,
-    ) -> Result<(), Fault> {
-        let nobody = named.unwrap_or(self.nobody);
-        let read = (view.decoy_user(nobody)?, view.decoy_secrets(nobody, &self.sealed)?);
-        // Sealed at the start, it does not open any more once the master key has changed; nobody minds.
-        let opened = view.vault().open(&DECOY, &self.sealed);
-        let seed = opened.as_ref().map_or(&[0; 20][..], |seed| seed.expose());
-        let code = token.for_digits(Digits::SIX).unwrap_or(0);
-        let current = step_at(now.unix_seconds(), Period::THIRTY);
-        let matched = match_step(seed, Algorithm::Sha1, Digits::SIX, code, current, window, None);
-        let summary = view.vault().open(&DECOY, &self.summary);
-        std::hint::black_box((read, matched, summary.is_ok()));
-        Ok(())
-    }
-}
-
 fn charge(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -340,13 +299,8 @@ pub(super) fn accept(verdict: Verdict, wrong: impl FnOnce() -> Stop) -> Result<A
         Verdict::Delayed(wait) => Err(Error::TooManyAttempts { wait }.into()),
         Verdict::Locked => Err(Error::FactorLocked.into()),
         Verdict::LockedNow => Err(Stop::Commit(Error::FactorLocked)),
-        Verdict::Misshapen => Err(misshapen().into()),
+        Verdict::Misshapen => Err(Error::wrong_length().into()),
     }
-}
-
-/// The refusal of a code that no factor of the user could have made.
-pub(super) fn misshapen() -> Error {
-    Error::Malformed("`token` does not have the number of digits of this factor".to_owned())
 }
 
 /// Refuses at a gate that is not open.

@@ -11,7 +11,7 @@ use crate::fido::{
     RelyingParty, Verification,
 };
 use crate::model::{ChallengeId, Label, SecretId, Sensitive, UserId};
-use crate::store::{Decision, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
+use crate::store::{Decision, Fault, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
 
 use super::authorise::{Scope, UserAccess};
 use super::ceremonies::{Asked, Purpose, key};
@@ -148,30 +148,28 @@ impl Service {
         let (user, now) = (access.user.id, context.now.wall_ms);
         let bytes = record.to_bytes()?;
         let (credential, counter) = (record.id().to_vec(), record.counter());
-        let is_first = self.look(context, |view| view.mfa_state(user, now))? != MfaState::Active;
-        let codes = if is_first { Some(self.new_codes(context)?) } else { None };
         let (access, relying_party) = (access.clone(), relying_party.to_owned());
-        let (secret, codes) = self.change(context, move |tx, context| {
-            let has_other = tx.mfa_state(user, now)? == MfaState::Active;
-            let row = row(tx, context, &access)?;
-            access.may_begin_factor(tx, context, row.created)?;
-            if !tx.activate_key(&row, &bytes, now)? {
-                let why = pending(tx, now, user, row.id, SecretType::Fido2)?.err();
-                return Err(why.unwrap_or(Error::AlreadyActive).into());
-            }
-            if !tx.insert_credential_id(row.id, &credential, counter, &relying_party)? {
-                // Registered already, here or with somebody else.
-                return Err(Error::AlreadyActive.into());
-            }
-            let shown = match (codes, has_other) {
-                (_, true) => Vec::new(),
-                (Some(set), false) => set.store(tx, context, user)?,
-                // The other factor went in this moment; nobody shall have a first factor without codes.
-                (None, false) => return Err(Error::Busy.into()),
-            };
-            after_enrolment(tx, context, &access, row.id)?;
-            Ok((view_in(tx, user, row.id)?, shown))
-        })?;
+        // The answer was judged before: its proof holds.
+        let (secret, codes) = self.with_first_codes(
+            context,
+            user,
+            |_| Ok(true),
+            move |tx, context, codes| {
+                let shown = codes.store(tx, context, user)?;
+                let row = row(tx, context, &access)?;
+                access.may_begin_factor(tx, context, row.created)?;
+                if !tx.activate_key(&row, &bytes, now)? {
+                    let why = pending(tx, now, user, row.id, SecretType::Fido2)?.err();
+                    return Err(why.unwrap_or(Error::AlreadyActive).into());
+                }
+                if !tx.insert_credential_id(row.id, &credential, counter, &relying_party)? {
+                    // Registered already, here or by another user.
+                    return Err(Error::AlreadyActive.into());
+                }
+                after_enrolment(tx, context, &access, row.id)?;
+                Ok((view_in(tx, user, row.id)?, shown))
+            },
+        )?;
         self.metrics.count_enrolment();
         Ok((secret, codes))
     }
