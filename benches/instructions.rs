@@ -11,9 +11,6 @@
     reason = "a benchmark prints its figures and fails by panicking"
 )]
 
-#[path = "load/people.rs"]
-mod people;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -28,6 +25,7 @@ use mfad::service::{
     Proof, RequestContext, Service,
 };
 use mfad::store::{self, Decision, Listeners, Store};
+use mfad_testkit::store_users as people;
 
 /// Checks of a short run and of a long one. All else costs the same in both; the difference is the checks'.
 const FEW: u32 = 100;

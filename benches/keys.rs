@@ -16,9 +16,6 @@
     reason = "a benchmark reads the clock, prints its figures and fails by panicking"
 )]
 
-#[path = "../tests/card/mod.rs"]
-mod card;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -28,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use card::{Fault, Key, Pcscd, Reader, attach};
+use mfad_testkit::card::{Fault, Key, Pcscd, Reader, attach};
 
 /// Turns of each kind, connections of the others, and their requests in a turn.
 const TURNS: usize = 5;
@@ -61,7 +58,7 @@ impl Daemon {
         let uid = rustix::process::getuid().as_raw();
         fs::write(&config, format!("registration = \"open\"\n[[peer]]\nuid = {uid}\nrights = [\"admin\"]\n")).unwrap();
         let mfad = || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_mfad"));
+            let mut command = Command::new(mfad_testkit::program("mfad"));
             command.arg("--config").arg(&config).arg("--state-dir").arg(&state).env("PCSCLITE_CSOCK_NAME", pcscd);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             command
@@ -194,7 +191,7 @@ fn hung_key(daemon: &Daemon, reader: &Reader) {
 /// A new account by `ykman`, as an operator adds one: the time of the whole program.
 fn add_by_ykman(pcscd: &Pcscd, home: &Path, number: usize) -> Duration {
     let beside_python = std::env::var_os("MFAD_TEST_PYTHON").map(|python| Path::new(&python).with_file_name("ykman"));
-    let program = beside_python.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/ykman"));
+    let program = beside_python.unwrap_or_else(|| mfad_testkit::root().join(".venv/bin/ykman"));
     let mut command = Command::new(program);
     command.arg("--reader").arg(pcscd.reader_name(0)).args(["oath", "accounts", "add"]);
     // The seed of RFC 4226, which is nobody's.

@@ -131,7 +131,7 @@ impl Drop for Daemon {
 
 impl Daemon {
     fn command(dir: &Path) -> Command {
-        Self::as_started_by(Command::new(env!("CARGO_BIN_EXE_mfad")), dir)
+        Self::as_started_by(Command::new(mfad_testkit::program("mfad")), dir)
     }
 
     /// The daemon with its arguments, as the given command starts it.
@@ -164,7 +164,7 @@ impl Daemon {
     pub fn activated(dir: &Path, runtime: &Runtime) -> Duration {
         let socket = dir.join("mfad.sock");
         let mut holder = Command::new("systemd-socket-activate");
-        holder.arg("--listen").arg(&socket).arg("--setenv=MFAD_LOG").arg(env!("CARGO_BIN_EXE_mfad"));
+        holder.arg("--listen").arg(&socket).arg("--setenv=MFAD_LOG").arg(mfad_testkit::program("mfad"));
         let mut daemon = Self { process: Self::as_started_by(holder, dir).spawn().unwrap(), socket };
         let first = loop {
             let began = Instant::now();

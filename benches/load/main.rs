@@ -18,7 +18,7 @@ mod daemon;
 mod drive;
 mod echo;
 mod figures;
-mod people;
+use mfad_testkit::store_users as people;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ fn main() {
     goals(&mut figures, sync, few);
     figures.print();
     if std::env::var_os("MFAD_BENCH_DOCS").is_some() {
-        figures.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/bench"));
+        figures.write(&mfad_testkit::root().join("docs/bench"));
     }
 }
 

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MAGIC: &[u8] = b"mfad backup 1\n";
 
 fn mfactl(socket: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
+    let mut command = Command::new(mfad_testkit::program("mfactl"));
     command.arg("--socket").arg(socket).args(arguments).env_remove("MFAD_SOCKET").stdin(Stdio::null());
     command
 }

@@ -10,7 +10,7 @@ use crate::people::{PASSWORD, text};
 use crate::wire::Request;
 
 pub fn mfactl(host: &Host, arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
+    let mut command = Command::new(mfad_testkit::program("mfactl"));
     command.arg("--socket").arg(host.socket()).args(arguments).env_remove("MFAD_SOCKET");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A program that refuses its arguments does not read its input.

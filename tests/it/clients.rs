@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +20,6 @@ use crate::otp;
 use crate::people::with;
 use crate::wire::Request;
 
-#[path = "../clients/verify_token.rs"]
 mod verify_token;
 
 const DOCUMENT: &str = include_str!("../../docs/clients.md");
@@ -30,7 +29,7 @@ const REQUESTS: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn of_tree(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    mfad_testkit::root().join(name)
 }
 
 /// The block of the document in this language that has the text.
@@ -273,7 +272,7 @@ fn the_printed_javascript_takes_access_tokens_and_nothing_else() {
 
 #[test]
 fn the_printed_rust_takes_access_tokens_and_nothing_else() {
-    assert_eq!(format!("{}\n", block("rust", "fn claims_of(")), include_str!("../clients/verify_token.rs"));
+    assert_eq!(format!("{}\n", block("rust", "fn claims_of(")), include_str!("clients/verify_token.rs"));
     // A second call in this process changes nothing.
     let _ = PROVIDER.install_default();
 

@@ -30,7 +30,7 @@ const HIDDEN_FROM_HTTP: [&str; 7] = ["store", "token", "device", "card", "ctap",
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut open = vec![mfad_testkit::root().join("src")];
     while let Some(dir) = open.pop() {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -45,7 +45,7 @@ fn sources() -> Vec<PathBuf> {
 }
 
 fn room_of(path: &Path) -> Option<String> {
-    let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let inside = path.strip_prefix(mfad_testkit::root().join("src")).unwrap();
     let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
     let room = first.strip_suffix(".rs").unwrap_or(first);
     FLOORS.iter().any(|(name, _)| *name == room).then(|| room.to_owned())

@@ -56,7 +56,7 @@ impl TestDirs {
 
     pub fn mfad(&self) -> Command {
         // A long run takes the release build.
-        let daemon = std::env::var_os("MFAD_TEST_DAEMON").unwrap_or_else(|| env!("CARGO_BIN_EXE_mfad").into());
+        let daemon = std::env::var_os("MFAD_TEST_DAEMON").unwrap_or_else(|| mfad_testkit::program("mfad").into());
         let mut command = Command::new(daemon);
         for name in
             ["MFAD_CONFIG", "MFAD_STATE_DIR", "MFAD_SOCKET", "CREDENTIALS_DIRECTORY", "LISTEN_FDS", "NOTIFY_SOCKET"]

@@ -18,7 +18,7 @@ fn stdout(output: Output) -> String {
 
 /// The interpreter that has pyotp and PyJWT: the one named, else the project's own, else the system's.
 pub fn python() -> Command {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let own = mfad_testkit::root().join(".venv/bin/python");
     let named = std::env::var_os("MFAD_TEST_PYTHON").map(PathBuf::from);
     Command::new(named.unwrap_or_else(|| if own.exists() { own } else { PathBuf::from("python3") }))
 }

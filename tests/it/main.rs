@@ -14,17 +14,13 @@
     reason = "a test fails by panicking, reads the clock as its user does, and says why it skips"
 )]
 
-mod asking;
-#[path = "../card/mod.rs"]
-mod card;
+use mfad_testkit::{asking, card, fido, otp};
+
 mod document;
-#[path = "../fido/mod.rs"]
-mod fido;
 mod host;
 mod identity;
 mod inside;
 mod needles;
-mod otp;
 mod page;
 mod people;
 mod strace;
@@ -53,12 +49,12 @@ mod login;
 mod master_key;
 mod memory;
 mod process;
-#[path = "../proof/mod.rs"]
 mod proof;
 mod proofs;
 mod races;
 mod raw_http;
 mod readiness;
+mod requirements;
 mod restart;
 mod secret_sources;
 mod secrets;

@@ -26,9 +26,9 @@ fn walk(script: &str, more: &[&str], server: Option<&str>, test: &str) {
         return;
     }
     let mut walk: Command = python();
-    walk.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser").join(script)).args(more);
+    walk.arg(mfad_testkit::root().join("tests/browser").join(script)).args(more);
 
-    let walk = walk.arg("--mfad").arg(env!("CARGO_BIN_EXE_mfad")).output().unwrap();
+    let walk = walk.arg("--mfad").arg(mfad_testkit::program("mfad")).output().unwrap();
 
     let said = String::from_utf8_lossy(&walk.stdout);
     assert!(walk.status.success(), "{said}{}", String::from_utf8_lossy(&walk.stderr));

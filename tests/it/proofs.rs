@@ -1,7 +1,5 @@
 //! Long runs behind figures of the documents; `make proof` runs what is ignored here.
 
-use std::path::Path;
-
 use crate::card::Key;
 use crate::hardware::{Bench, can_have_readers};
 use crate::host::Host;
@@ -22,7 +20,7 @@ fn schemathesis_makes_5000_calls_and_finds_neither_a_5xx_nor_a_contradiction() {
         Some(bench) => &bench.host,
         None => plain.insert(Host::start("")),
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proof/contract.py");
+    let script = mfad_testkit::root().join("tests/it/proof/contract.py");
 
     let run = python().arg(script).arg(host.socket()).arg(CALLS.to_string()).output().unwrap();
 

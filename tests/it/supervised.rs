@@ -480,7 +480,7 @@ fn the_dashboard_shows_every_metric_and_no_other() {
     let text = host.ask(&Request::get("/metrics")).text();
     let described: std::collections::BTreeSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let dashboard = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/grafana.json")).unwrap();
+    let dashboard = fs::read_to_string(mfad_testkit::root().join("docs/grafana.json")).unwrap();
     // Without a reader there is no hardware key to count.
     let described: std::collections::BTreeSet<&str> = described.into_iter().chain(["mfad_hardware_keys"]).collect();
     let parsed: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
@@ -500,7 +500,7 @@ fn the_dashboard_shows_every_metric_and_no_other() {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
-    let service = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/service.md")).unwrap();
+    let service = fs::read_to_string(mfad_testkit::root().join("docs/service.md")).unwrap();
     for name in described {
         assert!(service.contains(&format!("`{name}")), "{name} is not in docs/service.md");
     }

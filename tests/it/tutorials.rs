@@ -1,13 +1,12 @@
 //! The tutorials do what they say: each is run command by command against a fresh daemon.
 
-use std::path::Path;
 use std::process::Command;
 
 use crate::host::Host;
 use crate::interop::python;
 
 fn run(tutorial: &str) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = mfad_testkit::root();
     let host = Host::start("");
     let mut runner = Command::new(root.join("tools/run-tutorial"));
     runner.arg(root.join("docs").join(tutorial)).current_dir(root).env("MFAD_SOCKET", host.socket());

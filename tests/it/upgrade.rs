@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use serde_json::json;
 
@@ -19,7 +18,7 @@ const SEED: &str = "FC4YN7IPKCSCKNHCGOWWRAYAI276MCJD";
 
 fn golden(version: &str) -> Host {
     let dirs = TestDirs::new("");
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version);
+    let from = mfad_testkit::root().join("tests/golden").join(version);
     fs::create_dir(&dirs.state).unwrap();
     fs::set_permissions(&dirs.state, fs::Permissions::from_mode(0o700)).unwrap();
     for (file, mode) in [("mfad.db", 0o600), ("master.key", 0o400)] {

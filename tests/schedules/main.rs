@@ -13,22 +13,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "../it/asking.rs"]
-mod asking;
-#[path = "../card/mod.rs"]
-mod card;
-#[path = "../it/hardware/fixture.rs"]
-#[expect(dead_code, reason = "other tests do more in it")]
-mod fixture;
-#[path = "../it/otp.rs"]
-#[expect(dead_code, reason = "other tests compute more")]
-mod otp;
-
-/// As the other tests name it.
-mod hardware {
-    pub use crate::fixture::{HardwareFixture, totp};
-}
-
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -42,8 +26,8 @@ use mfad::service::{
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, Runner};
 
-use asking::{PASSWORD, Person, ask_with, code_of, enrol_at, granted, pending_at, step_at};
-use fixture::{HardwareFixture, after, totp};
+use mfad_testkit::asking::{PASSWORD, Person, ask_with, code_of, enrol_at, granted, pending_at, step_at};
+use mfad_testkit::fixture::{HardwareFixture, after, totp};
 
 /// Orders of a story that are tried: so many drawn at random, and as many in which the one that goes on is seldom changed.
 const ORDERS: usize = 100;

@@ -36,7 +36,7 @@ struct Plan {
 }
 
 fn mfactl(bench: &Bench, manifest: &Path) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
+    let mut command = Command::new(mfad_testkit::program("mfactl"));
     command.arg("--socket").arg(bench.host.socket()).args(["--no-input", "--yes", "provision", "batch"]).arg(manifest);
     command.args(["--reason", "first day"]).env_remove("MFAD_SOCKET");
     let log = fs::File::create(manifest.with_extension("log")).unwrap();
@@ -254,7 +254,7 @@ fn kept(directory: &Path, ending: &str) -> usize {
 }
 
 fn batch_of(bench: &Bench, manifest: &Path, more: &[&str]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
+    let mut command = Command::new(mfad_testkit::program("mfactl"));
     command.arg("--socket").arg(bench.host.socket()).args(["--no-input", "--yes", "provision", "batch"]).arg(manifest);
     command.args(["--reason", "first day"]).args(more).env_remove("MFAD_SOCKET");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()

@@ -129,7 +129,7 @@ impl Bench {
     /// Yubico's own program on the first reader.
     pub fn ykman(&self, arguments: &[&str], input: &str) -> Output {
         use std::io::Write;
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/ykman");
+        let program = mfad_testkit::root().join(".venv/bin/ykman");
         let program = std::env::var_os("MFAD_TEST_PYTHON")
             .map(|python| Path::new(&python).with_file_name("ykman"))
             .unwrap_or(program);

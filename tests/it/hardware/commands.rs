@@ -16,7 +16,7 @@ fn mfactl(bench: &Bench, arguments: &[&str], input: &str) -> Output {
 }
 
 fn run(host: &Host, arguments: &[&str], input: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
+    let mut command = Command::new(mfad_testkit::program("mfactl"));
     command.arg("--socket").arg(host.socket()).args(["--no-input", "--yes"]).args(arguments);
     command.env_remove("MFAD_SOCKET").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -4,8 +4,8 @@
 use mfad::model::{Algorithm, OtpKind, Period};
 use mfad::service::{Activation, ProvisionOrder};
 
-use super::fixture::{HardwareFixture, order, profile, totp};
 use crate::card::{Account, Fault, Key, SHA1, TOTP};
+use mfad_testkit::fixture::{HardwareFixture, order, profile, totp};
 
 /// An account that somebody else put onto the key, and that must stay.
 fn foreign() -> Account {

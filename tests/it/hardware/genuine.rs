@@ -7,11 +7,11 @@ use mfad::service::{Attestation, Call, Reply};
 use serde_json::json;
 
 use super::bench::{Bench, can_have_readers};
-use super::fixture::{HardwareFixture, order, totp};
 use crate::card::{Applet, Attested, Fault, Key, Maker, Touch};
 use crate::interop::python;
 use crate::people::text;
 use crate::wire::Request;
+use mfad_testkit::fixture::{HardwareFixture, order, totp};
 
 fn attestation(makers: &[&Maker]) -> Attestation {
     let pems: Vec<String> = makers.iter().map(|maker| maker.pem()).collect();

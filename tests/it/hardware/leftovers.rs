@@ -4,8 +4,8 @@
 use mfad::model::{Profile, UserRef};
 use mfad::service::{Call, ProvisionOrder, Reply, SecretRef};
 
-use super::fixture::{HardwareFixture, by_device, hotp, order, totp};
 use crate::card::{Account, Fault, HOTP, Key, TOTP};
+use mfad_testkit::fixture::{HardwareFixture, by_device, hotp, order, totp};
 
 const NAME: &str = "mfad:ann";
 

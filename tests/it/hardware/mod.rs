@@ -6,7 +6,6 @@ mod bench;
 mod commands;
 mod crash;
 mod faults;
-mod fixture;
 mod genuine;
 mod leftovers;
 mod provisioning;
@@ -21,5 +20,5 @@ mod tour;
 mod walk;
 
 pub use bench::{Bench, can_have_readers};
-pub use fixture::{HardwareFixture, NoKeyStore, after, totp};
+pub use mfad_testkit::fixture::{HardwareFixture, NoKeyStore, after, totp};
 pub use tour::tour;

@@ -4,9 +4,9 @@ use mfad::error::Error;
 use mfad::model::{Algorithm, OtpKind, Period, SecretId, Text, TokenInput, UserRef};
 use mfad::service::{Call, FirstCode, PROOFS, ProvisionOrder, SecretRef};
 
-use super::fixture::{HardwareFixture, after, by_device, hotp, order, profile, totp};
 use crate::card::{Account, Key};
 use crate::otp::{self, Hash};
+use mfad_testkit::fixture::{HardwareFixture, after, by_device, hotp, order, profile, totp};
 
 /// How the OATH applet is told to store an account; the OTP applet has the same instruction with other parameters.
 const PUT: (u8, u8, u8) = (0x01, 0, 0);

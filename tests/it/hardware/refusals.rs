@@ -7,10 +7,10 @@ use mfad::error::Error;
 use serde_json::json;
 
 use super::bench::{Bench, can_have_readers};
-use super::fixture::{HardwareFixture, order, totp};
 use crate::card::{Account, Applet, Fault, Key, Touch};
 use crate::host::Host;
 use crate::wire::{Answer, Request};
+use mfad_testkit::fixture::{HardwareFixture, order, totp};
 
 /// A refusal says what to do about it.
 #[track_caller]

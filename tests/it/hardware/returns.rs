@@ -4,8 +4,8 @@ use mfad::error::Error;
 use mfad::model::Serial;
 use mfad::service::{Call, KeyState, ProvisionOrder, Reply, ReturnedView};
 
-use super::fixture::{HardwareFixture, by_device, totp};
 use crate::card::{Account, Key};
+use mfad_testkit::fixture::{HardwareFixture, by_device, totp};
 
 const NAME: &str = "mfad:ann";
 

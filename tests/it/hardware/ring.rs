@@ -6,8 +6,8 @@ use mfad::device::Devices;
 use mfad::model::{Moment, Serial};
 use mfad::service::{Call, KeyState};
 
-use super::fixture::HardwareFixture;
 use crate::card::Key;
+use mfad_testkit::fixture::HardwareFixture;
 
 /// Events that are kept for streams that are slow.
 const KEPT: usize = 1024;

@@ -6,8 +6,8 @@ use mfad::error::Error;
 use mfad::model::{SecretId, Serial, Text, TokenInput, UserRef};
 use mfad::service::{Activation, Call, DeviceRef, FirstCode, ProvisionOrder, SecretOrder, SecretRef, SecretView};
 
-use super::fixture::{HardwareFixture, after, order, totp};
 use crate::card::Touch;
+use mfad_testkit::fixture::{HardwareFixture, after, order, totp};
 
 /// Longer than a pending factor waits, in milliseconds.
 const TOO_LONG: i64 = 16 * 60 * 1_000;

@@ -4,8 +4,8 @@ use mfad::error::Error;
 use mfad::model::Serial;
 use mfad::service::Call;
 
-use super::fixture::{HardwareFixture, by_device, order, totp};
 use crate::card::{Account, Key};
+use mfad_testkit::fixture::{HardwareFixture, by_device, order, totp};
 
 /// How an OATH applet is told to show all accounts; SELECT has the same instruction with other parameters.
 const CALCULATE_ALL: (u8, u8, u8) = (0xA4, 0x00, 0x01);

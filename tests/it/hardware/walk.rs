@@ -45,7 +45,7 @@ fn commands(manual: &Path) -> BTreeSet<String> {
 }
 
 fn manual(dir: &Path) {
-    for program in [env!("CARGO_BIN_EXE_mfactl"), env!("CARGO_BIN_EXE_mfad")] {
+    for program in [mfad_testkit::program("mfactl"), mfad_testkit::program("mfad")] {
         assert!(Command::new(program).arg("manual").arg(dir).status().unwrap().success());
     }
 }
@@ -58,7 +58,7 @@ impl Walk {
     }
 
     fn command(&self, form: Form, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mfactl"));
+        let mut command = Command::new(mfad_testkit::program("mfactl"));
         command.arg("--socket").arg(self.bench.host.socket()).args(["--no-input", "--yes"]);
         if form == Form::Json {
             command.arg("--json");

@@ -9,7 +9,7 @@ use mfad::service::{
     AuthView, Call, Caller, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef,
 };
 
-use crate::hardware::{HardwareFixture, totp};
+use crate::fixture::{HardwareFixture, totp};
 use crate::otp;
 
 /// The password of everybody.

@@ -14,14 +14,11 @@
     reason = "a tool of the tests: it talks to whoever runs it, and fails by panicking"
 )]
 
-#[path = "mod.rs"]
-mod card;
-
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use card::{Key, Pcscd, Reader, Touch, attach};
+use mfad_testkit::card::{Key, Pcscd, Reader, Touch, attach};
 
 /// The name under which `ykman` finds the key.
 const READER: &str = "Yubico YubiKey OTP+FIDO+CCID";

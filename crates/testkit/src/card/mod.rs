@@ -2,8 +2,6 @@
 //! and `Devices`, or behind a real pcscd through vsmartcard's vpcd. It follows Yubico's published protocols,
 //! is checked by Yubico's own `ykman`, and shares no code with the daemon's side of them.
 
-#![allow(dead_code, unused_imports, reason = "tests, bench and example each use another part of this module")]
-
 mod devices;
 mod key;
 mod maker;

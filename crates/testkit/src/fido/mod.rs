@@ -1,7 +1,5 @@
 //! Virtual security keys: at the reports of CTAPHID, in ports of this process or behind `/dev/uhid`.
 
-#![allow(dead_code, unused_imports, reason = "tests and example each use another part of this module")]
-
 pub mod authenticator;
 mod key;
 mod ports;

@@ -25,7 +25,7 @@ use peers::{PeerEntry, gid_of, rules};
 pub const DEFAULT_PATH: &str = "/etc/mfad/mfad.toml";
 
 /// The file that `mfad init` writes when there is none.
-pub const EXAMPLE: &str = include_str!("../packaging/mfad.toml");
+pub const EXAMPLE: &str = include_str!("../../../packaging/mfad.toml");
 
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]

@@ -13,8 +13,7 @@ use crate::otp::{self, Hash};
 use crate::people::PASSWORD;
 use crate::wire::{Connection, Request};
 
-#[path = "../../benches/load/people.rs"]
-mod people;
+use mfad_testkit::store_users as people;
 
 /// Pairs of a long run.
 const PAIRS: usize = 20_000;

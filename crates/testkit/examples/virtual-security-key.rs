@@ -14,16 +14,13 @@
     reason = "a tool of the tests: it talks to whoever runs it, and fails by panicking"
 )]
 
-#[path = "mod.rs"]
-mod fido;
-
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
-use fido::{Finger, Key, Make, Plugged, Touch};
+use mfad_testkit::fido::{Finger, Key, Make, Plugged, Touch};
 
 const NAME: &str = "mfad virtual security key";
 const TURN: Duration = Duration::from_millis(10);

@@ -121,6 +121,7 @@ pub fn roomy_period() -> u64 {
         .expect("one of 61 periods has room")
 }
 
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,0 +1,27 @@
+//! What the tests and benchmarks of several crates share: a virtual hardware key and a virtual security key that speak the
+//! protocols byte for byte, the readers and ports to put them into, a service over them, and one-time passwords computed
+//! apart from the daemon. No program is built with it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "a tool of the tests: it fails by panicking, and its names say what it does"
+)]
+
+pub mod asking;
+pub mod card;
+pub mod fido;
+pub mod fixture;
+pub mod otp;
+pub mod programs;
+pub mod store_users;
+
+pub use programs::{program, root};
