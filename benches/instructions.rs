@@ -17,14 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mfad::config::{Config, Overrides};
-use mfad::device::NoDevices;
-use mfad::model::{Algorithm, Digits, Moment, OtpKind, Peer, Period, Text, TokenInput, UserRef};
-use mfad::oath::{hotp, step_at};
-use mfad::service::{
+use mfad_core::model::{Algorithm, Digits, Moment, OtpKind, Peer, Period, Text, TokenInput, UserRef};
+use mfad_core::oath::{hotp, step_at};
+use mfad_hardware::device::NoDevices;
+use mfad_service::{
     Call, Caller, CancellationToken, Confinement, Dependencies, KeySource, MasterKey, MasterKeyStore, Metrics, Policy,
     Proof, RequestContext, Service,
 };
-use mfad::store::{self, Decision, Listeners, Store};
+use mfad_store::{Decision, Listeners, Store};
 use mfad_testkit::store_users as people;
 
 /// Checks of a short run and of a long one. All else costs the same in both; the difference is the checks'.
@@ -71,9 +71,9 @@ fn context() -> RequestContext {
 /// Puts users into a new store, always as many, and checks a code of so many of them.
 fn check(dir: &Path, number: usize) {
     let key = MasterKey::from_bytes(&[7; 32]).unwrap();
-    store::create(dir, &key).unwrap();
+    mfad_store::create(dir, &key).unwrap();
     let store = Store::open(dir, None, &key, Listeners::default()).unwrap();
-    let put = |tx: &store::Tx<'_>, number| people::put(tx, number, OtpKind::Totp(Period::THIRTY), &[]);
+    let put = |tx: &mfad_store::Tx<'_>, number| people::put(tx, number, OtpKind::Totp(Period::THIRTY), &[]);
     let people = store
         .write(PATIENCE, move |tx| {
             let all: Result<Vec<_>, _> = (0..usize::try_from(MANY).unwrap()).map(|number| put(tx, number)).collect();

@@ -11,10 +11,10 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mfad::http::normalise;
-use mfad::model::{Algorithm, Amr, BackupCode, Digits, Sensitive, SessionId, TokenKind, UserId};
-use mfad::oath::{OtpauthUri, Window, match_counter, match_step};
-use mfad::store::{AssociatedData, FIRST_KEY_VERSION, MasterKey, Vault};
-use mfad::token::{ACCESS_LIFETIME, Claims, KeySet, SigningKey};
+use mfad_core::model::{Algorithm, Amr, BackupCode, Digits, Sensitive, SessionId, TokenKind, UserId};
+use mfad_core::oath::{OtpauthUri, Window, match_counter, match_step};
+use mfad_service::token::{ACCESS_LIFETIME, Claims, KeySet, SigningKey};
+use mfad_store::{AssociatedData, FIRST_KEY_VERSION, MasterKey, Vault};
 
 const SEED: [u8; 20] = *b"12345678901234567890";
 const NOW: i64 = 1_700_000_000;

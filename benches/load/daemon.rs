@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use hmac::{Hmac, KeyInit, Mac};
-use mfad::model::{OtpKind, Period, UserId};
-use mfad::store::{Decision, Listeners, MasterKey, SecretType, Store};
+use mfad_core::model::{OtpKind, Period, UserId};
+use mfad_store::{Decision, Listeners, MasterKey, SecretType, Store};
 use serde_json::Value;
 use sha1::Sha1;
 use tokio::runtime::Runtime;

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mfad::card::{CardFault, CardSession, identify};
-use mfad::model::{AccountName, Algorithm, Digits, OtpKind, Period, Profile, Sensitive};
-use mfad::oath::{AccessKey, Applet, NewAccount};
-use mfad::piv::{Slot, papers};
+use mfad_hardware::card::{CardFault, CardSession, identify};
+use mfad_core::model::{AccountName, Algorithm, Digits, OtpKind, Period, Profile, Sensitive};
+use mfad_hardware::oath::{AccessKey, Applet, NewAccount};
+use mfad_hardware::piv::{Slot, papers};
 use mfad_fuzz::ScriptedCard;
 
 /// More than the script takes.

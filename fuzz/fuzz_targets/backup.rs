@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mfad::model::Sensitive;
-use mfad::store::{
-    self, AuditEntry, Backup, BackupFault, DATABASE, Decision, Listeners, MasterKey, Outcome, Restoration,
+use mfad_core::model::Sensitive;
+use mfad_store::{
+    AuditEntry, Backup, BackupFault, DATABASE, Decision, Listeners, MasterKey, Outcome, Restoration,
     RestoreFault, Restored, Source, Store,
 };
 
@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
 impl Genuine {
     fn make() -> Self {
         let home = tempfile::tempdir().expect("a directory");
-        store::create(home.path(), &master()).expect("a store");
+        mfad_store::create(home.path(), &master()).expect("a store");
         let store = Store::open(home.path(), None, &master(), Listeners::default()).expect("the store");
         let fill = store.write(PATIENCE, |tx| {
             (0..ROWS).try_for_each(|at| tx.audit(&entry(at)))?;
@@ -100,7 +100,7 @@ fn restore(mut bytes: &[u8], state_dir: &Path) -> Result<Restored, RestoreFault>
     let master = master();
     let how =
         Restoration { state_dir, guard_dir: None, master: &master, may_replace: false, keep_codes: false, now: 3 };
-    store::restore(Source::Backup(&mut bytes), &how, |_| entry(3))
+    mfad_store::restore(Source::Backup(&mut bytes), &how, |_| entry(3))
 }
 
 fn master() -> MasterKey {

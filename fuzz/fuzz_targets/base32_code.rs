@@ -4,11 +4,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mfad::model::{
+use mfad_core::model::{
     BackupCode, CODE_SYMBOLS, Digits, Email, Label, Pin, Serial, Text, TokenInput, UserId, UserName, UserRef, canonical,
 };
-use mfad::piv::Slot;
-use mfad::service::Recipient;
+use mfad_hardware::piv::Slot;
+use mfad_service::Recipient;
 
 /// How much longer in bytes a text gets when its compatibility characters are taken apart: at most 11 times (Unicode
 /// Standard Annex 15, section 9), with room.

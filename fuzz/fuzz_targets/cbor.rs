@@ -7,11 +7,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mfad::ctap::{Authenticator, CtapFault, Permission, Verified};
-use mfad::device::Wait;
-use mfad::fido::{AuthenticationAnswer, KeyRecord, Location, RegistrationAnswer, RelyingParty, Verification};
-use mfad::model::Sensitive;
-use mfad::stopwatch::Stopwatch;
+use mfad_hardware::ctap::{Authenticator, CtapFault, Permission, Verified};
+use mfad_hardware::device::Wait;
+use mfad_service::fido::{AuthenticationAnswer, KeyRecord, Location, RegistrationAnswer, RelyingParty, Verification};
+use mfad_core::model::Sensitive;
+use mfad_core::stopwatch::Stopwatch;
 use mfad_fuzz::ScriptedKey;
 use url::Url;
 

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use mfad::config::{Config, ConfigFault, Overrides};
-use mfad::model::Text;
+use mfad_core::model::Text;
 
 /// A file without a name: nothing is left of it, however a run ends.
 static FILE: LazyLock<File> = LazyLock::new(|| tempfile::tempfile().expect("a file"));

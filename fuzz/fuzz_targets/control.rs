@@ -8,6 +8,6 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     if data.starts_with(b"otpauth:") {
         let text = str::from_utf8(data).expect("it begins well");
-        let _ = mfad::oath::OtpauthUri::parse(text);
+        let _ = mfad_core::oath::OtpauthUri::parse(text);
     }
 });

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mfad::device::{Channel, SecurityKey, Wait};
-use mfad::model::Sensitive;
-use mfad::stopwatch::Stopwatch;
+use mfad_hardware::device::{Channel, SecurityKey, Wait};
+use mfad_core::model::Sensitive;
+use mfad_core::stopwatch::Stopwatch;
 use mfad_fuzz::{LONGEST_MESSAGE, ScriptedReports};
 
 const NONCE: [u8; 8] = *b"a nonce!";

@@ -6,8 +6,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use mfad::http::inside::{Ask, Basic, Problem, Request, Resource, route};
-use mfad::model::Sensitive;
-use mfad::service::{Call, SecretOrder};
+use mfad_core::model::Sensitive;
+use mfad_service::{Call, SecretOrder};
 use serde_json::Value;
 
 /// No refusal has this word by itself; the seeds have it wherever something can be sent.

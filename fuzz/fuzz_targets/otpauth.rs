@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mfad::model::{AccountName, OtpKind, Text};
-use mfad::oath::{OtpauthUri, hotp, otpauth_uri, step_at};
+use mfad_core::model::{AccountName, OtpKind, Text};
+use mfad_core::oath::{OtpauthUri, hotp, otpauth_uri, step_at};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else { return };

@@ -7,8 +7,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use mfad::model::{Firmware, Serial};
-use mfad::piv::{UnverifiedAttestation, AttestationError, CheckError, AttestationChain, Roots};
+use mfad_core::model::{Firmware, Serial};
+use mfad_hardware::piv::{UnverifiedAttestation, AttestationError, CheckError, AttestationChain, Roots};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{DerSignature, SigningKey};
 

@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mfad::model::{Amr, Sensitive, SessionId, TokenKind, UserId};
-use mfad::token::{Claims, KeySet, SigningKey, TokenFault, sign_statement};
+use mfad_core::model::{Amr, Sensitive, SessionId, TokenKind, UserId};
+use mfad_service::token::{Claims, KeySet, SigningKey, TokenFault, sign_statement};
 use serde_json::Value;
 
 const NOW: i64 = 1_700_000_000;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use mfad::device::{Card, DeviceFault, REPORT, Report, Reports, SecurityKey, Wait};
-use mfad::model::Sensitive;
+use mfad_hardware::device::{Card, DeviceFault, REPORT, Report, Reports, SecurityKey, Wait};
+use mfad_core::model::Sensitive;
 
 /// The longest command APDU without extended length (ISO 7816-4 section 5.1): header, Lc, data, Le.
 const LONGEST_COMMAND: usize = 4 + 1 + 255 + 1;

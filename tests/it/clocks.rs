@@ -1,8 +1,8 @@
 //! What goes by the clock, with the time as an input: the use cases in this process, at moments that the test chooses.
 
-use mfad::error::Error;
-use mfad::model::{Moment, Sensitive, Text, UserRef};
-use mfad::service::{AuthView, Call, Proof, Reply, SecretOrder, SecretRef};
+use mfad_core::model::{Moment, Sensitive, Text, UserRef};
+use mfad_service::error::Error;
+use mfad_service::{AuthView, Call, Proof, Reply, SecretOrder, SecretRef};
 
 use crate::asking::{PASSWORD, Person, ask_with, code_of, enrol_at, granted, pending_at, step_at};
 use crate::hardware::{HardwareFixture, after, totp};

@@ -3,7 +3,7 @@
 mod answers;
 
 use data_encoding::BASE64URL_NOPAD;
-use mfad::fido::{AuthenticationAnswer, RegistrationAnswer};
+use mfad_service::fido::{AuthenticationAnswer, RegistrationAnswer};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey};
 use p256::elliptic_curve::Generate;
@@ -395,10 +395,11 @@ fn the_relying_party_stays_once_there_are_credentials() {
 fn fido_4_ten_thousand_malformed_answers_are_refused() {
     const ANSWERS: usize = 10_000;
     let origin = url::Url::parse(ORIGIN).unwrap();
-    let party = mfad::fido::RelyingParty::new("example.org", &[origin], "test").unwrap();
+    let party = mfad_service::fido::RelyingParty::new("example.org", &[origin], "test").unwrap();
     let mut token = Token::new();
-    let start =
-        |user: &[u8]| party.start_registration(user, "anna", Vec::new(), mfad::fido::Verification::Preferred).unwrap();
+    let start = |user: &[u8]| {
+        party.start_registration(user, "anna", Vec::new(), mfad_service::fido::Verification::Preferred).unwrap()
+    };
     let (asked, registration) = start(&[1; 16]);
     let good = token.make(&asked, Wrong::default());
     let register = |answer: &Value| {
@@ -406,7 +407,7 @@ fn fido_4_ten_thousand_malformed_answers_are_refused() {
     };
     let record = register(&good).unwrap();
     let bytes = record.to_bytes().unwrap();
-    let read = || mfad::fido::KeyRecord::from_bytes(&bytes, 1).unwrap();
+    let read = || mfad_service::fido::KeyRecord::from_bytes(&bytes, 1).unwrap();
     let (asked, authentication) = party.start_authentication(&[1; 16], vec![read()]).unwrap();
     let answer = token.answer(&asked, Wrong::default());
     let authenticate = |answer: &Value| {

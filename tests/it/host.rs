@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mfad::device::SecurityKeys;
+use mfad_hardware::device::SecurityKeys;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use mfad::config::{Config, Overrides};
-use mfad::device::{NoDevices, SecurityKeys};
 use mfad::http::{Clock, Server, serve};
-use mfad::service::{Confinement, Dependencies, Metrics, Service};
-use mfad::store::{Listeners, MasterKey, Store};
+use mfad_hardware::device::{NoDevices, SecurityKeys};
+use mfad_service::{Confinement, Dependencies, Metrics, Service};
+use mfad_store::{Listeners, MasterKey, Store};
 use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::sync::watch;

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use mfad::ctap::Authenticator;
-use mfad::device::{Channel, DeviceFault, SecurityKey, SecurityKeys, Wait};
-use mfad::fido::{AuthenticationAnswer, RegistrationAnswer, RelyingParty, Verification};
-use mfad::model::Sensitive;
-use mfad::stopwatch::Stopwatch;
+use mfad_core::model::Sensitive;
+use mfad_core::stopwatch::Stopwatch;
+use mfad_hardware::ctap::Authenticator;
+use mfad_hardware::device::{Channel, DeviceFault, SecurityKey, SecurityKeys, Wait};
+use mfad_service::fido::{AuthenticationAnswer, RegistrationAnswer, RelyingParty, Verification};
 use serde_cbor_2::Value as Cbor;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -740,7 +740,7 @@ fn ten_thousand_bent_answers_of_a_key_let_nobody_in() {
     let record = party.finish_registration(&asked, &made).unwrap().to_bytes().unwrap();
     let mut whole = 0;
     for round in 0..10_000u64 {
-        let known = mfad::fido::KeyRecord::from_bytes(&record, 0).unwrap();
+        let known = mfad_service::fido::KeyRecord::from_bytes(&record, 0).unwrap();
         let (options, asked) = party.start_authentication(&[1; 16], vec![known]).unwrap();
         let mut bent = Bent { key: &mut *key, dice: Dice(round), answers: 0 };
         let answer = Authenticator::meet(&mut bent, wait).and_then(|mut key| client.get(&mut key, &options));

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mfad::store::{AuditEntry, Decision, Listeners, MasterKey, Outcome, Store};
+use mfad_store::{AuditEntry, Decision, Listeners, MasterKey, Outcome, Store};
 use serde_json::json;
 
 use crate::host::{Host, TestDirs, wait};

@@ -1,7 +1,7 @@
 //! When the daemon says that it can work (SVC-4), with faults that no caller can make.
 
-use mfad::error::Error;
-use mfad::service::{Call, Reply};
+use mfad_service::error::Error;
+use mfad_service::{Call, Reply};
 
 use crate::hardware::{HardwareFixture, after};
 

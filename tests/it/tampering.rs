@@ -1,7 +1,7 @@
 //! What changed under the daemon is noticed: moved ciphertext, a cut audit log, bytes after a request.
 
-use mfad::model::{Sensitive, UserId};
-use mfad::store::{Decision, Listeners, MasterKey, SecretType, Store};
+use mfad_core::model::{Sensitive, UserId};
+use mfad_store::{Decision, Listeners, MasterKey, SecretType, Store};
 use rusqlite::Connection;
 use serde_json::json;
 

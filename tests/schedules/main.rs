@@ -18,9 +18,9 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use mfad::error::Error;
-use mfad::model::{BackupCode, Moment, SecretId, Sensitive, Text, UserId, UserRef};
-use mfad::service::{
+use mfad_core::model::{BackupCode, Moment, SecretId, Sensitive, Text, UserId, UserRef};
+use mfad_service::error::Error;
+use mfad_service::{
     AuthView, Call, Cost, FirstCode, Proof, Reply, RequestContext, SecretOrder, SecretRef, Service, UserChange,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};

@@ -11,11 +11,11 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::http::ConnectionLimits;
-use crate::model::{Limits, Text};
-use crate::oath::Window;
-use crate::piv::{Roots, Slot};
-use crate::service::{Attestation, HashCost, Policy, Recipient, RelyingParty};
-use crate::token::{AccessType, SigningAlgorithm, TokenFormat};
+use mfad_core::model::{Limits, Text};
+use mfad_core::oath::Window;
+use mfad_hardware::piv::{Roots, Slot};
+use mfad_service::token::{AccessType, SigningAlgorithm, TokenFormat};
+use mfad_service::{Attestation, HashCost, Policy, Recipient, RelyingParty};
 
 pub use peers::NamedPeer;
 

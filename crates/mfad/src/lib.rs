@@ -1,28 +1,10 @@
-//! mfad, the multi-factor authentication daemon of one Linux host.
+//! The daemon: HTTP on a Unix socket, the configuration, and the life of the process.
 //!
-//! The floors, lowest first: [`model`] (words of the domain), [`stopwatch`], `sync`, [`entropy`], `headroom`, then [`device`] (cards in
-//! readers, security keys in ports), then [`card`] (APDUs) and [`ctap`] (CTAP2), then [`store`], [`oath`], [`fido`],
-//! [`piv`] and [`token`] beside each other, [`error`],
-//! [`service`] (use cases) and [`http`] (the door), and above them [`config`] and [`daemon`]. `docs/design.md`
-//! says why.
+//! It holds no business rules: [`http`] turns requests into calls of the service and replies into answers, [`config`] checks
+//! the settings, [`daemon`] starts, supervises and stops. It sees no SQL and no APDU.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 
-pub mod card;
 pub mod config;
-pub mod ctap;
 pub mod daemon;
-pub mod device;
-pub mod entropy;
-pub mod error;
-pub mod fido;
-mod headroom;
 pub mod http;
-pub mod model;
-pub mod oath;
-pub mod piv;
-pub mod service;
-pub mod stopwatch;
-pub mod store;
-mod sync;
-pub mod token;

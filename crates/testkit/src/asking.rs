@@ -3,11 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use mfad::error::Error;
-use mfad::model::{Moment, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId, UserRef};
-use mfad::service::{
-    AuthView, Call, Caller, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef,
-};
+use mfad_core::model::{Moment, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId, UserRef};
+use mfad_service::error::Error;
+use mfad_service::{AuthView, Call, Caller, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef};
 
 use crate::fixture::{HardwareFixture, totp};
 use crate::otp;

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mfad::device::{NoDevices, Slot};
-use mfad::error::Error;
 use mfad::http::Clock;
-use mfad::model::{
+use mfad_core::model::{
     Algorithm, Digits, Limits, Moment, OtpKind, Peer, Period, Profile, Sensitive, Text, TokenInput, UserId, UserName,
     UserRef,
 };
-use mfad::oath::Window;
-use mfad::service::{
+use mfad_core::oath::Window;
+use mfad_hardware::device::{NoDevices, Slot};
+use mfad_service::error::Error;
+use mfad_service::token::TokenFormat;
+use mfad_service::{
     Activation, Attestation, AuditView, Call, Caller, CancellationToken, Confinement, Dependencies, DeviceEvent,
     DeviceRef, HashCost, KeySource, KeyView, MasterKey, MasterKeyStore, Metrics, NewUserOrder, Policy, Proof,
     ProvisionOrder, Reply, RequestContext, SecretOrder, SecretView, Service,
 };
-use mfad::store::{self, Listeners, Store};
-use mfad::token::TokenFormat;
+use mfad_store::{Listeners, Store};
 use tempfile::TempDir;
 
 use crate::card::{Key, Reader, VirtualDevices};
@@ -84,7 +84,7 @@ impl HardwareFixture {
 
     fn with_policy(readers: usize, policy: Policy) -> Self {
         let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir().unwrap();
-        store::create(dir.path(), &key()).unwrap();
+        mfad_store::create(dir.path(), &key()).unwrap();
         let readers: Vec<Reader> = (0..readers).map(|_| Reader::new()).collect();
         let named = readers.iter().enumerate().map(|(n, reader)| (format!("Yubico YubiKey {n:02}"), reader.clone()));
         let devices = Arc::new(VirtualDevices::new(named.collect()));
@@ -112,7 +112,7 @@ impl HardwareFixture {
         let Self { service, devices, readers, user, clock, announced, dir } = self;
         service.close();
         // A store with a trigger of others does not open.
-        let store = rusqlite::Connection::open(dir.path().join(store::DATABASE)).unwrap();
+        let store = rusqlite::Connection::open(dir.path().join(mfad_store::DATABASE)).unwrap();
         store.execute_batch("DROP TRIGGER IF EXISTS refusal").unwrap();
         drop(store);
         let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced).unwrap();
@@ -122,14 +122,14 @@ impl HardwareFixture {
     /// Ends the service; the bytes of its store.
     pub fn store_at_the_end(self) -> Vec<u8> {
         self.service.close();
-        std::fs::read(self.dir.path().join(store::DATABASE)).unwrap()
+        std::fs::read(self.dir.path().join(mfad_store::DATABASE)).unwrap()
     }
 
     /// On a store of these bytes, without a reader; none if it does not open.
     pub fn on_store(bytes: &[u8]) -> Option<Self> {
         // In memory: a test may ask for thousands.
         let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir_in("/dev/shm").unwrap();
-        let path = dir.path().join(store::DATABASE);
+        let path = dir.path().join(mfad_store::DATABASE);
         std::fs::write(&path, bytes).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let devices = Arc::new(VirtualDevices::new(Vec::new()));
@@ -157,7 +157,7 @@ impl HardwareFixture {
 
     /// Changes the store without the service.
     pub fn behind(&self, statement: &str) {
-        let store = rusqlite::Connection::open(self.dir.path().join(store::DATABASE)).unwrap();
+        let store = rusqlite::Connection::open(self.dir.path().join(mfad_store::DATABASE)).unwrap();
         store.execute_batch(&format!("PRAGMA synchronous = OFF; {statement}")).unwrap();
     }
 

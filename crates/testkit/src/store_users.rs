@@ -1,7 +1,7 @@
 //! Users put into a store by its own verbs, far faster than anybody could ask for them.
 
-use mfad::model::{Algorithm, Digits, Label, OtpKind, Profile, SecretId, Sensitive, UserId, UserName};
-use mfad::store::{Fault, NewSecret, NewUser, SecretType, Tx};
+use mfad_core::model::{Algorithm, Digits, Label, OtpKind, Profile, SecretId, Sensitive, UserId, UserName};
+use mfad_store::{Fault, NewSecret, NewUser, SecretType, Tx};
 
 const EIGHT: u64 = 8;
 /// When the first of them was made, in milliseconds since 1970; the others came one in a second.

@@ -1,8 +1,8 @@
 //! A fault at every APDU boundary (HW-1, HW-6, HW-10, R17): whatever goes wrong wherever, there is no active
 //! factor that the key cannot answer, and after the next contact no account on the key that nobody owns.
 
-use mfad::model::{Algorithm, OtpKind, Period};
-use mfad::service::{Activation, ProvisionOrder};
+use mfad_core::model::{Algorithm, OtpKind, Period};
+use mfad_service::{Activation, ProvisionOrder};
 
 use crate::card::{Account, Fault, Key, SHA1, TOTP};
 use mfad_testkit::fixture::{HardwareFixture, order, profile, totp};

@@ -1,9 +1,9 @@
 //! Genuine keys: what proves one, and everything that must not. The virtual maker's certificates and the papers of
 //! its keys are read by Yubico's `ykman` and checked by the Python library `cryptography` as well.
 
-use mfad::error::Error;
-use mfad::piv::{AttestationError, Roots, Slot};
-use mfad::service::{Attestation, Call, Reply};
+use mfad_hardware::piv::{AttestationError, Roots, Slot};
+use mfad_service::error::Error;
+use mfad_service::{Attestation, Call, Reply};
 use serde_json::json;
 
 use super::bench::{Bench, can_have_readers};
@@ -19,8 +19,8 @@ fn attestation(makers: &[&Maker]) -> Attestation {
     Attestation { roots: Some(roots), is_required: true, ..Attestation::default() }
 }
 
-fn serial(number: u32) -> mfad::model::Serial {
-    mfad::model::Serial::new(number).unwrap()
+fn serial(number: u32) -> mfad_core::model::Serial {
+    mfad_core::model::Serial::new(number).unwrap()
 }
 
 /// What a demand for genuine keys says of this key, when it is to be programmed and when it is asked.

@@ -1,8 +1,8 @@
 //! What is left on a key goes at the next contact if it is ours, and stays if it is somebody else's (HW-10): the key tells,
 //! or where it would want a touch, or move a counter, its kind does.
 
-use mfad::model::{Profile, UserRef};
-use mfad::service::{Call, ProvisionOrder, Reply, SecretRef};
+use mfad_core::model::{Profile, UserRef};
+use mfad_service::{Call, ProvisionOrder, Reply, SecretRef};
 
 use crate::card::{Account, Fault, HOTP, Key, TOTP};
 use mfad_testkit::fixture::{HardwareFixture, by_device, hotp, order, totp};

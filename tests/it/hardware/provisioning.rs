@@ -1,8 +1,8 @@
 //! What a key can and cannot do, and where its counter stands, when a factor is put onto it.
 
-use mfad::error::Error;
-use mfad::model::{Algorithm, OtpKind, Period, SecretId, Text, TokenInput, UserRef};
-use mfad::service::{Call, FirstCode, PROOFS, ProvisionOrder, SecretRef};
+use mfad_core::model::{Algorithm, OtpKind, Period, SecretId, Text, TokenInput, UserRef};
+use mfad_service::error::Error;
+use mfad_service::{Call, FirstCode, PROOFS, ProvisionOrder, SecretRef};
 
 use crate::card::{Account, Key};
 use crate::otp::{self, Hash};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mfad::card::CardFault;
-use mfad::error::Error;
+use mfad_hardware::card::CardFault;
+use mfad_service::error::Error;
 use serde_json::json;
 
 use super::bench::{Bench, can_have_readers};
@@ -49,7 +49,7 @@ fn hw_8_a_service_user_whom_pcscd_refuses_is_told_of_the_polkit_rule() {
         return;
     }
     let fixture = HardwareFixture::with_key(Key::new(7));
-    fixture.devices.refuse(Some(mfad::device::DeviceFault::Denied));
+    fixture.devices.refuse(Some(mfad_hardware::device::DeviceFault::Denied));
 
     let refusal = fixture.provision(order(totp())).unwrap_err();
 

@@ -1,8 +1,8 @@
 //! A key at the end of its service: handed back, or reset.
 
-use mfad::error::Error;
-use mfad::model::Serial;
-use mfad::service::{Call, KeyState, ProvisionOrder, Reply, ReturnedView};
+use mfad_core::model::Serial;
+use mfad_service::error::Error;
+use mfad_service::{Call, KeyState, ProvisionOrder, Reply, ReturnedView};
 
 use crate::card::{Account, Key};
 use mfad_testkit::fixture::{HardwareFixture, by_device, totp};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use mfad::device::Devices;
-use mfad::model::{Moment, Serial};
-use mfad::service::{Call, KeyState};
+use mfad_core::model::{Moment, Serial};
+use mfad_hardware::device::Devices;
+use mfad_service::{Call, KeyState};
 
 use crate::card::Key;
 use mfad_testkit::fixture::HardwareFixture;

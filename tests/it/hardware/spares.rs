@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use mfad::error::Error;
-use mfad::model::{SecretId, Serial, Text, TokenInput, UserRef};
-use mfad::service::{Activation, Call, DeviceRef, FirstCode, ProvisionOrder, SecretOrder, SecretRef, SecretView};
+use mfad_core::model::{SecretId, Serial, Text, TokenInput, UserRef};
+use mfad_service::error::Error;
+use mfad_service::{Activation, Call, DeviceRef, FirstCode, ProvisionOrder, SecretOrder, SecretRef, SecretView};
 
 use crate::card::Touch;
 use mfad_testkit::fixture::{HardwareFixture, after, order, totp};

@@ -1,8 +1,8 @@
 //! Another key that claims the number of one that is known (HW-4).
 
-use mfad::error::Error;
-use mfad::model::Serial;
-use mfad::service::Call;
+use mfad_core::model::Serial;
+use mfad_service::Call;
+use mfad_service::error::Error;
 
 use crate::card::{Account, Key};
 use mfad_testkit::fixture::{HardwareFixture, by_device, order, totp};

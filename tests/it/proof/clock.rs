@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use mfad::model::{BackupCode, Digits, Moment, OtpKind, Profile, SecretId, TokenInput, UserRef};
-use mfad::service::{Call, Proof, Reply, SecretRef};
+use mfad_core::model::{BackupCode, Digits, Moment, OtpKind, Profile, SecretId, TokenInput, UserRef};
+use mfad_service::{Call, Proof, Reply, SecretRef};
 
 use super::figure::{Dice, report, size};
 use crate::asking::{code_of, enrol_at, pending_at};
@@ -56,7 +56,7 @@ impl Times {
     }
 
     /// Shows these digits.
-    pub fn show_digits(&self, digits: &str) -> Result<(), mfad::error::Error> {
+    pub fn show_digits(&self, digits: &str) -> Result<(), mfad_service::error::Error> {
         self.verify(Proof::Token(TokenInput::from_text(digits).unwrap()))
     }
 
@@ -65,7 +65,7 @@ impl Times {
         Self { shop: self.shop.restart(), ..self }
     }
 
-    fn ask(&self, call: Call) -> Result<Reply, mfad::error::Error> {
+    fn ask(&self, call: Call) -> Result<Reply, mfad_service::error::Error> {
         self.shop.ask_at(self.now(), call)
     }
 
@@ -77,17 +77,17 @@ impl Times {
         u64::try_from(self.wall / 30_000).unwrap()
     }
 
-    fn verify(&self, proof: Proof) -> Result<(), mfad::error::Error> {
+    fn verify(&self, proof: Proof) -> Result<(), mfad_service::error::Error> {
         self.ask(Call::Verify(UserRef::Id(self.shop.user), proof)).map(drop)
     }
 
     /// Shows the code of a step.
-    pub fn show(&self, step: u64) -> Result<(), mfad::error::Error> {
+    pub fn show(&self, step: u64) -> Result<(), mfad_service::error::Error> {
         self.verify(Proof::Token(code_of(&self.seed, step)))
     }
 
     /// Shows one of the backup codes.
-    pub fn show_backup(&self, place: usize) -> Result<(), mfad::error::Error> {
+    pub fn show_backup(&self, place: usize) -> Result<(), mfad_service::error::Error> {
         self.verify(Proof::Code(BackupCode::parse(&self.codes[place]).unwrap()))
     }
 

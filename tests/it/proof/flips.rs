@@ -1,7 +1,7 @@
 //! Damage of one bit, anywhere in a store: it is found, or changes nothing that a login goes by (AUT-6, STO-13).
 
-use mfad::model::{Sensitive, TokenKind};
-use mfad::service::{Call, Reply};
+use mfad_core::model::{Sensitive, TokenKind};
+use mfad_service::{Call, Reply};
 
 use super::figure::{Dice, report, size};
 use crate::asking::{PASSWORD, Person};

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use mfad::error::Error;
-use mfad::model::{Algorithm, Digits, Gate, Limits, Moment, Odds, Period, Throttle};
-use mfad::oath::{CounterMatch, Window, hotp, match_counter, match_step, step_at};
+use mfad_core::model::{Algorithm, Digits, Gate, Limits, Moment, Odds, Period, Throttle};
+use mfad_core::oath::{CounterMatch, Window, hotp, match_counter, match_step, step_at};
+use mfad_service::error::Error;
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use mfad::error::Error;
+use mfad_service::error::Error;
 
 use super::clock::Times;
 use super::figure::{Dice, report, size};

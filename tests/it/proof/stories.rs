@@ -8,11 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mfad::error::Error;
-use mfad::model::{
+use mfad_core::model::{
     BackupCode, Digits, Moment, OtpKind, Profile, SecretId, Sensitive, TokenInput, TokenKind, UserId, UserRef,
 };
-use mfad::service::{
+use mfad_service::error::Error;
+use mfad_service::{
     AuthView, Call, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef, UserChange,
 };
 use proptest::collection::vec;

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use mfad::model::{OtpKind, Period};
-use mfad::store::{Decision, Listeners, MasterKey, SecretType, Store};
+use mfad_core::model::{OtpKind, Period};
+use mfad_store::{Decision, Listeners, MasterKey, SecretType, Store};
 use serde_json::json;
 
 use super::figure::{Dice, quantile, report, size};
@@ -131,7 +131,7 @@ impl Town {
         host.stop();
         let key = MasterKey::from_bytes(&std::fs::read(host.dirs.state.join("master.key")).unwrap()).unwrap();
         let store = Store::open(&host.dirs.state, None, &key, Listeners::default()).unwrap();
-        let pattern = mfad::model::UserId::parse(&pattern.id).unwrap();
+        let pattern = mfad_core::model::UserId::parse(&pattern.id).unwrap();
         let made = store.write(PATIENCE, move |tx| {
             let password = tx.active_secret(pattern, SecretType::Password)?.expect("a password");
             let password = tx.open_secret(&password)?;

@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use nix::unistd::{Group, User};
 use serde::Deserialize;
 
-use crate::model::{Right, Rights};
-use crate::service::{PeerRule, Who};
+use mfad_core::model::{Right, Rights};
+use mfad_service::{PeerRule, Who};
 
 use super::{ConfigFault, value};
 

@@ -1,7 +1,7 @@
 //! Settings: which are taken, which are refused, and what is said about it.
 
 use super::*;
-use crate::model::Right;
+use mfad_core::model::Right;
 
 fn load(text: &str) -> Result<Config, String> {
     let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
@@ -62,7 +62,7 @@ fn what_is_unknown_or_out_of_range_is_refused() {
 #[test]
 fn peers_get_the_union_of_their_rights_and_root_gets_all() {
     let config = load("[[peer]]\nuid = 7\nrights = [\"app\"]\n[[peer]]\nuid = 7\nrights = [\"audit\"]").unwrap();
-    let peer = |uid| crate::model::Peer { uid, gid: 99_999, groups: vec![], pid: None };
+    let peer = |uid| mfad_core::model::Peer { uid, gid: 99_999, groups: vec![], pid: None };
 
     let rights = config.policy.rights(&peer(7));
 

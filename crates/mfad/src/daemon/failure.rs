@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigFault;
-use crate::error::Error;
-use crate::store::{BackupFault, Fault, OpenFault, RestoreFault};
+use mfad_service::error::Error;
+use mfad_store::{BackupFault, Fault, OpenFault, RestoreFault};
 
 /// Why the process ends, other than well. Each has its own exit code.
 #[derive(Debug, thiserror::Error)]

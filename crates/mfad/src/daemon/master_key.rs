@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::entropy;
-use crate::service::{KeySource, MasterKeyStore};
-use crate::store::{self, MasterKey};
+use mfad_core::entropy;
+use mfad_service::{KeySource, MasterKeyStore};
+use mfad_store::MasterKey;
 
 use super::failure::{Failure, file_fault};
 use super::places::is_ours;
@@ -81,7 +81,7 @@ pub(super) fn master_key(dir: &Path) -> Result<MasterKey, Failure> {
     let path = dir.join(KEY_FILE);
     match fs::symlink_metadata(&path) {
         Ok(_) => key_of_file(&path),
-        Err(_) if dir.join(store::DATABASE).exists() => Err(Failure::NoKey(path)),
+        Err(_) if dir.join(mfad_store::DATABASE).exists() => Err(Failure::NoKey(path)),
         Err(_) => Err(Failure::NotInitialised(dir.to_owned())),
     }
 }

@@ -28,11 +28,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config::{Config, ConfigFault, EXAMPLE, LogFormat, Overrides};
-use crate::device::{Devices, HidKeys, NoDevices, PcscDevices, SecurityKeys};
 use crate::http::{Clock, Server, serve};
-use crate::model::scrub_stack;
-use crate::service::{Dependencies, Metrics, Service};
-use crate::store::{self, Listeners, OpenFault, Store};
+use mfad_core::model::scrub_stack;
+use mfad_hardware::device::{Devices, HidKeys, NoDevices, PcscDevices, SecurityKeys};
+use mfad_service::{Dependencies, Metrics, Service};
+use mfad_store::{Listeners, OpenFault, Store};
 
 use detach::Starter;
 use failure::{Failure, file_fault};
@@ -129,7 +129,7 @@ fn run(arguments: Arguments, starter: &mut Starter) -> Result<(), Failure> {
     }
     let config = settings::load(&overrides)?;
     match arguments.command {
-        Some(Command::Init { if_needed: true }) if config.state_dir.join(store::DATABASE).exists() => Ok(()),
+        Some(Command::Init { if_needed: true }) if config.state_dir.join(mfad_store::DATABASE).exists() => Ok(()),
         Some(Command::Init { .. }) => init(&config),
         Some(Command::Restore(args)) => restore::run(&config, &args),
         Some(Command::Check) => config.check_names().map_err(Failure::Config),
@@ -161,13 +161,13 @@ fn init(config: &Config) -> Result<(), Failure> {
     make_state_dir(dir)?;
     check_state_dir(dir)?;
     let key_path = dir.join(KEY_FILE);
-    if dir.join(store::DATABASE).exists() {
+    if dir.join(mfad_store::DATABASE).exists() {
         return Err(Failure::Store(OpenFault::Exists));
     }
     let _lock = lock(dir)?;
     // The store is whole before its key is outside, and has its name after that: wherever this was cut off, it is done
     // now. A key by itself is of a store that is somewhere else.
-    let key = match (key_path.exists(), store::is_prepared(dir)) {
+    let key = match (key_path.exists(), mfad_store::is_prepared(dir)) {
         // It is the key that it was made with, wherever later ones come from.
         (true, true) => key_of_file(&key_path)?,
         (true, false) => return Err(Failure::Store(OpenFault::Exists)),
@@ -175,14 +175,14 @@ fn init(config: &Config) -> Result<(), Failure> {
             let credential = credential_key()?;
             let is_outside = credential.is_some();
             let key = credential.map_or_else(new_key, Ok)?;
-            store::prepare(dir, &key).map_err(Failure::Store)?;
+            mfad_store::prepare(dir, &key).map_err(Failure::Store)?;
             if !is_outside {
                 write_key(&key_path, &key)?;
             }
             key
         }
     };
-    store::settle(dir, &key).map_err(Failure::Store)?;
+    mfad_store::settle(dir, &key).map_err(Failure::Store)?;
     eprintln!("mfad: made a new store in {}", dir.display());
     Ok(())
 }
@@ -322,7 +322,7 @@ async fn serve_until_told(
     let serving = tokio::spawn(serve(listener, Arc::clone(&server)));
     let tending = tokio::spawn(tend(Arc::clone(&server), Arc::clone(&unknown_peers)));
     let watching = tokio::spawn(supervisor::feed_watchdog(path.clone()));
-    tracing::info!(socket = %path.display(), sqlite = store::sqlite_version(), "ready");
+    tracing::info!(socket = %path.display(), sqlite = mfad_store::sqlite_version(), "ready");
     supervisor::ready();
     starter.ready();
     let outcome = loop {

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use crate::config::Config;
-use crate::entropy;
 use crate::http::Clock;
-use crate::model::SecretId;
-use crate::store::{AuditEntry, Outcome, Restoration, Restored, Source, restore};
+use mfad_core::entropy;
+use mfad_core::model::SecretId;
+use mfad_store::{AuditEntry, Outcome, Restoration, Restored, Source, restore};
 
 use super::failure::{Failure, file_fault};
 use super::master_key::{master_key_without_store, read_key};

@@ -8,7 +8,7 @@ use landlock::{
     RulesetError, RulesetStatus, path_beneath_rules,
 };
 
-use crate::service::Confinement;
+use mfad_service::Confinement;
 
 /// The newest rights that are asked for; an older kernel enforces those that it knows.
 const RIGHTS: ABI = ABI::V5;

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Config, NamedPeer, Overrides};
-use crate::service::{PeerRule, Service};
+use mfad_service::{PeerRule, Service};
 
 use super::failure::Failure;
 use super::places::check_config;
@@ -72,8 +72,8 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::model::Rights;
-    use crate::service::Who;
+    use mfad_core::model::Rights;
+    use mfad_service::Who;
 
     const RULE: PeerRule = PeerRule { who: Who::Gid(4711), rights: Rights::ADMIN };
 

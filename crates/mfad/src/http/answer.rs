@@ -18,10 +18,10 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use crate::error::Error;
-use crate::headroom;
-use crate::model::{Moment, Peer, Sensitive};
-use crate::service::{Call, Caller, CancellationToken, Cost, Reply, RequestContext, Service};
+use mfad_core::headroom;
+use mfad_core::model::{Moment, Peer, Sensitive};
+use mfad_service::error::Error;
+use mfad_service::{Call, Caller, CancellationToken, Cost, Reply, RequestContext, Service};
 
 use super::challenge::explained;
 use super::clock::http_date;
@@ -414,13 +414,6 @@ impl Drop for Leaving {
     }
 }
 
-impl Caller {
-    /// A caller without any right, for where one is needed and there is none.
-    pub(super) fn nobody() -> Self {
-        Self { peer: Peer { uid: u32::MAX, gid: u32::MAX, groups: Vec::new(), pid: None }, token: None, reason: None }
-    }
-}
-
 async fn read_body(body: Incoming, signals: &Signals) -> Result<Sensitive<Vec<u8>>, Problem> {
     let most = usize::try_from(LONGEST_BODY).unwrap_or(usize::MAX);
     if body.is_end_stream() {
@@ -457,8 +450,8 @@ pub(super) fn log_error(request: &str, error: &Error) {
 
 fn request_id(now: &Moment) -> String {
     // An id is no secret; without random bytes it is merely less unique.
-    let random = crate::entropy::public().unwrap_or_default();
-    crate::model::SecretId::at(now.wall_ms, &random).to_string()
+    let random = mfad_core::entropy::public().unwrap_or_default();
+    mfad_core::model::SecretId::at(now.wall_ms, &random).to_string()
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::model::{
+use mfad_core::model::{
     Algorithm, BackupCode, Digits, Email, Label, OtpKind, Period, Pin, Profile, Sensitive, Text, UserId, UserName,
     UserRef,
 };
-use crate::service::{
+use mfad_service::{
     Call, FirstCode, ImportOrder, KeyOrder, LONGEST_URI, MasterKey, MfaOrder, NewUserOrder, OtpauthUri, Proof,
     SecretChange, SecretOrder, SecretRef, UserChange, Verification,
 };

@@ -83,7 +83,7 @@ fn lack(takes_password: bool, given: Given) -> &'static str {
 mod tests {
     use hyper::header::HeaderValue;
 
-    use crate::error::Error;
+    use mfad_service::error::Error;
 
     use super::*;
 

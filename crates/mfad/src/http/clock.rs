@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
-use crate::model::{BootId, Moment};
+use mfad_core::model::{BootId, Moment};
 
 /// Where the kernel tells the boot's random name.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";

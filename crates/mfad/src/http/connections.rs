@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::model::Moment;
+use mfad_core::model::Moment;
 
 /// Places that only uid 0 gets once all others are taken, so that an administrator can always ask.
 const RESERVED: usize = 16;

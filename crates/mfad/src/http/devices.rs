@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::model::{AccountName, SecretId, Serial};
-use crate::service::{
+use mfad_core::model::{AccountName, SecretId, Serial};
+use mfad_service::{
     AccountView, Activation, AppletView, Call, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, GenuineView,
     KeyView, MfaOrder, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, ReturnedView, SecurityKeyView,
 };
@@ -78,7 +78,7 @@ pub fn provision_order(
     })
 }
 
-fn password(text: SecretText, member: &str) -> Result<crate::model::Sensitive<String>, Problem> {
+fn password(text: SecretText, member: &str) -> Result<mfad_core::model::Sensitive<String>, Problem> {
     if (1..=LONGEST_PASSWORD).contains(&text.0.expose().len()) { Ok(text.0) } else { Err(wrong(member)) }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::{mpsc, watch};
 
-use crate::service::{AuditView, Backup, Call, Caller, CancellationToken, Reply, RequestContext};
+use mfad_service::{AuditView, Backup, Call, Caller, CancellationToken, Reply, RequestContext};
 
 use super::Server;
 use super::devices::event_text;
@@ -138,7 +138,7 @@ fn stream<T: Send + Sync + 'static>(
 
 async fn feed<T: Send + Sync + 'static>(
     server: Arc<Server>,
-    mut caller: Caller,
+    caller: Caller,
     request: String,
     mut head: watch::Receiver<T>,
     mut source: impl Source,
@@ -147,8 +147,7 @@ async fn feed<T: Send + Sync + 'static>(
     let mut closing = server.closing.clone();
     loop {
         head.mark_unchanged();
-        let (reply, same_caller) = page(&server, caller, &request, source.question()).await;
-        caller = same_caller;
+        let reply = page(&server, caller.clone(), &request, source.question()).await;
         let Some(text) = reply.and_then(|reply| source.text(reply)) else { return };
         if !text.is_empty() {
             if parts.send(Bytes::from(text)).await.is_err() {
@@ -170,7 +169,7 @@ async fn feed<T: Send + Sync + 'static>(
 }
 
 /// One page, asked as any other call is, so that a lost right ends the stream.
-async fn page(server: &Arc<Server>, caller: Caller, request: &str, question: Call) -> (Option<Reply>, Caller) {
+async fn page(server: &Arc<Server>, caller: Caller, request: &str, question: Call) -> Option<Reply> {
     let context = RequestContext {
         caller,
         now: server.clock.now(),
@@ -181,12 +180,11 @@ async fn page(server: &Arc<Server>, caller: Caller, request: &str, question: Cal
     let asked = Arc::clone(server);
     let work = tokio::task::spawn_blocking(move || {
         let reply = asked.service.handle(&context, question);
-        let reply = reply.inspect_err(|error| super::answer::log_error(&context.request, error));
-        (reply.ok(), context.caller)
+        reply.inspect_err(|error| super::answer::log_error(&context.request, error)).ok()
     });
     work.await.unwrap_or_else(|_| {
         server.note_panic(request);
-        (None, Caller::nobody())
+        None
     })
 }
 

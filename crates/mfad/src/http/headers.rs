@@ -4,7 +4,7 @@
 use hyper::Uri;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::model::{Sensitive, Text};
+use mfad_core::model::{Sensitive, Text};
 
 use super::problem::Problem;
 use super::route::Basic;

@@ -10,9 +10,9 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hyper::StatusCode;
 use sha2::{Digest, Sha256};
 
-use crate::entropy::{self, NoEntropy};
-use crate::model::Moment;
-use crate::service::Told;
+use mfad_core::entropy::{self, NoEntropy};
+use mfad_core::model::Moment;
+use mfad_service::Told;
 
 use super::problem::Problem;
 

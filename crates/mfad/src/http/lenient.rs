@@ -2,7 +2,7 @@
 //! closing brace, and a bare digit run with leading zeros as the value of `token`. The document that
 //! this daemon implements prints both, and clients copy them.
 
-use crate::model::Sensitive;
+use mfad_core::model::Sensitive;
 
 /// Rewrites those two into JSON (RFC 8259): the comma becomes a space, the digit run a string.
 /// Everything else stays as it is, byte for byte, for the strict parser to judge.

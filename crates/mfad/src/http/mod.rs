@@ -43,8 +43,8 @@ pub use lenient::normalise;
 pub use peer::Peers;
 pub use wire::time as time_text;
 
-use crate::model::scrub_stack;
-use crate::service::Service;
+use mfad_core::model::scrub_stack;
+use mfad_service::Service;
 
 use connections::Connections;
 use idempotency::Idempotency;

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use tokio::net::UnixStream;
 
-use crate::model::Peer;
+use mfad_core::model::Peer;
 
 /// The id that the kernel shows for users a namespace does not map.
 const OVERFLOW_UID: &str = "/proc/sys/kernel/overflowuid";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::error::Error;
+use mfad_service::error::Error;
 
 use super::framing::Reject;
 

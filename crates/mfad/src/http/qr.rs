@@ -5,7 +5,7 @@ use std::fmt::Write;
 use qrcode::render::unicode;
 use qrcode::{Color, QrCode};
 
-use crate::model::Sensitive;
+use mfad_core::model::Sensitive;
 
 use super::wire::base64;
 

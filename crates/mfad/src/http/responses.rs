@@ -6,8 +6,8 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 
-use crate::model::Moment;
-use crate::service::Reply;
+use mfad_core::model::Moment;
+use mfad_service::Reply;
 
 use super::clock::http_date;
 use super::events::EventStream;
@@ -181,11 +181,11 @@ fn version_of(path: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use crate::error::Error;
+    use mfad_service::error::Error;
 
     use super::super::route::Resource;
     use super::*;
-    use crate::service::Told;
+    use mfad_service::Told;
 
     const NOW: Moment = Moment { wall_ms: 784_111_777_000, boot_ms: 0, boot: [0; 16] };
 

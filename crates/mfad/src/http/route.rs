@@ -4,8 +4,8 @@
 use data_encoding::BASE64;
 use hyper::Method;
 
-use crate::model::{AccountName, SecretId, Sensitive, Serial, UserId, UserRef};
-use crate::service::{Call, Proof, SecretOrder, SecretRef};
+use mfad_core::model::{AccountName, SecretId, Sensitive, Serial, UserId, UserRef};
+use mfad_service::{Call, Proof, SecretOrder, SecretRef};
 
 use super::bodies::{
     ChangeBody, CodeBody, FirstCodeBody, ImportBody, KeyBody, LONGEST_PASSWORD, LoginBody, NewUserBody, PasswordBody,
@@ -331,7 +331,8 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         Resource::AuthPassword => {
             request.no_body()?;
             query.end()?;
-            let basic = request.basic.as_ref().ok_or_else(|| Problem::from(&crate::error::Error::Unauthenticated))?;
+            let basic =
+                request.basic.as_ref().ok_or_else(|| Problem::from(&mfad_service::error::Error::Unauthenticated))?;
             log_in(basic.login.clone(), Sensitive::new(basic.password.expose().clone()))?
         }
         Resource::AuthTotp => Call::AnswerChallenge(Proof::Token(read::<TokenBody>(request.body)?.token.0)),

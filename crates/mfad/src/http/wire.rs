@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value, json};
 
-use crate::model::{OtpKind, Profile, Sensitive, TokenInput};
-use crate::oath::Diagnosis;
-use crate::service::{AuditView, AuthView, Confinement, KeySource, MasterKeyView, Phase, Reply, SecretView, UserView};
+use mfad_core::model::{OtpKind, Profile, Sensitive, TokenInput};
+use mfad_core::oath::Diagnosis;
+use mfad_service::{AuditView, AuthView, Confinement, KeySource, MasterKeyView, Phase, Reply, SecretView, UserView};
 
 use super::devices;
 use super::lenient::normalise;

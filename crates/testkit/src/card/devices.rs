@@ -4,8 +4,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mfad::device::{Card, DeviceFault, Devices, Slot};
-use mfad::model::Sensitive;
+use mfad_core::model::Sensitive;
+use mfad_hardware::device::{Card, DeviceFault, Devices, Slot};
 
 use super::slot::{Gone, Reader, Watcher};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use mfad::device::{DeviceFault, REPORT, Report, Reports};
+use mfad_hardware::device::{DeviceFault, REPORT, Report, Reports};
 
 use super::authenticator::{Answer, Authenticator, Make, Touch};
 

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use mfad::device::{Channel, DeviceFault, Port, SecurityKey, SecurityKeys, Wait};
-use mfad::model::Sensitive;
+use mfad_core::model::Sensitive;
+use mfad_hardware::device::{Channel, DeviceFault, Port, SecurityKey, SecurityKeys, Wait};
 
 use super::key::{Key, Line};
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use mfad::device::{REPORT, Reports};
+use mfad_hardware::device::{REPORT, Reports};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::key::{Key, Line};

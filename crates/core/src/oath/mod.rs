@@ -1,0 +1,15 @@
+//! One-time passwords: HOTP (RFC 4226), TOTP (RFC 6238) and the otpauth URI. Steps and counters come in as numbers; the clock is read elsewhere.
+
+mod diagnosis;
+mod otp;
+mod uri;
+
+pub use diagnosis::{Diagnosis, diagnose};
+pub use otp::{
+    CounterMatch, HIGHEST_FIRST_COUNTER, LOOK_AHEAD, RESYNC_RANGE, Window, hmac_of, hotp, match_counter, match_step,
+    step_at,
+};
+pub use uri::{OtpauthUri, otpauth_uri};
+
+#[cfg(test)]
+mod tests;

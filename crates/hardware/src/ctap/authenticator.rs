@@ -1,0 +1,366 @@
+//! A key in conversation: what it can, its PIN, new credentials, assertions (CTAP 2.1 section 6).
+
+use crate::device::{SecurityKey, Wait};
+use mfad_core::model::Sensitive;
+
+use super::pin::{Permission, PinToken, Protocol, Shared};
+use super::value::{Map, Members, Value, bytes, canonical, integer, list, map, named, numbered, read};
+use super::{CtapFault, refusal};
+
+const MAKE_CREDENTIAL: u8 = 0x01;
+const GET_ASSERTION: u8 = 0x02;
+const GET_INFO: u8 = 0x04;
+const CLIENT_PIN: u8 = 0x06;
+const SELECTION: u8 = 0x0B;
+
+/// Subcommands of `CLIENT_PIN`.
+const PIN_RETRIES: i8 = 0x01;
+const KEY_AGREEMENT: i8 = 0x02;
+const TOKEN_BY_PIN: i8 = 0x05;
+const TOKEN_BY_UV_FOR: i8 = 0x06;
+const TOKEN_BY_PIN_FOR: i8 = 0x09;
+
+/// The status of a wrong PIN.
+const PIN_INVALID: u8 = 0x31;
+/// The PINs that are never tried here, so that nobody who only reaches the daemon can block a key.
+const SPARED: u8 = 2;
+/// Credentials that fit into one request where a key does not say how many.
+const FEW: usize = 8;
+
+/// A key that said what it can.
+pub struct Authenticator<'a> {
+    key: &'a mut dyn SecurityKey,
+    wait: Wait<'a>,
+    info: Map,
+}
+
+/// Whose credential is to be made.
+pub struct User<'a> {
+    /// Its handle.
+    pub id: &'a [u8],
+    /// Its login name.
+    pub name: &'a str,
+}
+
+/// A credential to be made.
+pub struct NewCredential<'a> {
+    /// The hash of what the client says of the ceremony.
+    pub client_data_hash: &'a [u8; 32],
+    /// The relying party's id.
+    pub relying_party: &'a str,
+    /// Its name.
+    pub relying_party_name: &'a str,
+    /// Whose it is.
+    pub user: User<'a>,
+    /// COSE algorithms that are taken, the best first.
+    pub algorithms: &'a [i64],
+    /// Credentials of which none may be on the key.
+    pub excluded: &'a [Vec<u8>],
+}
+
+/// A credential that was made.
+pub struct Made {
+    /// What the key says of itself and the credential (WebAuthn section 6.1).
+    pub authenticator_data: Vec<u8>,
+}
+
+/// What a key answered for a relying party.
+pub struct Assertion {
+    /// The credential.
+    pub credential: Vec<u8>,
+    /// What the key says of itself (WebAuthn section 6.1).
+    pub authenticator_data: Vec<u8>,
+    /// Its signature over that and the hash of the client's data.
+    pub signature: Vec<u8>,
+}
+
+impl<'a> Authenticator<'a> {
+    /// Asks a key what it can.
+    pub fn meet(key: &'a mut dyn SecurityKey, wait: Wait<'a>) -> Result<Self, CtapFault> {
+        let mut authenticator = Self { key, wait, info: Map::new() };
+        authenticator.info = authenticator.ask(GET_INFO, None)?;
+        Ok(authenticator)
+    }
+
+    /// The versions of the protocols that it knows, such as `FIDO_2_1`.
+    pub fn versions(&self) -> Vec<String> {
+        let text = |value: &Value| if let Value::Text(text) = value { Some(text.clone()) } else { None };
+        list(self.info.number(0x01)).iter().filter_map(text).collect()
+    }
+
+    /// The model, as its maker numbers it.
+    pub fn aaguid(&self) -> Option<[u8; 16]> {
+        bytes(self.info.number(0x03))?.try_into().ok()
+    }
+
+    /// Whether it has a PIN; nothing if it cannot have one.
+    pub fn has_pin(&self) -> Option<bool> {
+        self.option("clientPin")
+    }
+
+    /// Whether it knows its user by itself, by a fingerprint; nothing if it cannot.
+    pub fn has_built_in_verification(&self) -> Option<bool> {
+        self.option("uv")
+    }
+
+    /// Whether it can tell who touches it, as it is now.
+    pub fn can_verify(&self) -> bool {
+        self.has_pin() == Some(true) || self.has_built_in_verification() == Some(true)
+    }
+
+    /// How many credentials one request may name.
+    pub fn most_credentials(&self) -> usize {
+        integer(self.info.number(0x07)).filter(|most| *most > 0).unwrap_or(FEW)
+    }
+
+    /// Whether a credential of that id could be on it.
+    fn may_have(&self, credential: &[u8]) -> bool {
+        integer::<usize>(self.info.number(0x08)).is_none_or(|longest| credential.len() <= longest)
+    }
+
+    /// Lets somebody touch it for nothing but being there, where it knows how.
+    pub fn select(&mut self) -> Result<(), CtapFault> {
+        if self.versions().iter().any(|version| version == "FIDO_2_1") {
+            self.ask(SELECTION, None)?;
+        }
+        Ok(())
+    }
+
+    fn option(&self, name: &str) -> Option<bool> {
+        match map(self.info.number(0x04))?.name(name) {
+            Some(Value::Bool(is_on)) => Some(*is_on),
+            _ => None,
+        }
+    }
+
+    /// Lets the key find out who asks: by the PIN if there is one, else by what it has itself. `None`: the key does that
+    /// together with the request, as those before CTAP 2.1 do.
+    pub fn verify_user(
+        &mut self,
+        pin: Option<&Sensitive<String>>,
+        relying_party: &str,
+        permission: Permission,
+    ) -> Result<Option<PinToken>, CtapFault> {
+        let by_itself = self.has_built_in_verification() == Some(true);
+        let has_permissions = self.option("pinUvAuthToken") == Some(true);
+        match pin {
+            Some(pin) if self.has_pin() == Some(true) => {
+                self.token(Some(pin), has_permissions, relying_party, permission).map(Some)
+            }
+            _ if by_itself && has_permissions => self.token(None, true, relying_party, permission).map(Some),
+            _ if by_itself => Ok(None),
+            _ if self.has_pin() == Some(true) => Err(CtapFault::PinRequired),
+            _ => Err(CtapFault::PinNotSet),
+        }
+    }
+
+    fn token(
+        &mut self,
+        pin: Option<&Sensitive<String>>,
+        has_permissions: bool,
+        relying_party: &str,
+        permission: Permission,
+    ) -> Result<PinToken, CtapFault> {
+        // The key names the one that it likes best first; one that names none is older than the second.
+        let named = list(self.info.number(0x06)).iter().filter_map(|n| Protocol::of_number(integer(Some(n))?)).next();
+        let protocol = named.unwrap_or(Protocol::One);
+        if pin.is_some() {
+            match self.pins_left(protocol)? {
+                0 => return Err(CtapFault::PinBlocked),
+                remaining @ 1..=SPARED => return Err(CtapFault::PinSpared { remaining }),
+                _ => {}
+            }
+        }
+        let theirs = self.client_pin(protocol, KEY_AGREEMENT, [])?;
+        let theirs = map(theirs.number(0x01)).ok_or(CtapFault::Nonsense("no key to agree with"))?;
+        let shared = Shared::agree(protocol, theirs)?;
+        let command = match (pin, has_permissions) {
+            (None, _) => TOKEN_BY_UV_FOR,
+            (Some(_), true) => TOKEN_BY_PIN_FOR,
+            (Some(_), false) => TOKEN_BY_PIN,
+        };
+        let hidden = pin.map(|pin| shared.hide_pin(pin)).transpose()?;
+        let scope = has_permissions.then(|| [(0x09, permission.bits()), (0x0A, Value::from(relying_party.to_owned()))]);
+        let ours = [(0x03, shared.ours.clone())].into_iter();
+        let members = ours.chain(hidden.map(|hidden| (0x06, hidden))).chain(scope.into_iter().flatten());
+        let answer = match self.client_pin(protocol, command, members) {
+            Err(CtapFault::Status(PIN_INVALID)) => {
+                return Err(match self.pins_left(protocol)? {
+                    0 => CtapFault::PinBlocked,
+                    remaining => CtapFault::PinWrong { remaining },
+                });
+            }
+            answer => answer?,
+        };
+        let sealed = bytes(answer.number(0x02)).ok_or(CtapFault::Nonsense("no token"))?;
+        shared.open_token(sealed)
+    }
+
+    fn client_pin(
+        &mut self,
+        protocol: Protocol,
+        command: i8,
+        members: impl IntoIterator<Item = (i8, Value)>,
+    ) -> Result<Map, CtapFault> {
+        let head = [(0x01, protocol.number()), (0x02, Value::from(command))];
+        self.ask(CLIENT_PIN, Some(numbered(head.into_iter().chain(members))))
+    }
+
+    /// How many PINs may still be tried.
+    fn pins_left(&mut self, protocol: Protocol) -> Result<u8, CtapFault> {
+        let answer = self.client_pin(protocol, PIN_RETRIES, [])?;
+        integer(answer.number(0x03)).ok_or(CtapFault::Nonsense("no count of PINs"))
+    }
+
+    /// Makes a credential; it wants a touch.
+    pub fn make(&mut self, new: &NewCredential<'_>, user: Verified<'_>) -> Result<Made, CtapFault> {
+        let kind = || Value::from("public-key".to_owned());
+        let algorithm = |number: &i64| named([("alg", Value::from(*number)), ("type", kind())]);
+        let party = [("id", new.relying_party), ("name", new.relying_party_name)];
+        let person = [("name", new.user.name), ("displayName", new.user.name)];
+        let text = |(name, text): (&'static str, &str)| (name, Value::from(text.to_owned()));
+        let id = ("id", Value::Bytes(new.user.id.to_vec()));
+        let mut request = Request::new([
+            (0x01, Value::Bytes(new.client_data_hash.to_vec())),
+            (0x02, named(party.map(text))),
+            (0x03, named(person.map(text).into_iter().chain([id]))),
+            (0x04, Value::Array(new.algorithms.iter().map(algorithm).collect())),
+        ]);
+        request.add_credentials(0x05, new.excluded);
+        request.verify(user, new.client_data_hash, (0x08, 0x09), 0x07)?;
+        let answer = self.ask(MAKE_CREDENTIAL, Some(request.0)).map_err(|fault| self.explain(fault))?;
+        let data = bytes(answer.number(0x02)).ok_or(CtapFault::Nonsense("no authenticator data"))?;
+        Ok(Made { authenticator_data: data.to_vec() })
+    }
+
+    /// Lets a credential answer without a touch, which says that it is there; nothing if it is not.
+    pub fn probe(
+        &mut self,
+        relying_party: &str,
+        client_data_hash: &[u8; 32],
+        credential: &[u8],
+    ) -> Result<Option<Assertion>, CtapFault> {
+        if !self.may_have(credential) {
+            return Ok(None);
+        }
+        let only = [credential.to_vec()];
+        let mut request = assertion_request(relying_party, client_data_hash, &only);
+        request.add_options(0x05, [("up", false)]);
+        match self.ask(GET_ASSERTION, Some(request.0)) {
+            Ok(answer) => read_assertion(&answer, &only).map(Some),
+            Err(CtapFault::NoCredentials) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Lets one of these credentials answer; it wants a touch.
+    pub fn assert(
+        &mut self,
+        relying_party: &str,
+        client_data_hash: &[u8; 32],
+        credentials: &[Vec<u8>],
+        user: Verified<'_>,
+    ) -> Result<Assertion, CtapFault> {
+        let mut request = assertion_request(relying_party, client_data_hash, credentials);
+        request.verify(user, client_data_hash, (0x06, 0x07), 0x05)?;
+        let answer = self.ask(GET_ASSERTION, Some(request.0)).map_err(|fault| self.explain(fault))?;
+        read_assertion(&answer, credentials)
+    }
+
+    /// A key that wants to know who touches it, and has nothing to go by.
+    fn explain(&self, fault: CtapFault) -> CtapFault {
+        if fault == CtapFault::PinRequired && !self.can_verify() { CtapFault::PinNotSet } else { fault }
+    }
+
+    fn ask(&mut self, command: u8, parameters: Option<Value>) -> Result<Map, CtapFault> {
+        let mut message = vec![command];
+        if let Some(parameters) = parameters {
+            message.extend(canonical(&parameters)?);
+        }
+        if self.wait.time.is_over() || (self.wait.is_pointless)() {
+            return Err(CtapFault::NotTouched);
+        }
+        let answer = self.key.exchange(&Sensitive::new(message), self.wait)?;
+        match answer.expose().split_first() {
+            Some((0, members)) => read(members),
+            Some((status, _)) => Err(refusal(*status)),
+            None => Err(CtapFault::Nonsense("an empty answer")),
+        }
+    }
+}
+
+fn read_assertion(answer: &Map, asked: &[Vec<u8>]) -> Result<Assertion, CtapFault> {
+    let member = |number| bytes(answer.number(number)).map(<[u8]>::to_vec);
+    let named = map(answer.number(0x01)).and_then(|credential| bytes(credential.name("id")));
+    // A key may leave it out where only one was asked for.
+    let only = || if let [one] = asked { Some(one.as_slice()) } else { None };
+    Ok(Assertion {
+        credential: named.or_else(only).ok_or(CtapFault::Nonsense("no credential"))?.to_vec(),
+        authenticator_data: member(0x02).ok_or(CtapFault::Nonsense("no authenticator data"))?,
+        signature: member(0x03).ok_or(CtapFault::Nonsense("no signature"))?,
+    })
+}
+
+/// How the key gets to know who touches it.
+#[derive(Clone, Copy)]
+pub enum Verified<'a> {
+    /// It does not have to.
+    No,
+    /// By a token that it gave.
+    ByToken(&'a PinToken),
+    /// By itself, together with the touch.
+    ByItself,
+}
+
+struct Request(Value);
+
+impl Request {
+    fn new(members: impl IntoIterator<Item = (i8, Value)>) -> Self {
+        Self(numbered(members))
+    }
+
+    fn add(&mut self, number: i8, value: Value) {
+        if let Value::Map(map) = &mut self.0 {
+            map.insert(Value::from(number), value);
+        }
+    }
+
+    fn add_credentials(&mut self, number: i8, ids: &[Vec<u8>]) {
+        if ids.is_empty() {
+            return;
+        }
+        let credential =
+            |id: &Vec<u8>| named([("id", Value::Bytes(id.clone())), ("type", Value::from("public-key".to_owned()))]);
+        self.add(number, Value::Array(ids.iter().map(credential).collect()));
+    }
+
+    fn add_options(&mut self, number: i8, options: impl IntoIterator<Item = (&'static str, bool)>) {
+        self.add(number, named(options.into_iter().map(|(name, is_on)| (name, Value::from(is_on)))));
+    }
+
+    fn verify(
+        &mut self,
+        user: Verified<'_>,
+        client_data_hash: &[u8],
+        (proof, protocol): (i8, i8),
+        options: i8,
+    ) -> Result<(), CtapFault> {
+        match user {
+            Verified::No => {}
+            Verified::ByToken(token) => {
+                let (number, proven) = token.prove(client_data_hash)?;
+                self.add(proof, proven);
+                self.add(protocol, number);
+            }
+            Verified::ByItself => self.add_options(options, [("uv", true)]),
+        }
+        Ok(())
+    }
+}
+
+fn assertion_request(relying_party: &str, client_data_hash: &[u8; 32], credentials: &[Vec<u8>]) -> Request {
+    let mut request =
+        Request::new([(0x01, Value::from(relying_party.to_owned())), (0x02, Value::Bytes(client_data_hash.to_vec()))]);
+    request.add_credentials(0x03, credentials);
+    request
+}

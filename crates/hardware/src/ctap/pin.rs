@@ -1,0 +1,175 @@
+//! How a key is told its PIN without anybody on the wire learning it: PIN/UV auth protocols one and two (CTAP 2.1
+//! section 6.5).
+
+use aes::Aes256;
+use aes::cipher::{Block, BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use p256::{PublicKey, SecretKey};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
+
+use mfad_core::entropy;
+use mfad_core::model::Sensitive;
+
+use super::CtapFault;
+use super::value::{Map, Members, Value, bytes, integer, numbered};
+
+/// The length of a block of AES.
+const BLOCK: usize = 16;
+
+/// Which protocol a key speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    One,
+    Two,
+}
+
+impl Protocol {
+    pub(super) fn of_number(number: i128) -> Option<Self> {
+        match number {
+            1 => Some(Self::One),
+            2 => Some(Self::Two),
+            _ => None,
+        }
+    }
+
+    pub(super) fn number(self) -> Value {
+        Value::from(match self {
+            Self::One => 1i8,
+            Self::Two => 2,
+        })
+    }
+}
+
+/// What a token is for (CTAP 2.1 section 6.5.5.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// One credential is made.
+    Make,
+    /// One assertion is given.
+    Assert,
+}
+
+impl Permission {
+    pub(super) fn bits(self) -> Value {
+        Value::from(match self {
+            Self::Make => 0x01i8,
+            Self::Assert => 0x02,
+        })
+    }
+}
+
+/// Says that the key knows who asks: authenticates what is asked next.
+pub struct PinToken {
+    protocol: Protocol,
+    token: Sensitive<Vec<u8>>,
+}
+
+impl PinToken {
+    /// The number of the protocol and the proof for the hash of the client's data.
+    pub(super) fn prove(&self, client_data_hash: &[u8]) -> Result<(Value, Value), CtapFault> {
+        let proof = authenticate(self.protocol, self.token.expose(), client_data_hash)?;
+        Ok((self.protocol.number(), Value::Bytes(proof)))
+    }
+}
+
+/// A secret shared with a key, for one conversation about its PIN.
+pub(super) struct Shared {
+    protocol: Protocol,
+    /// Our half of the agreement, as the key wants it.
+    pub(super) ours: Value,
+    key: Sensitive<[u8; 32]>,
+}
+
+impl Shared {
+    /// Agrees on it with the key's half.
+    pub(super) fn agree(protocol: Protocol, theirs: &Map) -> Result<Self, CtapFault> {
+        let theirs = read_point(theirs).ok_or(CtapFault::Nonsense("no point of P-256"))?;
+        let (secret, ours) = new_pair()?;
+        let agreed = secret.diffie_hellman(&theirs);
+        let agreed = agreed.raw_secret_bytes();
+        let mut key: [u8; 32] = Sha256::digest(agreed).into();
+        if protocol == Protocol::Two {
+            let expanded = Hkdf::<Sha256>::new(Some(&[0; 32]), agreed).expand(b"CTAP2 AES key", &mut key);
+            expanded.map_err(|_| CtapFault::Internal("a key of that length cannot be made"))?;
+        }
+        let shared = Self { protocol, ours, key: Sensitive::new(key) };
+        key.zeroize();
+        Ok(shared)
+    }
+
+    /// The start of the PIN's hash, encrypted: what a key compares.
+    pub(super) fn hide_pin(&self, pin: &Sensitive<String>) -> Result<Value, CtapFault> {
+        let digest = Sensitive::new(<[u8; 32]>::from(Sha256::digest(pin.expose().as_bytes())));
+        let start = digest.expose().first_chunk::<BLOCK>().ok_or(CtapFault::Internal("a short digest"))?;
+        let iv = match self.protocol {
+            Protocol::One => [0; BLOCK],
+            Protocol::Two => entropy::public().map_err(|_| CtapFault::Internal("no random bytes"))?,
+        };
+        let mut block = Block::<Aes256>::from(*start);
+        cbc::Encryptor::<Aes256>::new(self.key.expose().into(), &iv.into()).encrypt_block(&mut block);
+        let prefix: &[u8] = match self.protocol {
+            Protocol::One => &[],
+            Protocol::Two => &iv,
+        };
+        Ok(Value::Bytes([prefix, block.as_slice()].concat()))
+    }
+
+    /// The token that a key gave, decrypted.
+    pub(super) fn open_token(self, sealed: &[u8]) -> Result<PinToken, CtapFault> {
+        let nonsense = CtapFault::Nonsense("a token of another length");
+        let (iv, sealed) = match self.protocol {
+            Protocol::One => ([0; BLOCK], sealed),
+            Protocol::Two => {
+                let (iv, sealed) = sealed.split_first_chunk::<BLOCK>().ok_or(nonsense.clone())?;
+                (*iv, sealed)
+            }
+        };
+        let (blocks, rest) = sealed.as_chunks::<BLOCK>();
+        if !rest.is_empty() || !matches!((self.protocol, blocks.len()), (_, 2) | (Protocol::One, 1)) {
+            return Err(nonsense);
+        }
+        let mut decryptor = cbc::Decryptor::<Aes256>::new(self.key.expose().into(), &iv.into());
+        let mut token = Vec::with_capacity(sealed.len());
+        for block in blocks {
+            let mut block = Block::<Aes256>::from(*block);
+            decryptor.decrypt_block(&mut block);
+            token.extend_from_slice(&block);
+            block.zeroize();
+        }
+        Ok(PinToken { protocol: self.protocol, token: Sensitive::new(token) })
+    }
+}
+
+fn authenticate(protocol: Protocol, key: &[u8], message: &[u8]) -> Result<Vec<u8>, CtapFault> {
+    let mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| CtapFault::Internal("a key that HMAC does not take"))?;
+    let mut proof = mac.chain_update(message).finalize().into_bytes().to_vec();
+    if protocol == Protocol::One {
+        proof.truncate(BLOCK);
+    }
+    Ok(proof)
+}
+
+/// A key pair for one agreement, its public half as COSE has it (RFC 9053 section 7.1, algorithm -25).
+fn new_pair() -> Result<(SecretKey, Value), CtapFault> {
+    // Nearly every string of that length is a key; the few that are not are as likely as a guess of one.
+    let random = entropy::secret::<32>().map_err(|_| CtapFault::Internal("no random bytes"))?;
+    let secret = SecretKey::from_slice(random.expose()).map_err(|_| CtapFault::Internal("no key of P-256"))?;
+    let point = p256::Sec1Point::from(secret.public_key());
+    let coordinate = |bytes: Option<&p256::FieldBytes>| bytes.map(|bytes| Value::Bytes(bytes.to_vec()));
+    let missing = || CtapFault::Internal("a point without coordinates");
+    let x = coordinate(point.x()).ok_or_else(missing)?;
+    let y = coordinate(point.y()).ok_or_else(missing)?;
+    let (ec2, p256) = (Value::from(2i8), Value::from(1i8));
+    Ok((secret, numbered([(1, ec2), (3, Value::from(-25i8)), (-1, p256), (-2, x), (-3, y)])))
+}
+
+fn read_point(cose: &Map) -> Option<PublicKey> {
+    if integer::<i8>(cose.number(1)) != Some(2) || integer::<i8>(cose.number(-1)) != Some(1) {
+        return None;
+    }
+    let coordinate = |number| bytes(cose.number(number)).filter(|bytes| bytes.len() == 32);
+    let point = [&[0x04], coordinate(-2)?, coordinate(-3)?].concat();
+    PublicKey::from_sec1_bytes(&point).ok()
+}

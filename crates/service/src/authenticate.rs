@@ -1,0 +1,210 @@
+//! From a challenge to a session, and what can be done with one: step-up, refresh, logout.
+
+use crate::error::Error;
+use crate::token::Claims;
+use mfad_core::model::{Amr, ChallengeId, Text, TokenInput};
+use mfad_store::{MfaState, Outcome, SessionRow, Tx, UserRow};
+
+use super::authorise::Session;
+use super::ceremonies::Purpose;
+use super::locks::Held;
+use super::receipts::new_receipt;
+use super::second_factor::{Accepted, Verdict, accept, judge};
+use super::tokens::{CHALLENGE_ANSWERS, Granted, REFRESH_GRACE, extended, open_session, refresh_token};
+use super::{Job, Proof, Reply, RequestContext, Service, Stop};
+
+impl Service {
+    /// Answers a challenge with a second factor. Right: the challenge is used up and a session is
+    /// open, in the transaction that used up the code (AUT-2).
+    pub(super) fn answer_challenge(
+        &self,
+        context: &RequestContext,
+        claims: Claims,
+        proof: Proof,
+    ) -> Result<Reply, Error> {
+        let (job, _held) = self.answer(context, claims, proof)?;
+        let outcome = self.change(context, job);
+        self.answered(context, outcome)
+    }
+
+    /// The same for a code, without a thread that waits for the store.
+    pub(super) async fn answer_challenge_async(
+        &self,
+        context: &RequestContext,
+        claims: Claims,
+        token: TokenInput,
+    ) -> Result<Reply, Error> {
+        let (job, _) = self.answer(context, claims, Proof::Token(token))?;
+        let outcome = self.change_async(context, job).await;
+        self.answered(context, outcome)
+    }
+
+    /// All but the change itself; what is held must be held until that is done.
+    fn answer(
+        &self,
+        context: &RequestContext,
+        claims: Claims,
+        proof: Proof,
+    ) -> Result<(impl Job<(Granted, Accepted)> + use<>, Option<Held<'_>>), Error> {
+        let id = ChallengeId::from_slice(&claims.id).ok_or(Error::Unauthenticated)?;
+        // Nobody touches a key, and nothing is hashed, for a challenge that is over. A code's own transaction sees to that.
+        if !matches!(proof, Proof::Token(_)) {
+            self.look(context, |view| view.challenge(id, context.now.wall_ms))?.ok_or(Error::ChallengeEnded)?;
+        }
+        let (prepared, held) = self.prepare_for(context, claims.subject, Purpose::Login(id), proof)?;
+        let rules = self.rules();
+        let job = move |tx: &Tx<'_>, context: &RequestContext| {
+            let challenge = tx.challenge(id, context.now.wall_ms)?.ok_or(Error::ChallengeEnded)?;
+            let user = tx.user(challenge.user)?.ok_or(Error::ChallengeEnded)?;
+            let is_open = challenge.user == claims.subject && challenge.epoch == user.epoch && !user.disabled;
+            if !is_open {
+                return Err(Error::ChallengeEnded.into());
+            }
+            let verdict = judge(tx, context, rules, user.id, &prepared)?;
+            let mut remaining = 0;
+            if matches!(verdict, Verdict::Wrong) {
+                remaining = tx.count_wrong_answer(&challenge, CHALLENGE_ANSWERS)?;
+                tx.audit(&context.entry("login.factor", Outcome::Refused, Some(user.id), None))?;
+            }
+            let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: Some(remaining) }))?;
+            if !tx.end_challenge(id)? {
+                return Err(Error::ChallengeEnded.into());
+            }
+            tx.audit(&context.entry_with(
+                "login.factor",
+                Outcome::Ok,
+                Some(user.id),
+                Some(accepted.secret),
+                accepted.method.name(),
+            ))?;
+            let granted = open_session(tx, context, user, Amr::after(accepted.method))?;
+            Ok((granted, accepted))
+        };
+        Ok((job, held))
+    }
+
+    fn answered(&self, context: &RequestContext, outcome: Result<(Granted, Accepted), Error>) -> Result<Reply, Error> {
+        self.metrics.count_login("factor", outcome.is_ok());
+        let (granted, accepted) = outcome?;
+        self.metrics.count_code(accepted.steps_ahead);
+        let mut view = self.sign_grant(context, &granted)?;
+        view.remaining = accepted.remaining;
+        Ok(Reply::Auth(view))
+    }
+
+    /// Takes a second factor for one action: a fresh access token, and a receipt for the action.
+    pub(super) fn step_up(
+        &self,
+        context: &RequestContext,
+        signed: Session,
+        proof: Proof,
+        action: &Text,
+        redeemer: Option<u32>,
+    ) -> Result<Reply, Error> {
+        let state = self.look(context, |view| view.mfa_state(signed.user.id, context.now.wall_ms))?;
+        if state != MfaState::Active {
+            return Err(Error::NoFactor);
+        }
+        let (prepared, _held) = self.prepare_for(context, signed.user.id, Purpose::StepUp(signed.session), proof)?;
+        let rules = self.rules();
+        let (receipt, mut row) = new_receipt(context, &signed.user, action, redeemer)?;
+        let outcome = self.change(context, move |tx, context| {
+            let session = live_session(tx, context, &signed)?;
+            let verdict = judge(tx, context, rules, signed.user.id, &prepared)?;
+            if matches!(verdict, Verdict::Wrong) {
+                tx.audit(&context.entry("login.step-up", Outcome::Refused, Some(signed.user.id), None))?;
+            }
+            let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
+            // For this one token: a refresh token of the session, which may be in other hands, gives nothing fresh.
+            let session =
+                SessionRow { amr: Amr::after(accepted.method), auth_time: context.now.unix_seconds(), ..session };
+            row.amr = session.amr;
+            tx.insert_receipt(&row, super::receipts::OPEN_RECEIPTS)?;
+            tx.audit(&context.entry_with(
+                "login.step-up",
+                Outcome::Ok,
+                Some(signed.user.id),
+                Some(accepted.secret),
+                accepted.method.name(),
+            ))?;
+            Ok((session, signed.user, accepted))
+        });
+        self.metrics.count_login("step-up", outcome.is_ok());
+        let (session, user, accepted) = outcome?;
+        self.metrics.count_code(accepted.steps_ahead);
+        let mut view = self.access_view(context, &session, &user)?;
+        view.remaining = accepted.remaining;
+        view.receipt = Some(receipt);
+        Ok(Reply::Auth(view))
+    }
+
+    /// Exchanges a refresh token for a new pair. One that was exchanged before is in two hands: its
+    /// whole family ends.
+    pub(super) fn refresh(&self, context: &RequestContext) -> Result<Reply, Error> {
+        let token = context.caller.token.as_ref().ok_or(Error::Unauthenticated)?;
+        let parts = self.refresh_parts(token.expose())?;
+        let (binds, mfa_required) = (self.policy().bind_tokens, self.policy().mfa_required);
+        let (session, user) = self.change(context, move |tx, context| {
+            let now = context.now.wall_ms;
+            let session = tx.session(parts.session, now)?.ok_or(Error::RefreshEnded)?;
+            if binds && session.peer != context.caller.peer.uid {
+                return Err(Error::RefreshEnded.into());
+            }
+            let user = tx.user(session.user)?.filter(|user| !user.disabled && user.epoch == session.epoch);
+            let user = user.ok_or(Error::RefreshEnded)?;
+            // Its roles go into the token.
+            tx.check_summary(user.id)?;
+            // Begun before the settings demanded a factor (AUT-7).
+            if mfa_required && !session.amr.has_second_factor() {
+                tx.end_session(session.id)?;
+                tx.audit(&context.entry("session.end", Outcome::Refused, Some(user.id), None))?;
+                return Err(Stop::Commit(Error::RefreshEnded));
+            }
+            // The answer was lost, or another tab asked a moment before: the same token gets the same successor. Of two that
+            // ask at once, the one that came first may have its turn last.
+            let is_just_exchanged = parts.generation.checked_add(1) == Some(session.generation)
+                && session.rotated.is_some_and(|at| now.saturating_sub(at).saturating_abs() < REFRESH_GRACE);
+            if is_just_exchanged {
+                return Ok((session, user));
+            }
+            let expires = extended(&session, now);
+            if !tx.rotate_session(session.id, parts.generation, expires, now)? {
+                tx.end_session(session.id)?;
+                tx.audit(&context.entry_with(
+                    "session.reuse",
+                    Outcome::Refused,
+                    Some(user.id),
+                    None,
+                    "a refresh token came back; its session was ended",
+                ))?;
+                return Err(Stop::Commit(Error::RefreshEnded));
+            }
+            let session = tx.session(session.id, now)?.ok_or(Error::RefreshEnded)?;
+            Ok((session, user))
+        })?;
+        let mut view = self.access_view(context, &session, &user)?;
+        view.refresh = Some(refresh_token(self.store.vault(), &session));
+        Ok(Reply::Auth(view))
+    }
+
+    /// Ends the session of the caller's token.
+    pub(super) fn log_out(&self, context: &RequestContext, signed: Session) -> Result<Reply, Error> {
+        self.change(context, move |tx, context| {
+            tx.end_session(signed.session)?;
+            Ok(tx.audit(&context.entry("session.end", Outcome::Ok, Some(signed.user.id), None))?)
+        })?;
+        Ok(Reply::Done)
+    }
+}
+
+/// The session as it is now, with its user; gone or outdated is a refusal.
+fn live_session(
+    tx: &mfad_store::Tx<'_>,
+    context: &super::RequestContext,
+    signed: &Session,
+) -> Result<SessionRow, Stop> {
+    let user: Option<UserRow> = tx.user(signed.user.id)?;
+    let is_current = user.is_some_and(|user| !user.disabled && user.epoch == signed.user.epoch);
+    let session = tx.session(signed.session, context.now.wall_ms)?;
+    Ok(session.filter(|_| is_current).ok_or(Error::Unauthenticated)?)
+}

@@ -1,0 +1,473 @@
+//! Who may do what. A request with a token speaks for that token's user alone: the peer's own rights
+//! are not added, so an app can pass a user's token on and rely on the daemon to hold the line.
+
+use crate::error::Error;
+use crate::token::Claims;
+use mfad_core::model::{Amr, Right, Rights, SecretId, SessionId, TokenKind, UserId, UserName, UserRef};
+use mfad_store::{Fault, MfaState, SecretType, Status, UserRow, View};
+
+use super::rates::Act;
+use super::tokens::{api_key_parts, digest};
+use super::{NewUserOrder, RequestContext, SecretRef, Service, Stop};
+
+/// How old a second factor may be to count as fresh, and a login to begin a first one, in seconds.
+const FRESH: i64 = 5 * 60;
+/// The role that lets a user's token use the `admin` right of its peer.
+const ADMIN_ROLE: &str = "admin";
+/// How often the use of an API key is written down, in milliseconds.
+const API_KEY_NOTE: i64 = 60_000;
+
+/// What a call wants to do with a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// What an enrolment needs; an ENROLL token is enough.
+    Enrolment,
+    /// Anything that is the user's own business.
+    Full,
+    /// An administrator's act, with a reason.
+    Administration,
+}
+
+/// By what right somebody acts on a user.
+#[derive(Clone, Debug)]
+pub(super) enum Authority {
+    /// The user's own token.
+    Own { amr: Amr, auth_time: i64, token: TokenRef },
+    /// The peer's right `app`.
+    App,
+    /// The peer's right `admin`, with the token of an administrator if there was one; the reason opens what a fresh proof
+    /// opens.
+    Admin { reason: Option<String>, token: Option<TokenRef> },
+}
+
+/// The token or API key that a caller came with: looked at when the request comes, and again where a change is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TokenRef {
+    Token { user: UserId, epoch: i64, session: Option<SessionId>, amr: Amr },
+    ApiKey { user: UserId, key: SecretId },
+}
+
+impl TokenRef {
+    /// The user for whom it speaks, unless it has ended (TOK-6).
+    fn holder(&self, view: &View<'_>, now: i64) -> Result<Option<UserRow>, Fault> {
+        let (Self::Token { user, .. } | Self::ApiKey { user, .. }) = *self;
+        let Some(user) = view.user(user)?.filter(|user| !user.disabled) else { return Ok(None) };
+        let is_good = match *self {
+            Self::Token { epoch, session: None, .. } => user.epoch == epoch,
+            Self::Token { epoch, session: Some(session), .. } => {
+                let session = view.session(session, now)?;
+                user.epoch == epoch && session.is_some_and(|s| s.user == user.id && s.epoch == epoch)
+            }
+            Self::ApiKey { key, .. } => view.api_key(key)?.is_some(),
+        };
+        // A role that nobody gave is worth more than a factor.
+        if is_good && has_role(&user) {
+            view.check_summary(user.id)?;
+        }
+        Ok(Some(user).filter(|_| is_good))
+    }
+
+    /// The key of its rate limit. Each session and API key has its own, so that a thief with one cannot use up the owner's.
+    fn bucket(&self) -> [u8; 16] {
+        match self {
+            Self::Token { session: Some(session), .. } => *session.as_bytes(),
+            Self::Token { user, session: None, .. } => *user.as_bytes(),
+            Self::ApiKey { key, .. } => *key.as_bytes(),
+        }
+    }
+
+    fn of(claims: &Claims) -> Self {
+        Self::Token { user: claims.subject, epoch: claims.epoch, session: claims.session, amr: claims.amr }
+    }
+}
+
+/// The user that is acted on, and by what right.
+#[derive(Clone, Debug)]
+pub(super) struct UserAccess {
+    pub(super) user: UserRow,
+    pub(super) by: Authority,
+}
+
+/// A user who is logged in.
+pub(super) struct Session {
+    pub(super) user: UserRow,
+    pub(super) session: SessionId,
+}
+
+/// Who wants to redeem a receipt.
+pub(super) enum Redeemer {
+    /// An app, for any user.
+    App,
+    /// The user whose receipt it must be.
+    User(UserRow),
+}
+
+/// Whose credential a request carries.
+struct Bearer {
+    user: UserRow,
+    kind: BearerKind,
+}
+
+enum BearerKind {
+    Token(Claims),
+    ApiKey(SecretId),
+}
+
+impl UserAccess {
+    /// Refuses unless the user has no active factor, or a second factor was given just now, or an
+    /// administrator says why (ENR-3). Asked inside the transaction that makes the change, where a token that has ended
+    /// since the request came is over (TOK-6).
+    pub(super) fn must_be_fresh(&self, view: &View<'_>, context: &super::RequestContext) -> Result<(), Stop> {
+        if view.user(self.user.id)?.is_none() {
+            return Err(Error::NotFound.into());
+        }
+        let now = context.now.wall_ms;
+        let is_over = match &self.by {
+            Authority::Own { token, .. } => token.holder(view, now)?.is_none(),
+            Authority::Admin { token: Some(token), .. } => {
+                !token.holder(view, now)?.is_some_and(|user| has_role(&user))
+            }
+            Authority::Admin { token: None, .. } | Authority::App => false,
+        };
+        if is_over {
+            return Err(Error::Unauthenticated.into());
+        }
+        if self.is_fresh(context.now.unix_seconds()) {
+            return Ok(());
+        }
+        match view.mfa_state(self.user.id, context.now.wall_ms)? {
+            MfaState::Active => Err(Error::FreshProofRequired.into()),
+            MfaState::None | MfaState::Pending => Ok(()),
+        }
+    }
+
+    /// Guards what decides who can log in. With an active factor it needs a fresh proof; without one, a login of the last
+    /// five minutes. A stolen old token or an API key then locks nobody out of their account.
+    pub(super) fn must_be_recent(&self, view: &View<'_>, context: &super::RequestContext) -> Result<(), Stop> {
+        self.may_begin_factor(view, context, context.now.wall_ms)
+    }
+
+    /// The same for a first factor that was begun at that time (milliseconds since 1970).
+    pub(super) fn may_begin_factor(
+        &self,
+        view: &View<'_>,
+        context: &super::RequestContext,
+        begun: i64,
+    ) -> Result<(), Stop> {
+        self.must_be_fresh(view, context)?;
+        let Authority::Own { amr, auth_time, .. } = &self.by else { return Ok(()) };
+        let age = begun.div_euclid(1000).saturating_sub(*auth_time);
+        let is_recent = *amr != Amr::ApiKey && age <= FRESH;
+        match view.mfa_state(self.user.id, context.now.wall_ms)? {
+            MfaState::None | MfaState::Pending if !is_recent => Err(Error::FreshLoginRequired.into()),
+            MfaState::None | MfaState::Pending | MfaState::Active => Ok(()),
+        }
+    }
+
+    fn is_fresh(&self, now: i64) -> bool {
+        match &self.by {
+            Authority::Own { amr, auth_time, .. } => {
+                let age = now.saturating_sub(*auth_time);
+                amr.has_second_factor() && (0..=FRESH).contains(&age)
+            }
+            Authority::App => false,
+            Authority::Admin { reason, .. } => reason.is_some(),
+        }
+    }
+
+    /// Whether the caller gave a second factor, or acts by the peer's own right. An API key counts as it was made.
+    pub(super) fn is_guarded(&self, view: &View<'_>) -> Result<bool, Fault> {
+        let token = match &self.by {
+            Authority::App => None,
+            Authority::Admin { token, .. } => *token,
+            Authority::Own { token, .. } => Some(*token),
+        };
+        Ok(match token {
+            // The peer's own right.
+            None => true,
+            Some(TokenRef::ApiKey { key, .. }) => view.api_key(key)?.is_some_and(|row| row.is_guarded),
+            Some(TokenRef::Token { amr, .. }) => amr.has_second_factor(),
+        })
+    }
+
+    /// The reason an administrator gave.
+    pub(super) fn reason(&self) -> Option<String> {
+        match &self.by {
+            Authority::Admin { reason, .. } => reason.clone(),
+            Authority::Own { .. } | Authority::App => None,
+        }
+    }
+
+    /// What was done, and why, as the audit log keeps it.
+    pub(super) fn with_reason(&self, what: String) -> String {
+        match self.reason() {
+            Some(reason) => format!("{what}: {reason}"),
+            None => what,
+        }
+    }
+}
+
+impl Service {
+    /// The peer's right; of a request with a token, only an administrator's on both sides (AZ-4).
+    pub(super) fn right(&self, context: &RequestContext, right: Right) -> Result<(), Error> {
+        let rights = self.policy().rights(&context.caller.peer);
+        let holds = match self.bearer(context)? {
+            None if rights.is_empty() => return Err(Error::Unauthenticated),
+            None => rights.holds(right),
+            Some(bearer) => bearer.is_admin(rights),
+        };
+        if holds { Ok(()) } else { Err(Error::Forbidden(name_of(right))) }
+    }
+
+    /// An administrator who says why.
+    pub(super) fn right_with_reason(&self, context: &RequestContext) -> Result<(), Error> {
+        self.right(context, Right::Admin)?;
+        if context.caller.reason.is_some() { Ok(()) } else { Err(Error::FreshProofRequired) }
+    }
+
+    /// Whether the caller may make users.
+    pub(super) fn may_register(&self, context: &RequestContext) -> Result<(), Error> {
+        if self.policy().open_registration { Ok(()) } else { self.right(context, Right::App) }
+    }
+
+    /// With open registration, a peer without a right cannot choose the id or take a misleading name, and its
+    /// registrations are rate-limited.
+    pub(super) fn count_registration(&self, context: &RequestContext, order: &NewUserOrder) -> Result<(), Error> {
+        if self.right(context, Right::App).is_ok() {
+            return Ok(());
+        }
+        if order.id.is_some() {
+            return Err(Error::Forbidden("app"));
+        }
+        self.may_be_named(context, Some(&order.name))?;
+        self.rates.count(Act::Register(context.caller.peer.uid), &context.now)
+    }
+
+    /// Refuses a name that may be read as another one, but from a peer with a right.
+    pub(super) fn may_be_named(&self, context: &RequestContext, name: Option<&UserName>) -> Result<(), Error> {
+        let is_trusted = self.policy().rights(&context.caller.peer).holds(Right::App);
+        if is_trusted || !name.is_some_and(UserName::is_misleading) {
+            return Ok(());
+        }
+        let why = "`name` mixes scripts or can be mistaken for another name; choose another, or have an app of this host set it";
+        Err(Error::Malformed(why.to_owned()))
+    }
+
+    /// Counts the beginning of a factor, unless an administrator does it.
+    pub(super) fn count_factor(&self, context: &RequestContext, access: &UserAccess) -> Result<(), Error> {
+        // Whoever would be refused uses nothing up.
+        self.may_begin_factor_now(context, access, context.now.wall_ms)?;
+        match access.by {
+            Authority::Own { .. } | Authority::App => {
+                self.rates.count(Act::BeginFactor(access.user.id), &context.now)?;
+            }
+            Authority::Admin { .. } => return Ok(()),
+        }
+        let peer = &context.caller.peer;
+        if self.policy().rights(peer).holds(Right::App) {
+            return Ok(());
+        }
+        self.rates.count(Act::BeginFactors(peer.uid), &context.now)
+    }
+
+    /// Counts a change that a user makes, with this session or API key.
+    pub(super) fn count_change(&self, context: &RequestContext, access: &UserAccess) -> Result<(), Error> {
+        match access.by {
+            Authority::Own { token, .. } => self.rates.count(Act::Change(token.bucket()), &context.now),
+            Authority::App | Authority::Admin { .. } => Ok(()),
+        }
+    }
+
+    /// The user that the path names, if the caller may act on it. Foreign, unknown and malformed ids
+    /// are one and the same refusal (AZ-2).
+    pub(super) fn access_to(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<UserAccess, Error> {
+        let rights = self.policy().rights(&context.caller.peer);
+        let access = match self.bearer(context)? {
+            Some(bearer) if bearer.is_admin(rights) && !bearer.is_named_by(user) => {
+                UserAccess { user: self.named(context, user)?, by: admin(context, Some(bearer.token_ref())) }
+            }
+            Some(bearer) => bearer.access_to_self(user, scope)?,
+            None if rights.holds(Right::Admin) => {
+                UserAccess { user: self.named(context, user)?, by: admin(context, None) }
+            }
+            None if rights.holds(Right::App) => UserAccess { user: self.named(context, user)?, by: Authority::App },
+            None if user == UserRef::Me => return Err(Error::MeWithoutUser),
+            None => return Err(Error::Unauthenticated),
+        };
+        if scope == Scope::Administration {
+            match &access.by {
+                Authority::Admin { reason: Some(_), .. } => {}
+                Authority::Admin { reason: None, .. } => return Err(Error::FreshProofRequired),
+                Authority::Own { .. } | Authority::App => return Err(Error::Forbidden("admin")),
+            }
+        }
+        Ok(access)
+    }
+
+    /// An enrolment ends the very token it was made with, so whoever repeats it, or lost the race for
+    /// it, comes with a token that is over. That caller is told so (ENR-8), and nothing else.
+    pub(super) fn late_enrolment(
+        &self,
+        context: &RequestContext,
+        user: UserRef,
+        secret: SecretRef,
+        refusal: Error,
+    ) -> Error {
+        let (Error::Unauthenticated, SecretRef::Id(secret)) = (&refusal, secret) else { return refusal };
+        let Ok(Some(claims)) = self.claims(context) else { return refusal };
+        let is_named = user == UserRef::Me || user == UserRef::Id(claims.subject);
+        let found = self.look(context, |view| Ok((view.user(claims.subject)?, view.secret(claims.subject, secret)?)));
+        let Ok((Some(user), Some(row))) = found else { return refusal };
+        let is_older = claims.kind != TokenKind::Challenge && claims.epoch < user.epoch && !user.disabled;
+        let is_factor = matches!(row.kind, SecretType::Mfa | SecretType::Fido2);
+        let is_enrolled = is_factor && row.status == Status::Active;
+        if is_named && is_older && is_enrolled { Error::AlreadyActive } else { refusal }
+    }
+
+    /// The login session that the request's access token belongs to.
+    pub(super) fn session(&self, context: &RequestContext) -> Result<Session, Error> {
+        let bearer = self.bearer(context)?.ok_or(Error::Unauthenticated)?;
+        let BearerKind::Token(claims) = bearer.kind else { return Err(Error::Unauthenticated) };
+        let session = claims.session.ok_or(Error::Unauthenticated)?;
+        Ok(Session { user: bearer.user, session })
+    }
+
+    /// The claims of the request's challenge token. Whether its challenge is still open is for the
+    /// transaction that answers it to see.
+    pub(super) fn challenge(&self, context: &RequestContext) -> Result<Claims, Error> {
+        let claims = self.claims(context)?.ok_or(Error::Unauthenticated)?;
+        if claims.kind == TokenKind::Challenge { Ok(claims) } else { Err(Error::Unauthenticated) }
+    }
+
+    /// An app, or a user for its own receipts.
+    pub(super) fn redeemer(&self, context: &RequestContext) -> Result<Redeemer, Error> {
+        if context.caller.token.is_some() {
+            return Ok(Redeemer::User(self.session(context)?.user));
+        }
+        self.right(context, Right::App)?;
+        Ok(Redeemer::App)
+    }
+
+    /// Checks the request's token or API key against its user as it is now (TOK-6); `None` without one.
+    fn bearer(&self, context: &RequestContext) -> Result<Option<Bearer>, Error> {
+        let Some(text) = &context.caller.token else { return Ok(None) };
+        if let Some(parts) = api_key_parts(text.expose()) {
+            return self.api_key_bearer(context, &parts).map(Some);
+        }
+        let Some(claims) = self.claims(context)? else { return Ok(None) };
+        let now = context.now.wall_ms;
+        // Also of a session that was begun before the settings demanded a factor (AUT-7).
+        let is_too_weak = self.policy().mfa_required && !claims.amr.has_second_factor();
+        match claims.kind {
+            TokenKind::Access if claims.session.is_some() && !is_too_weak => {}
+            TokenKind::Enroll => {}
+            TokenKind::Access | TokenKind::Challenge => return Err(Error::Unauthenticated),
+        }
+        let holder = self.look(context, |view| TokenRef::of(&claims).holder(view, now))?;
+        let user = holder.ok_or(Error::Unauthenticated)?;
+        Ok(Some(Bearer { user, kind: BearerKind::Token(claims) }))
+    }
+
+    /// The claims of the request's token, checked by themselves and for the peer it is bound to.
+    pub(super) fn claims(&self, context: &RequestContext) -> Result<Option<Claims>, Error> {
+        let Some(text) = &context.caller.token else { return Ok(None) };
+        let claims = self.with_keys(|keys| keys.verify(text.expose(), context.now.unix_seconds()))?;
+        if self.policy().bind_tokens && claims.peer != context.caller.peer.uid {
+            return Err(Error::Unauthenticated);
+        }
+        Ok(Some(claims))
+    }
+
+    fn api_key_bearer(&self, context: &RequestContext, parts: &super::tokens::ApiKeyParts) -> Result<Bearer, Error> {
+        let presented = digest(parts.secret.expose());
+        let found = self.look(context, |view| {
+            let Some(row) = view.api_key(parts.id)? else { return Ok(None) };
+            let stored = view.open_secret(&row)?;
+            let is_right = mfad_store::same_tag(stored.expose(), &presented);
+            if !is_right {
+                return Ok(None);
+            }
+            view.check_summary(row.user)?;
+            Ok(view.user(row.user)?.map(|user| (user, row)))
+        })?;
+        let mfa_required = self.policy().mfa_required;
+        let (user, row) = found
+            .filter(|(user, row)| !user.disabled && (row.is_guarded || !mfa_required))
+            .ok_or(Error::Unauthenticated)?;
+        let now = context.now.wall_ms;
+        if row.last_used.is_none_or(|used| now.saturating_sub(used) > API_KEY_NOTE) {
+            let id = row.id;
+            self.change(context, move |tx, _| Ok(tx.touch(id, now)?))?;
+        }
+        Ok(Bearer { user, kind: BearerKind::ApiKey(row.id) })
+    }
+
+    fn named(&self, context: &RequestContext, user: UserRef) -> Result<UserRow, Error> {
+        match user {
+            UserRef::Me => Err(Error::MeWithoutUser),
+            UserRef::Malformed => Err(Error::NotFound),
+            UserRef::Id(id) => self.look(context, |view| view.user(id))?.ok_or(Error::NotFound),
+        }
+    }
+}
+
+impl Bearer {
+    fn is_admin(&self, rights: Rights) -> bool {
+        let is_access = match &self.kind {
+            BearerKind::Token(claims) => claims.kind == TokenKind::Access,
+            BearerKind::ApiKey(_) => true,
+        };
+        has_role(&self.user) && is_access && rights.holds(Right::Admin)
+    }
+
+    fn token_ref(&self) -> TokenRef {
+        match &self.kind {
+            BearerKind::Token(claims) => TokenRef::of(claims),
+            BearerKind::ApiKey(key) => TokenRef::ApiKey { user: self.user.id, key: *key },
+        }
+    }
+
+    fn is_named_by(&self, user: UserRef) -> bool {
+        match user {
+            UserRef::Me => true,
+            UserRef::Id(id) => id == self.user.id,
+            UserRef::Malformed => false,
+        }
+    }
+
+    fn access_to_self(self, user: UserRef, scope: Scope) -> Result<UserAccess, Error> {
+        let (kind, amr, auth_time) = match &self.kind {
+            BearerKind::Token(claims) => (claims.kind, claims.amr, claims.auth_time),
+            BearerKind::ApiKey(_) => (TokenKind::Access, Amr::ApiKey, 0),
+        };
+        let suffices = match kind {
+            TokenKind::Access => true,
+            TokenKind::Enroll => scope == Scope::Enrolment,
+            TokenKind::Challenge => false,
+        };
+        if !suffices {
+            return Err(Error::Unauthenticated);
+        }
+        if !self.is_named_by(user) {
+            return Err(Error::NotFound);
+        }
+        let token = self.token_ref();
+        Ok(UserAccess { user: self.user, by: Authority::Own { amr, auth_time, token } })
+    }
+}
+
+fn has_role(user: &UserRow) -> bool {
+    user.roles.iter().any(|role| role == ADMIN_ROLE)
+}
+
+fn admin(context: &RequestContext, token: Option<TokenRef>) -> Authority {
+    Authority::Admin { reason: context.reason(), token }
+}
+
+fn name_of(right: Right) -> &'static str {
+    match right {
+        Right::Admin => "admin",
+        Right::App => "app",
+        Right::Audit => "audit",
+    }
+}

@@ -1,0 +1,139 @@
+//! Passwords of keys for somebody who is not this daemon: sealed to a public key in the format of age
+//! (age-encryption.org/v1, C2SP), so that the tool `age` opens them, on another machine and in years.
+
+use bech32::Bech32;
+use bech32::primitives::decode::CheckedHrpstring;
+use chacha20poly1305::aead::{Aead, KeyInit};
+use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use data_encoding::{BASE64, BASE64_NOPAD};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use crate::error::Error;
+use mfad_core::entropy;
+use mfad_core::model::Sensitive;
+
+/// The label that wraps the file key for an X25519 recipient.
+const WRAP: &[u8] = b"age-encryption.org/v1/X25519";
+/// What a recipient's text begins with.
+const PREFIX: &str = "age";
+/// Letters in a line of armour.
+const LINE: usize = 64;
+
+/// The public key of whoever holds the escrow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient([u8; 32]);
+
+impl Recipient {
+    /// Reads `age1…` (Bech32, BIP 173), or an X25519 public key as such: its 32 bytes (RFC 7748 section 5) in Base64,
+    /// as `wg pubkey` prints it.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(bytes) = BASE64.decode(text.as_bytes()) {
+            return bytes.try_into().ok().map(Self);
+        }
+        let decoded = CheckedHrpstring::new::<Bech32>(text).ok()?;
+        if decoded.hrp().as_str() != PREFIX {
+            return None;
+        }
+        let bytes: Vec<u8> = decoded.byte_iter().collect();
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// Seals a password, armoured.
+    pub(super) fn seal(&self, password: &Sensitive<String>) -> Result<String, Error> {
+        let file_key = entropy::secret::<16>()?;
+        let mut file = self.header(&file_key)?.into_bytes();
+        let nonce = entropy::public::<16>()?;
+        let key = derive(file_key.expose(), &nonce, b"payload")?;
+        file.extend_from_slice(&nonce);
+        // One chunk, the last: counter 0 in eleven bytes, then 1.
+        let mut chunk = [0u8; 12];
+        if let Some(last) = chunk.last_mut() {
+            *last = 1;
+        }
+        file.extend_from_slice(&encrypt(&key, chunk, password.expose().as_bytes())?);
+        Ok(armour(&file))
+    }
+
+    fn header(&self, file_key: &Sensitive<[u8; 16]>) -> Result<String, Error> {
+        let secret = StaticSecret::from(*entropy::secret::<32>()?.expose());
+        let share = PublicKey::from(&secret);
+        let shared = secret.diffie_hellman(&PublicKey::from(self.0));
+        if !shared.was_contributory() {
+            return Err(failed());
+        }
+        let salt = [share.as_bytes().as_slice(), &self.0].concat();
+        let wrap = derive(shared.as_bytes(), &salt, WRAP)?;
+        let wrapped = encrypt(&wrap, [0; 12], file_key.expose())?;
+        let header = format!(
+            "age-encryption.org/v1\n-> X25519 {}\n{}\n---",
+            BASE64_NOPAD.encode(share.as_bytes()),
+            BASE64_NOPAD.encode(&wrapped)
+        );
+        let key = derive(file_key.expose(), &[], b"header")?;
+        let mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key.expose()).map_err(|_| failed())?;
+        let mac = mac.chain_update(header.as_bytes()).finalize().into_bytes();
+        Ok(format!("{header} {}\n", BASE64_NOPAD.encode(&mac)))
+    }
+}
+
+fn derive(secret: &[u8], salt: &[u8], info: &[u8]) -> Result<Sensitive<[u8; 32]>, Error> {
+    let mut key = [0u8; 32];
+    Hkdf::<Sha256>::new(Some(salt), secret).expand(info, &mut key).map_err(|_| failed())?;
+    Ok(Sensitive::new(key))
+}
+
+fn encrypt(key: &Sensitive<[u8; 32]>, nonce: [u8; 12], plain: &[u8]) -> Result<Vec<u8>, Error> {
+    let cipher = ChaCha20Poly1305::new_from_slice(key.expose()).map_err(|_| failed())?;
+    cipher.encrypt(&Nonce::from(nonce), plain).map_err(|_| failed())
+}
+
+fn armour(file: &[u8]) -> String {
+    let text = BASE64.encode(file);
+    let lines = text.as_bytes().chunks(LINE).map(|line| String::from_utf8_lossy(line).into_owned());
+    let lines: Vec<String> = lines.collect();
+    format!("-----BEGIN AGE ENCRYPTED FILE-----\n{}\n-----END AGE ENCRYPTED FILE-----\n", lines.join("\n"))
+}
+
+fn failed() -> Error {
+    Error::Internal("a password could not be sealed for the escrow".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The recipient of the examples in age's own documentation.
+    const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+    #[test]
+    fn a_recipient_is_read_strictly() {
+        assert!(Recipient::parse(RECIPIENT).is_some());
+        let bare = BASE64.encode(&Recipient::parse(RECIPIENT).unwrap().0);
+        assert_eq!(Recipient::parse(&bare), Recipient::parse(RECIPIENT));
+        for odd in [
+            "",
+            &bare[..43],
+            &bare[4..],
+            "age1",
+            &RECIPIENT[..61],
+            &RECIPIENT.replace("ql3", "ql4"),
+            "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+        ] {
+            assert!(Recipient::parse(odd).is_none(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn no_two_seals_are_alike_and_none_shows_the_password() {
+        let recipient = Recipient::parse(RECIPIENT).unwrap();
+        let password = Sensitive::new("hunter2".to_owned());
+
+        let (one, other) = (recipient.seal(&password).unwrap(), recipient.seal(&password).unwrap());
+
+        assert_ne!(one, other);
+        assert!(one.starts_with("-----BEGIN AGE") && one.lines().all(|line| line.len() <= LINE));
+    }
+}

@@ -1,0 +1,176 @@
+//! Changing what is on a key: rename, delete, reset, and taking a key back from its user.
+
+use crate::error::Error;
+use mfad_core::model::{AccountName, OtpKind, Serial};
+use mfad_core::oath::{hotp, step_at};
+use mfad_hardware::card::CardSession;
+use mfad_hardware::device::Card;
+use mfad_hardware::oath::Applet;
+use mfad_store::{OathAccount, Outcome};
+
+use super::super::{Reply, RequestContext, Service};
+use super::provision::drop_factor;
+use super::session::{KeyIdentity, VISIT, meet};
+use super::types::{AccountView, DeviceRef, ReturnedView};
+
+impl Service {
+    /// Gives an account another name, in the journal too if it belongs to a factor.
+    pub(crate) fn rename_account(
+        &self,
+        context: &RequestContext,
+        serial: Serial,
+        name: &AccountName,
+        new: &AccountName,
+    ) -> Result<Reply, Error> {
+        let mut card = self.take(serial)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, mut applet) = self.begin(context, serial, &mut session)?;
+        let before = self.account(&key, &mut applet, name)?;
+        if self.account_views(&key, &mut applet)?.iter().any(|account| account.name == *new) {
+            return Err(Error::AccountTaken);
+        }
+        applet.rename(name, new)?;
+        if let Some((secret, _)) = before.owner {
+            let new = new.clone();
+            self.device_change(context, move |tx, _| Ok(tx.rename_oath_account(secret, &new)?))?;
+        }
+        self.note_act(context, "device.rename", format!("key {serial}, account {name} is now {new}"))?;
+        Ok(Reply::Account(AccountView { name: new.clone(), ..before }))
+    }
+
+    /// Removes an account that belongs to no factor.
+    pub(crate) fn delete_account(
+        &self,
+        context: &RequestContext,
+        serial: Serial,
+        name: &AccountName,
+    ) -> Result<Reply, Error> {
+        let mut card = self.take(serial)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, mut applet) = self.begin(context, serial, &mut session)?;
+        if self.account(&key, &mut applet, name)?.owner.is_some() {
+            return Err(Error::DeviceInUse);
+        }
+        applet.delete(name)?;
+        self.note_act(context, "device.delete", format!("key {serial}, account {name}"))?;
+        Ok(Reply::Done)
+    }
+
+    /// Removes everything in the key's applet, its password too, unless factors depend on it. Works
+    /// without the password, as the key itself allows.
+    pub(crate) fn reset_device(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
+        let mut card = self.take(serial)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, applet) = meet(&mut session, Some(serial))?;
+        if !self.programmed_on(&key)?.is_empty() {
+            return Err(Error::DeviceInUse);
+        }
+        applet.reset()?;
+        let mut applet = Applet::select(&mut session)?;
+        let now = KeyIdentity { device_id: applet.device_id()?, ..key };
+        if self.device_row(serial)?.is_some() {
+            self.note_key(context, &now, false)?;
+        }
+        // What was to be erased went with it.
+        self.settle(context, serial, &mut applet)?;
+        self.note_act(context, "device.reset", format!("key {serial}"))?;
+        Ok(Reply::Done)
+    }
+
+    /// Takes a key back: each factor on it proves by a code that this is its key, and is then revoked and
+    /// erased. A password that the daemon had set goes too, so that the key is as good as new.
+    pub(crate) fn return_device(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
+        let mut card = self.take(serial)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, mut applet) = self.begin(context, serial, &mut session)?;
+        let mut returned = Vec::new();
+        for row in self.programmed_on(&key)? {
+            let is_proved = self.proves(context, &mut applet, &row)?;
+            if is_proved {
+                self.revoke(context, &row)?;
+                self.settle(context, serial, &mut applet)?;
+            }
+            let is_erased = is_proved && !applet.list()?.iter().any(|account| account.name == row.name);
+            returned.push(ReturnedView {
+                secret: row.id,
+                user: row.user,
+                name: row.name,
+                is_proved,
+                is_erased,
+                is_revoked: is_proved,
+            });
+        }
+        let is_kept = self.device_row(serial)?.is_some_and(|known| known.has_access());
+        if is_kept && applet.has_password() && applet.list()?.is_empty() {
+            applet.set_password(None)?;
+            self.keep(context, &key, None, None)?;
+        }
+        self.note_act(context, "device.return", format!("key {serial}, {} factors", returned.len()))?;
+        Ok(Reply::Returned { serial, credentials: returned })
+    }
+
+    /// Whether the key gives a code that the factor would take now.
+    fn proves(&self, context: &RequestContext, applet: &mut Applet<'_, '_>, row: &OathAccount) -> Result<bool, Error> {
+        let found = self.look(context, |view| {
+            let Some(secret) = view.secret(row.user, row.id)? else { return Ok(None) };
+            Ok(Some((view.open_secret(&secret)?, secret)))
+        })?;
+        let Some((seed, secret)) = found else { return Ok(false) };
+        let profile = secret.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
+        let code = |counter: u64| hotp(seed.expose(), profile.algorithm, counter, profile.digits);
+        Ok(match profile.moving {
+            OtpKind::Totp(period) => {
+                let step = step_at(context.now.unix_seconds(), period);
+                applet.code(&row.name, &step.to_be_bytes(), profile.digits)? == code(step)
+            }
+            OtpKind::Hotp => {
+                let given = applet.code(&row.name, &[0; 8], profile.digits)?;
+                let expected = secret.counter.unwrap_or(0);
+                let ahead = u64::from(mfad_core::oath::RESYNC_RANGE);
+                (expected..=expected.saturating_add(ahead)).any(|counter| code(counter) == given)
+            }
+        })
+    }
+
+    fn revoke(&self, context: &RequestContext, row: &OathAccount) -> Result<(), Error> {
+        let (user, id) = (row.user, row.id);
+        let reason = context.reason().unwrap_or_default();
+        let detail = format!("mfa, key {} returned: {reason}", row.serial);
+        self.device_change(context, move |tx, context| {
+            drop_factor(tx, user, id)?;
+            Ok(tx.audit(&context.entry_with("secret.delete", Outcome::Ok, Some(user), Some(id), detail))?)
+        })
+    }
+
+    pub(super) fn take(&self, serial: Serial) -> Result<Box<dyn Card>, Error> {
+        self.hardware_keys.open(&self.slot_of(DeviceRef::Serial(serial))?)
+    }
+
+    /// The key with its applet open, everything settled that was left undone.
+    pub(super) fn begin<'a, 'card>(
+        &self,
+        context: &RequestContext,
+        serial: Serial,
+        session: &'a mut CardSession<'card>,
+    ) -> Result<(KeyIdentity, Applet<'a, 'card>), Error> {
+        let (key, mut applet) = meet(session, Some(serial))?;
+        self.unlock(self.device_row(serial)?.as_ref(), &mut applet, None)?;
+        self.settle(context, serial, &mut applet)?;
+        Ok((key, applet))
+    }
+
+    fn account(
+        &self,
+        key: &KeyIdentity,
+        applet: &mut Applet<'_, '_>,
+        name: &AccountName,
+    ) -> Result<AccountView, Error> {
+        self.account_views(key, applet)?.into_iter().find(|account| account.name == *name).ok_or(Error::NotFound)
+    }
+
+    pub(super) fn note_act(&self, context: &RequestContext, event: &'static str, what: String) -> Result<(), Error> {
+        let reason = context.caller.reason.as_ref().map(|reason| format!(": {}", reason.as_str())).unwrap_or_default();
+        let entry = context.clone().entry_with(event, Outcome::Ok, None, None, format!("{what}{reason}"));
+        self.device_change(context, move |tx, _| Ok(tx.audit(&entry)?))
+    }
+}

@@ -1,0 +1,108 @@
+//! A code that the key itself gives to the daemon, in the place of one that its user types.
+
+use crate::error::Error;
+use mfad_core::model::{Profile, SecretId, TokenInput, UserId};
+use mfad_hardware::card::CardSession;
+use mfad_store::{OathAccount, ProvisioningState, Status, View};
+
+use super::super::{RequestContext, Service, Stop};
+use super::provision::first_code;
+use super::session::{VISIT, meet};
+use super::types::{DeviceRef, OnDevice};
+
+impl Service {
+    /// The first code of a pending factor, made by its key.
+    pub(crate) fn code_for_enrolment(
+        &self,
+        context: &RequestContext,
+        user: UserId,
+        secret: SecretId,
+    ) -> Result<TokenInput, Error> {
+        let found = self.look(context, |view| Ok((view.secret(user, secret)?, view.oath_account(secret)?)))?;
+        let (Some(row), credential) = found else { return Err(Error::NotFound) };
+        match row.status {
+            Status::Active => return Err(Error::AlreadyActive),
+            Status::Pending if row.is_pending_at(context.now.wall_ms) => {}
+            Status::Pending | Status::Ended => return Err(Error::Expired),
+        }
+        let on = "this factor is on no hardware key; send the first code as `token`";
+        let credential = credential.ok_or_else(|| Error::Unsupported(on.to_owned()))?;
+        let profile = row.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
+        self.code_from_key(context, &credential, &profile)
+    }
+
+    /// A code of one of the user's keys that is plugged in. Without a touch it would say no more than that
+    /// the key is in the port, so such a key serves only those who may do everything.
+    pub(crate) fn code_by_key(
+        &self,
+        context: &RequestContext,
+        user: UserId,
+        without_touch: bool,
+    ) -> Result<TokenInput, Error> {
+        let found = self.look(context, |view| {
+            let mut found = Vec::new();
+            for credential in view.oath_accounts_of(user)? {
+                let secret = view.secret(user, credential.id)?.filter(|secret| secret.status == Status::Active);
+                if let Some(profile) = secret.and_then(|secret| secret.profile) {
+                    found.push((credential, profile));
+                }
+            }
+            Ok(found)
+        })?;
+        let serials: Vec<_> = found.iter().map(|(credential, _)| credential.serial).collect();
+        let slots = self.hardware_keys.slots()?;
+        let here: Vec<_> =
+            slots.iter().filter_map(|slot| self.serial_in(slot)).filter(|s| serials.contains(s)).collect();
+        let plugged = found.into_iter().filter(|(credential, _)| here.contains(&credential.serial));
+        let (usable, silent): (Vec<_>, Vec<_>) = plugged.partition(|(credential, _)| without_touch || credential.touch);
+        match usable.first() {
+            Some((credential, profile)) => self.code_from_key(context, credential, profile),
+            None if silent.is_empty() => Err(Error::NoDevice("no key of this user is plugged in here".to_owned())),
+            None => Err(Error::Unsupported(
+                "this key gives codes without a touch, so its presence proves nothing; type the code".to_owned(),
+            )),
+        }
+    }
+
+    /// Whether the user has factors on keys that give codes.
+    pub(crate) fn has_code_key(&self, context: &RequestContext, user: UserId) -> Result<bool, Error> {
+        Ok(!self.look(context, |view| view.oath_accounts_of(user))?.is_empty())
+    }
+
+    fn code_from_key(
+        &self,
+        context: &RequestContext,
+        credential: &OathAccount,
+        profile: &Profile,
+    ) -> Result<TokenInput, Error> {
+        let mut card = self.take(credential.serial)?;
+        let mut session = CardSession::new(&mut *card, VISIT);
+        let (key, mut applet) = meet(&mut session, None)?;
+        if key.serial != credential.serial || key.device_id != credential.device_id {
+            self.notice_reset(context, key.serial, &key.device_id)?;
+            return Err(Error::DeviceChanged);
+        }
+        self.unlock(self.device_row(key.serial)?.as_ref(), &mut applet, None)?;
+        first_code(&mut applet, context, &credential.name, profile)
+    }
+
+    /// After a factor went: its account is erased now if its key is here, else at the next contact.
+    pub(crate) fn erase_if_here(&self, context: &RequestContext, credential: &OathAccount) {
+        if let Ok(slot) = self.slot_of(DeviceRef::Serial(credential.serial)) {
+            self.contact(&slot, &context.now);
+        }
+    }
+}
+
+/// The account of a factor that is to be removed in that way: on a key there is a choice, elsewhere none.
+pub(crate) fn credential_to_remove(
+    view: &View<'_>,
+    secret: SecretId,
+    on_device: Option<OnDevice>,
+) -> Result<Option<OathAccount>, Stop> {
+    let credential = view.oath_account(secret)?.filter(|row| row.state == ProvisioningState::Programmed);
+    match (&credential, on_device) {
+        (None, Some(_)) => Err(Error::Malformed("`device` is for a factor on a hardware key".to_owned()).into()),
+        (Some(_), _) | (None, None) => Ok(credential),
+    }
+}

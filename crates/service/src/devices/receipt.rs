@@ -1,0 +1,94 @@
+//! The receipt of a programmed key: a signed statement of what was put where, by whom, when. It holds no
+//! secret and can be checked on another machine with the public keys alone.
+
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::token::{SigningKey, public_keys, sign_statement};
+use mfad_core::entropy;
+use mfad_core::model::{AccountName, OtpKind, SecretId};
+use mfad_core::oath::step_at;
+use mfad_store::{Decision, Purpose, SigningKeyRow};
+
+use super::super::authorise::UserAccess;
+use super::super::{Reply, RequestContext, SecretView, Service};
+use super::provision::PROOFS;
+use super::session::{KeyIdentity, PATIENCE};
+
+/// The type of a receipt, and whom it is for.
+const TYP: &str = "RECEIPT";
+const AUDIENCE: &str = "mfad:provision";
+
+impl Service {
+    /// Signs what was programmed.
+    pub(super) fn receipt(
+        &self,
+        context: &RequestContext,
+        access: &UserAccess,
+        key: &KeyIdentity,
+        name: &AccountName,
+        secret: &SecretView,
+        touch: bool,
+    ) -> Result<String, Error> {
+        let profile = secret.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
+        let mut claims = json!({
+            "iss": self.policy().issuer,
+            "aud": AUDIENCE,
+            "jti": SecretId::at(context.now.wall_ms, &entropy::public()?).to_string(),
+            "iat": context.now.unix_seconds(),
+            "sub": access.user.id.to_string(),
+            "secretId": secret.id.to_string(),
+            "serial": key.serial.number(),
+            "firmware": key.firmware.to_string(),
+            "deviceId": key.device_id.as_str(),
+            "credential": name.to_string(),
+            "kind": profile.kind(),
+            "algorithm": profile.algorithm.name(),
+            "digits": profile.digits.count(),
+            "touch": touch,
+            "operatorUid": context.caller.peer.uid,
+            "proof": PROOFS,
+        });
+        if let Some(root) = &key.vouched_by {
+            put(&mut claims, "vouchedBy", json!(root));
+        }
+        let (first, value) = match profile.moving {
+            OtpKind::Totp(period) => {
+                put(&mut claims, "period", json!(period.seconds()));
+                ("firstStep", step_at(context.now.unix_seconds(), period))
+            }
+            OtpKind::Hotp => ("firstCounter", secret.counter.unwrap_or(u64::from(PROOFS))),
+        };
+        put(&mut claims, first, json!(value));
+        Ok(sign_statement(&self.receipt_keys_in_use()?, TYP, &claims)?)
+    }
+
+    /// The public keys of receipts.
+    pub(crate) fn receipt_keys(&self) -> Result<Reply, Error> {
+        Ok(Reply::KeySet(public_keys(&self.receipt_keys_in_use()?)))
+    }
+
+    /// Makes the key that signs receipts, unless there is one. It is never dropped: a receipt is of use for
+    /// as long as the hardware it tells of.
+    pub(crate) fn make_receipt_key(&self, at: i64) -> Result<(), Error> {
+        let seed = entropy::secret::<32>()?;
+        Ok(self.store.write(PATIENCE, move |tx| {
+            if tx.signing_keys(Purpose::Receipt)?.is_empty() {
+                let kid = SigningKey::new(&seed, at).kid().to_owned();
+                tx.insert_signing_key(Purpose::Receipt, &SigningKeyRow { kid, created: at, seed })?;
+            }
+            Ok(Decision::Commit(()))
+        })?)
+    }
+
+    fn receipt_keys_in_use(&self) -> Result<Vec<SigningKey>, Error> {
+        let rows = self.store.read(PATIENCE, |view| view.signing_keys(Purpose::Receipt))?;
+        Ok(rows.iter().map(|row| SigningKey::new(&row.seed, row.created)).collect())
+    }
+}
+
+fn put(claims: &mut Value, name: &str, value: Value) {
+    if let Some(members) = claims.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
+}

@@ -1,0 +1,324 @@
+//! Enrolment: a pending factor becomes active by its first code, in one transaction with everything
+//! that follows from it (ENR-4). Also the backup codes that come with it.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use mfad_core::entropy;
+use mfad_core::model::{BackupCode, CODES_PER_SET, Label, OtpKind, SecretId, Sensitive, Throttle, TokenInput, UserId};
+use mfad_core::oath::{CounterMatch, Window, diagnose, match_counter, match_step, step_at};
+use mfad_store::{Class, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View};
+
+use super::authorise::UserAccess;
+use super::secrets::view_with_device;
+use super::{FirstCode as Given, Reply, RequestContext, SecretRef, Service, Stop};
+
+/// Wrong first codes that end a pending factor (ENR-5).
+const FIRST_CODES: u32 = 5;
+/// The name of every set of backup codes.
+const CODES_NAME: &str = "backup codes";
+
+/// A set of backup codes, made and hashed before the transaction that stores it.
+pub(super) struct CodeSet {
+    codes: Vec<BackupCode>,
+    record: Sensitive<Vec<u8>>,
+}
+
+/// What a first code used up.
+struct FirstCode {
+    last_step: Option<u64>,
+    counter: Option<u64>,
+}
+
+/// Backup codes for a factor that may turn out to be the user's first.
+pub(super) struct FirstCodes(Option<CodeSet>);
+
+impl FirstCodes {
+    /// Stores the codes unless the user has an active factor; then there are none to show. Asked before the new factor
+    /// becomes active. Refuses if the other factor went since the look beforehand: nobody gets a first factor without codes.
+    pub(super) fn store(
+        self,
+        tx: &Tx<'_>,
+        context: &RequestContext,
+        user: UserId,
+    ) -> Result<Vec<Sensitive<String>>, Stop> {
+        match tx.mfa_state(user, context.now.wall_ms)? {
+            MfaState::Active => Ok(Vec::new()),
+            MfaState::None | MfaState::Pending => self.0.ok_or(Error::Busy)?.store(tx, context, user),
+        }
+    }
+}
+
+impl Service {
+    /// Confirms a pending factor with a code from the user, or from the hardware key that it is on.
+    pub(super) fn enroll_with(
+        &self,
+        context: &RequestContext,
+        access: &UserAccess,
+        secret: SecretRef,
+        first: Given,
+    ) -> Result<Reply, Error> {
+        let token = match (first, secret) {
+            (Given::Token(token), _) => token,
+            (Given::Credential(answer), secret) => return self.register_key(context, access, secret, &answer),
+            (Given::Device, SecretRef::Id(id)) => {
+                self.must_be_fresh_now(context, access)?;
+                self.code_for_enrolment(context, access.user.id, id)?
+            }
+            (Given::Device, SecretRef::Malformed) => return Err(Error::NotFound),
+        };
+        self.enroll(context, access, secret, token)
+    }
+
+    /// Confirms a pending factor with its first code. Of many at once one wins, the others find it
+    /// active already.
+    pub(super) fn enroll(
+        &self,
+        context: &RequestContext,
+        access: &UserAccess,
+        secret: SecretRef,
+        token: TokenInput,
+    ) -> Result<Reply, Error> {
+        let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
+        // Only one of them makes and hashes codes; the others wait and then see that it is done.
+        let _held = self.passwords.hold(context, id.as_bytes())?;
+        let (user, window) = (access.user.id, self.policy().window);
+        let access = access.clone();
+        // Both jobs need the code, and the second one outlives this call.
+        let token = Arc::new(token);
+        let first_code = Arc::clone(&token);
+        let holds = |view: &View<'_>| {
+            let row = pending(view, context.now.wall_ms, user, id, SecretType::Mfa)?;
+            let Ok(row) = row else { return Ok(false) };
+            Ok(check_first_code(view, context, window, &row, &token)?.is_some())
+        };
+        let (secret, codes) = self.with_first_codes(context, user, holds, move |tx, context, codes| {
+            let row = pending(tx, context.now.wall_ms, user, id, SecretType::Mfa)??;
+            access.may_begin_factor(tx, context, row.created)?;
+            let Some(first) = check_first_code(tx, context, window, &row, &first_code)? else {
+                return Err(refuse_first_code(tx, context, &row, &first_code)?);
+            };
+            let shown = codes.store(tx, context, user)?;
+            if !tx.activate(&row, first.last_step, first.counter, context.now.wall_ms)? {
+                return Err(Error::AlreadyActive.into());
+            }
+            activate_pair(tx, context, &row)?;
+            after_enrolment(tx, context, &access, id)?;
+            let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
+            Ok((view_with_device(tx, &row)?, shown))
+        })?;
+        self.metrics.count_enrolment();
+        Ok(Reply::Enrolled { secret, codes })
+    }
+
+    /// Runs a job that activates a factor, in one write. `holds` looks beforehand whether the factor's proof holds. If it
+    /// does, and the factor is the user's first, backup codes are made and hashed before the write: that takes a quarter of
+    /// a second, for which the writer must not wait.
+    pub(super) fn with_first_codes<T: Send + 'static>(
+        &self,
+        context: &RequestContext,
+        user: UserId,
+        holds: impl FnOnce(&View<'_>) -> Result<bool, Fault>,
+        job: impl FnOnce(&Tx<'_>, &RequestContext, FirstCodes) -> Result<T, Stop> + Send + 'static,
+    ) -> Result<T, Error> {
+        let now = context.now.wall_ms;
+        let is_first = self.look(context, |view| Ok(view.mfa_state(user, now)? != MfaState::Active && holds(view)?))?;
+        let codes = if is_first { Some(self.new_codes(context)?) } else { None };
+        self.change(context, move |tx, context| job(tx, context, FirstCodes(codes)))
+    }
+
+    /// Replaces all backup codes by new ones.
+    pub(super) fn renew_codes(&self, context: &RequestContext, access: UserAccess) -> Result<Reply, Error> {
+        let (user, now) = (access.user.id, context.now.wall_ms);
+        // Refuse before the dear part; the transaction asks again.
+        let state = self.look(context, |view| view.mfa_state(access.user.id, now))?;
+        if state != MfaState::Active {
+            return Err(Error::NoFactor);
+        }
+        self.must_be_fresh_now(context, &access)?;
+        let set = self.new_codes(context)?;
+        let shown = self.change(context, move |tx, context| {
+            let user = access.user.id;
+            access.must_be_fresh(tx, context)?;
+            if tx.mfa_state(user, now)? != MfaState::Active {
+                return Err(Error::NoFactor.into());
+            }
+            let shown = set.store(tx, context, user)?;
+            tx.bump_epoch(user)?;
+            let mut entry = context.entry("codes.renew", Outcome::Ok, Some(user), None);
+            entry.detail = access.reason();
+            tx.audit(&entry)?;
+            Ok(shown)
+        })?;
+        Ok(Reply::Codes(user, shown))
+    }
+
+    pub(super) fn must_be_fresh_now(&self, context: &RequestContext, access: &UserAccess) -> Result<(), Error> {
+        self.ask_now(context, |view| access.must_be_fresh(view, context))
+    }
+
+    /// [`UserAccess::may_begin_factor`], outside of a transaction.
+    pub(super) fn may_begin_factor_now(
+        &self,
+        context: &RequestContext,
+        access: &UserAccess,
+        begun: i64,
+    ) -> Result<(), Error> {
+        self.ask_now(context, |view| access.may_begin_factor(view, context, begun))
+    }
+
+    fn ask_now(
+        &self,
+        context: &RequestContext,
+        question: impl FnOnce(&View<'_>) -> Result<(), Stop>,
+    ) -> Result<(), Error> {
+        self.look(context, |view| match question(view) {
+            Ok(()) => Ok(Ok(())),
+            Err(Stop::Rollback(error) | Stop::Commit(error)) => Ok(Err(error)),
+            Err(Stop::Fault(fault)) => Err(fault),
+        })?
+    }
+
+    pub(super) fn new_codes(&self, context: &RequestContext) -> Result<CodeSet, Error> {
+        let codes = (0..CODES_PER_SET)
+            .map(|_| entropy::secret::<10>().map(|random| BackupCode::from_random(random.expose())))
+            .collect::<Result<Vec<_>, _>>()?;
+        let permit = self.passwords.permit(context)?;
+        let record = permit.codes_record(&codes)?;
+        Ok(CodeSet { codes, record })
+    }
+}
+
+impl CodeSet {
+    /// Puts this set in the place of any older one, and hands the codes out, this once (BKC-8).
+    pub(super) fn store(
+        self,
+        tx: &Tx<'_>,
+        context: &RequestContext,
+        user: UserId,
+    ) -> Result<Vec<Sensitive<String>>, Stop> {
+        if let Some(old) = tx.active_secret(user, SecretType::Backup)? {
+            tx.delete_secret(old.id)?;
+        }
+        let base = |text: &str| Label::parse(text).map_err(|cause| Error::Internal(cause.to_owned()));
+        let mut name = base(CODES_NAME)?;
+        let mut number = 2u32;
+        while !tx.is_name_free(user, &name)? {
+            name = base(&format!("{CODES_NAME} {number}"))?;
+            number = number.saturating_add(1);
+        }
+        let new = NewSecret {
+            id: context.new_secret_id()?,
+            user,
+            kind: SecretType::Backup,
+            name,
+            created: context.now.wall_ms,
+            expires: None,
+            profile: None,
+            is_guarded: false,
+            first_counter: 0,
+            spare_of: None,
+            value: self.record,
+        };
+        if !tx.insert_secret(&new)? {
+            return Err(Fault::Corrupt("two sets of backup codes").into());
+        }
+        Ok(self.codes.iter().map(|code| Sensitive::new(code.grouped())).collect())
+    }
+}
+
+/// A key and its spare become active together. Both were proved when they were programmed, so the code of
+/// one is enough.
+fn activate_pair(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow) -> Result<(), Stop> {
+    let now = context.now.wall_ms;
+    let is_other = |other: &&SecretRow| row.spare_of == Some(other.id) || other.spare_of == Some(row.id);
+    let pending = tx.pending_factors(row.user, now)?;
+    let Some(other) = pending.iter().find(is_other) else { return Ok(()) };
+    if tx.activate(other, None, other.counter, now)? {
+        tx.audit(&context.entry_with("factor.enroll", Outcome::Ok, Some(row.user), Some(other.id), "spare key"))?;
+    }
+    Ok(())
+}
+
+/// What follows from every new factor, whatever its kind.
+pub(super) fn after_enrolment(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    access: &UserAccess,
+    id: SecretId,
+) -> Result<(), Fault> {
+    let user = access.user.id;
+    // Bound anew: the user starts with a clear throttle (THR-1).
+    tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
+    tx.bump_epoch(user)?;
+    let mut entry = context.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
+    entry.detail = access.reason();
+    tx.audit(&entry)
+}
+
+/// The secret if it is of that kind and waits to be confirmed; otherwise the reason why not.
+pub(super) fn pending(
+    view: &View<'_>,
+    now: i64,
+    user: UserId,
+    id: SecretId,
+    kind: SecretType,
+) -> Result<Result<SecretRow, Error>, Fault> {
+    let row = view.secret(user, id)?.filter(|row| row.kind == kind);
+    Ok(row.ok_or(Error::NotFound).and_then(|row| match row.status {
+        Status::Active => Err(Error::AlreadyActive),
+        Status::Pending if row.is_pending_at(now) => Ok(row),
+        Status::Pending | Status::Ended => Err(Error::Expired),
+    }))
+}
+
+fn check_first_code(
+    view: &View<'_>,
+    context: &RequestContext,
+    window: Window,
+    row: &SecretRow,
+    token: &TokenInput,
+) -> Result<Option<FirstCode>, Fault> {
+    let profile = row.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
+    let Some(code) = token.for_digits(profile.digits) else { return Ok(None) };
+    let seed = view.open_secret(row)?;
+    Ok(match profile.moving {
+        OtpKind::Totp(period) => {
+            let current = step_at(context.now.unix_seconds(), period);
+            match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, None)
+                .map(|step| FirstCode { last_step: Some(step), counter: None })
+        }
+        OtpKind::Hotp => {
+            match match_counter(seed.expose(), profile.algorithm, profile.digits, code, row.counter.unwrap_or(0), None)
+            {
+                CounterMatch::Accepted { next } => Some(FirstCode { last_step: None, counter: Some(next) }),
+                CounterMatch::Ahead { .. } | CounterMatch::Unknown => None,
+            }
+        }
+    })
+}
+
+/// Counts a wrong first code, says what it may have been, and ends the factor at the last one. A
+/// code of another length is malformed and costs nothing, unless it is right for another profile. The seed on
+/// a key was shown to nobody: there, such codes are not looked at, or they would be free guesses (ENR-5), and a guess
+/// is not told that it is the code of a later time, when it would be right.
+fn refuse_first_code(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow, token: &TokenInput) -> Result<Stop, Stop> {
+    let profile = row.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
+    let is_of_length = token.for_digits(profile.digits).is_some();
+    let is_on_key = tx.oath_account(row.id)?.is_some();
+    if !is_of_length && is_on_key {
+        return Ok(Stop::Rollback(Error::wrong_length()));
+    }
+    let seed = tx.open_secret(row)?;
+    let diagnosis = diagnose(&profile, seed.expose(), token, context.now.unix_seconds())
+        .filter(|found| !is_on_key || found.drift_seconds <= 0);
+    if !is_of_length && diagnosis.is_none() {
+        return Ok(Stop::Rollback(Error::wrong_length()));
+    }
+    let wrong = tx.count_wrong_code(row)?;
+    if wrong >= FIRST_CODES {
+        tx.end_pending(row.user, SecretType::Mfa, context.now.wall_ms)?;
+    }
+    tx.audit(&context.entry("factor.enroll", Outcome::Refused, Some(row.user), Some(row.id)))?;
+    Ok(Stop::Commit(Error::WrongFirstCode { remaining: FIRST_CODES.saturating_sub(wrong), diagnosis }))
+}

@@ -1,0 +1,497 @@
+//! Slow hashes: argon2id (RFC 9106) on a bounded number of permits (AUT-5). A record carries its own
+//! cost; what is read back is bounded before it is believed (AUT-8).
+//!
+//! The memory that a hash fills is kept for the next one, at most one piece a worker: the allocator keeps a piece of
+//! this size in the arena of whichever thread freed it, which would be one for every thread that ever hashed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use zeroize::Zeroize;
+
+use crate::error::Error;
+use mfad_core::entropy;
+use mfad_core::headroom;
+use mfad_core::model::{BackupCode, CODES_PER_SET, Sensitive};
+use mfad_core::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use mfad_store::same_tag;
+
+const SALT: usize = 16;
+const PASSWORD_HASH: usize = 32;
+const CODE_HASH: usize = 16;
+/// The record format.
+const FORMAT: u8 = 1;
+
+/// How dear a hash is, and how many run or wait at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashCost {
+    /// KiB of memory; at least 19,456.
+    pub memory_kib: u32,
+    /// Passes; at least 2.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+    /// Hashes at the same time.
+    pub workers: usize,
+    /// Callers that may wait; a single peer gets half of the places.
+    pub queue: usize,
+}
+
+impl HashCost {
+    /// The least memory in KiB (BKC-2, AUT-8).
+    pub const LEAST_MEMORY_KIB: u32 = 19_456;
+    /// The fewest passes.
+    pub const FEWEST_PASSES: u32 = 2;
+    const MOST_MEMORY_KIB: u32 = 1_048_576;
+    const MOST_PASSES: u32 = 16;
+    const MOST_LANES: u32 = 8;
+
+    /// Whether the cost is neither below the floor nor absurd.
+    pub fn is_sane(&self) -> bool {
+        (Self::LEAST_MEMORY_KIB..=Self::MOST_MEMORY_KIB).contains(&self.memory_kib)
+            && (Self::FEWEST_PASSES..=Self::MOST_PASSES).contains(&self.passes)
+            && (1..=Self::MOST_LANES).contains(&self.lanes)
+            && self.workers > 0
+            && self.queue > 0
+    }
+}
+
+/// Places beyond the queue, for peers who have none in it.
+const NEWCOMERS: usize = 16;
+
+/// Cost and salt of one record.
+struct Recipe {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+    salt: [u8; SALT],
+}
+
+/// Whether a password was the right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum PasswordCheck {
+    /// It was not.
+    Wrong,
+    /// It was.
+    Right,
+    /// It was, and its record is cheaper than today's cost.
+    RightButCheap,
+}
+
+pub(super) struct Hasher {
+    cost: HashCost,
+    state: Mutex<HashQueue>,
+    freed: Condvar,
+    memory: Mutex<Memory>,
+    decoy: Sensitive<Vec<u8>>,
+}
+
+#[derive(Default)]
+struct HashQueue {
+    running: usize,
+    waiting: usize,
+    by_peer: HashMap<u32, usize>,
+}
+
+/// Memory for hashes to come: wiped, or about to be written over by somebody who waits.
+#[derive(Default)]
+struct Memory {
+    spare: Vec<Vec<Block>>,
+    is_wiped: bool,
+    /// Whether a hash ran since the last look.
+    in_use: bool,
+}
+
+/// The right to run one hash, and a place in the queue.
+pub(super) struct Permit<'a> {
+    hasher: &'a Hasher,
+    peer: u32,
+}
+
+impl Hasher {
+    /// Also makes the decoy that unknown users are checked against, with the live cost (AUT-4).
+    pub(super) fn new(cost: HashCost) -> Result<Self, Error> {
+        let decoy = Sensitive::new(Vec::new());
+        let mut hasher = Self { cost, state: Mutex::default(), freed: Condvar::new(), memory: Mutex::default(), decoy };
+        // Random bytes are a hash like any, of nobody knows what, and cost a start nothing.
+        let mut record = hasher.new_recipe()?.to_bytes();
+        record.extend_from_slice(entropy::secret::<PASSWORD_HASH>()?.expose());
+        hasher.decoy = Sensitive::new(record);
+        Ok(hasher)
+    }
+
+    /// Waits for a free worker. Full queue, too many of one peer, or no patience left: busy.
+    pub(super) fn permit(&self, peer: u32, patience: Duration) -> Result<Permit<'_>, Error> {
+        let mut state = self.lock();
+        let of_peer = state.by_peer.get(&peer).copied().unwrap_or(0);
+        let share = self.cost.queue.div_ceil(2).saturating_add(self.cost.workers);
+        // Two peers can fill the queue between them: whoever has nothing in it comes in all the same.
+        let queue = if of_peer == 0 { self.cost.queue.saturating_add(NEWCOMERS) } else { self.cost.queue };
+        if state.waiting >= queue || of_peer >= share {
+            return Err(Error::Busy);
+        }
+        state.waiting = state.waiting.saturating_add(1);
+        *state.by_peer.entry(peer).or_default() = of_peer.saturating_add(1);
+        let (mut state, _) = self
+            .freed
+            .wait_timeout_while(state, patience, |state| state.running >= self.cost.workers)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.waiting = state.waiting.saturating_sub(1);
+        if state.running >= self.cost.workers {
+            state.leave(peer);
+            return Err(Error::Busy);
+        }
+        state.running = state.running.saturating_add(1);
+        Ok(Permit { hasher: self, peer })
+    }
+
+    /// Callers that wait for a worker.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashQueue> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_recipe(&self) -> Result<Recipe, Error> {
+        let HashCost { memory_kib, passes, lanes, .. } = self.cost;
+        Ok(Recipe { memory_kib, passes, lanes, salt: entropy::public()? })
+    }
+
+    fn password_record_of(&self, password: &[u8]) -> Result<Sensitive<Vec<u8>>, Error> {
+        let recipe = self.new_recipe()?;
+        let hash = self.hash::<PASSWORD_HASH>(&recipe, password)?;
+        let mut record = recipe.to_bytes();
+        record.extend_from_slice(hash.expose());
+        Ok(Sensitive::new(record))
+    }
+
+    fn hash<const N: usize>(&self, recipe: &Recipe, input: &[u8]) -> Result<Sensitive<[u8; N]>, Error>
+    where
+        [u8; N]: Zeroize,
+    {
+        let failed = |error: argon2::Error| Error::Internal(format!("argon2: {error}"));
+        // Ours were looked at when they were set: those that cannot be are of a record.
+        let params = Params::new(recipe.memory_kib, recipe.passes, recipe.lanes, Some(N));
+        let params = params.map_err(|error| Error::Tampered(format!("the cost of a stored hash: {error}")))?;
+        let mut blocks = self.memory().take();
+        let size = params.block_count();
+        if blocks.len() > size {
+            // This hash would not write over the end of the one before.
+            blocks.zeroize();
+        }
+        // Where there is no memory for it the caller tries again, and the process goes on.
+        let more = size.saturating_sub(blocks.len()).saturating_mul(size_of::<Block>());
+        if !headroom::is_there_for(more) {
+            return Err(Error::Busy);
+        }
+        blocks.try_reserve_exact(size.saturating_sub(blocks.len())).map_err(|_| Error::Busy)?;
+        blocks.resize(size, Block::default());
+        let mut hash = [0u8; N];
+        let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
+            input,
+            &recipe.salt,
+            &mut hash,
+            &mut blocks,
+        );
+        self.memory().give_back(blocks, self.cost.workers);
+        self.wipe_unless_awaited();
+        hashed.map_err(failed)?;
+        Ok(Sensitive::new(hash))
+    }
+
+    /// What a hash leaves would let guesses be tried without its cost. Somebody who waits for a worker writes over it at
+    /// once; wiping it before would be a twentieth of the work under load.
+    fn wipe_unless_awaited(&self) {
+        if self.waiting() == 0 {
+            self.memory().wipe();
+        }
+    }
+
+    /// Lets go of the memory once nothing was hashed between two calls.
+    pub(super) fn tend(&self) {
+        self.memory().release_if_idle();
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn take(&mut self) -> Vec<Block> {
+        self.in_use = true;
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn give_back(&mut self, blocks: Vec<Block>, most: usize) {
+        if self.spare.len() < most {
+            self.is_wiped = false;
+            self.spare.push(blocks);
+        }
+    }
+
+    fn wipe(&mut self) {
+        if !std::mem::replace(&mut self.is_wiped, true) {
+            self.spare.iter_mut().for_each(|blocks| blocks.iter_mut().zeroize());
+        }
+    }
+
+    fn release_if_idle(&mut self) {
+        if !std::mem::take(&mut self.in_use) {
+            self.spare = Vec::new();
+        }
+    }
+}
+
+impl HashQueue {
+    fn leave(&mut self, peer: u32) {
+        let left = self.by_peer.get(&peer).copied().unwrap_or(0).saturating_sub(1);
+        if left == 0 {
+            self.by_peer.remove(&peer);
+        } else {
+            self.by_peer.insert(peer, left);
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let mut state = self.hasher.lock();
+        state.running = state.running.saturating_sub(1);
+        state.leave(self.peer);
+        drop(state);
+        self.hasher.freed.notify_all();
+        // Whoever waited when the hash was done may have lost patience since.
+        self.hasher.wipe_unless_awaited();
+    }
+}
+
+impl Permit<'_> {
+    /// The record to store for a password.
+    pub(super) fn password_record(&self, password: &Sensitive<String>) -> Result<Sensitive<Vec<u8>>, Error> {
+        self.hasher.password_record_of(password.expose().as_bytes())
+    }
+
+    /// Checks a password against its record; without a record, against the decoy, and it is wrong.
+    pub(super) fn check_password(
+        &self,
+        record: Option<&Sensitive<Vec<u8>>>,
+        password: &Sensitive<String>,
+    ) -> Result<PasswordCheck, Error> {
+        let against = record.unwrap_or(&self.hasher.decoy);
+        let (recipe, stored) = Recipe::split(against.expose())?;
+        let hash = self.hasher.hash::<PASSWORD_HASH>(&recipe, password.expose().as_bytes())?;
+        let equal = same_tag(hash.expose(), stored);
+        if record.is_none() || !equal {
+            return Ok(PasswordCheck::Wrong);
+        }
+        let HashCost { memory_kib, passes, .. } = self.hasher.cost;
+        let is_cheap = recipe.memory_kib < memory_kib || recipe.passes < passes;
+        Ok(if is_cheap { PasswordCheck::RightButCheap } else { PasswordCheck::Right })
+    }
+
+    /// The record of a set of backup codes: one salt for the set, a hash for each code. One salt
+    /// means that an attempt costs one hash whatever code it is, without storing a part of the code.
+    pub(super) fn codes_record(&self, codes: &[BackupCode]) -> Result<Sensitive<Vec<u8>>, Error> {
+        let recipe = self.hasher.new_recipe()?;
+        let mut record = recipe.to_bytes();
+        for code in codes {
+            record.extend_from_slice(self.hasher.hash::<CODE_HASH>(&recipe, code.symbols())?.expose());
+        }
+        Ok(Sensitive::new(record))
+    }
+
+    /// The hash of a code as it would stand in that record; without one, the same work for nothing.
+    pub(super) fn code_hash(
+        &self,
+        record: Option<&Sensitive<Vec<u8>>>,
+        code: &BackupCode,
+    ) -> Result<Sensitive<[u8; CODE_HASH]>, Error> {
+        let recipe = match record {
+            Some(record) => Recipe::split(record.expose())?.0,
+            None => self.hasher.new_recipe()?,
+        };
+        self.hasher.hash(&recipe, code.symbols())
+    }
+}
+
+/// The place of a code's hash in a record; every place is compared.
+pub(super) fn find_code(record: &Sensitive<Vec<u8>>, hash: &Sensitive<[u8; CODE_HASH]>) -> Result<Option<u8>, Error> {
+    let (_, stored) = Recipe::split(record.expose())?;
+    let mut found = None;
+    for (place, candidate) in (0..CODES_PER_SET).zip(stored.chunks_exact(CODE_HASH)) {
+        if same_tag(candidate, hash.expose()) {
+            found = Some(place);
+        }
+    }
+    Ok(found)
+}
+
+impl Recipe {
+    const LENGTH: usize = 1 + 4 + 4 + 4 + SALT;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::LENGTH.saturating_add(256));
+        bytes.push(FORMAT);
+        for number in [self.memory_kib, self.passes, self.lanes] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        bytes.extend_from_slice(&self.salt);
+        bytes
+    }
+
+    /// Reads cost and salt, and returns what follows. A foreign format or an absurd cost is an error.
+    fn split(record: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let broken = || Error::Tampered("a hash record that cannot be".to_owned());
+        let (format, rest) = record.split_first().ok_or_else(broken)?;
+        let (memory_kib, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
+        let (passes, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
+        let (lanes, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
+        let (salt, rest) = rest.split_first_chunk::<SALT>().ok_or_else(broken)?;
+        let recipe = Self {
+            memory_kib: u32::from_be_bytes(*memory_kib),
+            passes: u32::from_be_bytes(*passes),
+            lanes: u32::from_be_bytes(*lanes),
+            salt: *salt,
+        };
+        let is_bounded = recipe.memory_kib <= HashCost::MOST_MEMORY_KIB
+            && recipe.passes <= HashCost::MOST_PASSES
+            && recipe.lanes <= HashCost::MOST_LANES;
+        if *format != FORMAT || !is_bounded {
+            return Err(broken());
+        }
+        Ok((recipe, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COST: HashCost = HashCost { memory_kib: 19_456, passes: 2, lanes: 1, workers: 1, queue: 4 };
+
+    fn permit(hasher: &Hasher) -> Permit<'_> {
+        hasher.permit(1, Duration::ZERO).unwrap()
+    }
+
+    #[test]
+    fn a_password_is_checked_byte_for_byte() {
+        let hasher = Hasher::new(COST).unwrap();
+        let permit = permit(&hasher);
+        let record = permit.password_record(&Sensitive::new("correct horse ".to_owned())).unwrap();
+
+        let check = |text: &str| permit.check_password(Some(&record), &Sensitive::new(text.to_owned())).unwrap();
+
+        assert_eq!(check("correct horse "), PasswordCheck::Right);
+        assert_eq!(check("correct horse"), PasswordCheck::Wrong);
+        assert_eq!(permit.check_password(None, &Sensitive::new("x".to_owned())).unwrap(), PasswordCheck::Wrong);
+    }
+
+    #[test]
+    fn aut_8_a_cheaper_record_is_noticed_and_a_foreign_one_fails_closed() {
+        let cheap = Hasher::new(COST).unwrap();
+        let dear = Hasher::new(HashCost { passes: 3, ..COST }).unwrap();
+        let password = Sensitive::new("correct horse".to_owned());
+        let record = permit(&cheap).password_record(&password).unwrap();
+
+        assert_eq!(permit(&dear).check_password(Some(&record), &password).unwrap(), PasswordCheck::RightButCheap);
+        let big = Hasher::new(HashCost { memory_kib: 19_464, ..COST }).unwrap();
+        assert_eq!(permit(&big).check_password(Some(&record), &password).unwrap(), PasswordCheck::RightButCheap);
+        for more in [&big, &dear] {
+            let record = permit(more).password_record(&password).unwrap();
+            assert_eq!(permit(&cheap).check_password(Some(&record), &password).unwrap(), PasswordCheck::Right);
+        }
+        let mut absurd = record.expose().clone();
+        absurd[1] = 0xff;
+        for broken in [absurd, vec![], vec![1; 20], vec![9; 61]] {
+            assert!(permit(&dear).check_password(Some(&Sensitive::new(broken)), &password).is_err());
+        }
+    }
+
+    #[test]
+    fn aut_8_a_cost_below_the_floor_or_without_bounds_is_not_taken() {
+        assert!(COST.is_sane());
+        for odd in [
+            HashCost { memory_kib: 19_455, ..COST },
+            HashCost { memory_kib: 1_048_577, ..COST },
+            HashCost { passes: 1, ..COST },
+            HashCost { passes: 17, ..COST },
+            HashCost { lanes: 0, ..COST },
+            HashCost { lanes: 9, ..COST },
+            HashCost { workers: 0, ..COST },
+            HashCost { queue: 0, ..COST },
+        ] {
+            assert!(!odd.is_sane(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_by_one_hash_wherever_it_stands() {
+        let hasher = Hasher::new(COST).unwrap();
+        let permit = permit(&hasher);
+        let codes: Vec<BackupCode> = (0..3).map(|n| BackupCode::from_random(&[n; 10])).collect();
+        let record = permit.codes_record(&codes).unwrap();
+        let find = |code| find_code(&record, &permit.code_hash(Some(&record), &code).unwrap()).unwrap();
+
+        assert_eq!(find(BackupCode::from_random(&[2; 10])), Some(2));
+        assert_eq!(find(BackupCode::from_random(&[3; 10])), None);
+    }
+
+    #[test]
+    fn the_memory_of_a_hash_is_wiped_kept_and_let_go_of() {
+        let hasher = Hasher::new(COST).unwrap();
+        let spare = || hasher.memory().spare.iter().map(Vec::len).collect::<Vec<_>>();
+        let permit = permit(&hasher);
+
+        permit.password_record(&Sensitive::new("correct horse".to_owned())).unwrap();
+
+        assert_eq!(spare(), [19_456], "one piece, whatever was hashed before");
+        let is_wiped = |block: &Block| block.as_ref().iter().all(|word| *word == 0);
+        assert!(hasher.memory().spare[0].iter().all(is_wiped));
+        let somebody_waits = |waiting| hasher.lock().waiting = waiting;
+        somebody_waits(1);
+        permit.password_record(&Sensitive::new("correct horse".to_owned())).unwrap();
+        assert!(!hasher.memory().spare[0].iter().all(is_wiped), "the next hash writes over it");
+        somebody_waits(0);
+        drop(permit);
+        assert!(hasher.memory().spare[0].iter().all(is_wiped), "nobody waits any more");
+        hasher.tend();
+        assert_eq!(spare().len(), 1, "it was in use");
+        hasher.tend();
+        assert!(spare().is_empty());
+    }
+
+    #[test]
+    fn aut_5_and_thr_8_the_queue_is_bounded_and_one_peer_gets_a_part_of_it() {
+        let hasher = Hasher::new(COST).unwrap();
+        let running = hasher.permit(1, Duration::ZERO).unwrap();
+
+        assert!(matches!(hasher.permit(1, Duration::ZERO), Err(Error::Busy)));
+        assert_eq!(hasher.waiting(), 0);
+        assert_eq!(hasher.lock().by_peer.get(&1), Some(&1), "the one that runs still counts");
+        let mut state = hasher.lock();
+        state.by_peer.insert(7, 3);
+        drop(state);
+        assert!(matches!(hasher.permit(7, Duration::from_secs(60)), Err(Error::Busy)));
+        drop(running);
+        assert!(!hasher.lock().by_peer.contains_key(&1));
+    }
+
+    #[test]
+    fn thr_8_two_peers_who_fill_the_queue_leave_room_for_a_third() {
+        let hasher = Hasher::new(COST).unwrap();
+        let mut state = hasher.lock();
+        state.waiting = COST.queue;
+        state.by_peer.extend([(1, COST.queue.div_ceil(2)), (2, COST.queue / 2)]);
+        drop(state);
+
+        assert!(matches!(hasher.permit(1, Duration::from_secs(60)), Err(Error::Busy)));
+        assert!(hasher.permit(3, Duration::from_secs(60)).is_ok());
+        hasher.lock().waiting = COST.queue + NEWCOMERS;
+        assert!(matches!(hasher.permit(4, Duration::from_secs(60)), Err(Error::Busy)));
+    }
+}

@@ -1,0 +1,59 @@
+//! Whether the service can do its work, and its counters as text.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use mfad_core::sync::{Mutex, PoisonError};
+use mfad_store::Decision;
+
+use super::{Reply, RequestContext, Service};
+
+/// How long the outcome of a probe is good, in milliseconds: anybody may ask, and each probe is a durable write.
+const PROBE_LIFETIME: i64 = 1_000;
+
+/// When the store was probed, on the boot clock, and whether it could be written.
+#[derive(Default)]
+pub(super) struct Probed(Mutex<Option<(i64, bool)>>);
+
+impl Service {
+    /// Ready means: nothing panicked, and an empty write becomes durable (SVC-4).
+    pub(super) fn ready(&self, context: &RequestContext) -> Result<Reply, Error> {
+        if self.metrics.panics() > 0 {
+            return Err(Error::NotReady("a request panicked; see the journal, then restart"));
+        }
+        if self.store.has_failed() {
+            return Err(Error::NotReady("a write failed; the daemon has to restart"));
+        }
+        // Whoever asks meanwhile waits for the same probe.
+        let mut probed = self.probed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = context.now.boot_ms;
+        let is_writable = match *probed {
+            Some((at, is_writable)) if (0..PROBE_LIFETIME).contains(&now.saturating_sub(at)) => is_writable,
+            Some(_) | None => {
+                let is_writable = self.probe(context);
+                *probed = Some((now, is_writable));
+                is_writable
+            }
+        };
+        if is_writable { Ok(Reply::Ready) } else { Err(Error::NotReady("the store cannot be written")) }
+    }
+
+    fn probe(&self, context: &RequestContext) -> bool {
+        let at = context.now.wall_ms;
+        let probe = self.store.write(context.patience, move |tx| {
+            tx.probe(at)?;
+            Ok(Decision::Commit(()))
+        });
+        probe.inspect_err(|fault| tracing::error!(%fault, "the readiness probe could not write")).is_ok()
+    }
+
+    /// The counters in the Prometheus text format.
+    pub(super) fn metrics_text(&self, context: &RequestContext) -> Result<Reply, Error> {
+        let depth = self.store.depth();
+        let drift = self.clock.drift(&context.now);
+        self.metrics.set_clock_drift(Duration::from_millis(drift.unsigned_abs()), drift < 0);
+        self.metrics.set_keys(self.hardware_keys.counts());
+        self.metrics.set_queues(depth.waiting, self.passwords.waiting());
+        self.metrics.text().map(Reply::Metrics)
+    }
+}

@@ -1,0 +1,39 @@
+//! How far the wall clock has moved against the boot clock, which nobody sets.
+
+use mfad_core::model::Moment;
+use mfad_core::sync::{Mutex, PoisonError};
+
+/// The least movement that counts as a step of the clock, in milliseconds.
+const CLOCK_STEP: i64 = 60_000;
+
+/// The offset between the two clocks, as it was.
+pub(super) struct HostClock {
+    /// Wall clock minus boot clock at the start, in milliseconds.
+    at_start: i64,
+    /// The same when it was last looked at.
+    last: Mutex<Option<i64>>,
+}
+
+impl HostClock {
+    pub(super) fn new(now: &Moment) -> Self {
+        Self { at_start: offset_of(now), last: Mutex::new(None) }
+    }
+
+    /// Milliseconds by which the wall clock has moved since the start.
+    pub(super) fn drift(&self, now: &Moment) -> i64 {
+        offset_of(now).saturating_sub(self.at_start)
+    }
+
+    /// Milliseconds by which the wall clock has moved since the last call, if it is more than a minute.
+    pub(super) fn step(&self, now: &Moment) -> Option<i64> {
+        let offset = offset_of(now);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = last.replace(offset).map_or(0, |before| offset.saturating_sub(before));
+        (moved.saturating_abs() > CLOCK_STEP).then_some(moved)
+    }
+}
+
+/// Wall clock minus boot clock, in milliseconds.
+fn offset_of(now: &Moment) -> i64 {
+    now.wall_ms.saturating_sub(now.boot_ms)
+}

@@ -1,0 +1,294 @@
+//! Passwords: the first step of a login, making one, changing one.
+
+use crate::error::Error;
+use mfad_core::model::{Gate, Label, Limits, Odds, Sensitive, Throttle, UserId, canonical};
+use mfad_store::{Class, MfaState, NewSecret, Outcome, SecretRow, SecretType, Subject, Tx, UserRow};
+
+use super::authorise::{Authority, UserAccess};
+use super::hasher::PasswordCheck;
+use super::second_factor::refuse_closed;
+use super::secrets::view_of;
+use super::tokens::{Granted, open_challenge, open_session};
+use super::{Reply, RequestContext, Service, Stop};
+
+/// The name of every password's entry.
+const PASSWORD_NAME: &str = "password";
+
+/// What a login names: a user, or nobody, who is treated alike.
+struct Target {
+    user: Option<UserRow>,
+    password: Option<SecretRow>,
+    record: Option<Sensitive<Vec<u8>>>,
+    subject: Subject,
+}
+
+impl Service {
+    /// Checks a password. With an active factor it opens no more than a challenge (AUT-1). Unknown,
+    /// wrong and disabled take the same way, the same work, the same refusal (AUT-4).
+    pub(super) fn log_in(
+        &self,
+        context: &RequestContext,
+        login: &str,
+        password: &Sensitive<String>,
+    ) -> Result<Reply, Error> {
+        let target = self.target(context, login)?;
+        let held = self.passwords.hold(context, target.subject.as_bytes())?;
+        let limits = self.policy().password_limits;
+        let throttle = self.look(context, |view| view.throttle(&target.subject, Class::Password))?;
+        refuse_closed(throttle.gate(&limits, &context.now))?;
+
+        let permit = self.passwords.permit(context)?;
+        let check = permit.check_password(target.record.as_ref(), password)?;
+        let better = match check {
+            PasswordCheck::RightButCheap => Some(permit.password_record(password)?),
+            PasswordCheck::Right | PasswordCheck::Wrong => None,
+        };
+        drop(permit);
+
+        let grant = Grant { subject: target.subject, limits, mfa_required: self.policy().mfa_required };
+        let enabled = target.user.as_ref().filter(|user| !user.disabled).map(|user| user.id);
+        let granted = match (check, enabled, target.password) {
+            (PasswordCheck::Right | PasswordCheck::RightButCheap, Some(user), Some(row)) => self
+                .change(context, move |tx, context| {
+                    grant.after_right_password(tx, context, user, &row, better.as_ref())
+                }),
+            (PasswordCheck::Right | PasswordCheck::RightButCheap | PasswordCheck::Wrong, _, _) => {
+                let user = target.user.map(|user| user.id);
+                self.change(context, move |tx, context| grant.after_wrong_password(tx, context, user))
+            }
+        };
+        drop(held);
+        self.metrics.count_login("password", granted.is_ok());
+        self.sign_grant(context, &granted?).map(Reply::Auth)
+    }
+
+    fn target(&self, context: &RequestContext, login: &str) -> Result<Target, Error> {
+        let key = canonical(login);
+        let peer = context.caller.peer.uid;
+        self.look(context, |view| {
+            let by_id = UserId::parse(login).map(|id| view.user(id)).transpose()?.flatten();
+            let user = match by_id {
+                Some(user) => Some(user),
+                None => view.user_by_login(&key)?,
+            };
+            let password = match &user {
+                Some(user) => view.active_secret(user.id, SecretType::Password)?,
+                None => None,
+            };
+            let record = password.as_ref().map(|row| view.open_secret(row)).transpose()?;
+            let subject = match &user {
+                Some(user) => Subject::password(user.id, peer),
+                None => Subject::nobody(view.vault().unknown_login_place(&key), peer),
+            };
+            Ok(Target { user, password, record, subject })
+        })
+    }
+
+    /// Gives a user who has none a password.
+    pub(super) fn create_password(
+        &self,
+        context: &RequestContext,
+        access: UserAccess,
+        password: &Sensitive<String>,
+    ) -> Result<Reply, Error> {
+        let record = self.password_record(context, password)?;
+        let view = self.change(context, move |tx, context| {
+            access.must_be_recent(tx, context)?;
+            let row = insert_password(tx, context, access.user.id, record)?;
+            Ok(view_of(&row))
+        })?;
+        Ok(Reply::SecretCreated(view))
+    }
+
+    /// Puts a new password in the place of the old one and ends everything that the old one opened.
+    pub(super) fn change_password(
+        &self,
+        context: &RequestContext,
+        access: UserAccess,
+        new: &Sensitive<String>,
+        current: Option<&Sensitive<String>>,
+    ) -> Result<Reply, Error> {
+        let may_omit = matches!(access.by, Authority::Admin { reason: Some(_), .. });
+        let checked = match current {
+            Some(current) => Some(self.check_current(context, &access, current)?),
+            None if may_omit => None,
+            None => return Err(Error::Malformed("`current` is missing".to_owned())),
+        };
+        let record = self.password_record(context, new)?;
+        let view = self.change(context, move |tx, context| {
+            access.must_be_fresh(tx, context)?;
+            let user = access.user.id;
+            let row = tx.active_secret(user, SecretType::Password)?.ok_or(Error::NotFound)?;
+            if checked.is_some_and(|checked| !is_unchanged(&row, &checked)) {
+                return Err(Error::WrongCredentials.into());
+            }
+            tx.replace_value(&row, &record, context.now.wall_ms)?;
+            tx.bump_epoch(user)?;
+            let mut entry = context.entry("password.change", Outcome::Ok, Some(user), Some(row.id));
+            entry.detail = access.reason();
+            tx.audit(&entry)?;
+            let row = tx.secret(user, row.id)?.ok_or(Error::NotFound)?;
+            Ok(view_of(&row))
+        })?;
+        Ok(Reply::Secret(view))
+    }
+
+    /// The old password is guessed against the same throttle as at login (THR-7). Gives back the one that was checked.
+    fn check_current(
+        &self,
+        context: &RequestContext,
+        access: &UserAccess,
+        current: &Sensitive<String>,
+    ) -> Result<SecretRow, Error> {
+        let user = access.user.id;
+        let subject = Subject::password(user, context.caller.peer.uid);
+        let limits = self.policy().password_limits;
+        let _held = self.passwords.hold(context, subject.as_bytes())?;
+        let (throttle, checked) = self.look(context, |view| {
+            let row = view.active_secret(user, SecretType::Password)?;
+            let checked = row.map(|row| view.open_secret(&row).map(|record| (row, record))).transpose()?;
+            Ok((view.throttle(&subject, Class::Password)?, checked))
+        })?;
+        let (row, record) = checked.ok_or(Error::NotFound)?;
+        refuse_closed(throttle.gate(&limits, &context.now))?;
+        let permit = self.passwords.permit(context)?;
+        let check = permit.check_password(Some(&record), current)?;
+        drop(permit);
+        match check {
+            PasswordCheck::Right | PasswordCheck::RightButCheap if throttle.is_clear() => Ok(row),
+            PasswordCheck::Right | PasswordCheck::RightButCheap => {
+                self.change(context, move |tx, _| {
+                    Ok(tx.set_throttle(&subject, Class::Password, &Throttle::clear())?)
+                })?;
+                Ok(row)
+            }
+            PasswordCheck::Wrong => self.change(context, move |tx, context| {
+                charge_password(tx, context, &subject, &limits, Some(user))?;
+                Err(Stop::Commit(Error::WrongCredentials))
+            }),
+        }
+    }
+
+    /// Hashes a new password on a worker of the pool.
+    pub(super) fn password_record(
+        &self,
+        context: &RequestContext,
+        password: &Sensitive<String>,
+    ) -> Result<Sensitive<Vec<u8>>, Error> {
+        let permit = self.passwords.permit(context)?;
+        permit.password_record(password)
+    }
+}
+
+/// Stores a first password inside a writing job.
+pub(super) fn insert_password(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: UserId,
+    record: Sensitive<Vec<u8>>,
+) -> Result<SecretRow, Stop> {
+    if tx.active_secret(user, SecretType::Password)?.is_some() {
+        return Err(Error::PasswordExists.into());
+    }
+    let name = Label::parse(PASSWORD_NAME).map_err(|cause| Error::Internal(cause.to_owned()))?;
+    let new = NewSecret {
+        id: context.new_secret_id()?,
+        user,
+        kind: SecretType::Password,
+        name,
+        created: context.now.wall_ms,
+        expires: None,
+        profile: None,
+        is_guarded: false,
+        first_counter: 0,
+        spare_of: None,
+        value: record,
+    };
+    if !tx.insert_secret(&new)? {
+        return Err(Error::SecretNameTaken.into());
+    }
+    tx.audit(&context.entry("password.create", Outcome::Ok, Some(user), Some(new.id)))?;
+    let row = tx.secret(user, new.id)?.ok_or(Error::NotFound)?;
+    Ok(row)
+}
+
+/// Whether it is still the entry that was checked: a password that was changed while its hash was computed counts no more. A
+/// new name of the entry is a change too, which is seldom enough.
+fn is_unchanged(now: &SecretRow, checked: &SecretRow) -> bool {
+    now.id == checked.id && now.version == checked.version
+}
+
+/// What a password check leads to, decided inside the transaction that records it.
+struct Grant {
+    subject: Subject,
+    limits: Limits,
+    mfa_required: bool,
+}
+
+impl Grant {
+    fn after_right_password(
+        &self,
+        tx: &Tx<'_>,
+        context: &RequestContext,
+        user: UserId,
+        checked: &SecretRow,
+        better: Option<&Sensitive<Vec<u8>>>,
+    ) -> Result<Granted, Stop> {
+        let now = context.now.wall_ms;
+        let user = tx.user(user)?.filter(|user| !user.disabled).ok_or(Error::WrongCredentials)?;
+        let password = tx.active_secret(user.id, SecretType::Password)?;
+        let password = password.filter(|now| is_unchanged(now, checked)).ok_or(Error::WrongCredentials)?;
+        let throttle = tx.throttle(&self.subject, Class::Password)?;
+        if let Gate::Delayed(wait) = throttle.gate(&self.limits, &context.now) {
+            return Err(Error::TooManyAttempts { wait }.into());
+        }
+        if !throttle.is_clear() {
+            tx.set_throttle(&self.subject, Class::Password, &Throttle::clear())?;
+        }
+        match better {
+            Some(record) => tx.strengthen(&password, record, now)?,
+            None => tx.touch(password.id, now)?,
+        }
+        let id = user.id;
+        let (granted, detail) = match tx.mfa_state(id, now)? {
+            MfaState::Active => (open_challenge(tx, context, user)?, "a second factor is needed"),
+            MfaState::None | MfaState::Pending if self.mfa_required => {
+                (Granted::Enrolment(user), "a factor has to be enrolled")
+            }
+            MfaState::None | MfaState::Pending => {
+                (open_session(tx, context, user, mfad_core::model::Amr::Password)?, "logged in")
+            }
+        };
+        tx.audit(&context.entry_with("login.password", Outcome::Ok, Some(id), Some(password.id), detail))?;
+        Ok(granted)
+    }
+
+    fn after_wrong_password(
+        &self,
+        tx: &Tx<'_>,
+        context: &RequestContext,
+        user: Option<UserId>,
+    ) -> Result<Granted, Stop> {
+        charge_password(tx, context, &self.subject, &self.limits, user)?;
+        Err(Stop::Commit(Error::WrongCredentials))
+    }
+}
+
+fn charge_password(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    subject: &Subject,
+    limits: &Limits,
+    user: Option<UserId>,
+) -> Result<(), Stop> {
+    let throttle = tx.throttle(subject, Class::Password)?.fail(limits, &context.now, Odds::NONE);
+    tx.set_throttle(subject, Class::Password, &throttle)?;
+    // A name that nobody has is written down once its guesses begin to be delayed: who tries names
+    // must not be able to fill the disk. Until then something is written that takes no room, and about as long (AUT-4).
+    if user.is_some() || throttle.failures == limits.delay_after {
+        tx.audit(&context.entry("login.password", Outcome::Refused, user, None))?;
+    } else {
+        tx.probe(context.now.wall_ms)?;
+    }
+    Ok(())
+}

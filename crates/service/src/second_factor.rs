@@ -1,0 +1,515 @@
+//! The one place where a second factor is judged: login, step-up and verify all come through here,
+//! and the count, the comparison and the consumption are one transaction (THR-2, THR-7, OTP-3).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::fido::Assertion;
+use mfad_core::model::{
+    BackupCode, Digits, Gate, Limits, Method, Moment, Odds, OtpKind, Period, Pin, Profile, Right, SecretId, Sensitive,
+    Throttle, TokenInput, UserId,
+};
+use mfad_core::oath::{CounterMatch, LOOK_AHEAD, Window, match_counter, match_step, step_at};
+use mfad_store::{Class, Fault, Outcome, SecretRow, Subject, Tx, View};
+
+use super::ceremonies::Purpose;
+use super::decoy::Decoy;
+use super::hasher::find_code;
+use super::locks::Held;
+use super::security_keys::use_assertion;
+use super::{Proof, RequestContext, Service, Stop};
+
+/// A second factor ready to be judged inside a transaction. A backup code has been hashed already,
+/// since that takes too long for one.
+pub(super) enum Prepared {
+    Token(TokenInput),
+    /// What a security key answered, if that holds.
+    Key(Option<Assertion>),
+    Code {
+        set: Option<SecretId>,
+        hash: Sensitive<[u8; 16]>,
+    },
+}
+
+/// The settings a verdict depends on.
+#[derive(Clone, Copy)]
+pub(super) struct Rules {
+    window: Window,
+    limits: Limits,
+}
+
+/// Which factor answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accepted {
+    pub(super) secret: SecretId,
+    pub(super) method: Method,
+    /// Backup codes left, when one was used.
+    pub(super) remaining: Option<u32>,
+    /// How many steps the authenticator is ahead of this host, when it goes by time.
+    pub(super) steps_ahead: Option<i64>,
+}
+
+/// What became of an attempt. Counting and consuming are done when it is returned; the caller has to
+/// let the transaction commit.
+#[must_use]
+pub(super) enum Verdict {
+    Accepted(Accepted),
+    /// Wrong, used, or nothing there; counted.
+    Wrong,
+    /// Not evaluated.
+    Delayed(Duration),
+    /// Not evaluated.
+    Locked,
+    /// Not evaluated either: the odds of all guesses together would be too many with this one, which locks.
+    LockedNow,
+    /// Of a length that none of the user's factors has; not counted.
+    Misshapen,
+}
+
+impl Service {
+    pub(super) fn rules(&self) -> Rules {
+        let policy = self.policy();
+        Rules { window: policy.window, limits: policy.factor_limits }
+    }
+
+    /// Gets a proof ready. For a backup code that means: wait for other codes of this user, see that
+    /// the throttle lets it through, hash once. Without a user it is the same work, counted on
+    /// `nobody`. The held lock must live until the verdict.
+    pub(super) fn prepare<'a>(
+        &'a self,
+        context: &RequestContext,
+        user: Option<UserId>,
+        nobody: &Subject,
+        purpose: Purpose,
+        proof: Proof,
+    ) -> Result<(Prepared, Option<Held<'a>>), Error> {
+        let subject = user.map_or_else(|| nobody.clone(), Subject::factors);
+        let code = match proof {
+            Proof::Token(token) => return Ok((Prepared::Token(token), None)),
+            Proof::Device { pin } => return Ok((self.ask_key(context, user, &subject, pin.as_ref())?, None)),
+            Proof::SecurityKey { pin } => {
+                self.refuse_throttled(context, &subject)?;
+                let user = user.ok_or_else(no_key_here)?;
+                return Ok((Prepared::Key(self.answer_here(context, user, pin.as_ref())?), None));
+            }
+            Proof::Credential(answer) => {
+                self.refuse_throttled(context, &subject)?;
+                return Ok((Prepared::Key(self.assertion(context, user, purpose, &answer)?), None));
+            }
+            Proof::Code(code) => code,
+        };
+        let held = self.passwords.hold(context, subject.as_bytes())?;
+        let limits = self.policy().factor_limits;
+        let (gate, set) = self.look(context, |view| {
+            let gate = view.throttle(&subject, Class::Factor)?.gate(&limits, &context.now);
+            Ok((gate, user.map(|user| view.backup_set(user)).transpose()?.flatten()))
+        })?;
+        refuse_closed(gate)?;
+        let prepared = self.hash_code(context, set.as_ref().map(|(row, set)| (row.id, &set.record)), &code)?;
+        Ok((prepared, Some(held)))
+    }
+
+    /// What the user's key says, unless the throttle would refuse it anyway: nobody shall be made to touch a key for
+    /// nothing. A registered security key comes first: its answer cannot be used anywhere else.
+    fn ask_key(
+        &self,
+        context: &RequestContext,
+        user: Option<UserId>,
+        subject: &Subject,
+        pin: Option<&Pin>,
+    ) -> Result<Prepared, Error> {
+        self.refuse_throttled(context, subject)?;
+        let user = user.ok_or_else(no_key_here)?;
+        if self.has_security_key(context, user)? {
+            match self.answer_here(context, user, pin) {
+                // None of these says anything about the user, and there may be a key that gives codes.
+                Err(
+                    Error::NotThisKey
+                    | Error::NoDevice(_)
+                    | Error::HidDenied
+                    | Error::DeviceBusy { .. }
+                    | Error::DeviceFailed(_)
+                    | Error::DeviceRemoved,
+                ) if self.has_code_key(context, user)? => {}
+                answered => return answered.map(Prepared::Key),
+            }
+        }
+        let without_touch = context.caller.token.is_none() && self.right(context, Right::Admin).is_ok();
+        self.code_by_key(context, user, without_touch).map(Prepared::Token)
+    }
+
+    /// Refuses what the throttle would not let through to the verdict.
+    pub(super) fn refuse_throttled(&self, context: &RequestContext, subject: &Subject) -> Result<(), Error> {
+        let limits = self.policy().factor_limits;
+        let throttle = self.look(context, |view| view.throttle(subject, Class::Factor))?;
+        refuse_closed(throttle.gate(&limits, &context.now))
+    }
+
+    /// A failure at the user's key counts on the throttle of all factors, before anything was compared.
+    pub(super) fn count_failure(
+        &self,
+        context: &RequestContext,
+        user: UserId,
+        event: &'static str,
+    ) -> Result<(), Error> {
+        let rules = self.rules();
+        self.change(context, move |tx, context| {
+            let subject = Subject::factors(user);
+            let throttle = tx.throttle(&subject, Class::Factor)?;
+            charge(tx, context, rules, &subject, throttle, Odds::NONE, Some(user))?;
+            Ok(tx.audit(&context.entry(event, Outcome::Refused, Some(user), None))?)
+        })
+    }
+
+    /// [`Service::prepare`] for a user who is there.
+    pub(super) fn prepare_for<'a>(
+        &'a self,
+        context: &RequestContext,
+        user: UserId,
+        purpose: Purpose,
+        proof: Proof,
+    ) -> Result<(Prepared, Option<Held<'a>>), Error> {
+        self.prepare(context, Some(user), &Subject::factors(user), purpose, proof)
+    }
+
+    fn hash_code(
+        &self,
+        context: &RequestContext,
+        set: Option<(SecretId, &Sensitive<Vec<u8>>)>,
+        code: &BackupCode,
+    ) -> Result<Prepared, Error> {
+        let permit = self.passwords.permit(context)?;
+        let hash = permit.code_hash(set.map(|(_, record)| record), code)?;
+        Ok(Prepared::Code { set: set.map(|(id, _)| id), hash })
+    }
+}
+
+/// Judges an attempt on a user's second factors. Every failure counts on the one throttle that all
+/// of them share, every success clears it.
+pub(super) fn judge(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    rules: Rules,
+    user: UserId,
+    prepared: &Prepared,
+) -> Result<Verdict, Stop> {
+    let subject = Subject::factors(user);
+    let throttle = tx.throttle(&subject, Class::Factor)?;
+    match throttle.gate(&rules.limits, &context.now) {
+        Gate::Open => {}
+        Gate::Delayed(wait) => return Ok(Verdict::Delayed(wait)),
+        Gate::Locked => return Ok(Verdict::Locked),
+    }
+    if !matches!(prepared, Prepared::Token(_)) {
+        // Those of one-time passwords are compared as they are read.
+        tx.check_summary(user)?;
+    }
+    let mut odds = Odds::NONE;
+    let found = match prepared {
+        Prepared::Token(token) => {
+            let factors = tx.active_factors(user)?;
+            odds = odds_of_all(&factors, rules.window, token)?;
+            if odds == Odds::NONE && !factors.is_empty() {
+                return Ok(Verdict::Misshapen);
+            }
+            if throttle.leaves_no_room_for(odds) {
+                keep(tx, context, rules, &subject, &throttle.lock(), Some(user))?;
+                return Ok(Verdict::LockedNow);
+            }
+            find_factor(tx, context, rules.window, &factors, token)?
+        }
+        Prepared::Code { set, hash } => use_code(tx, context, user, *set, hash)?,
+        Prepared::Key(None) => None,
+        Prepared::Key(Some(assertion)) => {
+            let secret = use_assertion(tx, user, assertion, context.now.wall_ms)?;
+            secret.map(|secret| Accepted { secret, method: Method::Fido2, remaining: None, steps_ahead: None })
+        }
+    };
+    match found {
+        Some(accepted) => {
+            if !throttle.is_clear() {
+                tx.set_throttle(&subject, Class::Factor, &Throttle::clear())?;
+            }
+            Ok(Verdict::Accepted(accepted))
+        }
+        None => {
+            charge(tx, context, rules, &subject, throttle, odds, Some(user))?;
+            Ok(Verdict::Wrong)
+        }
+    }
+}
+
+/// The same work and the same throttle for a user who is not there (AUT-4, AZ-2).
+pub(super) fn judge_nobody(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    rules: Rules,
+    subject: &Subject,
+    decoy: &Decoy,
+    named: Option<UserId>,
+    prepared: &Prepared,
+) -> Result<Verdict, Stop> {
+    let throttle = tx.throttle(subject, Class::Factor)?;
+    match throttle.gate(&rules.limits, &context.now) {
+        Gate::Open => {}
+        Gate::Delayed(wait) => return Ok(Verdict::Delayed(wait)),
+        Gate::Locked => return Ok(Verdict::Locked),
+    }
+    if let Prepared::Token(token) = prepared {
+        decoy.refuse(tx, named, rules.window, &context.now, token)?;
+    }
+    charge(tx, context, rules, subject, throttle, Odds::of(rules.window.width(), Digits::SIX), None)?;
+    Ok(Verdict::Wrong)
+}
+
+fn charge(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    rules: Rules,
+    subject: &Subject,
+    throttle: Throttle,
+    odds: Odds,
+    user: Option<UserId>,
+) -> Result<(), Fault> {
+    keep(tx, context, rules, subject, &throttle.fail(&rules.limits, &context.now, odds), user)
+}
+
+/// Stores what has become of a throttle; a user's lock is written down.
+fn keep(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    rules: Rules,
+    subject: &Subject,
+    throttle: &Throttle,
+    user: Option<UserId>,
+) -> Result<(), Fault> {
+    tx.set_throttle(subject, Class::Factor, throttle)?;
+    if let (Some(user), Gate::Locked) = (user, throttle.gate(&rules.limits, &context.now)) {
+        tx.audit(&context.entry("factor.lock", Outcome::Ok, Some(user), None))?;
+    }
+    Ok(())
+}
+
+/// Turns every verdict but the accepted one into its refusal; `wrong` is the refusal for a wrong code.
+pub(super) fn accept(verdict: Verdict, wrong: impl FnOnce() -> Stop) -> Result<Accepted, Stop> {
+    match verdict {
+        Verdict::Accepted(accepted) => Ok(accepted),
+        Verdict::Wrong => Err(wrong()),
+        Verdict::Delayed(wait) => Err(Error::TooManyAttempts { wait }.into()),
+        Verdict::Locked => Err(Error::FactorLocked.into()),
+        Verdict::LockedNow => Err(Stop::Commit(Error::FactorLocked)),
+        Verdict::Misshapen => Err(Error::wrong_length().into()),
+    }
+}
+
+/// Refuses at a gate that is not open.
+pub(super) fn refuse_closed(gate: Gate) -> Result<(), Error> {
+    match gate {
+        Gate::Open => Ok(()),
+        Gate::Delayed(wait) => Err(Error::TooManyAttempts { wait }),
+        Gate::Locked => Err(Error::FactorLocked),
+    }
+}
+
+fn no_key_here() -> Error {
+    Error::NoDevice("no key of this user is plugged in here".to_owned())
+}
+
+/// The odds of a guess at all factors of its length together.
+fn odds_of_all(factors: &[SecretRow], window: Window, token: &TokenInput) -> Result<Odds, Fault> {
+    factors.iter().try_fold(Odds::NONE, |odds, factor| {
+        let profile = profile_of(factor)?;
+        Ok(if token.for_digits(profile.digits).is_some() { odds.or(odds_of(&profile, window)) } else { odds })
+    })
+}
+
+fn profile_of(factor: &SecretRow) -> Result<Profile, Fault> {
+    factor.profile.ok_or(Fault::Corrupt("a factor without parameters"))
+}
+
+/// Compares a code with every one of the active factors that has its length, and uses up what it matches.
+fn find_factor(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    window: Window,
+    factors: &[SecretRow],
+    token: &TokenInput,
+) -> Result<Option<Accepted>, Fault> {
+    let mut accepted = None;
+    for factor in factors {
+        let profile = profile_of(factor)?;
+        let Some(code) = token.for_digits(profile.digits) else { continue };
+        let matched = match_factor(tx, context, window, factor, &profile, code)?;
+        if accepted.is_none() {
+            accepted = matched.map(|(method, steps_ahead)| Accepted {
+                secret: factor.id,
+                method,
+                remaining: None,
+                steps_ahead,
+            });
+        }
+    }
+    Ok(accepted)
+}
+
+/// The odds of a guess at one factor.
+fn odds_of(profile: &Profile, window: Window) -> Odds {
+    let codes = match profile.moving {
+        OtpKind::Totp(_) => window.width(),
+        OtpKind::Hotp => u64::from(LOOK_AHEAD).saturating_add(1),
+    };
+    Odds::of(codes, profile.digits)
+}
+
+fn match_factor(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    window: Window,
+    factor: &SecretRow,
+    profile: &Profile,
+    code: u32,
+) -> Result<Option<(Method, Option<i64>)>, Fault> {
+    let now = context.now.wall_ms;
+    let seed = tx.open_secret(factor)?;
+    match profile.moving {
+        OtpKind::Totp(period) => {
+            let current = step_at(context.now.unix_seconds(), period);
+            report_future_step(tx, context, factor, current)?;
+            let step =
+                match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, factor.last_step);
+            let Some(step) = step else { return Ok(None) };
+            let ahead = i64::try_from(step).ok().zip(i64::try_from(current).ok());
+            let ahead = ahead.map(|(step, current)| step.saturating_sub(current));
+            Ok(tx.consume_step(factor.id, step, now)?.then_some((Method::Totp, ahead)))
+        }
+        OtpKind::Hotp => {
+            let expected = factor.counter.ok_or(Fault::Corrupt("a counter-based factor without a counter"))?;
+            let matched =
+                match_counter(seed.expose(), profile.algorithm, profile.digits, code, expected, factor.resync);
+            match matched {
+                CounterMatch::Accepted { next } => {
+                    Ok(tx.consume_counter(factor.id, next, now)?.then_some((Method::Hotp, None)))
+                }
+                CounterMatch::Ahead { counter } => {
+                    tx.remember_resync(factor.id, Some(counter))?;
+                    Ok(None)
+                }
+                CounterMatch::Unknown => {
+                    if factor.resync.is_some() {
+                        tx.remember_resync(factor.id, None)?;
+                    }
+                    Ok(None)
+                }
+            }
+        }
+    }
+}
+
+/// A step used up in the future means that the clock was ahead once. No code works until time has
+/// caught up or an administrator unlocks the user (TIME-2).
+fn report_future_step(tx: &Tx<'_>, context: &RequestContext, factor: &SecretRow, current: u64) -> Result<(), Fault> {
+    if factor.last_step.is_some_and(|last| last > current.saturating_add(1)) {
+        tx.audit(&context.entry_with(
+            "clock.future-step",
+            Outcome::Refused,
+            Some(factor.user),
+            Some(factor.id),
+            "the newest used step lies in the future; was the clock ahead?",
+        ))?;
+    }
+    Ok(())
+}
+
+fn use_code(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: UserId,
+    hashed_for: Option<SecretId>,
+    hash: &Sensitive<[u8; 16]>,
+) -> Result<Option<Accepted>, Stop> {
+    let Some((row, set)) = tx.backup_set(user)? else { return Ok(None) };
+    if hashed_for != Some(row.id) {
+        return Ok(None);
+    }
+    let Some(place) = find_code(&set.record, hash)? else { return Ok(None) };
+    if !tx.consume_code(row.id, place, context.now.wall_ms)? {
+        return Ok(None);
+    }
+    let remaining = row.codes_left().saturating_sub(1);
+    tx.audit(&context.entry_with(
+        "code.use",
+        Outcome::Ok,
+        Some(user),
+        Some(row.id),
+        format!("{remaining} backup codes left"),
+    ))?;
+    Ok(Some(Accepted { secret: row.id, method: Method::Recovery, remaining: Some(remaining), steps_ahead: None }))
+}
+
+/// When factors were used that are ahead of the clock, as the audit log has it up to one of its rows.
+pub(super) struct FutureUses {
+    up_to: i64,
+    times: Option<Vec<i64>>,
+}
+
+/// The widest window there may be, when the clock was ahead: two steps back, one forward (OTP-4).
+const WIDEST: (u64, u64) = (2, 1);
+/// Uses of so many milliseconds before the present may have used a step after it: two of the longest periods.
+const JUST_BEFORE: i64 = 240_000;
+
+impl FutureUses {
+    /// Reads all of the log, where there is such a factor: for a snapshot, not for the writer's turn.
+    pub(super) fn read(view: &View<'_>, user: UserId, now: &Moment) -> Result<Self, Fault> {
+        let up_to = view.newest_audit_row()?;
+        let is_needed = !factors_ahead(view, user, now)?.is_empty();
+        let times = is_needed.then(|| uses_after(view, user, 0, now)).transpose()?;
+        Ok(Self { up_to, times })
+    }
+
+    fn all(&self, view: &View<'_>, user: UserId, now: &Moment) -> Result<Vec<i64>, Fault> {
+        let known = self.times.as_deref();
+        let since = uses_after(view, user, known.map_or(0, |_| self.up_to), now)?;
+        Ok(known.unwrap_or_default().iter().copied().chain(since).collect())
+    }
+}
+
+/// When any of the user's factors was used, in the rows after one. A code may be that of several factors, and the log names
+/// one of them.
+fn uses_after(view: &View<'_>, user: UserId, after: i64, now: &Moment) -> Result<Vec<i64>, Fault> {
+    let from = now.wall_ms.saturating_sub(JUST_BEFORE);
+    let factors = view.active_factors(user)?.into_iter();
+    let times = factors.map(|factor| view.done_with(factor.id, after, from)).collect::<Result<Vec<_>, _>>()?;
+    Ok(times.concat())
+}
+
+/// The time-based factors whose newest used step lies in the future, with their periods and the present step.
+fn factors_ahead(view: &View<'_>, user: UserId, now: &Moment) -> Result<Vec<(SecretRow, Period, u64)>, Fault> {
+    let factors = view.active_factors(user)?.into_iter();
+    let ahead = factors.filter_map(|factor| {
+        let Some(OtpKind::Totp(period)) = factor.profile.map(|p| p.moving) else { return None };
+        let current = step_at(now.unix_seconds(), period);
+        let is_ahead = factor.last_step.is_some_and(|last| last > current.saturating_add(1));
+        is_ahead.then_some((factor, period, current))
+    });
+    Ok(ahead.collect())
+}
+
+/// The newest used steps that lie in the future of `now` are taken back to the present one. What may have been used beyond
+/// it stays used: each use was within a window around its time.
+pub(super) fn lower_future_steps(tx: &Tx<'_>, user: UserId, now: &Moment, uses: &FutureUses) -> Result<u32, Fault> {
+    let mut lowered = 0u32;
+    let ahead = factors_ahead(tx, user, now)?;
+    let times = if ahead.is_empty() { Vec::new() } else { uses.all(tx, user, now)? };
+    for (factor, period, current) in ahead {
+        let mut used: BTreeSet<u64> = factor.last_step.into_iter().collect();
+        for at in &times {
+            let step = step_at(at.div_euclid(1000), period);
+            used.extend(step.saturating_sub(WIDEST.0)..=step.saturating_add(WIDEST.1));
+        }
+        if tx.lower_last_step(factor.id, current, &used)? {
+            lowered = lowered.saturating_add(1);
+        }
+    }
+    Ok(lowered)
+}

@@ -1,0 +1,417 @@
+//! Signing keys and what is signed with them.
+
+use data_encoding::BASE64URL_NOPAD;
+use ed25519_dalek::{Signature, Signer};
+use sha2::{Digest, Sha256};
+
+use mfad_core::model::{Sensitive, TokenKind, scrub_stack};
+
+use super::claims::{Claims, Wire};
+use super::format::{SigningAlgorithm, TokenFormat};
+use super::verified::{VerifiedTokenCache, print};
+
+/// The longest token that is looked at (TOK-5).
+const LONGEST: usize = 4096;
+
+/// Why a token is not accepted. The caller learns only that it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFault {
+    /// Not three parts of strict base64url, or too long.
+    #[error("not a token")]
+    Shape,
+    /// The header is none that this program writes.
+    #[error("a header of another maker")]
+    Header,
+    /// The signature does not hold.
+    #[error("a wrong signature")]
+    Signature,
+    /// A claim is missing, doubled, unknown or wrong.
+    #[error("a wrong claim")]
+    Claims,
+    /// It was good once.
+    #[error("expired")]
+    Expired,
+    /// There is no key to sign with.
+    #[error("no signing key")]
+    NoKey,
+}
+
+/// One key, with the headers of the tokens it signs, in every format: a token stays good when the format changes.
+pub struct SigningKey {
+    kid: String,
+    created: i64,
+    key: ed25519_dalek::SigningKey,
+    headers: Vec<Header>,
+}
+
+/// The header of a token. It says the kind alone: no text is that of two kinds.
+struct Header {
+    kind: TokenKind,
+    algorithm: SigningAlgorithm,
+    typ: &'static str,
+    text: String,
+}
+
+/// The public half, for the JWK set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    /// The key's id.
+    pub kid: String,
+    /// The public key, base64url (RFC 8037 section 2).
+    pub x: String,
+    /// What its signatures are called in headers.
+    pub alg: &'static str,
+}
+
+impl SigningKey {
+    /// Takes an Ed25519 private key; its id is derived from the public one.
+    pub fn new(seed: &Sensitive<[u8; 32]>, created: i64) -> Self {
+        let key = ed25519_dalek::SigningKey::from_bytes(seed.expose());
+        let digest = Sha256::digest(key.verifying_key().as_bytes());
+        let kid = BASE64URL_NOPAD.encode(digest.get(..12).unwrap_or(&[]));
+        Self { headers: headers(&kid), kid, created, key }
+    }
+
+    /// The key's id.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// When it was made, in milliseconds since 1970.
+    pub fn created(&self) -> i64 {
+        self.created
+    }
+
+    fn header(&self, kind: TokenKind, format: TokenFormat) -> &str {
+        let (algorithm, typ) = (format.algorithm, format.typ(kind));
+        let ours = self.headers.iter().find(|ours| ours.algorithm == algorithm && ours.typ == typ);
+        ours.map_or("", |ours| ours.text.as_str())
+    }
+}
+
+/// The headers of one key's tokens, each once.
+fn headers(kid: &str) -> Vec<Header> {
+    let mut headers: Vec<Header> = Vec::new();
+    for (format, kind) in TokenFormat::all().flat_map(|format| TokenKind::ALL.map(|kind| (format, kind))) {
+        let (algorithm, typ) = (format.algorithm, format.typ(kind));
+        if headers.iter().any(|there| there.algorithm == algorithm && there.typ == typ) {
+            continue;
+        }
+        let json = format!(r#"{{"alg":"{}","kid":"{kid}","typ":"{typ}"}}"#, algorithm.name());
+        headers.push(Header { kind, algorithm, typ, text: BASE64URL_NOPAD.encode(json.as_bytes()) });
+    }
+    headers
+}
+
+/// Signs a statement that is no token: a compact JWS (RFC 7515) with the type `typ`, by the newest of `keys`.
+/// Keys that sign such statements sign nothing else.
+pub fn sign_statement(keys: &[SigningKey], typ: &str, claims: &serde_json::Value) -> Result<String, TokenFault> {
+    let key = keys.last().ok_or(TokenFault::NoKey)?;
+    let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"{typ}"}}"#, key.kid);
+    let body = serde_json::to_vec(claims).map_err(|_| TokenFault::Claims)?;
+    let signed = format!("{}.{}", BASE64URL_NOPAD.encode(header.as_bytes()), BASE64URL_NOPAD.encode(&body));
+    let signature = BASE64URL_NOPAD.encode(&key.key.sign(signed.as_bytes()).to_bytes());
+    Ok(format!("{signed}.{signature}"))
+}
+
+/// The public halves of keys that sign statements.
+pub fn public_keys(keys: &[SigningKey]) -> Vec<PublicKey> {
+    public_halves(keys, SigningAlgorithm::EdDsa)
+}
+
+fn public_halves(keys: &[SigningKey], algorithm: SigningAlgorithm) -> Vec<PublicKey> {
+    let public = |key: &SigningKey| PublicKey {
+        kid: key.kid.clone(),
+        x: BASE64URL_NOPAD.encode(key.key.verifying_key().as_bytes()),
+        alg: algorithm.name(),
+    };
+    keys.iter().map(public).collect()
+}
+
+/// The keys in use: the newest signs, all verify.
+pub struct KeySet {
+    issuer: String,
+    /// Of what is signed; what is verified may have any.
+    format: TokenFormat,
+    keys: Vec<SigningKey>,
+    /// Of these very keys: another set begins without.
+    seen: VerifiedTokenCache,
+}
+
+impl KeySet {
+    /// Takes keys, oldest first, and the name to sign as (`iss`).
+    pub fn new(issuer: String, keys: Vec<SigningKey>) -> Self {
+        Self { issuer, format: TokenFormat::default(), keys, seen: VerifiedTokenCache::default() }
+    }
+
+    /// The same, with another format of the tokens that are signed from now on.
+    #[must_use]
+    pub fn in_format(self, format: TokenFormat) -> Self {
+        Self { format, ..self }
+    }
+
+    /// Whether it is of just these keys.
+    pub fn is_of(&self, keys: &[SigningKey]) -> bool {
+        self.keys.iter().map(SigningKey::kid).eq(keys.iter().map(SigningKey::kid))
+    }
+
+    /// Signs claims with the newest key.
+    pub fn sign(&self, claims: &Claims) -> Result<Sensitive<String>, TokenFault> {
+        let key = self.keys.last().ok_or(TokenFault::NoKey)?;
+        let body = serde_json::to_vec(&claims.to_wire(&self.issuer)).map_err(|_| TokenFault::Claims)?;
+        let mut token = String::with_capacity(1024);
+        token.push_str(key.header(claims.kind, self.format));
+        token.push('.');
+        BASE64URL_NOPAD.encode_append(&body, &mut token);
+        append_signature(key, &mut token);
+        scrub_stack();
+        self.seen.remember(print(&token));
+        Ok(Sensitive::new(token))
+    }
+
+    /// Checks a token of any kind at that time (seconds since 1970): header, then signature
+    /// (strict, RFC 8032 section 5.1.7), then claims.
+    pub fn verify(&self, token: &str, now: i64) -> Result<Claims, TokenFault> {
+        if token.len() > LONGEST {
+            return Err(TokenFault::Shape);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenFault::Shape)?;
+        let (header, body) = signed.split_once('.').filter(|(_, body)| !body.contains('.')).ok_or(TokenFault::Shape)?;
+        let (key, kind) = self.of_header(header).ok_or(TokenFault::Header)?;
+        let print = print(token);
+        if !self.seen.knows(&print) {
+            let checked = check_signature(key, signed, signature);
+            scrub_stack();
+            checked?;
+            self.seen.remember(print);
+        }
+        let wire: Wire = serde_json::from_slice(&decode(body)?).map_err(|_| TokenFault::Claims)?;
+        Claims::from_wire(wire, kind, &self.issuer, now)
+    }
+
+    /// The public keys.
+    pub fn public_keys(&self) -> Vec<PublicKey> {
+        public_halves(&self.keys, self.format.algorithm)
+    }
+
+    /// When the newest key was made, in milliseconds since 1970.
+    pub fn newest_created(&self) -> Option<i64> {
+        self.keys.last().map(SigningKey::created)
+    }
+
+    fn of_header(&self, header: &str) -> Option<(&SigningKey, TokenKind)> {
+        self.keys.iter().find_map(|key| {
+            let ours = key.headers.iter().find(|ours| ours.text == header)?;
+            Some((key, ours.kind))
+        })
+    }
+}
+
+// Neither may become part of its caller: what it leaves on the stack lies below the caller's frame, where it is scrubbed.
+#[inline(never)]
+fn append_signature(key: &SigningKey, token: &mut String) {
+    let signature = key.key.sign(token.as_bytes());
+    token.push('.');
+    BASE64URL_NOPAD.encode_append(&signature.to_bytes(), token);
+}
+
+#[inline(never)]
+fn check_signature(key: &SigningKey, signed: &str, signature: &str) -> Result<(), TokenFault> {
+    let signature = decode(signature)?;
+    let signature = Signature::from_slice(&signature).map_err(|_| TokenFault::Shape)?;
+    key.key.verifying_key().verify_strict(signed.as_bytes(), &signature).map_err(|_| TokenFault::Signature)
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, TokenFault> {
+    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| TokenFault::Shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use mfad_core::model::{Amr, SessionId, UserId};
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn set(bytes: &[u8]) -> KeySet {
+        let keys = bytes.iter().map(|b| SigningKey::new(&Sensitive::new([*b; 32]), 0)).collect();
+        KeySet::new("mfad".to_owned(), keys)
+    }
+
+    fn claims(kind: TokenKind) -> Claims {
+        Claims {
+            kind,
+            subject: UserId::at(1, &[1; 10]),
+            id: *SessionId::at(1, &[2; 10]).as_bytes(),
+            session: (kind == TokenKind::Access).then(|| SessionId::at(1, &[3; 10])),
+            issued_at: NOW,
+            expires_at: NOW + 900,
+            epoch: 3,
+            amr: Amr::PasswordAndOtp,
+            auth_time: NOW,
+            peer: 1000,
+            roles: vec!["admin".to_owned()],
+        }
+    }
+
+    fn resign(set: &KeySet, header: &str, body: &str) -> String {
+        let signed =
+            format!("{}.{}", BASE64URL_NOPAD.encode(header.as_bytes()), BASE64URL_NOPAD.encode(body.as_bytes()));
+        let signature = set.keys[0].key.sign(signed.as_bytes());
+        format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature.to_bytes()))
+    }
+
+    #[test]
+    fn what_was_signed_verifies_with_an_older_key_too() {
+        for kind in TokenKind::ALL {
+            let token = set(&[1]).sign(&claims(kind)).unwrap();
+
+            assert_eq!(set(&[1, 2]).verify(token.expose(), NOW), Ok(claims(kind)));
+            assert_eq!(set(&[2]).verify(token.expose(), NOW), Err(TokenFault::Header));
+        }
+    }
+
+    #[test]
+    fn tok_3_times_are_checked() {
+        let token = set(&[1]).sign(&claims(TokenKind::Access)).unwrap();
+
+        assert_eq!(set(&[1]).verify(token.expose(), NOW + 899).map(|c| c.epoch), Ok(3));
+        assert_eq!(set(&[1]).verify(token.expose(), NOW + 900), Err(TokenFault::Expired));
+        assert_eq!(set(&[1]).verify(token.expose(), NOW - 30).map(|c| c.epoch), Ok(3));
+        assert_eq!(set(&[1]).verify(token.expose(), NOW - 31), Err(TokenFault::Claims));
+        let long = Claims { expires_at: NOW + 901, ..claims(TokenKind::Access) };
+        let token = set(&[1]).sign(&long).unwrap();
+        assert_eq!(set(&[1]).verify(token.expose(), NOW), Err(TokenFault::Claims));
+    }
+
+    #[test]
+    fn tok_2_a_header_of_another_making_is_refused_before_anything_else() {
+        let set = set(&[1]);
+        let kid = set.keys[0].kid.clone();
+        let body = serde_json::to_string(&claims(TokenKind::Access).to_wire("mfad")).unwrap();
+        let good = format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"ACCESS"}}"#);
+
+        assert!(set.verify(&resign(&set, &good, &body), NOW).is_ok());
+        for header in [
+            format!(r#"{{"alg":"none","kid":"{kid}","typ":"ACCESS"}}"#),
+            format!(r#"{{"alg":"HS256","kid":"{kid}","typ":"ACCESS"}}"#),
+            format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"ACCESS","jwk":{{}}}}"#),
+            format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"ACCESS","crit":["x"]}}"#),
+            format!(r#"{{"alg": "EdDSA","kid":"{kid}","typ":"ACCESS"}}"#),
+            r#"{"alg":"EdDSA","kid":"other","typ":"ACCESS"}"#.to_owned(),
+            format!(r#"{{"alg":"Ed448","kid":"{kid}","typ":"ACCESS"}}"#),
+            format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"jwt"}}"#),
+            format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"RECEIPT"}}"#),
+            format!(r#"{{"alg":"Ed25519","kid":"{kid}","typ":"application/at+jwt"}}"#),
+            "{}".to_owned(),
+        ] {
+            assert_eq!(set.verify(&resign(&set, &header, &body), NOW), Err(TokenFault::Header), "{header}");
+        }
+    }
+
+    #[test]
+    fn tok_3_and_tok_5_claims_are_complete_single_and_of_the_right_type() {
+        let set = set(&[1]);
+        let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"ACCESS"}}"#, set.keys[0].kid);
+        let good = serde_json::to_value(claims(TokenKind::Access).to_wire("mfad")).unwrap();
+
+        for member in good.as_object().unwrap().keys() {
+            let mut less = good.clone();
+            less.as_object_mut().unwrap().remove(member);
+            assert!(set.verify(&resign(&set, &header, &less.to_string()), NOW).is_err(), "without {member}");
+            let mut odd = good.clone();
+            odd[member] = serde_json::json!({"x": 1});
+            assert!(set.verify(&resign(&set, &header, &odd.to_string()), NOW).is_err(), "odd {member}");
+        }
+        let text = good.to_string();
+        let doubled = text.replacen('{', r#"{"exp":99999999999,"#, 1);
+        assert!(set.verify(&resign(&set, &header, &doubled), NOW).is_err());
+        let unknown = text.replacen('{', r#"{"admin":true,"#, 1);
+        assert!(set.verify(&resign(&set, &header, &unknown), NOW).is_err());
+    }
+
+    #[test]
+    fn tokens_of_every_format_verify_whatever_the_format_of_the_set_is() {
+        for (format, kind) in TokenFormat::all().flat_map(|format| TokenKind::ALL.map(|kind| (format, kind))) {
+            let token = set(&[1]).in_format(format).sign(&claims(kind)).unwrap();
+
+            let header = token.expose().split('.').next().unwrap();
+            let header: serde_json::Value = serde_json::from_slice(&decode(header).unwrap()).unwrap();
+            assert_eq!(header["alg"], format.algorithm.name());
+            assert_eq!(header["typ"], format.typ(kind));
+            for other in TokenFormat::all() {
+                assert_eq!(set(&[1]).in_format(other).verify(token.expose(), NOW), Ok(claims(kind)), "{other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_is_written_once_and_names_one_kind() {
+        let key = SigningKey::new(&Sensitive::new([1; 32]), 0);
+
+        let texts: std::collections::BTreeSet<&str> = key.headers.iter().map(|header| header.text.as_str()).collect();
+        assert_eq!((texts.len(), key.headers.len()), (10, 10));
+        let of_kind = |kind| key.headers.iter().filter(|header| header.kind == kind).count();
+        assert_eq!(TokenKind::ALL.map(of_kind), [6, 2, 2]);
+        assert!(texts.contains(key.header(TokenKind::Enroll, TokenFormat::default())));
+    }
+
+    #[test]
+    fn tok_4_no_type_of_an_access_token_carries_another_kind() {
+        let set = set(&[1]);
+        for (algorithm, typ) in [("EdDSA", "at+jwt"), ("EdDSA", "JWT"), ("Ed25519", "at+jwt"), ("Ed25519", "ACCESS")] {
+            let header = format!(r#"{{"alg":"{algorithm}","kid":"{}","typ":"{typ}"}}"#, set.keys[0].kid);
+            let of_kind = |kind| serde_json::to_string(&claims(kind).to_wire("mfad")).unwrap();
+
+            assert!(set.verify(&resign(&set, &header, &of_kind(TokenKind::Access)), NOW).is_ok(), "{header}");
+            for kind in [TokenKind::Challenge, TokenKind::Enroll] {
+                let token = resign(&set, &header, &of_kind(kind));
+                assert_eq!(set.verify(&token, NOW), Err(TokenFault::Claims), "{header}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_key_set_names_the_algorithm_of_its_tokens_and_statements_keep_theirs() {
+        let in_algorithm =
+            |text| TokenFormat { algorithm: SigningAlgorithm::parse(text).unwrap(), ..TokenFormat::default() };
+
+        for name in ["EdDSA", "Ed25519"] {
+            let keys = set(&[1, 2]).in_format(in_algorithm(name)).public_keys();
+            assert!(keys.len() == 2 && keys.iter().all(|key| key.alg == name), "{keys:?}");
+        }
+        assert_eq!(public_keys(&set(&[1]).keys)[0].alg, "EdDSA");
+    }
+
+    #[test]
+    fn tok_4_a_token_of_one_kind_under_the_header_of_another_is_refused() {
+        let set = set(&[1]);
+        let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"ACCESS"}}"#, set.keys[0].kid);
+        let body = serde_json::to_string(&claims(TokenKind::Challenge).to_wire("mfad")).unwrap();
+
+        assert_eq!(set.verify(&resign(&set, &header, &body), NOW), Err(TokenFault::Claims));
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_token_is_refused(at in 0usize..600, byte in any::<u8>()) {
+            let set = set(&[1]);
+            let token = set.sign(&claims(TokenKind::Access)).unwrap();
+            let mut bytes = token.expose().clone().into_bytes();
+            let at = at % bytes.len();
+            prop_assume!(bytes[at] != byte);
+            bytes[at] = byte;
+
+            if let Ok(text) = String::from_utf8(bytes) {
+                prop_assert!(set.verify(&text, NOW).is_err());
+            }
+        }
+
+        #[test]
+        fn any_text_is_refused_without_a_panic(text in "\\PC*") {
+            prop_assert!(set(&[1]).verify(&text, NOW).is_err());
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Users: make, show, list, change, remove, unlock.
+
+use crate::error::Error;
+use mfad_core::entropy;
+use mfad_core::model::{Amr, Email, Text, UserId};
+use mfad_store::{MfaState, NewUser, Outcome, Taken, Tx, UserRow};
+
+use super::authorise::{Authority, UserAccess};
+use super::password::insert_password;
+use super::second_factor::{FutureUses, lower_future_steps};
+use super::tokens::{Granted, open_session};
+use super::{NewUserOrder, Reply, RequestContext, Service, Stop, UserChange, UserView};
+
+impl Service {
+    /// Makes a user. With a password the answer is a login at once; where a factor is required, an
+    /// enrolment.
+    pub(super) fn create_user(&self, context: &RequestContext, order: NewUserOrder) -> Result<Reply, Error> {
+        let record = order.password.as_ref().map(|p| self.password_record(context, p)).transpose()?;
+        let id = match order.id {
+            Some(id) => id,
+            None => UserId::at(context.now.wall_ms, &entropy::public()?),
+        };
+        let new = NewUser {
+            id,
+            name: order.name,
+            display_name: order.display_name,
+            email: order.email,
+            created: context.now.wall_ms,
+        };
+        let mfa_required = self.policy().mfa_required;
+        let (row, granted) = self.change(context, move |tx, context| {
+            tx.insert_user(&new)?.map_err(taken)?;
+            tx.audit(&context.entry("user.create", Outcome::Ok, Some(id), None))?;
+            let row = tx.user(id)?.ok_or(Error::NotFound)?;
+            let Some(record) = record else { return Ok((row, None)) };
+            insert_password(tx, context, id, record)?;
+            let granted = if mfa_required {
+                Granted::Enrolment(row.clone())
+            } else {
+                open_session(tx, context, row.clone(), Amr::Password)?
+            };
+            Ok((row, Some(granted)))
+        })?;
+        let auth = granted.map(|granted| self.sign_grant(context, &granted)).transpose()?;
+        Ok(Reply::UserCreated { user: view_of(row, MfaState::None), auth })
+    }
+
+    /// Up to `limit` users in the order of their ids.
+    pub(super) fn list_users(
+        &self,
+        context: &RequestContext,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Reply, Error> {
+        let now = context.now.wall_ms;
+        let users = self.look(context, |view| {
+            let rows = view.users(after, limit)?;
+            rows.into_iter()
+                .map(|row| view.shown_mfa_state(row.id, now).map(|mfa| view_of(row, mfa)))
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        let is_full = u32::try_from(users.len()).is_ok_and(|count| count == limit);
+        let next = users.last().filter(|_| is_full).map(|user| user.id);
+        Ok(Reply::Users { users, next })
+    }
+
+    /// One user.
+    pub(super) fn show_user(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
+        let mfa = self.look(context, |view| view.shown_mfa_state(access.user.id, context.now.wall_ms))?;
+        Ok(Reply::User(view_of(access.user.clone(), mfa)))
+    }
+
+    /// Changes a user, if nobody else did since it was read. Disabling ends all its tokens.
+    pub(super) fn update_user(
+        &self,
+        context: &RequestContext,
+        access: UserAccess,
+        change: UserChange,
+    ) -> Result<Reply, Error> {
+        access.may_set(&change)?;
+        if matches!(access.by, Authority::Own { .. }) {
+            self.may_be_named(context, change.name.as_ref())?;
+        }
+        let view = self.change(context, move |tx, context| {
+            // What was written into the file by others is not to be confirmed by a change of something else.
+            tx.check_summary(access.user.id)?;
+            let old = tx.user(access.user.id)?.ok_or(Error::NotFound)?;
+            if old.version != change.version {
+                return Err(Error::Version.into());
+            }
+            let new = merged(&old, change);
+            // Whoever has a token for a moment shall not take away what its owner logs in with.
+            let is_own = matches!(access.by, Authority::Own { .. });
+            if is_own && (old.name != new.name || old.email != new.email) {
+                access.must_be_recent(tx, context)?;
+            }
+            tx.update_user(&new, context.now.wall_ms)?.map_err(taken)?;
+            if old.disabled != new.disabled || old.roles != new.roles {
+                tx.bump_epoch(new.id)?;
+            }
+            let event = match (old.disabled, new.disabled) {
+                (false, true) => "user.disable",
+                (true, false) => "user.enable",
+                (false, false) | (true, true) => "user.update",
+            };
+            let mut entry = context.entry(event, Outcome::Ok, Some(new.id), None);
+            entry.detail = access.reason();
+            tx.audit(&entry)?;
+            shown(tx, new.id, context.now.wall_ms)
+        })?;
+        Ok(Reply::User(view))
+    }
+
+    /// Removes a user with everything it has.
+    pub(super) fn delete_user(&self, context: &RequestContext, access: UserAccess) -> Result<Reply, Error> {
+        self.change(context, move |tx, context| {
+            if matches!(access.by, Authority::Own { .. }) {
+                access.must_be_recent(tx, context)?;
+            }
+            if !tx.delete_user(access.user.id)? {
+                return Err(Error::NotFound.into());
+            }
+            let mut entry = context.entry("user.delete", Outcome::Ok, Some(access.user.id), None);
+            entry.detail = access.reason();
+            Ok(tx.audit(&entry)?)
+        })?;
+        Ok(Reply::Done)
+    }
+
+    /// Ends delays and locks of a user, and lets codes of the present count again where the clock was ahead (AZ-4, TIME-2).
+    pub(super) fn unlock_user(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
+        let user = access.user.id;
+        let reason = access.reason().unwrap_or_default();
+        let uses = self.look(context, |view| FutureUses::read(view, user, &context.now))?;
+        self.change(context, move |tx, context| {
+            tx.clear_throttles(user)?;
+            let lowered = lower_future_steps(tx, user, &context.now, &uses)?;
+            let detail = match lowered {
+                0 => reason,
+                count => format!("{reason} ({count} future steps reset)"),
+            };
+            Ok(tx.audit(&context.entry_with("user.unlock", Outcome::Ok, Some(user), None, detail))?)
+        })?;
+        Ok(Reply::Done)
+    }
+}
+
+impl UserAccess {
+    /// Whether one may be disabled or gets roles is for others to say than oneself.
+    fn may_set(&self, change: &UserChange) -> Result<(), Error> {
+        let is_admin = matches!(self.by, Authority::Admin { .. });
+        let is_app = matches!(self.by, Authority::App);
+        if change.roles.is_some() && !is_admin {
+            return Err(Error::Forbidden("admin"));
+        }
+        if change.disabled.is_some() && !is_admin && !is_app {
+            return Err(Error::Forbidden("app"));
+        }
+        Ok(())
+    }
+}
+
+fn merged(old: &UserRow, change: UserChange) -> UserRow {
+    UserRow {
+        name: change.name.map_or_else(|| old.name.clone(), |name| name.text().to_owned()),
+        display_name: change
+            .display_name
+            .map_or_else(|| old.display_name.clone(), |new| new.as_ref().map(Text::as_str).map(str::to_owned)),
+        email: change.email.map_or_else(|| old.email.clone(), |new| new.as_ref().map(Email::text).map(str::to_owned)),
+        disabled: change.disabled.unwrap_or(old.disabled),
+        roles: change.roles.unwrap_or_else(|| old.roles.clone()),
+        ..old.clone()
+    }
+}
+
+fn shown(tx: &Tx<'_>, id: UserId, now: i64) -> Result<UserView, Stop> {
+    let row = tx.user(id)?.ok_or(Error::NotFound)?;
+    let mfa = tx.shown_mfa_state(id, now)?;
+    Ok(view_of(row, mfa))
+}
+
+fn taken(what: Taken) -> Error {
+    match what {
+        Taken::Id => Error::IdTaken,
+        Taken::Name => Error::NameTaken,
+        Taken::Email => Error::EmailTaken,
+    }
+}
+
+fn view_of(row: UserRow, mfa: MfaState) -> UserView {
+    UserView {
+        id: row.id,
+        name: row.name,
+        display_name: row.display_name,
+        email: row.email,
+        roles: row.roles,
+        disabled: row.disabled,
+        created: row.created,
+        modified: row.modified,
+        version: row.version,
+        mfa: match mfa {
+            MfaState::None => "none",
+            MfaState::Pending => "pending",
+            MfaState::Active => "active",
+        },
+    }
+}

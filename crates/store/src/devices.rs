@@ -1,0 +1,153 @@
+//! Hardware keys that the daemon knows: the identity of their applet, and the password it keeps for them.
+
+use rusqlite::types::Value;
+use rusqlite::{Row, params};
+
+use mfad_core::model::{DeviceId, Sensitive, Serial};
+
+use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::vault::AssociatedData;
+use super::{Fault, Tx, View};
+
+/// What is sealed of a password.
+const ACCESS: &str = "oath-access";
+
+/// A key as it was when last seen; its password's key stays sealed until [`View::device_access`].
+#[derive(Clone, Debug)]
+pub struct DeviceRow {
+    /// The serial number.
+    pub serial: Serial,
+    /// The identity of its applet when this daemon last wrote to it.
+    pub device_id: DeviceId,
+    /// Its firmware.
+    pub firmware: String,
+    /// Its product name.
+    pub model: String,
+    /// When it was last seen, in milliseconds since 1970.
+    pub seen: i64,
+    /// Whether it was seen with another applet than the one that was written to.
+    pub was_reset: bool,
+    /// The password for a third party, sealed to their public key.
+    pub escrow: Option<String>,
+    access: Option<Vec<u8>>,
+}
+
+/// The keys of the passwords that the daemon keeps.
+pub(super) const SEALED: Sealed = Sealed {
+    first: || Value::Integer(0),
+    after: |connection, after, limit| {
+        let mut statement = connection.prepare_cached(
+            "SELECT serial, device_id, access FROM devices WHERE serial > ?1 AND access IS NOT NULL
+             ORDER BY serial LIMIT ?2",
+        )?;
+        let mut rows = statement.query(params![after, limit])?;
+        let mut values = Vec::new();
+        while let Some(row) = rows.next()? {
+            let number: u32 = row.get(0)?;
+            let home = OwnedAssociatedData {
+                table: "devices",
+                row: number.to_be_bytes().to_vec(),
+                user: Vec::new(),
+                kind: ACCESS,
+                parameters: row.get(1)?,
+            };
+            values.push(SealedValue { key: Value::Integer(number.into()), home, sealed: row.get(2)? });
+        }
+        Ok(values)
+    },
+    put: "UPDATE devices SET access = ?2 WHERE serial = ?1",
+};
+
+impl DeviceRow {
+    /// Whether the daemon keeps the key's password.
+    pub fn has_access(&self) -> bool {
+        self.access.is_some()
+    }
+}
+
+impl View<'_> {
+    /// The key of that number.
+    pub fn device(&self, serial: Serial) -> Result<Option<DeviceRow>, Fault> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT serial, device_id, firmware, model, seen, was_reset, access, escrow FROM devices WHERE serial = ?1",
+        )?;
+        let mut rows = statement.query([serial.number()])?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// Opens the key of the applet's password; `None` if none is kept.
+    pub fn device_access(&self, device: &DeviceRow) -> Result<Option<Sensitive<Vec<u8>>>, Fault> {
+        let Some(sealed) = &device.access else { return Ok(None) };
+        self.vault
+            .open(&associated_data(&device.serial.number().to_be_bytes(), device.device_id.as_str()), sealed)
+            .map(Some)
+    }
+}
+
+impl Tx<'_> {
+    /// Notes a key as it is now. A password kept for another applet of it is forgotten.
+    pub fn note_device(
+        &self,
+        serial: Serial,
+        device_id: &DeviceId,
+        firmware: &str,
+        model: &str,
+        now: i64,
+    ) -> Result<(), Fault> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO devices (serial, device_id, firmware, model, seen) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET
+                    access = CASE WHEN device_id = excluded.device_id THEN access END,
+                    escrow = CASE WHEN device_id = excluded.device_id THEN escrow END,
+                    device_id = excluded.device_id, firmware = excluded.firmware, model = excluded.model,
+                    seen = excluded.seen, was_reset = 0",
+            )?
+            .execute(params![serial.number(), device_id.as_str(), firmware, model, now])?;
+        Ok(())
+    }
+
+    /// Notes that a key has another applet than the one that was written to; `false` if that was known.
+    pub fn note_reset(&self, serial: Serial, now: i64) -> Result<bool, Fault> {
+        let changed = self
+            .connection
+            .prepare_cached("UPDATE devices SET was_reset = 1, seen = ?2 WHERE serial = ?1 AND was_reset = 0")?
+            .execute(params![serial.number(), now])?;
+        Ok(changed == 1)
+    }
+
+    /// Keeps the key of the applet's password, or forgets it.
+    pub fn keep_access(
+        &self,
+        serial: Serial,
+        device_id: &DeviceId,
+        access: Option<&[u8]>,
+        escrow: Option<&str>,
+    ) -> Result<(), Fault> {
+        let number = serial.number().to_be_bytes();
+        let sealed =
+            access.map(|key| self.vault.seal(&associated_data(&number, device_id.as_str()), key)).transpose()?;
+        self.connection
+            .prepare_cached("UPDATE devices SET access = ?3, escrow = ?4 WHERE serial = ?1 AND device_id = ?2")?
+            .execute(params![serial.number(), device_id.as_str(), sealed, escrow])?;
+        Ok(())
+    }
+}
+
+fn associated_data<'a>(serial: &'a [u8], device_id: &'a str) -> AssociatedData<'a> {
+    AssociatedData { table: "devices", row: serial, user: &[], kind: ACCESS, parameters: device_id }
+}
+
+fn read(row: &Row<'_>) -> Result<DeviceRow, Fault> {
+    let corrupt = Fault::Corrupt("a device");
+    Ok(DeviceRow {
+        serial: Serial::new(row.get(0)?).ok_or_else(|| corrupt.clone())?,
+        device_id: DeviceId::from_text(row.get(1)?).ok_or(corrupt)?,
+        firmware: row.get(2)?,
+        model: row.get(3)?,
+        seen: row.get(4)?,
+        was_reset: row.get(5)?,
+        access: row.get(6)?,
+        escrow: row.get(7)?,
+    })
+}

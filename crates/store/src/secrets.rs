@@ -1,0 +1,581 @@
+//! Secrets of users: passwords, one-time password factors, API keys, backup codes. Values are sealed
+//! for their row, user, kind and parameters.
+
+use std::collections::BTreeSet;
+
+use rusqlite::types::Value;
+use rusqlite::{OptionalExtension, Row, params};
+
+use mfad_core::model::{
+    Algorithm, CODES_PER_SET, Digits, Label, OtpKind, Period, Profile, SecretId, Sensitive, UserId,
+};
+
+use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::vault::AssociatedData;
+use super::{Fault, Tx, View};
+
+/// What a secret is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretType {
+    /// The password; sealed is its hash record.
+    Password,
+    /// A TOTP or HOTP factor; sealed is the seed.
+    Mfa,
+    /// An API key; sealed is its digest.
+    ApiKey,
+    /// A set of backup codes; sealed are salt, cost and digests.
+    Backup,
+    /// A security key; sealed is the record of its credential, or nothing yet while it is pending.
+    Fido2,
+}
+
+impl SecretType {
+    const ALL: [Self; 5] = [Self::Password, Self::Mfa, Self::ApiKey, Self::Backup, Self::Fido2];
+
+    /// As stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Mfa => "mfa",
+            Self::ApiKey => "apikey",
+            Self::Backup => "mfabackup",
+            Self::Fido2 => "fido2",
+        }
+    }
+}
+
+/// Where a secret is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Made, not yet confirmed by a code; counts for nothing.
+    Pending,
+    /// Counts.
+    Active,
+    /// Over; its value is wiped, the row stays a while so that its id answers "gone".
+    Ended,
+}
+
+impl Status {
+    const ALL: [Self; 3] = [Self::Pending, Self::Active, Self::Ended];
+
+    /// As stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// A secret as stored; its value stays sealed until [`View::open_secret`].
+#[derive(Clone, Debug)]
+pub struct SecretRow {
+    /// The id.
+    pub id: SecretId,
+    /// Whose it is.
+    pub user: UserId,
+    /// What it is.
+    pub kind: SecretType,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Its name, unique within the user.
+    pub name: String,
+    /// Words about it.
+    pub description: Option<String>,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    /// Milliseconds since 1970.
+    pub modified: i64,
+    /// Milliseconds since 1970.
+    pub last_used: Option<i64>,
+    /// When a pending one ends, in milliseconds since 1970.
+    pub expires: Option<i64>,
+    /// Counts the changes of name and description.
+    pub version: i64,
+    /// The one-time password parameters of a factor.
+    pub profile: Option<Profile>,
+    /// HOTP: the next counter expected.
+    pub counter: Option<u64>,
+    /// HOTP: a counter beyond the look-ahead whose code was just given.
+    pub resync: Option<u64>,
+    /// TOTP: the newest step that was used up.
+    pub last_step: Option<u64>,
+    /// Wrong first codes given while pending.
+    pub wrong: u32,
+    /// Backup codes used up, one bit each.
+    pub used: u32,
+    /// API keys: whether more than a password stood behind their making.
+    pub is_guarded: bool,
+    /// The factor that this one is the spare of, on another key.
+    pub spare_of: Option<SecretId>,
+    sealed: Option<Vec<u8>>,
+}
+
+/// A secret to be stored.
+pub struct NewSecret {
+    /// The id.
+    pub id: SecretId,
+    /// Whose it is.
+    pub user: UserId,
+    /// What it is.
+    pub kind: SecretType,
+    /// The name wanted.
+    pub name: Label,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    /// For a pending one, when it ends.
+    pub expires: Option<i64>,
+    /// For a factor, its parameters.
+    pub profile: Option<Profile>,
+    /// API keys: whether more than a password stands behind their making.
+    pub is_guarded: bool,
+    /// HOTP: the first counter expected.
+    pub first_counter: u64,
+    /// For a factor on a spare key, the pending one it stands beside.
+    pub spare_of: Option<SecretId>,
+    /// The value; sealed before it is stored.
+    pub value: Sensitive<Vec<u8>>,
+}
+
+/// An opened set of backup codes.
+pub struct BackupSet {
+    /// Which of the ten are used up, one bit each.
+    pub used: u32,
+    /// The record as it was stored.
+    pub record: Sensitive<Vec<u8>>,
+}
+
+const COLUMNS: &str = "id, user, type, status, name, description, created, modified, last_used, expires, version, \
+                       algorithm, digits, period, counter, resync, last_step, wrong, used, sealed, \
+                       spare_of, guarded";
+
+/// Every secret that is not over has a sealed value.
+pub(super) const SEALED: Sealed = Sealed {
+    first: || Value::Blob(Vec::new()),
+    after: |connection, after, limit| {
+        let sql = format!("SELECT {COLUMNS} FROM secrets WHERE id > ?1 AND sealed IS NOT NULL ORDER BY id LIMIT ?2");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![after, limit])?;
+        let mut values = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut row = read(row)?;
+            let sealed = row.sealed.take().ok_or(Fault::Corrupt("a secret without a value"))?;
+            let home = OwnedAssociatedData {
+                table: "secrets",
+                row: row.id.as_bytes().to_vec(),
+                user: row.user.as_bytes().to_vec(),
+                kind: row.kind.name(),
+                parameters: binding(row.profile.as_ref()),
+            };
+            values.push(SealedValue { key: Value::Blob(row.id.as_bytes().to_vec()), home, sealed });
+        }
+        Ok(values)
+    },
+    put: "UPDATE secrets SET sealed = ?2 WHERE id = ?1",
+};
+
+impl SecretRow {
+    /// Codes of the set not used yet.
+    pub fn codes_left(&self) -> u32 {
+        u32::from(CODES_PER_SET).saturating_sub(self.used.count_ones())
+    }
+
+    /// Whether it waits for its first code at that time (milliseconds since 1970).
+    pub fn is_pending_at(&self, now: i64) -> bool {
+        self.status == Status::Pending && self.expires.is_some_and(|end| end > now)
+    }
+
+    fn associated_data<'a>(&'a self, parameters: &'a str) -> AssociatedData<'a> {
+        associated_data(&self.id, &self.user, self.kind, parameters)
+    }
+}
+
+impl View<'_> {
+    /// Whether a name is free within a user.
+    pub fn is_name_free(&self, user: UserId, name: &Label) -> Result<bool, Fault> {
+        let taken: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT 1 FROM secrets WHERE user = ?1 AND name_key = ?2 AND status <> 'ended'")?
+            .query_row(params![user.as_bytes(), name.key()], |row| row.get(0))
+            .optional()?;
+        Ok(taken.is_none())
+    }
+
+    /// One secret of a user.
+    pub fn secret(&self, user: UserId, id: SecretId) -> Result<Option<SecretRow>, Fault> {
+        // By the user first: whether there is such an id with somebody else then makes no difference (AZ-2).
+        let sql = format!("SELECT {COLUMNS} FROM secrets INDEXED BY secrets_by_user WHERE user = ?1 AND id = ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![user.as_bytes(), id.as_bytes()])?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// All secrets of a user that are not over, oldest first.
+    pub fn secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
+        self.rows(&format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status <> 'ended' ORDER BY id"), user)
+    }
+
+    fn rows(&self, sql: &str, user: UserId) -> Result<Vec<SecretRow>, Fault> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([user.as_bytes()])?;
+        let mut secrets = Vec::new();
+        while let Some(row) = rows.next()? {
+            secrets.push(read(row)?);
+        }
+        Ok(secrets)
+    }
+
+    /// The one secret of that type which counts: the password, the set of backup codes.
+    pub fn active_secret(&self, user: UserId, kind: SecretType) -> Result<Option<SecretRow>, Fault> {
+        let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND type = ?2 AND status = 'active' LIMIT 1");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![user.as_bytes(), kind.name()])?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// The one-time password factors that count at login, oldest first; a fault if one of them is lost.
+    pub fn active_factors(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
+        let rows = self.checked_secrets(user)?.into_iter();
+        Ok(rows.filter(|row| row.kind == SecretType::Mfa).collect())
+    }
+
+    /// Everything that is stored as counting, oldest first: for whoever has just changed it, and decides no login by it.
+    pub fn active_secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
+        let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status = 'active' ORDER BY id");
+        self.rows(&sql, user)
+    }
+
+    /// An API key by its id alone: the key itself names no user.
+    pub fn api_key(&self, id: SecretId) -> Result<Option<SecretRow>, Fault> {
+        let sql = format!("SELECT {COLUMNS} FROM secrets WHERE id = ?1 AND type = 'apikey' AND status = 'active'");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([id.as_bytes()])?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// The secrets of somebody who is not there, as many as a user has with a factor: they are looked for, read and compared
+    /// with a summary like any, and have this value.
+    pub fn decoy_secrets(&self, nobody: UserId, sealed: &[u8]) -> Result<[SecretRow; 3], Fault> {
+        self.check_summary(nobody)?;
+        self.active_secrets(nobody)?;
+        // The page where its row would be, then a row that says the same of everybody.
+        let mut page = self.connection.prepare_cached("SELECT 1 FROM secrets WHERE id = ?1")?;
+        page.exists([nobody.as_bytes()])?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT ?1, ?1, 'mfa', 'active', 'totp', NULL, 0, 0, NULL, NULL, 1, 'SHA1', 6, 30, NULL, NULL, NULL, 0, 0, ?2, NULL, 0",
+        )?;
+        let mut row = || -> Result<SecretRow, Fault> {
+            let mut rows = statement.query(params![nobody.as_bytes(), sealed])?;
+            rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("no decoy"))
+        };
+        let secrets = [row()?, row()?, row()?];
+        std::hint::black_box(self.summary_of("", false, &secrets) == self.summary_of("admin", false, &secrets));
+        Ok(secrets)
+    }
+
+    /// Opens the value. The caller uses it at once and drops it (MEM-2).
+    pub fn open_secret(&self, row: &SecretRow) -> Result<Sensitive<Vec<u8>>, Fault> {
+        let sealed = row.sealed.as_deref().ok_or(Fault::Corrupt("a secret without a value"))?;
+        let parameters = binding(row.profile.as_ref());
+        self.vault.open(&row.associated_data(&parameters), sealed)
+    }
+
+    /// Opens the user's set of backup codes.
+    pub fn backup_set(&self, user: UserId) -> Result<Option<(SecretRow, BackupSet)>, Fault> {
+        let Some(row) = self.active_secret(user, SecretType::Backup)? else { return Ok(None) };
+        let record = self.open_secret(&row)?;
+        Ok(Some((row.clone(), BackupSet { used: row.used, record })))
+    }
+}
+
+impl Tx<'_> {
+    /// Stores a secret; `false` if its name is taken within the user.
+    pub fn insert_secret(&self, new: &NewSecret) -> Result<bool, Fault> {
+        let parameters = binding(new.profile.as_ref());
+        let data = associated_data(&new.id, &new.user, new.kind, &parameters);
+        let sealed = self.vault.seal(&data, new.value.expose())?;
+        let (period, counter) = match new.profile.map(|p| p.moving) {
+            Some(OtpKind::Totp(period)) => (Some(period.seconds()), None),
+            Some(OtpKind::Hotp) => (None, Some(stored(new.first_counter)?)),
+            None => (None, None),
+        };
+        let status = if new.expires.is_some() { Status::Pending } else { Status::Active };
+        let inserted = self
+            .connection
+            .prepare_cached(
+                "INSERT INTO secrets (id, user, type, status, name, name_key, created, modified, expires, algorithm,
+                                      digits, period, counter, sealed, spare_of, guarded)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+            )?
+            .execute(params![
+                new.id.as_bytes(),
+                new.user.as_bytes(),
+                new.kind.name(),
+                status.name(),
+                new.name.text(),
+                new.name.key(),
+                new.created,
+                new.expires,
+                new.profile.map(|p| p.algorithm.name()),
+                new.profile.map(|p| p.digits.count()),
+                period,
+                counter,
+                sealed,
+                new.spare_of.as_ref().map(SecretId::as_bytes),
+                new.is_guarded,
+            ]);
+        match inserted {
+            Ok(_) => Ok(true),
+            Err(error) if super::fault::is_duplicate(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Changes name and description; `false` if the name is taken.
+    pub fn relabel(&self, row: &SecretRow, name: &Label, description: Option<&str>, now: i64) -> Result<bool, Fault> {
+        let updated = self
+            .connection
+            .prepare_cached(
+                "UPDATE secrets SET name = ?2, name_key = ?3, description = ?4, modified = ?5, version = version + 1
+                 WHERE id = ?1",
+            )?
+            .execute(params![row.id.as_bytes(), name.text(), name.key(), description, now]);
+        match updated {
+            Ok(_) => Ok(true),
+            Err(error) if super::fault::is_duplicate(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Seals a value for a secret that is there.
+    pub(super) fn seal_for(&self, row: &SecretRow, value: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.vault.seal(&row.associated_data(&binding(row.profile.as_ref())), value)
+    }
+
+    /// Puts another value into a secret: a new password.
+    pub fn replace_value(&self, row: &SecretRow, value: &Sensitive<Vec<u8>>, now: i64) -> Result<(), Fault> {
+        let sealed = self.seal_for(row, value.expose())?;
+        self.connection
+            .prepare_cached("UPDATE secrets SET sealed = ?2, modified = ?3, version = version + 1 WHERE id = ?1")?
+            .execute(params![row.id.as_bytes(), sealed, now])?;
+        Ok(())
+    }
+
+    /// Keeps a stronger hash of the same password, which was just used. To whoever has read the secret it is the same one.
+    pub fn strengthen(&self, row: &SecretRow, value: &Sensitive<Vec<u8>>, now: i64) -> Result<(), Fault> {
+        let sealed = self.seal_for(row, value.expose())?;
+        self.connection
+            .prepare_cached("UPDATE secrets SET sealed = ?2, last_used = ?3 WHERE id = ?1")?
+            .execute(params![row.id.as_bytes(), sealed, now])?;
+        Ok(())
+    }
+
+    /// Ends the user's pending secret of a type, if there is one, and wipes its value (ENR-2).
+    pub fn end_pending(&self, user: UserId, kind: SecretType, now: i64) -> Result<(), Fault> {
+        self.connection
+            .prepare_cached(
+                "UPDATE secrets SET status = 'ended', sealed = NULL, modified = ?2
+                 WHERE user = ?1 AND type = ?3 AND status = 'pending'",
+            )?
+            .execute(params![user.as_bytes(), now, kind.name()])?;
+        Ok(())
+    }
+
+    /// The pending factors of a user: one, or two on a key and its spare.
+    pub fn pending_factors(&self, user: UserId, now: i64) -> Result<Vec<SecretRow>, Fault> {
+        let all = self.secrets(user)?;
+        Ok(all.into_iter().filter(|secret| secret.is_pending_at(now)).collect())
+    }
+
+    /// Counts a wrong first code; returns how many there were.
+    pub fn count_wrong_code(&self, row: &SecretRow) -> Result<u32, Fault> {
+        self.connection
+            .prepare_cached("UPDATE secrets SET wrong = wrong + 1 WHERE id = ?1 AND status = 'pending'")?
+            .execute([row.id.as_bytes()])?;
+        Ok(row.wrong.saturating_add(1))
+    }
+
+    /// Pending becomes active, and the step or counter that proved it is used up, in one statement.
+    /// `false` if it was not pending any more.
+    pub fn activate(
+        &self,
+        row: &SecretRow,
+        last_step: Option<u64>,
+        counter: Option<u64>,
+        now: i64,
+    ) -> Result<bool, Fault> {
+        let changed = self
+            .connection
+            .prepare_cached(
+                "UPDATE secrets SET status = 'active', expires = NULL, wrong = 0, last_step = ?2, counter = ?3,
+                                    modified = ?4, last_used = ?4, version = version + 1
+                 WHERE id = ?1 AND status = 'pending'",
+            )?
+            .execute(params![
+                row.id.as_bytes(),
+                last_step.map(stored).transpose()?,
+                counter.map(stored).transpose()?,
+                now
+            ])?;
+        Ok(changed == 1)
+    }
+
+    /// Uses up a TOTP step and everything before it; `false` if that had happened already (OTP-3).
+    pub fn consume_step(&self, id: SecretId, step: u64, now: i64) -> Result<bool, Fault> {
+        let changed = self
+            .connection
+            .prepare_cached(
+                "UPDATE secrets SET last_step = ?2, last_used = ?3
+                 WHERE id = ?1 AND status = 'active' AND coalesce(last_step, -1) < ?2
+                 AND NOT EXISTS (SELECT 1 FROM future_steps WHERE secret = ?1 AND step = ?2)",
+            )?
+            .execute(params![id.as_bytes(), stored(step)?, now])?;
+        Ok(changed == 1)
+    }
+
+    /// Moves a HOTP counter on to `next`; `false` if it is there or further already (OTP-9).
+    pub fn consume_counter(&self, id: SecretId, next: u64, now: i64) -> Result<bool, Fault> {
+        let changed = self
+            .connection
+            .prepare_cached(
+                "UPDATE secrets SET counter = ?2, resync = NULL, last_used = ?3
+                 WHERE id = ?1 AND status = 'active' AND counter < ?2",
+            )?
+            .execute(params![id.as_bytes(), stored(next)?, now])?;
+        Ok(changed == 1)
+    }
+
+    /// Remembers, or forgets, the counter of a code beyond the look-ahead.
+    pub fn remember_resync(&self, id: SecretId, counter: Option<u64>) -> Result<(), Fault> {
+        self.connection
+            .prepare_cached("UPDATE secrets SET resync = ?2 WHERE id = ?1")?
+            .execute(params![id.as_bytes(), counter.map(stored).transpose()?])?;
+        Ok(())
+    }
+
+    /// Uses up one backup code by its place in the set; `false` if it was used before (BKC-4).
+    pub fn consume_code(&self, id: SecretId, place: u8, now: i64) -> Result<bool, Fault> {
+        let bit = 1i64.checked_shl(u32::from(place)).ok_or(Fault::Corrupt("a code's place"))?;
+        let changed = self
+            .connection
+            .prepare_cached("UPDATE secrets SET used = used | ?2, last_used = ?3 WHERE id = ?1 AND used & ?2 = 0")?
+            .execute(params![id.as_bytes(), bit, now])?;
+        Ok(changed == 1)
+    }
+
+    /// Notes that a secret was used.
+    pub fn touch(&self, id: SecretId, now: i64) -> Result<(), Fault> {
+        self.connection
+            .prepare_cached("UPDATE secrets SET last_used = ?2 WHERE id = ?1")?
+            .execute(params![id.as_bytes(), now])?;
+        Ok(())
+    }
+
+    /// Removes a secret with its value.
+    pub fn delete_secret(&self, id: SecretId) -> Result<(), Fault> {
+        self.connection.prepare_cached("DELETE FROM secrets WHERE id = ?1")?.execute([id.as_bytes()])?;
+        Ok(())
+    }
+
+    /// Takes a last step that lies beyond `current` (left by a clock that was ahead) back to it (TIME-2). The steps beyond
+    /// that may have been used stay used (OTP-3).
+    pub fn lower_last_step(&self, id: SecretId, current: u64, used: &BTreeSet<u64>) -> Result<bool, Fault> {
+        let mut keep =
+            self.connection.prepare_cached("INSERT OR IGNORE INTO future_steps (secret, step) VALUES (?1, ?2)")?;
+        for step in used.iter().filter(|step| **step > current) {
+            keep.execute(params![id.as_bytes(), stored(*step)?])?;
+        }
+        let changed = self
+            .connection
+            .prepare_cached("UPDATE secrets SET last_step = ?2 WHERE id = ?1 AND last_step > ?2")?
+            .execute(params![id.as_bytes(), stored(current)?])?;
+        Ok(changed == 1)
+    }
+
+    /// Ends pending secrets that are too old, and forgets those that ended long ago.
+    pub fn sweep_secrets(&self, now: i64, forget_before: i64) -> Result<(), Fault> {
+        self.connection
+            .prepare_cached(
+                "UPDATE secrets SET status = 'ended', sealed = NULL, modified = ?1
+                 WHERE status = 'pending' AND expires <= ?1",
+            )?
+            .execute([now])?;
+        self.connection
+            .prepare_cached("DELETE FROM secrets WHERE status = 'ended' AND modified < ?1")?
+            .execute([forget_before])?;
+        // Not once they are past, which is what a clock says that may be wrong again: once a later step was used.
+        self.connection
+            .prepare_cached("DELETE FROM future_steps WHERE step <= (SELECT last_step FROM secrets WHERE id = secret)")?
+            .execute([])?;
+        Ok(())
+    }
+}
+
+fn associated_data<'a>(
+    id: &'a SecretId,
+    user: &'a UserId,
+    kind: SecretType,
+    parameters: &'a str,
+) -> AssociatedData<'a> {
+    AssociatedData { table: "secrets", row: id.as_bytes(), user: user.as_bytes(), kind: kind.name(), parameters }
+}
+
+fn binding(profile: Option<&Profile>) -> String {
+    profile.map(Profile::binding).unwrap_or_default()
+}
+
+fn stored(number: u64) -> Result<i64, Fault> {
+    i64::try_from(number).map_err(|_| Fault::Corrupt("a step or counter out of range"))
+}
+
+fn unstored(number: Option<i64>) -> Result<Option<u64>, Fault> {
+    number.map(u64::try_from).transpose().map_err(|_| Fault::Corrupt("a negative step or counter"))
+}
+
+fn read(row: &Row<'_>) -> Result<SecretRow, Fault> {
+    let id: Vec<u8> = row.get(0)?;
+    let user: Vec<u8> = row.get(1)?;
+    let kind: String = row.get(2)?;
+    let status: String = row.get(3)?;
+    Ok(SecretRow {
+        id: SecretId::from_slice(&id).ok_or(Fault::Corrupt("a secret id"))?,
+        user: UserId::from_slice(&user).ok_or(Fault::Corrupt("a user id"))?,
+        kind: SecretType::ALL.into_iter().find(|k| k.name() == kind).ok_or(Fault::Corrupt("a secret type"))?,
+        status: Status::ALL.into_iter().find(|s| s.name() == status).ok_or(Fault::Corrupt("a secret status"))?,
+        name: row.get(4)?,
+        description: row.get(5)?,
+        created: row.get(6)?,
+        modified: row.get(7)?,
+        last_used: row.get(8)?,
+        expires: row.get(9)?,
+        version: row.get(10)?,
+        profile: read_profile(row)?,
+        counter: unstored(row.get(14)?)?,
+        resync: unstored(row.get(15)?)?,
+        last_step: unstored(row.get(16)?)?,
+        wrong: row.get(17)?,
+        used: row.get(18)?,
+        sealed: row.get(19)?,
+        spare_of: row.get::<_, Option<Vec<u8>>>(20)?.and_then(|id| SecretId::from_slice(&id)),
+        is_guarded: row.get(21)?,
+    })
+}
+
+fn read_profile(row: &Row<'_>) -> Result<Option<Profile>, Fault> {
+    let Some(algorithm) = row.get::<_, Option<String>>(11)? else { return Ok(None) };
+    let corrupt = Fault::Corrupt("a factor's parameters");
+    let digits: u64 = row.get::<_, i64>(12)?.try_into().map_err(|_| corrupt.clone())?;
+    let moving = match row.get::<_, Option<i64>>(13)? {
+        Some(seconds) => {
+            let seconds = u64::try_from(seconds).map_err(|_| corrupt.clone())?;
+            OtpKind::Totp(Period::new(seconds).ok_or_else(|| corrupt.clone())?)
+        }
+        None => OtpKind::Hotp,
+    };
+    Ok(Some(Profile {
+        algorithm: Algorithm::parse(&algorithm).ok_or_else(|| corrupt.clone())?,
+        digits: Digits::new(digits).ok_or(corrupt)?,
+        moving,
+    }))
+}

@@ -1,0 +1,112 @@
+//! The keys that sign tokens and receipts, sealed under the master key (TOK-7).
+
+use rusqlite::params;
+use rusqlite::types::Value;
+
+use mfad_core::model::Sensitive;
+
+use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::vault::AssociatedData;
+use super::{Fault, Tx, View};
+
+/// What a key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Tokens; such keys rotate.
+    Token,
+    /// Receipts of programmed hardware keys; such keys stay.
+    Receipt,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Receipt => "receipt",
+        }
+    }
+
+    /// Bound into the sealed key, so that none can be passed off as one of the other purpose.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Token => "ed25519",
+            Self::Receipt => "ed25519-receipt",
+        }
+    }
+}
+
+/// The private keys.
+pub(super) const SEALED: Sealed = Sealed {
+    first: || Value::Text(String::new()),
+    after: |connection, after, limit| {
+        let mut statement = connection
+            .prepare_cached("SELECT kid, purpose, sealed FROM signing_keys WHERE kid > ?1 ORDER BY kid LIMIT ?2")?;
+        let mut rows = statement.query(params![after, limit])?;
+        let mut values = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (kid, name): (String, String) = (row.get(0)?, row.get(1)?);
+            let purpose = [Purpose::Token, Purpose::Receipt].into_iter().find(|purpose| purpose.name() == name);
+            let purpose = purpose.ok_or(Fault::Corrupt("the purpose of a signing key"))?;
+            let home = OwnedAssociatedData {
+                table: "signing_keys",
+                row: kid.clone().into_bytes(),
+                user: Vec::new(),
+                kind: purpose.kind(),
+                parameters: String::new(),
+            };
+            values.push(SealedValue { key: Value::Text(kid), home, sealed: row.get(2)? });
+        }
+        Ok(values)
+    },
+    put: "UPDATE signing_keys SET sealed = ?2 WHERE kid = ?1",
+};
+
+/// A signing key.
+pub struct SigningKeyRow {
+    /// The id that tokens carry.
+    pub kid: String,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    /// The Ed25519 private key (RFC 8032).
+    pub seed: Sensitive<[u8; 32]>,
+}
+
+impl View<'_> {
+    /// All keys of a purpose, oldest first.
+    pub fn signing_keys(&self, purpose: Purpose) -> Result<Vec<SigningKeyRow>, Fault> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT kid, created, sealed FROM signing_keys WHERE purpose = ?1 ORDER BY created, kid")?;
+        let mut rows = statement.query([purpose.name()])?;
+        let mut keys = Vec::new();
+        while let Some(row) = rows.next()? {
+            let kid: String = row.get(0)?;
+            let sealed: Vec<u8> = row.get(2)?;
+            let opened = self.vault.open(&associated_data(purpose, &kid), &sealed)?;
+            let seed = <[u8; 32]>::try_from(opened.expose().as_slice()).map_err(|_| Fault::Corrupt("a signing key"))?;
+            keys.push(SigningKeyRow { created: row.get(1)?, seed: Sensitive::new(seed), kid });
+        }
+        Ok(keys)
+    }
+}
+
+impl Tx<'_> {
+    /// Adds a key.
+    pub fn insert_signing_key(&self, purpose: Purpose, key: &SigningKeyRow) -> Result<(), Fault> {
+        let sealed = self.vault.seal(&associated_data(purpose, &key.kid), key.seed.expose())?;
+        self.connection
+            .prepare_cached("INSERT INTO signing_keys (kid, created, sealed, purpose) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![key.kid, key.created, sealed, purpose.name()])?;
+        Ok(())
+    }
+
+    /// Removes a key that nothing valid is signed with any more.
+    pub fn delete_signing_key(&self, kid: &str) -> Result<(), Fault> {
+        self.connection.prepare_cached("DELETE FROM signing_keys WHERE kid = ?1")?.execute([kid])?;
+        Ok(())
+    }
+}
+
+fn associated_data(purpose: Purpose, kid: &str) -> AssociatedData<'_> {
+    AssociatedData { table: "signing_keys", row: kid.as_bytes(), user: &[], kind: purpose.kind(), parameters: "" }
+}

@@ -1,0 +1,339 @@
+//! The one writer: takes the jobs that wait, runs each in its own savepoint of one transaction,
+//! commits once, and only then answers all of them. Batches come from queueing, not from a timer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use mfad_core::model::scrub_stack;
+use mfad_core::stopwatch::Stopwatch;
+use mfad_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use mfad_core::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use mfad_core::sync::thread::{self, JoinHandle};
+
+use super::guard::Head;
+use crate::audit::{self, Chain};
+use crate::{Fault, OpenFault, Tx, Vault, View};
+
+/// Jobs that may wait; one more is refused as busy.
+const QUEUE: usize = 1024;
+/// Jobs of one batch.
+const BATCH: usize = 256;
+
+/// How long the writer waits for a job before it moves the log into the database.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// A job on its way through the writer, its types hidden.
+trait Job: Send {
+    /// Runs it; `true` keeps its changes.
+    fn run(&mut self, tx: &Tx<'_>) -> bool;
+    /// Tells the caller how it ended.
+    fn answer(self: Box<Self>, committed: Result<(), Fault>);
+}
+
+/// What becomes of the changes of a job that ran without a fault.
+pub enum Decision<T> {
+    /// They are part of the batch.
+    Commit(T),
+    /// They are undone; the value is a refusal.
+    Rollback(T),
+}
+
+struct Task<T, F, A> {
+    job: Option<F>,
+    outcome: Option<Result<T, Fault>>,
+    answer: A,
+}
+
+impl<T, F, A> Job for Task<T, F, A>
+where
+    T: Send,
+    F: FnOnce(&Tx<'_>) -> Result<Decision<T>, Fault> + Send,
+    A: FnOnce(Result<T, Fault>) + Send,
+{
+    fn run(&mut self, tx: &Tx<'_>) -> bool {
+        let Some(job) = self.job.take() else { return false };
+        let (keep, outcome) = match catch_unwind(AssertUnwindSafe(|| job(tx))) {
+            Ok(Ok(Decision::Commit(value))) => match tx.settle_summaries() {
+                Ok(()) => (true, Ok(value)),
+                Err(fault) => (false, Err(fault)),
+            },
+            Ok(Ok(Decision::Rollback(value))) => (false, Ok(value)),
+            Ok(Err(fault)) => (false, Err(fault)),
+            Err(_) => (false, Err(Fault::Panic)),
+        };
+        self.outcome = Some(outcome);
+        keep
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Fault>) {
+        let outcome = match (self.outcome, committed) {
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(Err(fault)), _) => Err(fault),
+            (Some(Ok(_)), Err(fault)) => Err(fault),
+            (None, Ok(())) => Err(Fault::Failed),
+            (None, Err(fault)) => Err(fault),
+        };
+        (self.answer)(outcome);
+    }
+}
+
+/// How full the queue is.
+#[derive(Clone, Copy, Debug)]
+pub struct Depth {
+    /// Jobs waiting or running.
+    pub waiting: usize,
+    /// The most that may wait.
+    pub limit: usize,
+}
+
+pub(crate) struct Writer {
+    jobs: SyncSender<Box<dyn Job>>,
+    state: Arc<State>,
+    thread: JoinHandle<()>,
+}
+
+/// What all threads of the store know of it.
+#[derive(Default)]
+pub(crate) struct State {
+    waiting: AtomicUsize,
+    failed: AtomicBool,
+    damage: OnceLock<String>,
+}
+
+impl State {
+    /// The database is damaged: nothing is to be written to it any more, and a restart would not mend it.
+    pub(crate) fn note_damage(&self, finding: String) {
+        let _first = self.damage.set(finding);
+        self.fail();
+    }
+
+    /// Whether somebody waits for the writer.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Nothing is to be written any more; the process has to end.
+    fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// A failed sync leaves nobody knowing what is on the disk, so the process must end and let recovery find out (STO-6).
+    /// Whether it was one.
+    pub(crate) fn note_failed_sync(&self, error: &rusqlite::Error) -> bool {
+        let unknown = [
+            rusqlite::ffi::SQLITE_IOERR_FSYNC,
+            rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC,
+            rusqlite::ffi::SQLITE_IOERR_TRUNCATE,
+        ];
+        let was_sync = error.sqlite_error().is_some_and(|error| unknown.contains(&error.extended_code));
+        if was_sync {
+            self.fail();
+        }
+        was_sync
+    }
+}
+
+impl Writer {
+    pub(crate) fn start(
+        connection: Connection,
+        vault: Arc<Vault>,
+        on_audit: Box<dyn Fn(Head) + Send>,
+        on_commit: Box<dyn Fn(Duration) + Send>,
+    ) -> Result<Self, OpenFault> {
+        let (jobs, queue) = sync_channel(QUEUE);
+        let state = Arc::new(State::default());
+        let worker = WriterThread { connection, vault, on_audit, on_commit, state: Arc::clone(&state) };
+        let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(move || worker.serve(&queue))?;
+        Ok(Self { jobs, state, thread })
+    }
+
+    /// Puts a job into the queue. `answer` is told how it ended, on the writer's thread, once that is durable; never if
+    /// there is no room.
+    pub(crate) fn submit<T, F, A>(&self, job: F, answer: A) -> Result<(), Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<Decision<T>, Fault> + Send + 'static,
+        A: FnOnce(Result<T, Fault>) + Send + 'static,
+    {
+        if self.has_failed() {
+            return Err(Fault::Failed);
+        }
+        self.state.waiting.fetch_add(1, Ordering::Relaxed);
+        self.jobs.try_send(Box::new(Task { job: Some(job), outcome: None, answer })).map_err(|error| {
+            self.state.waiting.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => Fault::Busy,
+                TrySendError::Disconnected(_) => Fault::Failed,
+            }
+        })
+    }
+
+    pub(crate) fn run<T, F>(&self, patience: Duration, job: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<Decision<T>, Fault> + Send + 'static,
+    {
+        let (caller, answer) = sync_channel(1);
+        // A caller that lost patience is no longer there to hear it.
+        self.submit(job, move |outcome| _ = caller.send(outcome))?;
+        answer.recv_timeout(patience).unwrap_or_else(|error| match error {
+            RecvTimeoutError::Timeout => Err(Fault::Busy),
+            RecvTimeoutError::Disconnected => Err(Fault::Failed),
+        })
+    }
+
+    /// What is wrong with the database, if something was found.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.state.damage.get().map(String::as_str)
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state)
+    }
+
+    pub(crate) fn depth(&self) -> Depth {
+        Depth { waiting: self.state.waiting.load(Ordering::Relaxed), limit: QUEUE }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.failed.load(Ordering::Acquire)
+    }
+
+    /// Lets the queue run empty, then closes the database.
+    pub(crate) fn stop(self) {
+        let Self { jobs, thread, state: _ } = self;
+        drop(jobs);
+        if thread.join().is_err() {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+/// What the writer thread owns.
+struct WriterThread {
+    connection: Connection,
+    vault: Arc<Vault>,
+    on_audit: Box<dyn Fn(Head) + Send>,
+    on_commit: Box<dyn Fn(Duration) + Send>,
+    state: Arc<State>,
+}
+
+impl WriterThread {
+    fn serve(self, queue: &Receiver<Box<dyn Job>>) {
+        let mut was_log_moved = false;
+        loop {
+            let first =
+                if was_log_moved { queue.recv().map_err(RecvTimeoutError::from) } else { queue.recv_timeout(IDLE) };
+            match first {
+                Ok(first) => {
+                    let mut batch = vec![first];
+                    // Whoever is about to ask shall be part of this commit, not wait for it to end.
+                    thread::yield_now();
+                    batch.extend(queue.try_iter().take(BATCH.saturating_sub(1)));
+                    let size = batch.len();
+                    self.run_batch(batch);
+                    scrub_stack();
+                    self.state.waiting.fetch_sub(size, Ordering::Relaxed);
+                    was_log_moved = false;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.checkpoint();
+                    was_log_moved = true;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if let Err((_, error)) = self.connection.close() {
+            tracing::error!(%error, "the store did not close cleanly");
+        }
+    }
+
+    /// Moves the log into the database while nobody waits, so that it seldom has to be done under load.
+    fn checkpoint(&self) {
+        if self.state.failed.load(Ordering::Acquire) {
+            return;
+        }
+        let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            let fault = self.failed_commit(error);
+            tracing::error!(%fault, "the log of the store was not moved into the database");
+        }
+    }
+
+    fn run_batch(&self, mut batch: Vec<Box<dyn Job>>) {
+        let committed = self.attempt(&mut batch);
+        if let Err(fault) = &committed {
+            tracing::error!(%fault, jobs = batch.len(), "a write batch was not committed");
+        }
+        for job in batch {
+            job.answer(committed.as_ref().map(|_| ()).map_err(Fault::clone));
+        }
+        if let Ok(Some(head)) = committed {
+            (self.on_audit)(head);
+        }
+    }
+
+    /// Runs and commits; the newest audit row comes back if the batch wrote one.
+    fn attempt(&self, batch: &mut [Box<dyn Job>]) -> Result<Option<Head>, Fault> {
+        if self.state.failed.load(Ordering::Acquire) {
+            return Err(Fault::Failed);
+        }
+        self.execute("BEGIN IMMEDIATE")?;
+        let newest = self.run_all(batch).inspect_err(|_| self.roll_back())?;
+        let watch = Stopwatch::start(Duration::ZERO);
+        match self.execute("COMMIT") {
+            Ok(()) => {
+                (self.on_commit)(watch.elapsed());
+                Ok(newest)
+            }
+            Err(error) => {
+                let fault = self.failed_commit(error);
+                self.roll_back();
+                Err(fault)
+            }
+        }
+    }
+
+    fn run_all(&self, batch: &mut [Box<dyn Job>]) -> Result<Option<Head>, Fault> {
+        let chain = Chain::read(&self.connection)?;
+        let before = chain.end();
+        let tx = Tx { view: View { connection: &self.connection, vault: &self.vault }, chain: &chain };
+        for job in batch {
+            let end = chain.end();
+            self.execute("SAVEPOINT job")?;
+            let is_kept = job.run(&tx);
+            // Some faults of the disk make SQLite undo all of the transaction by itself.
+            if self.connection.is_autocommit() {
+                return Err(Fault::Unwritable("the transaction was undone".to_owned()));
+            }
+            if !is_kept {
+                self.execute("ROLLBACK TO job")?;
+                chain.cut(end);
+            }
+            self.execute("RELEASE job")?;
+        }
+        let newest = chain.end().filter(|_| chain.end() != before);
+        audit::sign_head(&self.connection, &self.vault, newest)?;
+        Ok(newest)
+    }
+
+    /// One of a few statements that come again and again.
+    fn execute(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.execute([]).map(drop)
+    }
+
+    /// A full disk leaves the old state, and trying again later is right.
+    fn failed_commit(&self, error: rusqlite::Error) -> Fault {
+        if self.state.note_failed_sync(&error) { Fault::Failed } else { error.into() }
+    }
+
+    fn roll_back(&self) {
+        // SQLite may have rolled back by itself already.
+        if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
+            self.state.fail();
+        }
+    }
+}

@@ -1,0 +1,735 @@
+//! The store on a real file: what opens, what commits, what is undone, what is noticed.
+
+#![allow(clippy::unit_arg, reason = "a job that only changes something has nothing to hand back")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use mfad_core::model::{Algorithm, Digits, Label, OtpKind, Period, Profile, SecretId, Sensitive, UserId, UserName};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SEED: &[u8] = b"a seed that nobody may see in a file";
+
+fn key(byte: u8) -> MasterKey {
+    MasterKey::from_bytes(&[byte; 32]).unwrap()
+}
+
+fn home() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let made = under_umask(|| create(dir.path(), &key(1)));
+    made.unwrap();
+    dir
+}
+
+/// The daemon runs under umask 077, and SQLite makes its side files accordingly.
+fn under_umask<T>(job: impl FnOnce() -> T) -> T {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    job()
+}
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, None, &key(1), Listeners::default()).unwrap()
+}
+
+fn open_fault(dir: &Path, byte: u8) -> OpenFault {
+    Store::open(dir, None, &key(byte), Listeners::default()).err().expect("it must not open")
+}
+
+fn raw(dir: &Path) -> Connection {
+    Connection::open(dir.join(DATABASE)).unwrap()
+}
+
+fn user(number: u8) -> NewUser {
+    NewUser {
+        id: UserId::at(i64::from(number), &[number; 10]),
+        name: UserName::parse(&format!("user {number}")).unwrap(),
+        display_name: None,
+        email: None,
+        created: 1,
+    }
+}
+
+fn factor(number: u8, owner: UserId, moving: OtpKind) -> NewSecret {
+    NewSecret {
+        id: SecretId::at(i64::from(number), &[number; 10]),
+        user: owner,
+        kind: SecretType::Mfa,
+        name: Label::parse(&format!("factor {number}")).unwrap(),
+        created: 1,
+        expires: Some(1000),
+        profile: Some(Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving }),
+        is_guarded: false,
+        first_counter: 0,
+        spare_of: None,
+        value: Sensitive::new(SEED.to_vec()),
+    }
+}
+
+fn keep<T>(value: T) -> Result<Decision<T>, Fault> {
+    Ok(Decision::Commit(value))
+}
+
+/// A user with one active factor.
+fn with_factor(store: &Store, moving: OtpKind) -> (UserId, SecretId) {
+    let owner = user(1).id;
+    let id = factor(1, owner, moving).id;
+    let counter = matches!(moving, OtpKind::Hotp).then_some(0);
+    store
+        .write(PATIENCE, move |tx| {
+            tx.insert_user(&user(1))?.unwrap();
+            assert!(tx.insert_secret(&factor(1, owner, moving))?);
+            let row = tx.secret(owner, id)?.unwrap();
+            assert!(tx.activate(&row, None, counter, 2)?);
+            keep(())
+        })
+        .unwrap();
+    (owner, id)
+}
+
+const TIME: OtpKind = OtpKind::Totp(Period::THIRTY);
+
+#[test]
+fn sto_8_what_is_not_our_store_does_not_open_and_is_not_replaced() {
+    let empty_dir = TempDir::new().unwrap();
+    assert!(matches!(open_fault(empty_dir.path(), 1), OpenFault::Missing));
+    assert!(!empty_dir.path().join(DATABASE).exists());
+
+    let dir = home();
+    assert!(matches!(create(dir.path(), &key(2)), Err(OpenFault::Exists)));
+    assert!(matches!(open_fault(dir.path(), 2), OpenFault::WrongKey));
+    open(dir.path()).close();
+
+    let path = dir.path().join(DATABASE);
+    let whole = fs::read(&path).unwrap();
+    for (what, bytes) in [
+        ("empty", &b""[..]),
+        ("foreign", &b"not a database, but long enough to be one"[..]),
+        ("cut", &whole[..whole.len() / 2]),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        assert!(matches!(open_fault(dir.path(), 1), OpenFault::Damaged(_)), "{what}");
+    }
+}
+
+#[test]
+fn sto_11_a_newer_schema_is_refused() {
+    let dir = home();
+    raw(dir.path()).pragma_update(None, "user_version", 99).unwrap();
+
+    assert!(matches!(open_fault(dir.path(), 1), OpenFault::Newer { found: 99, .. }));
+}
+
+#[test]
+fn sto_9_a_database_open_to_others_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = home();
+    fs::set_permissions(dir.path().join(DATABASE), fs::Permissions::from_mode(0o644)).unwrap();
+
+    assert!(matches!(open_fault(dir.path(), 1), OpenFault::Unsafe));
+}
+
+#[test]
+fn a_job_is_kept_or_undone_as_a_whole_and_a_panic_is_undone() {
+    let dir = home();
+    let store = open(dir.path());
+    let insert = |number: u8| move |tx: &Tx<'_>| tx.insert_user(&user(number)).map(|taken| taken.unwrap());
+
+    store.write(PATIENCE, move |tx| insert(1)(tx).map(Decision::Commit)).unwrap();
+    store.write(PATIENCE, move |tx| insert(2)(tx).map(Decision::Rollback)).unwrap();
+    let fault = store.write(PATIENCE, move |tx| {
+        insert(3)(tx)?;
+        Err::<Decision<()>, _>(Fault::Corrupt("on purpose"))
+    });
+    let panic = store.write(PATIENCE, move |tx| -> Result<Decision<()>, Fault> {
+        insert(4)(tx)?;
+        panic!("on purpose")
+    });
+    store.write(PATIENCE, move |tx| insert(5)(tx).map(Decision::Commit)).unwrap();
+
+    assert!(matches!(fault, Err(Fault::Corrupt(_))));
+    assert!(matches!(panic, Err(Fault::Panic)));
+    let names = store.read(PATIENCE, |view| view.users(None, 10)).unwrap();
+    let names: Vec<&str> = names.iter().map(|u| u.name.as_str()).collect();
+    assert_eq!(names, ["user 1", "user 5"]);
+}
+
+#[test]
+fn many_callers_at_once_lose_nothing_and_all_is_there_after_a_restart() {
+    let dir = home();
+    let store = Arc::new(open(dir.path()));
+
+    let callers: Vec<_> = (0..8u8)
+        .map(|caller| {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                for round in 0..25u8 {
+                    let number = caller * 25 + round;
+                    store.write(PATIENCE, move |tx| keep(tx.insert_user(&user(number))?.unwrap())).unwrap();
+                }
+            })
+        })
+        .collect();
+    callers.into_iter().for_each(|caller| caller.join().unwrap());
+    Arc::into_inner(store).unwrap().close();
+
+    let users = open(dir.path()).read(PATIENCE, |view| view.users(None, 1000)).unwrap();
+    assert_eq!(users.len(), 200);
+}
+
+#[test]
+fn otp_3_a_step_is_used_up_once_and_never_goes_back() {
+    let dir = home();
+    let store = open(dir.path());
+    let (_, id) = with_factor(&store, TIME);
+    let consume = |step| store.write(PATIENCE, move |tx| keep(tx.consume_step(id, step, 3)?)).unwrap();
+
+    assert_eq!([0, 0, 7, 7, 6, 8].map(consume), [true, false, true, false, false, true]);
+}
+
+#[test]
+fn otp_9_a_counter_only_moves_on() {
+    let dir = home();
+    let store = open(dir.path());
+    let (_, id) = with_factor(&store, OtpKind::Hotp);
+    let consume = |next| store.write(PATIENCE, move |tx| keep(tx.consume_counter(id, next, 3)?)).unwrap();
+
+    assert_eq!([1, 1, 5, 4, 6].map(consume), [true, false, true, false, true]);
+}
+
+#[test]
+fn bkc_4_a_backup_code_is_used_up_once() {
+    let dir = home();
+    let store = open(dir.path());
+    let (owner, _) = with_factor(&store, TIME);
+    let set = NewSecret { kind: SecretType::Backup, expires: None, profile: None, ..factor(2, owner, TIME) };
+    let id = set.id;
+    store.write(PATIENCE, move |tx| keep(assert!(tx.insert_secret(&set)?))).unwrap();
+    let consume = |place| store.write(PATIENCE, move |tx| keep(tx.consume_code(id, place, 3)?)).unwrap();
+
+    assert_eq!([3, 3, 9, 0, 9].map(consume), [true, false, true, true, false]);
+    let row = store.read(PATIENCE, |view| view.secret(owner, id)).unwrap().unwrap();
+    assert_eq!(row.codes_left(), 7);
+}
+
+#[test]
+fn enr_2_one_pending_factor_at_a_time_and_an_active_one_is_not_touched() {
+    let dir = home();
+    let store = open(dir.path());
+    let (owner, active) = with_factor(&store, TIME);
+
+    store
+        .write(PATIENCE, move |tx| {
+            assert!(tx.insert_secret(&factor(2, owner, TIME))?);
+            assert!(!tx.insert_secret(&factor(3, owner, TIME))?, "a second pending one");
+            tx.end_pending(owner, SecretType::Mfa, 3)?;
+            assert!(tx.insert_secret(&factor(3, owner, TIME))?);
+            keep(())
+        })
+        .unwrap();
+
+    let rows = store.read(PATIENCE, |view| view.secrets(owner)).unwrap();
+    let states: Vec<_> = rows.iter().map(|row| (row.id, row.status)).collect();
+    assert_eq!(states, [(active, Status::Active), (factor(3, owner, TIME).id, Status::Pending)]);
+    let ended = store.read(PATIENCE, |view| view.secret(owner, factor(2, owner, TIME).id)).unwrap().unwrap();
+    assert_eq!(ended.status, Status::Ended);
+    assert!(store.read(PATIENCE, |view| view.open_secret(&ended)).is_err());
+}
+
+#[test]
+fn key_3_a_ciphertext_moved_to_another_row_does_not_open() {
+    let dir = home();
+    let store = open(dir.path());
+    let (owner, first) = with_factor(&store, TIME);
+    store.write(PATIENCE, move |tx| keep(assert!(tx.insert_secret(&factor(2, owner, TIME))?))).unwrap();
+    let second = factor(2, owner, TIME).id;
+    store.close();
+
+    raw(dir.path())
+        .execute(
+            "UPDATE secrets SET sealed = (SELECT sealed FROM secrets WHERE id = ?1) WHERE id = ?2",
+            rusqlite::params![first.as_bytes(), second.as_bytes()],
+        )
+        .unwrap();
+
+    let store = open(dir.path());
+    let opens = |id| {
+        let row = store.read(PATIENCE, |view| view.secret(owner, id)).unwrap().unwrap();
+        store.read(PATIENCE, |view| view.open_secret(&row)).is_ok()
+    };
+    assert!(opens(first));
+    assert!(!opens(second));
+}
+
+#[test]
+fn no_seed_lies_in_the_files_in_clear() {
+    let dir = home();
+    let store = open(dir.path());
+    with_factor(&store, TIME);
+    store.close();
+
+    let holds = |needle: &[u8]| {
+        fs::read_dir(dir.path()).unwrap().any(|file| {
+            let bytes = fs::read(file.unwrap().path()).unwrap();
+            bytes.windows(needle.len()).any(|window| window == needle)
+        })
+    };
+
+    assert!(holds(b"factor 1"), "the search must find what is there");
+    assert!(!holds(SEED));
+}
+
+fn entry(at: i64) -> AuditEntry {
+    AuditEntry {
+        at,
+        event: "test.event",
+        subject: Some(user(1).id),
+        object: None,
+        peer_uid: Some(7),
+        peer_pid: None,
+        request: Some("r".to_owned()),
+        outcome: Outcome::Ok,
+        detail: None,
+    }
+}
+
+fn with_three_audit_rows() -> TempDir {
+    let dir = home();
+    let store = open(dir.path());
+    for at in 1..=3 {
+        store.write(PATIENCE, move |tx| keep(tx.audit(&entry(at))?)).unwrap();
+    }
+    store.close();
+    dir
+}
+
+#[test]
+fn log_5_a_changed_or_missing_audit_row_breaks_the_chain() {
+    for (sql, expected) in [
+        ("UPDATE audit SET peer_uid = 8 WHERE seq = 2", ChainState::BrokenAt(2)),
+        ("DELETE FROM audit WHERE seq = 1", ChainState::BrokenAt(2)),
+        ("UPDATE audit SET detail = 'x' WHERE seq = 0", ChainState::Whole),
+    ] {
+        let dir = with_three_audit_rows();
+        raw(dir.path()).execute(sql, []).unwrap();
+
+        assert_eq!(open(dir.path()).read(PATIENCE, |view| view.audit_chain()).unwrap(), expected, "{sql}");
+    }
+}
+
+#[test]
+fn log_5_the_end_of_the_audit_log_cannot_be_cut_off() {
+    let dir = with_three_audit_rows();
+    raw(dir.path()).execute("DELETE FROM audit WHERE seq = 3", []).unwrap();
+
+    assert!(matches!(open_fault(dir.path(), 1), OpenFault::Damaged(_)));
+}
+
+#[test]
+fn log_5_rows_that_were_undone_leave_the_chain_whole() {
+    let dir = home();
+    let store = open(dir.path());
+    let (go, wait) = std::sync::mpsc::channel();
+    let (said, heard) = std::sync::mpsc::channel();
+    let tell = |kept: bool| {
+        let said = said.clone();
+        move |outcome: Result<(), Fault>| said.send((kept, outcome.is_ok())).unwrap()
+    };
+    // While the first job waits the others queue up, so that they are of one batch.
+    store
+        .submit(
+            move |tx| {
+                wait.recv().unwrap();
+                keep(tx.audit(&entry(1))?)
+            },
+            tell(true),
+        )
+        .unwrap();
+    store.submit(|tx| Ok(Decision::Rollback(tx.audit(&entry(2))?)), tell(false)).unwrap();
+    store.submit(|tx| keep(tx.audit(&entry(3))?), tell(true)).unwrap();
+    store
+        .submit(
+            |tx| {
+                tx.audit(&entry(4))?;
+                Err(Fault::Panic)
+            },
+            tell(false),
+        )
+        .unwrap();
+    store.submit(|tx| keep(tx.audit(&entry(5))?), tell(true)).unwrap();
+    go.send(()).unwrap();
+    let told: Vec<(bool, bool)> = heard.iter().take(5).collect();
+    assert_eq!(told, [(true, true), (false, true), (true, true), (false, false), (true, true)]);
+
+    let rows = store.read(PATIENCE, |view| view.audit_rows(0, 10)).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.seq, row.at)).collect::<Vec<_>>(), [(1, 1), (2, 3), (3, 5)]);
+    assert_eq!(store.read(PATIENCE, |view| view.audit_chain()).unwrap(), ChainState::Whole);
+    store.close();
+    open(dir.path());
+}
+
+#[test]
+fn sto_13_a_large_store_that_is_damaged_is_found_out_after_the_start() {
+    let dir = home();
+    let store = open(dir.path());
+    for at in 0..30 {
+        let entry = AuditEntry { detail: Some("x".repeat(300_000)), ..entry(at) };
+        store.write(PATIENCE, move |tx| keep(tx.audit(&entry)?)).unwrap();
+    }
+    store.close();
+    let whole = open(dir.path());
+    assert!(whole.damage().is_none());
+    whole.close();
+    // A page in the midst of the log's text becomes the first of all, which it cannot be.
+    let path = dir.path().join(DATABASE);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = 4096 * 1_000;
+    bytes[at..at + 4].copy_from_slice(&1u32.to_be_bytes());
+    fs::write(&path, bytes).unwrap();
+
+    let store = open(dir.path());
+    while store.damage().is_none() {
+        thread::yield_now();
+    }
+
+    assert!(store.has_failed());
+    assert!(matches!(store.write(PATIENCE, |tx| keep(tx.probe(1)?)), Err(Fault::Failed)));
+}
+
+#[test]
+fn sqlite_is_built_as_it_was_meant_to_be() {
+    let dir = home();
+    let all: Vec<String> = raw(dir.path())
+        .prepare("PRAGMA compile_options")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+
+    for option in ["DEFAULT_MEMSTATUS=0", "DQS=0"] {
+        assert!(all.iter().any(|one| one == option), "{option} is not in {all:?}");
+    }
+}
+
+#[test]
+fn listeners_hear_of_new_audit_rows_once_they_are_durable() {
+    let dir = home();
+    let (said, heard) = std::sync::mpsc::channel();
+    let store = Store::open(
+        dir.path(),
+        None,
+        &key(1),
+        Listeners { audited: Box::new(move |seq| said.send(seq).unwrap()), ..Listeners::default() },
+    )
+    .unwrap();
+
+    store.write(PATIENCE, |tx| keep(tx.probe(1)?)).unwrap();
+    store.write(PATIENCE, |tx| keep(tx.audit(&entry(1))?)).unwrap();
+
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok(1));
+}
+
+#[test]
+fn a_throttle_and_a_signing_key_read_back_as_written() {
+    let dir = home();
+    let store = open(dir.path());
+    let limits = mfad_core::model::Limits { delay_after: 1, lock_after: None };
+    let now = mfad_core::model::Moment { wall_ms: 5, boot_ms: 6, boot: [7; 16] };
+    let failed = mfad_core::model::Throttle::default().fail(&limits, &now, mfad_core::model::Odds::NONE);
+    let subject = Subject::factors(user(1).id);
+    let written = subject.clone();
+    store
+        .write(PATIENCE, move |tx| {
+            tx.set_throttle(&written, Class::Factor, &failed)?;
+            let row =
+                |kid: &str, byte| SigningKeyRow { kid: kid.to_owned(), created: 9, seed: Sensitive::new([byte; 32]) };
+            tx.insert_signing_key(Purpose::Token, &row("k", 3))?;
+            tx.insert_signing_key(Purpose::Receipt, &row("r", 4))?;
+            keep(())
+        })
+        .unwrap();
+    store.close();
+
+    let store = open(dir.path());
+    assert_eq!(store.read(PATIENCE, |view| view.throttle(&subject, Class::Factor)).unwrap(), failed);
+    assert!(store.read(PATIENCE, |view| view.throttle(&subject, Class::Password)).unwrap().is_clear());
+    let keys = |purpose| {
+        let keys = store.read(PATIENCE, |view| view.signing_keys(purpose)).unwrap();
+        keys.iter().map(|key| (key.kid.clone(), *key.seed.expose())).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(Purpose::Token), [("k".to_owned(), [3; 32])]);
+    assert_eq!(keys(Purpose::Receipt), [("r".to_owned(), [4; 32])]);
+}
+
+#[test]
+fn key_5_a_key_that_is_noted_and_not_held_is_taken_up() {
+    let home = home();
+    let store = open(home.path());
+    let kept = |store: &Store| store.rotation(PATIENCE).unwrap();
+    let note = store.vault.seal(&rotation::STAGED, &[9; 32]).unwrap();
+    let note = [1u32.to_be_bytes().as_slice(), &note].concat();
+
+    // As a write that is committed after its caller lost patience.
+    let write = move |tx: &Tx<'_>| Ok(Decision::Commit(files::put_meta(tx.connection, "next-key", &note)?));
+    store.write(PATIENCE, write).unwrap();
+    store.take_up_staged_key(PATIENCE).unwrap();
+
+    assert_eq!((kept(&store).version, kept(&store).phase), (2, Phase::Reencrypting));
+}
+
+/// What a login would go by, of a store that is taken as it is: no look-over comes before it.
+fn state_as_it_is(path: &Path) -> Result<MfaState, Fault> {
+    let connection = Connection::open(path)?;
+    let vault = Vault::new(&key(1), FIRST_KEY_VERSION)?;
+    View { connection: &connection, vault: &vault }.mfa_state(user(1).id, 0)
+}
+
+#[test]
+fn sto_13_no_flipped_bit_makes_an_active_factor_look_like_none() {
+    let dir = home();
+    let store = open(dir.path());
+    with_factor(&store, TIME);
+    store.close();
+    let path = dir.path().join(DATABASE);
+    let whole = fs::read(&path).unwrap();
+    let page_size = 4096;
+    let pages: Vec<usize> = {
+        let connection = raw(dir.path());
+        let roots = "SELECT rootpage FROM sqlite_schema WHERE tbl_name IN ('users', 'secrets') AND rootpage > 0";
+        let mut statement = connection.prepare(roots).unwrap();
+        statement
+            .query_map([], |row| row.get::<_, u32>(0))
+            .unwrap()
+            .map(|page| usize::try_from(page.unwrap()).unwrap())
+            .collect()
+    };
+    assert_eq!(state_as_it_is(&path).unwrap(), MfaState::Active);
+    let (mut refused, mut unharmed) = (0, 0);
+
+    let used = |at: &usize| whole[*at] != 0;
+    for at in pages.into_iter().flat_map(|page| (page - 1) * page_size..page * page_size).filter(used) {
+        let mut bent = whole.clone();
+        bent[at] ^= 1 << (at % 8);
+        fs::write(&path, bent).unwrap();
+        match state_as_it_is(&path) {
+            Ok(MfaState::Active) => unharmed += 1,
+            Err(_) => refused += 1,
+            // The user is not there any more, and who is not there does not log in.
+            Ok(_) if is_gone(&path) => refused += 1,
+            Ok(state) => panic!("byte {at}: {state:?}"),
+        }
+    }
+
+    assert!(refused > 100 && unharmed > 100, "{refused} refused, {unharmed} unharmed");
+}
+
+fn is_gone(path: &Path) -> bool {
+    let connection = Connection::open(path).unwrap();
+    let vault = Vault::new(&key(1), FIRST_KEY_VERSION).unwrap();
+    matches!(View { connection: &connection, vault: &vault }.user(user(1).id), Ok(None))
+}
+
+/// A store with a factor, changed behind its back.
+fn changed_behind(statement: &str) -> TempDir {
+    let dir = home();
+    let store = open(dir.path());
+    with_factor(&store, TIME);
+    store.close();
+    assert!(raw(dir.path()).execute(statement, []).unwrap() > 0, "{statement}");
+    dir
+}
+
+const CHANGES: [&str; 6] = [
+    "DELETE FROM secrets",
+    "UPDATE secrets SET status = 'ended', sealed = NULL",
+    "UPDATE secrets SET id = randomblob(16)",
+    "UPDATE secrets SET digits = 8",
+    "UPDATE users SET roles = 'admin'",
+    "UPDATE users SET disabled = 1",
+];
+
+#[test]
+fn sto_13_rows_that_do_not_agree_with_their_users_summary_do_not_open() {
+    for change in CHANGES {
+        let dir = changed_behind(change);
+
+        let fault = open_fault(dir.path(), 1);
+
+        assert!(matches!(&fault, OpenFault::Damaged(_)), "{change}: {fault}");
+    }
+}
+
+#[test]
+fn sto_13_a_summary_that_is_missing_moved_or_of_another_time_is_damage() {
+    for change in [
+        "UPDATE users SET summary = NULL",
+        "UPDATE users SET summary = zeroblob(60)",
+        "UPDATE users SET summary = (SELECT sealed FROM secrets)",
+    ] {
+        assert!(matches!(open_fault(changed_behind(change).path(), 1), OpenFault::Damaged(_)), "{change}");
+    }
+}
+
+#[test]
+fn a_change_of_other_rows_makes_no_summary_of_what_was_damaged() {
+    for change in CHANGES {
+        let dir = home();
+        let store = open(dir.path());
+        let (owner, _) = with_factor(&store, TIME);
+        raw(dir.path()).execute(change, []).unwrap();
+
+        let added = store.write(PATIENCE, move |tx| {
+            assert!(tx.insert_secret(&NewSecret { expires: None, ..factor(2, owner, TIME) })?);
+            keep(())
+        });
+
+        assert!(matches!(added, Err(Fault::Disagrees)), "{change}");
+        let state = store.read(PATIENCE, move |view| view.mfa_state(owner, 0));
+        assert!(matches!(state, Err(Fault::Disagrees)), "{change}: {state:?}");
+    }
+}
+
+#[test]
+fn the_summary_follows_every_change_that_is_made_here() {
+    let dir = home();
+    let store = open(dir.path());
+    let (owner, id) = with_factor(&store, TIME);
+    let check = || store.read(PATIENCE, move |view| view.check_summary(owner)).unwrap();
+
+    store
+        .write(PATIENCE, move |tx| {
+            let row = tx.user(owner)?.unwrap();
+            tx.update_user(&UserRow { roles: vec!["admin".to_owned()], disabled: true, ..row }, 3)?.unwrap();
+            keep(())
+        })
+        .unwrap();
+    check();
+    let undone = move |tx: &Tx<'_>| {
+        tx.delete_secret(id)?;
+        Ok(Decision::Rollback(()))
+    };
+    store.write(PATIENCE, undone).unwrap();
+    check();
+    store.write(PATIENCE, move |tx| keep(tx.delete_secret(id)?)).unwrap();
+    check();
+    store.write(PATIENCE, move |tx| keep(tx.delete_user(owner)?)).unwrap();
+    check();
+    store.close();
+    open(dir.path()).close();
+}
+
+#[test]
+fn sto_13_an_index_out_of_order_makes_no_active_factor_look_like_none() {
+    let dir = home();
+    let store = open(dir.path());
+    with_factor(&store, TIME);
+    store
+        .write(PATIENCE, |tx| {
+            for number in 2..5 {
+                tx.insert_user(&user(number))?.unwrap();
+                let secret = NewSecret { expires: None, ..factor(number, user(number).id, TIME) };
+                assert!(tx.insert_secret(&secret)?);
+            }
+            keep(())
+        })
+        .unwrap();
+    store.close();
+    let path = dir.path().join(DATABASE);
+    let whole = fs::read(&path).unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'secrets_by_user'";
+    let page: u32 = raw(dir.path()).query_row(root, [], |row| row.get(0)).unwrap();
+    let at = (usize::try_from(page).unwrap() - 1) * 4096;
+    let cells = usize::from(u16::from_be_bytes([whole[at + 3], whole[at + 4]]));
+    assert!(cells >= 4, "{cells}");
+
+    // Each order of them that begins elsewhere, and the reverse one: all rows are there, and a search goes astray.
+    for order in 1..=cells {
+        let mut bent = whole.clone();
+        let pointers = &mut bent[at + 8..at + 8 + 2 * cells];
+        if order == cells {
+            let reversed: Vec<u8> = pointers.chunks(2).rev().flatten().copied().collect();
+            pointers.copy_from_slice(&reversed);
+        } else {
+            pointers.rotate_left(2 * order);
+        }
+        fs::write(&path, bent).unwrap();
+
+        match state_as_it_is(&path) {
+            Ok(MfaState::Active) | Err(_) => {}
+            Ok(state) => panic!("order {order}: {state:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_change_of_something_else_confirms_no_role_that_others_wrote() {
+    let dir = home();
+    let store = open(dir.path());
+    let (owner, _) = with_factor(&store, TIME);
+    raw(dir.path()).execute("UPDATE users SET roles = 'admin'", []).unwrap();
+
+    let renamed = store.write(PATIENCE, move |tx| {
+        let row = tx.user(owner)?.unwrap();
+        tx.update_user(&UserRow { display_name: Some("another".to_owned()), ..row }, 3)?.unwrap();
+        keep(())
+    });
+
+    renamed.unwrap();
+    let checked = store.read(PATIENCE, move |view| view.check_summary(owner));
+    assert!(matches!(checked, Err(Fault::Disagrees)), "{checked:?}");
+}
+
+#[test]
+fn a_store_with_triggers_views_or_indexes_of_others_does_not_open() {
+    for acting in [
+        "CREATE TRIGGER t AFTER INSERT ON audit BEGIN DELETE FROM secrets; END",
+        "CREATE VIEW v AS SELECT * FROM secrets",
+        "CREATE INDEX i ON secrets (user) WHERE type <> 'mfa'",
+        "DROP INDEX secrets_by_user",
+        "DROP TRIGGER credentials_of_ended",
+    ] {
+        let dir = home();
+        open(dir.path()).close();
+        raw(dir.path()).execute_batch(acting).unwrap();
+
+        assert!(matches!(open_fault(dir.path(), 1), OpenFault::Damaged(_)), "{acting}");
+    }
+}
+
+#[test]
+fn a_store_that_was_made_older_is_not_upgraded_anew() {
+    let dir = home();
+    let store = open(dir.path());
+    with_factor(&store, TIME);
+    let entry = AuditEntry {
+        at: 1,
+        event: "a.test",
+        subject: None,
+        object: None,
+        peer_uid: None,
+        peer_pid: None,
+        request: None,
+        outcome: Outcome::Ok,
+        detail: None,
+    };
+    store.write(PATIENCE, move |tx| keep(tx.audit(&entry)?)).unwrap();
+    store.close();
+    raw(dir.path())
+        .execute_batch(
+            "DELETE FROM secrets; DROP TABLE future_steps; ALTER TABLE users DROP COLUMN summary;
+             ALTER TABLE secrets DROP COLUMN guarded; ALTER TABLE sessions DROP COLUMN rotated;
+             ALTER TABLE challenges DROP COLUMN peer; ALTER TABLE receipts DROP COLUMN peer; PRAGMA user_version = 5;",
+        )
+        .unwrap();
+
+    let fault = open_fault(dir.path(), 1);
+
+    assert!(matches!(&fault, OpenFault::Damaged(why) if why.contains("audit log")), "{fault}");
+}

@@ -1,0 +1,119 @@
+//! The throttles' state, so that counts and delays survive the process (THR-6).
+
+use rusqlite::{OptionalExtension, params};
+
+use mfad_core::model::{BootId, Deadline, Odds, Throttle, UserId};
+
+use super::{Fault, Tx, View};
+
+/// Which kind of guess is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Passwords: delayed, never locked.
+    Password,
+    /// Second factors: one-time passwords and backup codes together (BKC-6).
+    Factor,
+}
+
+impl Class {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Factor => "factor",
+        }
+    }
+}
+
+/// Whose guesses are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject(Vec<u8>);
+
+impl Subject {
+    /// The second factors of one user, whoever asks.
+    pub fn factors(user: UserId) -> Self {
+        Self(user.as_bytes().to_vec())
+    }
+
+    /// The password of one user as tried by one peer: another local user cannot delay it.
+    pub fn password(user: UserId, peer: u32) -> Self {
+        Self([user.as_bytes().as_slice(), &peer.to_be_bytes()].concat())
+    }
+
+    /// A login that names nobody, tried by one peer.
+    pub fn nobody(place: [u8; 2], peer: u32) -> Self {
+        Self([place.as_slice(), &peer.to_be_bytes()].concat())
+    }
+
+    /// The bytes it is stored under.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A row as it lies in the table: failures, what their odds come to, then the three parts of a deadline, all or none.
+type Stored = (u32, u32, Option<i64>, Option<i64>, Option<Vec<u8>>);
+
+impl View<'_> {
+    /// The state; a clear one if nothing is stored.
+    pub fn throttle(&self, subject: &Subject, class: Class) -> Result<Throttle, Fault> {
+        let found: Option<Stored> = self
+            .connection
+            .prepare_cached(
+                "SELECT failures, spent, until_wall, until_boot, boot FROM throttles WHERE subject = ?1 AND class = ?2",
+            )?
+            .query_row(params![subject.as_bytes(), class.name()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            })
+            .optional()?;
+        let Some((failures, spent, wall, boot_ms, boot)) = found else { return Ok(Throttle::clear()) };
+        let until = match (wall, boot_ms, boot) {
+            (Some(wall_ms), Some(boot_ms), Some(boot)) => {
+                let boot = BootId::try_from(boot).map_err(|_| Fault::Corrupt("a boot id"))?;
+                Some(Deadline { wall_ms, boot_ms, boot })
+            }
+            (None, None, None) => None,
+            _ => return Err(Fault::Corrupt("half a delay")),
+        };
+        Ok(Throttle { failures, until, spent: Odds::from_units(spent) })
+    }
+}
+
+impl Tx<'_> {
+    /// Stores a state; a clear one leaves no row.
+    pub fn set_throttle(&self, subject: &Subject, class: Class, throttle: &Throttle) -> Result<(), Fault> {
+        if throttle.is_clear() {
+            self.connection
+                .prepare_cached("DELETE FROM throttles WHERE subject = ?1 AND class = ?2")?
+                .execute(params![subject.as_bytes(), class.name()])?;
+            return Ok(());
+        }
+        self.connection
+            .prepare_cached(
+                "INSERT INTO throttles (subject, class, failures, spent, until_wall, until_boot, boot)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT DO UPDATE SET failures = excluded.failures, spent = excluded.spent,
+                                           until_wall = excluded.until_wall, until_boot = excluded.until_boot,
+                                           boot = excluded.boot",
+            )?
+            .execute(params![
+                subject.as_bytes(),
+                class.name(),
+                throttle.failures,
+                throttle.spent.units(),
+                throttle.until.map(|d| d.wall_ms),
+                throttle.until.map(|d| d.boot_ms),
+                throttle.until.map(|d| d.boot),
+            ])?;
+        Ok(())
+    }
+
+    /// Clears every throttle of a user: second factors, and the password for every peer.
+    pub fn clear_throttles(&self, user: UserId) -> Result<(), Fault> {
+        // A subject is the id, or the id and four bytes of a peer.
+        let last = [user.as_bytes().as_slice(), &[0xff; 5]].concat();
+        self.connection
+            .prepare_cached("DELETE FROM throttles WHERE subject BETWEEN ?1 AND ?2")?
+            .execute(params![user.as_bytes(), last])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+//! Users and the names they log in with.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use mfad_core::model::{Email, Text, UserId, UserName};
+
+use super::secrets::SecretType;
+use super::{Fault, Tx, View};
+
+/// A user as stored.
+#[derive(Clone, Debug)]
+pub struct UserRow {
+    /// The id.
+    pub id: UserId,
+    /// The login name as written.
+    pub name: String,
+    /// A name for display.
+    pub display_name: Option<String>,
+    /// An e-mail address, which is a login too.
+    pub email: Option<String>,
+    /// Names of roles, for the apps to read; `admin` means something here.
+    pub roles: Vec<String>,
+    /// A disabled user logs in nowhere.
+    pub disabled: bool,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    /// Milliseconds since 1970.
+    pub modified: i64,
+    /// Counts the changes of the fields above.
+    pub version: i64,
+    /// Tokens of an earlier epoch are over (ENR-9).
+    pub epoch: i64,
+}
+
+/// A user to be made.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// The id.
+    pub id: UserId,
+    /// The login name.
+    pub name: UserName,
+    /// A name for display.
+    pub display_name: Option<Text>,
+    /// An e-mail address.
+    pub email: Option<Email>,
+    /// Milliseconds since 1970.
+    pub created: i64,
+}
+
+/// What of a user is taken by somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The id.
+    Id,
+    /// The name, as a name or an address of another user.
+    Name,
+    /// The address, likewise.
+    Email,
+}
+
+/// What a user has of second factors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MfaState {
+    /// Nothing.
+    None,
+    /// One that waits for its first code.
+    Pending,
+    /// At least one that counts at login.
+    Active,
+}
+
+const COLUMNS: &str = "id, name, display_name, email, roles, disabled, created, modified, version, epoch";
+
+impl View<'_> {
+    /// The user of that id.
+    pub fn user(&self, id: UserId) -> Result<Option<UserRow>, Fault> {
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE id = ?1");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([id.as_bytes()])?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// Somebody who is not there, read like any.
+    pub fn decoy_user(&self, nobody: UserId) -> Result<UserRow, Fault> {
+        let mut statement = self.connection.prepare_cached("SELECT ?1, 'nobody', NULL, NULL, '', 0, 0, 0, 1, 1")?;
+        let mut rows = statement.query([nobody.as_bytes()])?;
+        rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("no decoy"))
+    }
+
+    /// The user who logs in with that name or address, given by its canonical key.
+    pub fn user_by_login(&self, key: &str) -> Result<Option<UserRow>, Fault> {
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE id = (SELECT user FROM logins WHERE key = ?1)");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([key])?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// Up to `limit` users after `after`, in the order of their ids.
+    pub fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<UserRow>, Fault> {
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE id > ?1 ORDER BY id LIMIT ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![after.as_ref().map_or(&[][..], |id| id.as_bytes()), limit])?;
+        let mut users = Vec::new();
+        while let Some(row) = rows.next()? {
+            users.push(read(row)?);
+        }
+        Ok(users)
+    }
+
+    /// What the user has of second factors at that time (milliseconds since 1970), if that is what was last written: a
+    /// factor that is lost is a fault, never "no factor".
+    pub fn mfa_state(&self, user: UserId, now: i64) -> Result<MfaState, Fault> {
+        let mut counting = self.checked_secrets(user)?.into_iter();
+        if counting.any(|row| matches!(row.kind, SecretType::Mfa | SecretType::Fido2)) {
+            return Ok(MfaState::Active);
+        }
+        match self.shown_mfa_state(user, now)? {
+            MfaState::Active => Err(Fault::Disagrees),
+            state @ (MfaState::None | MfaState::Pending) => Ok(state),
+        }
+    }
+
+    /// The same for lists, where nothing is decided by it.
+    pub fn shown_mfa_state(&self, user: UserId, now: i64) -> Result<MfaState, Fault> {
+        let best: Option<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT max(CASE WHEN status = 'active' THEN 2 WHEN expires > ?2 THEN 1 ELSE 0 END)
+                 FROM secrets WHERE user = ?1 AND type IN ('mfa', 'fido2') AND status IN ('active', 'pending')",
+            )?
+            .query_row(params![user.as_bytes(), now], |row| row.get(0))?;
+        Ok(match best {
+            Some(2) => MfaState::Active,
+            Some(1) => MfaState::Pending,
+            Some(_) | None => MfaState::None,
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// Adds a user, unless the id, name or address is somebody's. It begins with an epoch that no token has of another user
+    /// who had this id before.
+    pub fn insert_user(&self, user: &NewUser) -> Result<Result<(), Taken>, Fault> {
+        if self.user(user.id)?.is_some() {
+            return Ok(Err(Taken::Id));
+        }
+        self.connection
+            .prepare_cached(
+                "INSERT INTO users (id, name, display_name, email, created, modified, epoch)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5, max(?5, 1))",
+            )?
+            .execute(params![
+                user.id.as_bytes(),
+                user.name.text(),
+                user.display_name.as_ref().map(Text::as_str),
+                user.email.as_ref().map(Email::text),
+                user.created,
+            ])?;
+        self.set_logins(user.id, &user.name, user.email.as_ref())
+    }
+
+    /// Writes the changed fields of a user and counts its version up.
+    pub fn update_user(&self, user: &UserRow, now: i64) -> Result<Result<(), Taken>, Fault> {
+        let name = UserName::parse(&user.name).map_err(|_| Fault::Corrupt("a user name"))?;
+        let email = user.email.as_deref().map(Email::parse).transpose().map_err(|_| Fault::Corrupt("an address"))?;
+        self.connection
+            .prepare_cached(
+                "UPDATE users SET name = ?2, display_name = ?3, email = ?4, roles = ?5, disabled = ?6, modified = ?7,
+                 version = version + 1 WHERE id = ?1",
+            )?
+            .execute(params![
+                user.id.as_bytes(),
+                user.name,
+                user.display_name,
+                user.email,
+                user.roles.join(" "),
+                user.disabled,
+                now,
+            ])?;
+        self.set_logins(user.id, &name, email.as_ref())
+    }
+
+    /// Removes a user and all that belongs to it.
+    pub fn delete_user(&self, id: UserId) -> Result<bool, Fault> {
+        let gone = self.connection.prepare_cached("DELETE FROM users WHERE id = ?1")?.execute([id.as_bytes()])?;
+        self.clear_throttles(id)?;
+        Ok(gone == 1)
+    }
+
+    /// Ends every token, session, challenge and receipt that the user has (ENR-9, ENR-10).
+    pub fn bump_epoch(&self, id: UserId) -> Result<(), Fault> {
+        for sql in [
+            "UPDATE users SET epoch = epoch + 1 WHERE id = ?1",
+            "DELETE FROM challenges WHERE user = ?1",
+            "DELETE FROM sessions WHERE user = ?1",
+            "DELETE FROM receipts WHERE user = ?1",
+        ] {
+            self.connection.prepare_cached(sql)?.execute([id.as_bytes()])?;
+        }
+        Ok(())
+    }
+
+    fn set_logins(&self, id: UserId, name: &UserName, email: Option<&Email>) -> Result<Result<(), Taken>, Fault> {
+        self.connection.prepare_cached("DELETE FROM logins WHERE user = ?1")?.execute([id.as_bytes()])?;
+        if !self.claim_login(id, name.key(), "name")? {
+            return Ok(Err(Taken::Name));
+        }
+        let Some(email) = email else { return Ok(Ok(())) };
+        // Somebody whose name is an address may have it as the address too.
+        let claimed = email.key() == name.key() || self.claim_login(id, email.key(), "email")?;
+        Ok(if claimed { Ok(()) } else { Err(Taken::Email) })
+    }
+
+    fn claim_login(&self, id: UserId, key: &str, kind: &str) -> Result<bool, Fault> {
+        let owner: Option<Vec<u8>> = self
+            .connection
+            .prepare_cached("SELECT user FROM logins WHERE key = ?1")?
+            .query_row([key], |row| row.get(0))
+            .optional()?;
+        if owner.is_some() {
+            return Ok(false);
+        }
+        self.connection
+            .prepare_cached("INSERT INTO logins (key, user, kind) VALUES (?1, ?2, ?3)")?
+            .execute(params![key, id.as_bytes(), kind])?;
+        Ok(true)
+    }
+}
+
+fn read(row: &Row<'_>) -> Result<UserRow, Fault> {
+    let id: Vec<u8> = row.get(0)?;
+    let roles: String = row.get(4)?;
+    Ok(UserRow {
+        id: UserId::from_slice(&id).ok_or(Fault::Corrupt("a user id"))?,
+        name: row.get(1)?,
+        display_name: row.get(2)?,
+        email: row.get(3)?,
+        roles: roles.split_whitespace().map(str::to_owned).collect(),
+        disabled: row.get(5)?,
+        created: row.get(6)?,
+        modified: row.get(7)?,
+        version: row.get(8)?,
+        epoch: row.get(9)?,
+    })
+}
