@@ -1,27 +1,28 @@
-//! The operating system's random generator, the only source of randomness (KEY-6).
+//! Random bytes from the operating system, the only source of randomness (KEY-6). There is no generator that could be
+//! seeded.
 
 use zeroize::Zeroize;
 
 use crate::model::Sensitive;
 
-/// The generator failed; whatever wanted the bytes must be refused.
+/// The operating system returned no random bytes. The operation that needed them must be refused.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gave no random bytes")]
 pub struct NoEntropy;
 
-/// `N` random bytes that are no secret: salts, nonces, ids.
+/// Returns `N` random bytes that need no secrecy: salts, nonces, random parts of ids.
 pub fn public<const N: usize>() -> Result<[u8; N], NoEntropy> {
     let mut bytes = [0u8; N];
     fill(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Fills in random bytes where they are to stay.
+/// Fills `bytes` in place, so that no copy of a secret is left elsewhere.
 pub fn fill(bytes: &mut [u8]) -> Result<(), NoEntropy> {
     getrandom::fill(bytes).map_err(|_| NoEntropy)
 }
 
-/// `N` random bytes that are a secret.
+/// Returns `N` random bytes that are a secret.
 pub fn secret<const N: usize>() -> Result<Sensitive<[u8; N]>, NoEntropy>
 where
     [u8; N]: Zeroize,
@@ -29,7 +30,7 @@ where
     public().map(Sensitive::new)
 }
 
-/// As many secret random bytes as asked for.
+/// Returns `length` random bytes that are a secret.
 pub fn secret_of_length(length: usize) -> Result<Sensitive<Vec<u8>>, NoEntropy> {
     let mut bytes = vec![0u8; length];
     fill(&mut bytes)?;

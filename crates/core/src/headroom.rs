@@ -1,13 +1,15 @@
-//! Whether there is memory to spare. A failed small allocation aborts the process, so code that needs much memory asks here
-//! first and leaves a reserve for small allocations.
+//! Checks whether memory is left. A failed small allocation aborts the process, so code that needs much memory asks
+//! here first and leaves a reserve for small allocations.
 
 use memmap2::MmapMut;
 
 /// The reserve in bytes: more than the small allocations of all requests under way.
 const SPARE: usize = 16 * 1024 * 1024;
 
-/// Whether so many bytes can be allocated beside the reserve. Maps them without touching them, which takes microseconds.
+/// Returns whether `bytes` can be allocated while the reserve stays free. Maps the memory without touching it, which
+/// takes microseconds.
 pub fn is_there_for(bytes: usize) -> bool {
+    // The mapping is dropped at once. It only shows whether the kernel would grant it.
     MmapMut::map_anon(bytes.saturating_add(SPARE)).is_ok()
 }
 

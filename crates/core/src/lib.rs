@@ -1,7 +1,6 @@
-//! The words of the domain and the arithmetic of one-time passwords: pure types that cannot be wrong, secrets that are wiped,
-//! and the little of the operating system that every crate needs (random bytes, stopwatches, locks).
-//!
-//! It knows no store, no device, no HTTP, and reads no clock: time and steps come in as numbers.
+//! Domain types that are valid by construction, one-time-password arithmetic, and the few services of the operating
+//! system that every crate needs: random bytes, durations, locks, a memory check. Knows no store, no device and no
+//! HTTP. Never reads the time of day: times, steps and counters come in as numbers.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 

@@ -1,9 +1,9 @@
-//! Measures how long something took. A duration only, never a date: what time it is comes in with the
-//! context, but how long a card may still take cannot.
+//! Measures durations against a time budget. It gives no date: the time of day comes in with the request context, but
+//! the time that a card has left cannot.
 
 use std::time::{Duration, Instant};
 
-/// Time left of a budget.
+/// A running time budget. A copy keeps the start and the budget.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch {
     started: Instant,
@@ -11,28 +11,28 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Starts to run.
+    /// Starts a budget now.
     #[expect(clippy::disallowed_methods, reason = "measures a duration; nothing is decided by the time of day")]
     pub fn start(budget: Duration) -> Self {
         Self { started: Instant::now(), budget }
     }
 
-    /// How long it has run.
+    /// Returns the time since the start.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// What is left of the budget; zero when it is used up.
+    /// Returns the unused part of the budget; zero once it is used up.
     pub fn left(&self) -> Duration {
         self.budget.saturating_sub(self.started.elapsed())
     }
 
-    /// Whether nothing is left.
+    /// Returns whether the budget is used up.
     pub fn is_over(&self) -> bool {
         self.left().is_zero()
     }
 
-    /// The budget grows: somebody has to touch the key first.
+    /// Adds to the budget, for example because a user must touch the key first.
     pub fn extend(&mut self, by: Duration) {
         self.budget = self.budget.saturating_add(by);
     }

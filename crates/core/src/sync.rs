@@ -1,6 +1,6 @@
-//! What threads share and wait for: of the standard library, or, with the feature `schedules`, of shuttle, under which a
-//! test decides who goes on at each of these points, and tries orders that a machine seldom takes. There all patience is
-//! endless.
+//! Locks, channels, atomics and threads of the standard library. With the feature `schedules` they are those of
+//! shuttle: a test then chooses which thread runs next at each of these points, and tries orders that a machine seldom
+//! takes. Under shuttle no timeout ever fires.
 
 #[cfg(all(feature = "schedules", not(debug_assertions)))]
 compile_error!("`schedules` is for tests: a daemon that has it does not run; leave `--all-features` out");

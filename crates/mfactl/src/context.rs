@@ -1,15 +1,12 @@
-//! What every command works with: the daemon, the streams, the person.
+//! The parts that every command needs: the connection to the daemon, the output and the prompts.
 
 use crate::client::Client;
 use crate::output::Output;
 use crate::prompt::Prompter;
 
-/// The tools of a command.
+/// Context of a command. Built once by `main` from the global flags.
 pub struct Context {
-    /// The way to the daemon.
     pub client: Client,
-    /// The way out.
     pub out: Output,
-    /// The way in.
     pub prompter: Prompter,
 }

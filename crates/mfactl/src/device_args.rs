@@ -1,5 +1,5 @@
-//! The words of the commands for hardware keys. Flags are named as Yubico's `ykman oath` has them, where
-//! they mean the same.
+//! Commands and flags for hardware keys, and their help texts. Flags have the names of Yubico's `ykman oath` where they
+//! mean the same, so that operators need not learn new ones.
 
 use std::path::PathBuf;
 
@@ -9,90 +9,86 @@ use crate::args::{ActOnUser, PasswordFrom};
 use crate::call::Body;
 use crate::help;
 
-/// What can be done with hardware keys.
+/// `device …`.
 #[derive(Debug, Subcommand)]
 pub enum DeviceCommand {
-    /// List the keys that are plugged in
+    /// List the hardware keys that are plugged in
     #[command(after_help = help::DEVICE_LIST)]
     List,
-    /// Show one key and the factors on it
+    /// Show a hardware key and the factors on it
     #[command(alias = "show", after_help = help::DEVICE_INFO)]
     Info(KeyArg),
-    /// Check that a key is genuine, by its maker's certificates
+    /// Verify that a hardware key is genuine, by its maker's certificates
     #[command(after_help = help::DEVICE_ATTEST)]
     Attest {
-        /// Which key.
         #[command(flatten)]
         on: KeyArg,
-        /// PIV slot whose key is attested: 9a, 9c, 9d, 9e, 82 to 95 [default: the daemon's, which is 9e]
+        /// PIV slot to attest: 9a, 9c, 9d, 9e, 82 to 95 [default: attestationSlot of the daemon, normally 9e]
         #[arg(long, value_name = "SLOT")]
         slot: Option<String>,
     },
-    /// List the OATH accounts on a key, also those of other programs
+    /// List the OATH accounts on a hardware key, including those of other programs
     #[command(after_help = help::DEVICE_ACCOUNTS)]
     Accounts(KeyArg),
-    /// Put a factor of a user onto a key
+    /// Program a factor of a user onto a hardware key
     #[command(after_help = help::DEVICE_PROVISION)]
     Provision(Box<ProvisionArgs>),
-    /// Give an account on a key another name
+    /// Rename an account on a hardware key
     #[command(after_help = help::DEVICE_RENAME)]
     Rename {
-        /// Which key, and why.
         #[command(flatten)]
         on: ChangeKey,
-        /// Present name, as `device accounts` shows it
+        /// Current name, as shown by `device accounts`
         name: String,
         /// New name
         new: String,
     },
-    /// Delete an account that belongs to no factor from a key
+    /// Delete an account that belongs to no factor from a hardware key
     #[command(after_help = help::DEVICE_DELETE)]
     Delete {
-        /// Which key, and why.
         #[command(flatten)]
         on: ChangeKey,
-        /// Name, as `device accounts` shows it
+        /// Name, as shown by `device accounts`
         name: String,
         /// Do not ask for confirmation
         #[arg(long, short)]
         force: bool,
     },
-    /// Erase the OATH application of a key: all accounts and its password
+    /// Erase the OATH application of a hardware key: all accounts and the password
     #[command(after_help = help::DEVICE_RESET)]
     Reset {
-        /// Which key, and why.
         #[command(flatten)]
         on: ChangeKey,
         /// Do not ask for confirmation
         #[arg(long, short)]
         force: bool,
     },
-    /// Change the password of a key's OATH application
+    /// Change the OATH password of a hardware key
     #[command(after_help = help::DEVICE_PASSWORD)]
     Password(DevicePasswordArgs),
-    /// Take a key back: prove it, erase its factors, revoke them
+    /// Take back a hardware key: verify it, erase its factors and revoke them
     #[command(after_help = help::DEVICE_RETURN)]
     Return(ChangeKey),
-    /// Show keys as they come and go
+    /// Print an event each time a hardware key is plugged in or removed
     #[command(after_help = help::DEVICE_WATCH)]
     Watch,
 }
 
-/// A key.
+/// A hardware key, for commands that change nothing on it.
 #[derive(Debug, Args)]
 pub struct KeyArg {
-    /// Number printed on the key
+    /// Serial number, as printed on the key
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub serial: u32,
 }
 
-/// A key that is to be changed.
+/// A hardware key, for commands that change it and so need a reason.
 #[derive(Debug, Args)]
 pub struct ChangeKey {
-    /// Number printed on the key
+    /// Serial number, as printed on the key
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub serial: u32,
-    /// Why, for the audit log
+    /// Reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }
@@ -100,34 +96,31 @@ pub struct ChangeKey {
 /// Arguments of `device password`.
 #[derive(Debug, Args)]
 pub struct DevicePasswordArgs {
-    /// Which key, and why.
     #[command(flatten)]
     pub on: ChangeKey,
-    /// What to do.
     #[command(flatten)]
     pub deed: PasswordDeed,
-    /// Where the new password comes from.
     #[command(flatten)]
     pub new: PasswordFrom,
-    /// Read the current password of the key from a file; not needed if the daemon knows it
+    /// Read the current password of the hardware key from a file; not needed if the daemon knows it
     #[arg(long, value_name = "FILE")]
     pub current_file: Option<PathBuf>,
 }
 
-/// What to do with a key's password. Without any: change it.
+/// Change to make to an OATH password; with none of the flags, a new one is set.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct PasswordDeed {
-    /// Give the daemon the password that the key has
+    /// Tell the daemon the password that the hardware key already has
     #[arg(long, conflicts_with_all = ["password_file", "password_stdin"])]
     pub learn: bool,
     /// Set a new password (the default)
     #[arg(long)]
     pub change: bool,
-    /// Set a random password that only the daemon knows, and the escrow if there is one
+    /// Set a random password, known only to the daemon and to the escrow if there is one
     #[arg(long, conflicts_with_all = ["password_file", "password_stdin"])]
     pub random: bool,
-    /// Have no password any more
+    /// Remove the password
     #[arg(long, conflicts_with_all = ["password_file", "password_stdin"])]
     pub remove: bool,
 }
@@ -135,63 +128,61 @@ pub struct PasswordDeed {
 /// Arguments of `device provision`.
 #[derive(Debug, Args)]
 pub struct ProvisionArgs {
-    /// Who, and by which right.
     #[command(flatten)]
     pub on: ActOnUser,
-    /// Number printed on the key; without it the only key that is plugged in
+    /// Serial number, as printed on the key; not needed if only one hardware key is plugged in
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub serial: Option<u32>,
     /// Name of the factor, such as `blue key`
     #[arg(long, value_name = "LABEL")]
     pub name: Option<String>,
-    /// Require a touch of the key for each code
+    /// Require a touch for each code
     #[arg(long, short)]
     pub touch: bool,
-    /// The factor to make.
     #[command(flatten)]
     pub profile: KeyProfileArgs,
-    /// Account shown by the authenticator
+    /// Account name shown in the authenticator app
     #[arg(long)]
     pub account: Option<String>,
-    /// Overwrite an account of the same name on the key; not with --as-user
+    /// Overwrite an account of the same name on the hardware key; not with --as-user
     #[arg(long, short)]
     pub force: bool,
-    /// Give the key a random password, if it has none; not with --as-user
+    /// Set a random password if the hardware key has none; not with --as-user
     #[arg(long)]
     pub protect: bool,
-    /// Stay pending until the user gives a code, instead of letting the key give the first one
+    /// Leave the factor pending until the user enters a code, instead of having the key compute the first one
     #[arg(long)]
     pub pending: bool,
-    /// Make this key the spare of a pending factor on another key; both become active together
+    /// Make this the spare of a pending factor on another hardware key; both become active together
     #[arg(long, value_name = "SECRET")]
     pub spare_of: Option<String>,
-    /// Write the receipt to a new file
+    /// Write the receipt to this file, which must not exist
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
 }
 
-/// What kind of factor is put onto a key. What is left out, the daemon decides.
+/// Parameters of a factor on a hardware key. The daemon chooses those that are not given.
 #[derive(Clone, Debug, Args)]
 pub struct KeyProfileArgs {
-    /// Codes by time or by counter
+    /// Time-based (TOTP) or counter-based (HOTP) codes
     #[arg(long, short = 'o', value_name = "TYPE", value_parser = ["TOTP", "HOTP"], ignore_case = true)]
     pub oath_type: Option<String>,
-    /// Digits of a code
+    /// Number of digits per code: 6 to 8
     #[arg(long, short, value_parser = clap::value_parser!(u8).range(6..=8))]
     pub digits: Option<u8>,
     /// Hash algorithm
     #[arg(long, short, value_parser = ["SHA1", "SHA256", "SHA512"], ignore_case = true)]
     pub algorithm: Option<String>,
-    /// Seconds a code is shown (TOTP only)
+    /// Seconds per time step: 15 to 120 (TOTP only)
     #[arg(long, short = 'P', value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(15..=120))]
     pub period: Option<u16>,
-    /// Issuer shown by the authenticator
+    /// Issuer name shown in the authenticator app
     #[arg(long, short)]
     pub issuer: Option<String>,
 }
 
 impl KeyProfileArgs {
-    /// Adds the members of a request that say it.
+    /// Adds the parameters that were given to a request body; the API takes lower-case kinds and upper-case algorithms.
     pub fn add_to(&self, body: Body) -> Body {
         body.optional("kind", self.oath_type.as_deref().map(str::to_ascii_lowercase))
             .optional("digits", self.digits)
@@ -201,10 +192,10 @@ impl KeyProfileArgs {
     }
 }
 
-/// What can be done with many keys.
+/// `provision …`.
 #[derive(Debug, Subcommand)]
 pub enum ProvisionCommand {
-    /// Put factors onto one key after the other, for the users of a manifest
+    /// Program one hardware key after the other for the users in a manifest
     #[command(after_help = help::PROVISION_BATCH)]
     Batch(Box<BatchArgs>),
 }
@@ -212,51 +203,50 @@ pub enum ProvisionCommand {
 /// Arguments of `provision batch`.
 #[derive(Debug, Args)]
 pub struct BatchArgs {
-    /// CSV file with the columns user, label, touch; the last two may be missing
+    /// CSV file with the columns user, label, touch; the last two are optional
     #[arg(value_name = "MANIFEST.csv")]
     pub manifest: PathBuf,
-    /// File of results, also of an earlier run that is gone on with [default: the manifest's name with .results.csv]
+    /// Results file; an existing one is resumed [default: the manifest with the extension .results.csv]
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
-    /// Let the factors stay pending until the users give a code
+    /// Leave the factors pending until the users enter a code
     #[arg(long)]
     pub pending: bool,
-    /// Two keys for each user
+    /// Program two hardware keys for each user
     #[arg(long)]
     pub spare: bool,
-    /// The factors to make.
     #[command(flatten)]
     pub profile: KeyProfileArgs,
-    /// Give each key a random password, if it has none
+    /// Set a random password on each hardware key that has none
     #[arg(long)]
     pub protect: bool,
-    /// Write the receipts into this directory, one file a key
+    /// Write the receipts to this directory, one file per hardware key
     #[arg(long, value_name = "DIR")]
     pub receipts: Option<PathBuf>,
-    /// Write backup codes into this directory, one file a user; otherwise nobody gets to see them
+    /// Write the backup codes to this directory, one file per user; without it, they are not shown anywhere
     #[arg(long, value_name = "DIR")]
     pub codes: Option<PathBuf>,
-    /// Act as an admin, for this reason; it goes into the audit log
+    /// Act as an admin for this reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// End when no fresh key is plugged in, instead of waiting for the next one
+    /// Exit when no unused hardware key is plugged in, instead of waiting for the next one
     #[arg(long)]
     pub no_wait: bool,
 }
 
-/// What can be done with receipts.
+/// `receipt …`.
 #[derive(Debug, Subcommand)]
 pub enum ReceiptCommand {
-    /// Check a receipt without the daemon
+    /// Verify a receipt without the daemon
     #[command(after_help = help::RECEIPT_VERIFY)]
     Verify {
-        /// The receipt
+        /// Receipt file
         file: PathBuf,
-        /// The keys that sign receipts, as `receipt keys` prints them
+        /// Public signing keys of receipts, as printed by `receipt keys`
         #[arg(long, value_name = "JWKS.json")]
         keys: PathBuf,
     },
-    /// Print the keys that sign receipts
+    /// Print the public signing keys of receipts
     #[command(after_help = help::RECEIPT_KEYS)]
     Keys,
 }

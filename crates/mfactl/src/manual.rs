@@ -1,4 +1,4 @@
-//! `completions` and `manual`: what shells and man(1) read, made from the commands themselves.
+//! `completions` and `manual`: completion scripts and man pages, generated from the definition of the command line.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,8 +10,9 @@ use clap_complete::Shell;
 use crate::cli::Cli;
 use crate::failure::Failure;
 
-/// `completions`: the script of one shell, on standard output.
+/// `completions`: prints the completion script of a shell.
 pub fn completions(shell: Shell) -> Result<(), Failure> {
+    // Generated in memory first: clap_complete panics if it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "mfactl", &mut script);
     let mut output = io::stdout();
@@ -21,7 +22,7 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
     })
 }
 
-/// `manual`: a page for mfactl and each of its commands, and the scripts of all shells, into a directory.
+/// `manual`: writes a man page for mfactl and each of its commands, and the completion scripts of all shells.
 pub fn manual(dir: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::Usage(format!("{}: {error}", dir.display()));
     fs::create_dir_all(dir).map_err(failed)?;
@@ -44,12 +45,15 @@ pub fn manual(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A man page of section 1.
 struct Page {
+    /// File name without `.1`, such as `mfactl-user-add`.
     name: String,
     command: Clap,
 }
 
-/// `mfactl`, `mfactl-user`, `mfactl-user-add`, …
+/// The pages of a command and of all commands below it: `mfactl`, `mfactl-user`, `mfactl-user-add`, … Hidden commands
+/// have none.
 fn pages(command: &Clap, name: &str) -> Vec<Page> {
     let named = command.clone().name(name.to_owned()).bin_name(name.replace('-', " "));
     let mut pages = vec![Page { name: name.to_owned(), command: named }];

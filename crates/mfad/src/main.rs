@@ -1,11 +1,11 @@
-//! The daemon. Everything is in the library; this adds the allocator that wipes what is freed.
+//! The program `mfad`. The library does the work; this file adds the allocator that wipes freed memory.
 
 use std::alloc::System;
 use std::process::ExitCode;
 
 use zeroizing_alloc::ZeroAlloc;
 
-/// Freed memory is wiped, so that copies which libraries make of a secret do not outlive it (MEM-3).
+/// Wipes memory when it is freed, so that copies of a secret that libraries make do not outlive it (MEM-3).
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 

@@ -1,4 +1,4 @@
-//! What each call needs before it is carried out: one table, asked wherever a call is carried out, streamed or repeated.
+//! Access that each call requires: one table, which every path that carries out, streams or repeats a call asks.
 
 use crate::error::Error;
 use crate::token::Claims;
@@ -7,43 +7,45 @@ use mfad_core::model::{Right, UserRef};
 use super::authorise::{Redeemer, Scope, Session, UserAccess};
 use super::{Call, NewUserOrder, RequestContext, SecretOrder, SecretRef, Service};
 
-/// The access that a call needs.
+/// The access that a call requires.
 #[derive(Clone, Copy)]
 pub(super) enum Access<'a> {
-    /// None: the answer is public, or the call itself brings what is checked (a password, a refresh token).
+    /// None: the answer is public, or the call itself carries what is checked (a password, a refresh token).
     Anyone,
-    /// To create this user.
+    /// Permission to create this user: open to anyone if registration is open, otherwise the right `app`.
     Registration(&'a NewUserOrder),
-    /// A right of the peer, or the token of an administrator on a peer with the right `admin`.
+    /// A right of the peer uid. A request with a token has it only if the token's user has the role `admin` and the
+    /// peer has the right `admin` (AZ-4).
     Right(Right),
-    /// The right `admin`, and a reason.
+    /// The right `admin`, and a reason for the audit log.
     AdminWithReason,
-    /// To act on the user that the path names.
+    /// Access to the user that the path names, within a scope. The call counts towards the rate limit.
     User(UserRef, Scope, Rate),
-    /// To confirm a pending factor of that user.
+    /// As `User` with scope `Enrolment`, to confirm this pending factor. A caller whose token the enrolment itself
+    /// ended learns that the factor is active (ENR-8).
     Confirmation(UserRef, SecretRef),
-    /// A login session.
+    /// The access token of a login session.
     Session,
-    /// The token of a challenge.
+    /// A challenge token.
     Challenge,
-    /// One of the two; the use case looks which.
+    /// A challenge token or a login session; the use case finds out which.
     ChallengeOrSession,
-    /// To redeem a receipt.
+    /// The right `app`, or the session of the user whose receipt is redeemed.
     Redeemer,
 }
 
 /// The rate limit that a call counts towards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rate {
-    /// None.
+    /// No limit.
     Unlimited,
     /// Changes made with one session or API key.
     Change,
-    /// Factors that are begun.
+    /// Factors begun for one user, and from one peer uid.
     Factor,
 }
 
-/// The access that each call needs. Every call has its row here, and no other code decides.
+/// Returns the access that a call requires. Every call has its row here, and no other code decides it.
 pub(super) fn required(call: &Call) -> Access<'_> {
     match call {
         Call::AuthMethods | Call::KeySet | Call::ReceiptKeys | Call::Live | Call::Ready | Call::Version => {
@@ -64,6 +66,7 @@ pub(super) fn required(call: &Call) -> Access<'_> {
         | Call::UpdateUser(user, _)
         | Call::ChangeSecret(user, ..)
         | Call::RenewCodes(user) => Access::User(*user, Scope::Full, Rate::Change),
+        // A removal leaves nothing in the store, and the throttle already limits wrong passwords: neither is counted.
         Call::DeleteUser(user) | Call::ChangePassword { user, .. } | Call::DeleteSecret(user, ..) => {
             Access::User(*user, Scope::Full, Rate::Unlimited)
         }
@@ -76,6 +79,7 @@ pub(super) fn required(call: &Call) -> Access<'_> {
         Call::StepUp { .. } | Call::LogOut => Access::Session,
         Call::RedeemReceipt { .. } => Access::Redeemer,
 
+        // Calls for apps. A token gives no right of its peer, except to administrators (AZ-4).
         Call::ListUsers { .. }
         | Call::AskForKeyOf(_)
         | Call::Verify(..)
@@ -85,6 +89,7 @@ pub(super) fn required(call: &Call) -> Access<'_> {
         | Call::DeviceEvents { .. } => Access::Right(Right::App),
         Call::DeviceAccounts(_) | Call::AttestDevice(..) | Call::ShowKey => Access::Right(Right::Admin),
         Call::AuditRows { .. } | Call::Metrics => Access::Right(Right::Audit),
+        // These can lock users out or copy the store, so the audit log must hold a reason.
         Call::RenameAccount(..)
         | Call::DeleteAccount(..)
         | Call::ResetDevice(_)
@@ -95,23 +100,24 @@ pub(super) fn required(call: &Call) -> Access<'_> {
     }
 }
 
-/// The evidence that a caller has the access that its call needs. Use cases take it apart.
+/// The evidence that a caller has the access its call requires. Use cases take the user, session or claims out of it.
 #[must_use]
 pub(super) enum Evidence {
-    /// Nothing more to know.
+    /// The access comes without a user, session or claims.
     Granted,
     /// The user that is acted on, and by what right.
     User(UserAccess),
-    /// A user who is logged in.
+    /// A user with a login session.
     Session(Session),
-    /// The claims of a challenge.
+    /// The claims of a challenge token.
     Challenge(Claims),
-    /// Who redeems a receipt.
+    /// The app or user that redeems a receipt.
     Redeemer(Redeemer),
 }
 
 impl Evidence {
-    /// The user that is acted on. An error is a row of the table that does not fit its use case: a defect, so a refusal.
+    /// Returns the user that is acted on. An error means that the row of the table does not fit the use case: a defect,
+    /// so the call is refused.
     pub(super) fn user(self) -> Result<UserAccess, Error> {
         if let Self::User(access) = self { Ok(access) } else { Err(misfit()) }
     }
@@ -134,16 +140,19 @@ fn misfit() -> Error {
 }
 
 impl Service {
-    /// Whether the caller may make this call now. Nothing is counted.
+    /// Checks whether the caller may make this call now, without counting it towards a rate limit. Event streams ask
+    /// this before they open.
     pub fn may(&self, context: &RequestContext, call: &Call) -> Result<(), Error> {
         let allowed = self.evidence(context, required(call)).map(drop);
+        // A forged row that is found here must be audited, as in a call.
         allowed.inspect_err(|error| self.note_tampering(context, error))
     }
 
-    /// Authorises a call and counts it towards its rate limit.
+    /// Authorises a call, then counts it towards its rate limit. A refused call is not counted.
     pub(super) fn authorise(&self, context: &RequestContext, call: &Call) -> Result<Evidence, Error> {
         let access = required(call);
         let evidence = self.evidence(context, access)?;
+        // A caller who may not make the call has been refused by now, and uses up no limit.
         match (access, &evidence) {
             (Access::Registration(order), _) => self.count_registration(context, order)?,
             (Access::User(_, _, Rate::Change), Evidence::User(user)) => self.count_change(context, user)?,
@@ -153,7 +162,7 @@ impl Service {
         Ok(evidence)
     }
 
-    /// The evidence of an access, or the refusal.
+    /// Returns the evidence for an access, or the refusal. Counts nothing.
     pub(super) fn evidence(&self, context: &RequestContext, access: Access<'_>) -> Result<Evidence, Error> {
         match access {
             Access::Anyone | Access::ChallengeOrSession => Ok(Evidence::Granted),

@@ -1,4 +1,5 @@
-//! Everything that can be asked, and everything that can be answered.
+//! The whole API as two enums: everything that can be asked, and every reply to it. Refusals are in
+//! [`error`](super::error).
 
 use serde_json::Value;
 
@@ -21,440 +22,443 @@ use super::master_key::MasterKeyView;
 use super::security_keys::KeyOrder;
 use super::views::{AuditView, AuthView, SecretView, UserView};
 
-/// Everything the API can be asked. No outside text is left in it that has not been checked for its shape.
+/// Everything that the API can be asked. All text from outside has been checked for its form.
 pub enum Call {
-    /// Make a user.
+    /// Create a user, with a first password if one is given.
     CreateUser(NewUserOrder),
-    /// List users by id.
+    /// List users in the order of their ids.
     ListUsers {
-        /// Only those after this one.
+        /// Only users with a greater id; `None` for the first page.
         after: Option<UserId>,
-        /// At most so many.
+        /// Maximum number of users to return.
         limit: u32,
     },
     /// Show a user.
     ShowUser(UserRef),
-    /// Change a user.
+    /// Change a user's names, address, roles, or whether it is disabled.
     UpdateUser(UserRef, UserChange),
-    /// Remove a user with everything it has.
+    /// Delete a user with all secrets, sessions and receipts.
     DeleteUser(UserRef),
-    /// End delays and locks.
+    /// End all delays and locks of a user, and take back steps that a wrong clock used up in the future.
     UnlockUser(UserRef),
-    /// Make a secret.
+    /// Create a secret: a factor, a password or an API key.
     CreateSecret(UserRef, SecretOrder),
-    /// Take over a factor from another program.
+    /// Import a factor from another program, with its seed. It is pending until a code confirms it.
     ImportFactor(UserRef, ImportOrder),
-    /// List a user's secrets.
+    /// List the secrets of a user, without their values.
     ListSecrets(UserRef),
-    /// Show one.
+    /// Show a secret, without its value.
     ShowSecret(UserRef, SecretRef),
-    /// Rename or describe one.
+    /// Rename a secret or change its description.
     ChangeSecret(UserRef, SecretRef, SecretChange),
     /// Confirm a pending factor with its first code.
     Enroll(UserRef, SecretRef, FirstCode),
-    /// Put a new password in the place of the old one.
+    /// Replace the user's password and end all sessions.
     ChangePassword {
-        /// Whose.
+        /// The user whose password is replaced.
         user: UserRef,
-        /// The new one.
+        /// The new password, 8–1024 bytes.
         new: Sensitive<String>,
-        /// The old one.
+        /// The present password. Only an administrator who gives a reason may leave it out.
         current: Option<Sensitive<String>>,
     },
-    /// Make new backup codes.
+    /// Replace all backup codes of a user.
     RenewCodes(UserRef),
-    /// Remove a secret; of a factor on a hardware key, the account there too or not.
+    /// Delete a secret. For a factor on a hardware key, also says whether its account is erased from the key.
     DeleteSecret(UserRef, SecretRef, Option<OnDevice>),
-    /// What can one log in with.
+    /// Show which ways to log in are available.
     AuthMethods,
-    /// What a browser needs to let one of the caller's own security keys answer a challenge, or step up.
+    /// Get the options with which a browser asks one of the caller's own security keys, for a challenge or a step-up.
     AskForOwnKey,
-    /// The same for an app that checks a user's key.
+    /// Get the options with which a browser asks a user's security key, for a check by an app.
     AskForKeyOf(UserRef),
-    /// The first step of a login.
+    /// First step of a login: the password.
     LogIn {
-        /// Name, address or id.
+        /// Login name, e-mail address or user id.
         login: String,
-        /// The password, unchecked.
+        /// The password as received; any length.
         password: Sensitive<String>,
     },
-    /// The second step of a login.
+    /// Second step of a login: answer the request's challenge with a second factor.
     AnswerChallenge(Proof),
-    /// Confirm one action with a second factor.
+    /// Confirm one action with a second factor, which gives a receipt for it.
     StepUp {
         /// The second factor.
         proof: Proof,
-        /// What is confirmed.
+        /// The action that the receipt is valid for.
         action: Text,
-        /// The uid of the app that may redeem the receipt, if it is not the one that asks.
+        /// Uid of the app that may redeem the receipt. `None`: the app that makes this call.
         redeemer: Option<u32>,
     },
-    /// Check a receipt, once.
+    /// Check a step-up receipt. This uses it up, whether it is valid or not.
     RedeemReceipt {
-        /// The receipt.
+        /// The receipt, as a step-up returned it.
         receipt: Sensitive<String>,
-        /// What it must be for.
+        /// The action that the receipt must have been given for.
         action: Text,
     },
-    /// Make a new pair of tokens.
+    /// Exchange the request's refresh token for a new pair of tokens.
     Refresh,
-    /// End this session.
+    /// End the session of the request's token.
     LogOut,
-    /// Check a second factor for an app.
+    /// Check a second factor of a user for an app, without a login.
     Verify(UserRef, Proof),
-    /// The public keys.
+    /// Get the public keys that verify tokens.
     KeySet,
-    /// The public keys of receipts.
+    /// Get the public keys that verify provisioning receipts.
     ReceiptKeys,
-    /// The hardware keys that are plugged in.
+    /// List the hardware keys that are plugged in.
     ListDevices,
-    /// The security keys that are plugged in.
+    /// List the security keys that are plugged in.
     ListSecurityKeys,
-    /// One of them, with the factors on it.
+    /// Show a hardware key, with the factors on it.
     ShowDevice(Serial),
-    /// Which keys came and went; without a number, which are there.
+    /// List hardware keys that came and went, or with `None` those that are present.
     DeviceEvents {
-        /// Only events after this one.
+        /// Only events with a greater number.
         after: Option<u64>,
     },
-    /// The accounts on a key.
+    /// List the OATH accounts on a hardware key.
     DeviceAccounts(Serial),
-    /// Give an account on a key another name.
+    /// Rename an OATH account on a hardware key: its name, then the new one.
     RenameAccount(Serial, AccountName, AccountName),
-    /// Remove an account from a key.
+    /// Delete an OATH account that belongs to no factor from a hardware key.
     DeleteAccount(Serial, AccountName),
-    /// Remove everything in a key's OATH applet.
+    /// Reset the OATH applet of a hardware key: all accounts and the password are erased.
     ResetDevice(Serial),
-    /// Learn, set or remove the password of a key's OATH applet.
+    /// Learn, set or remove the password of a hardware key's OATH applet.
     ChangeDevicePassword {
-        /// Of which key.
+        /// The hardware key.
         serial: Serial,
-        /// What to do.
+        /// The change to make.
         change: PasswordChange,
-        /// The present one, where the daemon does not know it.
+        /// The present password. May be left out if the daemon knows it.
         current: Option<Sensitive<String>>,
     },
-    /// Check that a key is genuine, by the key in a PIV slot.
+    /// Check that a hardware key is genuine, by attestation of the key in a PIV slot. `None`: the configured slot.
     AttestDevice(Serial, Option<PivSlot>),
-    /// Take a key back from its user.
+    /// Take a hardware key back from its user: revoke and erase the factors on it.
     ReturnDevice(Serial),
-    /// A page of the audit log.
+    /// Read a page of the audit log.
     AuditRows {
-        /// Only rows after this one.
+        /// Only rows with a greater sequence number.
         after: i64,
-        /// At most so many.
+        /// Maximum number of rows to return.
         limit: u32,
     },
-    /// Where the master key is, and how far a change of it is.
+    /// Show where the master key is kept, and the progress of its rotation.
     ShowKey,
-    /// Change the master key, or go on with that. The new one is given where the daemon cannot keep it.
+    /// Begin a rotation of the master key, or continue it. The new key is given only if the master key is a credential,
+    /// which the daemon cannot write.
     RotateKey(Option<MasterKey>),
-    /// Copy the store.
+    /// Take an encrypted copy of the store.
     BackUp,
-    /// Is the process there.
+    /// Liveness probe.
     Live,
-    /// Can it do its work.
+    /// Readiness probe, which writes to the store.
     Ready,
-    /// The counters.
+    /// Get the metrics.
     Metrics,
-    /// What is running.
+    /// Show the versions and the protection of the running process.
     Version,
 }
 
-/// A secret named by a path.
+/// The secret that a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretRef {
-    /// A well-formed id.
+    /// A well-formed id. Whether such a secret exists is looked up later.
     Id(SecretId),
-    /// Text that is no id; it answers as an unknown one (AZ-2).
+    /// Text that is not an id. It gets the same answer as an unknown id (AZ-2).
     Malformed,
 }
 
-/// A second factor that a caller shows.
+/// A second factor presented by a caller.
 pub enum Proof {
-    /// A one-time password.
+    /// A one-time password (TOTP or HOTP).
     Token(TokenInput),
     /// A backup code.
     Code(BackupCode),
-    /// The user's key, plugged into this host: a security key answers for itself, another is asked for a code.
+    /// A key of the user in a port of this host. A registered security key is asked first; otherwise a hardware key
+    /// gives a code.
     Device {
-        /// What tells a security key who touches it.
+        /// PIN of the security key, if it asks for one.
         pin: Option<Pin>,
     },
-    /// The user's security key, plugged into this host.
+    /// A security key of the user in a port of this host.
     SecurityKey {
-        /// What tells it who touches it.
+        /// PIN of the security key, if it asks for one.
         pin: Option<Pin>,
     },
-    /// The answer of a security key, as a browser hands it over.
+    /// The assertion of a security key, as JSON from a browser (WebAuthn `PublicKeyCredential`).
     Credential(Value),
 }
 
-/// The first code of a factor.
+/// The proof that confirms a pending factor.
 pub enum FirstCode {
-    /// From the user.
+    /// A code that the user typed.
     Token(TokenInput),
-    /// From the hardware key itself.
+    /// A code that the daemon reads from the hardware key itself.
     Device,
-    /// The credential that a security key made, as a browser hands it over.
+    /// The new credential of a security key, as JSON from a browser (WebAuthn `PublicKeyCredential`).
     Credential(Value),
 }
 
-/// A user to be made.
+/// A user to be created.
 pub struct NewUserOrder {
-    /// The id wanted, or none to have one made.
+    /// The id to use; `None` to have one made. With open registration only apps may choose it.
     pub id: Option<UserId>,
-    /// The login name.
+    /// Login name, unique among names and addresses.
     pub name: UserName,
-    /// A name for display.
+    /// Name for display.
     pub display_name: Option<Text>,
-    /// An address.
+    /// E-mail address, which can be used to log in.
     pub email: Option<Email>,
-    /// A first password, 8–1024 bytes.
+    /// First password, 8–1024 bytes.
     pub password: Option<Sensitive<String>>,
 }
 
-/// Changes of a user; what is `None` stays.
+/// Changes to a user. `None` leaves a value as it is; in a nested `Option`, `Some(None)` removes it.
 #[derive(Debug)]
 pub struct UserChange {
-    /// The version that was read.
+    /// The version that the caller read. If it is outdated the change is refused.
     pub version: i64,
-    /// A new name.
+    /// New login name.
     pub name: Option<UserName>,
-    /// A new display name, or none.
+    /// New name for display.
     pub display_name: Option<Option<Text>>,
-    /// A new address, or none.
+    /// New e-mail address.
     pub email: Option<Option<Email>>,
-    /// Disable or enable.
+    /// Whether the user is disabled. Users cannot change this for themselves.
     pub disabled: Option<bool>,
-    /// New roles.
+    /// The whole new list of roles. Users cannot change their own.
     pub roles: Option<Vec<String>>,
 }
 
-/// A secret to be made.
+/// A secret to be created.
 pub enum SecretOrder {
-    /// A software factor.
+    /// A software factor, pending until its first code.
     Mfa(MfaOrder),
-    /// A factor on a hardware key.
+    /// A factor to be programmed onto a hardware key.
     Hardware(ProvisionOrder),
-    /// A security key.
+    /// A security key to be registered through a browser; pending until it has answered.
     Key(KeyOrder),
-    /// A security key in a port of this host; it is active at once.
+    /// A security key in a port of this host, with its PIN if it asks for one. It becomes active at once.
     LocalKey(KeyOrder, Option<Pin>),
-    /// A password, 8–1024 bytes.
+    /// A password, 8–1024 bytes. A user has at most one.
     Password(Sensitive<String>),
     /// An API key.
     ApiKey {
-        /// Its name.
+        /// Its name; `None` to have one chosen.
         name: Option<Label>,
     },
 }
 
-/// A software factor to be made.
+/// A software factor to be created.
 #[derive(Debug)]
 pub struct MfaOrder {
-    /// Its name.
+    /// Its name; `None` to have one chosen.
     pub name: Option<Label>,
-    /// Its parameters.
+    /// Algorithm, digits, and period or counter.
     pub profile: Profile,
-    /// Who the authenticator app shall say it is from.
+    /// Issuer in the otpauth URI; `None` for the configured one.
     pub issuer: Option<Text>,
-    /// Whose account the app shall say it is.
+    /// Account in the otpauth URI; `None` for the user's login name.
     pub account: Option<Text>,
 }
 
-/// A factor of another program, to be taken over.
+/// A factor of another program to be imported.
 pub struct ImportOrder {
-    /// Its name here.
+    /// Its name here; `None` to have one chosen.
     pub name: Option<Label>,
-    /// Its parameters and its seed, as authenticator apps are told them.
+    /// Its parameters and seed, as authenticator apps read them from a QR code.
     pub uri: OtpauthUri,
 }
 
-/// Changes of a secret; what is `None` stays.
+/// Changes to a secret. `None` leaves a value as it is.
 #[derive(Debug)]
 pub struct SecretChange {
-    /// The version that was read.
+    /// The version that the caller read. If it is outdated the change is refused.
     pub version: i64,
-    /// A new name.
+    /// New name, unique among the user's secrets.
     pub name: Option<Label>,
-    /// A new description, or none.
+    /// New description; `Some(None)` removes it.
     pub description: Option<Option<Text>>,
 }
 
-/// Everything the API can answer when it does what was asked. Times are milliseconds since 1970.
+/// Every reply to a call that was carried out. Times are in milliseconds since 1970, unless stated otherwise.
 pub enum Reply {
-    /// A user was made.
+    /// A user was created.
     UserCreated {
-        /// The user.
+        /// The new user.
         user: UserView,
-        /// A login, if there was a password.
+        /// Tokens of a first login, if a password was given. If a second factor is required they only allow an
+        /// enrolment.
         auth: Option<AuthView>,
     },
     /// A user.
     User(UserView),
-    /// Users, and where the next page begins.
+    /// A page of users.
     Users {
-        /// The users.
+        /// The users, by id.
         users: Vec<UserView>,
-        /// The id to go on after.
+        /// The id after which the next page begins; `None` if this page is not full.
         next: Option<UserId>,
     },
-    /// A secret.
+    /// A secret, without its value.
     Secret(SecretView),
-    /// Secrets.
+    /// All secrets of a user, without their values.
     Secrets(Vec<SecretView>),
-    /// A secret was made that has no value to show.
+    /// A secret was created that has no value to show.
     SecretCreated(SecretView),
-    /// A pending factor with its seed, shown this once.
+    /// A pending software factor. Its seed is shown only here.
     FactorCreated {
-        /// The factor.
+        /// The pending factor.
         secret: SecretView,
-        /// The URI for authenticator apps.
+        /// The otpauth URI, for authenticator apps.
         uri: Sensitive<String>,
-        /// The seed in Base32.
+        /// The seed in Base32, for typing it in.
         base32: Sensitive<String>,
     },
-    /// A security key that was registered in this host, with backup codes if it is the first factor.
+    /// A security key in a port of this host was registered and is active.
     KeyRegistered {
-        /// The key.
+        /// The security key's entry.
         secret: SecretView,
-        /// Shown this once.
+        /// Backup codes if this is the user's first factor, else empty. They are shown only here.
         codes: Vec<Sensitive<String>>,
     },
-    /// A pending security key, and what a page gives to the browser to make its credential.
+    /// A pending security key.
     KeyAsked {
-        /// The pending key.
+        /// The pending security key's entry.
         secret: SecretView,
-        /// `PublicKeyCredentialCreationOptions` as JSON.
+        /// `PublicKeyCredentialCreationOptions` as JSON, which a page passes to the browser.
         options: Value,
     },
-    /// What a page gives to the browser to let a security key answer: `PublicKeyCredentialRequestOptions` as JSON.
+    /// `PublicKeyCredentialRequestOptions` as JSON, with which a page lets the browser ask a security key.
     KeyOptions(Value),
-    /// A factor on a hardware key, programmed and proved.
+    /// A factor was programmed onto a hardware key and proved.
     Provisioned {
         /// The factor, pending or active.
         secret: SecretView,
-        /// The signed statement of what was programmed.
+        /// The signed provisioning receipt (JWS).
         receipt: String,
-        /// With an active one: backup codes, with the first factor.
+        /// `None` while the factor is pending. Else the backup codes of a first factor, or an empty list.
         codes: Option<Vec<Sensitive<String>>>,
     },
-    /// An API key with its value, shown this once.
+    /// An API key was created. Its value is shown only here.
     ApiKeyCreated {
-        /// The key's entry.
+        /// The API key's entry.
         secret: SecretView,
-        /// The key.
+        /// The API key as requests carry it.
         key: Sensitive<String>,
     },
-    /// A factor is active now.
+    /// A pending factor was confirmed and is active.
     Enrolled {
-        /// The factor.
+        /// The active factor.
         secret: SecretView,
-        /// Backup codes, with the first factor.
+        /// Backup codes if this is the user's first factor, else empty. They are shown only here.
         codes: Vec<Sensitive<String>>,
     },
-    /// New backup codes of a user.
+    /// The user's new backup codes. They are shown only here.
     Codes(UserId, Vec<Sensitive<String>>),
-    /// What one can log in with.
+    /// The ways to log in.
     AuthMethods {
-        /// Whether anybody may make a user.
+        /// Whether anyone who reaches the socket may create a user.
         open_registration: bool,
-        /// Whether everybody needs a second factor.
+        /// Whether each login needs a second factor.
         mfa_required: bool,
-        /// Whether there may be security keys.
+        /// Whether security keys are configured.
         security_keys: bool,
     },
-    /// A login, or a step of one.
+    /// Tokens, or a challenge, from a step of a login.
     Auth(AuthView),
-    /// A receipt was good.
+    /// A step-up receipt was valid. It is used up now.
     ReceiptRedeemed {
-        /// Who confirmed.
+        /// The user who confirmed the action.
         user: UserId,
-        /// When, in seconds since 1970.
+        /// Time of the step-up, in seconds since 1970.
         auth_time: i64,
-        /// How (RFC 8176).
+        /// Authentication methods of the step-up (RFC 8176).
         amr: &'static [&'static str],
     },
     /// A second factor was right.
     Verified {
-        /// Which.
+        /// The factor that answered.
         secret: SecretId,
-        /// Of which kind.
+        /// Kind of the factor.
         method: Method,
-        /// When.
+        /// Time of the check.
         at: i64,
     },
-    /// The public keys.
+    /// Public keys that verify tokens, or provisioning receipts.
     KeySet(Vec<PublicKey>),
     /// The hardware keys that are plugged in.
     Devices(Vec<KeyView>),
-    /// Security keys.
+    /// The security keys that are plugged in.
     SecurityKeys(Vec<SecurityKeyView>),
-    /// One key, with the factors on it.
+    /// A hardware key with the factors on it.
     Device {
-        /// The key.
+        /// The hardware key.
         key: KeyView,
-        /// What the daemon put onto it.
+        /// The accounts that the daemon has put onto it.
         credentials: Vec<CredentialView>,
-        /// The password of its applet, sealed to the escrow's key.
+        /// The password of its OATH applet, encrypted for the escrow recipient. Shown only to administrators.
         escrow: Option<String>,
     },
-    /// Keys that came and went, and the number to go on after.
+    /// Hardware keys that came and went.
     DeviceEvents {
         /// The events, oldest first.
         events: Vec<DeviceEvent>,
-        /// The newest number.
+        /// The number of the newest event, to continue after.
         next: u64,
     },
-    /// The accounts on a key.
+    /// The OATH accounts on a hardware key.
     Accounts(Vec<AccountView>),
-    /// One of them.
+    /// The renamed OATH account.
     Account(AccountView),
-    /// The key is genuine.
+    /// The hardware key is genuine.
     Genuine(GenuineView),
-    /// The password of a key's applet is as wanted.
+    /// The password of a hardware key's OATH applet is as requested.
     DevicePassword {
-        /// Whether there is one.
+        /// Whether the applet has a password now.
         has_password: bool,
         /// Whether the daemon keeps it.
         is_known: bool,
-        /// The new one, sealed to the escrow's key.
+        /// A newly set password, encrypted for the escrow recipient if one is configured.
         escrow: Option<String>,
     },
-    /// A key was taken back.
+    /// A hardware key was taken back.
     Returned {
-        /// The key.
+        /// The hardware key.
         serial: Serial,
-        /// What became of each factor on it.
+        /// The result for each factor on it.
         credentials: Vec<ReturnedView>,
     },
-    /// Rows of the audit log, and where the next page begins.
+    /// A page of the audit log.
     Audit {
-        /// The rows.
+        /// The rows, oldest first.
         events: Vec<AuditView>,
-        /// The number to go on after.
+        /// The sequence number after which the next page begins; `None` if this page is not full.
         next: Option<i64>,
     },
-    /// The master key, but for the key.
+    /// Where the master key is kept, and the progress of its rotation. The key itself is never shown.
     MasterKey(MasterKeyView),
-    /// A copy of the store, on its way.
+    /// An encrypted copy of the store, read while it is sent.
     Backup(Box<Backup>),
-    /// It is there.
+    /// The process answers.
     Live,
-    /// It can do its work.
+    /// The service can do its work.
     Ready,
-    /// The counters as Prometheus text.
+    /// The metrics in the Prometheus text format.
     Metrics(String),
-    /// What is running.
+    /// Versions and protection of the running process.
     Version {
-        /// The SQLite linked in.
+        /// Version of the bundled SQLite library.
         sqlite: &'static str,
-        /// How far the process is confined.
+        /// How far Landlock confines the process.
         confinement: Confinement,
-        /// Whether the keys stay out of the swap.
+        /// Whether the memory pages of the store's keys are locked, so that they are never swapped out.
         are_keys_locked: bool,
     },
-    /// Done, and nothing to say.
+    /// Carried out, with nothing to return.
     Done,
 }

@@ -1,5 +1,5 @@
-//! WebAuthn ceremonies that have begun: the options that were given out, each for one answer and five minutes (FIDO-1). They
-//! are in memory only, so a restart ends them.
+//! Open WebAuthn ceremonies: options that were given out, each for one answer within five minutes (FIDO-1). They are
+//! kept in memory only, so a restart ends them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use mfad_hardware::device::SecurityKeys;
 
 use super::tokens::later;
 
-/// Ceremonies at the same time; the oldest makes room.
+/// Maximum number of open ceremonies; a new one ends the oldest.
 const MOST: usize = 4096;
-/// Ceremonies that one peer opened: no app takes the places of all others.
+/// Maximum opened by one peer uid, a quarter of all, so that one app cannot end the ceremonies of all others.
 const MOST_OF_PEER: usize = 1024;
-/// Ceremonies of one user.
+/// Maximum of one user.
 const MOST_OF_USER: usize = 8;
 
-/// What an answer belongs to. A ceremony of one purpose answers no other.
+/// The purpose of a ceremony. An answer counts only for the purpose that it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
-    /// The registration of this pending key.
+    /// Registration of this pending security key.
     Register(SecretId),
-    /// This login.
+    /// The second step of this login.
     Login(ChallengeId),
     /// A step-up in this session.
     StepUp(SessionId),
-    /// The check that this peer makes.
+    /// A check that the app with this peer uid makes.
     Verify(u32),
 }
 
@@ -45,7 +45,7 @@ struct Ceremony {
     peer: u32,
 }
 
-/// Security keys of both kinds: those in the ports of this host, and those that a browser asks.
+/// Security keys on both paths: in the ports of this host, and asked by a browser.
 pub(super) struct WebAuthn {
     pub(super) ports: Arc<dyn SecurityKeys>,
     pub(super) ceremonies: Ceremonies,
@@ -57,7 +57,7 @@ impl WebAuthn {
     }
 }
 
-/// What was asked and not answered yet.
+/// The ceremonies that are open.
 #[derive(Default)]
 pub(super) struct Ceremonies(Mutex<Open>);
 
@@ -67,17 +67,18 @@ struct Open {
     begun: u64,
 }
 
-/// Whose ceremony it is, for what, and of several checks of one app which: by its challenge, so that one user's logins at
-/// an app do not end each other.
+/// User, purpose and, for checks by an app, the SHA-256 of the challenge. With the challenge, several logins of one
+/// user at an app do not end each other.
 pub(super) type Key = (UserId, Purpose, Option<[u8; 32]>);
 
 pub(super) fn key(user: UserId, purpose: Purpose, challenge: Option<&str>) -> Key {
+    // Only the checks of an app share a purpose. A registration, login or step-up has its own.
     let is_shared = matches!(purpose, Purpose::Verify(_));
     let challenge = challenge.filter(|_| is_shared).map(|challenge| Sha256::digest(challenge.as_bytes()).into());
     (user, purpose, challenge)
 }
 
-/// Ends the oldest of those that count, if they are as many as there may be: each question takes one place.
+/// Ends the oldest ceremony for which `counts` holds, if `most` of them are open.
 fn make_room(open: &mut HashMap<Key, Ceremony>, most: usize, counts: impl Fn(&Key, &Ceremony) -> bool) {
     let share = || open.iter().filter(|(key, ceremony)| counts(key, ceremony));
     if share().count() >= most {
@@ -91,21 +92,22 @@ impl Ceremonies {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another question of the same purpose takes the place of the one before.
+    /// Opens a ceremony. It replaces an open one with the same key.
     pub(super) fn begin(&self, key: Key, asked: Asked, peer: u32, now: i64) {
         let mut state = self.lock();
         let Open { by_purpose: open, begun } = &mut *state;
         open.retain(|_, ceremony| ceremony.expires > now);
-        // The user's own share first, then the peer's, then all.
+        // In this order, a user or peer at its own limit does not end a ceremony of another one.
         make_room(open, MOST_OF_USER, |(owner, ..), _| *owner == key.0);
         make_room(open, MOST_OF_PEER, |_, ceremony| ceremony.peer == peer);
         make_room(open, MOST, |_, _| true);
+        // Several ceremonies may begin at the same time, so a counter tells which is the oldest.
         *begun = begun.saturating_add(1);
         let ceremony = Ceremony { asked, expires: later(now, CEREMONY), order: *begun, peer };
         open.insert(key, ceremony);
     }
 
-    /// What was asked, once, whatever comes of it.
+    /// Takes a ceremony out, whatever its answer turns out to be, so that each is answered once.
     pub(super) fn take(&self, key: Key, now: i64) -> Option<Asked> {
         let ceremony = self.lock().by_purpose.remove(&key)?;
         (ceremony.expires > now).then_some(ceremony.asked)

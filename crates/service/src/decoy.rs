@@ -1,14 +1,14 @@
-//! The work that a check of a code does for a user who does not exist, so that its time tells nothing (AUT-4).
+//! The work that checks a code of an unknown user, so that the time of the refusal does not tell who exists (AUT-4).
 
 use mfad_core::model::{Algorithm, Digits, Moment, Period, TokenInput, UserId};
 use mfad_core::oath::{Window, match_step, step_at};
 use mfad_store::{AssociatedData, Fault, Vault, View};
 
-/// A factor that nobody has, of the usual kind: what a code is held against where there is no user.
+/// A TOTP factor with the usual parameters that belongs to no user. Codes of unknown users are compared with it.
 pub(super) struct Decoy {
     nobody: UserId,
     sealed: Vec<u8>,
-    /// Opened like the summary of a user.
+    /// Opened as a known user's sealed summary would be.
     summary: Vec<u8>,
 }
 
@@ -22,8 +22,8 @@ impl Decoy {
         Ok(Self { nobody: UserId::at(0, &random), sealed: vault.seal(&DECOY, seed.expose())?, summary })
     }
 
-    /// Looks for factors, opens a seed and compares with every code of the window, as for a user. So it does with a code of
-    /// any length: users have factors of the length that theirs show.
+    /// Reads the store, decrypts a seed and compares the code with every step of the window, as for a known user. Codes
+    /// of every length are compared, since a known user usually has a factor of the code's length.
     pub(super) fn refuse(
         &self,
         view: &View<'_>,
@@ -34,13 +34,15 @@ impl Decoy {
     ) -> Result<(), Fault> {
         let nobody = named.unwrap_or(self.nobody);
         let read = (view.decoy_user(nobody)?, view.decoy_secrets(nobody, &self.sealed)?);
-        // Sealed at the start, it does not open any more once the master key has changed; nobody minds.
+        // The seed was sealed at start, so it no longer opens once the master key has been rotated. Only the time
+        // matters, so zeros take its place.
         let opened = view.vault().open(&DECOY, &self.sealed);
         let seed = opened.as_ref().map_or(&[0; 20][..], |seed| seed.expose());
         let code = token.for_digits(Digits::SIX).unwrap_or(0);
         let current = step_at(now.unix_seconds(), Period::THIRTY);
         let matched = match_step(seed, Algorithm::Sha1, Digits::SIX, code, current, window, None);
         let summary = view.vault().open(&DECOY, &self.summary);
+        // Keep the compiler from dropping work whose result is not used.
         std::hint::black_box((read, matched, summary.is_ok()));
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Slow hashes: argon2id (RFC 9106) on a bounded number of permits (AUT-5). A record carries its own
-//! cost; what is read back is bounded before it is believed (AUT-8).
+//! Slow hashes: argon2id (RFC 9106), run by a bounded number of callers at a time (AUT-5). A record carries its own
+//! cost, which is checked against limits before it is used (AUT-8).
 //!
-//! The memory that a hash fills is kept for the next one, at most one piece a worker: the allocator keeps a piece of
-//! this size in the arena of whichever thread freed it, which would be one for every thread that ever hashed.
+//! The memory that a hash fills is kept for the next one, at most one block for each worker. Freed memory would stay in
+//! the allocator's arena of every thread that ever hashed (docs/design.md "The service").
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,34 +20,35 @@ use mfad_store::same_tag;
 const SALT: usize = 16;
 const PASSWORD_HASH: usize = 32;
 const CODE_HASH: usize = 16;
-/// The record format.
+/// Version byte at the start of each record.
 const FORMAT: u8 = 1;
 
-/// How dear a hash is, and how many run or wait at once.
+/// Cost of a hash, and how many hashes run or wait at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashCost {
-    /// KiB of memory; at least 19,456.
+    /// Memory of one hash in KiB; at least 19,456.
     pub memory_kib: u32,
-    /// Passes; at least 2.
+    /// Number of passes over the memory; at least 2.
     pub passes: u32,
-    /// Lanes.
+    /// Number of lanes, 1 to 8.
     pub lanes: u32,
-    /// Hashes at the same time.
+    /// Number of hashes that run at a time.
     pub workers: usize,
-    /// Callers that may wait; a single peer gets half of the places.
+    /// Number of callers that may wait. A single peer uid gets half of the places.
     pub queue: usize,
 }
 
 impl HashCost {
-    /// The least memory in KiB (BKC-2, AUT-8).
+    /// Minimum memory in KiB (BKC-2, AUT-8).
     pub const LEAST_MEMORY_KIB: u32 = 19_456;
-    /// The fewest passes.
+    /// Minimum number of passes (BKC-2, AUT-8).
     pub const FEWEST_PASSES: u32 = 2;
+    // Limits on the cost in stored records, so that a corrupt one cannot exhaust memory or time (AUT-8).
     const MOST_MEMORY_KIB: u32 = 1_048_576;
     const MOST_PASSES: u32 = 16;
     const MOST_LANES: u32 = 8;
 
-    /// Whether the cost is neither below the floor nor absurd.
+    /// Returns whether the cost is at least the minimum and within the limits for stored records.
     pub fn is_sane(&self) -> bool {
         (Self::LEAST_MEMORY_KIB..=Self::MOST_MEMORY_KIB).contains(&self.memory_kib)
             && (Self::FEWEST_PASSES..=Self::MOST_PASSES).contains(&self.passes)
@@ -57,7 +58,7 @@ impl HashCost {
     }
 }
 
-/// Places beyond the queue, for peers who have none in it.
+/// Waiting places beyond the queue, for peer uids that have none in it.
 const NEWCOMERS: usize = 16;
 
 /// Cost and salt of one record.
@@ -68,15 +69,15 @@ struct Recipe {
     salt: [u8; SALT],
 }
 
-/// Whether a password was the right one.
+/// Result of a password check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum PasswordCheck {
-    /// It was not.
+    /// The password is wrong, or there is no record.
     Wrong,
-    /// It was.
+    /// The password is right.
     Right,
-    /// It was, and its record is cheaper than today's cost.
+    /// The password is right, and its record is cheaper than the current cost: store a new one (AUT-8).
     RightButCheap,
 }
 
@@ -95,39 +96,41 @@ struct HashQueue {
     by_peer: HashMap<u32, usize>,
 }
 
-/// Memory for hashes to come: wiped, or about to be written over by somebody who waits.
+/// Spare memory for hashes: wiped, or about to be overwritten by a caller that waits.
 #[derive(Default)]
 struct Memory {
     spare: Vec<Vec<Block>>,
     is_wiped: bool,
-    /// Whether a hash ran since the last look.
+    /// Whether a hash ran since the last housekeeping.
     in_use: bool,
 }
 
-/// The right to run one hash, and a place in the queue.
+/// Permission to run hashes, one after the other, on one of the workers.
 pub(super) struct Permit<'a> {
     hasher: &'a Hasher,
     peer: u32,
 }
 
 impl Hasher {
-    /// Also makes the decoy that unknown users are checked against, with the live cost (AUT-4).
+    /// Also makes the record that logins of unknown users are checked against, with the current cost (AUT-4).
     pub(super) fn new(cost: HashCost) -> Result<Self, Error> {
         let decoy = Sensitive::new(Vec::new());
         let mut hasher = Self { cost, state: Mutex::default(), freed: Condvar::new(), memory: Mutex::default(), decoy };
-        // Random bytes are a hash like any, of nobody knows what, and cost a start nothing.
+        // Random bytes serve as a hash of an unknown password. A real hash would delay the start.
         let mut record = hasher.new_recipe()?.to_bytes();
         record.extend_from_slice(entropy::secret::<PASSWORD_HASH>()?.expose());
         hasher.decoy = Sensitive::new(record);
         Ok(hasher)
     }
 
-    /// Waits for a free worker. Full queue, too many of one peer, or no patience left: busy.
+    /// Waits for a free worker. Answers "busy" if the queue is full, if this peer has used up its share, or if
+    /// `patience` runs out.
     pub(super) fn permit(&self, peer: u32, patience: Duration) -> Result<Permit<'_>, Error> {
         let mut state = self.lock();
         let of_peer = state.by_peer.get(&peer).copied().unwrap_or(0);
+        // A peer keeps its place while its hash runs, so its share includes the workers.
         let share = self.cost.queue.div_ceil(2).saturating_add(self.cost.workers);
-        // Two peers can fill the queue between them: whoever has nothing in it comes in all the same.
+        // Two peers could fill the queue between them, so a peer that has no place in it gets one of the extra places.
         let queue = if of_peer == 0 { self.cost.queue.saturating_add(NEWCOMERS) } else { self.cost.queue };
         if state.waiting >= queue || of_peer >= share {
             return Err(Error::Busy);
@@ -147,7 +150,7 @@ impl Hasher {
         Ok(Permit { hasher: self, peer })
     }
 
-    /// Callers that wait for a worker.
+    /// Returns the number of callers that wait for a worker.
     pub(super) fn waiting(&self) -> usize {
         self.lock().waiting
     }
@@ -174,16 +177,16 @@ impl Hasher {
         [u8; N]: Zeroize,
     {
         let failed = |error: argon2::Error| Error::Internal(format!("argon2: {error}"));
-        // Ours were looked at when they were set: those that cannot be are of a record.
+        // The configured cost was validated when it was set, so an invalid one comes from a stored record.
         let params = Params::new(recipe.memory_kib, recipe.passes, recipe.lanes, Some(N));
         let params = params.map_err(|error| Error::Tampered(format!("the cost of a stored hash: {error}")))?;
         let mut blocks = self.memory().take();
         let size = params.block_count();
         if blocks.len() > size {
-            // This hash would not write over the end of the one before.
+            // A smaller hash would leave the end of the previous one in memory.
             blocks.zeroize();
         }
-        // Where there is no memory for it the caller tries again, and the process goes on.
+        // If there is not enough memory the caller tries again later, and the process goes on.
         let more = size.saturating_sub(blocks.len()).saturating_mul(size_of::<Block>());
         if !headroom::is_there_for(more) {
             return Err(Error::Busy);
@@ -203,15 +206,16 @@ impl Hasher {
         Ok(Sensitive::new(hash))
     }
 
-    /// What a hash leaves would let guesses be tried without its cost. Somebody who waits for a worker writes over it at
-    /// once; wiping it before would be a twentieth of the work under load.
+    /// Wipes spare memory unless a caller waits for a worker. The remains of a hash would let guesses be tried without
+    /// its cost. A waiting caller overwrites them at once, and wiping them first would be a twentieth of the work under
+    /// load.
     fn wipe_unless_awaited(&self) {
         if self.waiting() == 0 {
             self.memory().wipe();
         }
     }
 
-    /// Lets go of the memory once nothing was hashed between two calls.
+    /// Frees the spare memory if no hash ran since the last call.
     pub(super) fn tend(&self) {
         self.memory().release_if_idle();
     }
@@ -265,18 +269,19 @@ impl Drop for Permit<'_> {
         state.leave(self.peer);
         drop(state);
         self.hasher.freed.notify_all();
-        // Whoever waited when the hash was done may have lost patience since.
+        // The caller that kept the memory from being wiped may have given up waiting since.
         self.hasher.wipe_unless_awaited();
     }
 }
 
 impl Permit<'_> {
-    /// The record to store for a password.
+    /// Returns the record to store for a password.
     pub(super) fn password_record(&self, password: &Sensitive<String>) -> Result<Sensitive<Vec<u8>>, Error> {
         self.hasher.password_record_of(password.expose().as_bytes())
     }
 
-    /// Checks a password against its record; without a record, against the decoy, and it is wrong.
+    /// Checks a password against its record. Without a record it does the same work on the decoy and returns "wrong"
+    /// (AUT-4).
     pub(super) fn check_password(
         &self,
         record: Option<&Sensitive<Vec<u8>>>,
@@ -285,6 +290,7 @@ impl Permit<'_> {
         let against = record.unwrap_or(&self.hasher.decoy);
         let (recipe, stored) = Recipe::split(against.expose())?;
         let hash = self.hasher.hash::<PASSWORD_HASH>(&recipe, password.expose().as_bytes())?;
+        // The comparison comes first, so that an unknown user takes the same time (AUT-4).
         let equal = same_tag(hash.expose(), stored);
         if record.is_none() || !equal {
             return Ok(PasswordCheck::Wrong);
@@ -294,8 +300,8 @@ impl Permit<'_> {
         Ok(if is_cheap { PasswordCheck::RightButCheap } else { PasswordCheck::Right })
     }
 
-    /// The record of a set of backup codes: one salt for the set, a hash for each code. One salt
-    /// means that an attempt costs one hash whatever code it is, without storing a part of the code.
+    /// Returns the record of a set of backup codes: one salt for the set, and a hash of each code. With one salt an
+    /// attempt costs one hash, whichever code it is, and no part of a code has to be stored to find it (BKC-2).
     pub(super) fn codes_record(&self, codes: &[BackupCode]) -> Result<Sensitive<Vec<u8>>, Error> {
         let recipe = self.hasher.new_recipe()?;
         let mut record = recipe.to_bytes();
@@ -305,7 +311,7 @@ impl Permit<'_> {
         Ok(Sensitive::new(record))
     }
 
-    /// The hash of a code as it would stand in that record; without one, the same work for nothing.
+    /// Returns the hash of a code as it would stand in that record. Without a record it does the same work for nothing.
     pub(super) fn code_hash(
         &self,
         record: Option<&Sensitive<Vec<u8>>>,
@@ -319,7 +325,8 @@ impl Permit<'_> {
     }
 }
 
-/// The place of a code's hash in a record; every place is compared.
+/// Returns the position of a code's hash in a record. Every position is compared, so the time does not tell which one
+/// matched.
 pub(super) fn find_code(record: &Sensitive<Vec<u8>>, hash: &Sensitive<[u8; CODE_HASH]>) -> Result<Option<u8>, Error> {
     let (_, stored) = Recipe::split(record.expose())?;
     let mut found = None;
@@ -344,7 +351,8 @@ impl Recipe {
         bytes
     }
 
-    /// Reads cost and salt, and returns what follows. A foreign format or an absurd cost is an error.
+    /// Reads cost and salt, and returns them with the hashes that follow. A foreign format or a cost beyond the limits
+    /// is an error.
     fn split(record: &[u8]) -> Result<(Self, &[u8]), Error> {
         let broken = || Error::Tampered("a hash record that cannot be".to_owned());
         let (format, rest) = record.split_first().ok_or_else(broken)?;

@@ -1,16 +1,16 @@
-//! How far the wall clock has moved against the boot clock, which nobody sets.
+//! Movement of the wall clock against the boot clock, which cannot be set.
 
 use mfad_core::model::Moment;
 use mfad_core::sync::{Mutex, PoisonError};
 
-/// The least movement that counts as a step of the clock, in milliseconds.
+/// Smallest movement that counts as a step of the clock, in milliseconds.
 const CLOCK_STEP: i64 = 60_000;
 
-/// The offset between the two clocks, as it was.
+/// The offset between the two clocks at earlier times.
 pub(super) struct HostClock {
-    /// Wall clock minus boot clock at the start, in milliseconds.
+    /// Wall clock minus boot clock at start, in milliseconds.
     at_start: i64,
-    /// The same when it was last looked at.
+    /// The same at the last call of [`HostClock::step`]; `None` before the first.
     last: Mutex<Option<i64>>,
 }
 
@@ -19,15 +19,16 @@ impl HostClock {
         Self { at_start: offset_of(now), last: Mutex::new(None) }
     }
 
-    /// Milliseconds by which the wall clock has moved since the start.
+    /// Returns by how many milliseconds the wall clock has moved since the start; negative if it was set back.
     pub(super) fn drift(&self, now: &Moment) -> i64 {
         offset_of(now).saturating_sub(self.at_start)
     }
 
-    /// Milliseconds by which the wall clock has moved since the last call, if it is more than a minute.
+    /// Returns by how many milliseconds the wall clock has moved since the last call, if that is more than a minute.
     pub(super) fn step(&self, now: &Moment) -> Option<i64> {
         let offset = offset_of(now);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first call only sets the reference.
         let moved = last.replace(offset).map_or(0, |before| offset.saturating_sub(before));
         (moved.saturating_abs() > CLOCK_STEP).then_some(moved)
     }

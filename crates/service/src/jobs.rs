@@ -1,4 +1,4 @@
-//! Writing jobs: closures that the store's writer runs in a transaction, and what becomes of their changes.
+//! Write jobs: closures that the store's writer runs in a transaction, and whether their changes are committed.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use mfad_store::{Decision, Fault, Tx, View};
 
 use super::{RequestContext, Service};
 
-/// Why a writing job stops.
+/// Why a write job stops without success.
 pub(super) enum Stop {
-    /// Refused; what the job changed is undone.
+    /// Refused. The job's changes are rolled back.
     Rollback(Error),
-    /// Refused; what the job changed (a count, an audit row) is kept.
+    /// Refused. The job's changes (a failure count, an audit row) are committed.
     Commit(Error),
-    /// The store failed; everything is undone.
+    /// The store failed. Everything is rolled back.
     Fault(Fault),
 }
 
@@ -32,7 +32,7 @@ impl From<Fault> for Stop {
 }
 
 impl Service {
-    /// Runs a writing job; returns once what it changed is durable.
+    /// Runs a write job. Returns once its changes are durable.
     pub(super) fn change<T: Send + 'static>(&self, context: &RequestContext, job: impl Job<T>) -> Result<T, Error> {
         self.change_within(context.patience, context, job)
     }
@@ -48,7 +48,7 @@ impl Service {
         self.store.write(patience, move |tx| decide(job(tx, &context)))?
     }
 
-    /// The same without a thread that waits. The change is made even if nobody waits for its end any more (STO-7).
+    /// The same without a thread that waits. The change is made even if the caller stops waiting for it (STO-7).
     pub(super) async fn change_async<T: Send + 'static>(
         &self,
         context: &RequestContext,
@@ -59,6 +59,7 @@ impl Service {
         self.store.submit(move |tx| decide(job(tx, &job_context)), move |outcome| drop(done.send(outcome)))?;
         match tokio::time::timeout(context.patience, answer).await {
             Ok(outcome) => outcome.unwrap_or(Err(Fault::Failed))?,
+            // The job is in the queue and will still run: "busy" does not mean that nothing was changed.
             Err(_) => Err(Fault::Busy.into()),
         }
     }
@@ -72,12 +73,12 @@ impl Service {
     }
 }
 
-/// A writing job.
+/// A closure that runs on the writer's thread. It must not wait for anything.
 pub(super) trait Job<T>: FnOnce(&Tx<'_>, &RequestContext) -> Result<T, Stop> + Send + 'static {}
 
 impl<T, F: FnOnce(&Tx<'_>, &RequestContext) -> Result<T, Stop> + Send + 'static> Job<T> for F {}
 
-/// What is kept of a job's changes.
+/// Decides whether the job's changes are committed or rolled back.
 fn decide<T>(outcome: Result<T, Stop>) -> Result<Decision<Result<T, Error>>, Fault> {
     match outcome {
         Ok(value) => Ok(Decision::Commit(Ok(value))),

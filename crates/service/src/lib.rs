@@ -1,5 +1,6 @@
-//! The use cases. [`Service::handle`] is the only way from a [`Call`] to a [`Reply`]: each arm
-//! authorises once, then calls one use case. It knows no HTTP, no SQL, no clock.
+//! The use cases of the daemon. [`Service::handle`] and [`Service::handle_async`] are the only ways from a [`Call`] to
+//! a [`Reply`]: each authorises the call once by the table in `access`, then calls one use case. This crate knows no
+//! HTTP and no SQL, and takes the time as an argument.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 
@@ -79,10 +80,10 @@ use jobs::{Job, Stop};
 use master_key::MasterKeyRotation;
 use passwords::Passwords;
 
-/// How long the daemon waits for the store on its own behalf, at a start or in housekeeping.
+/// How long the daemon waits for the store on its own behalf, at start and in housekeeping.
 const OWN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The daemon's work, behind whatever server.
+/// All use cases, with the store, policy and hardware that they work on. Any server may call it.
 pub struct Service {
     store: Store,
     keys: RwLock<KeySet>,
@@ -99,38 +100,40 @@ pub struct Service {
     clock: HostClock,
 }
 
-/// What the service has of the house it works in.
+/// Everything that the service needs from the process it runs in.
 pub struct Dependencies {
-    /// Who keeps the master key.
+    /// The place outside the store that keeps the master key: a file or a systemd credential.
     pub key_store: Box<dyn MasterKeyStore>,
-    /// The cards in readers.
+    /// Smart cards in readers: PC/SC, or virtual ones in tests.
     pub devices: Arc<dyn Devices>,
-    /// The security keys in ports.
+    /// Security keys in the ports of this host: CTAPHID, or virtual ones in tests.
     pub security_keys: Arc<dyn SecurityKeys>,
-    /// Told the number of the newest event about hardware keys.
+    /// Called with the number of the newest hardware key event, to wake event streams.
     pub on_device: Announce,
-    /// The counters.
+    /// The metrics, which the server counts into as well.
     pub metrics: Metrics,
-    /// How far the process is confined.
+    /// How far Landlock confines the process, as shown by [`Call::Version`].
     pub confinement: Confinement,
 }
 
-/// How far the kernel keeps the process from what it does not need (Landlock).
+/// How far the kernel keeps the process from files, programs and sockets that it does not need (Landlock).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confinement {
-    /// In all that was asked for.
+    /// All requested restrictions are in force.
     Full,
-    /// In what this kernel knows.
+    /// Only the restrictions that this kernel supports are in force.
     Partial,
-    /// Not at all.
+    /// No restriction is in force: the kernel has no Landlock, or it is switched off.
     None,
 }
 
 impl Service {
-    /// Goes by another policy from the next request on. Returns the settings that stay as they are until a restart.
+    /// Replaces the policy from the next request on. Returns the names of the changed settings that keep their old
+    /// value until a restart.
     pub fn reload(&self, mut policy: Policy) -> Vec<&'static str> {
         let mut kept = Vec::new();
         let old = self.policy();
+        // Objects built at start depend on these settings, so their old values stay in force.
         if policy.issuer != old.issuer {
             policy.issuer.clone_from(&old.issuer);
             kept.push("issuer");
@@ -151,23 +154,26 @@ impl Service {
         kept
     }
 
-    /// Adds a rule to the policy, from the next request on.
+    /// Adds a peer rule to the policy from the next request on. Used for rules whose user or group name was unknown at
+    /// start.
     pub fn admit(&self, rule: PeerRule) {
         let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut policy).peers.push(rule);
     }
 
-    /// The policy of this moment.
+    /// Returns the policy in force now. A reload does not change the returned value.
     fn policy(&self) -> Arc<Policy> {
+        // A panic under this lock cannot leave half a policy, so poisoning is ignored.
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes an open store, the policy and the dependencies. Nothing is written before [`Service::make_ready`].
+    /// Builds the service over an open store. Writes nothing; call [`Service::make_ready`] before the first call.
     pub fn new(store: Store, policy: Policy, dependencies: Dependencies, now: &Moment) -> Result<Self, Error> {
         let passwords = Passwords::new(policy.hashing)?;
         let Dependencies { key_store, devices, security_keys, on_device, metrics, confinement } = dependencies;
         Ok(Self {
             decoy: Arc::new(decoy::Decoy::new(store.vault())?),
+            // `make_ready` loads the signing keys.
             keys: RwLock::new(KeySet::new(policy.issuer.clone(), Vec::new())),
             store,
             policy: RwLock::new(Arc::new(policy)),
@@ -183,29 +189,30 @@ impl Service {
         })
     }
 
-    /// What has to be there before the first call: makes the first signing keys if there are none.
+    /// Prepares the store for the first call: checks the relying party, runs housekeeping, and makes signing keys if
+    /// there are none.
     pub fn make_ready(&self, now: &Moment) -> Result<(), Error> {
         self.check_relying_party()?;
         self.tend(now)?;
         self.make_receipt_key(now.wall_ms)
     }
 
-    /// The counters of this service.
+    /// Returns the metrics, for the server to count into.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Whether the process has to end because a write reached an unknown state (STO-6).
+    /// Returns whether the process must end because it is unknown whether a write reached the disk (STO-6).
     pub fn has_failed(&self) -> bool {
         self.store.has_failed()
     }
 
-    /// What is wrong with the database, if that is why.
+    /// Returns the damage that a database check found, if that is why the process must end.
     pub fn damage(&self) -> Option<&str> {
         self.store.damage()
     }
 
-    /// Ends the service once nobody uses it: waits for the writes under way, closes the store.
+    /// Closes the store after the writes in progress. Takes the service by value, so no call can follow.
     pub fn close(self) {
         self.store.close();
     }

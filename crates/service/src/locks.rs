@@ -1,6 +1,6 @@
-//! One at a time per key: slow checks of one user's secret wait for each other, so that a flood of
-//! guesses in parallel is evaluated no more often than the throttle allows (THR-2). Waiting is
-//! bounded, per key and per peer, so that a flood at one door leaves room at the others (THR-8).
+//! Locks by key: slow checks of one user's secret run one at a time. So guesses in parallel are evaluated no more often
+//! than the throttle allows (THR-2). The number of waiting requests is bounded for each key and peer uid, so that a
+//! flood of one user or peer leaves capacity for the others (THR-8).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::error::Error;
 use mfad_core::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Requests that may wait for one key, and those of one peer for any keys.
+/// Maximum number of requests that wait for one key, and of requests of one peer uid that wait for any key.
 const WAITING_EACH: usize = 64;
-/// Requests that may wait in all; fewer than there are threads to wait on.
+/// Maximum number of waiting requests in all; fewer than the threads that can wait.
 const WAITING_IN_ALL: usize = 128;
 
 #[derive(Default)]
@@ -25,21 +25,21 @@ struct State {
     waiting_by_peer: HashMap<u32, usize>,
 }
 
-/// A key that somebody holds or waits for.
+/// A key that a request holds or waits for.
 #[derive(Default)]
 struct Key {
     is_held: bool,
     waiting: usize,
 }
 
-/// Holds a key until dropped.
+/// Holds a key until it is dropped.
 pub(super) struct Held<'a> {
     locks: &'a Locks,
     key: Vec<u8>,
 }
 
 impl Locks {
-    /// Waits for the key, at most `patience`. Too many who wait already: busy.
+    /// Waits for the key, at most `patience`. Answers "busy" if too many requests wait already.
     pub(super) fn hold(&self, key: &[u8], peer: u32, patience: Duration) -> Result<Held<'_>, Error> {
         let mut state = self.state();
         if state.is_held(key) {
@@ -48,6 +48,7 @@ impl Locks {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.leave_queue(key, peer);
             if state.is_held(key) {
+                // The wait also ends when `patience` runs out while another request holds the key.
                 return Err(Error::Busy);
             }
         }
@@ -89,6 +90,7 @@ impl State {
 
     fn release(&mut self, key: &[u8]) {
         match self.keys.get_mut(key) {
+            // Waiting requests keep the entry, so that the limit on them stays in force when the key changes hands.
             Some(key) if key.waiting > 0 => key.is_held = false,
             Some(_) | None => drop(self.keys.remove(key)),
         }
@@ -98,6 +100,7 @@ impl State {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.locks.state().release(&self.key);
+        // Requests that wait for any key share one condition variable.
         self.locks.released.notify_all();
     }
 }

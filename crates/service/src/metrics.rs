@@ -1,4 +1,4 @@
-//! Counters. Labels are fixed words, never names or ids of users (SVC-4).
+//! Metrics for Prometheus. Labels are fixed words, never names or ids of users (SVC-4).
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -34,10 +34,10 @@ struct StepsLabel {
     steps: i64,
 }
 
-/// The states of hardware keys, each with how many are in it.
+/// Number of hardware keys in each state.
 pub(super) type KeyCounts = [(&'static str, usize); 4];
 
-/// The counters of one daemon.
+/// The metrics of one daemon.
 pub struct Metrics {
     registry: Registry,
     requests: Family<StatusLabel, Counter>,
@@ -74,6 +74,7 @@ impl Default for Metrics {
         registry.register("store_waiting", "Writes that wait for the store", store_waiting.clone());
         let hash_waiting = Gauge::default();
         registry.register("hash_waiting", "Requests that wait for a password hash", hash_waiting.clone());
+        // 13 buckets from 0.25 ms to 1.024 s, each twice the one before.
         let commits = Histogram::new(exponential_buckets(0.000_25, 2.0, 13));
         registry.register("commit_seconds", "Time of a write until it is durable", commits.clone());
         let clock_drift = Gauge::default();
@@ -110,22 +111,22 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// One more answer with that status.
+    /// Counts an answer with this HTTP status.
     pub fn count_request(&self, status: u16) {
         self.requests.get_or_create(&StatusLabel { status }).inc();
     }
 
-    /// One more request that panicked. From now on the daemon is not ready (HTTP-10).
+    /// Counts a request that panicked. From then on the daemon is not ready (HTTP-10).
     pub fn count_panic(&self) {
         self.panics.inc();
     }
 
-    /// One more connection, or one less.
+    /// Sets the number of open connections.
     pub fn set_connections(&self, open: usize) {
         self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
-    /// One more connection that was over a limit.
+    /// Counts a connection that was refused because of a limit.
     pub fn count_refused_connection(&self) {
         self.refused_connections.inc();
     }
@@ -148,13 +149,14 @@ impl Metrics {
         self.hash_waiting.set(i64::try_from(hashes).unwrap_or(i64::MAX));
     }
 
-    /// To be told how long each commit took.
+    /// Returns a function that records the duration of a commit, for the store's writer to call.
     pub fn commit_listener(&self) -> Box<dyn Fn(Duration) + Send> {
         let commits = self.commits.clone();
         Box::new(move |took| commits.observe(took.as_secs_f64()))
     }
 
-    /// One more accepted code of an authenticator that is so many steps ahead.
+    /// Counts an accepted code by the number of time steps its authenticator is ahead of this host. `None`: a HOTP code
+    /// or another proof without a step.
     pub(super) fn count_code(&self, steps_ahead: Option<i64>) {
         if let Some(steps) = steps_ahead {
             self.code_drift.get_or_create(&StepsLabel { steps }).inc();
@@ -166,7 +168,7 @@ impl Metrics {
         self.clock_drift.set(if is_behind { -seconds } else { seconds });
     }
 
-    /// The hardware keys, or none if the readers cannot be asked.
+    /// Sets the number of hardware keys in each state. `None`: the card readers cannot be reached.
     pub(super) fn set_keys(&self, counts: Option<KeyCounts>) {
         self.readers_reachable.set(i64::from(counts.is_some()));
         for (state, count) in counts.into_iter().flatten() {

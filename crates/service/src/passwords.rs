@@ -1,5 +1,5 @@
-//! The hashing of passwords and backup codes: how many hashes run at a time, and that one secret is checked by one caller
-//! at a time.
+//! Limits around the hashing of passwords and backup codes: how many hashes run at a time, and that only one caller at
+//! a time checks a given secret. It knows no store and no throttle.
 
 use crate::error::Error;
 
@@ -7,7 +7,7 @@ use super::RequestContext;
 use super::hasher::{HashCost, Hasher, Permit};
 use super::locks::{Held, Locks};
 
-/// What every check of a password or a backup code goes through.
+/// The hash workers and the locks that every check of a password or a backup code uses.
 pub(super) struct Passwords {
     hasher: Hasher,
     locks: Locks,
@@ -18,22 +18,24 @@ impl Passwords {
         Ok(Self { hasher: Hasher::new(cost)?, locks: Locks::default() })
     }
 
-    /// Waits until no other request checks what has this key, and keeps others waiting until it is dropped.
+    /// Waits for the lock with this key, and holds it until the result is dropped. Without it, parallel guesses would
+    /// all pass the throttle before the first one is counted (THR-2). Waits at most for the caller's patience.
     pub(super) fn hold(&self, context: &RequestContext, key: &[u8]) -> Result<Held<'_>, Error> {
         self.locks.hold(key, context.caller.peer.uid, context.patience)
     }
 
-    /// Waits for the right to run one hash.
+    /// Waits for a permit to run one hash, for the caller's patience at most. Permits are limited per peer uid, so that
+    /// one local user cannot starve the others (THR-8).
     pub(super) fn permit(&self, context: &RequestContext) -> Result<Permit<'_>, Error> {
         self.hasher.permit(context.caller.peer.uid, context.patience)
     }
 
-    /// How many requests wait for a hash.
+    /// The number of requests that wait for a permit, for the metrics.
     pub(super) fn waiting(&self) -> usize {
         self.hasher.waiting()
     }
 
-    /// Gives back memory that no hash has needed for a while.
+    /// Frees memory that no hash has needed for a while.
     pub(super) fn tend(&self) {
         self.hasher.tend();
     }

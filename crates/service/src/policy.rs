@@ -1,4 +1,4 @@
-//! What the configuration decides about the use cases.
+//! The settings that the use cases read, already checked. It knows no configuration file.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use mfad_core::oath::Window;
 use super::devices::{Attestation, Recipient};
 use super::hasher::HashCost;
 
-/// Which peers a rule is about.
+/// The peers to which a rule applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// One user id.
+    /// The peer with this effective user id.
     Uid(u32),
-    /// Everybody in a group.
+    /// Every peer in this group, as its primary or a supplementary one (SOCK-6).
     Gid(u32),
 }
 
@@ -28,50 +28,50 @@ impl Who {
     }
 }
 
-/// Gives rights to peers.
+/// A rule that gives rights to peers. Rules only add rights; none takes one away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerRule {
-    /// Whom.
+    /// The peers that get the rights.
     pub who: Who,
-    /// What.
+    /// The rights that they get.
     pub rights: Rights,
 }
 
-/// The settings of the service.
+/// The settings of the service. A reload replaces them as a whole, except for those that need a restart.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Whether anybody may make a user.
+    /// Whether a peer without a right may create users.
     pub open_registration: bool,
-    /// Whether a token works only for the uid it was issued to.
+    /// Whether a token is valid only from the peer uid it was issued to.
     pub bind_tokens: bool,
-    /// Whether a user without a factor gets nothing but an enrolment.
+    /// Whether everyone needs a second factor. A user without one then gets a token that can only enrol one (AUT-7).
     pub mfa_required: bool,
-    /// The name that tokens and otpauth URIs are issued under.
+    /// The issuer name in tokens (`iss`) and otpauth URIs. A change needs a restart.
     pub issuer: String,
-    /// How the headers of new tokens are written.
+    /// The names in the headers of new tokens. A change needs a restart, and ends no token.
     pub token_format: TokenFormat,
-    /// Which TOTP steps are accepted.
+    /// The TOTP steps around the current one that are accepted: at most three in all (OTP-4).
     pub window: Window,
-    /// The throttle of second factors.
+    /// After how many failures second factors are delayed and locked (THR-1).
     pub factor_limits: Limits,
-    /// The throttle of passwords.
+    /// After how many failures a password is delayed. Passwords never lock (THR-5).
     pub password_limits: Limits,
-    /// Cost and room of password hashing.
+    /// Cost of a password hash, number of workers and length of their queue (AUT-5). A change needs a restart.
     pub hashing: HashCost,
-    /// Whether every programmed key gets an OATH password of its own.
+    /// Whether every hardware key that is programmed gets a random OATH password of its own.
     pub protect_keys: bool,
-    /// Who else shall be able to read such passwords.
+    /// The age recipient to which OATH passwords are also encrypted; none without an escrow.
     pub escrow: Option<Recipient>,
-    /// Whether and how keys are checked to be genuine.
+    /// The trusted attestation roots, and whether only genuine hardware keys are programmed.
     pub attestation: Attestation,
-    /// Who asks security keys; none while they are not set up.
+    /// The relying party of security keys; none if they are not configured. A change needs a restart.
     pub relying_party: Option<Arc<RelyingParty>>,
-    /// Who has which rights; uid 0 always has all.
+    /// The rights of peers. Uid 0 always has all of them, without a rule.
     pub peers: Vec<PeerRule>,
 }
 
 impl Policy {
-    /// The rights of a peer: the union of all rules that fit.
+    /// Returns the rights of a peer: the union of all rules that apply to it.
     pub fn rights(&self, peer: &Peer) -> Rights {
         if peer.uid == 0 {
             return Rights::ADMIN;

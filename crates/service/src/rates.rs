@@ -1,5 +1,6 @@
-//! How often somebody may do what leaves something in the store for long: a burst, then one at a time. It is kept in memory;
-//! a restart forgets it, which costs nobody anything. Whoever has a right here is not limited.
+//! Rate limits on operations that leave lasting data in the store: a burst, then one per interval. They bound disk
+//! growth, not guesses, so they are in memory only and a restart clears them. Administrators are not limited, and apps
+//! with a right only when they begin factors for one user.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,24 +9,24 @@ use crate::error::Error;
 use mfad_core::model::{Moment, UserId};
 use mfad_core::sync::{Mutex, PoisonError};
 
-/// Callers that are remembered at a time.
+/// Limits that are tracked at a time. A full table answers `busy`, so memory stays bounded under a flood.
 const MOST: usize = 65_536;
 
-/// What is limited, and for whom.
+/// An operation that is limited, with the key of its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Act {
-    /// Beginning a factor of one user.
+    /// Beginning a factor for this user.
     BeginFactor(UserId),
-    /// Beginning factors of any users, by their own tokens, from one peer uid.
+    /// Beginning factors for any users, with their own tokens, from this peer uid.
     BeginFactors(u32),
-    /// Any other change that a user makes, with one session or API key.
+    /// Any other change by a user: the id of the session or API key, or of the user if the token has no session.
     Change([u8; 16]),
-    /// Making users, by a peer uid without a right.
+    /// Creating users under open registration, from this peer uid.
     Register(u32),
 }
 
 impl Act {
-    /// The burst, and the interval in milliseconds after which one more is allowed.
+    /// Returns the burst, and the interval in milliseconds after which one more is allowed.
     fn rate(self) -> (i64, i64) {
         match self {
             Self::BeginFactor(_) => (32, 15_000),
@@ -36,18 +37,20 @@ impl Act {
     }
 }
 
-/// Rate limits by the generic cell rate algorithm (ITU-T I.371): for each act its theoretical arrival time, in milliseconds of
-/// the boot clock.
+/// Rate limits by the generic cell rate algorithm (ITU-T I.371). The table holds the theoretical arrival time of each
+/// limit, in milliseconds of the boot clock, which nobody can set.
 #[derive(Default)]
 pub(super) struct Rates(Mutex<HashMap<Act, i64>>);
 
 impl Rates {
-    /// Counts one more, or says how long to wait for it.
+    /// Counts one more operation. Answers [`Error::TooManyAttempts`] with the time to wait if it exceeds the limit, and
+    /// then counts nothing; [`Error::Busy`] if the table is full.
     pub(super) fn count(&self, act: Act, now: &Moment) -> Result<(), Error> {
         let (burst, interval) = act.rate();
         let now = now.boot_ms;
         let mut full = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if full.len() >= MOST && !full.contains_key(&act) {
+            // A limit whose time has passed has its full burst again, so forgetting it changes nothing.
             full.retain(|_, until| *until > now);
             if full.len() >= MOST {
                 return Err(Error::Busy);

@@ -1,5 +1,5 @@
-//! Whether an answer that was kept for an `Idempotency-Key` may be given again: only where the same request would still be
-//! allowed, and a secret only until what it belongs to was used, replaced or removed (ENR-8).
+//! Decides whether an answer that was kept for an `Idempotency-Key` may be sent again. The same request must still be
+//! allowed, and a secret is repeated only until it is used, replaced or removed (ENR-8). It keeps no answers itself.
 
 use crate::error::Error;
 use mfad_core::model::{SecretId, SessionId, TokenKind, UserId, UserRef};
@@ -9,24 +9,25 @@ use super::access::{Access, required};
 use super::authorise::Scope;
 use super::{AuthView, Call, Reply, RequestContext, SecretOrder, Service};
 
-/// The secret in a kept answer, and what it depends on.
+/// The secret in a kept answer, with what [`Service::may_repeat`] needs to see whether it is still unused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Told {
-    /// Nothing of that kind.
+    /// The answer holds no secret.
     #[default]
     Nothing,
-    /// The seed of a pending factor.
+    /// The seed of a pending factor of this user.
     Seed(UserId, SecretId),
-    /// The value of an API key.
+    /// The value of an API key of this user.
     ApiKey(UserId, SecretId),
-    /// Backup codes that were made at that time.
+    /// Backup codes of this user, made at this time (milliseconds since 1970).
     Codes(UserId, i64),
-    /// Tokens, and the refresh token of a session.
+    /// Tokens of this user; with a refresh token also its session and generation.
     Tokens(UserId, Option<(SessionId, u32)>),
 }
 
 impl Service {
-    /// What a reply tells to a request of that time (milliseconds since 1970), to be kept with it.
+    /// Returns which secret a reply holds, to be kept with it. `at` is the time of the request (milliseconds since
+    /// 1970).
     pub fn told(&self, at: i64, reply: &Reply) -> Told {
         match reply {
             Reply::FactorCreated { secret, .. } => Told::Seed(secret.user, secret.id),
@@ -73,7 +74,8 @@ impl Service {
         Told::Tokens(view.user, parts.map(|parts| (parts.session, parts.generation)))
     }
 
-    /// Refuses whoever would be refused now, and what is not to be told any more.
+    /// Refuses to repeat the answer to `call` if the call would be refused now, or if the secret in the answer has been
+    /// used, replaced or removed ([`Error::ToldOnce`]).
     pub fn may_repeat(&self, context: &RequestContext, call: &Call, told: &Told) -> Result<(), Error> {
         self.is_still_allowed(context, call)?;
         let now = context.now.wall_ms;
@@ -82,6 +84,7 @@ impl Service {
 
     fn is_still_allowed(&self, context: &RequestContext, call: &Call) -> Result<(), Error> {
         match required(call) {
+            // The first run of these calls ended the token that the client must repeat them with.
             Access::User(user, scope, _) if ends_own_token(call) => self.access_once_more(context, user, scope),
             Access::Confirmation(user, _) => self.access_once_more(context, user, Scope::Enrolment),
             Access::Session if ends_own_token(call) => self.holder_of_token(context, 0).map(drop),
@@ -90,7 +93,8 @@ impl Service {
         }
     }
 
-    /// Like [`Service::access_to`], also for a token that was ended by what is asked again and by nothing else since.
+    /// Like [`Service::access_to`], but also accepts a token that the first run of the call itself has ended, and
+    /// nothing else since.
     fn access_once_more(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<(), Error> {
         match self.access_to(context, user, scope) {
             Err(Error::Unauthenticated) => {
@@ -102,8 +106,8 @@ impl Service {
         }
     }
 
-    /// The user of the token, even if its session has ended. `ended` says how many times the user's epoch may have been
-    /// raised since the token was made, and must have been.
+    /// Returns the user of the token, even if its session has ended. The user's epoch must have been raised exactly
+    /// `ended` times since the token was made.
     fn holder_of_token(&self, context: &RequestContext, ended: i64) -> Result<UserRow, Error> {
         let claims = self.claims(context)?.ok_or(Error::Unauthenticated)?;
         let is_challenge = claims.kind == TokenKind::Challenge;
@@ -114,7 +118,7 @@ impl Service {
     }
 }
 
-/// Whether a call ends the very token that it is made with.
+/// Whether a call ends the token with which it is made.
 fn ends_own_token(call: &Call) -> bool {
     matches!(
         call,
@@ -138,9 +142,10 @@ impl Told {
             }
             Self::Codes(user, at) => {
                 let set = view.active_secret(user, SecretType::Backup)?;
-                // A second factor comes without codes, and has nothing to tell.
+                // A second factor comes without codes: the set is older than the request, and the answer holds none.
                 let is_unused = set.is_none_or(|set| set.created == at && set.last_used.is_none() || set.created < at);
-                // An API key may be in use by a program all the time.
+                // Codes are repeated only before any other use of the account. API keys do not count as one: a program
+                // may use one all the time.
                 let mut secrets = view.secrets(user)?.into_iter().filter(|row| row.kind != SecretType::ApiKey);
                 is_unused && secrets.all(|row| row.last_used.is_none_or(|used| used <= at))
             }

@@ -1,114 +1,115 @@
-//! Users, secrets, logins and audit rows as replies show them.
+//! Users, secrets, logins and audit rows as replies show them, which hold no secret but new tokens. Times are
+//! milliseconds since 1970.
 
 use mfad_core::model::{Profile, SecretId, Sensitive, TokenKind, UserId};
 
 use super::DeviceOfSecret;
 
-/// A user as shown.
+/// A user as replies show it.
 #[derive(Clone, Debug)]
 pub struct UserView {
-    /// The id.
+    /// The user id, a UUID.
     pub id: UserId,
-    /// The login name.
+    /// The login name, as it was spelled at creation or renaming.
     pub name: String,
-    /// A name for display.
+    /// A free text for display; it is never used to log in.
     pub display_name: Option<String>,
-    /// An address.
+    /// The e-mail address, with which the user can log in as well.
     pub email: Option<String>,
-    /// Roles.
+    /// The roles. Only `admin` has a meaning for the daemon; apps may use others.
     pub roles: Vec<String>,
-    /// Whether it may log in.
+    /// Whether all logins, tokens and verifies of the user are refused.
     pub disabled: bool,
-    /// When it was made.
+    /// When the user was created.
     pub created: i64,
-    /// When it was changed.
+    /// When the user was last changed.
     pub modified: i64,
-    /// Counts the changes.
+    /// Rises with each change; a change must name the version that it is based on.
     pub version: i64,
-    /// `none`, `pending` or `active`.
+    /// State of the user's second factors: `none`, `pending` or `active`.
     pub mfa: &'static str,
 }
 
-/// A secret as shown: everything but its value.
+/// A secret as replies show it: everything but its value.
 #[derive(Clone, Debug)]
 pub struct SecretView {
-    /// The id.
+    /// The secret id, a UUID.
     pub id: SecretId,
-    /// Whose it is.
+    /// The user to whom it belongs.
     pub user: UserId,
-    /// The type.
+    /// The type, as the API names it: `password`, `mfa`, `fido2`, `apikey` or `mfabackup`.
     pub kind: &'static str,
-    /// Its name.
+    /// The name, unique among the secrets of the user.
     pub name: String,
     /// `pending` or `active`.
     pub status: &'static str,
-    /// When it was made.
+    /// When it was created.
     pub created: i64,
-    /// When it was changed.
+    /// When it was last changed.
     pub modified: i64,
-    /// When it was used.
+    /// When it was last used successfully; absent if never.
     pub last_used: Option<i64>,
-    /// Counts the changes.
+    /// Rises with each change; a change must name the version that it is based on.
     pub version: i64,
-    /// Words about it.
+    /// A free text from the user.
     pub description: Option<String>,
-    /// When a pending one ends.
+    /// When a pending secret expires; absent for others.
     pub expires: Option<i64>,
-    /// A factor's parameters.
+    /// The parameters of a one-time password factor; absent for other types.
     pub profile: Option<Profile>,
-    /// HOTP: the next counter.
+    /// HOTP: the next counter that is expected.
     pub counter: Option<u64>,
-    /// Backup codes left.
+    /// Unused backup codes, of a set of backup codes.
     pub remaining: Option<u32>,
-    /// The hardware key it is on.
+    /// The hardware key that holds the factor's account, once it is programmed.
     pub device: Option<DeviceOfSecret>,
 }
 
-/// A token with what belongs to it.
+/// A new token with what belongs to it: the reply to a login, a step of one, a refresh or a step-up.
 pub struct AuthView {
-    /// The token.
+    /// The signed token, a compact JWS (RFC 7515).
     pub token: Sensitive<String>,
-    /// Its kind.
+    /// Whether it is an access, challenge or enrolment token.
     pub kind: TokenKind,
-    /// How many seconds it is good.
+    /// Its lifetime in seconds.
     pub expires_in: u64,
-    /// The refresh token.
+    /// The refresh token, if a session was opened or refreshed.
     pub refresh: Option<Sensitive<String>>,
-    /// Whose it is.
+    /// The user for whom the token speaks.
     pub user: UserId,
-    /// What a challenge takes.
+    /// The methods that can answer a challenge; absent for other tokens.
     pub methods: Option<Vec<&'static str>>,
-    /// Backup codes left, after one was used.
+    /// Unused backup codes, if one was just used.
     pub remaining: Option<u32>,
-    /// A receipt for the confirmed action.
+    /// The receipt for the confirmed action, after a step-up.
     pub receipt: Option<Sensitive<String>>,
 }
 
-/// One row of the audit log as shown.
+/// One row of the audit log as replies show it. With all fields a reader can recompute the hash chain.
 #[derive(Clone, Debug)]
 pub struct AuditView {
-    /// 1, 2, 3, …
+    /// Consecutive number, from 1.
     pub seq: i64,
-    /// When.
+    /// When it happened.
     pub at: i64,
-    /// What happened.
+    /// The event, such as `login.password`.
     pub event: String,
-    /// Whom it concerns.
+    /// The user whom it concerns.
     pub subject: Option<UserId>,
-    /// Which secret it concerns.
+    /// The secret that it concerns.
     pub object: Option<SecretId>,
-    /// Who asked.
+    /// The uid of the peer that made the request.
     pub peer_uid: Option<u32>,
-    /// By which process.
+    /// The process id of that peer, as it was when it connected.
     pub peer_pid: Option<i32>,
-    /// In which request.
+    /// The id of the request.
     pub request: Option<String>,
     /// `ok` or `refused`.
     pub outcome: String,
-    /// Words for a person.
+    /// Details for people, such as an administrator's reason.
     pub detail: Option<String>,
-    /// The hash of the row before.
+    /// The hash of the previous row.
     pub previous: [u8; 32],
-    /// The hash of this row.
+    /// SHA-256 over the previous hash and the JSON array of this row's fields.
     pub hash: [u8; 32],
 }

@@ -1,4 +1,5 @@
-//! Login sessions: the family of one refresh token and the access tokens made of it.
+//! Login sessions: the family of one refresh token and the access tokens that were issued from it. Tokens are not
+//! stored; a session only counts generations of the refresh token.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -10,30 +11,30 @@ use super::{Fault, Tx, View};
 /// A session as stored.
 #[derive(Clone, Debug)]
 pub struct SessionRow {
-    /// The id, named by its tokens.
+    /// The id, which is part of each token of the session.
     pub id: SessionId,
-    /// Whose it is.
+    /// The user who logged in.
     pub user: UserId,
-    /// The epoch it was opened in.
+    /// The user's epoch when the session was opened. A later epoch ends it (ENR-9).
     pub epoch: i64,
-    /// The peer it was opened by.
+    /// The uid of the process that opened the session.
     pub peer: u32,
-    /// The refresh token's generation that is good now.
+    /// The generation of the refresh token that is valid now. Starts at 1.
     pub generation: u32,
-    /// When the present generation began, in milliseconds since 1970; none for the first.
+    /// When the present generation began, in milliseconds since 1970. `None` for the first generation.
     pub rotated: Option<i64>,
-    /// How the user logged in.
+    /// The authentication methods of the login (RFC 8176).
     pub amr: Amr,
-    /// When, in seconds since 1970.
+    /// When the user logged in, in seconds since 1970.
     pub auth_time: i64,
     /// Milliseconds since 1970.
     pub created: i64,
-    /// Milliseconds since 1970.
+    /// When the session ends, in milliseconds since 1970. A refresh moves it.
     pub expires: i64,
 }
 
 impl View<'_> {
-    /// The session of that id, if it has not expired.
+    /// Returns the session with that id, unless it has expired at `now` (milliseconds since 1970).
     pub fn session(&self, id: SessionId, now: i64) -> Result<Option<SessionRow>, Fault> {
         let found = self
             .connection
@@ -65,7 +66,8 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Opens a session; beyond `most` open ones the user's oldest ends, but first those that a clock made which was ahead.
+    /// Opens a session. If the user then has more than `most`, the oldest end, and those with a creation time in the
+    /// future end first: a clock that was ahead made them.
     pub fn insert_session(&self, session: &SessionRow, most: u32) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
@@ -93,7 +95,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Moves the refresh token on to the next generation; `false` if `generation` is not the good one.
+    /// Moves the refresh token on to the next generation. Returns `false` if `generation` is not the valid one.
     pub fn rotate_session(&self, id: SessionId, generation: u32, expires: i64, now: i64) -> Result<bool, Fault> {
         let changed = self
             .connection
@@ -105,7 +107,7 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// Ends a session with all its tokens; `true` if it was open.
+    /// Ends a session with all its tokens. Returns whether it was open.
     pub fn end_session(&self, id: SessionId) -> Result<bool, Fault> {
         let gone = self.connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id.as_bytes()])?;
         Ok(gone == 1)

@@ -1,4 +1,5 @@
-//! The keys that sign tokens and receipts, sealed under the master key (TOK-7).
+//! The keys that sign tokens and provisioning receipts, sealed under the master key (TOK-7). This module stores them;
+//! it does not sign.
 
 use rusqlite::params;
 use rusqlite::types::Value;
@@ -9,12 +10,13 @@ use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
 use super::vault::AssociatedData;
 use super::{Fault, Tx, View};
 
-/// What a key signs.
+/// The purpose of a signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Tokens; such keys rotate.
+    /// Signs tokens. These keys rotate.
     Token,
-    /// Receipts of programmed hardware keys; such keys stay.
+    /// Signs receipts of programmed hardware keys. These keys are never deleted, so that old receipts can still be
+    /// verified.
     Receipt,
 }
 
@@ -26,7 +28,7 @@ impl Purpose {
         }
     }
 
-    /// Bound into the sealed key, so that none can be passed off as one of the other purpose.
+    /// Bound into the sealed key, so that a key of one purpose cannot be passed off as one of the other.
     fn kind(self) -> &'static str {
         match self {
             Self::Token => "ed25519",
@@ -35,7 +37,7 @@ impl Purpose {
     }
 }
 
-/// The private keys.
+/// The private keys, for master key rotation.
 pub(super) const SEALED: Sealed = Sealed {
     first: || Value::Text(String::new()),
     after: |connection, after, limit| {
@@ -61,18 +63,18 @@ pub(super) const SEALED: Sealed = Sealed {
     put: "UPDATE signing_keys SET sealed = ?2 WHERE kid = ?1",
 };
 
-/// A signing key.
+/// A signing key, opened.
 pub struct SigningKeyRow {
-    /// The id that tokens carry.
+    /// The key id that tokens and receipts carry.
     pub kid: String,
     /// Milliseconds since 1970.
     pub created: i64,
-    /// The Ed25519 private key (RFC 8032).
+    /// The Ed25519 private key (RFC 8032 section 5.1.5).
     pub seed: Sensitive<[u8; 32]>,
 }
 
 impl View<'_> {
-    /// All keys of a purpose, oldest first.
+    /// Returns all keys of a purpose, oldest first, opened.
     pub fn signing_keys(&self, purpose: Purpose) -> Result<Vec<SigningKeyRow>, Fault> {
         let mut statement = self
             .connection
@@ -91,7 +93,7 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Adds a key.
+    /// Seals and stores a key.
     pub fn insert_signing_key(&self, purpose: Purpose, key: &SigningKeyRow) -> Result<(), Fault> {
         let sealed = self.vault.seal(&associated_data(purpose, &key.kid), key.seed.expose())?;
         self.connection
@@ -100,7 +102,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Removes a key that nothing valid is signed with any more.
+    /// Deletes a key that has signed nothing that is still valid.
     pub fn delete_signing_key(&self, kid: &str) -> Result<(), Fault> {
         self.connection.prepare_cached("DELETE FROM signing_keys WHERE kid = ?1")?.execute([kid])?;
         Ok(())

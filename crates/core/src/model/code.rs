@@ -1,22 +1,22 @@
-//! Backup codes and their one canonical form (BKC-1, BKC-3).
+//! Backup codes and their one canonical form (BKC-1, BKC-3). How they are hashed and stored is not known here.
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Codes in a set.
+/// Number of codes in a set.
 pub const CODES_PER_SET: u8 = 10;
-/// Symbols in a code, five bits each.
+/// Number of symbols in a code, of five bits each: 80 bits.
 pub const CODE_SYMBOLS: usize = 16;
 
-/// Crockford's Base32: no I, L, O, U.
+/// Crockford's Base32, which has no I, L, O or U.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// One backup code: 80 bits as sixteen symbols, wiped on drop. It lies on the heap, because a value
-/// that is moved from one stack frame to the next leaves a copy behind in each.
+/// One backup code: 80 bits as sixteen symbols, wiped on drop. The symbols are on the heap, because a value that moves
+/// from one stack frame to the next leaves a copy in each.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct BackupCode(Box<[u8]>);
 
 impl BackupCode {
-    /// Writes 80 random bits as a code.
+    /// Encodes 80 random bits as a code.
     pub fn from_random(random: &[u8; 10]) -> Self {
         let mut symbols = vec![0u8; CODE_SYMBOLS].into_boxed_slice();
         let bits = random.iter().flat_map(|byte| (0..8).rev().map(move |bit| (byte >> bit) & 1));
@@ -31,8 +31,10 @@ impl BackupCode {
         Self(symbols)
     }
 
-    /// Reads what a person typed: any case, hyphens anywhere, `I` and `L` for 1, `O` for 0.
+    /// Reads a code as a user types it: any case, hyphens anywhere, `I` and `L` for 1, `O` for 0. Returns `None` for
+    /// any other symbol or length.
     pub fn parse(text: &str) -> Option<Self> {
+        // Leaves room for a hyphen per symbol, and bounds the work on longer input.
         if text.len() > 2 * CODE_SYMBOLS {
             return None;
         }
@@ -52,12 +54,12 @@ impl BackupCode {
         places.next().is_none().then_some(code)
     }
 
-    /// The canonical sixteen symbols, which is what gets hashed.
+    /// The sixteen canonical symbols, which are the input of the hash.
     pub fn symbols(&self) -> &[u8] {
         &self.0
     }
 
-    /// The form for people, `XXXX-XXXX-XXXX-XXXX`. The caller keeps it from being seen again.
+    /// Returns the form shown to users, `XXXX-XXXX-XXXX-XXXX`. It is a plain `String`, so the caller must wipe it.
     pub fn grouped(&self) -> String {
         let mut text = String::with_capacity(19);
         for (index, symbol) in self.0.iter().enumerate() {
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     fn bkc_1_all_eighty_bits_are_in_a_code() {
-        // Five bits at a time these count to 31.
+        // Cut into groups of five bits, the two arrays together count from 0 to 31.
         let low = [0x00, 0x44, 0x32, 0x14, 0xc7, 0x42, 0x54, 0xb6, 0x35, 0xcf];
         let high = [0x84, 0x65, 0x3a, 0x56, 0xd7, 0xc6, 0x75, 0xbe, 0x77, 0xdf];
 

@@ -1,26 +1,26 @@
-//! The words of hardware keys: serial numbers, firmware, the identity of an OATH applet, names of accounts.
+//! Values of hardware keys: serial number, firmware, identity of the OATH applet, names of accounts. Knows no card.
 
 use std::fmt;
 
 use super::profile::{OtpKind, Period, Profile};
 
-/// The number printed on a key.
+/// The serial number printed on a hardware key, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Serial(u32);
 
 impl Serial {
-    /// `None` for 0, which keys without a number report.
+    /// Returns `None` for 0, which keys without a serial number report.
     pub fn new(number: u32) -> Option<Self> {
         (number != 0).then_some(Self(number))
     }
 
-    /// Reads a plain decimal number.
+    /// Reads a decimal number without sign and without leading zeros.
     pub fn parse(text: &str) -> Option<Self> {
         let is_plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
         text.parse().ok().filter(|_| is_plain).and_then(Self::new)
     }
 
-    /// The number.
+    /// The serial number as an integer, at least 1.
     pub fn number(self) -> u32 {
         self.0
     }
@@ -32,32 +32,32 @@ impl fmt::Display for Serial {
     }
 }
 
-/// A firmware or applet version; later ones compare greater.
+/// A firmware or applet version: major, minor, patch. Later versions compare greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Firmware(pub u8, pub u8, pub u8);
 
 impl Firmware {
-    /// Whether an account can be made to require a touch.
+    /// Whether an account can require a touch (from 4.2.6).
     pub fn has_touch(self) -> bool {
         self >= Self(4, 2, 6)
     }
 
-    /// Whether HMAC-SHA-512 is there.
+    /// Whether accounts can use HMAC-SHA-512 (from 4.3.1).
     pub fn has_sha512(self) -> bool {
         self >= Self(4, 3, 1)
     }
 
-    /// Whether accounts can be renamed.
+    /// Whether accounts can be renamed (from 5.3.1).
     pub fn has_rename(self) -> bool {
         self >= Self(5, 3, 1)
     }
 
-    /// Whether PUT may overwrite an account whose name only begins like the new one.
+    /// Whether PUT may overwrite an account whose name only begins with the new name, a defect of 4.0.0 to 4.3.4.
     pub fn confuses_prefixes(self) -> bool {
         self >= Self(4, 0, 0) && self < Self(4, 3, 5)
     }
 
-    /// How many accounts fit, where that is known. Before 4.0 it depends on what else is on the key.
+    /// Number of accounts that fit, if known. Before 4.0 it depends on what else is stored on the key.
     pub fn capacity(self) -> Option<u32> {
         match self {
             Self(0..=3, ..) => None,
@@ -73,17 +73,18 @@ impl fmt::Display for Firmware {
     }
 }
 
-/// The identity of a key's OATH applet. A reset of the applet gives it another one.
+/// The identity of the OATH applet on a key. A reset of the applet changes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceId(String);
 
 impl DeviceId {
-    /// Takes the text as `ykman` shows it: unpadded Base64 of the first 16 bytes of the salt's SHA-256.
+    /// Takes the text that `ykman` shows: the first 16 bytes of the SHA-256 of the applet's salt, in unpadded Base64.
+    /// Returns `None` if it is empty or longer than 32 bytes.
     pub fn from_text(text: String) -> Option<Self> {
         (!text.is_empty() && text.len() <= 32).then_some(Self(text))
     }
 
-    /// The text.
+    /// The text, as `ykman` shows it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -95,66 +96,69 @@ impl fmt::Display for DeviceId {
     }
 }
 
-/// The longest account name on a key, in bytes.
+/// The longest account name that a key stores, in bytes.
 const LONGEST: usize = 64;
 
-/// The issuer for which programs that read keys show codes of another kind.
+/// For this issuer, programs that read keys show codes in Steam's own format.
 const STEAM: &str = "Steam";
 
-/// Why an account cannot have a name.
+/// Why an issuer and an account cannot form the name of an account on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameFault {
-    /// It would have more than 64 bytes.
+    /// The name would be longer than 64 bytes.
     #[error("`issuer` and `accountName` together do not fit the 64 bytes that a key has for them")]
     TooLong,
-    /// Clients would take the name apart differently.
+    /// Clients would split the name into other parts than meant.
     #[error("programs that read the key would not find `issuer` and `accountName` in the name; choose another issuer")]
     Misread,
-    /// Clients would show codes of Steam's kind.
+    /// Clients would show codes in Steam's format.
     #[error("programs that read the key show codes of another kind for the issuer Steam; choose another issuer")]
     OtherCodes,
 }
 
-/// The name of an account on a key: `[period/][issuer:]account`, 1–64 bytes. The period is left out for
-/// HOTP and for 30 seconds, as every client of these keys does, unless the issuer would be taken for one.
+/// The name of an account on a key: `[period/][issuer:]account`, 1 to 64 bytes. As in every client of these keys, the
+/// period is left out for HOTP and for 30 seconds. It is written out if the issuer would otherwise be read as a period.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountName(Vec<u8>);
 
 impl AccountName {
-    /// The name for a factor, which clients read back as what was meant.
+    /// Builds the name for a factor. Refuses a name that clients would not read back as meant.
     pub fn of(profile: &Profile, issuer: &str, account: &str) -> Result<Self, NameFault> {
         let label = format!("{issuer}:{account}");
         let (is_hotp, period) = match profile.moving {
             OtpKind::Totp(period) => (false, period),
             OtpKind::Hotp => (true, Period::THIRTY),
         };
+        // Clients use Steam's format for this issuer, but only for time-based accounts.
         if !is_hotp && issuer == STEAM {
             return Err(NameFault::OtherCodes);
         }
         let needs_period = !is_hotp && (period != Period::THIRTY || begins_like_a_period(&label));
         let text = if needs_period { format!("{}/{label}", period.seconds()) } else { label };
         let name = Self::from_bytes(text.as_bytes()).ok_or(NameFault::TooLong)?;
+        // Reading the name back as clients do finds every ambiguity, such as a colon in the issuer.
         let meant = (u64::from(period.seconds()), Some(issuer.to_owned()), account.to_owned());
         if name.parts(is_hotp) == meant { Ok(name) } else { Err(NameFault::Misread) }
     }
 
-    /// Takes a name as a key has it; `None` unless it has 1–64 bytes.
+    /// Takes a name as stored on a key, which need not be UTF-8. Returns `None` unless it has 1 to 64 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         (1..=LONGEST).contains(&bytes.len()).then(|| Self(bytes.to_vec()))
     }
 
-    /// The bytes on the key.
+    /// The bytes as stored on the key.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether the other name is longer and begins with this one.
+    /// Whether `other` is longer and begins with this name (see [`Firmware::confuses_prefixes`]).
     pub fn begins(&self, other: &Self) -> bool {
         other.0.len() > self.0.len() && other.0.starts_with(&self.0)
     }
 
-    /// Period in seconds, issuer and account, as clients of these keys take a name apart: ykman and Yubico Authenticator
-    /// by `^((\d+)/)?(([^:]+):)?(.+)$` for TOTP, and at the first colon for HOTP, which has no period.
+    /// Returns period in seconds, issuer and account, split as clients of these keys do. For TOTP, ykman and Yubico
+    /// Authenticator match `^((\d+)/)?(([^:]+):)?(.+)$`. For HOTP they split at the first colon, and there is no
+    /// period.
     pub fn parts(&self, is_hotp: bool) -> (u64, Option<String>, String) {
         let text = self.to_string();
         let named = if is_hotp { None } else { split_period(&text) };
@@ -168,8 +172,8 @@ impl AccountName {
     }
 }
 
-/// The period that a name begins with, and what is behind it. Other programs may write any number of seconds there; it is
-/// cut to what the API can say.
+/// Splits off the period at the beginning of a name. Other programs may write any number of seconds there. It is
+/// clamped to the range of the API, 1 to 4,294,967,295.
 fn split_period(text: &str) -> Option<(u64, &str)> {
     let (digits, rest) = text.split_once('/')?;
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -177,7 +181,7 @@ fn split_period(text: &str) -> Option<(u64, &str)> {
     (is_number && !rest.is_empty()).then(|| (u64::from(period()), rest))
 }
 
-/// Whether some client could take the beginning for a period. To some of them every digit of Unicode is one.
+/// Whether a client could read the beginning as a period. Some clients accept every Unicode digit.
 fn begins_like_a_period(text: &str) -> bool {
     text.split_once('/').is_some_and(|(digits, _)| !digits.is_empty() && digits.chars().all(char::is_numeric))
 }
@@ -256,7 +260,7 @@ mod tests {
         }
         assert_eq!(name("Steam", "ann"), Err(NameFault::OtherCodes));
         assert_eq!(name("Steam Deck", "ann").as_deref(), Ok("Steam Deck:ann"));
-        // With the period written out it is three bytes longer.
+        // With the period written out, the name is three bytes longer.
         let longest = "x".repeat(64 - "24/7 Bank:".len());
         assert_eq!(name("24/7 Bank", &longest), Err(NameFault::TooLong));
         assert_eq!(name("24/7 Bank", &longest[3..]).map(|name| name.len()), Ok(64));

@@ -1,4 +1,4 @@
-//! Identifiers: UUIDs in their canonical 36-character form and nothing else (AZ-3).
+//! Identifiers: UUIDs in their canonical form of 36 characters, and no other form (AZ-3).
 
 use std::fmt;
 
@@ -11,23 +11,24 @@ macro_rules! id {
         pub struct $name([u8; 16]);
 
         impl $name {
-            /// A UUID version 7 (RFC 9562 section 5.7) of Unix milliseconds and ten random bytes.
+            /// Makes a UUID version 7 (RFC 9562 section 5.7) of Unix milliseconds and ten random bytes. A time before
+            /// 1970 counts as 0.
             pub fn at(unix_millis: i64, random: &[u8; 10]) -> Self {
                 let millis = u64::try_from(unix_millis).unwrap_or(0);
                 Self(Builder::from_unix_timestamp_millis(millis, random).into_uuid().into_bytes())
             }
 
-            /// Reads the canonical form, upper or lower case; anything else is `None`.
+            /// Reads the canonical form, in upper or lower case. Returns `None` for anything else.
             pub fn parse(text: &str) -> Option<Self> {
                 parse_canonical(text).map(Self)
             }
 
-            /// The sixteen bytes as stored.
+            /// The sixteen bytes, as stored.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
             }
 
-            /// Takes back stored bytes; `None` unless there are sixteen.
+            /// Takes stored bytes. Returns `None` unless there are sixteen.
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 bytes.try_into().ok().map(Self)
             }
@@ -48,35 +49,35 @@ macro_rules! id {
 }
 
 id! {
-    /// Names a user for ever.
+    /// Identifies a user. It never changes.
     UserId
 }
 id! {
-    /// Names one secret (factor, password, API key or set of backup codes) of a user.
+    /// Identifies one secret of a user: a factor, password, API key or set of backup codes.
     SecretId
 }
 id! {
-    /// Names an open challenge: a right password that still lacks its second factor.
+    /// Identifies an open login challenge: the password was correct, the second factor is missing.
     ChallengeId
 }
 id! {
-    /// Names a login session: the family of one refresh token.
+    /// Identifies a login session, the family of one refresh token.
     SessionId
 }
 
-/// The user that a path names.
+/// The user that a request path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserRef {
-    /// `me`: the caller's own id.
+    /// `me`: the calling user.
     Me,
-    /// A well-formed id, of somebody or nobody.
+    /// A well-formed id, which may belong to no user.
     Id(UserId),
-    /// Text that is no id. It answers as an unknown user does (AZ-2).
+    /// Text that is no id. The answer is the same as for an unknown user (AZ-2).
     Malformed,
 }
 
 impl UserRef {
-    /// Reads a path segment; every text is some reference.
+    /// Reads a path segment. It cannot fail: every text is some reference.
     pub fn parse(text: &str) -> Self {
         match text {
             "me" => Self::Me,
@@ -86,6 +87,7 @@ impl UserRef {
 }
 
 fn parse_canonical(text: &str) -> Option<[u8; 16]> {
+    // `try_parse` also takes forms with braces, with `urn:uuid:` and without hyphens, of other lengths.
     if text.len() != 36 {
         return None;
     }

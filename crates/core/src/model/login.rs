@@ -1,21 +1,21 @@
-//! How somebody logged in, and the kinds of token that tell of it.
+//! How a user logged in, and the kinds of token that record it. How tokens are signed is not known here.
 
-/// What a token may be used for. Each kind has its own `typ` and `aud` (TOK-4).
+/// The use of a token. Each kind has its own `typ` and `aud`, so that one is never accepted as another (TOK-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenKind {
     /// Acts as the user.
     Access,
-    /// A right password that still lacks its second factor.
+    /// Shows that the password was correct; the second factor is missing.
     Challenge,
-    /// May only set up the first factor.
+    /// Allows only the enrolment of the first factor.
     Enroll,
 }
 
 impl TokenKind {
-    /// All of them.
+    /// All kinds of token.
     pub const ALL: [Self; 3] = [Self::Access, Self::Challenge, Self::Enroll];
 
-    /// The `typ` of the token and the `type` of the answer that carries it.
+    /// The `typ` claim of the token, and the `type` of the response that carries it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Access => "ACCESS",
@@ -24,7 +24,7 @@ impl TokenKind {
         }
     }
 
-    /// The `aud` of the token.
+    /// The `aud` claim of the token.
     pub fn audience(self) -> &'static str {
         match self {
             Self::Access => "mfad:access",
@@ -34,21 +34,21 @@ impl TokenKind {
     }
 }
 
-/// The second factor that answered.
+/// The second factor that completed a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// A time-based code.
+    /// A time-based code (RFC 6238).
     Totp,
-    /// A counter-based code.
+    /// A counter-based code (RFC 4226).
     Hotp,
-    /// A backup code.
+    /// One of the user's backup codes.
     Recovery,
-    /// A security key.
+    /// An assertion of a security key (WebAuthn).
     Fido2,
 }
 
 impl Method {
-    /// The name in answers and in the audit log.
+    /// The name in responses and in the audit log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Totp => "totp",
@@ -59,18 +59,18 @@ impl Method {
     }
 }
 
-/// Authentication method references (RFC 8176) of a login.
+/// How a login was authenticated, as authentication method references (RFC 8176).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amr {
-    /// Password only.
+    /// A password only.
     Password,
-    /// Password, then a one-time password of a device.
+    /// A password, then a one-time password of a device.
     PasswordAndOtp,
-    /// Password, then a backup code. RFC 8176 has no name for a look-up secret; `kba` is its nearest.
+    /// A password, then a backup code. RFC 8176 has no value for a look-up secret; `kba` is the nearest.
     PasswordAndRecovery,
-    /// Password, then a security key that was touched.
+    /// A password, then a security key that was touched.
     PasswordAndKey,
-    /// An API key.
+    /// An API key alone, without a password.
     ApiKey,
 }
 
@@ -78,7 +78,7 @@ impl Amr {
     const ALL: [Self; 5] =
         [Self::Password, Self::PasswordAndOtp, Self::PasswordAndRecovery, Self::PasswordAndKey, Self::ApiKey];
 
-    /// The values of the `amr` claim, in order.
+    /// The values of the `amr` claim, in this order.
     pub fn values(self) -> &'static [&'static str] {
         match self {
             Self::Password => &["pwd"],
@@ -89,7 +89,7 @@ impl Amr {
         }
     }
 
-    /// Reads those values back; any other list is `None`.
+    /// Reads the values of an `amr` claim. Returns `None` for any other list or order.
     pub fn from_values<S: AsRef<str>>(values: &[S]) -> Option<Self> {
         Self::ALL.into_iter().find(|amr| amr.values().iter().copied().eq(values.iter().map(AsRef::as_ref)))
     }
@@ -102,7 +102,7 @@ impl Amr {
         }
     }
 
-    /// What a login becomes once this second factor has answered.
+    /// Returns how a login by password counts once this second factor has completed it.
     pub fn after(method: Method) -> Self {
         match method {
             Method::Totp | Method::Hotp => Self::PasswordAndOtp,

@@ -1,5 +1,5 @@
-//! The words of the domain: ids, names, profiles, codes, rights, and the throttle.
-//! Pure: no I/O, no clock, no random source, and no serde on anything secret.
+//! Domain types: ids, names, profiles of one-time passwords, codes, rights, and the throttle. They are pure: no I/O, no
+//! clock, no random source, and no serde on anything secret.
 
 mod code;
 mod device;

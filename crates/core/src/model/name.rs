@@ -1,4 +1,4 @@
-//! Names people choose, and the canonical key under which two spellings are one (THR-4).
+//! Names that users choose, and the canonical key that is equal for all spellings of a name (THR-4).
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::confusable_detection::skeleton;
@@ -6,16 +6,17 @@ use unicode_security::{GeneralSecurityProfile, MixedScript};
 
 use super::id::UserId;
 
-/// The longest user name or secret name, in characters.
+/// The longest name of a user or secret, in characters.
 const LONGEST_NAME: usize = 64;
 
-/// NFKC, case fold, NFKC again: equal keys mean the same name (Unicode 15, section 3.13, `toNFKC_Casefold` in effect).
+/// Returns the canonical key: NFKC, case folding, NFKC again. Equal keys mean the same name (Unicode 15 section 3.13,
+/// `toNFKC_Casefold` in effect).
 pub fn canonical(text: &str) -> String {
     let composed: String = text.nfkc().collect();
     caseless::default_case_fold_str(&composed).nfkc().collect()
 }
 
-/// A user's login name as typed, with its key.
+/// A user's login name as typed, with its canonical key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserName {
     text: String,
@@ -23,10 +24,11 @@ pub struct UserName {
 }
 
 impl UserName {
-    /// 1–64 characters without control characters, `:` or outer white space. A text that is itself
-    /// an id is refused, since a login may be an id, and one person's name must not be another's id.
+    /// Accepts 1 to 64 characters without control characters, `:` and outer white space. Refuses a text that is an id:
+    /// a login may be an id, and the name of one user must not be the id of another.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         check_text(text, LONGEST_NAME)?;
+        // In Basic authentication the password begins after the first colon (RFC 7617 section 2).
         if text.contains(':') {
             return Err("must not contain a colon");
         }
@@ -34,24 +36,26 @@ impl UserName {
             return Err("must not be a UUID");
         }
         let key = key_of(text)?;
+        // Compatibility forms, such as a full-width colon, become plain only in the key.
         if key.contains(':') || UserId::parse(&key).is_some() {
             return Err("must not be a colon or a UUID in another spelling");
         }
         Ok(Self { text: text.to_owned(), key })
     }
 
-    /// As the user wrote it.
+    /// The name as the user wrote it.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The key that is unique among all users.
+    /// The canonical key, unique among the names and addresses of all users.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Whether it may be read as another name: letters of several scripts, or none but letters that look like Latin ones and
-    /// are not, or characters that are not for identifiers (Unicode Technical Standard 39, sections 3.1, 4 and 5.1).
+    /// Whether it can be mistaken for another name (Unicode Technical Standard 39 sections 3.1, 4 and 5.1). Such a name
+    /// mixes scripts, has characters that are not for identifiers, or consists only of letters that look Latin but are
+    /// not.
     pub fn is_misleading(&self) -> bool {
         let text = self.text.as_str();
         let is_allowed = |letter: char| letter.is_ascii() || letter.identifier_allowed();
@@ -60,7 +64,7 @@ impl UserName {
     }
 }
 
-/// An e-mail address as far as a login cares: `local@domain`, unique after folding.
+/// An e-mail address, checked only as far as a login needs it: `local@domain`, unique by its canonical key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email {
     text: String,
@@ -68,7 +72,7 @@ pub struct Email {
 }
 
 impl Email {
-    /// 3–254 characters with one `@` that has something on both sides, no white space, no `:`.
+    /// Accepts 3 to 254 characters with text on both sides of the last `@`, without white space and `:`.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         check_text(text, 254)?;
         let (local, domain) = text.rsplit_once('@').ok_or("must have an @")?;
@@ -78,18 +82,18 @@ impl Email {
         Ok(Self { text: text.to_owned(), key: key_of(text)? })
     }
 
-    /// As the user wrote it.
+    /// The address as the user wrote it.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The key that is unique among all names and addresses.
+    /// The canonical key, unique among the names and addresses of all users.
     pub fn key(&self) -> &str {
         &self.key
     }
 }
 
-/// The name of a secret, unique among the secrets of its user.
+/// The name of a secret, with its canonical key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     text: String,
@@ -97,18 +101,18 @@ pub struct Label {
 }
 
 impl Label {
-    /// 1–64 characters without control characters or outer white space.
+    /// Accepts 1 to 64 characters without control characters and outer white space.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         check_text(text, LONGEST_NAME)?;
         Ok(Self { text: text.to_owned(), key: key_of(text)? })
     }
 
-    /// As the user wrote it.
+    /// The name as the user wrote it.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The key that is unique within one user.
+    /// The canonical key, unique among the secrets of one user.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -119,13 +123,14 @@ impl Label {
 pub struct Text(String);
 
 impl Text {
-    /// 1 to `longest` characters, no control characters, no outer white space.
+    /// Accepts 1 to `longest` characters without control characters and outer white space.
     pub fn parse(text: &str, longest: usize) -> Result<Self, &'static str> {
         check_text(text, longest)?;
         Ok(Self(text.to_owned()))
     }
 
-    /// The part of an otpauth label: as [`Text::parse`] with at most 64 characters and no `:`.
+    /// Accepts one part of an otpauth label: as [`Text::parse`] with at most 64 characters, and no `:`, which separates
+    /// the parts.
     pub fn parse_label_part(text: &str) -> Result<Self, &'static str> {
         if text.contains(':') {
             return Err("must not contain a colon");
@@ -133,7 +138,7 @@ impl Text {
         Self::parse(text, LONGEST_NAME)
     }
 
-    /// The text.
+    /// The text as given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -141,6 +146,7 @@ impl Text {
 
 fn key_of(text: &str) -> Result<String, &'static str> {
     let key = canonical(text);
+    // Normalisation can produce a space that the text does not have, as it does for U+00A8.
     if key.trim().is_empty() || key.trim() != key || key.chars().any(char::is_control) {
         return Err("must have visible characters");
     }
@@ -163,8 +169,8 @@ fn check_text(text: &str, longest: usize) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Format characters that change how a text looks without being seen in it: direction overrides,
-/// zero-width marks, line and paragraph separators.
+/// Whether a character changes how a text looks without being visible itself: direction overrides, zero-width marks,
+/// line and paragraph separators.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -199,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_name_whose_key_begins_with_a_space_is_refused() {
-        // U+00A8 is a space and a combining diaeresis to those who compare (UAX 15).
+        // Normalisation turns U+00A8 into a space and a combining diaeresis (UAX 15).
         assert!(UserName::parse("\u{a8}a").is_err());
     }
 

@@ -1,31 +1,32 @@
-//! The PIN of a security key.
+//! The PIN of a security key, in the form that keys compare. How it is sent to a key is not known here.
 
 use unicode_normalization::UnicodeNormalization;
 
 use super::Sensitive;
 
-/// The fewest characters (CTAP 2.1 section 6.5.1).
+/// The fewest characters (Unicode code points) of a PIN (CTAP 2.1 section 6.5.1).
 const FEWEST: usize = 4;
-/// The most bytes.
+/// The most bytes of a PIN in UTF-8 (CTAP 2.1 section 6.5.1).
 const LONGEST: usize = 63;
 
-/// A PIN of 4 characters to 63 bytes, in the form that keys compare (NFC).
+/// A PIN of at least 4 characters and at most 63 bytes, in the form that keys compare (NFC).
 #[derive(Debug)]
 pub struct Pin(Sensitive<String>);
 
 impl Pin {
-    /// `None` if no key could have it.
+    /// Normalises the PIN. Returns `None` if no security key could have it.
     pub fn parse(text: &str) -> Option<Self> {
-        // Room for all of it at once: a text that grows leaves copies behind.
+        // Reserves room for the longest normalised form, since a string that grows leaves copies behind.
         let mut normal = String::with_capacity(text.len().saturating_mul(3));
         normal.extend(text.nfc());
         let pin = Self(Sensitive::new(normal));
         let normal = pin.0.expose();
+        // CTAP forbids a zero byte at the end, since a PIN is padded with zeros when it is set.
         let fits = normal.chars().count() >= FEWEST && normal.len() <= LONGEST && !normal.ends_with('\0');
         fits.then_some(pin)
     }
 
-    /// The text that is hashed.
+    /// The normalised text, which is hashed for the key.
     pub fn text(&self) -> &Sensitive<String> {
         &self.0
     }

@@ -1,21 +1,21 @@
-//! The parameters of a one-time password (OTP-7).
+//! The parameters of a one-time password (OTP-7). Codes are computed elsewhere.
 
-/// The hash under the HMAC (RFC 6238 section 1.2).
+/// The hash function of the HMAC (RFC 6238 section 1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// HMAC-SHA-1, what every authenticator app knows.
+    /// HMAC-SHA-1, which every authenticator app supports.
     Sha1,
-    /// HMAC-SHA-256.
+    /// HMAC-SHA-256, with a seed of 32 bytes.
     Sha256,
-    /// HMAC-SHA-512.
+    /// HMAC-SHA-512, with a seed of 64 bytes.
     Sha512,
 }
 
 impl Algorithm {
-    /// All of them, in the order of their strength.
+    /// All algorithms, the weakest first.
     pub const ALL: [Self; 3] = [Self::Sha1, Self::Sha256, Self::Sha512];
 
-    /// The name in otpauth URIs and in the API.
+    /// The name in otpauth URIs and in the API, such as `SHA256`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sha1 => "SHA1",
@@ -24,12 +24,12 @@ impl Algorithm {
         }
     }
 
-    /// Reads that name back.
+    /// Reads the name that [`Algorithm::name`] returns, and no other spelling.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|a| a.name() == name)
     }
 
-    /// Bytes of a new seed: the output size of the hash (RFC 4226 section 4 R6, RFC 6238 section 5.1).
+    /// Length of a new seed in bytes: the output size of the hash (RFC 4226 section 4 R6, RFC 6238 section 5.1).
     pub fn seed_length(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -39,17 +39,17 @@ impl Algorithm {
     }
 }
 
-/// How many digits a code has: 6, 7 or 8.
+/// Number of digits of a code: 6, 7 or 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digits(u8);
 
 impl Digits {
-    /// All of them.
+    /// All numbers of digits, the smallest first.
     pub const ALL: [Self; 3] = [Self(6), Self(7), Self(8)];
     /// Six digits, the default.
     pub const SIX: Self = Self(6);
 
-    /// `None` outside 6–8.
+    /// Returns `None` outside 6 to 8.
     pub fn new(count: u64) -> Option<Self> {
         match count {
             6 => Some(Self(6)),
@@ -59,12 +59,12 @@ impl Digits {
         }
     }
 
-    /// The count.
+    /// The number of digits.
     pub fn count(self) -> u8 {
         self.0
     }
 
-    /// Ten to that power: one more than the largest code.
+    /// Ten to the power of the number of digits: one more than the largest code.
     pub fn modulus(self) -> u32 {
         match self.0 {
             6 => 1_000_000,
@@ -74,47 +74,47 @@ impl Digits {
     }
 }
 
-/// Seconds that one TOTP step lasts: 15–120.
+/// Length of a TOTP step in seconds: 15 to 120.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period(u8);
 
 impl Period {
-    /// Half a minute, the default (RFC 6238 section 5.2).
+    /// 30 seconds, the default (RFC 6238 section 5.2).
     pub const THIRTY: Self = Self(30);
 
-    /// `None` outside 15–120.
+    /// Returns `None` outside 15 to 120.
     pub fn new(seconds: u64) -> Option<Self> {
         u8::try_from(seconds).ok().filter(|s| (15..=120).contains(s)).map(Self)
     }
 
-    /// The length in seconds.
+    /// The length of a step in seconds.
     pub fn seconds(self) -> u8 {
         self.0
     }
 }
 
-/// What moves the code on.
+/// The kind of a one-time password, by what makes the code change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtpKind {
-    /// Time: TOTP (RFC 6238).
+    /// Time: TOTP, with the length of a step (RFC 6238).
     Totp(Period),
     /// A counter: HOTP (RFC 4226).
     Hotp,
 }
 
-/// All parameters of a factor that makes one-time passwords.
+/// All parameters of a factor that generates one-time passwords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// The hash.
+    /// The hash function of the HMAC.
     pub algorithm: Algorithm,
-    /// The length of a code.
+    /// The number of digits of a code.
     pub digits: Digits,
-    /// Time or counter.
+    /// The kind: TOTP with its period, or HOTP.
     pub moving: OtpKind,
 }
 
 impl Profile {
-    /// A stable text of all parameters, bound into the sealed seed (KEY-3).
+    /// Returns a stable text of all parameters. It is associated data of the encrypted seed (KEY-3).
     pub fn binding(&self) -> String {
         let digits = self.digits.count();
         match self.moving {
@@ -123,7 +123,7 @@ impl Profile {
         }
     }
 
-    /// `totp` or `hotp`, as in otpauth URIs.
+    /// `totp` or `hotp`, the type in otpauth URIs.
     pub fn kind(&self) -> &'static str {
         match self.moving {
             OtpKind::Totp(_) => "totp",

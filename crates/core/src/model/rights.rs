@@ -1,9 +1,9 @@
-//! Who calls: the peer's identity from the kernel, and the rights that the configuration gives it.
+//! The identity of a calling process, as the kernel reports it, and the rights that the configuration gives it.
 
-/// What a peer may do without a user's token.
+/// A right that a peer has without a user's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// Everything an administrator may do. Includes the other two.
+    /// Everything that an administrator may do. Includes the other two.
     Admin,
     /// Create users, authenticate, verify, and manage factors on behalf of users.
     App,
@@ -11,7 +11,7 @@ pub enum Right {
     Audit,
 }
 
-/// A set of rights.
+/// A set of rights; the default is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     admin: bool,
@@ -20,10 +20,10 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// All of them.
+    /// The right `admin`, and with it all others.
     pub const ADMIN: Self = Self { admin: true, app: true, audit: true };
 
-    /// The set with one more.
+    /// Returns the set with one more right.
     #[must_use]
     pub fn with(self, right: Right) -> Self {
         match right {
@@ -33,13 +33,13 @@ impl Rights {
         }
     }
 
-    /// Both sets together.
+    /// Returns the rights that are in either set.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self { admin: self.admin || other.admin, app: self.app || other.app, audit: self.audit || other.audit }
     }
 
-    /// Whether the set holds a right.
+    /// Whether the set contains this right.
     pub fn holds(self, right: Right) -> bool {
         match right {
             Right::Admin => self.admin,
@@ -48,23 +48,23 @@ impl Rights {
         }
     }
 
-    /// Whether it holds none.
+    /// Whether the set contains no right.
     pub fn is_empty(self) -> bool {
         !(self.admin || self.app || self.audit)
     }
 }
 
-/// The process at the other end, as the kernel knew it when it connected (SOCK-3). A descriptor that
+/// The process at the other end of the socket, as the kernel knew it at connect time (SOCK-3). A file descriptor that
 /// was passed on keeps the identity of the process that opened it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Effective user id.
+    /// Effective user id at connect time.
     pub uid: u32,
-    /// Effective group id.
+    /// Effective group id at connect time.
     pub gid: u32,
-    /// Supplementary groups.
+    /// Supplementary group ids at connect time.
     pub groups: Vec<u32>,
-    /// Process id, for the audit log only (SOCK-5).
+    /// Process id, for the audit log only (SOCK-5). `None` if the kernel reports none.
     pub pid: Option<i32>,
 }
 

@@ -1,20 +1,20 @@
-//! The wrapper of every value that must not be seen: wiped on drop, silent in Debug.
+//! A wrapper for secret values, which are wiped on drop and hidden from `Debug`; and wiping of the unused stack.
 
 use std::fmt;
 
 use zeroize::Zeroize;
 
-/// A secret value. It has no `Clone`, `PartialEq`, `Display` or serde; [`Sensitive::expose`] is the
-/// one door to what it holds, so that every use can be found by searching for that word.
+/// A secret value. It has no `Clone`, `PartialEq`, `Display` or serde. [`Sensitive::expose`] is the only access to the
+/// value, so a search for that word finds every use.
 pub struct Sensitive<T: Zeroize>(T);
 
 impl<T: Zeroize> Sensitive<T> {
-    /// Takes the value in; it is wiped when the wrapper is dropped.
+    /// Wraps a value. It is wiped when the wrapper is dropped.
     pub fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// The value itself. Keep the borrow short, and never copy it into something that is not wiped.
+    /// The value itself. Keep the borrow short, and never copy the value into something that is not wiped.
     pub fn expose(&self) -> &T {
         &self.0
     }
@@ -32,15 +32,15 @@ impl<T: Zeroize> fmt::Debug for Sensitive<T> {
     }
 }
 
-/// More than any call takes of the stack.
+/// Bytes of stack to overwrite: more than any call uses.
 const SCRUBBED: usize = 32 * 1024;
 
-/// Overwrites what calls that have returned left on the stack. Values are moved and copied there by the compiler and by
-/// libraries, and a thread that answers requests lives as long as the daemon (MEM-3). Only what lies below the caller's
-/// own frame is reached, so whatever handled a secret must not have become part of it.
+/// Overwrites the stack that finished calls have used. The compiler and libraries move and copy values there, and a
+/// thread that answers requests lives as long as the daemon (MEM-3). Only the stack below the caller's own frame is
+/// reached, so a function that handled a secret must not be inlined into the caller.
 #[inline(never)]
 pub fn scrub_stack() {
-    // One fill that cannot be left out, since somebody might look at it; volatile writes would cost each request 15 µs.
+    // `black_box` keeps the compiler from removing this fill. Volatile writes would cost each request 15 µs.
     let mut left = [0u8; SCRUBBED];
     std::hint::black_box(&mut left);
 }
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn mem_1_a_value_is_wiped_when_its_wrapper_goes() {
-        /// Counts how often it was wiped.
+        /// Counts how often it is wiped.
         struct Probe(Arc<AtomicUsize>);
 
         impl Zeroize for Probe {

@@ -1,4 +1,4 @@
-//! The throttle of guesses as a pure state machine (THR-1 to THR-6).
+//! The throttle of guesses as a pure state machine (THR-1 to THR-6). It reads no clock and stores nothing.
 //!
 //! ```text
 //!              failure, fewer than delay_after in a row
@@ -18,16 +18,16 @@ use std::time::Duration;
 use super::moment::{BootId, Moment};
 use super::profile::Digits;
 
-/// The longest delay: 15 minutes.
+/// The longest delay: 15 minutes, where doubling ends.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(900);
 
-/// When a delay ends, on both clocks: within the boot that set it the boot clock counts, after a
-/// reboot the wall clock does.
+/// The end of a delay, on both clocks. The boot clock decides within the boot that set the delay, the wall clock after
+/// a reboot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
-    /// On the wall clock, in milliseconds since 1970.
+    /// On the wall clock, in milliseconds since 1970-01-01 UTC.
     pub wall_ms: i64,
-    /// On the boot clock, in milliseconds.
+    /// On the boot clock, in milliseconds since boot.
     pub boot_ms: i64,
     /// The boot that `boot_ms` belongs to.
     pub boot: BootId,
@@ -49,52 +49,53 @@ impl Deadline {
         } else {
             self.wall_ms.saturating_sub(now.wall_ms)
         };
-        // A wall clock that was set back must not turn seconds into years.
+        // Otherwise a wall clock that was set back would turn seconds into years.
         Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(LONGEST_DELAY)
     }
 }
 
-/// After how many failures in a row something happens.
+/// Numbers of consecutive failures at which the throttle acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From this failure on each one starts a delay.
+    /// From this failure on, each failure starts a delay.
     pub delay_after: u32,
-    /// At this failure the authenticator is locked; `None` for passwords (THR-5).
+    /// At this failure the authenticator is locked; `None` for passwords, which are never locked (THR-5).
     pub lock_after: Option<u32>,
 }
 
-/// How likely one guess is to be right, or one of several, in units of 10⁻⁸.
+/// The probability that a guess, or one of several, is right, in units of 10⁻⁸.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Odds(u32);
 
 impl Odds {
-    /// Of what nobody guesses: signatures, backup codes of 80 bits, and passwords, which are never locked.
+    /// For proofs that cannot be guessed (signatures, backup codes of 80 bits), and for passwords, which are never
+    /// locked.
     pub const NONE: Self = Self(0);
-    /// What all guesses between two successes may come to: 3·10⁻⁴, a hundred at three codes of six digits (R9).
+    /// Limit for all guesses between two successes: 3·10⁻⁴, a hundred guesses if three codes of six digits count (R9).
     const MOST: u32 = 30_000;
-    /// So many failures never lock, whatever the odds: that many are somebody's typing.
+    /// The odds never lock before this many failures, which may be typing errors.
     const FEWEST: u32 = 10;
-    /// The unit, as a number of codes.
+    /// Number of units in a probability of 1.
     const UNIT: u32 = 100_000_000;
 
-    /// Where so many codes with that many digits count at a time.
+    /// The odds of a guess if this many codes of this many digits count at a time.
     pub fn of(codes: u64, digits: Digits) -> Self {
         let each = Self::UNIT.checked_div(digits.modulus()).unwrap_or(Self::MOST);
         Self(u32::try_from(codes).unwrap_or(u32::MAX).saturating_mul(each))
     }
 
-    /// Where the guess is held against either.
+    /// The odds of a guess that is compared with both: the sum.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// As many units as these.
+    /// Takes a stored number of units.
     pub fn from_units(units: u32) -> Self {
         Self(units)
     }
 
-    /// How many units they are.
+    /// The number of units, to be stored.
     pub fn units(self) -> u32 {
         self.0
     }
@@ -108,28 +109,29 @@ impl Odds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Gate {
-    /// It may.
+    /// The attempt may be evaluated.
     Open,
-    /// Not for this long, whether right or wrong.
+    /// No attempt is evaluated for this long, whether right or wrong.
     Delayed(Duration),
-    /// Not until somebody unlocks it.
+    /// No attempt is evaluated until an administrator unlocks, or a factor is bound anew.
     Locked,
 }
 
 /// The failures of one authenticator since its last success.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttle {
-    /// Failures in a row.
+    /// Number of consecutive failures.
     pub failures: u32,
-    /// The delay that the last one started.
+    /// End of the delay that the last failure started; `None` if it started none.
     pub until: Option<Deadline>,
-    /// What the odds of all of them come to, each as it was when it was made.
+    /// Sum of the odds of these failures. Each keeps the odds that it had when the guess was made.
     pub spent: Odds,
 }
 
 impl Throttle {
-    /// Says whether an attempt may be evaluated now.
+    /// Decides whether an attempt may be evaluated now.
     pub fn gate(&self, limits: &Limits, now: &Moment) -> Gate {
+        // Without `lock_after` (passwords) the odds do not lock either (THR-5).
         if limits.lock_after.is_some_and(|most| self.failures >= most || self.leaves_no_room_for(Odds::NONE)) {
             return Gate::Locked;
         }
@@ -139,33 +141,36 @@ impl Throttle {
         }
     }
 
-    /// Whether a guess with such odds would be one too many: then it must not be looked at.
+    /// Whether a guess with these odds would exceed the limit. Such a guess must not be evaluated.
     pub fn leaves_no_room_for(&self, odds: Odds) -> bool {
         self.failures >= Odds::FEWEST && self.spent.or(odds).are_too_many()
     }
 
-    /// The state after one more failure of a guess with such odds; locked, if the same again would be one too many.
+    /// Returns the state after one more failure with these odds. It is locked if the same guess again would exceed the
+    /// limit.
     #[must_use]
     pub fn fail(self, limits: &Limits, now: &Moment, odds: Odds) -> Self {
         let failures = self.failures.saturating_add(1);
+        // No delay before failure no. `delay_after`, then 1 s, doubled by each further one.
         let until = failures.checked_sub(limits.delay_after).map(|doublings| Deadline::after(now, delay(doublings)));
         let failed = Self { failures, until, spent: self.spent.or(odds) };
+        // Stored as a lock, so that it outlasts a change of the limits.
         if failed.leaves_no_room_for(odds) { failed.lock() } else { failed }
     }
 
-    /// The same, but locked: nothing is left of the odds, whatever the limits are later.
+    /// Returns the same state, locked. The odds are used up, so it stays locked whatever the limits are later.
     #[must_use]
     pub fn lock(self) -> Self {
         Self { spent: Odds(self.spent.0.max(Odds::MOST.saturating_add(1))), ..self }
     }
 
-    /// The state after a success, or after an administrator unlocked it.
+    /// The state after a success, or after an administrator has unlocked it.
     #[must_use]
     pub fn clear() -> Self {
         Self::default()
     }
 
-    /// Whether there is anything to clear.
+    /// Whether there is nothing to clear.
     pub fn is_clear(&self) -> bool {
         *self == Self::default()
     }

@@ -1,19 +1,19 @@
-//! A one-time password as a client sent it, checked for its shape only (OTP-2).
+//! A one-time password as the client sent it, checked for its shape only (OTP-2). Knows no factor.
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::profile::Digits;
 
-/// Digits typed by a user. Wiped on drop; it does not know yet which factor it is meant for.
+/// A code typed by a user, wiped on drop. Which factor it is for, and so its length, is not known yet.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct TokenInput {
     value: u32,
-    /// Digits written, or 0 for a JSON integer, which may be padded to any length it fits in.
+    /// Number of digits written, or 0 for a JSON integer, which may be padded to any length that it fits.
     written: u8,
 }
 
 impl TokenInput {
-    /// Exactly 6 to 8 ASCII digits.
+    /// Accepts exactly 6 to 8 ASCII digits.
     pub fn from_text(text: &str) -> Option<Self> {
         let written = u8::try_from(text.len()).ok().filter(|n| (6..=8).contains(n))?;
         if !text.bytes().all(|b| b.is_ascii_digit()) {
@@ -22,13 +22,14 @@ impl TokenInput {
         Some(Self { value: text.parse().ok()?, written })
     }
 
-    /// A JSON integer of at most eight digits; it stands for itself padded with zeros on the left.
+    /// Accepts a JSON integer of at most eight digits. It stands for itself with zeros added on the left, since JSON
+    /// integers have no leading zeros.
     pub fn from_number(number: u64) -> Option<Self> {
         let value = u32::try_from(number).ok().filter(|n| *n < 100_000_000)?;
         Some(Self { value, written: 0 })
     }
 
-    /// The code as a number if it is well-formed for a factor of `digits`.
+    /// Returns the code as a number if it is well-formed for a factor of `digits`.
     pub fn for_digits(&self, digits: Digits) -> Option<u32> {
         let fits = match self.written {
             0 => self.value < digits.modulus(),

@@ -1,5 +1,5 @@
-//! Why a first code is wrong: the same seed under another profile, a clock that is off, or a wrong time zone.
-//! Only for pending secrets, whose owner has just seen the seed: it gives nothing away.
+//! Explains why a first code is wrong: the same seed under another profile, a clock that is off, or a wrong time zone.
+//! Only for pending secrets, whose owner has just seen the seed, so that it reveals nothing.
 
 use std::ops::RangeInclusive;
 
@@ -7,26 +7,27 @@ use crate::model::{Algorithm, Digits, OtpKind, Period, Profile, TokenInput};
 
 use super::otp::{Generator, step_at};
 
-/// Seconds of clock drift looked through for the secret's own profile, each way: half an hour.
+/// Clock drift searched for the secret's own profile, in seconds each way: half an hour.
 const FURTHEST_DRIFT: i64 = 30 * 60;
-/// The offset of every time zone is a multiple of this many seconds, such as +05:30 and +05:45.
+/// Seconds in a quarter of an hour. The offset of every time zone is a multiple of it, such as +05:30 and +05:45.
 const QUARTER: i64 = 15 * 60;
-/// Quarters of an hour looked through for a wrong time zone, each way: from just beyond the drift up to 14 hours.
+/// Quarters of an hour searched for a wrong time zone, each way: from just beyond the drift up to 14 hours.
 const ZONES: RangeInclusive<i64> = 3..=14 * 4;
 
-/// The profile under which the code would have been right.
+/// The profile and clock for which the code would have been right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// The profile the authenticator seems to use.
+    /// The profile that the authenticator seems to use.
     pub profile: Profile,
-    /// How far the authenticator's clock seems to be ahead of this host, in seconds; negative when
-    /// behind, 0 for HOTP. More than half an hour is the difference of time zones, a multiple of 900.
+    /// How far the authenticator's clock seems to be ahead of this host, in seconds. It is negative if the clock is
+    /// behind, and 0 for HOTP. More than half an hour is a difference of time zones, a multiple of 900.
     pub drift_seconds: i64,
 }
 
-/// Looks for the profile and drift under which `input` is the code of `seed` at this time: the secret's own profile
+/// Looks for the profile and drift for which `input` is the code of `seed` at this time. Tries the secret's own profile
 /// with a clock that is off, then every other profile (OTP-7) near the present, then the own profile in another time
-/// zone. The first two are likelier, and chance seldom finds one of so few. At most 650 HMACs.
+/// zone. The first two are likelier, and have so few candidates that a match by chance is rare. Computes at most 650
+/// HMACs.
 pub fn diagnose(profile: &Profile, seed: &[u8], input: &TokenInput, unix_seconds: i64) -> Option<Diagnosis> {
     let search = |profile: Profile| Search::new(profile, seed, input, unix_seconds);
     let own = search(*profile);
@@ -36,7 +37,7 @@ pub fn diagnose(profile: &Profile, seed: &[u8], input: &TokenInput, unix_seconds
         .or_else(|| own.as_ref().and_then(Search::zone))
 }
 
-/// A code that is looked for among those of a seed under one profile.
+/// The search for one code among those of a seed under one profile.
 struct Search {
     profile: Profile,
     generator: Generator,
@@ -45,21 +46,21 @@ struct Search {
 }
 
 impl Search {
-    /// `None` if no code of this profile could look like that.
+    /// Returns `None` if no code of this profile can look like the input.
     fn new(profile: Profile, seed: &[u8], input: &TokenInput, unix_seconds: i64) -> Option<Self> {
         let code = input.for_digits(profile.digits)?;
         let generator = Generator::new(seed, profile.algorithm, profile.digits)?;
         Some(Self { profile, generator, code, unix_seconds })
     }
 
-    /// A clock that is off by steps. A code of the present step is right, and no finding.
+    /// Looks for a clock that is off by whole steps. A code of the present step is right, so it is not looked for.
     fn drift(&self) -> Option<Diagnosis> {
         let OtpKind::Totp(period) = self.profile.moving else { return None };
         let most = FURTHEST_DRIFT.checked_div(i64::from(period.seconds()))?;
         self.steps_off(period, both_ways(1..=most))
     }
 
-    /// Another profile at the present step or beside it, or at the first counter.
+    /// Looks for a code of another profile: at the present step or beside it, or at the first counter.
     fn near(&self) -> Option<Diagnosis> {
         match self.profile.moving {
             OtpKind::Totp(period) => self.steps_off(period, [0, -1, 1]),
@@ -67,7 +68,7 @@ impl Search {
         }
     }
 
-    /// A clock that is set to another time zone, and right within a step.
+    /// Looks for a clock that is set to another time zone, and right to within a step.
     fn zone(&self) -> Option<Diagnosis> {
         let OtpKind::Totp(period) = self.profile.moving else { return None };
         let mut offsets = both_ways(ZONES).map(|quarters| quarters.saturating_mul(QUARTER));
@@ -94,7 +95,7 @@ impl Search {
     }
 }
 
-/// The nearest first, behind before ahead.
+/// Returns the nearest distance first, and each behind before ahead.
 fn both_ways(distances: RangeInclusive<i64>) -> impl Iterator<Item = i64> {
     distances.flat_map(|distance| [distance.saturating_neg(), distance])
 }
@@ -103,6 +104,7 @@ fn other_profiles(own: &Profile) -> impl Iterator<Item = Profile> {
     let periods: Vec<OtpKind> = match own.moving {
         OtpKind::Hotp => vec![OtpKind::Hotp],
         OtpKind::Totp(own_period) => {
+            // Not all 106 periods are tried: that would take too many HMACs, and match by chance.
             [Some(own_period), Some(Period::THIRTY), Period::new(60)].into_iter().flatten().map(OtpKind::Totp).collect()
         }
     };

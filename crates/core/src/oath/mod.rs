@@ -1,4 +1,5 @@
-//! One-time passwords: HOTP (RFC 4226), TOTP (RFC 6238) and the otpauth URI. Steps and counters come in as numbers; the clock is read elsewhere.
+//! One-time passwords: HOTP (RFC 4226), TOTP (RFC 6238) and the otpauth URI. Steps and counters come in as numbers; no
+//! clock is read and nothing is stored here.
 
 mod diagnosis;
 mod otp;

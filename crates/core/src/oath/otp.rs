@@ -1,5 +1,5 @@
-//! Codes, steps and counters. All arithmetic is checked (OTP-8), all comparisons take the same time
-//! whatever matches (OTP-6).
+//! Codes, steps and counters. All arithmetic is checked (OTP-8). All comparisons take the same time, whatever matches
+//! (OTP-6).
 
 use std::ops::RangeInclusive;
 
@@ -11,11 +11,11 @@ use zeroize::Zeroize;
 
 use crate::model::{Algorithm, Digits, Period, Sensitive};
 
-/// How far ahead of the expected counter a HOTP code may be (RFC 4226 section 7.2, OTP-9).
+/// How far beyond the expected counter a HOTP code may be (RFC 4226 section 7.2, OTP-9).
 pub const LOOK_AHEAD: u8 = 10;
 /// How far ahead two consecutive codes may resynchronise a counter (RFC 4226 section 7.4, OTP-9).
 pub const RESYNC_RANGE: u8 = 100;
-/// The highest counter that the store keeps, in 63 bits. No code counts there, since it would have no next one.
+/// The highest counter that the store keeps, in 63 bits. No code is accepted at it, since it has no next counter.
 const END_OF_COUNTERS: u64 = i64::MAX.unsigned_abs();
 /// The highest counter that a factor may begin with. It leaves more room for codes, look-ahead, resynchronisation and
 /// restores than any factor can use up.
@@ -23,7 +23,7 @@ pub const HIGHEST_FIRST_COUNTER: u64 = 1 << 62;
 /// Larger than every code, so that it equals none.
 const NO_CODE: u32 = u32::MAX;
 
-/// Which steps around the current one are accepted (RFC 6238 section 5.2).
+/// The steps around the current one whose codes are accepted (RFC 6238 section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     back: u8,
@@ -31,15 +31,15 @@ pub struct Window {
 }
 
 impl Window {
-    /// One back, one forward: three steps in all.
+    /// One step back and one forward: three steps in all.
     pub const DEFAULT: Self = Self { back: 1, forward: 1 };
 
-    /// 0–2 back, 0–1 forward, never more than three steps in total (OTP-4).
+    /// Accepts 0 to 2 steps back and 0 to 1 forward, never more than three steps in total (OTP-4).
     pub fn new(back: u8, forward: u8) -> Option<Self> {
         (back <= 2 && forward <= 1 && back.saturating_add(forward) <= 2).then_some(Self { back, forward })
     }
 
-    /// How many steps count at a time.
+    /// Number of steps whose codes are accepted at a time.
     pub fn width(self) -> u64 {
         u64::from(self.back).saturating_add(u64::from(self.forward)).saturating_add(1)
     }
@@ -51,7 +51,7 @@ impl Window {
     }
 }
 
-/// A seed, ready to make codes: HMAC has taken it in once, whatever the number of codes.
+/// A seed that is ready for many codes: HMAC processes the key only once.
 pub struct Generator {
     keyed: Keyed,
     digits: Digits,
@@ -64,12 +64,12 @@ enum Keyed {
 }
 
 impl Generator {
-    /// `None` should HMAC ever not take the seed, though it takes every length.
+    /// Returns `None` if HMAC refuses the seed. It accepts every length, so that does not happen.
     pub fn new(seed: &[u8], algorithm: Algorithm, digits: Digits) -> Option<Self> {
         Keyed::new(seed, algorithm).map(|keyed| Self { keyed, digits })
     }
 
-    /// The HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
+    /// Returns the HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
     pub fn code(&self, counter: u64) -> u32 {
         let message = counter.to_be_bytes();
         let truncated = match &self.keyed {
@@ -91,13 +91,13 @@ impl Keyed {
     }
 }
 
-/// One HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
+/// Returns one HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
 pub fn hotp(seed: &[u8], algorithm: Algorithm, counter: u64, digits: Digits) -> u32 {
     Generator::new(seed, algorithm, digits).map_or(NO_CODE, |generator| generator.code(counter))
 }
 
-/// The whole HMAC that a code is cut out of (RFC 4226 section 5.3, step 1); `None` should HMAC ever not
-/// take the seed.
+/// Returns the whole HMAC that a code is cut out of (RFC 4226 section 5.3 step 1). Returns `None` if HMAC refuses the
+/// seed, which does not happen.
 pub fn hmac_of(seed: &[u8], algorithm: Algorithm, message: &[u8; 8]) -> Option<Sensitive<Vec<u8>>> {
     let digest = match Keyed::new(seed, algorithm)? {
         Keyed::Sha1(mac) => mac.chain_update(message).finalize().into_bytes().to_vec(),
@@ -107,14 +107,14 @@ pub fn hmac_of(seed: &[u8], algorithm: Algorithm, message: &[u8; 8]) -> Option<S
     Some(Sensitive::new(digest))
 }
 
-/// The TOTP step of a time in Unix seconds; a time before 1970 lies in step 0 (RFC 6238 section 4.2).
+/// Returns the TOTP step of a time in Unix seconds (RFC 6238 section 4.2). A time before 1970 is in step 0.
 pub fn step_at(unix_seconds: i64, period: Period) -> u64 {
     let seconds = u64::try_from(unix_seconds).unwrap_or(0);
     seconds.checked_div(u64::from(period.seconds())).unwrap_or(0)
 }
 
-/// The highest step of the window whose code is `code` and that lies above `last_step`, if any
-/// (OTP-3, OTP-5). Every step of the window is computed and compared whatever the outcome (OTP-6).
+/// Returns the highest step of the window whose code is `code` and that is above `last_step`, if any (OTP-3, OTP-5).
+/// Computes and compares every step of the window, whatever the outcome (OTP-6).
 pub fn match_step(
     seed: &[u8],
     algorithm: Algorithm,
@@ -128,8 +128,10 @@ pub fn match_step(
     let mut found = Choice::from(0);
     let mut step = 0u64;
     for candidate in window.steps(current) {
+        // A used step is computed like the others, so that timing does not show it.
         let unused = last_step.is_none_or(|last| candidate > last);
         let hit = generator.code(candidate).ct_eq(&code) & Choice::from(u8::from(unused));
+        // Steps ascend, so the highest match is assigned last.
         step.conditional_assign(&candidate, hit);
         found |= hit;
     }
@@ -140,23 +142,23 @@ pub fn match_step(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum CounterMatch {
-    /// Inside the look-ahead, or the second of two consecutive codes: accept, and expect `next` from now on.
+    /// Within the look-ahead, or the second of two consecutive codes: accept it, and expect `next` from now on.
     Accepted {
         /// The counter after the one that matched.
         next: u64,
     },
-    /// Beyond the look-ahead, within the range of resynchronisation: refuse, but remember this counter.
+    /// Beyond the look-ahead, within the range of resynchronisation: refuse it, but remember this counter.
     Ahead {
         /// The counter that matched.
         counter: u64,
     },
-    /// Nowhere.
+    /// At no counter within the range.
     Unknown,
 }
 
-/// Looks a HOTP code up from the expected counter on. `remembered` is what an earlier attempt
-/// returned as [`CounterMatch::Ahead`]; the code right after that one resynchronises the counter.
-/// At the end of the range there is no next counter and every code is refused (OTP-9).
+/// Looks for a HOTP code from the expected counter on. `remembered` is the counter that an earlier attempt returned as
+/// [`CounterMatch::Ahead`]; the code right after it resynchronises the counter. At the end of the range there is no
+/// next counter, so every code is refused (OTP-9).
 pub fn match_counter(
     seed: &[u8],
     algorithm: Algorithm,
@@ -170,14 +172,14 @@ pub fn match_counter(
     let mut far = Choice::from(0);
     let mut again = Choice::from(0);
     let mut at = 0u64;
-    // Downwards, so that the lowest matching counter is the one that stays.
+    // Downwards, so that the lowest matching counter is assigned last.
     for offset in (0..=RESYNC_RANGE).rev() {
         let counter = expected.checked_add(u64::from(offset)).filter(|counter| *counter < END_OF_COUNTERS);
         let Some(counter) = counter else { continue };
         let hit = generator.code(counter).ct_eq(&code);
         let is_near = Choice::from(u8::from(offset <= LOOK_AHEAD));
         let follows = Choice::from(u8::from(remembered.and_then(|r| r.checked_add(1)) == Some(counter)));
-        // A hit further down overrides one further up, except that the awaited one stays.
+        // A lower match overrides a higher one. But the awaited counter stays unless a match is within the look-ahead.
         let takes = hit & (!again | is_near);
         at.conditional_assign(&counter, takes);
         near |= hit & is_near;
@@ -191,7 +193,7 @@ pub fn match_counter(
     }
 }
 
-/// Dynamic truncation (RFC 4226 section 5.3). The digest is wiped.
+/// Dynamic truncation (RFC 4226 section 5.3). Wipes the digest.
 fn truncate(mut digest: impl AsMut<[u8]>) -> u32 {
     let digest = digest.as_mut();
     let offset = usize::from(digest.last().copied().unwrap_or(0) & 0x0f);

@@ -1,4 +1,4 @@
-//! Vectors of the two RFCs, properties, and a second implementation to agree with.
+//! Test vectors of the two RFCs, properties, and comparison with a second implementation.
 
 use proptest::prelude::*;
 
@@ -67,7 +67,7 @@ fn otp_5_of_two_steps_with_one_code_the_highest_is_burned() {
     assert_eq!((fresh, first_burned, both_burned), (Some(second), Some(second), None));
 }
 
-/// A seed and two steps at most two apart with the same code.
+/// Returns a seed and two steps, at most two apart, that have the same code.
 fn colliding_seed() -> (Vec<u8>, u64, u64) {
     let seed = SEED.to_vec();
     let mut before = [hotp(&seed, Algorithm::Sha1, 0, Digits::SIX), hotp(&seed, Algorithm::Sha1, 1, Digits::SIX)];
@@ -124,7 +124,7 @@ fn otp_9_at_the_end_of_the_range_a_counter_refuses_instead_of_wrapping() {
     }
 }
 
-/// Where the store ends, a code would have no next counter to wait for.
+/// At the highest counter that the store keeps, a code would have no next counter.
 #[test]
 fn otp_9_at_the_end_of_what_the_store_keeps_a_right_code_is_refused_like_a_wrong_one() {
     let end = u64::MAX >> 1;
@@ -207,7 +207,7 @@ fn a_diagnosis_names_the_profile_or_the_drift() {
     assert_eq!(other_shape, Some(Diagnosis { profile: long, drift_seconds: 0 }));
 }
 
-/// The code that a clock shows which is so many seconds ahead.
+/// The code that a device shows whose clock is at this Unix time.
 fn shown(profile: &Profile, seconds: i64) -> TokenInput {
     let OtpKind::Totp(period) = profile.moving else { panic!("a time profile") };
     let value = hotp(SEED, profile.algorithm, step_at(seconds, period), profile.digits);
@@ -260,7 +260,8 @@ fn a_clock_that_is_in_no_time_zone_is_not_named() {
     }
 }
 
-/// A factor that another program counted on begins at its counter; the code of the first one is old, and no finding.
+/// A factor that was imported from another program begins at that program's counter. The code of counter 0 is then an
+/// old one, not a sign of another profile.
 #[test]
 fn a_diagnosis_never_says_what_the_factor_is_already() {
     let at = |counter, algorithm, count: u8| {

@@ -1,4 +1,4 @@
-//! The otpauth URI that authenticator apps read from a QR code.
+//! The otpauth URI that authenticator apps read from a QR code: writing it, and reading those of other programs.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use crate::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive, Text}
 
 use super::otp::HIGHEST_FIRST_COUNTER;
 
-/// Everything but the unreserved characters of RFC 3986 section 2.3.
+/// Escapes everything but the unreserved characters of RFC 3986 section 2.3.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// `otpauth://TYPE/ISSUER:ACCOUNT?secret=…&issuer=…&algorithm=…&digits=…` and `period` (TOTP) or
-/// `counter=0` (HOTP), as the "Key URI Format" of the authenticator apps has it. The seed is Base32
-/// without padding (RFC 4648 section 6).
+/// Returns `otpauth://TYPE/ISSUER:ACCOUNT?secret=…&issuer=…&algorithm=…&digits=…` with `period` (TOTP) or `counter=0`
+/// (HOTP), as in the "Key URI Format" of the authenticator apps. The seed is Base32 without padding (RFC 4648 section
+/// 6).
 pub fn otpauth_uri(profile: &Profile, seed: &[u8], issuer: &Text, account: &Text) -> Sensitive<String> {
     let issuer = utf8_percent_encode(issuer.as_str(), ESCAPED).to_string();
     let account = utf8_percent_encode(account.as_str(), ESCAPED);
@@ -31,36 +31,36 @@ pub fn otpauth_uri(profile: &Profile, seed: &[u8], issuer: &Text, account: &Text
     ))
 }
 
-/// The shortest seed that is taken over, in bytes: 128 bits (RFC 4226 section 4 R6).
+/// The shortest seed that is imported, in bytes: 128 bits (RFC 4226 section 4 R6).
 const SHORTEST_SEED: usize = 16;
-/// The longest one: what the block of every hash takes.
+/// The longest seed that is imported, in bytes. It fits into one block of every hash.
 const LONGEST_SEED: usize = 64;
-/// Parameters of other programs for names, pictures and order in their lists. No code depends on them.
+/// Parameters that other programs use for names, pictures and the order of their lists. No code depends on them.
 const PASSED_OVER: [&str; 8] = ["image", "icon", "color", "lock", "codeDisplay", "tag", "tags", "creator"];
-/// The longest name of a parameter that a refusal repeats. Base32 of 80 bits, the shortest seed in use, has 16 symbols:
-/// a longer name may be a seed in the wrong place.
+/// The longest parameter name that a refusal repeats. Base32 of 80 bits, the shortest seed in use, has 16 symbols, so a
+/// longer name may be a seed in the wrong place.
 const LONGEST_NAME_SHOWN: usize = 15;
 
-/// Why a URI is not taken: the part that is wrong, and never a value in it.
+/// Why a URI is refused: the part that is wrong, and never a value in it (ERR-2).
 type Refusal = Cow<'static, str>;
 
-/// What an otpauth URI of another program says. Nothing in it is guessed: what cannot be kept is refused.
+/// The content of an otpauth URI of another program. Nothing is guessed: a URI that cannot be kept as it is is refused.
 pub struct OtpauthUri {
-    /// Algorithm, digits, and period or counter; SHA1, 6 and 30 where the URI is silent.
+    /// Algorithm, digits, and period or counter. The defaults are SHA1, 6 digits and 30 seconds.
     pub profile: Profile,
-    /// The seed.
+    /// The decoded seed, 16 to 64 bytes.
     pub seed: Sensitive<Vec<u8>>,
-    /// HOTP: the counter of the next code.
+    /// The counter of the next code for HOTP, at most 2^62; 0 for TOTP.
     pub counter: u64,
-    /// Who issued it.
+    /// The issuer, from the parameter or else from the label.
     pub issuer: Option<String>,
-    /// Whose account it is.
+    /// The account name, from the label.
     pub account: String,
 }
 
 impl OtpauthUri {
-    /// Reads `otpauth://totp/…` and `otpauth://hotp/…`. The refusal names the part that is wrong and never what
-    /// is in it. Parameters that no code depends on are passed over.
+    /// Reads `otpauth://totp/…` and `otpauth://hotp/…`. Ignores parameters that no code depends on. The refusal names
+    /// the part that is wrong and never repeats its content.
     pub fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
         let rest = text.strip_prefix("otpauth://").ok_or("it does not begin with otpauth://")?;
         let (path, query) = rest.split_once('?').ok_or("it has no parameters")?;
@@ -115,6 +115,7 @@ impl Fields {
             }
             "algorithm" => {
                 once(self.algorithm.is_some())?;
+                // Other programs also write `HmacSHA256` or `SHA-256`.
                 let name = value.to_ascii_uppercase().replace("HMAC", "").replace('-', "");
                 let found = Algorithm::parse(&name).ok_or("its algorithm is none of SHA1, SHA256, SHA512")?;
                 self.algorithm = Some(found);
@@ -144,7 +145,7 @@ impl Fields {
     }
 }
 
-/// What is said of a parameter such as `encoder` or `offset`. Its name is shown if it looks like one.
+/// The refusal of an unknown parameter, such as `encoder` or `offset`. It repeats the name if it looks like a name.
 fn unknown(name: &str) -> Refusal {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if (1..=LONGEST_NAME_SHOWN).contains(&name.len()) && name.bytes().all(is_plain) {
@@ -154,7 +155,8 @@ fn unknown(name: &str) -> Refusal {
     }
 }
 
-/// Base32 (RFC 4648 section 6) as other programs write it: in either case, with padding, spaces and hyphens or without.
+/// Decodes Base32 (RFC 4648 section 6) as other programs write it: in either case, with or without padding, spaces and
+/// hyphens.
 fn seed(text: &str) -> Result<Sensitive<Vec<u8>>, &'static str> {
     let wrong = "its secret is no Base32";
     let text = Sensitive::new(decoded(text).ok_or(wrong)?);
@@ -163,6 +165,7 @@ fn seed(text: &str) -> Result<Sensitive<Vec<u8>>, &'static str> {
     lenient.translate.from.push_str("abcdefghijklmnopqrstuvwxyz");
     lenient.translate.to.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZ");
     lenient.ignore.push_str(" -=");
+    // Bits after the last whole byte carry no seed, so their value does not matter.
     lenient.check_trailing_bits = false;
     let bytes = lenient.encoding().map_err(|_| wrong)?.decode(text.expose().as_bytes()).map_err(|_| wrong)?;
     let seed = Sensitive::new(bytes);

@@ -1,6 +1,8 @@
-//! The log in the journal: what a person reads is the whole line, as on standard error, and each field of an event is a
-//! field of the entry besides, to search by (systemd.journal-fields(7)). `tracing-journald` leaves the fields out of the line, so that
-//! `journalctl` would show that settings are wrong and not which. The protocol is systemd's `JOURNAL_NATIVE_PROTOCOL`.
+//! Writes the log to the systemd journal. The message of an entry is the whole line, as on standard error. Each field
+//! of the event is also a field of the entry, to search by (systemd.journal-fields(7)).
+//!
+//! `tracing-journald` leaves the fields out of the message: `journalctl` would show that settings are wrong, but not
+//! which. The protocol is systemd's `JOURNAL_NATIVE_PROTOCOL`.
 
 use std::fmt::{Debug, Write as _};
 use std::io;
@@ -12,16 +14,18 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// What the names of our fields begin with.
+/// Prefix of the names of our own fields: `request` becomes `MFAD_REQUEST`.
 const PREFIX: &str = "MFAD_";
 
-/// Sends each event to the journal. What cannot be sent is lost: the log must not stop the daemon.
+/// Sends each event to the journal. An entry that cannot be sent is lost, since logging must not stop the daemon.
 pub(super) struct Journal(UnixDatagram);
 
 impl Journal {
-    /// If the log goes into the journal, by what systemd says of standard error (systemd.exec(5), `$JOURNAL_STREAM`).
+    /// Connects to the journal if standard error goes there. `$JOURNAL_STREAM` has the device and inode of the stream
+    /// that systemd connected (systemd.exec(5)).
     pub(super) fn of_standard_error() -> Option<Self> {
         let stream = std::env::var("JOURNAL_STREAM").ok()?;
+        // Standard error may have been redirected since, while the variable is inherited.
         let file = rustix::fs::fstat(io::stderr()).ok()?;
         if stream != format!("{}:{}", file.st_dev, file.st_ino) {
             return None;
@@ -47,6 +51,7 @@ impl<S: Subscriber> Layer<S> for Journal {
         put(&mut entry, "MESSAGE", &line.text());
         put(&mut entry, &format!("{PREFIX}TARGET"), target);
         for (name, value) in &line.fields {
+            // The journal accepts upper-case letters, digits and underscores in names.
             put(
                 &mut entry,
                 &format!("{PREFIX}{}", name.to_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_")),
@@ -57,7 +62,7 @@ impl<S: Subscriber> Layer<S> for Journal {
     }
 }
 
-/// What an event says.
+/// Message and fields of an event.
 #[derive(Default)]
 struct Line {
     message: String,
@@ -68,7 +73,8 @@ impl Line {
     fn text(&self) -> String {
         let mut text = self.message.clone();
         for (name, value) in &self.fields {
-            // A String takes every write. What could steer a terminal, or look like a line of its own, is shown as escapes.
+            // Writing to a `String` cannot fail. Control characters are escaped: they could steer a terminal, or start
+            // what looks like a line of its own (LOG-3).
             let _ = match value.chars().any(char::is_control) {
                 true => write!(text, " {name}={value:?}"),
                 false => write!(text, " {name}={value}"),
@@ -91,6 +97,7 @@ impl Visit for Line {
     }
 }
 
+/// Syslog priority of a level (syslog(3)).
 fn priority(level: &Level) -> &'static str {
     match *level {
         Level::ERROR => "3",
@@ -100,7 +107,8 @@ fn priority(level: &Level) -> &'static str {
     }
 }
 
-/// A field whose value has a line break goes with its length, so that no value can make a field of its own (LOG-3).
+/// Appends a field. A value with a line break is sent with its length (64 bits, little-endian), so that no value can
+/// add a field of its own (LOG-3).
 fn put(entry: &mut Vec<u8>, name: &str, value: &str) {
     entry.extend_from_slice(name.as_bytes());
     if value.contains('\n') {

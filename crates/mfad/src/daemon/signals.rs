@@ -1,18 +1,18 @@
-//! Signals: which ends the daemon, which makes it read its settings again, and which it must not die of.
+//! Signals: which ones stop the daemon, which one reloads the configuration, and which ones it must survive.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks for.
+/// What a signal asks the daemon to do.
 pub(super) enum Told {
-    /// To finish what is under way and to end.
+    /// Complete open requests and stop (SIGTERM, SIGINT, SIGQUIT).
     Stop,
-    /// To take the new settings.
+    /// Reload the configuration (SIGHUP).
     Reload,
 }
 
-/// The signals that are followed, and those that only have to be caught.
+/// Handlers of the signals that the daemon acts on, and of those that it only catches.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -22,7 +22,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From here on no signal of these does what it does by default.
+    /// Installs the handlers. From here on, none of these signals has its default effect.
     pub(super) fn take() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -30,17 +30,18 @@ impl Signals {
             quit: signal(SignalKind::quit())?,
             reload: signal(SignalKind::hangup())?,
             _caught: [
-                // They ask for nothing here, and end a program that does not catch them.
+                // These have no meaning here, but their default effect is to end the process.
                 signal(SignalKind::user_defined1())?,
                 signal(SignalKind::user_defined2())?,
                 signal(SignalKind::alarm())?,
-                // A file that reaches a limit is a disk that is full: the write fails, and the daemon goes on.
+                // SIGXFSZ: a file that reaches its size limit is like a full disk. The write fails, and the daemon goes
+                // on.
                 signal(SignalKind::from_raw(libc::SIGXFSZ))?,
             ],
         })
     }
 
-    /// Waits for the next one that asks for something.
+    /// Waits for the next signal that the daemon acts on.
     pub(super) async fn next(&mut self) -> Told {
         tokio::select! {
             _ = self.terminate.recv() => Told::Stop,

@@ -1,5 +1,5 @@
-//! Passwords of keys for somebody who is not this daemon: sealed to a public key in the format of age
-//! (age-encryption.org/v1, C2SP), so that the tool `age` opens them, on another machine and in years.
+//! Escrow of OATH applet passwords, which the daemon cannot decrypt: encryption to a public key in the age format
+//! (age-encryption.org/v1, C2SP). So the tool `age` opens them, on another machine and in years.
 
 use bech32::Bech32;
 use bech32::primitives::decode::CheckedHrpstring;
@@ -15,20 +15,20 @@ use crate::error::Error;
 use mfad_core::entropy;
 use mfad_core::model::Sensitive;
 
-/// The label that wraps the file key for an X25519 recipient.
+/// HKDF label of the key that wraps the file key for an X25519 recipient.
 const WRAP: &[u8] = b"age-encryption.org/v1/X25519";
-/// What a recipient's text begins with.
+/// Human-readable part of a recipient in Bech32.
 const PREFIX: &str = "age";
-/// Letters in a line of armour.
+/// Maximum length of a line of armour, in characters.
 const LINE: usize = 64;
 
-/// The public key of whoever holds the escrow.
+/// The public key of the escrow holder (X25519).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient([u8; 32]);
 
 impl Recipient {
-    /// Reads `age1…` (Bech32, BIP 173), or an X25519 public key as such: its 32 bytes (RFC 7748 section 5) in Base64,
-    /// as `wg pubkey` prints it.
+    /// Reads `age1…` (Bech32, BIP 173), or a raw X25519 public key: its 32 bytes (RFC 7748 section 5) in Base64, as `wg
+    /// pubkey` prints it.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(bytes) = BASE64.decode(text.as_bytes()) {
             return bytes.try_into().ok().map(Self);
@@ -41,14 +41,14 @@ impl Recipient {
         bytes.try_into().ok().map(Self)
     }
 
-    /// Seals a password, armoured.
+    /// Encrypts a password into an armoured age file.
     pub(super) fn seal(&self, password: &Sensitive<String>) -> Result<String, Error> {
         let file_key = entropy::secret::<16>()?;
         let mut file = self.header(&file_key)?.into_bytes();
         let nonce = entropy::public::<16>()?;
         let key = derive(file_key.expose(), &nonce, b"payload")?;
         file.extend_from_slice(&nonce);
-        // One chunk, the last: counter 0 in eleven bytes, then 1.
+        // The payload is a single chunk, so its nonce is an eleven-byte counter of 0 and the flag 1 for the last chunk.
         let mut chunk = [0u8; 12];
         if let Some(last) = chunk.last_mut() {
             *last = 1;
@@ -61,11 +61,13 @@ impl Recipient {
         let secret = StaticSecret::from(*entropy::secret::<32>()?.expose());
         let share = PublicKey::from(&secret);
         let shared = secret.diffie_hellman(&PublicKey::from(self.0));
+        // A recipient of low order would make the shared secret known to everyone (RFC 7748 section 6.1).
         if !shared.was_contributory() {
             return Err(failed());
         }
         let salt = [share.as_bytes().as_slice(), &self.0].concat();
         let wrap = derive(shared.as_bytes(), &salt, WRAP)?;
+        // The wrapping key is used only once, so the age format fixes the nonce at zero.
         let wrapped = encrypt(&wrap, [0; 12], file_key.expose())?;
         let header = format!(
             "age-encryption.org/v1\n-> X25519 {}\n{}\n---",
@@ -105,7 +107,7 @@ fn failed() -> Error {
 mod tests {
     use super::*;
 
-    /// The recipient of the examples in age's own documentation.
+    /// The recipient in the examples of age's documentation.
     const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
     #[test]

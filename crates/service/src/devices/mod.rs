@@ -1,5 +1,5 @@
-//! Hardware keys: programming, proving, confirming, keeping and taking back. It speaks to keys through
-//! `oath` and never holds a database transaction while it does.
+//! Hardware keys: program, prove, confirm, manage and return. This module uses the OATH applet through `mfad-hardware`,
+//! and never keeps a database transaction open while it does.
 
 mod attached;
 mod escrow;

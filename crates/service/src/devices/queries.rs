@@ -1,4 +1,4 @@
-//! Looking at keys: which there are, what is on them, what came and went.
+//! Queries about hardware keys: which are plugged in, the accounts on them, and their events.
 
 use crate::error::Error;
 use mfad_core::model::Serial;
@@ -13,7 +13,7 @@ use super::session::{VISIT, key_identity, state_of};
 use super::types::{AccountView, AppletView, CredentialView, DeviceRef, KeyState, KeyView};
 
 impl Service {
-    /// All keys that are plugged in; each is asked by itself, so that one that hangs hides no other.
+    /// Lists all keys that are plugged in. Each is asked on its own thread, so that one that hangs hides no other.
     pub(crate) fn list_devices(&self, context: &RequestContext) -> Result<Reply, Error> {
         let slots = self.hardware_keys.slots()?;
         let keys = thread::scope(|threads| {
@@ -30,7 +30,7 @@ impl Service {
         Ok(Reply::Devices(keys))
     }
 
-    /// One key, with the factors on it.
+    /// Shows one key, with the factors on it. `with_escrow` includes the encrypted password.
     pub(crate) fn show_device(
         &self,
         context: &RequestContext,
@@ -44,7 +44,7 @@ impl Service {
         Ok(Reply::Device { key, credentials: rows.iter().map(credential_view).collect(), escrow })
     }
 
-    /// The accounts on a key.
+    /// Lists the accounts on a key.
     pub(crate) fn device_accounts(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
         let mut session = CardSession::new(&mut *card, VISIT);
@@ -74,14 +74,14 @@ impl Service {
         Ok(accounts.into_iter().map(view).collect())
     }
 
-    /// The factors whose accounts are in this applet of this key.
+    /// Returns the accounts of factors in this applet of this key. Accounts of an applet that was reset are left out.
     pub(super) fn programmed_on(&self, key: &super::session::KeyIdentity) -> Result<Vec<OathAccount>, Error> {
         let rows = self.store.read(super::session::PATIENCE, |view| view.oath_accounts_on(key.serial))?;
         let is_here = |row: &OathAccount| row.state == ProvisioningState::Programmed && row.device_id == key.device_id;
         Ok(rows.into_iter().filter(is_here).collect())
     }
 
-    /// What came and went; without a number, what is there now.
+    /// Returns the events after a number, or with `None` the keys that are present.
     pub(crate) fn device_events(&self, after: Option<u64>) -> Reply {
         let (events, next) = self.hardware_keys.events(after);
         Reply::DeviceEvents { events, next }
@@ -106,7 +106,7 @@ impl Service {
         };
         let mut applet = match Applet::select(&mut session) {
             Ok(applet) => applet,
-            // A key without the applet is still a key.
+            // A key without the OATH applet is shown all the same.
             Err(CardFault::Unsupported(_)) => return Ok(view),
             Err(fault) => return Err(fault.into()),
         };
@@ -135,7 +135,8 @@ impl Service {
     }
 }
 
-/// The vendor's own name in a reader's name means that the key is its own reader, in a port.
+/// A reader whose name contains the vendor's product name is the key itself, in a USB port; all others are taken for
+/// NFC.
 fn is_nfc(slot: &Slot) -> bool {
     !slot.reader.to_lowercase().contains("yubikey")
 }

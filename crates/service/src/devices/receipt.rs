@@ -1,5 +1,5 @@
-//! The receipt of a programmed key: a signed statement of what was put where, by whom, when. It holds no
-//! secret and can be checked on another machine with the public keys alone.
+//! Provisioning receipts: a signed statement of the account that was written to a key, by which operator, and when. It
+//! holds no secret, and can be verified on another machine with the public keys alone.
 
 use serde_json::{Value, json};
 
@@ -15,12 +15,12 @@ use super::super::{Reply, RequestContext, SecretView, Service};
 use super::provision::PROOFS;
 use super::session::{KeyIdentity, PATIENCE};
 
-/// The type of a receipt, and whom it is for.
+/// Type and audience of a receipt. They differ from those of tokens, so that neither passes for the other.
 const TYP: &str = "RECEIPT";
 const AUDIENCE: &str = "mfad:provision";
 
 impl Service {
-    /// Signs what was programmed.
+    /// Signs a statement of what was programmed.
     pub(super) fn receipt(
         &self,
         context: &RequestContext,
@@ -63,13 +63,13 @@ impl Service {
         Ok(sign_statement(&self.receipt_keys_in_use()?, TYP, &claims)?)
     }
 
-    /// The public keys of receipts.
+    /// Returns the public keys that verify receipts.
     pub(crate) fn receipt_keys(&self) -> Result<Reply, Error> {
         Ok(Reply::KeySet(public_keys(&self.receipt_keys_in_use()?)))
     }
 
-    /// Makes the key that signs receipts, unless there is one. It is never dropped: a receipt is of use for
-    /// as long as the hardware it tells of.
+    /// Makes the key that signs receipts, unless there is one. It is never dropped, since a receipt is needed as long
+    /// as the hardware it is about.
     pub(crate) fn make_receipt_key(&self, at: i64) -> Result<(), Error> {
         let seed = entropy::secret::<32>()?;
         Ok(self.store.write(PATIENCE, move |tx| {

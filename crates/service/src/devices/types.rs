@@ -1,92 +1,92 @@
-//! What can be asked and answered about hardware keys.
+//! Types of requests and replies about hardware keys.
 
 use mfad_core::model::{
     AccountName, Algorithm, DeviceId, Firmware, Label, Profile, SecretId, Sensitive, Serial, Text, UserId,
 };
 
-/// Which key to take.
+/// The hardware key that a request means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceRef {
-    /// The only one that is plugged in.
+    /// The only key that is plugged in; with several the request is refused.
     Any,
-    /// The one with that number.
+    /// The key with this serial number.
     Serial(Serial),
 }
 
-/// Who confirms a new hardware factor.
+/// The party that confirms a new factor on a hardware key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
-    /// The user, with a code read off the key.
+    /// The user, with a code read off the key. The factor stays pending until then.
     #[default]
     ByCode,
-    /// The key itself, at once.
+    /// The key itself, immediately.
     ByDevice,
 }
 
-/// What becomes of a factor's account on its key when the factor goes.
+/// What happens to the account on the key when its factor is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDevice {
-    /// It is erased: now, or at the next contact with the key.
+    /// It is erased, now or at the next contact with the key.
     Erase,
-    /// It stays.
+    /// It stays on the key.
     Keep,
 }
 
-/// A factor to be put onto a hardware key.
+/// A factor to be programmed onto a hardware key.
 #[derive(Debug)]
 pub struct ProvisionOrder {
-    /// The factor's name.
+    /// Name of the factor; `None` to have one chosen.
     pub name: Option<Label>,
-    /// Its parameters.
+    /// Algorithm, digits, and period or counter.
     pub profile: Profile,
-    /// The issuer in the account's name.
+    /// Issuer in the account's name on the key; `None` for the configured one.
     pub issuer: Option<Text>,
-    /// The account in the account's name.
+    /// Account in the account's name on the key; `None` for the user's login name.
     pub account: Option<Text>,
-    /// Onto which key.
+    /// The key to program.
     pub device: DeviceRef,
-    /// The password of the key's applet.
+    /// Password of the key's OATH applet, if it has one that the daemon does not know.
     pub password: Option<Sensitive<String>>,
-    /// Whether each code needs a touch.
+    /// Whether each code requires a touch of the key. Needs firmware 4.2.6.
     pub touch: bool,
-    /// Who confirms it.
+    /// The party that confirms the factor.
     pub activation: Activation,
-    /// Whether an account of the same name may be overwritten.
+    /// Whether an account of the same name may be overwritten. Not with a user's own token.
     pub replace: bool,
-    /// Whether the key's applet gets a password of its own if it has none.
+    /// Whether to set a random password if the applet has none. Not with a user's own token.
     pub protect: bool,
-    /// The pending factor on another key that this one is the spare of.
+    /// The pending factor on another key that this one is a spare of. One code then activates both.
     pub spare_of: Option<SecretId>,
 }
 
-/// What to do with the password of a key's applet.
+/// A change of the password of a key's OATH applet.
 #[derive(Debug)]
 pub enum PasswordChange {
-    /// Keep the present one.
+    /// Store the present password.
     Learn,
-    /// Set this one.
+    /// Set this password.
     Set(Sensitive<String>),
-    /// Set a random one, which only the daemon knows, and the escrow if there is one.
+    /// Set a random one, which only the daemon and the escrow holder, if there is one, can know.
     Random,
-    /// Have none any more.
+    /// Remove the password.
     Remove,
 }
 
-/// What is known of a key.
+/// State of a key, compared with the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
     /// This daemon has never programmed it.
     New,
-    /// It is as it was when it was programmed.
+    /// It shows the same applet as when it was programmed.
     Known,
-    /// Its applet was reset, or it was swapped, since it was programmed.
+    /// Its applet was reset since it was programmed, or another key has its serial number.
     Reset,
-    /// It cannot be talked to.
+    /// It does not answer, or another program holds it.
     Unreachable,
 }
 
 impl KeyState {
-    /// The word in the API.
+    /// The word for it in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::New => "new",
@@ -97,129 +97,129 @@ impl KeyState {
     }
 }
 
-/// A key as shown.
+/// A hardware key, as shown.
 #[derive(Debug)]
 pub struct KeyView {
-    /// The serial number, if it tells it.
+    /// Serial number; `None` if the key hides it.
     pub serial: Option<Serial>,
-    /// The product.
+    /// Product name; `None` if the key is unreachable.
     pub model: Option<&'static str>,
-    /// The firmware.
+    /// Firmware version; `None` if unknown.
     pub firmware: Option<Firmware>,
-    /// The shape.
+    /// Form factor, such as USB-A for a key ring; `None` if the key does not report it.
     pub form_factor: Option<&'static str>,
-    /// Whether it lies on a reader instead of in a port.
+    /// Whether it lies on an NFC reader instead of in a USB port.
     pub is_nfc: bool,
-    /// The reader's name.
+    /// Name of its PC/SC reader.
     pub reader: String,
-    /// Its OATH applet.
+    /// Its OATH applet; `None` if it has none, or it is switched off.
     pub oath: Option<AppletView>,
-    /// Whether FIDO2 is on, if it tells.
+    /// Whether FIDO2 is enabled; `None` if the key does not report it.
     pub fido2: Option<bool>,
-    /// What is known of it.
+    /// State compared with the store.
     pub state: KeyState,
-    /// How many factors of this daemon are on it.
+    /// Number of factors of this daemon on it.
     pub programmed: usize,
-    /// Why it cannot be talked to.
+    /// Reason why it is unreachable.
     pub problem: Option<crate::error::Error>,
 }
 
-/// An OATH applet as shown.
+/// The OATH applet of a key, as shown.
 #[derive(Debug)]
 pub struct AppletView {
-    /// Its version.
+    /// Applet version, the same as the firmware version from 4.0 on.
     pub version: Firmware,
-    /// Its identity.
+    /// Identity of the applet, derived from its salt; a reset changes it.
     pub device_id: DeviceId,
-    /// How many accounts it has; not known while it is locked.
+    /// Number of accounts; `None` while the applet is locked.
     pub accounts: Option<usize>,
-    /// How many fit.
+    /// Maximum number of accounts; `None` before version 4.0, where it depends on what else is on the key.
     pub capacity: Option<u32>,
     /// Whether it has a password.
     pub has_password: bool,
-    /// Whether the daemon keeps that password.
+    /// Whether the daemon keeps that password and it is right.
     pub is_password_known: bool,
-    /// Whether it can require a touch.
+    /// Whether it can require a touch for codes (firmware 4.2.6).
     pub has_touch: bool,
 }
 
 /// A factor of this daemon on a key, as shown.
 #[derive(Clone, Debug)]
 pub struct CredentialView {
-    /// The factor.
+    /// The factor's id.
     pub secret: SecretId,
-    /// Whose.
+    /// The factor's user.
     pub user: UserId,
-    /// The account's name.
+    /// Name of its account on the key.
     pub name: AccountName,
-    /// `intended`, `programmed` or `erase`.
+    /// `intended`, `programmed` or `erase` (to be erased at the next contact).
     pub status: &'static str,
-    /// Whether each code needs a touch.
+    /// Whether each code requires a touch.
     pub touch: bool,
 }
 
-/// An account on a key as shown.
+/// An OATH account on a key, as shown.
 #[derive(Clone, Debug)]
 pub struct AccountView {
-    /// Its name.
+    /// Its name on the key.
     pub name: AccountName,
-    /// Whether it moves with a counter.
+    /// Whether it is counter-based (HOTP).
     pub is_hotp: bool,
-    /// Its hash.
+    /// Its hash algorithm.
     pub algorithm: Algorithm,
-    /// Whether each code needs a touch; a counter-based one does not tell.
+    /// Whether each code requires a touch; `None` for HOTP, since the key does not report it.
     pub touch: Option<bool>,
-    /// The factor it belongs to, and whose that is.
+    /// The factor it belongs to, with its user; `None` if another program wrote it.
     pub owner: Option<(SecretId, UserId)>,
 }
 
-/// Where a factor lies, as shown with it.
+/// The hardware key that a factor is on, as shown with the factor.
 #[derive(Clone, Debug)]
 pub struct DeviceOfSecret {
-    /// The key.
+    /// The key's serial number.
     pub serial: Serial,
-    /// Its firmware.
+    /// The key's firmware when it was programmed.
     pub firmware: String,
-    /// Its applet.
+    /// Identity of the applet that the account was written to.
     pub device_id: DeviceId,
-    /// The account's name.
+    /// Name of the account on the key.
     pub name: AccountName,
-    /// Whether each code needs a touch.
+    /// Whether each code requires a touch.
     pub touch: bool,
-    /// When it was proved, in milliseconds since 1970.
+    /// When the account was proved, in milliseconds since 1970.
     pub proved: i64,
 }
 
-/// What became of one factor on a returned key.
+/// Result for one factor on a returned key.
 #[derive(Clone, Debug)]
 pub struct ReturnedView {
-    /// The factor.
+    /// The factor's id.
     pub secret: SecretId,
-    /// Whose.
+    /// The factor's user.
     pub user: UserId,
-    /// The account's name.
+    /// Name of its account on the key.
     pub name: AccountName,
-    /// The key gave a right code.
+    /// Whether the key gave a right code.
     pub is_proved: bool,
-    /// The account is gone from the key.
+    /// Whether the account is gone from the key.
     pub is_erased: bool,
-    /// The factor is gone from the store.
+    /// Whether the factor is gone from the store.
     pub is_revoked: bool,
 }
 
-/// A key came or went.
+/// The event that a key came or went.
 #[derive(Clone, Debug)]
 pub struct DeviceEvent {
-    /// 1, 2, 3, … since the daemon started.
+    /// Sequence number: 1, 2, 3, … since the daemon started.
     pub seq: u64,
-    /// Milliseconds since 1970.
+    /// Time of the event, in milliseconds since 1970.
     pub at: i64,
-    /// Came, or went.
+    /// Whether the key came (`true`) or went.
     pub is_attached: bool,
-    /// The reader.
+    /// Name of its PC/SC reader.
     pub reader: String,
-    /// The key, if it told.
+    /// The key's serial number; `None` if the key hides it or is unreachable.
     pub serial: Option<Serial>,
-    /// What is known of it; nothing once it went.
+    /// State compared with the store; `None` when the key went.
     pub state: Option<KeyState>,
 }

@@ -1,5 +1,5 @@
-//! What only this engine has: the files, the schema, the one writing connection, the reading ones, the roll-back guard, the
-//! integrity check, backup and restore.
+//! The SQLite engine: files, schema, the writing connection, the read-only connections, roll-back guard, integrity
+//! check, backup and restore. These modules know no use case. The verbs of the domain are one level up.
 
 pub(crate) mod backup;
 pub(crate) mod files;

@@ -1,6 +1,6 @@
-//! Seals columns: XChaCha20-Poly1305 under keys derived from the one master key (KEY-2, KEY-3).
-//! What a value is and where it stands is authenticated with it, so a ciphertext moved to another
-//! row, user or profile does not open.
+//! Seals columns: XChaCha20-Poly1305 under keys that are derived from the master key (KEY-2, KEY-3). The place and kind
+//! of a value are authenticated with it, so a ciphertext that was moved to another row, user or profile does not open.
+//! This module knows no table and no SQL.
 
 pub(crate) mod locked;
 
@@ -20,30 +20,32 @@ use mfad_core::sync::{PoisonError, RwLock};
 use crate::Fault;
 use locked::LockedKey;
 
-/// The version of the master key that a new store begins with.
+/// Version of the master key in a new store. Each rotation adds one.
 pub const FIRST_KEY_VERSION: u32 = 1;
 const NONCE_LENGTH: usize = 24;
 
-/// The master key: 32 bytes from outside the database.
+/// The master key: 32 bytes that are kept outside the database (KEY-1).
 pub type MasterKey = LockedKey;
 
-/// Where a sealed value stands. All of it is authenticated.
+/// The place of a sealed value. All parts are authenticated with the value, together with the version of the master
+/// key.
 #[derive(Clone, Copy, Debug)]
 pub struct AssociatedData<'a> {
-    /// The table.
+    /// Name of the table.
     pub table: &'static str,
-    /// The row's key.
+    /// Primary key of the row.
     pub row: &'a [u8],
-    /// The user the row belongs to, or nothing.
+    /// Id of the user that the row belongs to; empty if it belongs to none.
     pub user: &'a [u8],
-    /// What kind of value it is.
+    /// Kind of the value, such as the type of a secret.
     pub kind: &'static str,
-    /// Parameters that must not be swapped under the value.
+    /// Parameters that must not change under the value, such as the algorithm and digits of a factor; empty if there
+    /// are none.
     pub parameters: &'a str,
 }
 
-/// The keys derived from the master key, one for each purpose. While the master key is being replaced, also those of
-/// the old one: new values are sealed under the new key, and both open.
+/// The keys derived from the master key, one for each purpose. During a master key rotation it also holds those of the
+/// old master key: new values are sealed under the new key, and both keys open values.
 pub struct Vault {
     ring: RwLock<Ring>,
 }
@@ -65,14 +67,15 @@ struct Keys {
 }
 
 impl Keys {
-    /// By HKDF-SHA-256 (RFC 5869) with a distinct label each.
+    /// Derives the keys by HKDF-SHA-256 (RFC 5869), with a label for each purpose.
     fn new(master: &MasterKey, version: u32) -> Result<Arc<Self>, Fault> {
         let keys = Self::derived(master, version);
-        // The hash works on blocks of the master key in its own frames, which nothing else need overwrite.
+        // The hash function leaves blocks of the master key on the stack, and later calls may not overwrite them.
         scrub_stack();
         keys.map(Arc::new)
     }
 
+    // A call of its own, so that its stack frame is gone when `scrub_stack` runs.
     #[inline(never)]
     fn derived(master: &MasterKey, version: u32) -> Result<Self, Fault> {
         Ok(Self {
@@ -101,7 +104,7 @@ impl Keys {
 }
 
 impl Vault {
-    /// Derives the keys of a master key.
+    /// Derives the keys from a master key of that version.
     pub fn new(master: &MasterKey, version: u32) -> Result<Self, Fault> {
         Ok(Self { ring: RwLock::new(Ring { current: Keys::new(master, version)?, old: None }) })
     }
@@ -114,59 +117,61 @@ impl Vault {
         Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner).current)
     }
 
-    /// The version of the master key that values are sealed under.
+    /// Version of the master key that new values are sealed under.
     pub fn key_version(&self) -> u32 {
         self.current().version
     }
 
-    /// Whether the keys are kept out of the swap.
+    /// Whether all keys are in locked pages, and so never swapped out.
     pub fn are_keys_locked(&self) -> bool {
         self.current().are_locked()
     }
 
-    /// From now on seals under the next master key; what the present one sealed still opens.
+    /// Seals under the next master key from now on. Values sealed under the present one still open.
     pub(crate) fn rotate_to(&self, next: &MasterKey) -> Result<(), Fault> {
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        // On an error the present key stays in use.
         let next = Keys::new(next, ring.current.version.saturating_add(1))?;
         ring.old = Some(std::mem::replace(&mut ring.current, next));
         Ok(())
     }
 
-    /// Forgets the old master key.
+    /// Drops the keys of the old master key.
     pub(crate) fn forget_old(&self) {
         self.ring.write().unwrap_or_else(PoisonError::into_inner).old = None;
     }
 
-    /// Whether an old master key is still held.
+    /// Whether the keys of an old master key are still held.
     pub(crate) fn is_rotating(&self) -> bool {
         self.ring.read().unwrap_or_else(PoisonError::into_inner).old.is_some()
     }
 
-    /// A value that only this master key gives for this database; tells a wrong key at start (KEY-1).
+    /// A value that depends on the master key and the instance id. The start compares it with the stored one to detect
+    /// a wrong master key (KEY-1).
     pub fn key_check(&self, instance: &[u8]) -> [u8; 32] {
         self.current().key_check(instance)
     }
 
-    /// Authenticates the newest row of the audit chain, so that cutting its end is noticed, with what else is to be the
-    /// store's own word.
+    /// The tag of the newest audit row, which detects a truncated log. `word` is additional data that the tag covers,
+    /// such as the schema version.
     pub fn audit_head(&self, word: &[u8], seq: i64, hash: &[u8]) -> [u8; 32] {
         keyed(&self.current().audit, &[word, &seq.to_be_bytes(), hash])
     }
 
-    /// Whether that is the tag of the newest row, under the present master key or the old one.
+    /// Whether `tag` is the tag of that row, under the present or the old master key.
     pub(crate) fn is_audit_head(&self, word: &[u8], seq: i64, hash: &[u8], tag: &[u8]) -> bool {
         let Ring { current, old } = self.ring();
         let is = |keys: &Keys| same_tag(tag, &keyed(&keys.audit, &[word, &seq.to_be_bytes(), hash]));
         is(&current) || old.is_some_and(|old| is(&old))
     }
 
-    /// Authenticates a refresh token's parts.
+    /// Authenticates session id and generation of a refresh token.
     pub fn refresh_tag(&self, session: &[u8], generation: u32) -> Sensitive<[u8; 32]> {
         Sensitive::new(keyed(&self.current().refresh, &[session, &generation.to_be_bytes()]))
     }
 
-    /// Where failures of a login that names nobody are counted: one of 65,536 places, so that the
-    /// table stays small while an unknown name is throttled as a known one is (AUT-4).
+    /// Throttle bucket for a login that matches no user: one of 65,536. So the table stays small, and an unknown name
+    /// is throttled like a known one (AUT-4).
     pub fn unknown_login_place(&self, login: &str) -> [u8; 2] {
         let tag = keyed(&self.current().throttle, &[login.as_bytes()]);
         [tag[0], tag[1]]
@@ -177,22 +182,24 @@ impl Vault {
         LockedKey::from_bytes(self.current().backup.expose())
     }
 
-    /// Seals `plain` for its place: nonce, then ciphertext and tag.
+    /// Seals `plain` for its place. The result is a nonce (24 bytes), the ciphertext and a tag (16 bytes).
     pub fn seal(&self, data: &AssociatedData<'_>, plain: &[u8]) -> Result<Vec<u8>, Fault> {
         let keys = self.current();
         seal_with(keys.seal.expose(), &data.bytes(keys.version), plain)
     }
 
-    /// Opens what was sealed for this very place; anything else is a fault, never a value (KEY-4).
+    /// Opens a value that was sealed for exactly this place. Anything else fails with [`Fault::Seal`] and yields no
+    /// bytes (KEY-4).
     pub fn open(&self, data: &AssociatedData<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
         let Ring { current, old } = self.ring();
         match (current.open(data, sealed), old) {
+            // During a rotation a value may still be sealed under the old key.
             (Err(Fault::Seal), Some(old)) => old.open(data, sealed),
             (opened, _) => opened,
         }
     }
 
-    /// Opens what the old master key sealed, and nothing else.
+    /// Opens a value only if the old master key sealed it.
     pub(crate) fn open_as_old(&self, data: &AssociatedData<'_>, sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
         self.ring().old.ok_or(Fault::Seal)?.open(data, sealed)
     }
@@ -203,14 +210,14 @@ impl Vault {
     }
 }
 
-/// Encrypts with a random nonce: nonce, then ciphertext and tag.
+/// Encrypts with a random nonce. The result is the nonce, the ciphertext and the tag.
 pub(crate) fn seal_with(key: &[u8], aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, Fault> {
     let nonce = entropy::public::<NONCE_LENGTH>().map_err(|_| Fault::Crypto)?;
     let body = cipher(key)?.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad }).map_err(|_| Fault::Crypto)?;
     Ok([nonce.as_slice(), &body].concat())
 }
 
-/// Opens what [`seal_with`] made of the same associated data.
+/// Decrypts the output of [`seal_with`] for the same associated data.
 pub(crate) fn open_with(key: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault> {
     let (nonce, body) = sealed.split_first_chunk::<NONCE_LENGTH>().ok_or(Fault::Seal)?;
     let opened = cipher(key)?.decrypt(&XNonce::from(*nonce), Payload { msg: body, aad });
@@ -228,7 +235,7 @@ impl std::fmt::Debug for Vault {
 }
 
 impl AssociatedData<'_> {
-    /// Every part with its length before it, so that no two places have the same bytes.
+    /// Encodes every part with its length before it, so that no two places have the same bytes.
     fn bytes(&self, key_version: u32) -> Vec<u8> {
         let version = key_version.to_be_bytes();
         let parts: [&[u8]; 6] =
@@ -242,7 +249,7 @@ impl AssociatedData<'_> {
     }
 }
 
-/// Whether two tags are the same, in constant time.
+/// Compares two tags in constant time.
 pub fn same_tag(one: &[u8], other: &[u8]) -> bool {
     bool::from(one.ct_eq(other))
 }
@@ -253,9 +260,9 @@ fn derive(master: &MasterKey, label: &str) -> Result<LockedKey, Fault> {
     })
 }
 
-/// HMAC-SHA-256 (RFC 2104) over the parts, one after the other.
+/// HMAC-SHA-256 (RFC 2104) over the parts, concatenated without lengths. Callers must keep that unambiguous.
 pub(crate) fn keyed(key: &LockedKey, parts: &[&[u8]]) -> [u8; 32] {
-    // HMAC takes a key of every length; 32 bytes cannot fail.
+    // HMAC accepts keys of any length, so 32 bytes cannot fail.
     let Ok(mut mac) = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key.expose()) else { return [0; 32] };
     for part in parts {
         mac.update(part);
