@@ -110,7 +110,7 @@ fn master() -> MasterKey {
 fn entry(at: i64) -> AuditEntry {
     AuditEntry {
         at,
-        event: "store.restored",
+        event: mfad_api::AuditEvent::Verify,
         subject: None,
         object: None,
         peer_uid: None,

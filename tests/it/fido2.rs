@@ -385,7 +385,7 @@ fn the_relying_party_stays_once_there_are_credentials() {
     let status = crate::host::wait(&mut daemon, std::time::Duration::from_secs(20)).expect("it does not start");
 
     assert_eq!(status.code(), Some(3), "{}", host.dirs.log_text());
-    assert!(host.dirs.log_text().contains("rpId has to stay"), "{}", host.dirs.log_text());
+    assert!(host.dirs.log_text().contains("rpId: must stay"), "{}", host.dirs.log_text());
     std::fs::write(&host.dirs.config, config).unwrap();
     host.start_again();
 }

@@ -176,7 +176,7 @@ fn a_kept_answer_is_refused_to_a_peer_that_lost_its_right() {
     std::fs::write(&host.dirs.config, without.replace("registration = \"open\"", "registration = \"closed\"")).unwrap();
     kill_process(host.process(), Signal::HUP).unwrap();
     let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !host.dirs.log_text().contains("took the new configuration") {
+    while !host.dirs.log_text().contains("configuration reloaded") {
         assert!(std::time::Instant::now() < until, "the reload");
         std::thread::yield_now();
     }

@@ -384,7 +384,7 @@ fn sto_12_a_guard_that_was_changed_or_belongs_to_another_store_refuses() {
     for (wrong, why) in [
         (text.replacen("row 1", "row 0", 1).replacen("row ", "row 1", 1), "changed"),
         (text.replacen("instance ", "instance 00", 1), "another store"),
-        ("mfad guard 9\ntag 00\n".to_owned(), "no guard"),
+        ("mfad guard 9\ntag 00\n".to_owned(), "not a guard file"),
         (String::new(), "no tag"),
     ] {
         fs::write(&file, wrong).unwrap();

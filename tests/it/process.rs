@@ -231,7 +231,7 @@ fn sto_13_damage_that_is_found_after_the_start_ends_the_daemon_with_its_code() {
     for at in 0..30 {
         let entry = AuditEntry {
             at,
-            event: "a.test",
+            event: mfad_api::AuditEvent::Verify,
             subject: None,
             object: None,
             peer_uid: None,

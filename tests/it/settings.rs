@@ -130,18 +130,18 @@ fn a_name_that_the_host_does_not_know_is_no_reason_to_end_and_gives_nobody_a_rig
         ward.start(|_| {});
         ward.hears("READY=1");
 
-        ward.logs("names what this host does not know");
+        ward.logs("does not know a name in [[peer]]");
         assert_eq!(ward.ask(&Request::get("/users")).unwrap().status, 200, "other rules hold");
         let (code, told) = check(&ward);
         assert_eq!(code, Some(3), "{told}");
-        assert!(told.contains("\"mfad-it-nobody\" on this host"), "{told}");
+        assert!(told.contains("\"mfad-it-nobody\" does not exist on this host"), "{told}");
 
-        let before = ward.dirs.log_text().matches("names what this host does not know").count();
+        let before = ward.dirs.log_text().matches("does not know a name in [[peer]]").count();
         ward.signal(Signal::HUP);
         ward.hears("RELOADING=1");
         ward.hears("READY=1");
-        ward.logs("took the new configuration");
-        let after = ward.dirs.log_text().matches("names what this host does not know").count();
+        ward.logs("configuration reloaded");
+        let after = ward.dirs.log_text().matches("does not know a name in [[peer]]").count();
         assert_eq!(after, 2 * before, "{}", ward.dirs.log_text());
         ward.end();
     }
@@ -182,9 +182,9 @@ fn a_name_that_the_host_comes_to_know_gives_its_rights_from_then_on() {
 
     // The daemon looks again every 20 seconds.
     for name in ["group", "user"] {
-        ward.logs_within(3 * PATIENCE, &format!("from here on peer={name} \"mfad-it-later\""));
+        ward.logs_within(3 * PATIENCE, &format!("its rights take effect peer={name} \"mfad-it-later\""));
     }
     assert_eq!([STRANGER, OTHER_STRANGER, AUDITOR].map(|uid| status(&ward, uid)), [200, 200, 403]);
-    assert!(!ward.dirs.log_text().contains("from here on peer=group \"mfad-it-never\""));
+    assert!(!ward.dirs.log_text().contains("its rights take effect peer=group \"mfad-it-never\""));
     ward.end();
 }

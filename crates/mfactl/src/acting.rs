@@ -1,4 +1,5 @@
-//! Who a command acts on and by which right: names become uids, and `--as-user` becomes a token.
+//! The user that a command acts on, and the authority to do so: resolves names to uids and turns `--as-user` into a
+//! login and its token. It must not know which command acts.
 
 use crate::args::ActingArgs;
 use crate::call::{Authority, Call, segment};
@@ -6,21 +7,22 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::login;
 use crate::prompt::{Hidden, Source};
-use crate::wire::{User, UserPage};
+use mfad_api::{User, UserPage};
 
-/// A user, and the right by which the command acts on them.
+/// A user, and the authority by which a command acts on them. Pass it to [`Acting::end`] when done, also after a
+/// failure.
 pub struct Acting {
-    /// The user's uid.
+    /// Uid of the user, or `me` as it was typed.
     pub uid: String,
-    /// The right.
     pub authority: Authority,
-    /// The password, if the user has just typed it.
+    /// The password that the user typed for `--as-user`, so that `passwd` need not ask for it again.
     pub password: Option<Hidden>,
+    /// Whether `--as-user` returned an access token, whose session [`Acting::end`] ends.
     has_session: bool,
 }
 
 impl Acting {
-    /// Finds the user and gets the right that the flags ask for.
+    /// Looks up the user, and logs in as them if the flags say `--as-user`.
     pub async fn begin(context: &mut Context, user: &str, how: &ActingArgs) -> Result<Self, Failure> {
         if how.as_user {
             return Self::by_login(context, user).await;
@@ -29,19 +31,19 @@ impl Acting {
         Ok(Self { uid, authority: Authority::with_reason(how.reason.clone()), password: None, has_session: false })
     }
 
-    /// Ends the session that `begin` made. A token that has ended already is no matter.
+    /// Ends the session that `begin` started. It is not an error if the command has already ended it.
     pub async fn end(self, context: &mut Context) {
         if self.has_session {
             login::log_out(context, &self.authority).await;
         }
     }
 
-    /// The path of the user, with `rest` below it.
+    /// API path of the user, followed by `rest`.
     pub fn path(&self, rest: &str) -> String {
         path(&self.uid, rest)
     }
 
-    /// Whether an admin acts, who need not know the current password.
+    /// Whether an admin acts with a reason. An admin need not know the user's current password.
     pub fn is_admin_with_reason(&self) -> bool {
         matches!(self.authority, Authority::Reason(_))
     }
@@ -64,9 +66,9 @@ impl Acting {
         )
         .await?;
         let has_session = login.token.kind == "ACCESS";
-        let token = Hidden::new(login.token.token);
+        let token = login.token.token.into_inner();
         Ok(Self {
-            uid: login.token.user_uid,
+            uid: login.token.user_uid.unwrap_or_default(),
             authority: Authority::Token(token),
             password: Some(login.password),
             has_session,
@@ -74,12 +76,12 @@ impl Acting {
     }
 }
 
-/// The path of a user, with `rest` below it.
+/// API path of a user, followed by `rest`.
 pub fn path(uid: &str, rest: &str) -> String {
     format!("/v1/users/{}{rest}", segment(uid))
 }
 
-/// The uid of a user by name; a uid and `me` stay what they are.
+/// Uid of the user with this name. A uid and `me` are returned unchanged.
 pub async fn uid_of(context: &mut Context, user: &str) -> Result<String, Failure> {
     if user == "me" || is_uid(user) {
         return Ok(user.to_owned());
@@ -88,7 +90,7 @@ pub async fn uid_of(context: &mut Context, user: &str) -> Result<String, Failure
     pick(&users, user).map(|found| found.uid.clone())
 }
 
-/// The uids of many users, with one look at the list; each is found, or not, by itself.
+/// Uids of many users, in order, for one request of the user list. A name that is not found fails alone.
 pub async fn uids_of(context: &mut Context, users: &[&str]) -> Result<Vec<Result<String, Failure>>, Failure> {
     let known = if users.iter().all(|user| is_uid(user)) {
         Vec::new()
@@ -101,7 +103,7 @@ pub async fn uids_of(context: &mut Context, users: &[&str]) -> Result<Vec<Result
     Ok(found.collect())
 }
 
-/// All users, page by page.
+/// All users, fetched in pages of 200.
 pub async fn all_users(context: &mut Context) -> Result<Vec<User>, Failure> {
     let mut users = Vec::new();
     let mut after = String::new();
@@ -115,6 +117,8 @@ pub async fn all_users(context: &mut Context) -> Result<Vec<User>, Failure> {
     }
 }
 
+/// Prefers the exact name. Otherwise a name that differs only in case is taken if it is the only one, since taking one
+/// of several could act on the wrong user.
 fn pick<'a>(users: &'a [User], name: &str) -> Result<&'a User, Failure> {
     if let Some(exact) = users.iter().find(|user| user.name == name) {
         return Ok(exact);
@@ -124,24 +128,25 @@ fn pick<'a>(users: &'a [User], name: &str) -> Result<&'a User, Failure> {
     match (alike.next(), alike.next()) {
         (Some(only), None) => Ok(only),
         (Some(_), Some(_)) => {
-            Err(Failure::Denied(format!("several users are named like {name}; write the name exactly or give the uid")))
+            Err(Failure::Denied(format!("several users match {name}; give the exact name or the uid")))
         }
-        (None, _) => Err(Failure::Denied(format!("there is no user {name}"))),
+        (None, _) => Err(Failure::Denied(format!("no such user: {name}"))),
     }
 }
 
+/// Explains a refused user list, since the caller asked for a user and not for the list.
 fn explain_lookup(failure: Failure) -> Failure {
     match failure {
         Failure::Refused(problem) if matches!(problem.status, 401 | 403) => {
-            let text = "only an account with the right app or admin can look a name up; \
-                        give the uid, or use --as-user where the command has it";
+            let text = "only an account with the right app or admin can look up a name; \
+                        give the uid, or use --as-user if the command has it";
             Failure::Forbidden(text.to_owned())
         }
         other => other,
     }
 }
 
-/// The canonical form of 36 characters (RFC 9562, section 4).
+/// Whether the text is a UUID in its canonical form of 36 characters (RFC 9562 section 4).
 fn is_uid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(place, byte)| match place {

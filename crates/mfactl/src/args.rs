@@ -1,4 +1,5 @@
-//! The groups of flags that several commands share: who, by which right, and where secrets come from.
+//! Groups of flags that several commands share: the user to act on, the authority to do so, and the sources of secrets.
+//! No flag takes a secret as its value, since other users of the host can read arguments in /proc (MEM-5).
 
 use std::path::PathBuf;
 
@@ -7,39 +8,38 @@ use clap::Args;
 use crate::failure::Failure;
 use crate::prompt::Source;
 
-/// A user.
+/// A user, for commands that act only with the rights of the calling account.
 #[derive(Debug, Args)]
 pub struct UserArg {
     /// Name or uid
     pub user: String,
-    /// Reason of an admin, for the audit log
+    /// Act as an admin for this reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 }
 
-/// A user and the right to act on them.
+/// A user, and the authority to act on them.
 #[derive(Debug, Args)]
 pub struct ActOnUser {
     /// Name or uid, or `me` with --as-user
     pub user: String,
-    /// By which right.
     #[command(flatten)]
     pub acting: ActingArgs,
 }
 
-/// By which right a command acts on a user. Without either: the rights of the calling account.
+/// Authority to act on a user. With neither flag, the rights of the calling account apply.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct ActingArgs {
-    /// Log in as the user first and act with their own right
+    /// Log in as the user first and act with their own rights
     #[arg(long)]
     pub as_user: bool,
-    /// Act as an admin, for this reason; it goes into the audit log
+    /// Act as an admin for this reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 }
 
-/// Where a password comes from, if not from the terminal.
+/// Source of a password; with neither flag, the terminal.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct PasswordFrom {
@@ -52,13 +52,12 @@ pub struct PasswordFrom {
 }
 
 impl PasswordFrom {
-    /// The place chosen.
     pub fn source(&self) -> Source {
         Source::chosen(self.password_stdin, self.password_file.as_deref())
     }
 }
 
-/// Where the PIN of a security key comes from, if not from the terminal.
+/// Source of the PIN of a security key; with neither flag, the terminal.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct PinFrom {
@@ -71,21 +70,20 @@ pub struct PinFrom {
 }
 
 impl PinFrom {
-    /// Refuses a source where no key is asked.
+    /// Refuses a PIN source where no security key is asked: a PIN that is silently ignored would look accepted.
     pub fn check(&self, is_asked: bool) -> Result<(), Failure> {
         if !is_asked && self.source() != Source::Prompt {
-            return Err(Failure::Usage("a PIN goes only with --device".to_owned()));
+            return Err(Failure::Usage("a PIN is accepted only together with --device".to_owned()));
         }
         Ok(())
     }
 
-    /// The place chosen.
     pub fn source(&self) -> Source {
         Source::chosen(self.pin_stdin, self.pin_file.as_deref())
     }
 }
 
-/// Where a code comes from, if not from the terminal.
+/// Source of a code; with neither flag, the terminal.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct CodeFrom {
@@ -98,7 +96,6 @@ pub struct CodeFrom {
 }
 
 impl CodeFrom {
-    /// The place chosen.
     pub fn source(&self) -> Source {
         Source::chosen(self.code_stdin, self.code_file.as_deref())
     }

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::events::Blocks;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, visible};
-use crate::wire::{Event, EventPage};
+use mfad_api::{AuditPage, AuditRecord};
 
 /// Rows asked for at once; the daemon gives no more.
 const PAGE: u32 = 500;
@@ -29,7 +29,7 @@ async fn tail(context: &mut Context, lines: u32, follow: bool) -> Result<(), Fai
     let mut documents = Vec::new();
     while after < newest {
         let answer = page(context, after, PAGE).await?;
-        let events: EventPage = answer.read()?;
+        let events: AuditPage = answer.read()?;
         let Some(last) = events.events.last().map(|event| event.seq) else { break };
         let shown = events.events.iter().take_while(|event| event.seq <= newest).count();
         if context.out.is_json() {
@@ -56,7 +56,7 @@ async fn follow_after(context: &mut Context, after: i64) -> Result<(), Failure> 
                 context.out.document(&data)?;
                 continue;
             }
-            let event: Event = serde_json::from_str(&data)
+            let event: AuditRecord = serde_json::from_str(&data)
                 .map_err(|error| Failure::Internal(format!("an audit event is not understood: {error}")))?;
             context.out.line(&line(context.out, &event))?;
         }
@@ -81,7 +81,7 @@ async fn newest(context: &mut Context) -> Result<i64, Failure> {
 }
 
 async fn has_rows_after(context: &mut Context, after: i64) -> Result<bool, Failure> {
-    let page: EventPage = page(context, after, 1).await?.read()?;
+    let page: AuditPage = page(context, after, 1).await?.read()?;
     Ok(!page.events.is_empty())
 }
 
@@ -94,7 +94,7 @@ fn raw_events(answer: &Answer) -> Result<Vec<serde_json::Value>, Failure> {
     Ok(page.get_mut("events").and_then(serde_json::Value::as_array_mut).map(std::mem::take).unwrap_or_default())
 }
 
-fn line(out: Output, event: &Event) -> String {
+fn line(out: Output, event: &AuditRecord) -> String {
     let tone = if event.outcome == "ok" { Tone::Good } else { Tone::Bad };
     let mut words = vec![
         event.seq.to_string(),
@@ -116,7 +116,7 @@ fn line(out: Output, event: &Event) -> String {
 async fn verify(context: &mut Context) -> Result<(), Failure> {
     let mut chain = Chain::start();
     loop {
-        let page: EventPage = page(context, chain.seq, PAGE).await?.read()?;
+        let page: AuditPage = page(context, chain.seq, PAGE).await?.read()?;
         if page.events.is_empty() {
             return whole(context.out, &chain);
         }

@@ -1,4 +1,5 @@
-//! `backup`: a copy of the store in a file or on standard output. A file is complete, or it is not there.
+//! `backup`: writes a backup of the store to a file or to standard output. A file is written completely or not at all.
+//! This module knows the outer framing of a backup, to detect a truncated one, but cannot decrypt its records.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -16,14 +17,17 @@ use crate::failure::Failure;
 use crate::output::{Output, visible};
 
 const BACKUP_MAGIC: &[u8] = b"mfad backup 1\n";
-/// Bytes of a backup before its first record, and of a record before its contents.
+/// Bytes before the first record; they start with [`BACKUP_MAGIC`].
 const BACKUP_HEAD: usize = 14 + 16 + 8 + 16 + 32;
+/// Bytes before the contents of a record: 1 for the last record or 0, then the length as a big-endian u32.
 const RECORD_HEAD: usize = 5;
 
 /// `backup`.
 pub async fn run(context: &mut Context, args: &BackupArgs) -> Result<(), Failure> {
-    // By default the signal ends the process at a limit on the size of files; with a handler the write fails.
+    // SIGXFSZ ends the process by default. With a handler, a write beyond the file size limit fails instead, so that
+    // the partial file can be removed.
     let _size_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+    // Opened before the daemon is asked, so that a target that cannot be written costs no backup.
     let mut target = Target::open(context.out, args)?;
     let authority = Authority::Reason(args.reason.clone());
     let mut stream = context.client.open(Call::post("/v1/backup").by(&authority)).await?;
@@ -34,12 +38,12 @@ pub async fn run(context: &mut Context, args: &BackupArgs) -> Result<(), Failure
     }
     if !shape.is_complete() {
         return Err(Failure::Unreachable(format!(
-            "the backup broke off; {}; the daemon's log says why",
+            "the backup is incomplete; {}; see the daemon's log for the cause",
             target.what_is_left()
         )));
     }
     let name = target.finish()?;
-    let said = format!("{} bytes in {name}; to be read with mfad restore and the master key of today", shape.bytes);
+    let said = format!("{} bytes written to {name}; restore with mfad restore and the current master key", shape.bytes);
     if is_standard_output(&args.file) {
         if !context.out.is_quiet() {
             context.out.aside(&visible(&said));
@@ -58,15 +62,15 @@ fn is_standard_output(path: &Path) -> bool {
 }
 
 fn cannot_write(name: &str, error: &io::Error) -> Failure {
-    Failure::Output(format!("the backup cannot be written to {name}: {error}"))
+    Failure::Output(format!("cannot write the backup to {name}: {error}"))
 }
 
-/// Where a backup goes.
+/// Destination of a backup.
 struct Target {
     file: File,
-    /// What it is called in messages.
+    /// Name for messages.
     name: String,
-    /// The file's other names; none for standard output.
+    /// The names of the file before and after it is complete; none for standard output.
     partial: Option<Partial>,
 }
 
@@ -77,14 +81,14 @@ impl Target {
 
     fn standard_output(out: Output) -> Result<Self, Failure> {
         if out.is_json() {
-            return Err(Failure::Usage("--json goes with a file; standard output is the backup itself".to_owned()));
+            return Err(Failure::Usage("--json needs a file; with `-`, standard output is the backup".to_owned()));
         }
         let output = io::stdout();
         if output.is_terminal() {
-            return Err(Failure::Usage("a backup is no text for a terminal; redirect it, or give a file".to_owned()));
+            return Err(Failure::Usage("will not write a backup to a terminal; redirect it or give a file".to_owned()));
         }
         let name = "standard output".to_owned();
-        // Standard output itself looks for ends of lines in everything that it is given.
+        // `io::Stdout` is line buffered and would scan the whole backup for line ends.
         let file = output.as_fd().try_clone_to_owned().map_err(|error| cannot_write(&name, &error))?;
         Ok(Self { file: File::from(file), name, partial: None })
     }
@@ -93,10 +97,10 @@ impl Target {
         let name = args.file.display().to_string();
         if let Ok(there) = fs::metadata(&args.file) {
             if !there.is_file() {
-                return Err(Failure::Denied(format!("{name} is no regular file; `-` is standard output")));
+                return Err(Failure::Denied(format!("{name} is not a regular file; use `-` for standard output")));
             }
             if !args.force {
-                return Err(Failure::Denied(format!("{name} is there already; --force replaces it")));
+                return Err(Failure::Denied(format!("{name} already exists; use --force to replace it")));
             }
         }
         let (partial, file) = Partial::create(&args.file).map_err(|error| cannot_write(&name, &error))?;
@@ -107,12 +111,12 @@ impl Target {
         self.file.write_all(bytes).map_err(|error| cannot_write(&self.name, &error))
     }
 
-    /// Makes it durable and gives a file its name. Yields the name for messages.
+    /// Syncs the backup to disk and, if it is a file, renames it into place. Returns the name for messages.
     fn finish(self) -> Result<String, Failure> {
         let Self { file, name, partial } = self;
         let done = match (file.sync_all(), partial) {
             (Err(error), Some(_)) => Err(error),
-            // A pipe has no disk to wait for (fsync(2), EINVAL).
+            // A pipe cannot be synced (fsync(2), EINVAL).
             (Err(error), None) if error.kind() != ErrorKind::InvalidInput => Err(error),
             (_, Some(partial)) => partial.take_place(),
             (_, None) => Ok(()),
@@ -123,14 +127,14 @@ impl Target {
 
     fn what_is_left(&self) -> &'static str {
         match self.partial {
-            Some(_) => "there is no file",
-            None => "standard output holds a part of it, which is no backup",
+            Some(_) => "no file was written",
+            None => "standard output has only part of it, which cannot be restored",
         }
     }
 }
 
-/// A file under another name until it is whole. It is removed on drop: after a failure, and after Control-C, which
-/// drops the command.
+/// A file that has a temporary name until it is complete. An incomplete file is removed on drop: after a failure, and
+/// after Control-C, which drops the future of the command.
 struct Partial {
     path: PathBuf,
     place: PathBuf,
@@ -138,7 +142,7 @@ struct Partial {
 }
 
 impl Partial {
-    /// The file may be there: of a run that was killed.
+    /// Truncates a partial file that a killed run left behind. Only the owner may read the file (mode 0600).
     fn create(place: &Path) -> io::Result<(Self, File)> {
         let mut path = place.as_os_str().to_owned();
         path.push(".partial");
@@ -147,6 +151,7 @@ impl Partial {
         Ok((Self { path, place: place.to_owned(), is_whole: false }, file))
     }
 
+    /// Renames the file into place and syncs the directory; until then, a power cut could undo the rename.
     fn take_place(mut self) -> io::Result<()> {
         fs::rename(&self.path, &self.place)?;
         self.is_whole = true;
@@ -163,16 +168,19 @@ impl Drop for Partial {
     }
 }
 
-/// Follows the records of a backup, which say where it ends. What is in them only the daemon can check.
+/// Follows the record headers of a backup, which say where it ends. Only the daemon can verify the contents of a
+/// record.
 #[derive(Default)]
 struct Shape {
     bytes: u64,
-    /// The beginning, then the head of the record at hand.
+    /// Bytes so far of the header being read: that of the backup, then that of a record.
     head: Vec<u8>,
     is_past_head: bool,
-    /// Bytes of the record at hand that are still to come.
+    /// Bytes of the current record still to come.
     due: usize,
+    /// The current record is the last one.
     is_last: bool,
+    /// The bytes are not a backup; stays set.
     is_wrong: bool,
 }
 
@@ -211,6 +219,7 @@ impl Shape {
             self.is_last = *last == 1;
             let length = <[u8; 4]>::try_from(length).map_or(0, u32::from_be_bytes);
             self.due = usize::try_from(length).unwrap_or(0);
+            // Every record has contents, so a length of 0 is not from the daemon.
             self.is_wrong = self.due == 0;
         } else {
             self.is_wrong = true;

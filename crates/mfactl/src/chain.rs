@@ -1,9 +1,6 @@
 //! The hash chain of the audit log, computed anew from what the daemon shows of it.
 
-use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
-
-use crate::wire::Event;
+use mfad_api::AuditRecord;
 
 /// The chain as far as it was followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +27,7 @@ impl Chain {
     }
 
     /// Follows one row, if it follows.
-    pub fn follow(&mut self, event: &Event) -> Result<(), Break> {
+    pub fn follow(&mut self, event: &AuditRecord) -> Result<(), Break> {
         let broken = |reason| Err(Break { seq: event.seq, reason });
         if Some(event.seq) != self.seq.checked_add(1) {
             return broken("rows before it are missing");
@@ -49,23 +46,8 @@ impl Chain {
     }
 }
 
-/// SHA-256 over the previous hash and the fields as one compact JSON array.
-fn row_hash(event: &Event) -> Option<String> {
-    let previous = HEXLOWER.decode(event.prev.as_bytes()).ok()?;
-    let fields = (
-        event.seq,
-        milliseconds(&event.time)?,
-        &event.event,
-        &event.subject,
-        &event.object,
-        event.peer_uid,
-        event.peer_pid,
-        &event.request_id,
-        &event.outcome,
-        &event.detail,
-    );
-    let json = serde_json::to_vec(&fields).ok()?;
-    Some(HEXLOWER.encode(&Sha256::new().chain_update(previous).chain_update(json).finalize()))
+fn row_hash(event: &AuditRecord) -> Option<String> {
+    event.computed_hash(milliseconds(&event.time)?)
 }
 
 /// Milliseconds since 1970. Only the form with three decimals counts, so that no digit is unhashed.
@@ -76,10 +58,13 @@ fn milliseconds(time: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
-    fn event(seq: i64, prev: &str) -> Event {
-        let mut event = Event {
+    fn event(seq: i64, prev: &str) -> AuditRecord {
+        let mut event = AuditRecord {
             seq,
             time: "2026-01-02T03:04:05.678Z".to_owned(),
             event: "login.password".to_owned(),
@@ -97,7 +82,7 @@ mod tests {
         event
     }
 
-    fn two() -> [Event; 2] {
+    fn two() -> [AuditRecord; 2] {
         let first = event(1, &"0".repeat(64));
         let second = event(2, &first.hash);
         [first, second]

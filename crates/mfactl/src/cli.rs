@@ -1,4 +1,5 @@
-//! The words of the command line: commands, flags and their help. Knows nothing of the daemon.
+//! The command line: commands, flags and their help texts. `--help` and the man pages print the doc comments of the
+//! commands and flags in this file. It must not know how a command is carried out, nor anything about the daemon.
 
 use std::path::PathBuf;
 
@@ -9,24 +10,23 @@ use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom, UserAr
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::help;
 
+/// Heading of the flags that every command accepts.
 const GLOBAL: &str = "Global options";
 
-/// Manage users and their second factors in mfad.
+/// Manage the users of mfad and their second factors
 #[derive(Debug, Parser)]
 #[command(name = "mfactl", version, after_help = help::MFACTL)]
 pub struct Cli {
-    /// What every command takes.
     #[command(flatten)]
     pub globals: Globals,
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What every command takes.
+/// Flags that every command accepts, before or after its name.
 #[derive(Debug, Args)]
 pub struct Globals {
-    /// Socket of the daemon
+    /// Path of the daemon's socket
     #[arg(
         long,
         global = true,
@@ -36,41 +36,41 @@ pub struct Globals {
         help_heading = "Global options"
     )]
     pub socket: PathBuf,
-    /// Print the daemon's answer as one JSON document
+    /// Print the daemon's response as one JSON document
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
-    /// Print only what was asked for, no remarks
+    /// Print only the requested data, no notes
     #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
-    /// Never ask on the terminal; what is missing is a usage error
+    /// Never prompt; missing input is a usage error
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub no_input: bool,
     /// Do not ask for confirmation
     #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub yes: bool,
-    /// Colours
+    /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", help_heading = GLOBAL)]
     pub color: Colour,
-    /// Show each exchange as a curl line on standard error; secrets become $PASSWORD, $CODE, $TOKEN
+    /// Print each request as a curl command on standard error; secrets appear as $PASSWORD, $CODE, $TOKEN
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub curl: bool,
 }
 
-/// When to use colours.
+/// When to use colours. The doc comments of the variants are part of the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
-    /// On a terminal, unless NO_COLOR is set.
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb
     Auto,
-    /// Always.
+    /// Even if the output is not a terminal
     Always,
-    /// Never.
+    /// Plain text only
     Never,
 }
 
-/// What can be done.
+/// The top-level commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Users: add, list, show, disable, enable, delete
+    /// Manage users: add, list, show, disable, enable, delete
     #[command(subcommand)]
     User(UserCommand),
     /// Set a user's password
@@ -78,74 +78,75 @@ pub enum Command {
         after_help = help::PASSWD
     )]
     Passwd(PasswdArgs),
-    /// Log in as a user: password, then a code if one is needed
+    /// Log in as a user: password, then a code if one is required
     #[command(
         after_help = help::LOGIN
     )]
     Login(LoginArgs),
-    /// Set up a second factor: show the QR code, check the first code, print the backup codes
+    /// Enrol a second factor: show the QR code, verify the first code, print the backup codes
     #[command(
         alias = "enrol",
         after_help = help::ENROLL
     )]
     Enroll(EnrollArgs),
-    /// Check one code or backup code of a user, as an application does
+    /// Verify a code or backup code of a user, as an application does
     #[command(
         after_help = help::VERIFY
     )]
     Verify(VerifyArgs),
-    /// Backup codes: renew
+    /// Manage backup codes: renew
     #[command(subcommand)]
     Codes(CodesCommand),
-    /// Secrets of a user: list, rename, delete
+    /// Manage the secrets of a user: list, rename, delete
     #[command(subcommand)]
     Secret(SecretCommand),
-    /// Hardware keys: list, info, accounts, provision, rename, delete, reset, password, return, watch
+    /// Manage hardware keys: list, info, attest, accounts, provision, rename, delete, reset, password, return, watch
     #[command(subcommand)]
     Device(DeviceCommand),
-    /// Security keys (FIDO2) in this host: enroll, list, delete
+    /// Manage security keys (FIDO2) on this host: enroll, list, delete
     #[command(subcommand)]
     Fido2(Fido2Command),
-    /// Many hardware keys: batch
+    /// Program hardware keys for many users: batch
     #[command(subcommand)]
     Provision(ProvisionCommand),
-    /// Receipts of programmed keys: verify, keys
+    /// Verify receipts of programmed hardware keys: verify, keys
     #[command(subcommand)]
     Receipt(ReceiptCommand),
-    /// End the locks and delays of a user (admin)
+    /// Clear the locks and delays of a user (admin)
     Unlock(UnlockArgs),
-    /// The audit log: tail, verify
+    /// Read the audit log: tail, verify
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Take over factors from another program by their otpauth URIs (admin)
+    /// Import factors of another program from their otpauth URIs (admin)
     #[command(after_help = help::IMPORT)]
     Import(ImportArgs),
-    /// The master key: show, rotate (admin)
-    #[command(subcommand)]
-    Key(KeyCommand),
-    /// Copy the store while it is used; mfad restore reads the copy (admin)
+    /// Manage the master key: show, rotate (admin)
+    // `key` is the former name. It stays for one release, so that scripts keep working.
+    #[command(subcommand, visible_alias = "key", after_help = help::MASTER_KEY)]
+    MasterKey(MasterKeyCommand),
+    /// Back up the store while the daemon runs; `mfad restore` restores it (admin)
     #[command(after_help = help::BACKUP)]
     Backup(BackupArgs),
-    /// Look for what is not as it should be on this host, and say what to do
+    /// Find problems on this host and suggest how to fix them
     #[command(after_help = help::DOCTOR)]
     Doctor(DoctorArgs),
-    /// Whether the daemon lives and is ready, its version and login methods
+    /// Show whether the daemon is live and ready, its version and its login methods
     Status,
-    /// Print what a shell needs to complete these commands
+    /// Print the completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions {
-        /// Which shell
+        /// Shell to print the script for
         shell: Shell,
     },
-    /// Write the man pages and the completions of all shells into a directory
+    /// Write the man pages and the completion scripts of all shells to a directory
     #[command(hide = true)]
     Manual {
-        /// The directory
+        /// Directory to write to; it is created if missing
         dir: PathBuf,
     },
 }
 
-/// What can be done with users.
+/// `user …`.
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
     /// Create a user
@@ -157,11 +158,11 @@ pub enum UserCommand {
     List,
     /// Show one user
     Show(ActOnUser),
-    /// Keep a user from logging in; ends their sessions
+    /// Disable a user: bar logins and end all sessions
     Disable(UserArg),
-    /// Let a disabled user log in again
+    /// Enable a disabled user
     Enable(UserArg),
-    /// Delete a user with all secrets
+    /// Delete a user and all their secrets
     Delete(ActOnUser),
 }
 
@@ -170,19 +171,18 @@ pub enum UserCommand {
 pub struct UserAddArgs {
     /// Name, 1 to 64 characters
     pub name: String,
-    /// Take this uid instead of a new one
+    /// Use this uid instead of a generated one
     #[arg(long, value_name = "UUID")]
     pub id: Option<String>,
-    /// Name for people
+    /// Display name
     #[arg(long, value_name = "TEXT")]
     pub display_name: Option<String>,
-    /// Mail address; may be used to log in
+    /// Email address; can be used to log in
     #[arg(long, value_name = "ADDRESS")]
     pub email: Option<String>,
-    /// Ask for a password
+    /// Prompt for a password
     #[arg(long, conflicts_with_all = ["password_file", "password_stdin"])]
     pub password: bool,
-    /// Where the password comes from.
     #[command(flatten)]
     pub password_from: PasswordFrom,
 }
@@ -190,10 +190,8 @@ pub struct UserAddArgs {
 /// Arguments of `passwd`.
 #[derive(Debug, Args)]
 pub struct PasswdArgs {
-    /// Who, and by which right.
     #[command(flatten)]
     pub on: ActOnUser,
-    /// Where the new password comes from.
     #[command(flatten)]
     pub new: PasswordFrom,
     /// Read the current password from a file
@@ -204,24 +202,21 @@ pub struct PasswdArgs {
 /// Arguments of `login`.
 #[derive(Debug, Args)]
 pub struct LoginArgs {
-    /// Name, mail address or uid
+    /// Name, email address or uid
     pub user: String,
-    /// Answer with a backup code
+    /// Use a backup code as the second factor
     #[arg(long)]
     pub recovery: bool,
-    /// Answer with the user's hardware key in this host; touch it when it blinks
+    /// Use the user's hardware key or security key plugged into this host; touch it when it blinks
     #[arg(long, conflicts_with_all = ["recovery", "code_file", "code_stdin"])]
     pub device: bool,
-    /// With --device: where the PIN of a security key comes from.
     #[command(flatten)]
     pub pin: PinFrom,
-    /// Print the access and refresh tokens; with --quiet the bare access token
+    /// Print the access and refresh tokens; with --quiet, only the access token
     #[arg(long)]
     pub show_token: bool,
-    /// Where the password comes from.
     #[command(flatten)]
     pub password: PasswordFrom,
-    /// Where the code comes from.
     #[command(flatten)]
     pub code: CodeFrom,
 }
@@ -229,49 +224,46 @@ pub struct LoginArgs {
 /// Arguments of `enroll`.
 #[derive(Debug, Args)]
 pub struct EnrollArgs {
-    /// Who, and by which right.
     #[command(flatten)]
     pub on: ActOnUser,
-    /// The secret to make.
     #[command(flatten)]
     pub profile: ProfileArgs,
-    /// Create the secret and stop; it stays pending for 15 minutes
+    /// Only create the secret; it stays pending for 15 minutes
     #[arg(long, conflicts_with_all = ["finish", "code_file", "code_stdin"])]
     pub start: bool,
-    /// Finish a pending secret with its first code
+    /// Activate a pending secret with its first code
     #[arg(long, value_name = "SECRET", conflicts_with = "ProfileArgs")]
     pub finish: Option<String>,
-    /// With --finish: let the hardware key give the first code; touch it when it blinks
+    /// With --finish: have the hardware key compute the first code; touch it when it blinks
     #[arg(long, requires = "finish", conflicts_with_all = ["code_file", "code_stdin"])]
     pub device: bool,
-    /// Where the first code comes from.
     #[command(flatten)]
     pub code: CodeFrom,
 }
 
-/// What kind of secret `enroll` makes. What is left out, the daemon decides.
+/// Parameters of the secret that `enroll` creates. The daemon chooses those that are not given.
 #[derive(Debug, Args)]
 pub struct ProfileArgs {
     /// Name of the secret, such as `phone`
     #[arg(long)]
     pub name: Option<String>,
-    /// Hash algorithm; many authenticators know only SHA1
+    /// Hash algorithm; many authenticator apps support only SHA1
     #[arg(long, value_parser = ["SHA1", "SHA256", "SHA512"], ignore_case = true)]
     pub algorithm: Option<String>,
-    /// Digits of a code
+    /// Number of digits per code: 6 to 8
     #[arg(long, value_parser = clap::value_parser!(u8).range(6..=8))]
     pub digits: Option<u8>,
-    /// Seconds a code is shown
+    /// Seconds per time step of a TOTP code: 15 to 120
     #[arg(long, value_name = "SECONDS", conflicts_with = "hotp")]
     #[arg(value_parser = clap::value_parser!(u16).range(15..=120))]
     pub period: Option<u16>,
-    /// Codes by counter instead of time
+    /// Use counter-based codes (HOTP) instead of time-based codes (TOTP)
     #[arg(long)]
     pub hotp: bool,
-    /// Issuer shown by the authenticator
+    /// Issuer name shown in the authenticator app
     #[arg(long)]
     pub issuer: Option<String>,
-    /// Account shown by the authenticator
+    /// Account name shown in the authenticator app
     #[arg(long)]
     pub account: Option<String>,
 }
@@ -281,43 +273,39 @@ pub struct ProfileArgs {
 pub struct VerifyArgs {
     /// Name or uid
     pub user: String,
-    /// Let the user's hardware key in this host give the code; touch it when it blinks
+    /// Use the user's hardware key or security key plugged into this host; touch it when it blinks
     #[arg(long, conflicts_with_all = ["code_file", "code_stdin"])]
     pub device: bool,
-    /// With --device: where the PIN of a security key comes from.
     #[command(flatten)]
     pub pin: PinFrom,
-    /// Where the code comes from.
     #[command(flatten)]
     pub code: CodeFrom,
 }
 
-/// What can be done with backup codes.
+/// `codes …`.
 #[derive(Debug, Subcommand)]
 pub enum CodesCommand {
-    /// Make new backup codes; the old ones end
+    /// Create new backup codes and revoke the old ones
     Renew(ActOnUser),
 }
 
-/// What can be done with secrets.
+/// `secret …`.
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {
-    /// List a user's secrets; values are never shown
+    /// List the secrets of a user; values are never shown
     List(ActOnUser),
-    /// Give a secret another name
+    /// Rename a secret
     #[command(after_help = help::SECRET_RENAME)]
     Rename {
-        /// Who, and by which right.
         #[command(flatten)]
         on: ActOnUser,
-        /// Uid or present name of the secret
+        /// Uid or current name of the secret
         secret: String,
         /// New name
         name: String,
     },
     /// Delete a secret
     Delete {
-        /// Who, and by which right.
         #[command(flatten)]
         on: ActOnUser,
         /// Uid or name of the secret
@@ -325,24 +313,22 @@ pub enum SecretCommand {
     },
 }
 
-/// What can be done with security keys.
+/// `fido2 …`.
 #[derive(Debug, Subcommand)]
 pub enum Fido2Command {
-    /// Register the security key that is plugged in as a second factor; touch it when it blinks
+    /// Register the plugged-in security key as a second factor; touch it when it blinks
     #[command(after_help = help::FIDO2_ENROLL)]
     Enroll(Fido2EnrollArgs),
-    /// List the security keys that are plugged in, or those of a user
+    /// List the security keys that are plugged in, or those registered for a user
     #[command(after_help = help::FIDO2_LIST)]
     List {
-        /// Name or uid of the user whose registered keys are listed, or `me` with --as-user
+        /// Name or uid of a user, or `me` with --as-user: list their registered security keys
         user: Option<String>,
-        /// By which right.
         #[command(flatten)]
         acting: ActingArgs,
     },
-    /// Delete a security key of a user; on the key itself nothing changes
+    /// Delete a registered security key of a user; nothing changes on the security key itself
     Delete {
-        /// Who, and by which right.
         #[command(flatten)]
         on: ActOnUser,
         /// Uid or name of the security key
@@ -353,16 +339,14 @@ pub enum Fido2Command {
 /// Arguments of `fido2 enroll`.
 #[derive(Debug, Args)]
 pub struct Fido2EnrollArgs {
-    /// Who, and by which right.
     #[command(flatten)]
     pub on: ActOnUser,
-    /// Name of the key, such as `blue key`
+    /// Name of the security key, such as `blue key`
     #[arg(long)]
     pub name: Option<String>,
-    /// Whether the key has to know who touches it, by a PIN or a fingerprint [default: preferred]
+    /// Whether the security key must verify its user by PIN or fingerprint [default: preferred]
     #[arg(long, value_parser = ["required", "preferred", "discouraged"], value_name = "WHEN")]
     pub uv: Option<String>,
-    /// Where the PIN comes from.
     #[command(flatten)]
     pub pin: PinFrom,
 }
@@ -372,7 +356,7 @@ pub struct Fido2EnrollArgs {
 pub struct UnlockArgs {
     /// Name or uid
     pub user: String,
-    /// Why, for the audit log
+    /// Reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }
@@ -380,42 +364,41 @@ pub struct UnlockArgs {
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// A file with one otpauth URI a line; standard input if absent or `-`
+    /// File with one otpauth URI per line; standard input if absent or `-`
     pub file: Option<PathBuf>,
-    /// Whose it is, instead of the account in the URI
+    /// User who gets the factor, instead of the account named in the URI
     #[arg(long)]
     pub user: Option<String>,
     /// Name of the secret, such as `phone`
     #[arg(long)]
     pub name: Option<String>,
-    /// Leave it pending for 15 minutes instead of asking for a code
+    /// Leave the factor pending for 15 minutes instead of asking for a code
     #[arg(long, conflicts_with_all = ["code_file", "code_stdin"])]
     pub pending: bool,
-    /// Why, for the audit log
+    /// Reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// Where the code comes from.
     #[command(flatten)]
     pub code: CodeFrom,
 }
 
-/// What can be done with the master key.
+/// `master-key …`.
 #[derive(Debug, Subcommand)]
-pub enum KeyCommand {
-    /// Show where the master key is kept and how far a change of it is
+pub enum MasterKeyCommand {
+    /// Show where the master key is kept and the progress of a rotation
     Show,
-    /// Seal everything under a new master key, without a stop; goes on with a change that was interrupted
-    #[command(after_help = help::KEY_ROTATE)]
+    /// Re-encrypt everything under a new master key while the daemon runs; resumes an interrupted rotation
+    #[command(after_help = help::MASTER_KEY_ROTATE)]
     Rotate(RotateArgs),
 }
 
-/// Arguments of `key rotate`.
+/// Arguments of `master-key rotate`.
 #[derive(Debug, Args)]
 pub struct RotateArgs {
-    /// Write the new key to this file as it is, instead of encrypting it to this host with systemd-creds
+    /// Write the new master key to this file unencrypted, instead of encrypting it to this host with systemd-creds
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
-    /// Why, for the audit log
+    /// Reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }
@@ -423,12 +406,12 @@ pub struct RotateArgs {
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// Where the copy goes, complete or not there; `-` is standard output
+    /// Backup file, written completely or not at all; `-` is standard output
     pub file: PathBuf,
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(long)]
     pub force: bool,
-    /// Why, for the audit log
+    /// Reason, recorded in the audit log
     #[arg(long, value_name = "TEXT", default_value = "backup")]
     pub reason: String,
 }
@@ -436,12 +419,12 @@ pub struct BackupArgs {
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// The daemon's state directory
+    /// State directory of the daemon
     #[arg(long, value_name = "DIR", env = "MFAD_STATE_DIR", default_value = "/var/lib/mfad")]
     pub state_dir: PathBuf,
 }
 
-/// What can be done with the audit log.
+/// `audit …`.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Show the newest events
@@ -449,14 +432,14 @@ pub enum AuditCommand {
         after_help = help::AUDIT_TAIL
     )]
     Tail {
-        /// How many
+        /// Number of events to show
         #[arg(short = 'n', long = "lines", default_value_t = 10, value_name = "N")]
         lines: u32,
-        /// Go on with new events as they come
+        /// Keep printing new events as they arrive
         #[arg(long, short)]
         follow: bool,
     },
-    /// Recompute the hash chain of the whole log
+    /// Verify the hash chain of the whole audit log
     #[command(after_help = help::AUDIT_VERIFY)]
     Verify,
 }
@@ -476,6 +459,14 @@ mod tests {
     fn a_password_is_never_an_argument() {
         assert!(Cli::try_parse_from(["mfactl", "user", "add", "ann", "--password", "hunter2"]).is_err());
         assert!(Cli::try_parse_from(["mfactl", "login", "ann", "--code-stdin=123456"]).is_err());
+    }
+
+    #[test]
+    fn the_old_name_of_master_key_still_works() {
+        for name in ["master-key", "key"] {
+            let cli = Cli::try_parse_from(["mfactl", name, "rotate", "--reason", "yearly"]).unwrap();
+            assert!(matches!(cli.command, Command::MasterKey(MasterKeyCommand::Rotate(_))), "{name}");
+        }
     }
 
     #[test]

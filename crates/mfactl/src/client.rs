@@ -21,7 +21,7 @@ use crate::call::{Authority, Call};
 use crate::curl;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
-use crate::wire::Problem;
+use crate::problem::Problem;
 
 /// How long one exchange may take.
 const PATIENCE: Duration = Duration::from_secs(30);

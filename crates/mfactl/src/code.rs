@@ -1,4 +1,5 @@
-//! The two kinds of answer to a second factor, told apart by their shape.
+//! Answers to a second factor: codes and backup codes, told apart by their format, and answers that a hardware key or
+//! security key gives itself.
 
 use crate::call::{Body, Call};
 use crate::client::Answer;
@@ -7,32 +8,31 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::prompt::{Hidden, PIN, Source, Wanted};
 
-/// A code of either kind.
+/// A code or a backup code.
 pub const ANY_CODE: Wanted = Wanted { label: "code", instead: "use --code-file or --code-stdin" };
-/// A code of an authenticator.
-pub const TOKEN: Wanted = Wanted { label: "code of the authenticator", instead: "use --code-file or --code-stdin" };
-/// A backup code.
+/// A code, and not a backup code.
+pub const TOKEN: Wanted = Wanted { label: "authenticator code", instead: "use --code-file or --code-stdin" };
 pub const BACKUP_CODE: Wanted = Wanted { label: "backup code", instead: "use --code-file or --code-stdin" };
 
-/// How often a PIN may be typed.
+/// Attempts to type a PIN in one command. A security key blocks its PIN after eight wrong ones.
 const PINS_TYPED: u8 = 3;
-/// How often a code of neither shape may be typed again.
+/// Repeated attempts after a typed code of neither format.
 const TYPING_AGAIN: u8 = 2;
-/// Symbols of a backup code without its hyphens.
+/// Symbols of a backup code, without hyphens (BKC-1).
 const BACKUP_SYMBOLS: usize = 16;
-/// Crockford's Base32, and what is read as one of its symbols.
+/// The symbols of Crockford's Base32, followed by those that it reads as one of them (I and L as 1, O as 0).
 const BACKUP_ALPHABET: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZILO";
 
-/// An answer to a second factor.
+/// A typed answer to a second factor.
 pub enum Code {
-    /// 6 to 8 digits of an authenticator.
+    /// 6 to 8 digits.
     Token(Hidden),
-    /// A backup code.
+    /// 16 symbols, with or without hyphens.
     Backup(Hidden),
 }
 
 impl Code {
-    /// Reads the shape. A code of neither shape is not sent.
+    /// Tells the two formats apart. A code of neither format is refused here, so that a typing error costs no attempt.
     pub fn parse(text: Hidden) -> Result<Self, Failure> {
         if (6..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Self::Token(text));
@@ -41,13 +41,11 @@ impl Code {
         if symbols.clone().count() == BACKUP_SYMBOLS && symbols.all(is_backup_symbol) {
             return Ok(Self::Backup(text));
         }
-        Err(Failure::Usage(
-            "that is neither a code of 6 to 8 digits nor a backup code of 16 letters and digits".to_owned(),
-        ))
+        Err(Failure::Usage("not a code of 6 to 8 digits, nor a backup code of 16 letters and digits".to_owned()))
     }
 
-    /// Asks for one. Blanks in a typed code are let go, since authenticators show `123 456`, and a
-    /// slip of the hand may be typed again.
+    /// Reads a code from its source. In a typed code, spaces are removed, since authenticator apps show `123 456`, and
+    /// a code of neither format can be typed again.
     pub async fn ask(context: &Context, wanted: Wanted, source: &Source) -> Result<Self, Failure> {
         if *source != Source::Prompt {
             return Self::parse(context.prompter.secret(wanted, source).await?);
@@ -61,7 +59,7 @@ impl Code {
         Self::parse(without_blanks(&context.prompter.secret(wanted, source).await?))
     }
 
-    /// The request body that carries it.
+    /// Request body with this code.
     pub fn body(&self) -> Body {
         match self {
             Self::Token(token) => Body::new().secret("token", token, "$CODE"),
@@ -70,13 +68,16 @@ impl Code {
     }
 }
 
-/// The request body that lets the user's hardware key answer.
+/// Request body that has the user's hardware key or security key answer instead of a code.
 pub fn by_key() -> Body {
     Body::new().member("device", true)
 }
 
-/// Sends a request that a key in this host answers, and tells the key its PIN where it wants one: at once if a source is
-/// named, else when it says so.
+/// Sends a request that a key plugged into the host answers, with a PIN if the key requires one. If a source of the PIN
+/// is given, the first request already has it. Otherwise the user is asked once the daemon says that the key requires
+/// it.
+///
+/// `call` and `body` build the request anew for each attempt, since sending consumes it.
 pub async fn ask_key<'a>(
     context: &mut Context,
     call: impl Fn() -> Call<'a>,
@@ -100,10 +101,10 @@ pub async fn ask_key<'a>(
             answered => return answered,
         }
     }
-    Err(Failure::Internal("a request that was never sent".to_owned()))
+    Err(Failure::Internal("no request was sent".to_owned()))
 }
 
-/// Says what a person has to do now for a key that wants a touch.
+/// Asks for a touch, on standard error. Call it before the request: the daemon waits for the touch before it responds.
 pub fn ask_for_touch(out: Output) {
     if !out.is_quiet() {
         out.aside("touch the key that blinks");

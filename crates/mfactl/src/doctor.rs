@@ -1,4 +1,5 @@
-//! `doctor`: what of this host is not as it should be, each finding with its remedy.
+//! `doctor`: finds problems on this host and suggests a fix for each. It only reads: it asks the daemon over the API,
+//! and looks at the clock, the socket and the state directory itself.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,19 +14,19 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{Tone, visible};
 
-/// Less room than that on the disk of the store is a problem, in bytes.
+/// Free bytes on the disk of the store below which there is a problem.
 const LEAST_ROOM: u64 = 64 * 1024 * 1024;
-/// Less is a warning.
+/// Free bytes below which there is a warning.
 const LITTLE_ROOM: u64 = 512 * 1024 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Good,
-    /// It works, and could be safer.
+    /// It works, but could be safer.
     Warning,
-    /// It does not work, or is not safe.
+    /// It does not work or is not safe. Only this makes the command fail.
     Problem,
-    /// It cannot be told, or not by this account.
+    /// The check is not possible, or this account is not permitted to make it.
     Unknown,
 }
 
@@ -40,6 +41,7 @@ impl State {
     }
 }
 
+/// Result of one check. The JSON document has the same four members.
 struct Finding {
     check: &'static str,
     state: State,
@@ -47,6 +49,7 @@ struct Finding {
     remedy: Option<&'static str>,
 }
 
+/// A finding that is good has no remedy, whatever is passed.
 fn finding(check: &'static str, state: State, detail: impl Into<String>, remedy: &'static str) -> Finding {
     let remedy = (state != State::Good && !remedy.is_empty()).then_some(remedy);
     Finding { check, state, detail: detail.into(), remedy }
@@ -55,6 +58,7 @@ fn finding(check: &'static str, state: State, detail: impl Into<String>, remedy:
 /// `doctor`.
 pub async fn run(context: &mut Context, args: &DoctorArgs) -> Result<(), Failure> {
     let mut findings = daemon(context).await?;
+    // A daemon that does not respond is one problem, and not three.
     if findings.iter().all(|finding| finding.check != "daemon" || finding.state != State::Problem) {
         findings.push(keys(context).await?);
         findings.push(master_key(context).await?);
@@ -87,17 +91,12 @@ fn tell(context: &Context, found: &Finding) -> Result<(), Failure> {
     found.remedy.map_or(Ok(()), |remedy| context.out.line(&format!("{:<21} -> {remedy}", "")))
 }
 
-/// Whether it answers, is ready, and is of the version of this program.
+/// Checks whether the daemon responds, is ready, has the version of this program, and is confined by the kernel.
 async fn daemon(context: &mut Context) -> Result<Vec<Finding>, Failure> {
     let ready = match context.client.send(Call::get("/v1/health/ready")).await {
         Ok(answer) => answer,
         Err(Failure::Unreachable(why)) => {
-            return Ok(vec![finding(
-                "daemon",
-                State::Problem,
-                why,
-                "systemctl status mfad.socket mfad.service says why",
-            )]);
+            return Ok(vec![finding("daemon", State::Problem, why, "see: systemctl status mfad.socket mfad.service")]);
         }
         Err(Failure::Forbidden(why)) => {
             let remedy = "add this account to the group of the socket: usermod -aG mfad NAME, then log in again";
@@ -106,8 +105,8 @@ async fn daemon(context: &mut Context) -> Result<Vec<Finding>, Failure> {
         Err(other) => return Err(other),
     };
     let mut findings = vec![match ready.status {
-        200 => finding("daemon", State::Good, "ready, and the store takes writes", ""),
-        _ => finding("daemon", State::Problem, ready.problem().to_string(), "journalctl -u mfad says why"),
+        200 => finding("daemon", State::Good, "ready; the store accepts writes", ""),
+        _ => finding("daemon", State::Problem, ready.problem().to_string(), "see: journalctl -u mfad"),
     }];
     let version: Value = context.client.ask(Call::get("/v1/version")).await?.read()?;
     let theirs = version.get("version").and_then(Value::as_str).unwrap_or_default();
@@ -123,77 +122,82 @@ async fn daemon(context: &mut Context) -> Result<Vec<Finding>, Failure> {
         "none" => finding(
             "sandbox",
             State::Warning,
-            "the kernel does not confine the daemon by Landlock",
-            "boot a kernel of 5.13 or newer with lsm=landlock,…; the unit's own sandbox holds all the same",
+            "the kernel does not confine the daemon with Landlock",
+            "boot kernel 5.13 or newer with lsm=landlock,…; the sandbox of the systemd unit applies anyway",
         ),
-        some => finding("sandbox", State::Good, format!("the kernel confines the daemon by Landlock ({some})"), ""),
+        some => finding("sandbox", State::Good, format!("the kernel confines the daemon with Landlock ({some})"), ""),
     });
     Ok(findings)
 }
 
-/// Whether hardware keys can be used.
+/// Checks whether the daemon can use hardware keys.
 async fn keys(context: &mut Context) -> Result<Finding, Failure> {
     let answer = context.client.send(Call::get("/v1/devices")).await?;
     if answer.status == 200 {
         let listed: Value = answer.read()?;
         let count = listed.get("devices").and_then(Value::as_array).map_or(0, Vec::len);
-        return Ok(finding("pcscd", State::Good, format!("reached; {count} hardware keys are plugged in"), ""));
+        return Ok(finding("pcscd", State::Good, format!("reachable; {count} hardware keys are plugged in"), ""));
     }
     let problem = answer.problem();
     Ok(match problem.code.as_str() {
         "no-pcscd" => finding(
             "pcscd",
             State::Warning,
-            "it does not run, so hardware keys cannot be used",
-            "apt install pcscd; without hardware keys: enabled = false under [devices]",
+            "not running, so hardware keys cannot be used",
+            "apt install pcscd; if you have no hardware keys: enabled = false under [devices]",
         ),
         "pcscd-denied" => finding(
             "pcscd",
             State::Problem,
-            "it does not let the daemon in",
-            "apt install polkitd; the package's rule lets the user mfad in (docs/hardware.md)",
+            "refuses access to the daemon",
+            "apt install polkitd; the rule of the package gives the user mfad access (docs/hardware.md)",
         ),
         "forbidden" | "unauthenticated" => not_this_account("pcscd"),
-        _ => finding("pcscd", State::Problem, problem.to_string(), "journalctl -u mfad -u pcscd says why"),
+        _ => finding("pcscd", State::Problem, problem.to_string(), "see: journalctl -u mfad -u pcscd"),
     })
 }
 
 fn not_this_account(check: &'static str) -> Finding {
-    finding(check, State::Unknown, "this account may not see it", "run it as root or as a member of mfad-admin")
+    finding(
+        check,
+        State::Unknown,
+        "this account is not permitted to check it",
+        "run mfactl as root or as a member of mfad-admin",
+    )
 }
 
-/// Where the master key is.
+/// Checks where the master key is kept, and whether a rotation is complete.
 async fn master_key(context: &mut Context) -> Result<Finding, Failure> {
     let answer = context.client.send(Call::get("/v1/key")).await?;
     if answer.status != 200 {
         return Ok(match answer.problem().code.as_str() {
             "forbidden" | "unauthenticated" => not_this_account("master key"),
-            _ => finding("master key", State::Problem, answer.problem().to_string(), "journalctl -u mfad says why"),
+            _ => finding("master key", State::Problem, answer.problem().to_string(), "see: journalctl -u mfad"),
         });
     }
     let key: Value = answer.read()?;
     let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     Ok(match (text("source").as_str(), text("state").as_str()) {
         (_, "resealing") => {
-            finding("master key", State::Warning, "it is being changed", "mfactl key rotate goes on with it")
+            finding("master key", State::Warning, "a rotation is in progress", "resume it: mfactl master-key rotate")
         }
         (_, "awaiting-key") => finding(
             "master key",
             State::Problem,
-            "it was changed, and the old one still opens the store",
-            "put the new credential in its place, then: systemctl restart mfad",
+            "rotated, but the old master key still opens the store",
+            "put the new credential in place of the old one, then: systemctl restart mfad",
         ),
-        ("credential", _) => finding("master key", State::Good, "a credential, apart from the store", ""),
+        ("credential", _) => finding("master key", State::Good, "a credential, separate from the store", ""),
         _ => finding(
             "master key",
             State::Warning,
-            "a file beside the store: whoever copies the disk has both",
+            "a file beside the store: a copy of the disk has both",
             "make it an encrypted credential: systemd-creds encrypt (docs/service.md)",
         ),
     })
 }
 
-/// Codes that go by time need a clock that is right.
+/// Checks the clock, since time-based codes are compared with it.
 fn clock() -> Finding {
     let asked = Command::new("timedatectl").args(["show", "--property=NTPSynchronized", "--value"]).output();
     match asked.as_ref().map(|output| output.stdout.trim_ascii()) {
@@ -201,44 +205,57 @@ fn clock() -> Finding {
         Ok(b"no") => finding(
             "clock",
             State::Problem,
-            "not synchronised, so codes that go by time may be refused, or an old one taken",
+            "not synchronised, so time-based codes may be refused, or old ones accepted",
             "apt install systemd-timesyncd or chrony, then: timedatectl set-ntp true",
         ),
-        _ => {
-            finding("clock", State::Unknown, "timedatectl does not say whether it is synchronised", "check it by hand")
-        }
+        _ => finding(
+            "clock",
+            State::Unknown,
+            "timedatectl does not report whether it is synchronised",
+            "check it manually",
+        ),
     }
 }
 
-/// Who may connect.
+/// Checks who may connect to the socket.
 fn socket(path: &Path) -> Finding {
     let Ok(meta) = fs::metadata(path) else {
-        return finding("socket", State::Unknown, format!("{} cannot be looked at", path.display()), "");
+        return finding("socket", State::Unknown, format!("cannot inspect {}", path.display()), "");
     };
     let mode = meta.permissions().mode() & 0o777;
     let detail = format!("{} has mode {mode:04o}", path.display());
     if mode & 0o007 == 0 {
         return finding("socket", State::Good, detail, "");
     }
-    finding("socket", State::Warning, detail, "set SocketMode=0660 in mfad.socket, or socketMode = \"0660\"")
+    finding(
+        "socket",
+        State::Warning,
+        detail,
+        "set SocketMode=0660 in mfad.socket, or socketMode = \"0660\" in mfad.toml",
+    )
 }
 
-/// Who may read the store, and how much room it has.
+/// Checks who may read the state directory, and the free space on its disk.
 fn state_dir(dir: &Path) -> Vec<Finding> {
     let Ok(meta) = fs::metadata(dir) else {
         return vec![finding(
             "store",
             State::Unknown,
-            format!("{} cannot be looked at", dir.display()),
-            "run it as root",
+            format!("cannot inspect {}", dir.display()),
+            "run mfactl as root",
         )];
     };
     let mode = meta.permissions().mode() & 0o777;
     let mut findings = vec![if mode & 0o077 == 0 {
-        finding("store", State::Good, format!("{} is its owner's alone (uid {})", dir.display(), meta.uid()), "")
+        finding(
+            "store",
+            State::Good,
+            format!("{} is accessible only to its owner (uid {})", dir.display(), meta.uid()),
+            "",
+        )
     } else {
         let detail = format!("{} has mode {mode:04o}", dir.display());
-        finding("store", State::Problem, detail, "chmod 0700 it; change the master key if others may have read it")
+        finding("store", State::Problem, detail, "chmod 0700 it; rotate the master key if others may have read it")
     }];
     if let Ok(disk) = rustix::fs::statvfs(dir) {
         let room = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -247,8 +264,13 @@ fn state_dir(dir: &Path) -> Vec<Finding> {
             LEAST_ROOM..LITTLE_ROOM => State::Warning,
             _ => State::Good,
         };
-        let detail = format!("{} MiB are free", room / (1024 * 1024));
-        findings.push(finding("disk", state, detail, "make room: without it nothing is counted, so nobody gets in"));
+        let detail = format!("{} MiB free", room / (1024 * 1024));
+        findings.push(finding(
+            "disk",
+            state,
+            detail,
+            "free disk space: when it runs out, attempts cannot be recorded, so all logins are refused",
+        ));
     }
     findings
 }

@@ -1,4 +1,4 @@
-//! `enroll`: make an mfa secret, show it, check its first code, print the backup codes.
+//! `enroll`: creates a secret of type `mfa`, shows it, activates it with its first code, and prints the backup codes.
 
 use crate::acting::Acting;
 use crate::call::{Body, Call, segment};
@@ -8,17 +8,20 @@ use crate::code::{Code, TOKEN, ask_for_touch, by_key};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
+use crate::problem::Problem;
 use crate::prompt::Source;
 use crate::secrets::{find, print_first_codes};
-use crate::wire::{Diagnosis, NewFactor, Problem, Secret};
+use mfad_api::{Diagnosis, NewFactor, Secret};
 
-/// A clock that is further off is in another time zone, in seconds.
+/// Longest drift of a clock, in seconds. The daemon reports more only for a wrong time zone (`driftSeconds` in
+/// docs/openapi.yaml).
 const LONGEST_DRIFT: u64 = 1800;
 
 /// `enroll`.
 pub async fn run(context: &mut Context, args: &EnrollArgs) -> Result<(), Failure> {
+    // Refused before the secret is created: its first code could not be read.
     if context.prompter.no_input && !args.start && !args.device && args.code.source() == Source::Prompt {
-        return Err(Failure::Usage("with --no-input give --start, or --code-file or --code-stdin".to_owned()));
+        return Err(Failure::Usage("--no-input needs --start, --code-file or --code-stdin".to_owned()));
     }
     let acting = Acting::begin(context, &args.on.user, &args.on.acting).await?;
     let enrolled = enroll(context, &acting, args).await;
@@ -73,16 +76,16 @@ async fn create(context: &mut Context, acting: &Acting, profile: &ProfileArgs) -
 
 fn present(out: Output, made: &NewFactor) -> Result<(), Failure> {
     if let Some(qr) = &made.qr {
-        qr.lines().try_for_each(|line| out.show(&visible(line)))?;
+        qr.as_str().lines().try_for_each(|line| out.show(&visible(line)))?;
     }
-    out.show(&visible(&made.secret.otpauth_url))?;
-    out.show(&format!("key     {}", visible(&made.secret.secret)))?;
-    let until = made.expires.as_deref().map(|time| format!(", pending until {time}")).unwrap_or_default();
+    out.show(&visible(made.secret.otpauth_url.as_str()))?;
+    out.show(&format!("key     {}", visible(made.secret.secret.as_str())))?;
+    let until = made.record.expires.as_deref().map(|time| format!(", pending until {time}")).unwrap_or_default();
     out.show(&visible(&format!("secret  {}{until}", made.record.uid)))?;
     if out.is_quiet() {
         return Ok(());
     }
-    out.show("scan the picture with an authenticator or type the key into it; it is shown only now")
+    out.show("scan the QR code with an authenticator app, or type the key into it; they are shown only once")
 }
 
 async fn finish(context: &mut Context, acting: &Acting, pending: &Secret, source: &Source) -> Result<Answer, Failure> {
@@ -90,9 +93,7 @@ async fn finish(context: &mut Context, acting: &Acting, pending: &Secret, source
     loop {
         let code = Code::ask(context, TOKEN, source).await?;
         let Code::Token(_) = code else {
-            return Err(Failure::Usage(
-                "a factor is set up with a code of the authenticator, not a backup code".to_owned(),
-            ));
+            return Err(Failure::Usage("enrolment needs a code of the authenticator, not a backup code".to_owned()));
         };
         let answer = context.client.send(Call::put(path.as_str()).by(&acting.authority).with(code.body())).await?;
         match answer.granted() {
@@ -120,7 +121,8 @@ fn explain(out: Output, problem: &Problem, pending: &Secret) {
     }
 }
 
-/// What is wrong with the authenticator, in words.
+/// Tells the user which setting of the authenticator is wrong. The daemon reports the parameters and the time for which
+/// the code would have been correct; the differences from the secret are the mistakes.
 fn sentence(found: &Diagnosis, own: &Secret) -> String {
     let mut odd = Vec::new();
     if let Some(algorithm) = found.algorithm.as_ref().filter(|algorithm| own.algorithm.as_ref() != Some(algorithm)) {
@@ -136,23 +138,23 @@ fn sentence(found: &Diagnosis, own: &Secret) -> String {
         ));
     }
     let profile = (!odd.is_empty())
-        .then(|| format!("the authenticator uses {}: enter the key anew with the right settings", odd.join(", ")));
+        .then(|| format!("the authenticator uses {}: enter the key again with the correct settings", odd.join(", ")));
     let drift = found.drift_seconds.filter(|seconds| *seconds != 0).map(|seconds| {
         let way = if seconds > 0 { "ahead of" } else { "behind" };
         let seconds = seconds.unsigned_abs();
-        // Clocks drift by minutes. More is the difference of two time zones.
+        // Clocks drift by minutes. A larger difference is one of time zones.
         if seconds > LONGEST_DRIFT {
             let (hours, minutes) = (seconds.div_euclid(3600), seconds.rem_euclid(3600).div_euclid(60));
             return format!(
-                "the authenticator's clock is {hours} h {minutes:02} min {way} this host's, which is a time zone: let \
-                 it set its time zone and its time by itself"
+                "the authenticator's clock is {hours} h {minutes:02} min {way} this host's, so its time zone is wrong: \
+                 have it set time zone and time automatically"
             );
         }
-        format!("the authenticator's clock is about {seconds} s {way} this host's: set it by the network")
+        format!("the authenticator's clock is about {seconds} s {way} this host's: synchronise it with the network")
     });
     let parts: Vec<String> = profile.into_iter().chain(drift).collect();
     if parts.is_empty() {
-        "the code was right a moment ago: wait for the next one".to_owned()
+        "the code was correct a moment ago: wait for the next one".to_owned()
     } else {
         parts.join("; ")
     }
@@ -182,7 +184,7 @@ mod tests {
     fn a_clock_that_is_off_is_named() {
         let text = diagnosed(r#"{"algorithm":"SHA256","digits":6,"period":30,"driftSeconds":-90}"#);
 
-        assert_eq!(text, "the authenticator's clock is about 90 s behind this host's: set it by the network");
+        assert_eq!(text, "the authenticator's clock is about 90 s behind this host's: synchronise it with the network");
     }
 
     #[test]
@@ -205,7 +207,7 @@ mod tests {
         assert_eq!(
             text,
             "the authenticator uses algorithm SHA1 instead of SHA256, a period of 60 s instead of 30 s: \
-             enter the key anew with the right settings"
+             enter the key again with the correct settings"
         );
     }
 }

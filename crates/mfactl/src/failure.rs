@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::wire::Problem;
+use mfad_api::ErrorCode;
+
+use crate::problem::Problem;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ impl Exit {
     /// The one map from the daemon's refusals (status and code of the problem document) to exit
     /// codes. The code decides only for devices, whose refusals come with several statuses.
     pub fn of_refusal(status: u16, code: &str) -> Self {
-        if DEVICE_CODES.contains(&code) {
+        if ErrorCode::parse(code).is_some_and(ErrorCode::is_about_device) {
             return Self::Device;
         }
         match status {
@@ -59,31 +61,6 @@ impl Exit {
         }
     }
 }
-
-/// Section 5 of the API, but for `name-taken`, which users share.
-const DEVICE_CODES: [&str; 21] = [
-    "no-pcscd",
-    "pcscd-denied",
-    "no-device",
-    "many-devices",
-    "device-busy",
-    "device-removed",
-    "device-full",
-    "device-locked",
-    "wrong-device-password",
-    "touch-timeout",
-    "touch-denied",
-    "pin-required",
-    "pin-wrong",
-    "pin-blocked",
-    "not-this-key",
-    "hid-denied",
-    "device-changed",
-    "device-failed",
-    "device-in-use",
-    "not-genuine",
-    "unsupported",
-];
 
 /// Why a command was not done.
 #[derive(Debug)]
@@ -149,47 +126,51 @@ impl fmt::Display for Failure {
 }
 
 /// What the person may do about a refusal, where this program knows a way.
-pub fn advice(code: &str) -> Option<&'static str> {
+pub fn advice(code: ErrorCode) -> Option<&'static str> {
     match code {
-        "fresh-proof-required" => {
+        ErrorCode::FreshProofRequired => {
             Some("use --as-user to log in as the user (password, then code), or as an admin --reason TEXT")
         }
-        "fresh-login-required" => Some("run the command again: it logs in anew"),
-        "unauthenticated" => Some("this account has no rights of its own here; use --as-user where the command has it"),
-        "me-without-user" => Some("give a name or uid, or use --as-user"),
-        "forbidden" => {
+        ErrorCode::FreshLoginRequired => Some("run the command again: it logs in anew"),
+        ErrorCode::Unauthenticated => {
+            Some("this account has no rights of its own here; use --as-user where the command has it")
+        }
+        ErrorCode::MeWithoutUser => Some("give a name or uid, or use --as-user"),
+        ErrorCode::Forbidden => {
             Some("rights come from [[peer]] in the daemon's configuration; some commands take --as-user instead")
         }
-        "version" => Some("run the command again"),
-        "expired" => Some("start again with mfactl enroll"),
-        "factor-locked" => Some("with mfactl unlock"),
+        ErrorCode::Version => Some("run the command again"),
+        ErrorCode::Expired => Some("start again with mfactl enroll"),
+        ErrorCode::FactorLocked => Some("with mfactl unlock"),
         _ => device_advice(code),
     }
 }
 
-fn device_advice(code: &str) -> Option<&'static str> {
+fn device_advice(code: ErrorCode) -> Option<&'static str> {
     match code {
-        "no-pcscd" => Some("install and start pcscd"),
-        "pcscd-denied" => Some("allow the daemon's user by polkit, see docs/hardware.md"),
-        "no-device" => Some("mfactl device list shows which keys are there"),
-        "many-devices" => Some("give --serial, or leave only one key in"),
-        "device-busy" => Some("end the program that holds the key, such as scdaemon: gpgconf --kill scdaemon"),
-        "device-removed" => Some("leave the key in until the command has ended"),
-        "device-full" => Some("mfactl device accounts shows what is on it"),
-        "device-locked" => Some("give the daemon its password with mfactl device password --learn"),
-        "wrong-device-password" => Some("if it is lost, mfactl device reset erases it with all accounts"),
-        "touch-denied" => Some("run the command again if it was a mistake"),
-        "pin-required" => Some("give the PIN with --pin-file or --pin-stdin"),
-        "pin-wrong" => Some("it is the PIN of the key, not the password; a key blocks it after eight wrong ones"),
-        "pin-blocked" => Some("unplug the key and plug it in again; if that does not help, it has to be reset"),
-        "not-this-key" => Some("mfactl fido2 list shows the keys that are there"),
-        "hid-denied" => Some("install the udev rule of the package, then plug the key in again"),
-        "touch-timeout" => Some("run the command again and touch the key that blinks"),
-        "device-changed" => Some("mfactl device info shows what the daemon knows of it"),
-        "unsupported" => Some("mfactl device info shows the firmware and what it can do"),
-        "device-failed" => Some("if it goes on, try another port or another key"),
-        "not-genuine" => Some("set the key aside; if others of its kind pass, it may be a forgery"),
-        "device-in-use" => {
+        ErrorCode::NoPcscd => Some("install and start pcscd"),
+        ErrorCode::PcscdDenied => Some("allow the daemon's user by polkit, see docs/hardware.md"),
+        ErrorCode::NoDevice => Some("mfactl device list shows which keys are there"),
+        ErrorCode::ManyDevices => Some("give --serial, or leave only one key in"),
+        ErrorCode::DeviceBusy => Some("end the program that holds the key, such as scdaemon: gpgconf --kill scdaemon"),
+        ErrorCode::DeviceRemoved => Some("leave the key in until the command has ended"),
+        ErrorCode::DeviceFull => Some("mfactl device accounts shows what is on it"),
+        ErrorCode::DeviceLocked => Some("give the daemon its password with mfactl device password --learn"),
+        ErrorCode::WrongDevicePassword => Some("if it is lost, mfactl device reset erases it with all accounts"),
+        ErrorCode::TouchDenied => Some("run the command again if it was a mistake"),
+        ErrorCode::PinRequired => Some("give the PIN with --pin-file or --pin-stdin"),
+        ErrorCode::PinWrong => {
+            Some("it is the PIN of the key, not the password; a key blocks it after eight wrong ones")
+        }
+        ErrorCode::PinBlocked => Some("unplug the key and plug it in again; if that does not help, it has to be reset"),
+        ErrorCode::NotThisKey => Some("mfactl fido2 list shows the keys that are there"),
+        ErrorCode::HidDenied => Some("install the udev rule of the package, then plug the key in again"),
+        ErrorCode::TouchTimeout => Some("run the command again and touch the key that blinks"),
+        ErrorCode::DeviceChanged => Some("mfactl device info shows what the daemon knows of it"),
+        ErrorCode::Unsupported => Some("mfactl device info shows the firmware and what it can do"),
+        ErrorCode::DeviceFailed => Some("if it goes on, try another port or another key"),
+        ErrorCode::NotGenuine => Some("set the key aside; if others of its kind pass, it may be a forgery"),
+        ErrorCode::DeviceInUse => {
             Some("delete the factor with mfactl secret delete, or take the key with mfactl device return")
         }
         _ => None,
@@ -244,8 +225,8 @@ mod tests {
 
     #[test]
     fn every_refusal_of_a_device_comes_with_advice() {
-        for code in DEVICE_CODES {
-            assert!(advice(code).is_some(), "{code}");
+        for code in ErrorCode::ALL.iter().filter(|code| code.is_about_device()) {
+            assert!(advice(*code).is_some(), "{code}");
         }
     }
 

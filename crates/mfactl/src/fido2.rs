@@ -1,4 +1,5 @@
-//! `fido2 …`: security keys in the ports of the daemon's host, and those of users.
+//! `fido2 …`: security keys plugged into the daemon's host, and those registered for users. The daemon talks to the
+//! keys; this module never does.
 
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
 use crate::secrets::{find, or_dash, print_first_codes, remove};
-use crate::wire::{Secret, SecretList, SecurityKey, SecurityKeyList};
+use mfad_api::{Secret, SecretList, SecurityKey, SecurityKeyList};
 
 /// `fido2 …`.
 pub async fn run(context: &mut Context, command: &Fido2Command) -> Result<(), Failure> {
@@ -20,7 +21,7 @@ pub async fn run(context: &mut Context, command: &Fido2Command) -> Result<(), Fa
         Fido2Command::List { user: Some(user), acting } => (user, acting),
         Fido2Command::List { user: None, acting } if acting.as_user || acting.reason.is_some() => {
             return Err(Failure::Usage(
-                "without a user the keys that are plugged in are listed, by no other right".to_owned(),
+                "--as-user and --reason need a user; without one, the plugged-in security keys are listed".to_owned(),
             ));
         }
         Fido2Command::List { user: None, .. } => return list_plugged(context).await,
@@ -90,6 +91,7 @@ fn remark(out: Output, key: &SecurityKey) {
 async fn list_registered(context: &mut Context, acting: &Acting) -> Result<(), Failure> {
     let answer = context.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?;
     if context.out.is_json() {
+        // The API lists secrets of all types; the document keeps its shape with fewer entries.
         let mut all: Value = answer.read()?;
         if let Some(secrets) = all.get_mut("secrets").and_then(Value::as_array_mut) {
             secrets.retain(|secret| secret.get("type").is_some_and(|kind| kind == "fido2"));
@@ -107,7 +109,7 @@ async fn list_registered(context: &mut Context, acting: &Acting) -> Result<(), F
 async fn delete(context: &mut Context, acting: &Acting, wanted: &str) -> Result<(), Failure> {
     let secret = find(context, acting, wanted).await?;
     if secret.kind != "fido2" {
-        return Err(Failure::Denied(format!("{} is no security key", visible(wanted))));
+        return Err(Failure::Denied(format!("{} is not a security key", visible(wanted))));
     }
     remove(context, acting, &secret).await
 }

@@ -1,26 +1,36 @@
-//! The longer texts of the help.
+//! The longer help texts, which follow the list of flags in `--help` and in the man pages. They use the width of a
+//! terminal: clap wraps longer lines, but never joins short ones.
 
-/// Below the list of commands.
+/// Follows the list of commands in `mfactl --help`.
 pub const MFACTL: &str = "\
 Examples:
-  mfactl user add ann --password         create a user, ask for the password
-  mfactl enroll ann --as-user            set up a factor with ann's own login
+  mfactl user add ann --password         create a user and prompt for the password
+  mfactl enroll ann --as-user            enrol a factor with ann's own login
   mfactl login ann                       try password and code
-  mfactl verify ann --code-stdin         check one code, as an application does
-  mfactl unlock ann --reason 'ticket 7'  end a lock
-  mfactl device list                     show the hardware keys that are plugged in
+  mfactl verify ann --code-stdin         verify one code, as an application does
+  mfactl unlock ann --reason 'ticket 7'  clear a lock
+  mfactl device list                     list the hardware keys that are plugged in
   mfactl fido2 enroll ann --as-user      register the security key that is plugged in
-  mfactl doctor                          look for what is wrong on this host
+  mfactl doctor                          find problems on this host
 
-USER is a name or a uid, or `me` together with --as-user. Passwords and codes are asked for on the
-terminal or read from a file or standard input; they are never arguments.
+USER is a name or a uid, or `me` together with --as-user. Passwords, codes and PINs are never arguments: mfactl prompts
+for them on the terminal, or reads them from a file or standard input.
 
-A file or standard input with a secret holds that one secret as one line of UTF-8. A byte order mark before it and one
-line end (LF or CR LF) after it are no part of it. It is refused if it is empty, has a second line, or holds another
-control character.
+A file or standard input contains exactly one secret, as a single line of UTF-8. A byte order mark at the start and one
+line ending (LF or CR LF) at the end are not part of the secret. An empty secret, a second line and any other control
+character are refused.
 
-Exit codes: 0 done, 1 denied or wrong code, 2 usage, 3 daemon not reachable or not ready, 4 not permitted, 5 device,
-6 locked or limited, 7 output cannot be written, 70 internal error, 130 interrupted.";
+Exit codes:
+  0    success
+  1    denied, not found, in conflict, or a wrong code or password
+  2    usage error, or invalid input
+  3    the daemon cannot be reached or is not ready
+  4    not permitted
+  5    a hardware key or security key is missing, busy or refuses
+  6    locked or rate limited
+  7    the output cannot be written
+  70   internal error
+  130  interrupted";
 
 /// `user add`.
 pub const USER_ADD: &str = "\
@@ -30,7 +40,7 @@ Examples:
 
 /// `passwd`.
 pub const PASSWD: &str = "\
-The current password is asked for, unless an admin gives --reason.
+Asks for the current password, unless an admin gives --reason.
 
 Examples:
   mfactl passwd ann --as-user
@@ -38,7 +48,7 @@ Examples:
 
 /// `login`.
 pub const LOGIN: &str = "\
-Without --show-token or --json the new session is ended at once: the login was only a test.
+Without --show-token or --json this only tests the login: the new session is ended at once.
 
 Examples:
   mfactl login ann
@@ -51,14 +61,13 @@ Examples:
 pub const ENROLL: &str = "\
 Examples:
   mfactl enroll ann --as-user --name phone
-  mfactl enroll ann --start --json             create it only
-  mfactl enroll ann --finish UID --code-stdin  finish what was created
-  mfactl enroll ann --finish UID --device      the same, with a code of the hardware key itself";
+  mfactl enroll ann --start --json             only create the secret
+  mfactl enroll ann --finish UID --code-stdin  activate it with its first code
+  mfactl enroll ann --finish UID --device      the same, with a code that the hardware key computes";
 
 /// `verify`.
 pub const VERIFY: &str = "\
-A used code does not count a second time. Codes of the authenticator and backup codes are told
-apart by their shape.
+Each code is accepted once. Authenticator codes and backup codes are told apart by their format.
 
 Examples:
   printf %s \"$answer\" | mfactl verify ann --code-stdin --quiet && echo welcome
@@ -71,20 +80,21 @@ Example:
 
 /// `audit tail`.
 pub const AUDIT_TAIL: &str = "\
-With --json and --follow each event is a document on a line of its own.
+With --json and --follow, each event is one JSON document on its own line.
 
 Example:
   mfactl audit tail -n 50 --follow";
 
 /// `audit verify`.
 pub const AUDIT_VERIFY: &str = "\
-Ends with 1 and names the first event that does not follow from the one before. A chain shows what was
-changed or removed inside the log; to see that its end was cut off, keep the newest hash elsewhere.";
+Exits with 1 and names the first event that does not follow from the one before. The chain reveals events that were
+changed or removed inside the log. It cannot reveal that the end was cut off: to detect that, keep the newest hash
+elsewhere.";
 
 /// `fido2 enroll`.
 pub const FIDO2_ENROLL: &str = "\
-The key is active at once, and answers in a browser too. A key with a PIN is told it: on the terminal, from a
-file or from standard input.
+The security key is active at once and also works in a browser. If it has a PIN, the PIN is read from the terminal, a
+file or standard input and sent to the security key.
 
 Examples:
   mfactl fido2 enroll ann --as-user --name 'blue key'
@@ -98,7 +108,8 @@ Examples:
 
 /// `device list`.
 pub const DEVICE_LIST: &str = "\
-ACCOUNTS are those on the key, of how many fit; `locked` when the daemon does not know the key's password.
+ACCOUNTS is the number of accounts on the hardware key and how many fit, or `locked` if the daemon does not know the
+OATH password.
 
 Example:
   mfactl device list";
@@ -110,7 +121,8 @@ Example:
 
 /// `device attest`.
 pub const DEVICE_ATTEST: &str = "\
-The key has to hold a PIV key that was made on it, that needs no PIN, and the daemon the maker's certificates:
+The daemon needs the maker's certificates (attestationRoots), and the hardware key needs a PIV key that was generated
+on it and requires no PIN:
   ykman piv keys generate --algorithm ECCP256 --pin-policy NEVER 9e /dev/null
 
 Example:
@@ -123,11 +135,11 @@ Example:
 
 /// `device provision`.
 pub const DEVICE_PROVISION: &str = "\
-The seed goes onto the key and is never shown. The receipt says what was put on which key; it is
-given only once.
+The seed is written to the hardware key and never shown. The receipt states what was written to which key. It is
+printed only once.
 
 Examples:
-  mfactl device provision ann --reason 'ticket 7'                   the only key that is there
+  mfactl device provision ann --reason 'ticket 7'                   the only key that is plugged in
   mfactl device provision ann --serial 12345678 -t --as-user        each code needs a touch
   mfactl device provision ann --pending --reason 'ticket 7'         active with ann's first code
   mfactl device provision ann --spare-of UID --reason 'ticket 7'    a second key beside a pending one";
@@ -144,14 +156,14 @@ Example:
 
 /// `device reset`.
 pub const DEVICE_RESET: &str = "\
-Erases the accounts of other programs too. Needs no password.
+Also erases the accounts of other programs. The OATH password is not needed.
 
 Example:
   mfactl device reset 12345678 --reason 'into the drawer'";
 
 /// `device password`.
 pub const DEVICE_PASSWORD: &str = "\
-The current password is asked for only when the daemon does not know it.
+Asks for the current password only if the daemon does not know it.
 
 Examples:
   mfactl device password 12345678 --learn --reason 'set with ykman'
@@ -161,30 +173,30 @@ Examples:
 
 /// `device return`.
 pub const DEVICE_RETURN: &str = "\
-For each factor on the key: a code computed on it has to be right, then the account is erased and the factor
-revoked. Ends with 1 if one of the steps was not done.
+For each factor on the hardware key, a code computed on the key must be correct. Then the account is erased and the
+factor is revoked. Exits with 1 if any of these steps failed.
 
 Example:
   mfactl device return 12345678 --reason 'ann leaves'";
 
 /// `device watch`.
 pub const DEVICE_WATCH: &str = "\
-With --json each event is a document on a line of its own.
+With --json, each event is one JSON document on its own line.
 
 Example:
   mfactl device watch";
 
 /// `provision batch`.
 pub const PROVISION_BATCH: &str = "\
-The manifest has a header line and one user a line; lines that begin with # are comments:
+The manifest has a header line and one user per line. Lines that start with # are comments:
 
   user,label,touch
   ann,blue key,yes
   bob,,no
 
-Each fresh key that is plugged in gets the next user; several readers are worked at once. After each key a
-line with its serial number is written to the file of results. Run the same command again to go on after an
-interruption: users who are done are skipped, those that failed are tried again.
+Each unused hardware key that is plugged in is programmed for the next user. Several readers are used at the same time.
+After each key, a line with its serial number is written to the results file. To resume after an interruption, run the
+same command again: users who are done are skipped, failed ones are tried again.
 
 Examples:
   mfactl provision batch staff.csv --reason 'new staff, ticket 71'
@@ -192,7 +204,7 @@ Examples:
 
 /// `receipt verify`.
 pub const RECEIPT_VERIFY: &str = "\
-Needs no daemon. Ends with 1 if the receipt is not valid.
+Works without the daemon. Exits with 1 if the receipt is not valid.
 
 Example:
   mfactl receipt verify receipt-ann --keys receipt-keys.json";
@@ -204,46 +216,55 @@ Example:
 
 /// `import`.
 pub const IMPORT: &str = "\
-The user is the account that the URI names, or --user. Algorithm, digits and period are kept as they are, or the
-URI is refused; parameters that no code depends on, such as icon, are not kept. Each factor becomes active with a code
-of the authenticator that has it. A user has one pending factor at most: a line that would end the pending factor of an
-earlier line is refused, so with --pending only the first one of a user is taken over. Lines that begin with # are
-comments. Ends with 1 if a line was not taken over; each such line is named with its number.
+Each factor goes to the user named as the account in its URI, or to --user. Algorithm, digits and period are taken from
+the URI; if the daemon does not support them, the URI is refused. Parameters that do not affect codes, such as icon, are
+ignored. Each factor becomes active with a code of the authenticator that has it.
+
+A user has at most one pending factor. A line that would end the pending factor of an earlier line is refused, so
+--pending imports only the first factor of each user.
+
+Lines that start with # are comments. Exits with 1 if a line was not imported, and names each such line by its number.
 
 Examples:
   mfactl import --user ann --reason 'moved from the old server' < ann.uri
   mfactl import everybody.txt --reason 'moved from the old server'";
 
-/// `key rotate`.
-pub const KEY_ROTATE: &str = "\
-Where the daemon keeps the key in a file of its own, it makes the new one and puts it in its place. Where the key is
-an encrypted credential, run this as root: the new one is encrypted with systemd-creds, and takes the place of the
-old one once everything is sealed under it. Refresh tokens end. Backups of before need the old key.
+/// `master-key`.
+pub const MASTER_KEY: &str = "\
+`mfactl key` is the former name of this command. It still works in this release and will be removed in the next one.";
+
+/// `master-key rotate`.
+pub const MASTER_KEY_ROTATE: &str = "\
+If the daemon keeps the master key in a file of its own, the daemon generates the new key and replaces the file. If the
+master key is an encrypted credential, run this as root: mfactl encrypts the new key with systemd-creds, and replaces
+the old credential once everything is encrypted under the new key.
+
+Refresh tokens end. Backups made before the rotation still need the old master key.
 
 Examples:
-  mfactl key rotate --reason 'yearly'
-  mfactl key rotate --to new.key --reason 'yearly'   for a key that comes from elsewhere";
+  mfactl master-key rotate --reason 'yearly'
+  mfactl master-key rotate --to new.key --reason 'yearly'   if the master key comes from elsewhere";
 
 /// `backup`.
 pub const BACKUP: &str = "\
-The copy is encrypted under a key that is derived from the master key: keep that one elsewhere. After a failure there is
-no file; on standard output a part of the copy may be left. Ends with 7 if the copy cannot be written, such as for want
-of room.
+The backup is encrypted under a key derived from the master key, so keep the master key elsewhere. After a failure no
+file is left, but standard output may have received part of the backup. Exits with 7 if the backup cannot be written,
+for example because the disk is full.
 
 Examples:
   mfactl backup /srv/backup/mfad-$(date +%F)
-  mfactl backup - | ssh vault 'cat > mfad-backup'   set -o pipefail tells of a failure on this side
+  mfactl backup - | ssh vault 'cat > mfad-backup'   set -o pipefail, to notice a failure on this side
   mfad restore /srv/backup/mfad-2026-11-25          while the daemon is stopped";
 
 /// `doctor`.
 pub const DOCTOR: &str = "\
-Looks at the daemon, versions, the clock, pcscd, the master key, the socket, the store and the disk. Run it as root
-to see all of that. Ends with 1 if there is a problem.
+Checks the daemon, versions, sandbox, clock, pcscd, master key, socket, store and disk. Run it as root to check all of
+them. Exits with 1 if there is a problem.
 
 Example:
   mfactl doctor --json";
 
 /// `completions`.
 pub const COMPLETIONS: &str = "\
-The package installs them. By hand:
+The package installs these scripts. To install one by hand:
   mfactl completions bash > /etc/bash_completion.d/mfactl";

@@ -1,4 +1,4 @@
-//! `login`, and the login that `--as-user` makes: password, then a code if one is needed.
+//! `login`, and the login of `--as-user`: the password, then a second factor if the daemon requires one.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
@@ -11,32 +11,31 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::visible;
 use crate::prompt::{Hidden, PASSWORD, Source};
-use crate::wire::AuthToken;
+use mfad_api::AuthToken;
 
-/// Where the two answers of a login come from.
+/// Sources of the answers of a login.
 pub struct Answers {
-    /// Ask for a backup code.
+    /// The second factor is a backup code.
     pub recovery: bool,
-    /// Let the user's hardware key answer.
+    /// The second factor is a key plugged into the host; `code` is not used.
     pub device: bool,
-    /// The password.
     pub password: Source,
-    /// The code.
     pub code: Source,
-    /// The PIN of a security key.
+    /// PIN of a security key, if it requires one.
     pub pin: Source,
 }
 
 /// A finished login.
 pub struct Login {
-    /// The last answer.
+    /// From the last response: an access token, or an enrolment token if the user must enrol a factor first.
     pub token: AuthToken,
-    /// The password that was right.
+    /// The password that the daemon accepted.
     pub password: Hidden,
     answer: Answer,
 }
 
-/// The claims of a token that are shown. They are not checked: the daemon does that.
+/// The claims of an access token that are shown. `iat` and `exp` are Unix seconds. They are not verified here, since
+/// nothing is decided by them.
 #[derive(Debug, Deserialize)]
 struct Claims {
     iat: i64,
@@ -58,13 +57,13 @@ pub async fn run(context: &mut Context, args: &LoginArgs) -> Result<(), Failure>
     let login = log_in(context, &args.user, &answers).await?;
     let told = tell(context, args, &login);
     if !args.show_token && !context.out.is_json() && login.token.kind == "ACCESS" {
-        // Nobody has the token, so its session need not live on.
-        log_out(context, &Authority::Token(Hidden::new(login.token.token))).await;
+        // The token was not printed, so its session is of no use to the user.
+        log_out(context, &Authority::Token(login.token.token.into_inner())).await;
     }
     told
 }
 
-/// Logs in. `id` is a name, a mail address or a uid.
+/// Logs in. `id` is a name, an email address or a uid.
 pub async fn log_in(context: &mut Context, id: &str, answers: &Answers) -> Result<Login, Failure> {
     let from_stdin =
         [&answers.password, &answers.code, &answers.pin].into_iter().filter(|from| **from == Source::Stdin);
@@ -80,7 +79,7 @@ pub async fn log_in(context: &mut Context, id: &str, answers: &Answers) -> Resul
     if token.kind != "CHALLENGE" {
         return Ok(Login { token, password, answer });
     }
-    let challenge = Authority::Token(Hidden::new(token.token));
+    let challenge = Authority::Token(token.token.into_inner());
     let answer = if answers.device {
         ask_key(context, || Call::post("/v1/auth/mfa").by(&challenge), by_key, &answers.pin).await?
     } else {
@@ -89,7 +88,7 @@ pub async fn log_in(context: &mut Context, id: &str, answers: &Answers) -> Resul
     Ok(Login { token: answer.read()?, password, answer })
 }
 
-/// Ends a session, if the daemon still knows it.
+/// Ends the session of a token. Errors are ignored: the session may have ended already, and it expires by itself.
 pub async fn log_out(context: &mut Context, token: &Authority) {
     let _already_ended = context.client.send(Call::post("/v1/auth/logout").by(token)).await;
 }
@@ -103,12 +102,13 @@ async fn second_step(context: &mut Context, challenge: &Authority, answers: &Ans
             (Code::Backup(_), _) => "/v1/auth/recovery",
             (Code::Token(_), true) => {
                 return Err(Failure::Usage(
-                    "that is no backup code; leave --recovery away to use a code of the authenticator".to_owned(),
+                    "not a backup code; omit --recovery to use a code of the authenticator".to_owned(),
                 ));
             }
         };
         let answer = context.client.send(Call::post(path).by(challenge).with(code.body())).await?;
         match answer.granted() {
+            // A typed code may be wrong by a typing error. One from a file would only be wrong again.
             Err(Failure::Refused(problem)) if answers.code == Source::Prompt && problem.may_try_again() => {
                 context.out.error(&problem.to_string())
             }
@@ -123,10 +123,10 @@ fn tell(context: &Context, args: &LoginArgs, login: &Login) -> Result<(), Failur
         return out.document(login.answer.text());
     }
     if out.is_quiet() {
-        return if args.show_token { out.line(&visible(&token.token)) } else { Ok(()) };
+        return if args.show_token { out.line(&visible(token.token.as_str())) } else { Ok(()) };
     }
-    let mut pairs = vec![("user", args.user.clone()), ("uid", token.user_uid.clone())];
-    if let Some(claims) = claims(&token.token) {
+    let mut pairs = vec![("user", args.user.clone()), ("uid", token.user_uid.clone().unwrap_or_default())];
+    if let Some(claims) = claims(token.token.as_str()) {
         pairs.push(("at", moment(claims.iat)));
         pairs.push(("with", claims.amr.join(", ")));
         pairs.push(("until", moment(claims.exp)));
@@ -134,8 +134,8 @@ fn tell(context: &Context, args: &LoginArgs, login: &Login) -> Result<(), Failur
         pairs.push(("for", format!("{} s", token.expires_in)));
     }
     if args.show_token {
-        pairs.push(("token", token.token.clone()));
-        pairs.extend(token.refresh.iter().map(|refresh| ("refresh", refresh.clone())));
+        pairs.push(("token", token.token.as_str().to_owned()));
+        pairs.extend(token.refresh.iter().map(|refresh| ("refresh", refresh.as_str().to_owned())));
     }
     if let Some(left) = token.remaining {
         pairs.push(("backup codes left", left.to_string()));
@@ -146,7 +146,7 @@ fn tell(context: &Context, args: &LoginArgs, login: &Login) -> Result<(), Failur
     }
     if token.kind == "ENROLL" {
         out.note(&format!(
-            "a second factor is required here and missing: run mfactl enroll {} --as-user",
+            "a second factor is required but not enrolled: run mfactl enroll {} --as-user",
             visible(&args.user)
         ))?;
     }

@@ -25,13 +25,13 @@ mod login;
 mod manual;
 mod master_key;
 mod output;
+mod problem;
 mod prompt;
 mod receipt;
 mod secret_text;
 mod secrets;
 mod status;
 mod users;
-mod wire;
 
 use std::alloc::System;
 use std::io;
@@ -110,7 +110,7 @@ async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Unlock(args) => users::unlock(&mut context, args).await,
         Command::Audit(command) => audit::run(&mut context, command).await,
         Command::Import(args) => import::run(&mut context, args).await,
-        Command::Key(command) => master_key::run(&mut context, command).await,
+        Command::MasterKey(command) => master_key::run(&mut context, command).await,
         Command::Backup(args) => backup::run(&mut context, args).await,
         Command::Doctor(args) => doctor::run(&mut context, args).await,
         Command::Status => status::run(&mut context).await,

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::call::{Authority, Body, Call};
-use crate::cli::{KeyCommand, RotateArgs};
+use crate::cli::{MasterKeyCommand, RotateArgs};
 use crate::client::Answer;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -39,13 +39,13 @@ struct Sealed {
 }
 
 /// `key …`.
-pub async fn run(context: &mut Context, command: &KeyCommand) -> Result<(), Failure> {
+pub async fn run(context: &mut Context, command: &MasterKeyCommand) -> Result<(), Failure> {
     match command {
-        KeyCommand::Show => {
+        MasterKeyCommand::Show => {
             let answer = context.client.ask(Call::get("/v1/key")).await?;
             if context.out.is_json() { context.out.document(answer.text()) } else { tell(context.out, &answer.read()?) }
         }
-        KeyCommand::Rotate(args) => rotate(context, args).await,
+        MasterKeyCommand::Rotate(args) => rotate(context, args).await,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::cli::{CodesCommand, SecretCommand};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
-use crate::wire::{Codes, Secret, SecretList};
+use mfad_api::{BackupCodes, Secret, SecretList};
 
 /// `secret …`.
 pub async fn run(context: &mut Context, command: &SecretCommand) -> Result<(), Failure> {
@@ -34,7 +34,7 @@ pub async fn codes(context: &mut Context, command: &CodesCommand) -> Result<(), 
 }
 
 /// Prints what comes with a new factor.
-pub fn print_first_codes(out: Output, codes: &Codes) -> Result<(), Failure> {
+pub fn print_first_codes(out: Output, codes: &BackupCodes) -> Result<(), Failure> {
     if codes.codes.is_empty() {
         return out.note("the backup codes made with the first factor stay valid");
     }
@@ -42,9 +42,9 @@ pub fn print_first_codes(out: Output, codes: &Codes) -> Result<(), Failure> {
 }
 
 /// Prints backup codes, the only time they can be seen.
-pub fn print_codes(out: Output, codes: &Codes) -> Result<(), Failure> {
+pub fn print_codes(out: Output, codes: &BackupCodes) -> Result<(), Failure> {
     out.note("backup codes:")?;
-    codes.codes.iter().try_for_each(|code| out.line(&visible(code)))?;
+    codes.codes.iter().try_for_each(|code| out.line(&visible(code.as_str())))?;
     out.note(
         "each works once, in place of a code of the authenticator. They are shown only now: print them or write them",
     )?;
@@ -99,7 +99,7 @@ fn row(secret: Secret) -> [String; 7] {
 
 fn profile(secret: &Secret) -> String {
     let parts = [
-        secret.moving.clone(),
+        secret.otp_kind.clone(),
         secret.algorithm.clone(),
         secret.digits.map(|digits| format!("{digits} digits")),
         secret.period.map(|period| format!("{period} s")),

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::login;
 use crate::output::visible;
 use crate::prompt::{CURRENT_PASSWORD, Hidden, Source};
-use crate::wire::{NewUser, SecretList, User, Verified};
+use mfad_api::{NewUser, SecretList, User, Verified};
 
 /// `user …`.
 pub async fn run(context: &mut Context, command: &UserCommand) -> Result<(), Failure> {
@@ -41,8 +41,8 @@ async fn add(context: &mut Context, args: &UserAddArgs) -> Result<(), Failure> {
         return context.out.document(answer.text());
     }
     let made: NewUser = answer.read()?;
-    if let Some(token) = made.token {
-        login::log_out(context, &Authority::Token(Hidden::new(token))).await;
+    if let Some(token) = made.auth.map(|auth| auth.token.into_inner()) {
+        login::log_out(context, &Authority::Token(token)).await;
     }
     context.out.note(&format!("created user {} ({})", visible(&made.user.name), visible(&made.user.uid)))
 }
@@ -217,7 +217,7 @@ pub async fn verify(context: &mut Context, args: &VerifyArgs) -> Result<(), Fail
         return context.out.document(answer.text());
     }
     let verified: Verified = answer.read()?;
-    let at = verified.auth_time.as_str().map_or_else(|| verified.auth_time.to_string(), str::to_owned);
+    let at = verified.auth_time.clone();
     let text = format!("right code: {} of secret {} at {at}", verified.method, verified.secret_id);
     context.out.note(&visible(&text))
 }

@@ -1,4 +1,7 @@
-//! Settings: flag over environment over file over default. Unknown keys are refused.
+//! Reads and checks the settings. A flag overrides the environment, which overrides the file, which overrides the
+//! default. Unknown keys are refused, so that a misspelled setting is not ignored.
+//!
+//! It reads the file, the attestation roots and the user database of the host. It starts nothing and opens no store.
 
 mod peers;
 #[cfg(test)]
@@ -21,96 +24,98 @@ pub use peers::NamedPeer;
 
 use peers::{PeerEntry, gid_of, rules};
 
-/// Where the configuration lies unless a flag or the environment says otherwise.
+/// Path of the configuration file, unless `--config` or `MFAD_CONFIG` names another.
 pub const DEFAULT_PATH: &str = "/etc/mfad/mfad.toml";
 
-/// The file that `mfad init` writes when there is none.
+/// Configuration that `mfad init` writes if the file does not exist: every setting with its default, commented out.
 pub const EXAMPLE: &str = include_str!("../../../packaging/mfad.toml");
 
-/// What is wrong with the settings.
+/// Why the settings are refused. The text begins with the file or the setting that is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFault {
-    /// The file cannot be read.
+    /// The configuration file, or an attestation root that it names, cannot be read.
     #[error("{path}: {cause}")]
     Unreadable {
-        /// Which file.
+        /// The file that cannot be read.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The file is not TOML, or it has an unknown key or a value of the wrong type.
     #[error("{path}: {cause}")]
     Malformed {
-        /// Which file.
+        /// The configuration file.
         path: PathBuf,
-        /// Why, and where.
+        /// The parser's message, with the line and its position.
         cause: String,
     },
-    /// A value is out of its range.
+    /// A value is out of range, or names something that this host does not have.
     #[error("{key}: {why}")]
     Value {
-        /// Which setting.
+        /// The setting as the file names it, with its section, for example `fido2.rpId`.
         key: &'static str,
-        /// Why.
+        /// Text that follows the setting's name, for example "must be 1 to 5".
         why: String,
     },
 }
 
-/// Settings from flags and environment, which win over the file.
+/// Settings from flags and environment variables, which override the file. A flag overrides its variable.
 #[derive(Debug, Default)]
 pub struct Overrides {
-    /// The configuration file.
+    /// `--config`, `MFAD_CONFIG`: the configuration file. It must exist if it is named here.
     pub config: Option<PathBuf>,
-    /// The socket.
+    /// `--socket`, `MFAD_SOCKET`: path of the Unix socket.
     pub socket: Option<PathBuf>,
-    /// The state directory.
+    /// `--state-dir`, `MFAD_STATE_DIR`: the state directory.
     pub state_dir: Option<PathBuf>,
-    /// The log filter.
+    /// `--log`, `MFAD_LOG`: the log level or filter.
     pub log: Option<String>,
 }
 
-/// How log lines look.
+/// Format of the log lines (`logFormat`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text, sent to the journal with its fields if standard error goes there.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line, always on standard error.
     Json,
 }
 
-/// The settings, checked.
+/// The settings after all checks.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The socket's path.
+    /// Path of the Unix socket that the daemon binds. A socket from systemd is used instead, if there is one.
     pub socket: PathBuf,
-    /// The socket's permission bits.
+    /// Permission bits of the socket: at least 0600, at most 0666.
     pub socket_mode: u32,
-    /// The socket's group.
+    /// Gid of the socket's group; `None` leaves the group unchanged.
     pub socket_group: Option<u32>,
-    /// The state directory.
+    /// Directory of the database, the lock file and, unless it is a systemd credential, the master key.
     pub state_dir: PathBuf,
-    /// Where the roll-back guard keeps its file; none if it is switched off.
+    /// Directory of the roll-back guard; `None` if `guardDir = ""` switches the guard off.
     pub guard_dir: Option<PathBuf>,
-    /// Whether that is another directory than the usual one: then it has to be there or be made.
+    /// Whether `guardDir` names another directory than the default. The daemon does not start if it cannot create that
+    /// one. If it cannot create the default one, it runs without a guard.
     pub is_guard_wanted: bool,
-    /// The log filter.
+    /// Filter for `tracing`: a level such as `info`, or directives for single modules.
     pub log: String,
-    /// How log lines look.
+    /// Format of the log lines.
     pub log_format: LogFormat,
-    /// Connection limits.
+    /// Limits on open connections.
     pub limits: ConnectionLimits,
-    /// Parts of the names of the readers whose keys are used; none if hardware is off.
+    /// Parts of the names of the card readers to use; empty if hardware keys are switched off.
     pub readers: Vec<String>,
-    /// Whether the self-service page is served.
+    /// Whether the self-service page is served at `/ui/`.
     pub has_page: bool,
-    /// What the service goes by.
+    /// Settings by which the service decides. A reload replaces them as a whole.
     pub policy: Policy,
-    /// Rules about users and groups that this host does not know, which the policy lacks.
+    /// Entries of `[[peer]]` whose user or group this host does not know yet. The policy has no rules for them.
     pub unknown_peers: Vec<NamedPeer>,
 }
 
+/// The file as written, before any check.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 struct File {
@@ -233,7 +238,7 @@ struct ThrottleEntry {
     lock_after: u32,
 }
 
-/// The numbers of THR-1, which a configuration may only lower.
+/// The thresholds of THR-1, which the configuration can only lower.
 const MOST_BEFORE_DELAY: u32 = 5;
 const MOST_BEFORE_LOCK: u32 = 100;
 
@@ -259,6 +264,7 @@ impl Default for Argon2Entry {
             memory_kib: HashCost::LEAST_MEMORY_KIB,
             passes: HashCost::FEWEST_PASSES,
             lanes: 1,
+            // 0 stands for the number of processors.
             workers: 0,
             queue: 64,
         }
@@ -266,7 +272,8 @@ impl Default for Argon2Entry {
 }
 
 impl Config {
-    /// The names of the settings that differ and that a running daemon does not take.
+    /// Returns the names of the settings that differ in `new` and take effect only at a restart. Those of the policy
+    /// are not among them; [`mfad_service::Service::reload`] returns them.
     pub fn differences_that_need_a_restart(&self, new: &Self) -> Vec<&'static str> {
         let differs = [
             ("socket", self.socket != new.socket),
@@ -282,7 +289,7 @@ impl Config {
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
 
-    /// The file that [`Config::load`] reads, if there has to be one.
+    /// Returns the file that [`Config::load`] reads: the one in `overrides`, else the default one if it exists.
     pub fn path(overrides: &Overrides) -> Option<&Path> {
         match &overrides.config {
             Some(path) => Some(path.as_path()),
@@ -290,23 +297,24 @@ impl Config {
         }
     }
 
-    /// Reads the file, if there has to be one, and puts the overrides over it.
+    /// Reads the file, applies the overrides, and checks every value. Without a file the defaults apply.
     pub fn load(overrides: &Overrides) -> Result<Self, ConfigFault> {
         let file = Self::path(overrides).map(read).transpose()?.unwrap_or_default();
         file.checked(overrides)
     }
 
-    /// Refuses names in `[[peer]]` that this host does not know. A daemon does without their rules and looks again: a host
-    /// that boots may not know them yet.
+    /// Refuses names in `[[peer]]` that this host does not know, for `mfad check`. The daemon itself starts without
+    /// these rules and looks the names up again, since a directory service may not answer yet while the host boots.
     pub fn check_names(&self) -> Result<(), ConfigFault> {
         match self.unknown_peers.first() {
-            Some(peer) => Err(value("peer", format!("there is no {peer} on this host"))),
+            Some(peer) => Err(value("peer", format!("{peer} does not exist on this host"))),
             None => Ok(()),
         }
     }
 }
 
-/// The directory of the roll-back guard: beside the state directory, so that whoever puts that one back leaves it alone.
+/// Returns the default directory of the roll-back guard: the state directory's path with `-guard` appended. It is not
+/// inside the state directory, so that an older copy of that directory does not bring back an older guard.
 fn beside(state_dir: &Path) -> PathBuf {
     let mut name = state_dir.file_name().unwrap_or_default().to_owned();
     name.push("-guard");
@@ -322,13 +330,14 @@ fn read(path: &Path) -> Result<File, ConfigFault> {
 impl File {
     fn checked(self, overrides: &Overrides) -> Result<Config, ConfigFault> {
         let issuer = self.issuer.as_deref().unwrap_or("mfad");
+        // The issuer is part of the label of otpauth URIs, where a colon separates it from the account name.
         Text::parse_label_part(issuer).map_err(|why| value("issuer", why))?;
         let or = |flag: &Option<PathBuf>, file: &Option<PathBuf>, usual: &str| {
             flag.clone().or_else(|| file.clone()).unwrap_or_else(|| PathBuf::from(usual))
         };
         let log = overrides.log.clone().or_else(|| self.log.clone()).unwrap_or_else(|| "info".to_owned());
         if self.limits.connections == 0 || self.limits.connections_per_peer == 0 {
-            return Err(value("limits", "a limit of 0 would lock everybody out"));
+            return Err(value("limits", "connections and connectionsPerPeer must be at least 1"));
         }
         let state_dir = or(&overrides.state_dir, &self.state_dir, "/var/lib/mfad");
         let usual_guard_dir = beside(&state_dir);
@@ -354,6 +363,7 @@ impl File {
                 token_format: self.token.checked()?,
                 window: self.otp.checked()?,
                 factor_limits: self.throttle.checked(true)?,
+                // Passwords are delayed but never locked (THR-5).
                 password_limits: self.throttle.checked(false)?,
                 hashing: self.argon2.checked()?,
                 protect_keys: self.devices.protect,
@@ -370,13 +380,15 @@ impl File {
 impl Fido2Entry {
     fn checked(&self, issuer: &str) -> Result<Option<Arc<RelyingParty>>, ConfigFault> {
         if self.rp_id.is_empty() && self.origins.is_empty() {
+            // Security keys are not set up.
             return Ok(None);
         }
+        // Parsed origins have lower-case hosts, so another spelling would never match one.
         let is_name = |part: &str| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         if !self.rp_id.split('.').all(is_name) {
-            return Err(value("fido2.rpId", "is the name of a host, in lower case"));
+            return Err(value("fido2.rpId", "must be a lower-case host name"));
         }
         let origins = self.origins.iter().map(|text| origin(text)).collect::<Result<Vec<_>, _>>()?;
         let name = self.rp_name.as_deref().unwrap_or(issuer);
@@ -386,14 +398,15 @@ impl Fido2Entry {
     }
 }
 
-/// One origin. To a URL, `*` is a letter of a host's name; but no page has such a host.
+/// Parses one origin. The URL parser accepts `*` in a host name, but no page has such a host: a wildcard would match
+/// nothing, and the administrator would not notice.
 fn origin(text: &str) -> Result<Url, ConfigFault> {
-    let refused = |why: &str| value("fido2.origins", format!("{text:?}: {why}, like https://login.example.org"));
+    let refused = |why: &str| value("fido2.origins", format!("{text:?}: {why}, for example https://login.example.org"));
     let url = Url::parse(text);
     if text.contains('*') || url.as_ref().is_ok_and(|url| url.as_str().contains('*')) {
-        return Err(refused("there are no wildcards: write each origin in full"));
+        return Err(refused("wildcards are not supported; write each origin in full"));
     }
-    url.map_err(|why| refused(&format!("{why}: write scheme, host and port")))
+    url.map_err(|why| refused(&format!("{why}; write scheme, host and port")))
 }
 
 impl TokenEntry {
@@ -401,16 +414,18 @@ impl TokenEntry {
         let access_type = AccessType::parse(&self.access_type);
         let algorithm = SigningAlgorithm::parse(&self.algorithm);
         Ok(TokenFormat {
-            access_type: access_type.ok_or_else(|| value("token.type", "is \"ACCESS\", \"at+jwt\" or \"JWT\""))?,
-            algorithm: algorithm.ok_or_else(|| value("token.algorithm", "is \"EdDSA\" or \"Ed25519\""))?,
+            access_type: access_type.ok_or_else(|| value("token.type", "must be \"ACCESS\", \"at+jwt\" or \"JWT\""))?,
+            algorithm: algorithm.ok_or_else(|| value("token.algorithm", "must be \"EdDSA\" or \"Ed25519\""))?,
         })
     }
 }
 
 impl DevicesEntry {
+    /// Returns the readers to use. An empty list stands for hardware keys switched off, so the setting itself cannot be
+    /// empty.
     fn checked(&self) -> Result<Vec<String>, ConfigFault> {
         if self.readers.is_empty() || self.readers.iter().any(String::is_empty) {
-            return Err(value("devices.readers", "is a list of parts of reader names, none of them empty"));
+            return Err(value("devices.readers", "must list at least one part of a reader name, and no empty text"));
         }
         Ok(if self.enabled { self.readers.clone() } else { Vec::new() })
     }
@@ -421,16 +436,17 @@ impl DevicesEntry {
         }
         let recipient = Recipient::parse(&self.escrow);
         recipient.map(Some).ok_or_else(|| {
-            value("devices.escrow", "is neither an age recipient (age1…) nor an X25519 public key in Base64")
+            value("devices.escrow", "must be an age recipient (age1…) or an X25519 public key in Base64")
         })
     }
 
     fn attestation(&self) -> Result<Attestation, ConfigFault> {
         let slot = Slot::parse(&self.attestation_slot);
-        let slot = slot.ok_or_else(|| value("devices.attestationSlot", "is 9a, 9c, 9d, 9e or 82 to 95"))?;
+        let slot = slot.ok_or_else(|| value("devices.attestationSlot", "must be 9a, 9c, 9d, 9e or 82 to 95"))?;
         if self.attestation_roots.is_empty() {
+            // Without roots no key can be accepted as genuine.
             return if self.require_attestation {
-                Err(value("devices.requireAttestation", "needs attestationRoots"))
+                Err(value("devices.requireAttestation", "requires attestationRoots"))
             } else {
                 Ok(Attestation { slot, ..Attestation::default() })
             };
@@ -447,17 +463,18 @@ impl DevicesEntry {
 impl OtpEntry {
     fn checked(&self) -> Result<Window, ConfigFault> {
         Window::new(self.window_back, self.window_forward)
-            .ok_or_else(|| value("otp", "windowBack is 0 to 2, windowForward 0 or 1, together at most 2"))
+            .ok_or_else(|| value("otp", "windowBack must be 0 to 2, windowForward 0 or 1, and their sum at most 2"))
     }
 }
 
 impl ThrottleEntry {
+    /// Returns the limits of second factors, or without a lock (`locks` is false) those of passwords.
     fn checked(&self, locks: bool) -> Result<Limits, ConfigFault> {
         if !(1..=MOST_BEFORE_DELAY).contains(&self.delay_after) {
-            return Err(value("throttle.delayAfter", "is 1 to 5"));
+            return Err(value("throttle.delayAfter", "must be 1 to 5"));
         }
         if !(self.delay_after..=MOST_BEFORE_LOCK).contains(&self.lock_after) {
-            return Err(value("throttle.lockAfter", "is at least delayAfter and at most 100"));
+            return Err(value("throttle.lockAfter", "must be at least delayAfter and at most 100"));
         }
         Ok(Limits { delay_after: self.delay_after, lock_after: locks.then_some(self.lock_after) })
     }
@@ -476,20 +493,22 @@ impl Argon2Entry {
         if cost.is_sane() {
             Ok(cost)
         } else {
-            Err(value("argon2", "memoryKib is at least 19456, passes at least 2, lanes 1 to 8, queue at least 1"))
+            Err(value("argon2", "memoryKib must be 19456 to 1048576, passes 2 to 16, lanes 1 to 8, queue at least 1"))
         }
     }
 }
 
 fn group_id(name: &str) -> Result<u32, ConfigFault> {
-    gid_of(name).ok_or_else(|| value("socketGroup", format!("there is no group {name:?} on this host")))
+    gid_of(name).ok_or_else(|| value("socketGroup", format!("group {name:?} does not exist on this host")))
 }
 
+/// Parses the mode of the socket. The owner must have access, because the daemon feeds its watchdog by requests
+/// through this socket (SVC-1).
 fn socket_mode(text: &str) -> Result<u32, ConfigFault> {
     u32::from_str_radix(text, 8)
         .ok()
         .filter(|mode| mode & !0o666 == 0 && mode & 0o600 == 0o600)
-        .ok_or_else(|| value("socketMode", "is an octal mode such as \"0660\""))
+        .ok_or_else(|| value("socketMode", "must be an octal mode from \"0600\" to \"0666\", such as \"0660\""))
 }
 
 fn value(key: &'static str, why: impl Into<String>) -> ConfigFault {

@@ -1,7 +1,8 @@
-//! From a challenge to a session, and what can be done with one: step-up, refresh, logout.
+//! From a challenge to a session, and the uses of a session: step-up, refresh, logout.
 
 use crate::error::Error;
 use crate::token::Claims;
+use mfad_api::AuditEvent;
 use mfad_core::model::{Amr, ChallengeId, Text, TokenInput};
 use mfad_store::{MfaState, Outcome, SessionRow, Tx, UserRow};
 
@@ -14,8 +15,8 @@ use super::tokens::{CHALLENGE_ANSWERS, Granted, REFRESH_GRACE, extended, open_se
 use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 
 impl Service {
-    /// Answers a challenge with a second factor. Right: the challenge is used up and a session is
-    /// open, in the transaction that used up the code (AUT-2).
+    /// Answers a challenge with a second factor. On success the challenge is used up and a session opened, in the
+    /// transaction that used up the code (AUT-2).
     pub(super) fn answer_challenge(
         &self,
         context: &RequestContext,
@@ -27,7 +28,7 @@ impl Service {
         self.answered(context, outcome)
     }
 
-    /// The same for a code, without a thread that waits for the store.
+    /// The same for a one-time code, without a thread that waits for the store.
     pub(super) async fn answer_challenge_async(
         &self,
         context: &RequestContext,
@@ -39,7 +40,7 @@ impl Service {
         self.answered(context, outcome)
     }
 
-    /// All but the change itself; what is held must be held until that is done.
+    /// Does everything but the change itself. The caller holds the returned lock until the change is committed.
     fn answer(
         &self,
         context: &RequestContext,
@@ -47,13 +48,15 @@ impl Service {
         proof: Proof,
     ) -> Result<(impl Job<(Granted, Accepted)> + use<>, Option<Held<'_>>), Error> {
         let id = ChallengeId::from_slice(&claims.id).ok_or(Error::Unauthenticated)?;
-        // Nobody touches a key, and nothing is hashed, for a challenge that is over. A code's own transaction sees to that.
+        // Do not ask for a touch or run a hash for a challenge that has ended. For a one-time code this read would only
+        // repeat the check in its transaction.
         if !matches!(proof, Proof::Token(_)) {
             self.look(context, |view| view.challenge(id, context.now.wall_ms))?.ok_or(Error::ChallengeEnded)?;
         }
         let (prepared, held) = self.prepare_for(context, claims.subject, Purpose::Login(id), proof)?;
         let rules = self.rules();
         let job = move |tx: &Tx<'_>, context: &RequestContext| {
+            // Checked again inside the transaction: another answer may have used the challenge up meanwhile.
             let challenge = tx.challenge(id, context.now.wall_ms)?.ok_or(Error::ChallengeEnded)?;
             let user = tx.user(challenge.user)?.ok_or(Error::ChallengeEnded)?;
             let is_open = challenge.user == claims.subject && challenge.epoch == user.epoch && !user.disabled;
@@ -64,14 +67,15 @@ impl Service {
             let mut remaining = 0;
             if matches!(verdict, Verdict::Wrong) {
                 remaining = tx.count_wrong_answer(&challenge, CHALLENGE_ANSWERS)?;
-                tx.audit(&context.entry("login.factor", Outcome::Refused, Some(user.id), None))?;
+                tx.audit(&context.entry(AuditEvent::LoginFactor, Outcome::Refused, Some(user.id), None))?;
             }
+            // The failure count and the audit row must survive the refusal, so it commits (THR-2).
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: Some(remaining) }))?;
             if !tx.end_challenge(id)? {
                 return Err(Error::ChallengeEnded.into());
             }
             tx.audit(&context.entry_with(
-                "login.factor",
+                AuditEvent::LoginFactor,
                 Outcome::Ok,
                 Some(user.id),
                 Some(accepted.secret),
@@ -92,7 +96,7 @@ impl Service {
         Ok(Reply::Auth(view))
     }
 
-    /// Takes a second factor for one action: a fresh access token, and a receipt for the action.
+    /// Takes a second factor for one action. Returns a fresh access token, and a receipt for the action.
     pub(super) fn step_up(
         &self,
         context: &RequestContext,
@@ -112,16 +116,17 @@ impl Service {
             let session = live_session(tx, context, &signed)?;
             let verdict = judge(tx, context, rules, signed.user.id, &prepared)?;
             if matches!(verdict, Verdict::Wrong) {
-                tx.audit(&context.entry("login.step-up", Outcome::Refused, Some(signed.user.id), None))?;
+                tx.audit(&context.entry(AuditEvent::LoginStepUp, Outcome::Refused, Some(signed.user.id), None))?;
             }
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
-            // For this one token: a refresh token of the session, which may be in other hands, gives nothing fresh.
+            // Only this token becomes fresh. The session stays as it was, because its refresh token may be in other
+            // hands.
             let session =
                 SessionRow { amr: Amr::after(accepted.method), auth_time: context.now.unix_seconds(), ..session };
             row.amr = session.amr;
             tx.insert_receipt(&row, super::receipts::OPEN_RECEIPTS)?;
             tx.audit(&context.entry_with(
-                "login.step-up",
+                AuditEvent::LoginStepUp,
                 Outcome::Ok,
                 Some(signed.user.id),
                 Some(accepted.secret),
@@ -138,8 +143,8 @@ impl Service {
         Ok(Reply::Auth(view))
     }
 
-    /// Exchanges a refresh token for a new pair. One that was exchanged before is in two hands: its
-    /// whole family ends.
+    /// Exchanges a refresh token for a new pair. A token that comes back after its exchange is in two hands, so its
+    /// whole session ends.
     pub(super) fn refresh(&self, context: &RequestContext) -> Result<Reply, Error> {
         let token = context.caller.token.as_ref().ok_or(Error::Unauthenticated)?;
         let parts = self.refresh_parts(token.expose())?;
@@ -152,16 +157,17 @@ impl Service {
             }
             let user = tx.user(session.user)?.filter(|user| !user.disabled && user.epoch == session.epoch);
             let user = user.ok_or(Error::RefreshEnded)?;
-            // Its roles go into the token.
+            // The roles go into the token, so they are first checked for forgery.
             tx.check_summary(user.id)?;
-            // Begun before the settings demanded a factor (AUT-7).
+            // This session was opened before the settings demanded a second factor (AUT-7).
             if mfa_required && !session.amr.has_second_factor() {
                 tx.end_session(session.id)?;
-                tx.audit(&context.entry("session.end", Outcome::Refused, Some(user.id), None))?;
+                tx.audit(&context.entry(AuditEvent::SessionEnd, Outcome::Refused, Some(user.id), None))?;
                 return Err(Stop::Commit(Error::RefreshEnded));
             }
-            // The answer was lost, or another tab asked a moment before: the same token gets the same successor. Of two that
-            // ask at once, the one that came first may have its turn last.
+            // The answer may have been lost, or two browser tabs refreshed at once: the same token gets the same
+            // successor. The absolute value is taken because, of two concurrent requests, the one that arrived first
+            // may run last.
             let is_just_exchanged = parts.generation.checked_add(1) == Some(session.generation)
                 && session.rotated.is_some_and(|at| now.saturating_sub(at).saturating_abs() < REFRESH_GRACE);
             if is_just_exchanged {
@@ -171,7 +177,7 @@ impl Service {
             if !tx.rotate_session(session.id, parts.generation, expires, now)? {
                 tx.end_session(session.id)?;
                 tx.audit(&context.entry_with(
-                    "session.reuse",
+                    AuditEvent::SessionReuse,
                     Outcome::Refused,
                     Some(user.id),
                     None,
@@ -191,13 +197,13 @@ impl Service {
     pub(super) fn log_out(&self, context: &RequestContext, signed: Session) -> Result<Reply, Error> {
         self.change(context, move |tx, context| {
             tx.end_session(signed.session)?;
-            Ok(tx.audit(&context.entry("session.end", Outcome::Ok, Some(signed.user.id), None))?)
+            Ok(tx.audit(&context.entry(AuditEvent::SessionEnd, Outcome::Ok, Some(signed.user.id), None))?)
         })?;
         Ok(Reply::Done)
     }
 }
 
-/// The session as it is now, with its user; gone or outdated is a refusal.
+/// Returns the session as it is now. Refuses if the session has ended, or if its user is disabled or has a newer epoch.
 fn live_session(
     tx: &mfad_store::Tx<'_>,
     context: &super::RequestContext,

@@ -1,5 +1,5 @@
-//! Who may do what. A request with a token speaks for that token's user alone: the peer's own rights
-//! are not added, so an app can pass a user's token on and rely on the daemon to hold the line.
+//! Who may do what. A request with a token acts for that token's user alone: the peer's own rights are not added. So an
+//! app can pass a user's token through and rely on the daemon to refuse what the user may not do.
 
 use crate::error::Error;
 use crate::token::Claims;
@@ -10,37 +10,38 @@ use super::rates::Act;
 use super::tokens::{api_key_parts, digest};
 use super::{NewUserOrder, RequestContext, SecretRef, Service, Stop};
 
-/// How old a second factor may be to count as fresh, and a login to begin a first one, in seconds.
+/// Maximum age in seconds of a second factor that counts as fresh, and of the login that begins a first factor.
 const FRESH: i64 = 5 * 60;
 /// The role that lets a user's token use the `admin` right of its peer.
 const ADMIN_ROLE: &str = "admin";
-/// How often the use of an API key is written down, in milliseconds.
+/// Minimum interval between two writes of an API key's last use, in milliseconds. Each is a durable write.
 const API_KEY_NOTE: i64 = 60_000;
 
-/// What a call wants to do with a user.
+/// The part of a user's account that a call acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// What an enrolment needs; an ENROLL token is enough.
+    /// Steps of an enrolment; an ENROLL token is enough.
     Enrolment,
-    /// Anything that is the user's own business.
+    /// Everything that users may do to their own account.
     Full,
-    /// An administrator's act, with a reason.
+    /// Acts of an administrator, which need a reason.
     Administration,
 }
 
-/// By what right somebody acts on a user.
+/// The right by which a caller acts on a user.
 #[derive(Clone, Debug)]
 pub(super) enum Authority {
-    /// The user's own token.
+    /// The user's own token or API key. `auth_time` is in seconds since 1970, and 0 for an API key.
     Own { amr: Amr, auth_time: i64, token: TokenRef },
     /// The peer's right `app`.
     App,
-    /// The peer's right `admin`, with the token of an administrator if there was one; the reason opens what a fresh proof
-    /// opens.
+    /// The peer's right `admin`, with the token of an administrator if the request had one. A reason takes the place of
+    /// a fresh proof.
     Admin { reason: Option<String>, token: Option<TokenRef> },
 }
 
-/// The token or API key that a caller came with: looked at when the request comes, and again where a change is made.
+/// The credential of a request. It is checked when the request arrives, and again in the transaction that makes a
+/// change.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TokenRef {
     Token { user: UserId, epoch: i64, session: Option<SessionId>, amr: Amr },
@@ -48,10 +49,11 @@ pub(super) enum TokenRef {
 }
 
 impl TokenRef {
-    /// The user for whom it speaks, unless it has ended (TOK-6).
+    /// Returns the user that the credential belongs to, or `None` if it has ended (TOK-6).
     fn holder(&self, view: &View<'_>, now: i64) -> Result<Option<UserRow>, Fault> {
         let (Self::Token { user, .. } | Self::ApiKey { user, .. }) = *self;
         let Some(user) = view.user(user)?.filter(|user| !user.disabled) else { return Ok(None) };
+        // A change of factors or password raises the epoch, which ends all older tokens (ENR-9).
         let is_good = match *self {
             Self::Token { epoch, session: None, .. } => user.epoch == epoch,
             Self::Token { epoch, session: Some(session), .. } => {
@@ -60,14 +62,15 @@ impl TokenRef {
             }
             Self::ApiKey { key, .. } => view.api_key(key)?.is_some(),
         };
-        // A role that nobody gave is worth more than a factor.
+        // A forged role would give more than a forged factor, so the sealed summary must agree.
         if is_good && has_role(&user) {
             view.check_summary(user.id)?;
         }
         Ok(Some(user).filter(|_| is_good))
     }
 
-    /// The key of its rate limit. Each session and API key has its own, so that a thief with one cannot use up the owner's.
+    /// Returns the key of its rate limit. Each session and API key has its own, so that a thief with one cannot use up
+    /// the owner's.
     fn bucket(&self) -> [u8; 16] {
         match self {
             Self::Token { session: Some(session), .. } => *session.as_bytes(),
@@ -81,28 +84,28 @@ impl TokenRef {
     }
 }
 
-/// The user that is acted on, and by what right.
+/// A user that a call acts on, and the right by which it may.
 #[derive(Clone, Debug)]
 pub(super) struct UserAccess {
     pub(super) user: UserRow,
     pub(super) by: Authority,
 }
 
-/// A user who is logged in.
+/// A user with the login session of the request's access token.
 pub(super) struct Session {
     pub(super) user: UserRow,
     pub(super) session: SessionId,
 }
 
-/// Who wants to redeem a receipt.
+/// The caller that redeems a receipt.
 pub(super) enum Redeemer {
-    /// An app, for any user.
+    /// An app, for receipts of any user.
     App,
-    /// The user whose receipt it must be.
+    /// A user, for their own receipts only.
     User(UserRow),
 }
 
-/// Whose credential a request carries.
+/// The user whose token or API key a request carries.
 struct Bearer {
     user: UserRow,
     kind: BearerKind,
@@ -114,9 +117,10 @@ enum BearerKind {
 }
 
 impl UserAccess {
-    /// Refuses unless the user has no active factor, or a second factor was given just now, or an
-    /// administrator says why (ENR-3). Asked inside the transaction that makes the change, where a token that has ended
-    /// since the request came is over (TOK-6).
+    /// Refuses a change of factors or password without a fresh proof (ENR-3). It passes if the user has no active
+    /// factor, if a second factor was given in the last five minutes, or if an administrator gives a reason. Every
+    /// change calls it inside its own transaction, where a token that has ended since the request arrived is refused
+    /// (TOK-6).
     pub(super) fn must_be_fresh(&self, view: &View<'_>, context: &super::RequestContext) -> Result<(), Stop> {
         if view.user(self.user.id)?.is_none() {
             return Err(Error::NotFound.into());
@@ -124,6 +128,7 @@ impl UserAccess {
         let now = context.now.wall_ms;
         let is_over = match &self.by {
             Authority::Own { token, .. } => token.holder(view, now)?.is_none(),
+            // The role may have been taken away since the request arrived.
             Authority::Admin { token: Some(token), .. } => {
                 !token.holder(view, now)?.is_some_and(|user| has_role(&user))
             }
@@ -141,13 +146,13 @@ impl UserAccess {
         }
     }
 
-    /// Guards what decides who can log in. With an active factor it needs a fresh proof; without one, a login of the last
-    /// five minutes. A stolen old token or an API key then locks nobody out of their account.
+    /// Guards every change to how a user can log in. With an active factor it needs a fresh proof; without one, a login
+    /// in the last five minutes. So a stolen old token or an API key cannot lock users out of their account.
     pub(super) fn must_be_recent(&self, view: &View<'_>, context: &super::RequestContext) -> Result<(), Stop> {
         self.may_begin_factor(view, context, context.now.wall_ms)
     }
 
-    /// The same for a first factor that was begun at that time (milliseconds since 1970).
+    /// The same for a first factor that was begun at the time `begun` (milliseconds since 1970).
     pub(super) fn may_begin_factor(
         &self,
         view: &View<'_>,
@@ -156,6 +161,7 @@ impl UserAccess {
     ) -> Result<(), Stop> {
         self.must_be_fresh(view, context)?;
         let Authority::Own { amr, auth_time, .. } = &self.by else { return Ok(()) };
+        // Measured from when the factor was begun, so that a slow enrolment is not refused at its end.
         let age = begun.div_euclid(1000).saturating_sub(*auth_time);
         let is_recent = *amr != Amr::ApiKey && age <= FRESH;
         match view.mfa_state(self.user.id, context.now.wall_ms)? {
@@ -168,6 +174,7 @@ impl UserAccess {
         match &self.by {
             Authority::Own { amr, auth_time, .. } => {
                 let age = now.saturating_sub(*auth_time);
+                // A negative age means that the wall clock was set back; such a proof is not fresh.
                 amr.has_second_factor() && (0..=FRESH).contains(&age)
             }
             Authority::App => false,
@@ -175,7 +182,8 @@ impl UserAccess {
         }
     }
 
-    /// Whether the caller gave a second factor, or acts by the peer's own right. An API key counts as it was made.
+    /// Returns whether the caller gave a second factor, or acts by the peer's own right. An API key counts as its maker
+    /// did when it was made.
     pub(super) fn is_guarded(&self, view: &View<'_>) -> Result<bool, Fault> {
         let token = match &self.by {
             Authority::App => None,
@@ -183,14 +191,14 @@ impl UserAccess {
             Authority::Own { token, .. } => Some(*token),
         };
         Ok(match token {
-            // The peer's own right.
+            // The peer acts without a token, by its own right.
             None => true,
             Some(TokenRef::ApiKey { key, .. }) => view.api_key(key)?.is_some_and(|row| row.is_guarded),
             Some(TokenRef::Token { amr, .. }) => amr.has_second_factor(),
         })
     }
 
-    /// The reason an administrator gave.
+    /// Returns the reason that an administrator gave.
     pub(super) fn reason(&self) -> Option<String> {
         match &self.by {
             Authority::Admin { reason, .. } => reason.clone(),
@@ -198,7 +206,7 @@ impl UserAccess {
         }
     }
 
-    /// What was done, and why, as the audit log keeps it.
+    /// Appends the reason to the description of an act, for the audit log.
     pub(super) fn with_reason(&self, what: String) -> String {
         match self.reason() {
             Some(reason) => format!("{what}: {reason}"),
@@ -208,10 +216,12 @@ impl UserAccess {
 }
 
 impl Service {
-    /// The peer's right; of a request with a token, only an administrator's on both sides (AZ-4).
+    /// Checks a right of the peer. A request with a token has it only if its user has the role and the peer the right
+    /// `admin` (AZ-4).
     pub(super) fn right(&self, context: &RequestContext, right: Right) -> Result<(), Error> {
         let rights = self.policy().rights(&context.caller.peer);
         let holds = match self.bearer(context)? {
+            // A peer without any right can still log in as a user, so it is asked for a token.
             None if rights.is_empty() => return Err(Error::Unauthenticated),
             None => rights.holds(right),
             Some(bearer) => bearer.is_admin(rights),
@@ -219,19 +229,19 @@ impl Service {
         if holds { Ok(()) } else { Err(Error::Forbidden(name_of(right))) }
     }
 
-    /// An administrator who says why.
+    /// Checks for the right `admin`, and for a reason in the request.
     pub(super) fn right_with_reason(&self, context: &RequestContext) -> Result<(), Error> {
         self.right(context, Right::Admin)?;
         if context.caller.reason.is_some() { Ok(()) } else { Err(Error::FreshProofRequired) }
     }
 
-    /// Whether the caller may make users.
+    /// Checks whether the caller may create users.
     pub(super) fn may_register(&self, context: &RequestContext) -> Result<(), Error> {
         if self.policy().open_registration { Ok(()) } else { self.right(context, Right::App) }
     }
 
-    /// With open registration, a peer without a right cannot choose the id or take a misleading name, and its
-    /// registrations are rate-limited.
+    /// Counts a registration. With open registration, a peer without rights cannot choose the id or take a misleading
+    /// name, and its registrations are rate-limited.
     pub(super) fn count_registration(&self, context: &RequestContext, order: &NewUserOrder) -> Result<(), Error> {
         if self.right(context, Right::App).is_ok() {
             return Ok(());
@@ -243,19 +253,20 @@ impl Service {
         self.rates.count(Act::Register(context.caller.peer.uid), &context.now)
     }
 
-    /// Refuses a name that may be read as another one, but from a peer with a right.
+    /// Refuses a name that can be mistaken for another one, unless the peer has the right `app`.
     pub(super) fn may_be_named(&self, context: &RequestContext, name: Option<&UserName>) -> Result<(), Error> {
         let is_trusted = self.policy().rights(&context.caller.peer).holds(Right::App);
         if is_trusted || !name.is_some_and(UserName::is_misleading) {
             return Ok(());
         }
-        let why = "`name` mixes scripts or can be mistaken for another name; choose another, or have an app of this host set it";
+        let why = "`name` mixes scripts or can be mistaken for another name; choose another one, or let an app set it";
         Err(Error::Malformed(why.to_owned()))
     }
 
-    /// Counts the beginning of a factor, unless an administrator does it.
+    /// Counts the beginning of a factor towards the limits of its user and its peer uid. Administrators are not
+    /// counted.
     pub(super) fn count_factor(&self, context: &RequestContext, access: &UserAccess) -> Result<(), Error> {
-        // Whoever would be refused uses nothing up.
+        // A caller who would be refused anyway must not use up the user's limit.
         self.may_begin_factor_now(context, access, context.now.wall_ms)?;
         match access.by {
             Authority::Own { .. } | Authority::App => {
@@ -270,7 +281,7 @@ impl Service {
         self.rates.count(Act::BeginFactors(peer.uid), &context.now)
     }
 
-    /// Counts a change that a user makes, with this session or API key.
+    /// Counts a change that a user makes, for the session or API key that makes it.
     pub(super) fn count_change(&self, context: &RequestContext, access: &UserAccess) -> Result<(), Error> {
         match access.by {
             Authority::Own { token, .. } => self.rates.count(Act::Change(token.bucket()), &context.now),
@@ -278,11 +289,12 @@ impl Service {
         }
     }
 
-    /// The user that the path names, if the caller may act on it. Foreign, unknown and malformed ids
-    /// are one and the same refusal (AZ-2).
+    /// Returns the user that the path names, if the caller may act on it. Foreign, unknown and malformed ids get the
+    /// same refusal (AZ-2).
     pub(super) fn access_to(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<UserAccess, Error> {
         let rights = self.policy().rights(&context.caller.peer);
         let access = match self.bearer(context)? {
+            // On their own account administrators are ordinary users: a reason does not replace their second factor.
             Some(bearer) if bearer.is_admin(rights) && !bearer.is_named_by(user) => {
                 UserAccess { user: self.named(context, user)?, by: admin(context, Some(bearer.token_ref())) }
             }
@@ -304,8 +316,9 @@ impl Service {
         Ok(access)
     }
 
-    /// An enrolment ends the very token it was made with, so whoever repeats it, or lost the race for
-    /// it, comes with a token that is over. That caller is told so (ENR-8), and nothing else.
+    /// Turns the refusal of a repeated enrolment into "already active" (ENR-8). An enrolment ends the token it was made
+    /// with, so a client that repeats it, or lost a race for it, comes with a token that has ended. The answer reveals
+    /// nothing else.
     pub(super) fn late_enrolment(
         &self,
         context: &RequestContext,
@@ -318,13 +331,14 @@ impl Service {
         let is_named = user == UserRef::Me || user == UserRef::Id(claims.subject);
         let found = self.look(context, |view| Ok((view.user(claims.subject)?, view.secret(claims.subject, secret)?)));
         let Ok((Some(user), Some(row))) = found else { return refusal };
+        // An older epoch shows that the token has ended since it was issued; the enrolment itself may have done it.
         let is_older = claims.kind != TokenKind::Challenge && claims.epoch < user.epoch && !user.disabled;
         let is_factor = matches!(row.kind, SecretType::Mfa | SecretType::Fido2);
         let is_enrolled = is_factor && row.status == Status::Active;
         if is_named && is_older && is_enrolled { Error::AlreadyActive } else { refusal }
     }
 
-    /// The login session that the request's access token belongs to.
+    /// Returns the login session that the request's access token belongs to.
     pub(super) fn session(&self, context: &RequestContext) -> Result<Session, Error> {
         let bearer = self.bearer(context)?.ok_or(Error::Unauthenticated)?;
         let BearerKind::Token(claims) = bearer.kind else { return Err(Error::Unauthenticated) };
@@ -332,14 +346,14 @@ impl Service {
         Ok(Session { user: bearer.user, session })
     }
 
-    /// The claims of the request's challenge token. Whether its challenge is still open is for the
-    /// transaction that answers it to see.
+    /// Returns the claims of the request's challenge token. Whether the challenge is still open is checked in the
+    /// transaction that answers it.
     pub(super) fn challenge(&self, context: &RequestContext) -> Result<Claims, Error> {
         let claims = self.claims(context)?.ok_or(Error::Unauthenticated)?;
         if claims.kind == TokenKind::Challenge { Ok(claims) } else { Err(Error::Unauthenticated) }
     }
 
-    /// An app, or a user for its own receipts.
+    /// Accepts an app for any receipt, or a logged-in user for their own receipts.
     pub(super) fn redeemer(&self, context: &RequestContext) -> Result<Redeemer, Error> {
         if context.caller.token.is_some() {
             return Ok(Redeemer::User(self.session(context)?.user));
@@ -348,7 +362,8 @@ impl Service {
         Ok(Redeemer::App)
     }
 
-    /// Checks the request's token or API key against its user as it is now (TOK-6); `None` without one.
+    /// Checks the request's token or API key against its user as it is now (TOK-6). `None` if the request carries
+    /// neither.
     fn bearer(&self, context: &RequestContext) -> Result<Option<Bearer>, Error> {
         let Some(text) = &context.caller.token else { return Ok(None) };
         if let Some(parts) = api_key_parts(text.expose()) {
@@ -356,11 +371,12 @@ impl Service {
         }
         let Some(claims) = self.claims(context)? else { return Ok(None) };
         let now = context.now.wall_ms;
-        // Also of a session that was begun before the settings demanded a factor (AUT-7).
+        // This also refuses sessions that were opened before the settings demanded a second factor (AUT-7).
         let is_too_weak = self.policy().mfa_required && !claims.amr.has_second_factor();
         match claims.kind {
             TokenKind::Access if claims.session.is_some() && !is_too_weak => {}
             TokenKind::Enroll => {}
+            // Every other endpoint refuses a challenge token (AUT-1).
             TokenKind::Access | TokenKind::Challenge => return Err(Error::Unauthenticated),
         }
         let holder = self.look(context, |view| TokenRef::of(&claims).holder(view, now))?;
@@ -368,7 +384,8 @@ impl Service {
         Ok(Some(Bearer { user, kind: BearerKind::Token(claims) }))
     }
 
-    /// The claims of the request's token, checked by themselves and for the peer it is bound to.
+    /// Returns the claims of the request's token. Checks signature, lifetime and the peer uid it is bound to, but not
+    /// the user.
     pub(super) fn claims(&self, context: &RequestContext) -> Result<Option<Claims>, Error> {
         let Some(text) = &context.caller.token else { return Ok(None) };
         let claims = self.with_keys(|keys| keys.verify(text.expose(), context.now.unix_seconds()))?;
@@ -387,6 +404,7 @@ impl Service {
             if !is_right {
                 return Ok(None);
             }
+            // A forged row would let its writer in as this user, so the sealed summary must agree.
             view.check_summary(row.user)?;
             Ok(view.user(row.user)?.map(|user| (user, row)))
         })?;
@@ -438,6 +456,7 @@ impl Bearer {
     fn access_to_self(self, user: UserRef, scope: Scope) -> Result<UserAccess, Error> {
         let (kind, amr, auth_time) = match &self.kind {
             BearerKind::Token(claims) => (claims.kind, claims.amr, claims.auth_time),
+            // An API key has no login time; 0 never counts as fresh.
             BearerKind::ApiKey(_) => (TokenKind::Access, Amr::ApiKey, 0),
         };
         let suffices = match kind {
@@ -449,6 +468,7 @@ impl Bearer {
             return Err(Error::Unauthenticated);
         }
         if !self.is_named_by(user) {
+            // The same refusal as for an unknown id (AZ-2).
             return Err(Error::NotFound);
         }
         let token = self.token_ref();

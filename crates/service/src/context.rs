@@ -1,8 +1,9 @@
-//! Who makes a call, when, and how long they wait: what every use case is given.
+//! The request context: who makes a call, when, and how long it may wait. Every use case takes it as an argument.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{Moment, Peer, SecretId, Sensitive, Text, UserId};
 use mfad_core::sync::atomic::{AtomicBool, Ordering};
@@ -10,51 +11,53 @@ use mfad_store::{AuditEntry, Fault, Outcome};
 
 use super::OWN_PATIENCE;
 
-/// Who asks, when, and how long they wait.
+/// Caller, time and limits of one request.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
-    /// The caller.
+    /// The peer and its credentials.
     pub caller: Caller,
-    /// When the request arrived.
+    /// Arrival time. The whole request uses this value, so it cannot see two different times.
     pub now: Moment,
-    /// How long each wait inside may last.
+    /// Maximum duration of each wait inside the request: for the store, a lock or a hash.
     pub patience: Duration,
-    /// The request's id, as in its answer and in the audit log.
+    /// The request id, as shown in the answer and in the audit log.
     pub request: String,
-    /// Whether the caller is still there.
+    /// Cancelled when the client disconnects.
     pub cancellation: CancellationToken,
 }
 
-/// Notes that a caller has left. What is being stored does not stop for it (STO-7); a wait for a touch does.
+/// Set once the client has disconnected. It ends a wait for a touch, but never a write in progress (STO-7).
 #[derive(Clone, Debug, Default)]
 pub struct CancellationToken(Arc<AtomicBool>);
 
 impl CancellationToken {
-    /// The caller is gone.
+    /// Records that the client has disconnected.
     pub fn cancel(&self) {
+        // Relaxed: the flag orders no other memory access.
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether that was noted.
+    /// Returns whether the client has disconnected.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The caller as the door saw it.
+/// The caller as the server saw it.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The peer, from the kernel.
+    /// Uid, gid, groups and pid from the kernel, as they were when the client connected.
     pub peer: Peer,
-    /// The text of a token, unchecked.
+    /// The access token, refresh token, challenge or API key in the request, not yet verified.
     pub token: Option<Arc<Sensitive<String>>>,
-    /// Why an administrator does this.
+    /// The reason that an administrator gives for the request (`Mfad-Reason`).
     pub reason: Option<Text>,
 }
 
 impl RequestContext {
-    /// The context of what the daemon does by itself.
+    /// The context for work that the daemon does on its own behalf, under its own uid.
     pub(super) fn of_host(now: &Moment) -> Self {
+        // The id is only a label in the log, so missing randomness must not stop housekeeping.
         let random = entropy::public().unwrap_or_default();
         Self {
             caller: Caller {
@@ -74,15 +77,15 @@ impl RequestContext {
         }
     }
 
-    /// The reason an administrator gave, as the audit log keeps it.
+    /// Returns the administrator's reason as text for the audit log.
     pub(super) fn reason(&self) -> Option<String> {
         self.caller.reason.as_ref().map(|reason| reason.as_str().to_owned())
     }
 
-    /// An audit row of this request.
+    /// Builds an audit row for this request, without a detail.
     pub(super) fn entry(
         &self,
-        event: &'static str,
+        event: AuditEvent,
         outcome: Outcome,
         subject: Option<UserId>,
         object: Option<SecretId>,
@@ -100,10 +103,10 @@ impl RequestContext {
         }
     }
 
-    /// The same with a detail for people.
+    /// Builds an audit row with a detail for readers of the log.
     pub(super) fn entry_with(
         &self,
-        event: &'static str,
+        event: AuditEvent,
         outcome: Outcome,
         subject: Option<UserId>,
         object: Option<SecretId>,

@@ -1,43 +1,46 @@
-//! The way from a [`Call`] to a [`Reply`]: authorise by the table in [`access`](super::access), then call one use case.
+//! From a [`Call`] to a [`Reply`]: authorise by the table in [`access`](super::access), then call one use case.
 
 use crate::error::Error;
 use crate::token::KeySet;
+use mfad_api::AuditEvent;
 use mfad_core::model::{Right, scrub_stack};
 use mfad_store::{Outcome, Tx};
 
 use super::access::Evidence;
 use super::{Call, Proof, Reply, RequestContext, SecretOrder, Service, Stop};
 
-/// What a call waits for, and so how it has to be carried out.
+/// The longest wait in a call, which decides how the server runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
-    /// At most for the store's writer: [`Service::handle_async`] awaits that without a thread.
+    /// At most the store's writer: [`Service::handle_async`] awaits the commit without a thread.
     Commit,
-    /// For a hash, a touch, a card or reads of the store: [`Service::handle`], on a thread that may block.
+    /// A hash, a touch, a card or reads of the store: [`Service::handle`], on a thread that may block.
     Thread,
 }
 
 impl Service {
-    /// What this call waits for.
+    /// Returns how a call must be run. Only one-time codes and replies from memory need no thread.
     pub fn cost(context: &RequestContext, call: &Call) -> Cost {
         let is_immediate = matches!(call, Call::Live | Call::Version | Call::KeySet | Call::AuthMethods);
         let is_code = match call {
             Call::AnswerChallenge(proof) => matches!(proof, Proof::Token(_)),
-            // An API key would have its use written down first.
+            // The use of an API key is first written to the store, which would block.
             Call::Verify(_, proof) => matches!(proof, Proof::Token(_)) && context.caller.token.is_none(),
             _ => false,
         };
         if is_immediate || is_code { Cost::Commit } else { Cost::Thread }
     }
 
-    /// Carries out one call on this thread.
+    /// Carries out one call on this thread, which it may block.
     pub fn handle(&self, context: &RequestContext, call: Call) -> Result<Reply, Error> {
         let done = self.authorise(context, &call).and_then(|evidence| self.perform(context, call, evidence));
+        // The call moved secrets over the stack of this thread, which may live as long as the daemon (MEM-3).
         scrub_stack();
         done.inspect_err(|error| self.note_tampering(context, error))
     }
 
-    /// Carries out a call of [`Cost::Commit`] without blocking. One of [`Cost::Thread`] is refused.
+    /// Carries out a call of [`Cost::Commit`] without blocking. A call of [`Cost::Thread`] is refused as an internal
+    /// error.
     pub async fn handle_async(&self, context: &RequestContext, call: Call) -> Result<Reply, Error> {
         let done = match self.authorise(context, &call) {
             Ok(evidence) => self.perform_async(context, call, evidence).await,
@@ -45,6 +48,7 @@ impl Service {
         };
         scrub_stack();
         if let Err(Error::Tampered(_)) = &done {
+            // As in `note_tampering`, but without blocking this thread.
             log_unwritten(self.change_async(context, note_tampering).await);
         }
         done
@@ -61,13 +65,14 @@ impl Service {
         }
     }
 
-    /// A sealed value that does not open leaves a row in the audit log (KEY-3). The call that met it was rolled back, so
-    /// the row is a write of its own.
+    /// Records in the audit log that a sealed value did not decrypt (KEY-3). The call that met it was rolled back, so
+    /// this is a write of its own.
     pub(super) fn note_tampering(&self, context: &RequestContext, error: &Error) {
         let Error::Tampered(_) = error else { return };
         log_unwritten(self.change(context, note_tampering));
     }
 
+    // Not inlined: `scrub_stack` overwrites only what lies below its caller's own frame.
     #[inline(never)]
     fn perform(&self, context: &RequestContext, call: Call, evidence: Evidence) -> Result<Reply, Error> {
         match call {
@@ -122,6 +127,7 @@ impl Service {
             Call::ListDevices => self.list_devices(context),
             Call::ListSecurityKeys => self.list_security_keys(context),
             Call::ShowDevice(serial) => {
+                // Apps may see the key, but only administrators its escrowed password.
                 let with_escrow = self.right(context, Right::Admin).is_ok();
                 self.show_device(context, serial, with_escrow)
             }
@@ -152,11 +158,11 @@ impl Service {
 }
 
 fn note_tampering(tx: &Tx<'_>, context: &RequestContext) -> Result<(), Stop> {
-    Ok(tx.audit(&context.entry("store.tampered", Outcome::Refused, None, None))?)
+    Ok(tx.audit(&context.entry(AuditEvent::StoreTampered, Outcome::Refused, None, None))?)
 }
 
 fn log_unwritten(noted: Result<(), Error>) {
     if let Err(error) = noted {
-        tracing::error!(%error, "tampering could not be written to the audit log");
+        tracing::error!(%error, "could not record tampering in the audit log");
     }
 }

@@ -1,9 +1,10 @@
-//! Enrolment: a pending factor becomes active by its first code, in one transaction with everything
-//! that follows from it (ENR-4). Also the backup codes that come with it.
+//! Enrolment: the first code activates a pending factor, in one transaction with everything that follows from it
+//! (ENR-4). Also the backup codes that come with a first factor.
 
 use std::sync::Arc;
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{BackupCode, CODES_PER_SET, Label, OtpKind, SecretId, Sensitive, Throttle, TokenInput, UserId};
 use mfad_core::oath::{CounterMatch, Window, diagnose, match_counter, match_step, step_at};
@@ -13,9 +14,9 @@ use super::authorise::UserAccess;
 use super::secrets::view_with_device;
 use super::{FirstCode as Given, Reply, RequestContext, SecretRef, Service, Stop};
 
-/// Wrong first codes that end a pending factor (ENR-5).
+/// Number of wrong first codes that end a pending factor (ENR-5).
 const FIRST_CODES: u32 = 5;
-/// The name of every set of backup codes.
+/// Name of a set of backup codes. A number is added if the user has given it to another secret.
 const CODES_NAME: &str = "backup codes";
 
 /// A set of backup codes, made and hashed before the transaction that stores it.
@@ -24,18 +25,20 @@ pub(super) struct CodeSet {
     record: Sensitive<Vec<u8>>,
 }
 
-/// What a first code used up.
+/// The step or counter that a first code used up.
 struct FirstCode {
     last_step: Option<u64>,
     counter: Option<u64>,
 }
 
-/// Backup codes for a factor that may turn out to be the user's first.
+/// Backup codes for a factor that may turn out to be the user's first. `None` if the read beforehand found another
+/// active factor, or a proof that does not hold.
 pub(super) struct FirstCodes(Option<CodeSet>);
 
 impl FirstCodes {
-    /// Stores the codes unless the user has an active factor; then there are none to show. Asked before the new factor
-    /// becomes active. Refuses if the other factor went since the look beforehand: nobody gets a first factor without codes.
+    /// Stores the codes if this is the user's first active factor, and returns them to be shown. Must be called before
+    /// the new factor becomes active. Answers "busy" if the user's other factor was deleted after the read: a first
+    /// factor without backup codes must not exist.
     pub(super) fn store(
         self,
         tx: &Tx<'_>,
@@ -50,7 +53,8 @@ impl FirstCodes {
 }
 
 impl Service {
-    /// Confirms a pending factor with a code from the user, or from the hardware key that it is on.
+    /// Confirms a pending factor with a code from the user or from its hardware key, or with the answer of a security
+    /// key.
     pub(super) fn enroll_with(
         &self,
         context: &RequestContext,
@@ -62,6 +66,7 @@ impl Service {
             (Given::Token(token), _) => token,
             (Given::Credential(answer), secret) => return self.register_key(context, access, secret, &answer),
             (Given::Device, SecretRef::Id(id)) => {
+                // Refuse before the user is asked for a touch.
                 self.must_be_fresh_now(context, access)?;
                 self.code_for_enrolment(context, access.user.id, id)?
             }
@@ -70,8 +75,8 @@ impl Service {
         self.enroll(context, access, secret, token)
     }
 
-    /// Confirms a pending factor with its first code. Of many at once one wins, the others find it
-    /// active already.
+    /// Confirms a pending factor with its first code. Of concurrent requests one succeeds; the others find the factor
+    /// active.
     pub(super) fn enroll(
         &self,
         context: &RequestContext,
@@ -80,11 +85,11 @@ impl Service {
         token: TokenInput,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
-        // Only one of them makes and hashes codes; the others wait and then see that it is done.
+        // One request makes and hashes the backup codes. The others wait here, and then see that the factor is active.
         let _held = self.passwords.hold(context, id.as_bytes())?;
         let (user, window) = (access.user.id, self.policy().window);
         let access = access.clone();
-        // Both jobs need the code, and the second one outlives this call.
+        // The code is needed in the read and in the write, and the write may outlive this call.
         let token = Arc::new(token);
         let first_code = Arc::clone(&token);
         let holds = |view: &View<'_>| {
@@ -111,9 +116,9 @@ impl Service {
         Ok(Reply::Enrolled { secret, codes })
     }
 
-    /// Runs a job that activates a factor, in one write. `holds` looks beforehand whether the factor's proof holds. If it
-    /// does, and the factor is the user's first, backup codes are made and hashed before the write: that takes a quarter of
-    /// a second, for which the writer must not wait.
+    /// Runs a job that activates a factor, in one write. `holds` checks the factor's proof in a read beforehand. If it
+    /// holds and the factor is the user's first, backup codes are made and hashed before the write: that takes a
+    /// quarter of a second, and the writer must not wait for it.
     pub(super) fn with_first_codes<T: Send + 'static>(
         &self,
         context: &RequestContext,
@@ -127,10 +132,10 @@ impl Service {
         self.change(context, move |tx, context| job(tx, context, FirstCodes(codes)))
     }
 
-    /// Replaces all backup codes by new ones.
+    /// Replaces all backup codes with new ones.
     pub(super) fn renew_codes(&self, context: &RequestContext, access: UserAccess) -> Result<Reply, Error> {
         let (user, now) = (access.user.id, context.now.wall_ms);
-        // Refuse before the dear part; the transaction asks again.
+        // Refuse before the expensive hashes; the transaction checks again.
         let state = self.look(context, |view| view.mfa_state(access.user.id, now))?;
         if state != MfaState::Active {
             return Err(Error::NoFactor);
@@ -145,7 +150,7 @@ impl Service {
             }
             let shown = set.store(tx, context, user)?;
             tx.bump_epoch(user)?;
-            let mut entry = context.entry("codes.renew", Outcome::Ok, Some(user), None);
+            let mut entry = context.entry(AuditEvent::CodesRenew, Outcome::Ok, Some(user), None);
             entry.detail = access.reason();
             tx.audit(&entry)?;
             Ok(shown)
@@ -157,7 +162,7 @@ impl Service {
         self.ask_now(context, |view| access.must_be_fresh(view, context))
     }
 
-    /// [`UserAccess::may_begin_factor`], outside of a transaction.
+    /// [`UserAccess::may_begin_factor`] in a read, outside of a transaction.
     pub(super) fn may_begin_factor_now(
         &self,
         context: &RequestContext,
@@ -190,7 +195,7 @@ impl Service {
 }
 
 impl CodeSet {
-    /// Puts this set in the place of any older one, and hands the codes out, this once (BKC-8).
+    /// Replaces any older set with this one, and returns the codes, to be shown this once (BKC-8).
     pub(super) fn store(
         self,
         tx: &Tx<'_>,
@@ -203,6 +208,7 @@ impl CodeSet {
         let base = |text: &str| Label::parse(text).map_err(|cause| Error::Internal(cause.to_owned()));
         let mut name = base(CODES_NAME)?;
         let mut number = 2u32;
+        // The user may have given that name to another secret.
         while !tx.is_name_free(user, &name)? {
             name = base(&format!("{CODES_NAME} {number}"))?;
             number = number.saturating_add(1);
@@ -227,20 +233,27 @@ impl CodeSet {
     }
 }
 
-/// A key and its spare become active together. Both were proved when they were programmed, so the code of
-/// one is enough.
+/// Activates the other factor of a key and its spare. Both were proved when they were programmed, so one code is
+/// enough.
 fn activate_pair(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow) -> Result<(), Stop> {
     let now = context.now.wall_ms;
     let is_other = |other: &&SecretRow| row.spare_of == Some(other.id) || other.spare_of == Some(row.id);
     let pending = tx.pending_factors(row.user, now)?;
     let Some(other) = pending.iter().find(is_other) else { return Ok(()) };
+    // The code came from the key of `row`, so the other key keeps its counter.
     if tx.activate(other, None, other.counter, now)? {
-        tx.audit(&context.entry_with("factor.enroll", Outcome::Ok, Some(row.user), Some(other.id), "spare key"))?;
+        tx.audit(&context.entry_with(
+            AuditEvent::FactorEnroll,
+            Outcome::Ok,
+            Some(row.user),
+            Some(other.id),
+            "spare key",
+        ))?;
     }
     Ok(())
 }
 
-/// What follows from every new factor, whatever its kind.
+/// Everything that follows from a new factor of any kind.
 pub(super) fn after_enrolment(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -248,15 +261,16 @@ pub(super) fn after_enrolment(
     id: SecretId,
 ) -> Result<(), Fault> {
     let user = access.user.id;
-    // Bound anew: the user starts with a clear throttle (THR-1).
+    // A factor bound anew starts with a clear throttle (THR-1).
     tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
+    // Older tokens were issued without this factor, so they end (ENR-9).
     tx.bump_epoch(user)?;
-    let mut entry = context.entry("factor.enroll", Outcome::Ok, Some(user), Some(id));
+    let mut entry = context.entry(AuditEvent::FactorEnroll, Outcome::Ok, Some(user), Some(id));
     entry.detail = access.reason();
     tx.audit(&entry)
 }
 
-/// The secret if it is of that kind and waits to be confirmed; otherwise the reason why not.
+/// Returns the pending secret of this kind, or the reason why it cannot be confirmed.
 pub(super) fn pending(
     view: &View<'_>,
     now: i64,
@@ -292,16 +306,18 @@ fn check_first_code(
             match match_counter(seed.expose(), profile.algorithm, profile.digits, code, row.counter.unwrap_or(0), None)
             {
                 CounterMatch::Accepted { next } => Some(FirstCode { last_step: None, counter: Some(next) }),
+                // There is no resynchronisation before the factor is active: only the look-ahead counts.
                 CounterMatch::Ahead { .. } | CounterMatch::Unknown => None,
             }
         }
     })
 }
 
-/// Counts a wrong first code, says what it may have been, and ends the factor at the last one. A
-/// code of another length is malformed and costs nothing, unless it is right for another profile. The seed on
-/// a key was shown to nobody: there, such codes are not looked at, or they would be free guesses (ENR-5), and a guess
-/// is not told that it is the code of a later time, when it would be right.
+/// Counts a wrong first code, diagnoses it, and ends the factor at the last one.
+///
+/// A code of another length is malformed and costs nothing, unless it is right for another profile. The seed of a
+/// factor on a hardware key was never shown, so there such codes are not compared: they would be guesses that are not
+/// counted (ENR-5). For the same reason the diagnosis never names a later time at which such a guess would be right.
 fn refuse_first_code(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow, token: &TokenInput) -> Result<Stop, Stop> {
     let profile = row.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
     let is_of_length = token.for_digits(profile.digits).is_some();
@@ -319,6 +335,6 @@ fn refuse_first_code(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow, tok
     if wrong >= FIRST_CODES {
         tx.end_pending(row.user, SecretType::Mfa, context.now.wall_ms)?;
     }
-    tx.audit(&context.entry("factor.enroll", Outcome::Refused, Some(row.user), Some(row.id)))?;
+    tx.audit(&context.entry(AuditEvent::FactorEnroll, Outcome::Refused, Some(row.user), Some(row.id)))?;
     Ok(Stop::Commit(Error::WrongFirstCode { remaining: FIRST_CODES.saturating_sub(wrong), diagnosis }))
 }

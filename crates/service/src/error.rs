@@ -1,4 +1,5 @@
-//! Everything a call can answer instead of what was asked, sorted by who is at fault. It knows no HTTP.
+//! Every refusal or failure that a call can answer with, grouped by who is at fault. It knows no HTTP: the server maps
+//! variants to status codes and error codes (docs/errors.md). The sentences are for people; clients match on the code.
 
 use std::time::Duration;
 
@@ -12,241 +13,254 @@ use mfad_hardware::ctap::CtapFault;
 use mfad_hardware::device::DeviceFault;
 use mfad_store::Fault;
 
-/// Why a call was not carried out. Variants carry what the caller may know; the causes of
-/// [`Error::Internal`] and [`Error::StorageUnavailable`] are for the journal only.
+/// Why a call was not carried out. The sentences hold only what the caller may know. The causes in [`Error::Internal`],
+/// [`Error::StorageUnavailable`], [`Error::Tampered`] and [`Error::DeviceFailed`] are for the journal only.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     // The request is at fault.
-    /// A member or parameter cannot be what it is.
+    /// A member or parameter is missing or invalid. The text says which, and never repeats a secret (ERR-2).
     #[error("{0}")]
     Malformed(String),
-    /// `me` by a caller who is nobody.
-    #[error("`me` needs a user's token")]
+    /// The path says `me`, but the request has no user's token.
+    #[error("`me` requires a user's token; send one, or name the user by its id")]
     MeWithoutUser,
 
     // The caller is not who, or not what, the call needs.
-    /// No token, or none that is good here.
-    #[error("a valid token is needed")]
+    /// There is no token or peer right, or the token is expired, ended, of the wrong kind, or bound to another peer.
+    #[error("a valid token is required; refresh the session or log in again")]
     Unauthenticated,
-    /// The login or the password is wrong; which of them is not said (AUT-4).
-    #[error("the login or the password is wrong")]
+    /// The login or the password is wrong, or the user is disabled. The sentence does not say which (AUT-4).
+    #[error("wrong login or password; check both and try again")]
     WrongCredentials,
-    /// The second factor is wrong, used, or not there.
-    #[error("the code is wrong")]
+    /// The second factor is wrong or was used before; at a verify also: there is no such user or no active factor.
+    #[error("wrong or already used code; try again with a new one")]
     WrongCode {
-        /// Answers that the challenge still takes, where there is one.
+        /// Further answers that the challenge accepts; absent outside of a challenge.
         remaining: Option<u32>,
     },
-    /// The challenge expired, was answered, or had too many wrong answers.
-    #[error("the challenge has ended; give the password again")]
+    /// The challenge has expired, was answered, had too many wrong answers, or its user was changed.
+    #[error("the challenge has ended; start the login again with the password")]
     ChallengeEnded,
-    /// The refresh token is not good, or not any more.
-    #[error("the session has ended; log in again")]
+    /// The refresh token is unknown, expired, already exchanged, or of another peer, or its session has ended.
+    #[error("the session has ended, or the refresh token is invalid; log in again")]
     RefreshEnded,
-    /// The receipt is unknown, used, too old, or for another action.
-    #[error("the receipt is not valid for this action")]
+    /// The receipt is unknown, used, too old, of another user, or for another app or action.
+    #[error("the receipt is not valid for this action, user and app; ask the user to confirm again")]
     ReceiptRefused,
-    /// Known, and not allowed.
-    #[error("this needs the right `{0}`")]
+    /// The caller is authenticated and lacks this right.
+    #[error("the caller lacks the right `{0}`; ask the administrator of this host for it")]
     Forbidden(&'static str),
-    /// Needs a second factor given in the last five minutes.
-    #[error("an active factor protects this: give a second factor first, or act as an administrator with a reason")]
+    /// The operation needs a second factor given in the last five minutes, or an administrator with a reason (ENR-3).
+    #[error(
+        "this requires a second factor given in the last five minutes, or a reason from an administrator; do a step-up \
+         or give the reason"
+    )]
     FreshProofRequired,
 
-    /// Without a factor, what decides who can log in needs a login with the password in the last five minutes.
-    #[error("this needs a login of the last five minutes: log in again with the password")]
+    /// The user has no active factor, and the operation decides who can log in. So it needs a login with the password
+    /// in the last five minutes; an API key does not count as one.
+    #[error("this requires a login in the last five minutes; log in again with the password")]
     FreshLoginRequired,
 
     // The state is in the way.
-    /// Not there, or not yours.
-    #[error("there is no such thing here")]
+    /// It does not exist, or belongs to another user. Both answer alike (AZ-2).
+    #[error("not found, or not accessible to this caller; check the path and the id")]
     NotFound,
-    /// Somebody changed it meanwhile.
-    #[error("it was changed meanwhile; read it again")]
+    /// Another request changed the object after the caller read it.
+    #[error("this was changed by another request in the meantime; read it again and retry")]
     Version,
-    /// The name is somebody's.
-    #[error("the name is taken")]
+    /// Another user logs in with this name, in some spelling.
+    #[error("this name is already taken; choose another one")]
     NameTaken,
-    /// The address is somebody's.
-    #[error("the e-mail address is taken")]
+    /// Another user logs in with this address, in some spelling.
+    #[error("this e-mail address is already taken; choose another one")]
     EmailTaken,
-    /// The id is somebody's.
-    #[error("the id is taken")]
+    /// Another user has this id.
+    #[error("this id is already taken; choose another one, or leave it out")]
     IdTaken,
-    /// Another secret of the user has that name.
-    #[error("another secret of this user has that name")]
+    /// Another secret of the same user has this name, in some spelling.
+    #[error("another secret of this user already has this name; choose another one")]
     SecretNameTaken,
-    /// There is a password already.
-    #[error("there is a password already; change it instead")]
+    /// The user already has a password; a second one cannot be created.
+    #[error("this user already has a password; change it instead")]
     PasswordExists,
-    /// The factor was enrolled before.
-    #[error("this factor is active already")]
+    /// The factor is active already, perhaps by a request whose answer was lost, or the security key is registered.
+    #[error("this factor or security key is already active; log in with it, or enrol another one")]
     AlreadyActive,
-    /// There is no active factor.
-    #[error("this user has no active factor")]
+    /// The user has no active factor, or none of the kind that was asked for.
+    #[error("this user has no such active factor; enrol one first")]
     NoFactor,
-    /// One secret more than a user may have.
+    /// The user has as many secrets as allowed (32).
     #[error("this user has reached the limit on secrets; delete one first")]
     TooManySecrets,
-    /// It was carried out, and its answer is not for telling again.
-    #[error("the request was carried out; its answer held a secret that has been used, replaced or removed since")]
+    /// A repeated request with an idempotency key was carried out before, and its answer must not be shown again.
+    #[error(
+        "the request was already carried out, and the secret in its answer has been used, replaced or removed since; \
+         continue from the current state"
+    )]
     ToldOnce,
-    /// The pending secret ended: too old, replaced, or too many wrong codes.
-    #[error("this pending secret has ended; create a new one")]
+    /// The pending secret has ended: it expired, was replaced, or had too many wrong codes.
+    #[error("this pending secret has expired, was replaced or had too many wrong codes; create a new one")]
     Expired,
-    /// The first code is wrong.
-    #[error("the code is wrong")]
+    /// The first code of a pending factor is wrong.
+    #[error("wrong code; check the clock and the settings of the authenticator")]
     WrongFirstCode {
-        /// Codes that may still be tried.
+        /// Further codes that may be tried before the pending factor ends; 0 if it has ended.
         remaining: u32,
-        /// The profile it would be right for.
+        /// The parameters or clock error under which the code would be correct, if any were found.
         diagnosis: Option<Diagnosis>,
     },
 
     // The hardware is in the way.
-    /// The smart card service does not run.
-    #[error("the smart card service pcscd does not run on this host; install and start it, then try again")]
+    /// The daemon cannot reach the smart card service.
+    #[error("the smart card service pcscd is not running on this host; install and start it, then try again")]
     NoPcscd,
-    /// The smart card service refuses the daemon.
-    #[error(
-        "pcscd refuses access to the daemon's user; allow it with a polkit rule (docs/hardware.md), then try again"
-    )]
+    /// The smart card service refuses the daemon's user, usually because the polkit rule is missing (HW-8).
+    #[error("pcscd denies access to the daemon's user; add the polkit rule (docs/hardware.md), then try again")]
     PcscdDenied,
-    /// No such key is plugged in.
+    /// The key is not plugged in. The text names the key.
     #[error("{0}; plug it in and try again")]
     NoDevice(String),
-    /// More than one key could be meant.
-    #[error("more than one key is plugged in; name one by its serial number, or leave only one in")]
+    /// Several hardware keys match. Their serial numbers are the choice.
+    #[error("more than one key is plugged in; name one by its serial number, or leave only one plugged in")]
     ManyDevices(Vec<Serial>),
-    /// Somebody else holds the key.
+    /// Another program, or another request, uses the key.
     #[error("{}", busy_sentence(.holder.as_deref()))]
     DeviceBusy {
-        /// The program that likely does.
+        /// The program that probably uses it; absent if the daemon cannot guess.
         holder: Option<String>,
     },
-    /// The key went away in the middle.
-    #[error("the key was pulled or reset in the middle; nothing became active; put it back and try again")]
+    /// The key was unplugged or reset during the operation. What was begun is rolled back at the next contact.
+    #[error("the key was removed or reset during the operation; nothing was activated; plug it in and try again")]
     DeviceRemoved,
-    /// No room for another account.
-    #[error("the key has no room for another account; delete one on it, or use another key")]
+    /// The key has no room for another OATH account or FIDO2 credential.
+    #[error("the key has no room for another account or credential; delete one on it, or use another key")]
     DeviceFull,
-    /// The key's applet wants a password.
-    #[error("the key's OATH application has a password that the daemon does not know; give it along")]
+    /// An OATH password protects the key, and the daemon does not know it or knows an old one.
+    #[error("the key's OATH application has a password that the daemon does not know; send it with the request")]
     DeviceLocked,
-    /// That is not the password.
-    #[error("the password of the key's OATH application is wrong")]
+    /// The OATH password in the request is wrong.
+    #[error("wrong password for the key's OATH application; check it and try again")]
     WrongDevicePassword,
-    /// An account of that name is on the key.
-    #[error("an account of that name is on the key; choose another name, or replace it expressly")]
+    /// The key has an account of this name, or one that a firmware defect would overwrite (HW-5).
+    #[error("an account with this name exists on the key; choose another name, or send `replace` to overwrite it")]
     AccountTaken,
-    /// Nobody touched it.
+    /// The key was not touched before its time limit. What was begun is rolled back.
     #[error("the key was not touched in time; try again and touch it while it blinks")]
     TouchTimeout,
-    /// The key is another one than it was, or was reset.
-    #[error("this is not the key as it was programmed: it was swapped or its OATH application was reset")]
+    /// The key was swapped during the operation, or its OATH application was reset since it was programmed (HW-4).
+    #[error(
+        "the key was swapped, or its OATH application was reset since it was programmed; plug in the right key, or \
+         create a new factor"
+    )]
     DeviceChanged,
-    /// The key, or this factor, cannot do that.
+    /// The key, its firmware, its settings or this factor cannot do this. The text says what is missing.
     #[error("{0}")]
     Unsupported(String),
-    /// The kernel refuses the daemon the security key.
+    /// The kernel does not let the daemon open the security key's device node.
     #[error(
-        "the daemon's user may not open the security key; install the udev rule of the package, then plug it in again"
+        "the daemon's user has no access to the security key; install the udev rule of the package, then plug the key \
+         in again"
     )]
     HidDenied,
-    /// More than one security key could be meant.
-    #[error("{} security keys could be meant ({}); leave one in and try again", .0.len(), .0.join(", "))]
+    /// Several security keys match. They have no serial numbers, so only the user can choose.
+    #[error("{} security keys match ({}); leave only one plugged in and try again", .0.len(), .0.join(", "))]
     ManySecurityKeys(Vec<String>),
-    /// None of the keys that are plugged in is one of the user's.
-    #[error("the security key that is plugged in is not registered for this user; plug in the right one and try again")]
+    /// No attached security key has a credential of this user.
+    #[error("no attached security key is registered for this user; plug in the right one and try again")]
     NotThisKey,
-    /// Whoever touched the security key said no.
-    #[error("the request was declined on the security key")]
+    /// The person at the security key declined the request on it.
+    #[error("the request was declined on the security key; if that was a mistake, try again")]
     TouchDenied,
-    /// The security key has to know who touches it.
-    #[error("the security key wants its PIN; send it along as `pin`")]
+    /// The security key must verify its user and needs the PIN, or it did not recognise the fingerprint.
+    #[error("the security key requires its PIN; send it as `pin`")]
     PinRequired,
-    /// That is not the PIN.
-    #[error("the PIN of the security key is wrong")]
+    /// The PIN in the request is wrong.
+    #[error("wrong PIN for the security key; check it and try again")]
     PinWrong {
-        /// PINs that may still be tried before it is blocked.
+        /// Further PINs that may be tried before the key blocks its PIN.
         remaining: u8,
     },
-    /// The key takes no PIN any more.
+    /// The security key accepts no PIN, or the daemon does not send it one.
     #[error("{0}")]
     PinBlocked(PinBlock),
-    /// The key does not do what it should, or does not answer.
-    #[error("the key does not answer as it should; nothing became active; take it out, put it in and try again")]
+    /// The key or its reader does not answer, or its answer is invalid. The cause is for the journal only.
+    #[error("invalid or no response from the key; nothing was activated; unplug it, plug it in and try again")]
     DeviceFailed(String),
-    /// The key does not prove that it is what it says.
-    #[error("this key does not count as genuine: {0}")]
+    /// The hardware key's attestation does not prove that it is genuine.
+    #[error("this key could not be verified as genuine: {0}")]
     NotGenuine(mfad_hardware::piv::AttestationError),
-    /// Factors depend on what would go.
-    #[error("an active or pending factor needs this account; delete the factor, or return the key, instead")]
+    /// The account belongs to a factor, or factors are on the key that is to be reset.
+    #[error("an active or pending factor uses this account or key; delete the factor, or return the key, first")]
     DeviceInUse,
 
-    // Too much of something.
-    /// Locked after too many failures in a row.
-    #[error("locked after too many wrong codes; an administrator can unlock it")]
+    // A limit is exceeded.
+    /// Too many wrong codes in a row. Correct codes are refused too, and the lock does not end by itself.
+    #[error("the second factors are locked after too many wrong codes; ask an administrator to unlock the user")]
     FactorLocked,
-    /// Delayed after failures.
-    #[error("too many attempts; wait before the next one")]
+    /// The throttle delays attempts after failures, or a rate limit is exceeded. The attempt was not evaluated.
+    #[error("too many attempts or changes; wait before the next one")]
     TooManyAttempts {
-        /// How long.
+        /// How long until the next attempt is allowed.
         wait: Duration,
     },
-    /// A queue is full, or the answer would come too late.
-    #[error("too much to do at the moment; try again")]
+    /// A queue or table is full, there is no memory to spare, or the answer would have come too late.
+    #[error("the daemon is overloaded; try again")]
     Busy,
 
-    // We are at fault.
-    /// The disk takes no writes.
-    #[error("the store cannot be written at the moment")]
+    // The daemon or its host is at fault.
+    /// The store cannot be written, for example because the disk is full. The cause is for the journal only.
+    #[error("the store cannot be written; check the disk of this host, then try again")]
     StorageUnavailable(String),
-    /// Not ready to serve.
+    /// The daemon cannot do its work now. The text says why, and holds no secret.
     #[error("not ready: {0}")]
     NotReady(&'static str),
-    /// The store is damaged or was changed by somebody else: a sealed value does not open (KEY-3), or rows do not agree with
+    /// The store is damaged or another program changed it: a sealed value does not decrypt (KEY-3), or rows contradict
     /// each other. The cause is for the journal only.
-    #[error("the store is damaged, or another program changed it; an administrator looks into the journal")]
+    #[error("the store is damaged, or another program changed it; the administrator finds the cause in the journal")]
     Tampered(String),
-    /// A defect. On an authentication path it is a refusal like any other (AUT-6).
+    /// A defect of the daemon. On an authentication path it is a refusal like any other (AUT-6). The cause is for the
+    /// journal only.
     #[error("internal error")]
     Internal(String),
 }
 
 impl Error {
-    /// A code that no factor of the user could have made.
+    /// A code whose length no factor of the user has. It is malformed, not wrong, so it does not count as an attempt.
     pub(crate) fn wrong_length() -> Self {
-        Self::Malformed("`token` does not have the number of digits of this factor".to_owned())
+        Self::Malformed("`token` has the wrong number of digits for this factor".to_owned())
     }
 }
 
-/// Why a security key takes no PIN here.
+/// Why the daemon sends no PIN to a security key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinBlock {
-    /// After three wrong ones in a row.
+    /// After three wrong PINs in a row the key accepts none until it is unplugged.
     #[error("three wrong PINs in a row; unplug the security key, plug it in and try again")]
     Paused,
-    /// The last ones are not tried here.
+    /// So few PINs are left that the daemon does not try one. Otherwise a user of the daemon could block someone
+    /// else's key.
     #[error(
-        "{remaining} more wrong PINs would block the security key, so none is tried here; give the right one to another \
-         program first, which starts the count anew"
+        "{remaining} more wrong PINs would block the security key, so the daemon tries none; enter the right PIN in \
+         another program, which resets the count"
     )]
     Spared {
-        /// How many are left.
+        /// PINs that are left before the key blocks its PIN.
         remaining: u8,
     },
-    /// For good.
+    /// The key has blocked its PIN for good. Only a reset helps, and that ends its credentials.
     #[error(
-        "the PIN of the security key is blocked after too many wrong ones; the key has to be reset, which ends what is on it"
+        "the PIN of the security key is blocked after too many wrong PINs; reset the key, which deletes its \
+         credentials, and register it again"
     )]
     Blocked,
 }
 
+// With and without a known holder it stays one variant: the client's next step is the same.
 fn busy_sentence(holder: Option<&str>) -> String {
     match holder {
-        Some(holder) => format!("another program uses the key, likely {holder}; end it and try again"),
-        None => "another program or request uses the key; try again".to_owned(),
+        Some(holder) => format!("another program is using the key, probably {holder}; stop it and try again"),
+        None => "another program or request is using the key; try again".to_owned(),
     }
 }
 
@@ -258,7 +272,9 @@ impl From<DeviceFault> for Error {
             DeviceFault::Busy { holder } => Self::DeviceBusy { holder },
             DeviceFault::Removed => Self::DeviceRemoved,
             DeviceFault::NoAccess => Self::HidDenied,
-            DeviceFault::TooOld => Self::Unsupported("this security key is older than FIDO2".to_owned()),
+            DeviceFault::TooOld => {
+                Self::Unsupported("this security key does not support FIDO2; use a newer one".to_owned())
+            }
             DeviceFault::Hung | DeviceFault::Failed(_) => Self::DeviceFailed(fault.to_string()),
         }
     }
@@ -271,9 +287,10 @@ impl From<CardFault> for Error {
             CardFault::Full => Self::DeviceFull,
             CardFault::Locked => Self::DeviceLocked,
             CardFault::WrongPassword => Self::WrongDevicePassword,
+            // The key listed the account, or the daemon wrote it, so the key has changed since.
             CardFault::NoSuchAccount => Self::DeviceChanged,
             CardFault::NotTouched => Self::TouchTimeout,
-            CardFault::Unsupported(what) => Self::Unsupported(format!("this key cannot do that: {what}")),
+            CardFault::Unsupported(what) => Self::Unsupported(format!("not supported by this key: {what}")),
             CardFault::Status(_) | CardFault::Nonsense(_) => Self::DeviceFailed(fault.to_string()),
         }
     }
@@ -293,11 +310,10 @@ impl From<CtapFault> for Error {
             CtapFault::PinSpared { remaining } => Self::PinBlocked(PinBlock::Spared { remaining }),
             CtapFault::PinBlocked => Self::PinBlocked(PinBlock::Blocked),
             CtapFault::PinNotSet => Self::Unsupported(
-                "this security key has to know who touches it, and has neither PIN nor fingerprint; set one first"
-                    .to_owned(),
+                "this security key must verify its user, but has neither PIN nor fingerprint; set one first".to_owned(),
             ),
             CtapFault::Full => Self::DeviceFull,
-            CtapFault::Unsupported(what) => Self::Unsupported(format!("this security key cannot do that: {what}")),
+            CtapFault::Unsupported(what) => Self::Unsupported(format!("not supported by this security key: {what}")),
             CtapFault::Status(_) | CtapFault::Nonsense(_) => Self::DeviceFailed(fault.to_string()),
             CtapFault::Internal(cause) => Self::Internal(cause.to_owned()),
         }
@@ -307,6 +323,7 @@ impl From<CtapFault> for Error {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
+            // Want of memory passes, so the caller should try again.
             Fault::Busy | Fault::Memory => Self::Busy,
             Fault::Unwritable(_) | Fault::Failed => Self::StorageUnavailable(fault.to_string()),
             Fault::Seal | Fault::Disagrees | Fault::Corrupt(_) => Self::Tampered(fault.to_string()),
@@ -321,6 +338,7 @@ impl From<FidoFault> for Error {
             FidoFault::Internal(cause) => Self::Internal(cause),
             FidoFault::Malformed { .. } => Self::Malformed(fault.to_string()),
             FidoFault::Algorithm(_) => Self::Unsupported(fault.to_string()),
+            // The caller does not learn which check failed; the audit log has the reason.
             FidoFault::Refused(_) | FidoFault::Counter => Self::WrongCode { remaining: None },
         }
     }
@@ -335,6 +353,7 @@ impl From<NoEntropy> for Error {
 impl From<TokenFault> for Error {
     fn from(fault: TokenFault) -> Self {
         match fault {
+            // One refusal for all: a forger does not learn which check failed.
             TokenFault::Shape
             | TokenFault::Header
             | TokenFault::Signature

@@ -1,4 +1,4 @@
-//! Whether the service can do its work, and its counters as text.
+//! Readiness, and the metrics as text.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use mfad_store::Decision;
 
 use super::{Reply, RequestContext, Service};
 
-/// How long the outcome of a probe is good, in milliseconds: anybody may ask, and each probe is a durable write.
+/// How long the result of a probe is reused, in milliseconds. Anyone may ask, and each probe is a durable write.
 const PROBE_LIFETIME: i64 = 1_000;
 
-/// When the store was probed, on the boot clock, and whether it could be written.
+/// Time of the last probe on the boot clock, and whether the store could be written.
 #[derive(Default)]
 pub(super) struct Probed(Mutex<Option<(i64, bool)>>);
 
 impl Service {
-    /// Ready means: nothing panicked, and an empty write becomes durable (SVC-4).
+    /// Reports ready if no request has panicked, no write has failed, and an empty write becomes durable (SVC-4).
     pub(super) fn ready(&self, context: &RequestContext) -> Result<Reply, Error> {
         if self.metrics.panics() > 0 {
             return Err(Error::NotReady("a request panicked; see the journal, then restart"));
@@ -24,7 +24,7 @@ impl Service {
         if self.store.has_failed() {
             return Err(Error::NotReady("a write failed; the daemon has to restart"));
         }
-        // Whoever asks meanwhile waits for the same probe.
+        // The lock is held during the probe, so that concurrent requests share it.
         let mut probed = self.probed.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = context.now.boot_ms;
         let is_writable = match *probed {
@@ -44,10 +44,11 @@ impl Service {
             tx.probe(at)?;
             Ok(Decision::Commit(()))
         });
-        probe.inspect_err(|fault| tracing::error!(%fault, "the readiness probe could not write")).is_ok()
+        probe.inspect_err(|fault| tracing::error!(%fault, "the readiness probe could not write to the store")).is_ok()
     }
 
-    /// The counters in the Prometheus text format.
+    /// Returns the metrics in the Prometheus text format.
+    // Gauges of queues, clock and hardware keys are read only now, when they are asked for.
     pub(super) fn metrics_text(&self, context: &RequestContext) -> Result<Reply, Error> {
         let depth = self.store.depth();
         let drift = self.clock.drift(&context.now);

@@ -1,5 +1,5 @@
-//! Security keys in the ports of this host. The daemon asks as a relying party and answers as a browser would, so that a key
-//! registered here answers in a browser too, and the other way round.
+//! Security keys in the ports of this host. The daemon is relying party and browser in one, so a security key that is
+//! registered here also answers in a browser, and the other way round.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::fido::{Assertion, AuthenticationAnswer, Client, FidoFault, KeyRecord, Location, RegistrationAnswer};
+use mfad_api::AuditEvent;
 use mfad_core::model::{Pin, UserId};
 use mfad_core::stopwatch::Stopwatch;
 use mfad_core::sync::thread;
@@ -19,50 +20,51 @@ use super::secrets::has_room;
 use super::security_keys::KeyOrder;
 use super::{Reply, RequestContext, Service};
 
-/// How long a ceremony may take, the touch included. A request has less than a minute.
+/// Time limit of one ceremony, the touch included. A whole request has less than a minute.
 const CEREMONY: Duration = Duration::from_secs(15);
 
-/// How long a key may take to say who it is and what it has.
+/// Time limit for a security key to report its model and features.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long all keys together may take for that.
+/// Time limit for all security keys together to do that.
 const ALL_KEYS: Duration = Duration::from_secs(8);
-/// How long to wait for a key that somebody else has in hand, and how often to look.
+/// How long to wait for a security key that another program or request uses, and the interval between attempts.
 const QUEUE: Duration = Duration::from_millis(1500);
 const TURN: Duration = Duration::from_millis(50);
 
-/// A security key as shown.
+/// A security key in a port of this host, as shown.
 #[derive(Debug)]
 pub struct SecurityKeyView {
-    /// What the kernel calls its port.
+    /// The kernel's name for its HID device, such as `hidraw3`.
     pub node: String,
-    /// What it calls itself.
+    /// The product name that the key reports over USB.
     pub product: String,
-    /// What it says of itself, unless it cannot be talked to.
+    /// Its features, or the reason why it cannot be read.
     pub facts: Result<SecurityKeyFacts, Error>,
 }
 
-/// What a security key says of itself.
+/// Features that a security key reports (CTAP2 `authenticatorGetInfo`).
 #[derive(Debug)]
 pub struct SecurityKeyFacts {
-    /// The protocols that it knows, such as `FIDO_2_1`.
+    /// Protocol versions that it supports, such as `FIDO_2_1`.
     pub versions: Vec<String>,
-    /// The model, as its maker numbers it.
+    /// Model number from its vendor (AAGUID).
     pub aaguid: Option<[u8; 16]>,
-    /// Whether it has a PIN; nothing if it cannot have one.
+    /// Whether a PIN is set; `None` if it supports no PIN.
     pub has_pin: Option<bool>,
-    /// Whether it knows its user by a fingerprint; nothing if it cannot.
+    /// Whether a fingerprint or another built-in user verification is set up; `None` if it supports none.
     pub has_fingerprint: Option<bool>,
 }
 
-/// What comes of taking a key in hand.
+/// The result of opening a security key.
 type Opened = Result<Box<dyn SecurityKey>, DeviceFault>;
 
 impl Service {
-    /// The security keys that are plugged in, each asked who it is.
+    /// Lists the security keys that are plugged in, each with the features it reports.
     pub(super) fn list_security_keys(&self, context: &RequestContext) -> Result<Reply, Error> {
         let total = Stopwatch::start(ALL_KEYS);
         let is_pointless = || context.cancellation.is_cancelled();
         let facts = |port: &Port| -> Result<SecurityKeyFacts, Error> {
+            // One key that hangs must not make the whole request time out.
             if total.is_over() {
                 return Err(Error::DeviceFailed("the keys before it took all the time".to_owned()));
             }
@@ -80,7 +82,8 @@ impl Service {
         Ok(Reply::SecurityKeys(self.webauthn.ports.ports()?.into_iter().map(view).collect()))
     }
 
-    /// Registers the security key that is plugged in. Nothing is stored before it has answered.
+    /// Registers the security key that is plugged in. Nothing is stored before the key has answered, so a pulled key or
+    /// a crash leaves no pending factor behind.
     pub(super) fn register_here(
         &self,
         context: &RequestContext,
@@ -92,6 +95,7 @@ impl Service {
         let user = access.user.id;
         self.refuse_throttled(context, &Subject::factors(user))?;
         self.look(context, |view| has_room(view, user, order.name.as_ref()))??;
+        // All refusals that need no key come first, so that no touch is asked for in vain.
         let (options, asked) = self.start_registration(context, &relying_party, access, order.verification)?;
         let mut key = self.the_only_key(context)?;
         let client = relying_party.client(pin.map(Pin::text));
@@ -100,14 +104,14 @@ impl Service {
             .and_then(|answer| relying_party.finish_registration(&asked, &answer))
             .map_err(of_key)?;
         if context.cancellation.is_cancelled() {
-            // Nobody would see its backup codes.
+            // The client that would show the backup codes has disconnected, so the key must not become active.
             return Err(Error::TouchTimeout);
         }
         let (secret, codes) = self.store_registered(context, access, order.name, &record, relying_party.id())?;
         Ok(Reply::KeyRegistered { secret, codes })
     }
 
-    /// Whether a security key could answer for this user.
+    /// Returns whether a registered security key could answer for this user.
     pub(super) fn has_security_key(&self, context: &RequestContext, user: UserId) -> Result<bool, Error> {
         if self.policy().relying_party.is_none() {
             return Ok(false);
@@ -115,7 +119,8 @@ impl Service {
         Ok(!self.look(context, |view| view.credential_ids_of(user))?.is_empty())
     }
 
-    /// Lets the user's security key that is plugged in answer. An answer that does not hold is `None`, and counts.
+    /// Lets the user's security key that is plugged in answer. `None` is an answer that fails verification, which
+    /// counts as a wrong code.
     pub(super) fn answer_here(
         &self,
         context: &RequestContext,
@@ -126,14 +131,16 @@ impl Service {
         let records = self.key_records(context, user)?;
         let client = relying_party.client(pin.map(Pin::text));
         let (mut key, records) = self.key_that_may_answer(context, client, records)?;
-        // Of one credential, so that what is asked of it is its own policy.
+        // If the key has proved which credential it holds, only that one is asked for, under its own policy for user
+        // verification.
         let (options, asked) = relying_party.start_authentication(user.as_bytes(), records)?;
         let answer = self.hold_ceremony(context, user, &mut *key, |key| client.get(key, &options))?;
         let answer = AuthenticationAnswer::read(&answer).map_err(of_key)?;
         self.judge_assertion(context, &relying_party, user, &asked, &answer)
     }
 
-    /// What a key answers while there is time and somebody waits; a refusal counts.
+    /// Runs a ceremony with a security key until it answers, the time is up or the client disconnects. A refusal counts
+    /// as a wrong code.
     fn hold_ceremony(
         &self,
         context: &RequestContext,
@@ -148,7 +155,7 @@ impl Service {
             .map_err(|fault| self.count_refusal(context, user, fault.into()))
     }
 
-    /// Begins the use of a key; waits a little for whoever has it just now.
+    /// Opens a security key. Waits a short time if another program or request uses it.
     fn take_key(&self, context: &RequestContext, port: &Port) -> Opened {
         let queue = Stopwatch::start(QUEUE);
         loop {
@@ -161,7 +168,7 @@ impl Service {
         }
     }
 
-    /// The one key that is plugged in. Those that are older than FIDO2 count only where there is no other.
+    /// Returns the only security key that is plugged in. Keys older than FIDO2 are left out if there is another one.
     fn the_only_key(&self, context: &RequestContext) -> Result<Box<dyn SecurityKey>, Error> {
         let ports = self.webauthn.ports.ports()?;
         let mut taken: Vec<(&Port, Opened)> = ports.iter().map(|port| (port, self.take_key(context, port))).collect();
@@ -175,7 +182,7 @@ impl Service {
         }
     }
 
-    /// The key that has one of these credentials, and which of them may be on it.
+    /// Returns the security key that holds one of these credentials, and the credentials that may be on it.
     fn key_that_may_answer(
         &self,
         context: &RequestContext,
@@ -193,7 +200,7 @@ impl Service {
         for port in ports {
             let look = || -> Result<(Box<dyn SecurityKey>, Location), CtapFault> {
                 let mut key = self.take_key(context, &port)?;
-                // One that hangs does not take the time of the others.
+                // The time limit of each key keeps one that hangs from using up the time of the others.
                 let wait = Wait { time: Stopwatch::start(LOOK.min(total.left())), is_pointless: &is_pointless };
                 let location = client.locate(&mut Authenticator::meet(&mut *key, wait)?, &records)?;
                 Ok((key, location))
@@ -201,14 +208,15 @@ impl Service {
             match look() {
                 Ok((_, Location::Elsewhere)) => {}
                 Ok((key, location)) => holders.push((port, key, location)),
-                // A key that is older than FIDO2, or that was pulled just now, is as good as none.
+                // A key that is older than FIDO2 or has just been pulled cannot hold a credential of the user.
                 Err(CtapFault::Device(DeviceFault::TooOld | DeviceFault::Removed)) => {}
-                // It does not even say what it can.
+                // It does not even report its features.
                 Err(CtapFault::NotTouched) => fault = Some(CtapFault::Device(DeviceFault::Hung)),
                 Err(found) => fault = Some(found),
             }
         }
-        // One that proved that it has a credential comes before those that do not tell.
+        // A key that proved possession by a signature goes before keys that do not tell, so that no pretender gets the
+        // PIN.
         if holders.iter().any(|(_, _, location)| *location != Location::Perhaps) {
             holders.retain(|(_, _, location)| *location != Location::Perhaps);
         }
@@ -221,12 +229,12 @@ impl Service {
         }
     }
 
-    /// A PIN that is wrong, a touch that does not come or a no count like a wrong code, and are noted: nobody shall try PINs
-    /// on somebody's key, or keep it blinking, without end.
+    /// Counts a wrong PIN, a missing touch or a declined request as a wrong code, and audits it. Otherwise the daemon
+    /// could be used to lock someone else's key, or to keep it blinking, without limit.
     fn count_refusal(&self, context: &RequestContext, user: UserId, error: Error) -> Error {
         let event = match &error {
-            Error::PinWrong { .. } | Error::PinBlocked(_) => "key.pin-wrong",
-            Error::TouchTimeout | Error::TouchDenied => "key.untouched",
+            Error::PinWrong { .. } | Error::PinBlocked(_) => AuditEvent::KeyPinWrong,
+            Error::TouchTimeout | Error::TouchDenied => AuditEvent::KeyUntouched,
             _ => return error,
         };
         match self.count_failure(context, user, event) {
@@ -244,7 +252,7 @@ fn name_of(port: &Port) -> String {
     format!("{} in {}", port.product, port.node)
 }
 
-/// A key whose answer does not hold is not doing what it should: no stranger stands between.
+/// Maps an invalid answer of a security key to a device fault: no browser stands between the daemon and the key.
 fn of_key(fault: FidoFault) -> Error {
     match fault {
         FidoFault::Internal(_) | FidoFault::Algorithm(_) => fault.into(),

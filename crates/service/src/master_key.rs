@@ -1,46 +1,48 @@
-//! The master key, and copies of the store: what its key_store needs and nobody else.
+//! The master key, its rotation, and backups, which must not overlap. No other use case sees the master key.
 
 use std::time::Duration;
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::sync::{Mutex, PoisonError, TryLockError};
 use mfad_store::{Cursor, MasterKey, Outcome, Phase, Rotation};
 
 use super::{Reply, RequestContext, Service};
 
-/// Writes of one request that changes the master key; the request then tells how far it is.
+/// Writes in one request that rotates the master key. The reply then shows the progress, and the next request
+/// continues.
 const WRITES_AT_ONCE: u32 = 16;
 
-/// Who keeps the master key outside the store.
+/// The place outside the store where the master key is kept.
 pub trait MasterKeyStore: Send + Sync {
-    /// Where it is kept.
+    /// Returns the kind of place.
     fn source(&self) -> KeySource;
-    /// Puts a new key in the place of the old one, durably. Asked only where the source is a file.
+    /// Replaces the old master key with a new one, durably. Called only if the source is [`KeySource::File`].
     fn replace(&self, key: &MasterKey) -> Result<(), String>;
 }
 
-/// Where the master key is kept.
+/// The kind of place where the master key is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySource {
-    /// In a file of the daemon's own.
+    /// A file in the daemon's state directory, which the daemon can replace.
     File,
-    /// In a credential that the service manager hands over, and that the daemon cannot write.
+    /// A systemd credential, which the daemon cannot write.
     Credential,
 }
 
-/// The master key as shown: everything but the key.
+/// The master key as shown: everything but the key itself.
 #[derive(Clone, Copy, Debug)]
 pub struct MasterKeyView {
-    /// Where it is kept.
+    /// The kind of place where it is kept.
     pub source: KeySource,
-    /// How far a change of it is.
+    /// Progress of its rotation.
     pub rotation: Rotation,
 }
 
-/// The place outside the store where the master key is kept, and how far its rotation is.
+/// The place outside the store where the master key is kept, and the progress of its rotation.
 pub(super) struct MasterKeyRotation {
     store: Box<dyn MasterKeyStore>,
-    /// Where re-encryption goes on. Held by the one that works on it.
+    /// Where re-encryption continues. Locked by the request or housekeeping that works on it, and during a backup.
     progress: Mutex<Option<Cursor>>,
 }
 
@@ -51,15 +53,15 @@ impl MasterKeyRotation {
 }
 
 impl Service {
-    /// Where the master key is kept and how far a change of it is.
+    /// Shows where the master key is kept, and the progress of its rotation.
     pub(super) fn show_key(&self, context: &RequestContext) -> Result<Reply, Error> {
         let rotation = self.store.rotation(context.patience)?;
         Ok(Reply::MasterKey(MasterKeyView { source: self.master_key.store.source(), rotation }))
     }
 
-    /// Begins a change of the master key, or goes on with the one that is under way.
+    /// Begins a rotation of the master key, or continues the one in progress.
     pub(super) fn rotate_key(&self, context: &RequestContext, next: Option<MasterKey>) -> Result<Reply, Error> {
-        // Housekeeping must not meet a key that is noted and not held yet.
+        // Housekeeping must not meet a key that is staged in the store but not loaded yet.
         let turn = self.master_key.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(context.patience)? == Phase::Idle {
             let next = match (self.master_key.store.source(), next.as_ref()) {
@@ -67,21 +69,22 @@ impl Service {
                 (KeySource::Credential, Some(key)) => MasterKey::from_bytes(key.expose())?,
                 (KeySource::File, Some(_)) => {
                     return Err(Error::Malformed(
-                        "the daemon keeps the master key and makes a new one itself".to_owned(),
+                        "the daemon keeps the master key and makes the new one itself; leave out the body".to_owned(),
                     ));
                 }
                 (KeySource::Credential, None) => {
                     return Err(Error::Malformed(
-                        "the master key is a credential; the new one has to be given".to_owned(),
+                        "the master key is a credential; send the new key as `key`".to_owned(),
                     ));
                 }
             };
-            let mut entry = context.entry("key.rotate", Outcome::Ok, None, None);
+            let mut entry = context.entry(AuditEvent::KeyRotate, Outcome::Ok, None, None);
             entry.detail = context.reason();
             self.store.begin_rotation(context.patience, &next, entry)?;
         }
+        // A begin whose caller gave up waiting may have been committed all the same; its key is loaded here.
         self.store.take_up_staged_key(context.patience)?;
-        // Whoever gave another key than the one that is noted would put one outside that opens nothing.
+        // A caller that gives another key than the staged one would put a credential in place that decrypts nothing.
         if let Some(given) = &next
             && !self.store.is_newest_key(context.patience, given)?
         {
@@ -92,7 +95,8 @@ impl Service {
         self.show_key(context)
     }
 
-    /// Works on a change of the master key, if one is under way and nobody else does.
+    /// Continues a rotation of the master key, for at most `writes` writes. Does nothing if there is none, or if
+    /// another thread works on it.
     pub(super) fn go_on_with_rotation(
         &self,
         context: &RequestContext,
@@ -118,7 +122,7 @@ impl Service {
             let at = context.clone();
             let entry = move |count: u64| {
                 at.entry_with(
-                    "key.resealed",
+                    AuditEvent::KeyResealed,
                     Outcome::Ok,
                     None,
                     None,
@@ -126,15 +130,15 @@ impl Service {
                 )
             };
             match self.store.finish_reencryption(patience, entry)? {
-                Some(count) => tracing::info!(count, "every sealed value is under the new master key"),
-                // Begins again from the start.
-                None => tracing::warn!("values of the old master key are left; they are sealed again"),
+                Some(count) => tracing::info!(count, "all values are encrypted under the new master key"),
+                // The next call begins again at the first value.
+                None => tracing::warn!("values under the old master key remain; re-encryption starts again"),
             }
         }
         self.hand_over_key(context, patience)
     }
 
-    /// Puts the new key in the place of the old one, where the daemon can.
+    /// Replaces the old master key outside the store, if the daemon can. For a credential, `mfactl` does it.
     fn hand_over_key(&self, context: &RequestContext, patience: Duration) -> Result<(), Error> {
         let is_ours = self.master_key.store.source() == KeySource::File;
         if !is_ours || self.store.phase(patience)? != Phase::AwaitingSwap {
@@ -143,21 +147,22 @@ impl Service {
         let key = self.store.next_key(patience)?;
         let key = key.ok_or_else(|| Error::Internal("the next master key is gone".to_owned()))?;
         self.master_key.store.replace(&key).map_err(Error::StorageUnavailable)?;
-        self.store.end_rotation(patience, context.entry("key.replaced", Outcome::Ok, None, None))?;
-        tracing::info!("the new master key has taken the place of the old one");
+        self.store.end_rotation(patience, context.entry(AuditEvent::KeyReplaced, Outcome::Ok, None, None))?;
+        tracing::info!("the new master key has replaced the old one");
         Ok(())
     }
 
-    /// A copy of the store. Not while the key changes: which one it would need could not be told later.
+    /// Takes a copy of the store. Refused during a rotation, since it would be unknown later which master key the copy
+    /// needs.
     pub(super) fn back_up(&self, context: &RequestContext) -> Result<Reply, Error> {
-        // One copy at a time, and no change of the key until it is made.
+        // One copy at a time, and no rotation until it is made.
         let _turn = self.master_key.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.phase(context.patience)? != Phase::Idle {
             return Err(Error::NotReady("the master key is being changed; take the backup once that is over"));
         }
-        let mut entry = context.clone().entry("store.backup", Outcome::Ok, None, None);
+        let mut entry = context.clone().entry(AuditEvent::StoreBackup, Outcome::Ok, None, None);
         entry.detail = context.reason();
-        // Its own row is in the copy.
+        // The audit row of the backup is committed first, so that the copy contains it.
         self.change(context, move |tx, _| Ok(tx.audit(&entry)?))?;
         Ok(Reply::Backup(Box::new(self.store.backup(context.patience, context.now.wall_ms)?)))
     }

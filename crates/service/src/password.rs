@@ -1,6 +1,8 @@
-//! Passwords: the first step of a login, making one, changing one.
+//! Passwords: the first step of a login, and creating and changing a password. The hash itself, and the limits on it,
+//! are in `hasher` and `passwords`.
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::model::{Gate, Label, Limits, Odds, Sensitive, Throttle, UserId, canonical};
 use mfad_store::{Class, MfaState, NewSecret, Outcome, SecretRow, SecretType, Subject, Tx, UserRow};
 
@@ -11,20 +13,23 @@ use super::secrets::view_of;
 use super::tokens::{Granted, open_challenge, open_session};
 use super::{Reply, RequestContext, Service, Stop};
 
-/// The name of every password's entry.
+/// The name of the secret that holds a password. A user has at most one.
 const PASSWORD_NAME: &str = "password";
 
-/// What a login names: a user, or nobody, who is treated alike.
+/// The user that a login names, and what the check needs. For an unknown login the optional fields are absent; the
+/// check does the same work, so that its time does not tell whether the user exists (AUT-4).
 struct Target {
     user: Option<UserRow>,
     password: Option<SecretRow>,
+    /// The decrypted hash record of the password.
     record: Option<Sensitive<Vec<u8>>>,
+    /// Where failures are counted: per user and peer uid.
     subject: Subject,
 }
 
 impl Service {
-    /// Checks a password. With an active factor it opens no more than a challenge (AUT-1). Unknown,
-    /// wrong and disabled take the same way, the same work, the same refusal (AUT-4).
+    /// Checks a password. If the user has an active factor, the reply is only a challenge (AUT-1). An unknown login, a
+    /// wrong password and a disabled user take the same path, do the same work and get the same refusal (AUT-4).
     pub(super) fn log_in(
         &self,
         context: &RequestContext,
@@ -37,8 +42,11 @@ impl Service {
         let throttle = self.look(context, |view| view.throttle(&target.subject, Class::Password))?;
         refuse_closed(throttle.gate(&limits, &context.now))?;
 
+        // The hash takes tens of milliseconds, so it runs outside of any transaction. The transaction that grants the
+        // login therefore reads user, password and throttle again.
         let permit = self.passwords.permit(context)?;
         let check = permit.check_password(target.record.as_ref(), password)?;
+        // The password was hashed at a lower cost than configured: hash it again while it is known (AUT-8).
         let better = match check {
             PasswordCheck::RightButCheap => Some(permit.password_record(password)?),
             PasswordCheck::Right | PasswordCheck::Wrong => None,
@@ -63,6 +71,8 @@ impl Service {
     }
 
     fn target(&self, context: &RequestContext, login: &str) -> Result<Target, Error> {
+        // Spellings of a login (case, width, spaces) share one throttle, or varying them would multiply guesses
+        // (THR-4).
         let key = canonical(login);
         let peer = context.caller.peer.uid;
         self.look(context, |view| {
@@ -84,7 +94,7 @@ impl Service {
         })
     }
 
-    /// Gives a user who has none a password.
+    /// Creates the password of a user who has none.
     pub(super) fn create_password(
         &self,
         context: &RequestContext,
@@ -100,7 +110,8 @@ impl Service {
         Ok(Reply::SecretCreated(view))
     }
 
-    /// Puts a new password in the place of the old one and ends everything that the old one opened.
+    /// Replaces the password, and ends every token and session of the user (ENR-9). Without the present password this
+    /// needs an administrator with a reason.
     pub(super) fn change_password(
         &self,
         context: &RequestContext,
@@ -112,19 +123,20 @@ impl Service {
         let checked = match current {
             Some(current) => Some(self.check_current(context, &access, current)?),
             None if may_omit => None,
-            None => return Err(Error::Malformed("`current` is missing".to_owned())),
+            None => return Err(Error::Malformed("`current` is missing; send the present password".to_owned())),
         };
         let record = self.password_record(context, new)?;
         let view = self.change(context, move |tx, context| {
             access.must_be_fresh(tx, context)?;
             let user = access.user.id;
             let row = tx.active_secret(user, SecretType::Password)?.ok_or(Error::NotFound)?;
+            // Of two parallel changes with the same present password, only one succeeds.
             if checked.is_some_and(|checked| !is_unchanged(&row, &checked)) {
                 return Err(Error::WrongCredentials.into());
             }
             tx.replace_value(&row, &record, context.now.wall_ms)?;
             tx.bump_epoch(user)?;
-            let mut entry = context.entry("password.change", Outcome::Ok, Some(user), Some(row.id));
+            let mut entry = context.entry(AuditEvent::PasswordChange, Outcome::Ok, Some(user), Some(row.id));
             entry.detail = access.reason();
             tx.audit(&entry)?;
             let row = tx.secret(user, row.id)?.ok_or(Error::NotFound)?;
@@ -133,7 +145,7 @@ impl Service {
         Ok(Reply::Secret(view))
     }
 
-    /// The old password is guessed against the same throttle as at login (THR-7). Gives back the one that was checked.
+    /// Checks the present password, under the same throttle as at login (THR-7). Returns the secret that was checked.
     fn check_current(
         &self,
         context: &RequestContext,
@@ -169,7 +181,7 @@ impl Service {
         }
     }
 
-    /// Hashes a new password on a worker of the pool.
+    /// Hashes a new password, once a hash permit is free. Returns the record to store.
     pub(super) fn password_record(
         &self,
         context: &RequestContext,
@@ -180,7 +192,7 @@ impl Service {
     }
 }
 
-/// Stores a first password inside a writing job.
+/// Stores the first password of a user inside a writing job, with its audit row. Refuses if there is one already.
 pub(super) fn insert_password(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -207,18 +219,19 @@ pub(super) fn insert_password(
     if !tx.insert_secret(&new)? {
         return Err(Error::SecretNameTaken.into());
     }
-    tx.audit(&context.entry("password.create", Outcome::Ok, Some(user), Some(new.id)))?;
+    tx.audit(&context.entry(AuditEvent::PasswordCreate, Outcome::Ok, Some(user), Some(new.id)))?;
     let row = tx.secret(user, new.id)?.ok_or(Error::NotFound)?;
     Ok(row)
 }
 
-/// Whether it is still the entry that was checked: a password that was changed while its hash was computed counts no more. A
-/// new name of the entry is a change too, which is seldom enough.
+/// Whether this is still the secret that was checked. A password that was replaced while the hash ran must not log in.
+/// Renaming the secret also counts as a change; that is rare enough to accept.
 fn is_unchanged(now: &SecretRow, checked: &SecretRow) -> bool {
     now.id == checked.id && now.version == checked.version
 }
 
-/// What a password check leads to, decided inside the transaction that records it.
+/// Turns the result of a password check into a login, a challenge or a refusal, inside the transaction that records it
+/// (THR-2).
 struct Grant {
     subject: Subject,
     limits: Limits,
@@ -238,6 +251,8 @@ impl Grant {
         let user = tx.user(user)?.filter(|user| !user.disabled).ok_or(Error::WrongCredentials)?;
         let password = tx.active_secret(user.id, SecretType::Password)?;
         let password = password.filter(|now| is_unchanged(now, checked)).ok_or(Error::WrongCredentials)?;
+        // The check before the hash only saved the work of a hash; this one decides, in the transaction that records
+        // the result.
         let throttle = tx.throttle(&self.subject, Class::Password)?;
         if let Gate::Delayed(wait) = throttle.gate(&self.limits, &context.now) {
             return Err(Error::TooManyAttempts { wait }.into());
@@ -246,6 +261,7 @@ impl Grant {
             tx.set_throttle(&self.subject, Class::Password, &Throttle::clear())?;
         }
         match better {
+            // The same password under a new hash: not a change, so the version and the sessions stay.
             Some(record) => tx.strengthen(&password, record, now)?,
             None => tx.touch(password.id, now)?,
         }
@@ -259,7 +275,7 @@ impl Grant {
                 (open_session(tx, context, user, mfad_core::model::Amr::Password)?, "logged in")
             }
         };
-        tx.audit(&context.entry_with("login.password", Outcome::Ok, Some(id), Some(password.id), detail))?;
+        tx.audit(&context.entry_with(AuditEvent::LoginPassword, Outcome::Ok, Some(id), Some(password.id), detail))?;
         Ok(granted)
     }
 
@@ -283,10 +299,10 @@ fn charge_password(
 ) -> Result<(), Stop> {
     let throttle = tx.throttle(subject, Class::Password)?.fail(limits, &context.now, Odds::NONE);
     tx.set_throttle(subject, Class::Password, &throttle)?;
-    // A name that nobody has is written down once its guesses begin to be delayed: who tries names
-    // must not be able to fill the disk. Until then something is written that takes no room, and about as long (AUT-4).
+    // An unknown name gets one audit row, at the failure that starts its delay. Otherwise guessing names would fill the
+    // disk. All other failures write a probe instead, which takes no space and about the same time (AUT-4).
     if user.is_some() || throttle.failures == limits.delay_after {
-        tx.audit(&context.entry("login.password", Outcome::Refused, user, None))?;
+        tx.audit(&context.entry(AuditEvent::LoginPassword, Outcome::Refused, user, None))?;
     } else {
         tx.probe(context.now.wall_ms)?;
     }

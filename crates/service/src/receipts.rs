@@ -1,10 +1,12 @@
-//! Receipts: a user confirmed one action with a second factor, and an app can check that once.
+//! Step-up receipts: proof that a user confirmed one action with a second factor, which an app can redeem once. The
+//! receipts of programmed hardware keys are another thing (`devices::receipt`).
 
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{Amr, Sensitive, Text};
 use mfad_store::{Outcome, StepUpReceipt, UserRow, same_tag};
@@ -13,12 +15,13 @@ use super::authorise::Redeemer;
 use super::tokens::{digest, later};
 use super::{Reply, RequestContext, Service, Stop};
 
-/// How long a receipt can be redeemed.
+/// How long after the step-up a receipt can be redeemed.
 const RECEIPT_LIFETIME: Duration = Duration::from_secs(5 * 60);
-/// Receipts a user may have open.
+/// Unredeemed receipts of one user; a new one beyond that ends the oldest.
 pub(super) const OPEN_RECEIPTS: u32 = 32;
 
-/// A receipt of 256 random bits, and the row that knows its digest.
+/// Makes a receipt of 256 random bits, and the row to store. The row holds only the digest, so a leaked store yields no
+/// receipt that can be redeemed. `redeemer` is the uid of the app that may redeem it; none means the present caller.
 pub(super) fn new_receipt(
     context: &RequestContext,
     user: &UserRow,
@@ -41,7 +44,8 @@ pub(super) fn new_receipt(
 }
 
 impl Service {
-    /// Checks a receipt against an action and uses it up, right or wrong.
+    /// Redeems a receipt for an action. It is used up whether the action matches or not, except when it belongs to
+    /// another user or app.
     pub(super) fn redeem_receipt(
         &self,
         context: &RequestContext,
@@ -56,15 +60,16 @@ impl Service {
                 return Err(Stop::Commit(Error::ReceiptRefused));
             };
             let user = tx.user(row.user)?;
+            // A raised epoch has ended everything that the user's tokens and factors opened before.
             let is_current = user.is_some_and(|user| !user.disabled && user.epoch == row.epoch);
             let is_anothers = matches!(&redeemer, Redeemer::User(user) if user.id != row.user);
             if is_anothers || row.peer != context.caller.peer.uid {
-                // Somebody else's receipt stays good for its owner, and for the app that it is for.
+                // Rolled back: otherwise any caller who sees a receipt could use it up for its owner and its app.
                 return Err(Error::ReceiptRefused.into());
             }
             let is_good = is_current && same_tag(&row.action, &action);
             let outcome = if is_good { Outcome::Ok } else { Outcome::Refused };
-            tx.audit(&context.entry("receipt.redeem", outcome, Some(row.user), None))?;
+            tx.audit(&context.entry(AuditEvent::ReceiptRedeem, outcome, Some(row.user), None))?;
             if is_good { Ok(row) } else { Err(Stop::Commit(Error::ReceiptRefused)) }
         })?;
         Ok(Reply::ReceiptRedeemed { user: row.user, auth_time: row.auth_time, amr: row.amr.values() })

@@ -1,11 +1,12 @@
-//! The one place where a second factor is judged: login, step-up and verify all come through here,
-//! and the count, the comparison and the consumption are one transaction (THR-2, THR-7, OTP-3).
+//! The one place where a second factor is judged. Login, step-up and verify all use it. Counting an attempt, comparing
+//! it and using the code up are one transaction (THR-2, THR-7, OTP-3).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::fido::Assertion;
+use mfad_api::AuditEvent;
 use mfad_core::model::{
     BackupCode, Digits, Gate, Limits, Method, Moment, Odds, OtpKind, Period, Pin, Profile, Right, SecretId, Sensitive,
     Throttle, TokenInput, UserId,
@@ -20,50 +21,50 @@ use super::locks::Held;
 use super::security_keys::use_assertion;
 use super::{Proof, RequestContext, Service, Stop};
 
-/// A second factor ready to be judged inside a transaction. A backup code has been hashed already,
-/// since that takes too long for one.
+/// A second factor, ready to be judged inside a transaction. The slow part is done: a backup code is hashed, and the
+/// response of a security key is verified.
 pub(super) enum Prepared {
+    /// A one-time password, not compared yet.
     Token(TokenInput),
-    /// What a security key answered, if that holds.
+    /// The assertion of a security key; `None` if its response was invalid, which counts as a failure.
     Key(Option<Assertion>),
-    Code {
-        set: Option<SecretId>,
-        hash: Sensitive<[u8; 16]>,
-    },
+    /// A backup code, hashed with the salt of this set; `None` if the user has none.
+    Code { set: Option<SecretId>, hash: Sensitive<[u8; 16]> },
 }
 
-/// The settings a verdict depends on.
+/// The settings that a verdict depends on, read once per request so that a reload cannot change them midway.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
     window: Window,
     limits: Limits,
 }
 
-/// Which factor answered.
+/// The factor that an attempt matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Accepted {
     pub(super) secret: SecretId,
     pub(super) method: Method,
-    /// Backup codes left, when one was used.
+    /// Backup codes that are left, if one was used.
     pub(super) remaining: Option<u32>,
-    /// How many steps the authenticator is ahead of this host, when it goes by time.
+    /// TOTP: how many steps the authenticator is ahead of this host; negative if it is behind. For the metrics.
     pub(super) steps_ahead: Option<i64>,
 }
 
-/// What became of an attempt. Counting and consuming are done when it is returned; the caller has to
+/// The result of an attempt. Counting it and using the code up are already done in the transaction, so the caller must
 /// let the transaction commit.
 #[must_use]
 pub(super) enum Verdict {
+    /// The attempt matched this factor, and its code is used up.
     Accepted(Accepted),
-    /// Wrong, used, or nothing there; counted.
+    /// Wrong or used before, or the user has no such factor. Counted as a failure.
     Wrong,
-    /// Not evaluated.
+    /// Not evaluated: a delay runs for this long.
     Delayed(Duration),
-    /// Not evaluated.
+    /// Not evaluated: the factors are locked.
     Locked,
-    /// Not evaluated either: the odds of all guesses together would be too many with this one, which locks.
+    /// Not evaluated: with this guess the total probability of all guesses would exceed the bound (R9), so it locks.
     LockedNow,
-    /// Of a length that none of the user's factors has; not counted.
+    /// The code has a length that none of the user's factors has. Not counted.
     Misshapen,
 }
 
@@ -73,9 +74,10 @@ impl Service {
         Rules { window: policy.window, limits: policy.factor_limits }
     }
 
-    /// Gets a proof ready. For a backup code that means: wait for other codes of this user, see that
-    /// the throttle lets it through, hash once. Without a user it is the same work, counted on
-    /// `nobody`. The held lock must live until the verdict.
+    /// Does the slow part of judging a proof, outside of the transaction. For a backup code: waits for other backup
+    /// codes of this user, checks the throttle, and hashes once. Without a user the work is the same, counted on
+    /// `nobody`. The caller must hold the returned lock until the verdict, or parallel guesses would pass the throttle
+    /// together (THR-2).
     pub(super) fn prepare<'a>(
         &'a self,
         context: &RequestContext,
@@ -86,6 +88,7 @@ impl Service {
     ) -> Result<(Prepared, Option<Held<'a>>), Error> {
         let subject = user.map_or_else(|| nobody.clone(), Subject::factors);
         let code = match proof {
+            // Comparing takes microseconds, so all of it happens in the transaction that counts the attempt.
             Proof::Token(token) => return Ok((Prepared::Token(token), None)),
             Proof::Device { pin } => return Ok((self.ask_key(context, user, &subject, pin.as_ref())?, None)),
             Proof::SecurityKey { pin } => {
@@ -110,8 +113,8 @@ impl Service {
         Ok((prepared, Some(held)))
     }
 
-    /// What the user's key says, unless the throttle would refuse it anyway: nobody shall be made to touch a key for
-    /// nothing. A registered security key comes first: its answer cannot be used anywhere else.
+    /// Asks the user's attached key for a proof. Checks the throttle first, so that no user touches a key for nothing.
+    /// A registered security key is asked before an OATH key, because its response is worthless anywhere else.
     fn ask_key(
         &self,
         context: &RequestContext,
@@ -123,7 +126,8 @@ impl Service {
         let user = user.ok_or_else(no_key_here)?;
         if self.has_security_key(context, user)? {
             match self.answer_here(context, user, pin) {
-                // None of these says anything about the user, and there may be a key that gives codes.
+                // None of these is a refusal by the user's own security key, so an attached OATH key may answer
+                // instead. A wrong PIN or a declined touch is final: it was counted.
                 Err(
                     Error::NotThisKey
                     | Error::NoDevice(_)
@@ -135,24 +139,21 @@ impl Service {
                 answered => return answered.map(Prepared::Key),
             }
         }
+        // A key in a port proves no presence unless it is touched. Only an administrator's check may do without.
         let without_touch = context.caller.token.is_none() && self.right(context, Right::Admin).is_ok();
         self.code_by_key(context, user, without_touch).map(Prepared::Token)
     }
 
-    /// Refuses what the throttle would not let through to the verdict.
+    /// Refuses an attempt that the throttle delays or locks, before work is spent on it. The transaction checks again.
     pub(super) fn refuse_throttled(&self, context: &RequestContext, subject: &Subject) -> Result<(), Error> {
         let limits = self.policy().factor_limits;
         let throttle = self.look(context, |view| view.throttle(subject, Class::Factor))?;
         refuse_closed(throttle.gate(&limits, &context.now))
     }
 
-    /// A failure at the user's key counts on the throttle of all factors, before anything was compared.
-    pub(super) fn count_failure(
-        &self,
-        context: &RequestContext,
-        user: UserId,
-        event: &'static str,
-    ) -> Result<(), Error> {
+    /// Counts a failure at the user's key (a wrong PIN, a missing or declined touch) on the throttle of all second
+    /// factors, with an audit row. Otherwise PINs could be guessed without limit (THR-7).
+    pub(super) fn count_failure(&self, context: &RequestContext, user: UserId, event: AuditEvent) -> Result<(), Error> {
         let rules = self.rules();
         self.change(context, move |tx, context| {
             let subject = Subject::factors(user);
@@ -162,7 +163,7 @@ impl Service {
         })
     }
 
-    /// [`Service::prepare`] for a user who is there.
+    /// [`Service::prepare`] for a user who exists.
     pub(super) fn prepare_for<'a>(
         &'a self,
         context: &RequestContext,
@@ -185,8 +186,8 @@ impl Service {
     }
 }
 
-/// Judges an attempt on a user's second factors. Every failure counts on the one throttle that all
-/// of them share, every success clears it.
+/// Judges an attempt on a user's second factors. All factors share one throttle: every failure counts on it, and every
+/// success clears it. A code does not say which factor it is for, so a count per factor would charge all of them.
 pub(super) fn judge(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -202,13 +203,14 @@ pub(super) fn judge(
         Gate::Locked => return Ok(Verdict::Locked),
     }
     if !matches!(prepared, Prepared::Token(_)) {
-        // Those of one-time passwords are compared as they are read.
+        // One-time passwords do not need it: `active_factors` compares the rows that it reads with the summary.
         tx.check_summary(user)?;
     }
     let mut odds = Odds::NONE;
     let found = match prepared {
         Prepared::Token(token) => {
             let factors = tx.active_factors(user)?;
+            // Eleven HOTP counters or several factors make one guess likelier, so the lock comes earlier (R9).
             odds = odds_of_all(&factors, rules.window, token)?;
             if odds == Odds::NONE && !factors.is_empty() {
                 return Ok(Verdict::Misshapen);
@@ -240,7 +242,9 @@ pub(super) fn judge(
     }
 }
 
-/// The same work and the same throttle for a user who is not there (AUT-4, AZ-2).
+/// Judges an attempt for a user who does not exist: always wrong, after the same work and under a throttle of the same
+/// kind (AUT-4, AZ-2). It assumes the odds of the usual factor, a TOTP of six digits, since there is none to compute
+/// them from.
 pub(super) fn judge_nobody(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -275,7 +279,7 @@ fn charge(
     keep(tx, context, rules, subject, &throttle.fail(&rules.limits, &context.now, odds), user)
 }
 
-/// Stores what has become of a throttle; a user's lock is written down.
+/// Stores a throttle. If it is now locked and belongs to a user, adds an audit row.
 fn keep(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -286,12 +290,13 @@ fn keep(
 ) -> Result<(), Fault> {
     tx.set_throttle(subject, Class::Factor, throttle)?;
     if let (Some(user), Gate::Locked) = (user, throttle.gate(&rules.limits, &context.now)) {
-        tx.audit(&context.entry("factor.lock", Outcome::Ok, Some(user), None))?;
+        tx.audit(&context.entry(AuditEvent::FactorLock, Outcome::Ok, Some(user), None))?;
     }
     Ok(())
 }
 
-/// Turns every verdict but the accepted one into its refusal; `wrong` is the refusal for a wrong code.
+/// Returns the accepted factor, or the refusal of any other verdict; `wrong` makes the refusal for a wrong code. A
+/// verdict that was counted must commit, or the failure would be rolled back with its refusal.
 pub(super) fn accept(verdict: Verdict, wrong: impl FnOnce() -> Stop) -> Result<Accepted, Stop> {
     match verdict {
         Verdict::Accepted(accepted) => Ok(accepted),
@@ -303,7 +308,7 @@ pub(super) fn accept(verdict: Verdict, wrong: impl FnOnce() -> Stop) -> Result<A
     }
 }
 
-/// Refuses at a gate that is not open.
+/// Refuses while the throttle delays or locks.
 pub(super) fn refuse_closed(gate: Gate) -> Result<(), Error> {
     match gate {
         Gate::Open => Ok(()),
@@ -312,11 +317,12 @@ pub(super) fn refuse_closed(gate: Gate) -> Result<(), Error> {
     }
 }
 
+// The same sentence as for a user who exists but has no key attached (`devices::proof`), so that the two look alike.
 fn no_key_here() -> Error {
     Error::NoDevice("no key of this user is plugged in here".to_owned())
 }
 
-/// The odds of a guess at all factors of its length together.
+/// The probability that one guess matches any of the factors of its length.
 fn odds_of_all(factors: &[SecretRow], window: Window, token: &TokenInput) -> Result<Odds, Fault> {
     factors.iter().try_fold(Odds::NONE, |odds, factor| {
         let profile = profile_of(factor)?;
@@ -328,7 +334,8 @@ fn profile_of(factor: &SecretRow) -> Result<Profile, Fault> {
     factor.profile.ok_or(Fault::Corrupt("a factor without parameters"))
 }
 
-/// Compares a code with every one of the active factors that has its length, and uses up what it matches.
+/// Compares a code with every active factor of its length, and uses it up in each that it matches. It does not stop at
+/// the first match: a code that two factors share must not work a second time.
 fn find_factor(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -353,7 +360,7 @@ fn find_factor(
     Ok(accepted)
 }
 
-/// The odds of a guess at one factor.
+/// The probability that one guess matches one factor.
 fn odds_of(profile: &Profile, window: Window) -> Odds {
     let codes = match profile.moving {
         OtpKind::Totp(_) => window.width(),
@@ -391,6 +398,8 @@ fn match_factor(
                 CounterMatch::Accepted { next } => {
                     Ok(tx.consume_counter(factor.id, next, now)?.then_some((Method::Hotp, None)))
                 }
+                // Beyond the look-ahead one code is too likely a guess. The next one in sequence resynchronises (RFC
+                // 4226 section 7.4).
                 CounterMatch::Ahead { counter } => {
                     tx.remember_resync(factor.id, Some(counter))?;
                     Ok(None)
@@ -406,12 +415,12 @@ fn match_factor(
     }
 }
 
-/// A step used up in the future means that the clock was ahead once. No code works until time has
-/// caught up or an administrator unlocks the user (TIME-2).
+/// Adds an audit row if the newest used step lies in the future: the clock was ahead when it was used. No code of this
+/// factor works until time has caught up or an administrator unlocks the user (TIME-2).
 fn report_future_step(tx: &Tx<'_>, context: &RequestContext, factor: &SecretRow, current: u64) -> Result<(), Fault> {
     if factor.last_step.is_some_and(|last| last > current.saturating_add(1)) {
         tx.audit(&context.entry_with(
-            "clock.future-step",
+            AuditEvent::ClockFutureStep,
             Outcome::Refused,
             Some(factor.user),
             Some(factor.id),
@@ -421,6 +430,8 @@ fn report_future_step(tx: &Tx<'_>, context: &RequestContext, factor: &SecretRow,
     Ok(())
 }
 
+/// Uses a backup code up. `hashed_for` is the set whose salt the hash was made with; a set that was renewed since then
+/// matches nothing.
 fn use_code(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -438,7 +449,7 @@ fn use_code(
     }
     let remaining = row.codes_left().saturating_sub(1);
     tx.audit(&context.entry_with(
-        "code.use",
+        AuditEvent::CodeUse,
         Outcome::Ok,
         Some(user),
         Some(row.id),
@@ -447,19 +458,21 @@ fn use_code(
     Ok(Some(Accepted { secret: row.id, method: Method::Recovery, remaining: Some(remaining), steps_ahead: None }))
 }
 
-/// When factors were used that are ahead of the clock, as the audit log has it up to one of its rows.
+/// When those factors were used whose newest step is ahead of the clock, from the audit log up to the row `up_to`. Read
+/// beforehand in a snapshot, because reading the whole log would keep the writer busy.
 pub(super) struct FutureUses {
     up_to: i64,
     times: Option<Vec<i64>>,
 }
 
-/// The widest window there may be, when the clock was ahead: two steps back, one forward (OTP-4).
+/// Steps back and forward that any window can have accepted (OTP-4). The window at the time of a use is not recorded,
+/// so the widest is assumed.
 const WIDEST: (u64, u64) = (2, 1);
-/// Uses of so many milliseconds before the present may have used a step after it: two of the longest periods.
+/// How many milliseconds before the present a use may have used up a step after it: two of the longest periods (120 s).
 const JUST_BEFORE: i64 = 240_000;
 
 impl FutureUses {
-    /// Reads all of the log, where there is such a factor: for a snapshot, not for the writer's turn.
+    /// Reads the whole audit log, if the user has such a factor. Call it in a read snapshot, not in a writing job.
     pub(super) fn read(view: &View<'_>, user: UserId, now: &Moment) -> Result<Self, Fault> {
         let up_to = view.newest_audit_row()?;
         let is_needed = !factors_ahead(view, user, now)?.is_empty();
@@ -467,6 +480,7 @@ impl FutureUses {
         Ok(Self { up_to, times })
     }
 
+    /// Returns the times known from the snapshot and those of later rows.
     fn all(&self, view: &View<'_>, user: UserId, now: &Moment) -> Result<Vec<i64>, Fault> {
         let known = self.times.as_deref();
         let since = uses_after(view, user, known.map_or(0, |_| self.up_to), now)?;
@@ -474,8 +488,8 @@ impl FutureUses {
     }
 }
 
-/// When any of the user's factors was used, in the rows after one. A code may be that of several factors, and the log names
-/// one of them.
+/// When any of the user's factors was used, in milliseconds since 1970, from the audit rows after `after`. All factors
+/// are searched: a code may belong to several, and the log names only one of them.
 fn uses_after(view: &View<'_>, user: UserId, after: i64, now: &Moment) -> Result<Vec<i64>, Fault> {
     let from = now.wall_ms.saturating_sub(JUST_BEFORE);
     let factors = view.active_factors(user)?.into_iter();
@@ -483,7 +497,7 @@ fn uses_after(view: &View<'_>, user: UserId, after: i64, now: &Moment) -> Result
     Ok(times.concat())
 }
 
-/// The time-based factors whose newest used step lies in the future, with their periods and the present step.
+/// The TOTP factors whose newest used step lies in the future, each with its period and the present step.
 fn factors_ahead(view: &View<'_>, user: UserId, now: &Moment) -> Result<Vec<(SecretRow, Period, u64)>, Fault> {
     let factors = view.active_factors(user)?.into_iter();
     let ahead = factors.filter_map(|factor| {
@@ -495,8 +509,8 @@ fn factors_ahead(view: &View<'_>, user: UserId, now: &Moment) -> Result<Vec<(Sec
     Ok(ahead.collect())
 }
 
-/// The newest used steps that lie in the future of `now` are taken back to the present one. What may have been used beyond
-/// it stays used: each use was within a window around its time.
+/// Lowers each newest used step that lies in the future of `now` to the present step, and returns for how many factors.
+/// Steps beyond it that may have been used stay used: each use lies within the widest window around its time (OTP-3).
 pub(super) fn lower_future_steps(tx: &Tx<'_>, user: UserId, now: &Moment, uses: &FutureUses) -> Result<u32, Fault> {
     let mut lowered = 0u32;
     let ahead = factors_ahead(tx, user, now)?;

@@ -1,10 +1,12 @@
-//! Secrets of a user: make, list, show, rename, remove. Values are shown once, when made (ENR-6).
+//! Secrets of a user: create, list, show, rename and delete. A value is shown once, in the reply that creates it (ENR-6).
+//! Enrolment, passwords and security keys have files of their own.
 
 use std::time::Duration;
 
 use data_encoding::BASE32_NOPAD;
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{Label, Profile, SecretId, Sensitive, Text, UserId};
 use mfad_core::oath::{OtpauthUri, otpauth_uri};
@@ -18,18 +20,19 @@ use super::{
     Service, Stop,
 };
 
-/// How long a pending factor waits for its first code (ENR-2).
+/// How long a pending factor waits for its first code before it expires (ENR-2).
 pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// Bytes of an otpauth URI, as the API says. Every one of them fits into a QR code, whose largest takes 2,331 (ISO/IEC 18004
-/// table 7, version 40 with error correction M).
+/// The longest otpauth URI, in bytes (docs/openapi.yaml). A URI of this length fits into a QR code: the largest one holds
+/// 2,331 bytes (ISO/IEC 18004 table 7, version 40 with error correction M).
 pub const LONGEST_URI: usize = 2048;
-/// Random bytes of an API key.
+/// Random bytes in an API key.
 const API_KEY_LENGTH: usize = 32;
-/// Secrets a user may have.
+/// Active and pending secrets that a user may have.
 const MOST_SECRETS: usize = 32;
 
 impl Service {
-    /// Makes a pending factor. An older pending one ends; an active one is never touched (ENR-2).
+    /// Creates a pending software factor, and returns its seed and otpauth URI this once. An older pending factor of the
+    /// user ends; an active one is never touched (ENR-2).
     pub(super) fn create_factor(
         &self,
         context: &RequestContext,
@@ -57,7 +60,8 @@ impl Service {
         Ok(Reply::FactorCreated { secret, uri, base32 })
     }
 
-    /// Takes over a factor of another program. It is pending like any other: only a code activates it (ENR-1).
+    /// Imports a factor of another program. It is pending like any other: only a code from its authenticator activates it
+    /// (ENR-1). The reply does not repeat the seed.
     pub(super) fn import_factor(
         &self,
         context: &RequestContext,
@@ -93,14 +97,15 @@ impl Service {
         let uri = otpauth_uri(&order.profile, seed.expose(), &issuer, &account);
         if uri.expose().len() > LONGEST_URI {
             return Err(Error::Malformed(format!(
-                "the otpauth URI would have {} bytes, and {LONGEST_URI} fit; give a shorter `issuer` or `account`",
+                "the otpauth URI would have {} bytes, more than {LONGEST_URI}; send a shorter `issuer` or `account`",
                 uri.expose().len()
             )));
         }
         Ok(uri)
     }
 
-    /// Makes an API key.
+    /// Creates an API key and returns it this once. The store keeps only its digest. A key made without a second factor is
+    /// refused later if the settings require one.
     pub(super) fn create_api_key(
         &self,
         context: &RequestContext,
@@ -125,13 +130,13 @@ impl Service {
                 value: Sensitive::new(digest(value.expose()).to_vec()),
             };
             insert(tx, &new)?;
-            tx.audit(&context.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), "apikey"))?;
+            tx.audit(&context.entry_with(AuditEvent::SecretCreate, Outcome::Ok, Some(user), Some(new.id), "apikey"))?;
             Ok((shown(tx, user, &new)?, api_key(new.id, &value)))
         })?;
         Ok(Reply::ApiKeyCreated { secret, key })
     }
 
-    /// All secrets of a user.
+    /// Lists the active and pending secrets of a user.
     pub(super) fn list_secrets(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
         let now = context.now.wall_ms;
         let secrets = self.look(context, |view| {
@@ -141,7 +146,7 @@ impl Service {
         Ok(Reply::Secrets(secrets))
     }
 
-    /// One of them.
+    /// Shows one active or pending secret of a user.
     pub(super) fn show_secret(
         &self,
         context: &RequestContext,
@@ -157,7 +162,8 @@ impl Service {
         Ok(Reply::Secret(secret.ok_or(Error::NotFound)?))
     }
 
-    /// Renames or describes a secret, if nobody else did since it was read.
+    /// Changes the name or description of a secret. Refuses with [`Error::Version`] if the secret has changed since the
+    /// caller read it.
     pub(super) fn change_secret(
         &self,
         context: &RequestContext,
@@ -184,15 +190,15 @@ impl Service {
             if !tx.relabel(&row, &name, description, now)? {
                 return Err(Error::SecretNameTaken.into());
             }
-            tx.audit(&context.entry("secret.rename", Outcome::Ok, Some(user), Some(id)))?;
+            tx.audit(&context.entry(AuditEvent::SecretRename, Outcome::Ok, Some(user), Some(id)))?;
             view_in(tx, user, id)
         })?;
         Ok(Reply::Secret(view))
     }
 
-    /// Removes a secret with its value. With an active factor gone, all tokens are over; with the
-    /// last one, the backup codes too (ENR-9, ENR-10). The account on a hardware key is erased unless it
-    /// is to stay.
+    /// Deletes a secret and its value. If it was active, except for an API key, all tokens of the user end; with the last
+    /// factor the backup codes end too (ENR-9, ENR-10). The account on a hardware key is erased as well, unless the caller
+    /// wants to keep it.
     pub(super) fn delete_secret(
         &self,
         context: &RequestContext,
@@ -211,6 +217,7 @@ impl Service {
                     access.must_be_fresh(tx, context)?;
                 }
             }
+            // Otherwise a trigger of the store marks the account to be erased at the next contact with its key.
             if on_device == Some(OnDevice::Keep) {
                 tx.forget_oath_account(id)?;
             }
@@ -219,9 +226,10 @@ impl Service {
                 end_what_it_opened(tx, user, row.kind)?;
             }
             let detail = access.with_reason(row.kind.name().to_owned());
-            tx.audit(&context.entry_with("secret.delete", Outcome::Ok, Some(user), Some(id), detail))?;
+            tx.audit(&context.entry_with(AuditEvent::SecretDelete, Outcome::Ok, Some(user), Some(id), detail))?;
             Ok(credential)
         })?;
+        // Only after the commit: an account that is erased for a factor that still counts would lock its user out.
         if let (Some(credential), None | Some(OnDevice::Erase)) = (credential, on_device) {
             self.erase_if_here(context, &credential);
         }
@@ -229,6 +237,8 @@ impl Service {
     }
 }
 
+/// Ends what an active secret of this kind opened, after it was deleted: the tokens of the user, and with the last factor
+/// the backup codes. An API key opens nothing but itself.
 pub(super) fn end_what_it_opened(tx: &Tx<'_>, user: UserId, kind: SecretType) -> Result<(), Stop> {
     match kind {
         SecretType::ApiKey => return Ok(()),
@@ -245,15 +255,16 @@ pub(super) fn end_what_it_opened(tx: &Tx<'_>, user: UserId, kind: SecretType) ->
     Ok(tx.bump_epoch(user)?)
 }
 
-/// What distinguishes one new factor from another.
+/// The values in which a factor made here and an imported one differ.
 struct PendingFactor {
     profile: Profile,
+    /// The first counter of an HOTP factor; 0 for TOTP.
     first_counter: u64,
-    /// Where the seed is from, as the audit log begins its words.
+    /// Prefix of the audit detail that says where the seed is from; empty if it was made here.
     origin: &'static str,
 }
 
-/// Stores a factor that waits for its first code, and tells of it in the audit log.
+/// Stores a pending factor, with its audit row.
 fn insert_pending(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -278,10 +289,11 @@ fn insert_pending(
     };
     insert(tx, &new)?;
     let detail = access.with_reason(format!("{}{}", factor.origin, factor.profile.binding()));
-    tx.audit(&context.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
+    tx.audit(&context.entry_with(AuditEvent::SecretCreate, Outcome::Ok, Some(user), Some(new.id), detail))?;
     shown(tx, user, &new)
 }
 
+/// Inserts a secret, within the limit on secrets and under a name that is free.
 pub(super) fn insert(tx: &Tx<'_>, new: &NewSecret) -> Result<(), Stop> {
     has_room(tx, new.user, None)??;
     if !tx.insert_secret(new)? {
@@ -290,7 +302,7 @@ pub(super) fn insert(tx: &Tx<'_>, new: &NewSecret) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Whether another secret may be made, of that name if one is given.
+/// Refuses if the user may have no further secret, or if `name` is given and taken.
 pub(super) fn has_room(view: &View<'_>, user: UserId, name: Option<&Label>) -> Result<Result<(), Error>, Fault> {
     if view.secrets(user)?.len() >= MOST_SECRETS {
         return Ok(Err(Error::TooManySecrets));
@@ -301,7 +313,7 @@ pub(super) fn has_room(view: &View<'_>, user: UserId, name: Option<&Label>) -> R
     }
 }
 
-/// The name wanted, or the first free one of `base`, `base 2`, `base 3`, …
+/// Returns the wanted name, or the first free one of `base`, `base 2`, `base 3` and so on.
 pub(super) fn free_name(tx: &Tx<'_>, user: UserId, wanted: Option<Label>, base: &str) -> Result<Label, Stop> {
     if let Some(name) = wanted {
         return Ok(name);
@@ -320,7 +332,7 @@ fn shown(tx: &Tx<'_>, user: UserId, new: &NewSecret) -> Result<SecretView, Stop>
     view_in(tx, user, new.id)
 }
 
-/// A secret that is over, or pending for too long, is not there any more.
+/// Whether the API shows this secret. One that has ended, or is pending and expired, answers as not found.
 fn is_visible(row: &SecretRow, now: i64) -> bool {
     match row.status {
         Status::Active => true,
@@ -329,15 +341,16 @@ fn is_visible(row: &SecretRow, now: i64) -> bool {
     }
 }
 
-/// The same, of a secret that was just changed.
+/// Reads a secret again after a change in the same transaction, and returns its view.
 pub(super) fn view_in(tx: &Tx<'_>, user: UserId, id: SecretId) -> Result<SecretView, Stop> {
     let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
     Ok(view_with_device(tx, &row)?)
 }
 
-/// Everything of a secret but its value, and the hardware key that it is on.
+/// Returns the view of a secret, with the hardware key that holds its account.
 pub(super) fn view_with_device(view: &View<'_>, row: &SecretRow) -> Result<SecretView, Fault> {
     let credential = if row.kind == SecretType::Mfa { view.oath_account(row.id)? } else { None };
+    // Before it is programmed, the account may not be on the key.
     let device = credential.filter(|credential| credential.state == ProvisioningState::Programmed).map(|credential| {
         DeviceOfSecret {
             serial: credential.serial,
@@ -351,7 +364,7 @@ pub(super) fn view_with_device(view: &View<'_>, row: &SecretRow) -> Result<Secre
     Ok(SecretView { device, ..view_of(row) })
 }
 
-/// Everything of a secret but its value.
+/// Returns the view of a secret, without its value and its hardware key.
 pub(super) fn view_of(row: &SecretRow) -> SecretView {
     SecretView {
         id: row.id,

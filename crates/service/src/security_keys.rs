@@ -1,5 +1,5 @@
-//! Security keys: ceremonies in two requests, and what comes of them. What was asked stays in memory, for one answer and five
-//! minutes (FIDO-1); a restart makes whoever was in the middle begin again.
+//! WebAuthn ceremonies of security keys: one request gives out options, a second one brings the response. Open ceremonies
+//! stay in memory, for one response and five minutes (FIDO-1), so a restart ends them and the client begins again.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use crate::fido::{
     Assertion, Authentication, AuthenticationAnswer, CEREMONY, FidoFault, KeyRecord, Registration, RegistrationAnswer,
     RelyingParty, Verification,
 };
+use mfad_api::AuditEvent;
 use mfad_core::model::{ChallengeId, Label, SecretId, Sensitive, UserId};
 use mfad_store::{Decision, Fault, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
 
@@ -20,28 +21,30 @@ use super::secrets::{free_name, insert, view_in};
 use super::tokens::later;
 use super::{Reply, RequestContext, SecretRef, SecretView, Service, Stop};
 
-/// A security key to be registered.
+/// An order to register a security key.
 #[derive(Debug)]
 pub struct KeyOrder {
-    /// Its name.
+    /// The name of the secret; none for a default.
     pub name: Option<Label>,
-    /// Whether the key has to know who touches it.
+    /// Whether the key must verify its user, by PIN or fingerprint.
     pub verification: Verification,
 }
 
-/// A key that became active, and the backup codes that came with it.
+/// A registered key, and its backup codes if it is the first factor.
 type Registered = (SecretView, Vec<Sensitive<String>>);
 
-/// An opened record, and its counter.
+/// A decrypted credential record, and its signature counter.
 type Record = (Sensitive<Vec<u8>>, u32);
 
 impl Service {
+    /// Returns the configured relying party; [`Error::Unsupported`] without one.
     pub(super) fn relying_party(&self) -> Result<Arc<RelyingParty>, Error> {
-        let none = "security keys are not set up: the administrator gives `rpId` and `origins` under [fido2]";
+        let none = "security keys are not configured; the administrator sets `rpId` and `origins` under [fido2]";
         self.policy().relying_party.clone().ok_or_else(|| Error::Unsupported(none.to_owned()))
     }
 
-    /// Makes a pending security key, and what its page gives to the browser.
+    /// Begins the registration of a security key: creates a pending secret, and returns the options for
+    /// `navigator.credentials.create()`. An older pending security key of the user ends.
     pub(super) fn create_key(
         &self,
         context: &RequestContext,
@@ -68,8 +71,8 @@ impl Service {
         Ok(Reply::KeyAsked { secret, options })
     }
 
-    /// Registers the key that answered. An answer that does not hold ends the ceremony, and the pending key with it; one that
-    /// cannot be read ends nothing, since nothing of it was judged.
+    /// Finishes a registration with the browser's response. An invalid response ends the ceremony and the pending key. One
+    /// that cannot be parsed ends nothing: that is a mistake of the page, and nothing of it was judged.
     pub(super) fn register_key(
         &self,
         context: &RequestContext,
@@ -82,6 +85,7 @@ impl Service {
         let now = context.now.wall_ms;
         let row = self.look(context, |view| pending(view, now, user, id, SecretType::Fido2))??;
         self.may_begin_factor_now(context, access, row.created)?;
+        // Parsed before the ceremony is taken out, and taken out before anything is verified: each challenge is judged once.
         let answer = RegistrationAnswer::read(answer)?;
         let Some(Asked::Registration(asked)) =
             self.webauthn.ceremonies.take(key(user, Purpose::Register(id), None), now)
@@ -96,7 +100,8 @@ impl Service {
         self.activate_registered(context, access, row, &record, relying_party.id())
     }
 
-    /// What a registration of one of this user's keys asks.
+    /// Returns the registration options for this user, and the state to verify the response with. The user's present keys
+    /// are excluded, so that none is registered twice.
     pub(super) fn start_registration(
         &self,
         context: &RequestContext,
@@ -109,6 +114,7 @@ impl Service {
         Ok(relying_party.start_registration(user.as_bytes(), &access.user.name, known, verification)?)
     }
 
+    /// Activates the pending secret of a finished registration.
     fn activate_registered(
         &self,
         context: &RequestContext,
@@ -121,7 +127,8 @@ impl Service {
         Ok(Reply::Enrolled { secret, codes })
     }
 
-    /// Stores a key that is not even pending yet, active at once.
+    /// Stores a key of this host that has answered, active at once. It has no pending secret, so a pulled key or a crash
+    /// leaves none behind.
     pub(super) fn store_registered(
         &self,
         context: &RequestContext,
@@ -136,7 +143,8 @@ impl Service {
         })
     }
 
-    /// Makes the pending key that `row` finds, or makes, active.
+    /// Activates a key in one transaction with everything that follows from an enrolment (ENR-4). `row` finds the pending
+    /// secret, or inserts it.
     fn activate_key(
         &self,
         context: &RequestContext,
@@ -149,7 +157,7 @@ impl Service {
         let bytes = record.to_bytes()?;
         let (credential, counter) = (record.id().to_vec(), record.counter());
         let (access, relying_party) = (access.clone(), relying_party.to_owned());
-        // The answer was judged before: its proof holds.
+        // The response was verified before, so the proof is known to hold.
         let (secret, codes) = self.with_first_codes(
             context,
             user,
@@ -163,7 +171,7 @@ impl Service {
                     return Err(why.unwrap_or(Error::AlreadyActive).into());
                 }
                 if !tx.insert_credential_id(row.id, &credential, counter, &relying_party)? {
-                    // Registered already, here or by another user.
+                    // The credential is registered already, by this user or another one (FIDO-6).
                     return Err(Error::AlreadyActive.into());
                 }
                 after_enrolment(tx, context, &access, row.id)?;
@@ -174,15 +182,16 @@ impl Service {
         Ok((secret, codes))
     }
 
-    /// An answer that does not hold ends the pending key: its question must not be answered twice.
+    /// Ends the pending key after an invalid response, because its challenge must not be answered twice (FIDO-1). Returns
+    /// the refusal for the caller; the reason is in the audit log.
     fn end_registration(&self, context: &RequestContext, row: &SecretRow, fault: FidoFault) -> Error {
         let (user, id, why) = (row.user, row.id, fault.to_string());
         let ended = self.change(context, move |tx, context| {
-            // Another one may have taken its place meanwhile, which has done nothing wrong.
+            // A newer pending key may have replaced this one in the meantime. It must not end too.
             if pending(tx, context.now.wall_ms, user, id, SecretType::Fido2)?.is_ok() {
                 tx.end_pending(user, SecretType::Fido2, context.now.wall_ms)?;
             }
-            let entry = context.entry_with("factor.enroll", Outcome::Refused, Some(user), Some(id), why);
+            let entry = context.entry_with(AuditEvent::FactorEnroll, Outcome::Refused, Some(user), Some(id), why);
             Ok(tx.audit(&entry)?)
         });
         match (ended, fault) {
@@ -196,7 +205,8 @@ impl Service {
         }
     }
 
-    /// What a page gives to the browser to answer for one of the user's keys.
+    /// Begins an authentication with one of the user's security keys for this purpose, and returns the options for
+    /// `navigator.credentials.get()`.
     pub(super) fn ask_for_key(&self, context: &RequestContext, user: UserId, purpose: Purpose) -> Result<Reply, Error> {
         let relying_party = self.relying_party()?;
         let (options, asked) = self.start_authentication(context, &relying_party, user)?;
@@ -205,7 +215,7 @@ impl Service {
         Ok(Reply::KeyOptions(options))
     }
 
-    /// What is asked of a user's keys.
+    /// Returns the authentication options for all of the user's keys, and the state to verify the response with.
     pub(super) fn start_authentication(
         &self,
         context: &RequestContext,
@@ -215,7 +225,7 @@ impl Service {
         Ok(relying_party.start_authentication(user.as_bytes(), self.key_records(context, user)?)?)
     }
 
-    /// The user's active keys; a refusal if there is none.
+    /// Returns the user's active keys; [`Error::NoFactor`] if there are none.
     pub(super) fn key_records(&self, context: &RequestContext, user: UserId) -> Result<Vec<KeyRecord>, Error> {
         let keys = self.look(context, |view| records(view, user))?;
         if keys.is_empty() {
@@ -225,7 +235,7 @@ impl Service {
         Ok(keys.collect::<Result<_, _>>()?)
     }
 
-    /// The options of a login or a step-up, by the token that the caller has.
+    /// Returns the options for a login or a step-up, depending on whether the caller has a challenge token or a session.
     pub(super) fn ask_for_own_key(&self, context: &RequestContext) -> Result<Reply, Error> {
         match self.challenge(context) {
             Ok(claims) => {
@@ -241,7 +251,7 @@ impl Service {
         }
     }
 
-    /// The options of a check that an app makes.
+    /// Returns the options for a verify by an app, bound to the uid of that app.
     pub(super) fn ask_for_key_of(
         &self,
         context: &RequestContext,
@@ -251,10 +261,11 @@ impl Service {
         self.ask_for_key(context, access.user.id, Purpose::Verify(context.caller.peer.uid))
     }
 
-    /// Judges an answer, as far as that goes without the store. What does not hold is `None`, and counts like a wrong code.
-    /// What cannot be read is malformed, and leaves the question open. An answer to nothing that was asked is refused like
-    /// a wrong code and not counted: it guesses nothing, and of one answer sent many times the first must not meet the
-    /// delays of the others.
+    /// Verifies the browser's response to an open ceremony, without the store. Returns `None` for an invalid response, which
+    /// counts like a wrong code. A response that cannot be parsed is malformed and leaves the ceremony open.
+    ///
+    /// A response to no open ceremony is refused like a wrong code, but not counted, since it guesses nothing. Also, if one
+    /// response is sent many times, the one that wins must not meet the delays that the others cause (FIDO-7).
     pub(super) fn assertion(
         &self,
         context: &RequestContext,
@@ -273,7 +284,8 @@ impl Service {
         self.judge_assertion(context, &relying_party, user, &asked, &answer)
     }
 
-    /// What an answer to this question is worth without the store.
+    /// Verifies a response to these options, without the store. An invalid one gives `None` and an audit row with the
+    /// reason, which the caller does not learn.
     pub(super) fn judge_assertion(
         &self,
         context: &RequestContext,
@@ -293,8 +305,9 @@ impl Service {
     }
 
     fn note_bad_assertion(&self, context: &RequestContext, user: UserId, fault: &FidoFault) -> Result<(), Error> {
-        let event = if *fault == FidoFault::Counter { "key.copied" } else { "key.refused" };
+        let event = if *fault == FidoFault::Counter { AuditEvent::KeyCopied } else { AuditEvent::KeyRefused };
         let entry = context.clone().entry_with(event, Outcome::Refused, Some(user), None, fault.to_string());
+        // A write of its own: it must stay even if the request is then refused.
         self.store.write(context.patience, move |tx| {
             tx.audit(&entry)?;
             Ok(Decision::Commit(()))
@@ -302,20 +315,21 @@ impl Service {
         Ok(())
     }
 
-    /// Refuses another relying party than the one that credentials are bound to.
+    /// Refuses to start with another relying party id than that of the stored credentials. Security keys bind each
+    /// credential to that name, so none of them would work under another one.
     pub(super) fn check_relying_party(&self) -> Result<(), Error> {
         let bound = self.store.read(super::OWN_PATIENCE, |view| view.relying_party())?;
         let Some(bound) = bound else { return Ok(()) };
         match self.policy().relying_party.as_ref() {
             Some(now) if now.id() == bound => Ok(()),
             Some(_) | None => Err(Error::Malformed(format!(
-                "rpId has to stay {bound:?}: there are security keys, and they answer to that name alone"
+                "must stay {bound:?}: registered security keys are bound to it; delete them before you change it"
             ))),
         }
     }
 }
 
-/// A new pending key.
+/// Inserts a pending security key, with its audit row. It expires with the ceremony.
 fn insert_key(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -338,16 +352,17 @@ fn insert_key(
     };
     insert(tx, &new)?;
     let detail = access.with_reason("fido2".to_owned());
-    tx.audit(&context.entry_with("secret.create", Outcome::Ok, Some(user), Some(new.id), detail))?;
+    tx.audit(&context.entry_with(AuditEvent::SecretCreate, Outcome::Ok, Some(user), Some(new.id), detail))?;
     Ok(new.id)
 }
 
-/// The sealed records of a user's active keys, opened, each with its counter.
+/// Returns the decrypted records of a user's active keys, each with its counter as it is now.
 fn records(view: &View<'_>, user: UserId) -> Result<Vec<Record>, Fault> {
     view.active_keys(user)?.iter().map(|(row, counter)| Ok((view.open_secret(row)?, *counter))).collect()
 }
 
-/// Uses an assertion up inside the transaction that judges it; `None` if it is not this user's, or its counter did not move.
+/// Uses an assertion up, inside the transaction that judges it. Returns `None` if the credential is not this user's, or its
+/// counter did not increase. The conditional update also lets only one of several copies of an assertion win (FIDO-5).
 pub(super) fn use_assertion(
     tx: &Tx<'_>,
     user: UserId,

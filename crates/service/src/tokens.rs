@@ -1,4 +1,5 @@
-//! Making what proves a login: access, challenge and enrolment tokens, refresh tokens, API keys.
+//! Making access, challenge and enrolment tokens, refresh tokens and API keys, and rotating the keys that sign tokens. The
+//! format of signed tokens is in `token`.
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::token::{ACCESS_LIFETIME, Claims, KeySet, SigningKey};
+use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{Amr, ChallengeId, Moment, SecretId, Sensitive, SessionId, TokenKind, UserId};
 use mfad_core::sync::PoisonError;
@@ -16,49 +18,52 @@ use mfad_store::{
 
 use super::{AuthView, RequestContext, Service};
 
-/// How long a challenge waits for its second factor (AUT-2).
+/// How long a challenge accepts answers (AUT-2).
 pub(super) const CHALLENGE_LIFETIME: Duration = Duration::from_secs(5 * 60);
-/// Wrong answers that end a challenge (AUT-2).
+/// Wrong answers after which a challenge ends (AUT-2).
 pub(super) const CHALLENGE_ANSWERS: u32 = 5;
-/// Challenges a user may have open (AUT-2).
+/// Open challenges of one user from one peer uid (AUT-2); a new one beyond that ends the oldest.
 const OPEN_CHALLENGES: u32 = 5;
-/// Sessions a user may have open.
+/// Open sessions of one user; a new one beyond that ends the oldest.
 const OPEN_SESSIONS: u32 = 32;
-/// How long a session lasts without being refreshed.
+/// How long a session lasts without a refresh.
 const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
-/// How long an exchanged refresh token still gets its successor, in milliseconds: an answer may be lost, and two tabs may ask
-/// at once.
+/// How long an exchanged refresh token still gets the same successor, in milliseconds. The answer may be lost, or two tabs
+/// may refresh at once; without this, both would look like the reuse of a stolen token.
 pub(super) const REFRESH_GRACE: i64 = 10_000;
-/// How long a session lasts at the most.
+/// How long a session lasts at most, however often it is refreshed.
 const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How old the newest signing key may get before another takes over.
+/// Age at which the newest signing key is replaced (TOK-7).
 const KEY_ROTATION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How long an older key still verifies: longer than any token it signed.
+/// How long a replaced signing key still verifies: longer than the longest lifetime of a token that it signed.
 const KEY_OVERLAP: Duration = Duration::from_secs(3600);
 
+/// Begins every API key, so that secret scanners can find a leaked one.
 const API_KEY_PREFIX: &str = "mfad_";
+/// The layout of a refresh token: session id, generation (big-endian), tag.
 const SESSION_BYTES: usize = 16;
 const GENERATION_BYTES: usize = 4;
 
-/// An API key taken apart.
+/// The parts of a well-formed API key. The secret is not checked yet.
 pub(super) struct ApiKeyParts {
     pub(super) id: SecretId,
     pub(super) secret: Sensitive<Vec<u8>>,
 }
 
-/// A refresh token whose tag was right: which session, which generation of it.
+/// The parts of a refresh token whose tag is correct, so this daemon made it. The session may have ended, or the generation
+/// may be an old one.
 pub(super) struct RefreshParts {
     pub(super) session: SessionId,
     pub(super) generation: u32,
 }
 
-/// What a writing job made, before it is signed.
+/// The outcome of a login inside a writing job, before its token is signed outside of the transaction.
 pub(super) enum Granted {
     /// A session, with its user.
     Session(SessionRow, UserRow),
-    /// A challenge, with its user and what answers it.
+    /// A challenge, with its user and the methods that can answer it.
     Challenge(ChallengeRow, UserRow, Vec<&'static str>),
-    /// Nothing but an enrolment.
+    /// A token that can only enrol a first factor (AUT-7).
     Enrolment(UserRow),
 }
 
@@ -98,7 +103,7 @@ pub(super) fn open_challenge(tx: &Tx<'_>, context: &RequestContext, user: UserRo
     Ok(Granted::Challenge(challenge, user, methods))
 }
 
-/// What the user can answer a challenge with.
+/// The methods with which the user can answer a challenge, as the API names them. Backup codes are always offered.
 fn methods_of(view: &View<'_>, user: UserId) -> Result<Vec<&'static str>, Fault> {
     let factors = view.active_factors(user)?;
     let programmed = view.oath_accounts_of(user)?;
@@ -108,13 +113,13 @@ fn methods_of(view: &View<'_>, user: UserId) -> Result<Vec<&'static str>, Fault>
     Ok(offered.into_iter().filter_map(|(has, method)| has.then_some(method)).collect())
 }
 
-/// When a refreshed session ends: a day on, but never a month after it was opened.
+/// Returns when a refreshed session expires: a day from now, but at most 30 days after it was opened.
 pub(super) fn extended(session: &SessionRow, now: i64) -> i64 {
     later(now, SESSION_IDLE).min(later(session.created, SESSION_LONGEST))
 }
 
 impl Service {
-    /// Signs what was granted, and says what goes with it.
+    /// Signs the token of a grant, and returns it with what belongs to it, such as the refresh token or the methods.
     pub(super) fn sign_grant(&self, context: &RequestContext, granted: &Granted) -> Result<AuthView, Error> {
         match granted {
             Granted::Session(session, user) => {
@@ -132,7 +137,7 @@ impl Service {
         }
     }
 
-    /// A fresh access token of a session, without a refresh token.
+    /// Signs a new access token for a session, without a refresh token.
     pub(super) fn access_view(
         &self,
         context: &RequestContext,
@@ -167,16 +172,17 @@ impl Service {
         })
     }
 
-    /// Takes a refresh token apart if this host made it.
+    /// Takes a refresh token apart if its tag shows that this daemon made it; [`Error::RefreshEnded`] otherwise.
     pub(super) fn refresh_parts(&self, token: &str) -> Result<RefreshParts, Error> {
         refresh_parts(self.store.vault(), token).ok_or(Error::RefreshEnded)
     }
 
-    /// Housekeeping that needs doing now and then: rotates the signing key when it is old (TOK-7),
-    /// forgets what has expired.
+    /// Runs the periodic housekeeping: rotates an old signing key (TOK-7), deletes what has expired, records a step of the
+    /// wall clock (TIME-1), and resumes an unfinished rotation of the master key.
     pub fn tend(&self, now: &Moment) -> Result<(), Error> {
         let patience = Duration::from_secs(30);
         self.passwords.tend();
+        // Random bytes are drawn outside of the writing job, which decides whether the key is needed.
         let newest = self.with_keys(KeySet::newest_created);
         let new_key = match newest {
             Some(created) if later(created, KEY_ROTATION) > now.wall_ms => None,
@@ -202,27 +208,27 @@ impl Service {
             Ok(mfad_store::Decision::Commit(rows))
         })?;
         let keys: Vec<SigningKey> = rows.iter().map(|row| SigningKey::new(&row.seed, row.created)).collect();
-        // The present set knows tokens whose signatures hold; another begins without.
+        // An unchanged set keeps its cache of verified signatures; a new set starts with an empty one.
         if !self.with_keys(|set| set.is_of(&keys)) {
             let policy = self.policy();
             let set = KeySet::new(policy.issuer.clone(), keys).in_format(policy.token_format);
             *self.keys.write().unwrap_or_else(PoisonError::into_inner) = set;
         }
-        // Also what a crash or a caller that went away left in the middle.
-        // A change of the key that is stuck is told, and keeps nobody from logging in.
+        // A crash or a client that disconnected may have left a rotation of the master key unfinished. If it cannot go on,
+        // that is logged and not returned: logins must not depend on it.
         if let Err(error) = self.go_on_with_rotation(&RequestContext::of_host(now), patience, u32::MAX) {
-            tracing::error!(%error, "the change of the master key does not go on");
+            tracing::error!(%error, "the rotation of the master key could not be resumed");
         }
         Ok(())
     }
 }
 
-/// The wall clock was set, by so many milliseconds (TIME-1).
+/// The audit row for a wall clock that was set, by this many milliseconds against the boot clock (TIME-1).
 fn clock_entry(at: i64, millis: i64) -> AuditEntry {
     let seconds = millis.checked_div(1000).unwrap_or(0);
     AuditEntry {
         at,
-        event: "clock.step",
+        event: AuditEvent::ClockStep,
         subject: None,
         object: None,
         peer_uid: None,
@@ -233,7 +239,7 @@ fn clock_entry(at: i64, millis: i64) -> AuditEntry {
     }
 }
 
-/// Drops the keys that were followed by another one long enough ago.
+/// Deletes the signing keys whose successor is older than [`KEY_OVERLAP`]. The newest key has no successor and stays.
 fn retire(tx: &Tx<'_>, rows: &mut Vec<SigningKeyRow>, now: i64) -> Result<(), Fault> {
     let successors: Vec<i64> = rows.iter().skip(1).map(|key| key.created).collect();
     let is_over = |index: usize| successors.get(index).is_some_and(|created| later(*created, KEY_OVERLAP) <= now);
@@ -246,6 +252,7 @@ fn retire(tx: &Tx<'_>, rows: &mut Vec<SigningKeyRow>, now: i64) -> Result<(), Fa
     Ok(())
 }
 
+/// The claims that all kinds of tokens share. The caller sets the expiry, and for an access token the session.
 fn claims(context: &RequestContext, kind: TokenKind, user: &UserRow) -> Result<Claims, Error> {
     let now = context.now.unix_seconds();
     Ok(Claims {
@@ -263,8 +270,9 @@ fn claims(context: &RequestContext, kind: TokenKind, user: &UserRow) -> Result<C
     })
 }
 
-/// The refresh token of a session's present generation: session, generation and a tag over both, so
-/// that nothing of it has to be stored and an old one is still known as ours.
+/// Makes the refresh token of a session's present generation: session, generation and a keyed tag over both. No token has to
+/// be stored, and an old one is still recognised, so its reuse can end the session.
+// Not inlined: what it leaves on the stack must lie below the caller's frame, where `scrub_stack` overwrites it (MEM-3).
 #[inline(never)]
 pub(super) fn refresh_token(vault: &Vault, session: &SessionRow) -> Sensitive<String> {
     let tag = vault.refresh_tag(session.id.as_bytes(), session.generation);
@@ -274,6 +282,7 @@ pub(super) fn refresh_token(vault: &Vault, session: &SessionRow) -> Sensitive<St
 }
 
 fn refresh_parts(vault: &Vault, token: &str) -> Option<RefreshParts> {
+    // A refresh token has 70 characters; bound the work on hostile input.
     if token.len() > 128 {
         return None;
     }
@@ -287,13 +296,13 @@ fn refresh_parts(vault: &Vault, token: &str) -> Option<RefreshParts> {
     Some(RefreshParts { session: SessionId::from_slice(session)?, generation })
 }
 
-/// The text of an API key: a prefix that scanners can find, the entry's id, 256 random bits.
+/// The text of an API key: the prefix, then the id of its secret and 256 random bits in base64url.
 pub(super) fn api_key(id: SecretId, secret: &Sensitive<Vec<u8>>) -> Sensitive<String> {
     let bytes = Sensitive::new([id.as_bytes().as_slice(), secret.expose().as_slice()].concat());
     Sensitive::new(format!("{API_KEY_PREFIX}{}", Sensitive::new(BASE64URL_NOPAD.encode(bytes.expose())).expose()))
 }
 
-/// Takes a text apart if it looks like an API key.
+/// Takes a text apart if it has the form of an API key. It proves nothing about the secret.
 pub(super) fn api_key_parts(text: &str) -> Option<ApiKeyParts> {
     let encoded = text.strip_prefix(API_KEY_PREFIX).filter(|rest| rest.len() == 64)?;
     let bytes = Sensitive::new(BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?);
@@ -301,12 +310,13 @@ pub(super) fn api_key_parts(text: &str) -> Option<ApiKeyParts> {
     Some(ApiKeyParts { id: SecretId::from_slice(id)?, secret: Sensitive::new(secret.to_vec()) })
 }
 
-/// SHA-256. Enough for what has 256 random bits.
+/// SHA-256. It suffices for values of 256 random bits, which cannot be guessed, and for texts that are no secret. Passwords
+/// and backup codes need the slow hash.
 pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// `millis` and so much later, in milliseconds.
+/// Returns `millis` plus `by`, in milliseconds, saturating.
 pub(super) fn later(millis: i64, by: Duration) -> i64 {
     millis.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,6 +1,7 @@
-//! Users: make, show, list, change, remove, unlock.
+//! Users: create, show, list, change, delete and unlock. Who may do so is decided in `access` and `authorise`.
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{Amr, Email, Text, UserId};
 use mfad_store::{MfaState, NewUser, Outcome, Taken, Tx, UserRow};
@@ -12,8 +13,8 @@ use super::tokens::{Granted, open_session};
 use super::{NewUserOrder, Reply, RequestContext, Service, Stop, UserChange, UserView};
 
 impl Service {
-    /// Makes a user. With a password the answer is a login at once; where a factor is required, an
-    /// enrolment.
+    /// Creates a user. With a password the reply also has a login; if the settings require a second factor, a token that can
+    /// only enrol one (AUT-7).
     pub(super) fn create_user(&self, context: &RequestContext, order: NewUserOrder) -> Result<Reply, Error> {
         let record = order.password.as_ref().map(|p| self.password_record(context, p)).transpose()?;
         let id = match order.id {
@@ -30,7 +31,7 @@ impl Service {
         let mfa_required = self.policy().mfa_required;
         let (row, granted) = self.change(context, move |tx, context| {
             tx.insert_user(&new)?.map_err(taken)?;
-            tx.audit(&context.entry("user.create", Outcome::Ok, Some(id), None))?;
+            tx.audit(&context.entry(AuditEvent::UserCreate, Outcome::Ok, Some(id), None))?;
             let row = tx.user(id)?.ok_or(Error::NotFound)?;
             let Some(record) = record else { return Ok((row, None)) };
             insert_password(tx, context, id, record)?;
@@ -45,7 +46,7 @@ impl Service {
         Ok(Reply::UserCreated { user: view_of(row, MfaState::None), auth })
     }
 
-    /// Up to `limit` users in the order of their ids.
+    /// Lists up to `limit` users with ids after `after`, in the order of their ids. A full page has the id to continue after.
     pub(super) fn list_users(
         &self,
         context: &RequestContext,
@@ -64,13 +65,14 @@ impl Service {
         Ok(Reply::Users { users, next })
     }
 
-    /// One user.
+    /// Shows the user that was authorised. The row is the one that the authorisation read.
     pub(super) fn show_user(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
         let mfa = self.look(context, |view| view.shown_mfa_state(access.user.id, context.now.wall_ms))?;
         Ok(Reply::User(view_of(access.user.clone(), mfa)))
     }
 
-    /// Changes a user, if nobody else did since it was read. Disabling ends all its tokens.
+    /// Changes a user. Refuses with [`Error::Version`] if the user has changed since the caller read it. Disabling and a
+    /// change of roles end all tokens of the user.
     pub(super) fn update_user(
         &self,
         context: &RequestContext,
@@ -82,14 +84,15 @@ impl Service {
             self.may_be_named(context, change.name.as_ref())?;
         }
         let view = self.change(context, move |tx, context| {
-            // What was written into the file by others is not to be confirmed by a change of something else.
+            // A change writes a new summary. Compare the old one first, or a row that another program forged would be
+            // confirmed by it.
             tx.check_summary(access.user.id)?;
             let old = tx.user(access.user.id)?.ok_or(Error::NotFound)?;
             if old.version != change.version {
                 return Err(Error::Version.into());
             }
             let new = merged(&old, change);
-            // Whoever has a token for a moment shall not take away what its owner logs in with.
+            // A token that was stolen for a moment must not change the names with which its owner logs in.
             let is_own = matches!(access.by, Authority::Own { .. });
             if is_own && (old.name != new.name || old.email != new.email) {
                 access.must_be_recent(tx, context)?;
@@ -99,9 +102,9 @@ impl Service {
                 tx.bump_epoch(new.id)?;
             }
             let event = match (old.disabled, new.disabled) {
-                (false, true) => "user.disable",
-                (true, false) => "user.enable",
-                (false, false) | (true, true) => "user.update",
+                (false, true) => AuditEvent::UserDisable,
+                (true, false) => AuditEvent::UserEnable,
+                (false, false) | (true, true) => AuditEvent::UserUpdate,
             };
             let mut entry = context.entry(event, Outcome::Ok, Some(new.id), None);
             entry.detail = access.reason();
@@ -111,7 +114,7 @@ impl Service {
         Ok(Reply::User(view))
     }
 
-    /// Removes a user with everything it has.
+    /// Deletes a user with everything that belongs to it. With the user's own token this needs a recent login or proof.
     pub(super) fn delete_user(&self, context: &RequestContext, access: UserAccess) -> Result<Reply, Error> {
         self.change(context, move |tx, context| {
             if matches!(access.by, Authority::Own { .. }) {
@@ -120,14 +123,15 @@ impl Service {
             if !tx.delete_user(access.user.id)? {
                 return Err(Error::NotFound.into());
             }
-            let mut entry = context.entry("user.delete", Outcome::Ok, Some(access.user.id), None);
+            let mut entry = context.entry(AuditEvent::UserDelete, Outcome::Ok, Some(access.user.id), None);
             entry.detail = access.reason();
             Ok(tx.audit(&entry)?)
         })?;
         Ok(Reply::Done)
     }
 
-    /// Ends delays and locks of a user, and lets codes of the present count again where the clock was ahead (AZ-4, TIME-2).
+    /// Ends the delays and locks of a user. If codes were used up while the clock was ahead, also makes present codes count
+    /// again (AZ-4, TIME-2).
     pub(super) fn unlock_user(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
         let user = access.user.id;
         let reason = access.reason().unwrap_or_default();
@@ -139,14 +143,14 @@ impl Service {
                 0 => reason,
                 count => format!("{reason} ({count} future steps reset)"),
             };
-            Ok(tx.audit(&context.entry_with("user.unlock", Outcome::Ok, Some(user), None, detail))?)
+            Ok(tx.audit(&context.entry_with(AuditEvent::UserUnlock, Outcome::Ok, Some(user), None, detail))?)
         })?;
         Ok(Reply::Done)
     }
 }
 
 impl UserAccess {
-    /// Whether one may be disabled or gets roles is for others to say than oneself.
+    /// Refuses a change of `roles` by anyone but an administrator, and of `disabled` also by the user itself.
     fn may_set(&self, change: &UserChange) -> Result<(), Error> {
         let is_admin = matches!(self.by, Authority::Admin { .. });
         let is_app = matches!(self.by, Authority::App);

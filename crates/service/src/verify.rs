@@ -1,8 +1,9 @@
-//! A second factor checked for an app, without a login of ours.
+//! Checking a second factor for an app, which has its own login. No session or token comes of it.
 
 use std::sync::Arc;
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::model::{TokenInput, UserRef};
 use mfad_store::{Outcome, Subject, Tx};
 
@@ -12,14 +13,15 @@ use super::second_factor::{Accepted, Verdict, accept, judge, judge_nobody};
 use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 
 impl Service {
-    /// Judges a second factor of a user. Wrong, used, unknown and pending look alike.
+    /// Judges a second factor of a user. A wrong or used code, an unknown user and a user with only a pending factor get the
+    /// same refusal after the same work (AZ-2).
     pub(super) fn verify(&self, context: &RequestContext, user: UserRef, proof: Proof) -> Result<Reply, Error> {
         let (job, _held) = self.verification(context, user, proof)?;
         let outcome = self.change(context, job);
         self.verified(context, outcome)
     }
 
-    /// The same for a code, without a thread that waits for the store.
+    /// [`Service::verify`] for a one-time password. It awaits the commit, so that it needs no thread.
     pub(super) async fn verify_async(
         &self,
         context: &RequestContext,
@@ -31,7 +33,8 @@ impl Service {
         self.verified(context, outcome)
     }
 
-    /// All but the change itself; what is held must be held until that is done.
+    /// Prepares a verify: returns the writing job that judges the proof, and a lock to hold until the job is done. Both ways
+    /// to run the job share it.
     fn verification(
         &self,
         context: &RequestContext,
@@ -43,15 +46,17 @@ impl Service {
             UserRef::Id(id) => Some(id),
             UserRef::Malformed => None,
         };
-        // What is not just compared needs to know for whom. A code's own transaction finds that out.
+        // A backup code or a key needs the user beforehand. For a one-time password the transaction looks the user up, which
+        // saves a read.
         let known = match named.filter(|_| !matches!(proof, Proof::Token(_))) {
             Some(id) => self.look(context, |view| view.user(id))?.filter(|user| !user.disabled),
             None => None,
         };
+        // Failures for unknown users are counted in one of 65,536 buckets, so that the table stays small.
         let place = format!("{named:?}");
         let nobody = Subject::nobody(self.store.vault().unknown_login_place(&place), context.caller.peer.uid);
         let rules = self.rules();
-        // An unknown user's code is hashed like a known one's.
+        // For an unknown user a backup code is hashed too, so that the time does not tell (AUT-4).
         let purpose = Purpose::Verify(context.caller.peer.uid);
         let (prepared, held) = self.prepare(context, known.map(|user| user.id), &nobody, purpose, proof)?;
         let decoy = Arc::clone(&self.decoy);
@@ -65,13 +70,14 @@ impl Service {
                 Some(id) => judge(tx, context, rules, id, &prepared)?,
                 None => judge_nobody(tx, context, rules, &nobody, &decoy, named, &prepared)?,
             };
-            // Also of nobody's code, or it would take less time. Only apps come here, and who they are is known.
+            // An unknown user gets an audit row too, or the refusal would take less time. Filling the disk this way is no
+            // concern: only peers with a right may call this.
             if matches!(verdict, Verdict::Wrong) {
-                tx.audit(&context.entry("verify", Outcome::Refused, named, None))?;
+                tx.audit(&context.entry(AuditEvent::Verify, Outcome::Refused, named, None))?;
             }
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
             tx.audit(&context.entry_with(
-                "verify",
+                AuditEvent::Verify,
                 Outcome::Ok,
                 subject,
                 Some(accepted.secret),

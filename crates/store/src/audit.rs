@@ -1,12 +1,12 @@
-//! The audit log: append-only rows, written in the transaction of the change they tell of, each
-//! holding the hash of the one before (LOG-4, LOG-5). A keyed tag over the newest row shows when
-//! the end was cut off or the whole chain was computed anew.
+//! The audit log: append-only rows, each written in the transaction of the change that it records (LOG-4). Each row
+//! holds the hash of the row before it, so a removed or changed row is visible (LOG-5). A keyed tag over the newest row
+//! also detects a truncated log and a recomputed chain. This module does not know when an event occurs.
 
 use std::cell::Cell;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use sha2::{Digest, Sha256};
 
+use mfad_api::{AuditEvent, HashedRow};
 use mfad_core::model::{SecretId, UserId};
 
 use super::vault::Vault;
@@ -15,20 +15,20 @@ use crate::sqlite::guard::{self, Head};
 use crate::sqlite::schema::newest as newest_version;
 
 const HEAD: &str = "audit-head";
-/// Since this version of the schema the tag says more than the newest row.
+/// First schema version whose tag covers more than the newest row; see [`word`].
 const TAGGED_VERSION: u32 = 6;
 
-/// Whether the thing was done.
+/// Whether the recorded operation was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was.
+    /// The operation was carried out.
     Ok,
-    /// It was refused.
+    /// The operation was refused. Refusals are recorded too, such as a wrong code.
     Refused,
 }
 
 impl Outcome {
-    /// As stored and shown.
+    /// The text in the `outcome` column, in the hash and in API answers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -37,88 +37,77 @@ impl Outcome {
     }
 }
 
-/// What is to be written down.
+/// An audit row to be appended. [`Tx::audit`] adds its number and its hash.
 #[derive(Clone, Debug)]
 pub struct AuditEntry {
-    /// Milliseconds since 1970.
+    /// When the event happened, in milliseconds since 1970 (UTC).
     pub at: i64,
-    /// What happened, as `area.verb`.
-    pub event: &'static str,
-    /// Whom it concerns.
+    /// The event. Its name is stored and hashed.
+    pub event: AuditEvent,
+    /// The user that the event concerns, if any.
     pub subject: Option<UserId>,
-    /// Which secret it concerns.
+    /// The secret that the event concerns, if any.
     pub object: Option<SecretId>,
-    /// Who asked.
+    /// The uid of the calling process, from the kernel. `None` for events that no request caused, such as a clock step.
     pub peer_uid: Option<u32>,
-    /// By which process, if known.
+    /// The pid of the calling process, if the kernel reported one.
     pub peer_pid: Option<i32>,
-    /// In which request.
+    /// The request id, as in the answer to the request. `None` for events that no request caused.
     pub request: Option<String>,
-    /// How it ended.
+    /// Whether the operation was carried out or refused.
     pub outcome: Outcome,
-    /// Words for a person; never a secret.
+    /// A sentence for administrators. It must never contain a secret (LOG-1).
     pub detail: Option<String>,
 }
 
-/// One row of the log.
+/// A row of the audit log as stored, together with the hash of the row before it.
 #[derive(Clone, Debug)]
 pub struct AuditRow {
-    /// 1, 2, 3, … without a gap.
+    /// The number of the row. Numbers start at 1 and have no gaps.
     pub seq: i64,
-    /// Milliseconds since 1970.
+    /// When the event happened, in milliseconds since 1970 (UTC).
     pub at: i64,
-    /// What happened.
+    /// The name of the event: one of [`AuditEvent`], or one that another version wrote.
     pub event: String,
-    /// Whom it concerns.
+    /// The user that the event concerns, if any.
     pub subject: Option<UserId>,
-    /// Which secret it concerns.
+    /// The secret that the event concerns, if any.
     pub object: Option<SecretId>,
-    /// Who asked.
+    /// The uid of the calling process. `None` for events that no request caused.
     pub peer_uid: Option<u32>,
-    /// By which process.
+    /// The pid of the calling process, if it is known.
     pub peer_pid: Option<i32>,
-    /// In which request.
+    /// The request id. `None` for events that no request caused.
     pub request: Option<String>,
-    /// `ok` or `refused`.
+    /// `ok` or `refused`; see [`Outcome`].
     pub outcome: String,
-    /// Words for a person.
+    /// A sentence for administrators, if the event has one.
     pub detail: Option<String>,
-    /// The hash of the row before; zeros for the first.
+    /// The hash of the previous row; 32 zero bytes for the first row.
     pub previous: [u8; 32],
-    /// SHA-256 over `previous` and this row's fields.
+    /// SHA-256 over `previous` and the fields of this row; see [`HashedRow::hash`].
     pub hash: [u8; 32],
 }
 
-/// What a check of the chain found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChainState {
-    /// All rows follow from one another.
-    Whole,
-    /// This row is the first that does not follow.
-    BrokenAt(i64),
-}
-
 impl Tx<'_> {
-    /// Appends one row.
+    /// Appends one row in the current transaction and extends the hash chain.
     pub fn audit(&self, entry: &AuditEntry) -> Result<(), Fault> {
         let (seq, previous) = self.chain.end().map_or((1, [0; 32]), |(seq, hash)| (seq.saturating_add(1), hash));
         let subject = entry.subject.map(|id| id.to_string());
         let object = entry.object.map(|id| id.to_string());
-        let hash = row_hash(
-            &previous,
-            &(
-                seq,
-                entry.at,
-                entry.event,
-                subject,
-                object,
-                entry.peer_uid,
-                entry.peer_pid,
-                entry.request.as_deref(),
-                entry.outcome.name(),
-                entry.detail.as_deref(),
-            ),
-        )?;
+        let row = HashedRow {
+            seq,
+            at: entry.at,
+            event: entry.event.as_str(),
+            subject: subject.as_deref(),
+            object: object.as_deref(),
+            peer_uid: entry.peer_uid,
+            peer_pid: entry.peer_pid.map(i64::from),
+            request: entry.request.as_deref(),
+            outcome: entry.outcome.name(),
+            detail: entry.detail.as_deref(),
+        };
+        let hash = row.hash(&previous).ok_or(Fault::Corrupt("an audit row"))?;
         self.connection
             .prepare_cached(
                 "INSERT INTO audit (seq, at, event, subject, object, peer_uid, peer_pid, request, outcome, detail, hash)
@@ -127,7 +116,7 @@ impl Tx<'_> {
             .execute(params![
                 seq,
                 entry.at,
-                entry.event,
+                entry.event.as_str(),
                 entry.subject.as_ref().map(UserId::as_bytes),
                 entry.object.as_ref().map(SecretId::as_bytes),
                 entry.peer_uid,
@@ -137,34 +126,36 @@ impl Tx<'_> {
                 entry.detail,
                 hash,
             ])?;
+        // Later rows of the same transaction build on this one.
         self.chain.0.set(Some((seq, hash)));
         Ok(())
     }
 }
 
-/// The end of the chain as it is within one transaction, so that nobody has to look it up for each row.
+/// The newest row within one transaction, cached so that appending does not query for it each time.
 pub(super) struct Chain(Cell<Option<Head>>);
 
 impl Chain {
-    /// As the database has it.
+    /// Reads the newest committed row.
     pub(super) fn read(connection: &Connection) -> Result<Self, Fault> {
         Ok(Self(Cell::new(last_row(connection)?)))
     }
 
-    /// The newest row.
+    /// Number and hash of the newest row, or `None` for an empty log.
     pub(super) fn end(&self) -> Option<Head> {
         self.0.get()
     }
 
-    /// The rows after that one were undone.
+    /// Resets the end to `end` after the rows behind it were rolled back.
     pub(super) fn cut(&self, end: Option<Head>) {
         self.0.set(end);
     }
 }
 
 impl View<'_> {
-    /// Up to `limit` rows after `after`, oldest first.
+    /// Returns up to `limit` rows whose number is greater than `after`, oldest first.
     pub fn audit_rows(&self, after: i64, limit: u32) -> Result<Vec<AuditRow>, Fault> {
+        // The first row of a page needs the hash of the row before it.
         let mut previous: [u8; 32] = self
             .connection
             .prepare_cached("SELECT hash FROM audit WHERE seq = ?1")?
@@ -185,13 +176,13 @@ impl View<'_> {
         Ok(found)
     }
 
-    /// The number of the newest row; 0 while there is none.
+    /// Returns the number of the newest row, or 0 if the log is empty.
     pub fn newest_audit_row(&self) -> Result<i64, Fault> {
         newest(self.connection)
     }
 
-    /// When something was done with a secret, in the rows after one, at or after a time (milliseconds since 1970). It reads
-    /// all of those rows.
+    /// Returns when a secret was used or changed successfully, in milliseconds since 1970. Considers rows with a number
+    /// greater than `after` and a time of at least `from`. Reads all of those rows, since no index covers them.
     pub fn done_with(&self, secret: SecretId, after: i64, from: i64) -> Result<Vec<i64>, Fault> {
         let mut statement = self
             .connection
@@ -199,63 +190,6 @@ impl View<'_> {
         let times = statement.query_map(params![after, secret.as_bytes(), from], |row| row.get(0))?;
         Ok(times.collect::<Result<_, _>>()?)
     }
-
-    /// Recomputes the whole chain.
-    pub fn audit_chain(&self) -> Result<ChainState, Fault> {
-        let mut after = 0;
-        loop {
-            let rows = self.audit_rows(after, 1000)?;
-            for row in &rows {
-                if row.seq != after.saturating_add(1) || row.computed_hash()? != row.hash {
-                    return Ok(ChainState::BrokenAt(row.seq));
-                }
-                after = row.seq;
-            }
-            if rows.is_empty() {
-                return Ok(ChainState::Whole);
-            }
-        }
-    }
-}
-
-impl AuditRow {
-    fn computed_hash(&self) -> Result<[u8; 32], Fault> {
-        row_hash(
-            &self.previous,
-            &(
-                self.seq,
-                self.at,
-                self.event.as_str(),
-                self.subject.map(|id| id.to_string()),
-                self.object.map(|id| id.to_string()),
-                self.peer_uid,
-                self.peer_pid,
-                self.request.as_deref(),
-                self.outcome.as_str(),
-                self.detail.as_deref(),
-            ),
-        )
-    }
-}
-
-type HashedFields<'a> = (
-    i64,
-    i64,
-    &'a str,
-    Option<String>,
-    Option<String>,
-    Option<u32>,
-    Option<i32>,
-    Option<&'a str>,
-    &'a str,
-    Option<&'a str>,
-);
-
-/// SHA-256 over the previous hash and the fields as one compact JSON array: anybody who reads the
-/// log can recompute it.
-fn row_hash(previous: &[u8; 32], fields: &HashedFields<'_>) -> Result<[u8; 32], Fault> {
-    let json = serde_json::to_vec(fields).map_err(|_| Fault::Corrupt("an audit row"))?;
-    Ok(Sha256::new().chain_update(previous).chain_update(json).finalize().into())
 }
 
 fn read_row(row: &Row<'_>, previous: [u8; 32]) -> Result<AuditRow, Fault> {
@@ -284,19 +218,20 @@ fn last_row(connection: &Connection) -> rusqlite::Result<Option<Head>> {
         .optional()
 }
 
-/// The newest sequence number, 0 when there is none.
+/// The number of the newest row, or 0 if the log is empty.
 pub(super) fn newest(connection: &Connection) -> Result<i64, Fault> {
     Ok(last_row(connection)?.map_or(0, |(seq, _)| seq))
 }
 
-/// The hash of a row, if there is one of that number.
+/// The hash of the row with that number, if the row exists.
 pub(super) fn hash_of(connection: &Connection, seq: i64) -> Result<Option<[u8; 32]>, Fault> {
     let row = connection.query_row("SELECT hash FROM audit WHERE seq = ?1", [seq], |row| row.get(0)).optional();
     Ok(row?)
 }
 
-/// What the tag says beside the newest row: the version of the schema, so that nobody has an older one upgraded anew, and
-/// whether the store has a roll-back guard. Before version 6 it said nothing.
+/// The additional data that the tag covers: the schema version, so that a manipulated store cannot pass as an older one
+/// and be upgraded anew, and whether the store has a roll-back guard, so that removing the marker does not switch the
+/// guard off. Before schema version 6 the tag covered no such data.
 fn word(connection: &Connection, version: u32) -> Result<Vec<u8>, Fault> {
     if version < TAGGED_VERSION {
         return Ok(Vec::new());
@@ -304,25 +239,27 @@ fn word(connection: &Connection, version: u32) -> Result<Vec<u8>, Fault> {
     Ok([&version.to_be_bytes(), [u8::from(guard::is_known(connection)?)].as_slice()].concat())
 }
 
-/// Tags the newest row. Called once a batch, just before it commits.
+/// Tags the newest row of a batch. Called once per batch, just before the commit.
 pub(super) fn sign_head(connection: &Connection, vault: &Vault, head: Option<Head>) -> Result<(), Fault> {
+    // A batch that wrote no audit row leaves the stored tag valid.
     let Some((seq, hash)) = head else { return Ok(()) };
     let word = word(connection, newest_version())?;
     Ok(files::put_meta(connection, HEAD, &vault.audit_head(&word, seq, &hash))?)
 }
 
-/// Tags it anew, after what the tag says beside it has changed.
+/// Tags the newest row again, after the additional data of the tag have changed.
 pub(super) fn sign_again(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
     sign_head(connection, vault, last_row(connection)?)
 }
 
-/// At start: the newest row must be the one that was tagged, in a store of that version.
+/// Checks at start that the newest row is the tagged one and that the tag was made for this schema version.
 pub(super) fn check_head(connection: &Connection, vault: &Vault, version: u32) -> Result<(), OpenFault> {
     let tag = files::meta(connection, HEAD)?;
     let word = word(connection, version)?;
     let holds = match (last_row(connection)?, tag) {
         (None, None) => true,
         (Some((seq, hash)), Some(tag)) => vault.is_audit_head(&word, seq, &hash, &tag),
+        // A tag without rows means that the log was emptied. Rows without a tag were not written by this daemon.
         (None, Some(_)) | (Some(_), None) => false,
     };
     if holds { Ok(()) } else { Err(OpenFault::Damaged("the end of the audit log was changed".to_owned())) }

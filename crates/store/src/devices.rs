@@ -1,4 +1,5 @@
-//! Hardware keys that the daemon knows: the identity of their applet, and the password it keeps for them.
+//! Hardware keys that the daemon has programmed, or whose OATH password it stores: the identity of their OATH applet,
+//! and the sealed access key that opens it. This module does not talk to cards.
 
 use rusqlite::types::Value;
 use rusqlite::{Row, params};
@@ -9,30 +10,31 @@ use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
 use super::vault::AssociatedData;
 use super::{Fault, Tx, View};
 
-/// What is sealed of a password.
+/// The kind under which an access key is sealed.
 const ACCESS: &str = "oath-access";
 
-/// A key as it was when last seen; its password's key stays sealed until [`View::device_access`].
+/// A hardware key as last seen. The access key of its OATH applet stays sealed until [`View::device_access`] opens it.
 #[derive(Clone, Debug)]
 pub struct DeviceRow {
-    /// The serial number.
+    /// Serial number of the key; the primary key of the row.
     pub serial: Serial,
-    /// The identity of its applet when this daemon last wrote to it.
+    /// Identity of the OATH applet when this daemon last wrote to it. A reset of the applet changes it.
     pub device_id: DeviceId,
-    /// Its firmware.
+    /// Firmware version, as text.
     pub firmware: String,
-    /// Its product name.
+    /// Product name, such as `YubiKey 5 NFC`.
     pub model: String,
-    /// When it was last seen, in milliseconds since 1970.
+    /// When the daemon last recorded the key, in milliseconds since 1970.
     pub seen: i64,
-    /// Whether it was seen with another applet than the one that was written to.
+    /// Whether the key was later seen with another applet identity, which means that the applet was reset.
     pub was_reset: bool,
-    /// The password for a third party, sealed to their public key.
+    /// The applet's password, sealed to a third party's public key (see `escrow` in the configuration). The daemon
+    /// cannot open it. `None` without an escrow.
     pub escrow: Option<String>,
     access: Option<Vec<u8>>,
 }
 
-/// The keys of the passwords that the daemon keeps.
+/// The sealed access keys, for master key rotation.
 pub(super) const SEALED: Sealed = Sealed {
     first: || Value::Integer(0),
     after: |connection, after, limit| {
@@ -59,14 +61,14 @@ pub(super) const SEALED: Sealed = Sealed {
 };
 
 impl DeviceRow {
-    /// Whether the daemon keeps the key's password.
+    /// Whether the daemon stores an access key for the applet.
     pub fn has_access(&self) -> bool {
         self.access.is_some()
     }
 }
 
 impl View<'_> {
-    /// The key of that number.
+    /// Returns the hardware key with that serial number, if the daemon knows it.
     pub fn device(&self, serial: Serial) -> Result<Option<DeviceRow>, Fault> {
         let mut statement = self.connection.prepare_cached(
             "SELECT serial, device_id, firmware, model, seen, was_reset, access, escrow FROM devices WHERE serial = ?1",
@@ -75,7 +77,8 @@ impl View<'_> {
         rows.next()?.map(read).transpose()
     }
 
-    /// Opens the key of the applet's password; `None` if none is kept.
+    /// Opens the stored access key: the bytes derived from the password, not the password itself. They are two access
+    /// keys, the new one first, while a change of the password is in progress. `None` if none is stored.
     pub fn device_access(&self, device: &DeviceRow) -> Result<Option<Sensitive<Vec<u8>>>, Fault> {
         let Some(sealed) = &device.access else { return Ok(None) };
         self.vault
@@ -85,7 +88,8 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Notes a key as it is now. A password kept for another applet of it is forgotten.
+    /// Records a key as it is now and clears `was_reset`. If its applet identity changed, the stored access key and
+    /// escrow are dropped, since they belong to the former applet.
     pub fn note_device(
         &self,
         serial: Serial,
@@ -107,7 +111,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Notes that a key has another applet than the one that was written to; `false` if that was known.
+    /// Records that a key now has another applet identity than the one that was written to. Returns `false` if that was
+    /// known, so that the caller audits it only once.
     pub fn note_reset(&self, serial: Serial, now: i64) -> Result<bool, Fault> {
         let changed = self
             .connection
@@ -116,7 +121,8 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// Keeps the key of the applet's password, or forgets it.
+    /// Stores the access key of the applet and the escrow, or removes them (`None`). Changes nothing if the row has
+    /// another applet identity.
     pub fn keep_access(
         &self,
         serial: Serial,
@@ -139,7 +145,7 @@ fn associated_data<'a>(serial: &'a [u8], device_id: &'a str) -> AssociatedData<'
 }
 
 fn read(row: &Row<'_>) -> Result<DeviceRow, Fault> {
-    let corrupt = Fault::Corrupt("a device");
+    let corrupt = Fault::Corrupt("a hardware key");
     Ok(DeviceRow {
         serial: Serial::new(row.get(0)?).ok_or_else(|| corrupt.clone())?,
         device_id: DeviceId::from_text(row.get(1)?).ok_or(corrupt)?,

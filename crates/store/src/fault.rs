@@ -1,51 +1,53 @@
-//! What can go wrong with the store.
+//! Errors of the store: [`Fault`] while it is open, [`OpenFault`] when it does not open.
 
 use rusqlite::ErrorCode;
 
-/// A failure of the store. None of it is the caller's fault, and none is ever read as "not there".
+/// A failure of the store. None is caused by the content of a request, and a caller must never treat one as "no such
+/// row" (AUT-6).
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
-    /// The queue is full or the answer did not come in time.
-    #[error("the store is busy")]
+    /// The write queue is full, no reader became free, or the result did not come in time.
+    #[error("the store is busy; try again later")]
     Busy,
-    /// The disk is full or refuses writes; nothing was changed, and a later attempt may work.
-    #[error("the store cannot write: {0}")]
+    /// The disk is full, read-only or failing. Nothing was changed, and a later attempt may succeed (STO-5).
+    #[error("cannot write to the store: {0}; check the disk and its free space")]
     Unwritable(String),
-    /// A write reached an unknown state; the process must end and recover (STO-6).
-    #[error("the store has failed and must be restarted")]
+    /// A write ended in an unknown state, or the database is damaged. The process must end (STO-6).
+    #[error("the store accepts no more writes after a failure; restart mfad to recover")]
     Failed,
-    /// A sealed value did not open: wrong place, wrong key or changed bytes.
-    #[error("a sealed value does not open")]
+    /// A sealed value could not be decrypted. It was moved or changed, or belongs to another master key (KEY-3, KEY-4).
+    #[error("a sealed value cannot be decrypted; it was changed, moved or sealed under another master key")]
     Seal,
-    /// The secrets that are found for a user are not those that its summary names.
-    #[error("the rows of a user do not agree with each other")]
+    /// The active secrets, roles or `disabled` flag of a user do not match the user's summary (STO-13).
+    #[error("the rows of a user do not match the user's summary")]
     Disagrees,
-    /// There is no memory; a later attempt may work.
-    #[error("there is no memory for it")]
+    /// Memory could not be allocated. A later attempt may succeed.
+    #[error("out of memory; try again later")]
     Memory,
-    /// A cryptographic primitive or the random generator refused to work.
-    #[error("a cryptographic operation failed")]
+    /// A cryptographic primitive or the random generator failed.
+    #[error("a cryptographic operation or the random generator failed")]
     Crypto,
-    /// A row holds what it cannot hold.
-    #[error("the store holds an impossible value: {0}")]
+    /// A row holds a value that this program never writes. The field names the value.
+    #[error("invalid value in the store: {0}")]
     Corrupt(&'static str),
-    /// Anything else SQLite reports.
+    /// Any other error that SQLite reports.
     #[error("sqlite: {0}")]
     Sqlite(String),
-    /// A job panicked inside the writer; its changes were rolled back.
-    #[error("a store operation panicked")]
+    /// A job panicked on the writer thread. Its changes were rolled back.
+    #[error("a store operation panicked and was rolled back")]
     Panic,
 }
 
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
+            // An interrupt comes from the progress handler of the integrity check, which retries later.
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OperationInterrupted) => Self::Busy,
             Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => {
                 Self::Unwritable(error.to_string())
             }
             Some(ErrorCode::OutOfMemory) => Self::Memory,
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt("a page of the database"),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt("a database page"),
             Some(_) | None => Self::Sqlite(error.to_string()),
         }
     }
@@ -57,65 +59,66 @@ impl From<mfad_core::entropy::NoEntropy> for Fault {
     }
 }
 
-/// Whether the error is a broken UNIQUE or PRIMARY KEY constraint.
+/// Whether the error is a violated UNIQUE or PRIMARY KEY constraint.
 pub(super) fn is_duplicate(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|e| {
         matches!(e.extended_code, rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY)
     })
 }
 
-/// Why a store does not open; each has its own exit code.
+/// Why a store does not open. `docs/errors.md` lists the exit code of each variant.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenFault {
-    /// There is no database where one should be.
+    /// The state directory has no database.
     #[error("there is no store here; run `mfad init` first")]
     Missing,
-    /// `init` found something already there.
-    #[error("there is a store here already; nothing was changed")]
+    /// `init` or `restore` found an existing database, and replacing it was not requested.
+    #[error("a store already exists here; nothing was changed")]
     Exists,
-    /// The master key is not the one this store was made with.
-    #[error("the master key does not belong to this store")]
+    /// The master key is not the one of this store.
+    #[error("the master key does not belong to this store; provide the key of this store")]
     WrongKey,
-    /// The schema is from a newer program.
-    #[error("the store has schema version {found}, this program knows up to {known}")]
+    /// The schema was written by a newer program.
+    #[error("the store has schema version {found}, but this program supports up to {known}; install a newer mfad")]
     Newer {
-        /// The version found.
+        /// The schema version of the store.
         found: u32,
-        /// The newest known.
+        /// The newest schema version that this program knows.
         known: u32,
     },
-    /// Not a store of ours, or damaged.
-    #[error("the store is damaged or foreign: {0}")]
+    /// The file is damaged, or is not a database of mfad. The field says how that was found.
+    #[error("the store is damaged or is not a store of mfad: {0}; restore a backup with `mfad restore`")]
     Damaged(String),
-    /// The database file is not for this user alone.
-    #[error("the database belongs to another user or is open to others; its mode has to be 0600")]
+    /// The database file has another owner, or its mode gives access to group or others (STO-9).
+    #[error("the database belongs to another user or is accessible to others; its mode must be 0600")]
     Unsafe,
-    /// The store lost what it once held.
+    /// The store lacks an audit row that the roll-back guard has recorded (STO-12).
     #[error(
-        "the store was put back to an older state: its newest event is number {found}, and number {seen} was there; \
+        "the store was rolled back to an older state: its newest event is number {found}, but {seen} was recorded; \
          if that was on purpose, run `mfad restore --in-place`"
     )]
     RolledBack {
-        /// The newest event in it.
+        /// The number of the newest audit row in the store.
         found: i64,
-        /// The newest event that was seen in it.
+        /// The number of the newest audit row that the guard has recorded.
         seen: i64,
     },
-    /// The file of the roll-back guard is not the one of this store.
-    #[error("the roll-back guard {path}: {why}; if the store is the right one, run `mfad restore --in-place`")]
+    /// The guard's file is missing, was changed, or belongs to another store.
+    #[error("the roll-back guard {path}: {why}; if this is the right store, run `mfad restore --in-place`")]
     Guard {
-        /// Where it is.
+        /// Path of the guard's file.
         path: std::path::PathBuf,
-        /// What is wrong with it.
+        /// The reason why the file cannot be used.
         why: String,
     },
-    /// A setting did not take.
-    #[error("the store does not keep the setting {0}")]
+    /// SQLite is too old, or does not keep a setting that durability or secrecy depends on (STO-1, STO-2, STO-4). The
+    /// field names the requirement.
+    #[error("the database does not meet the requirement {0}")]
     Setting(&'static str),
-    /// A file could not be made or read.
-    #[error("the store cannot be opened: {0}")]
+    /// A file or directory of the store could not be created, read or written.
+    #[error("cannot access the files of the store: {0}")]
     Io(#[from] std::io::Error),
-    /// Anything else.
+    /// Any other failure, such as a value that cannot be decrypted.
     #[error(transparent)]
     Fault(#[from] Fault),
 }

@@ -1,5 +1,6 @@
-//! The durable state: one SQLite file, one writer thread, a few readers, sealed columns.
-//! It is asked in verbs of the domain. It knows no HTTP, no OTP arithmetic, no clock.
+//! The durable state: one SQLite database, one writer thread, a few readers, and sealed (encrypted) columns. Callers
+//! use verbs of the domain, never SQL. This crate knows no HTTP and no OTP arithmetic, and takes the time as an
+//! argument.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 
@@ -30,7 +31,7 @@ use rusqlite::Connection;
 
 use sqlite::{backup, files, guard, inspection, readers, writer};
 
-pub use audit::{AuditEntry, AuditRow, ChainState, Outcome};
+pub use audit::{AuditEntry, AuditRow, Outcome};
 pub use devices::DeviceRow;
 pub use fault::{Fault, OpenFault};
 pub use logins::{ChallengeRow, StepUpReceipt};
@@ -47,14 +48,14 @@ pub use throttles::{Class, Subject};
 pub use users::{MfaState, NewUser, Taken, UserRow};
 pub use vault::{AssociatedData, FIRST_KEY_VERSION, MasterKey, Vault, same_tag};
 
-/// Read-only connections kept open.
+/// Number of read-only connections.
 const READERS: usize = 4;
 
-/// What is told of commits, on the writer's thread.
+/// Callbacks that run on the writer thread after a commit. They delay the writer, so they must return quickly.
 pub struct Listeners {
-    /// The newest number of the audit log, after each commit that wrote there.
+    /// Called after each commit that wrote to the audit log, with the number of the newest row.
     pub audited: Box<dyn Fn(i64) + Send>,
-    /// How long a commit took until it was durable.
+    /// Called after each commit with the time that the `COMMIT` took to become durable.
     pub committed: Box<dyn Fn(Duration) + Send>,
 }
 
@@ -64,7 +65,8 @@ impl Default for Listeners {
     }
 }
 
-/// The open store. Cheap to share; dropping the last handle stops the writer after its queue is empty.
+/// The open store, to be shared by reference. Dropping it stops the writer once the queue is empty. [`Store::close`]
+/// also waits for that, and lets the roll-back guard record the last commit.
 pub struct Store {
     dir: PathBuf,
     guard_worker: Option<guard::RollbackGuard>,
@@ -75,13 +77,13 @@ pub struct Store {
     inspection: Option<inspection::Inspection>,
 }
 
-/// What a reader sees: one snapshot of everything committed.
+/// Reads in one consistent snapshot of the committed state.
 pub struct View<'a> {
     connection: &'a Connection,
     vault: &'a Vault,
 }
 
-/// What a writing job sees. Its changes are kept when the job returns [`Decision::Commit`] and the
+/// Reads and writes within one job of the writer. The changes are kept if the job returns [`Decision::Commit`] and the
 /// batch commits.
 pub struct Tx<'a> {
     view: View<'a>,
@@ -97,28 +99,31 @@ impl<'a> Deref for Tx<'a> {
 }
 
 impl View<'_> {
-    /// The keys that seal and tag what is stored.
+    /// The keys that seal and authenticate stored values.
     pub fn vault(&self) -> &Vault {
         self.vault
     }
 }
 
 impl Tx<'_> {
-    /// Writes something that changes nothing, so that a commit shows whether the disk takes writes.
+    /// Writes a value that nothing depends on, so that the commit shows whether the disk accepts writes. `now` is in
+    /// milliseconds since 1970.
     pub fn probe(&self, now: i64) -> Result<(), Fault> {
         Ok(files::put_meta(self.connection, "probe", &now.to_be_bytes())?)
     }
 }
 
 impl Store {
-    /// Opens an existing store: checks files, version, settings, key, audit chain head and roll-back guard, migrates.
-    /// `guard_dir` is where the guard keeps its file, if there is one.
+    /// Opens an existing store. Checks the files, the schema version, the settings, the master key, the head of the
+    /// audit chain and the roll-back guard, and migrates an older schema. `guard_dir` is the directory of the roll-back
+    /// guard's file; `None` runs without a guard.
     pub fn open(
         state_dir: &Path,
         guard_dir: Option<&Path>,
         master: &MasterKey,
         listeners: Listeners,
     ) -> Result<Self, OpenFault> {
+        // A crash during a backup leaves an unencrypted copy, which contains names and addresses.
         backup::remove_leftover(state_dir);
         let (connection, vault) = files::open(state_dir, master)?;
         let guard_worker = guard_dir.map(|dir| watch(dir, &connection, &vault)).transpose()?;
@@ -133,15 +138,20 @@ impl Store {
             (listeners.audited)(seq);
         });
         let is_large = files::is_large(&connection)?;
+        // The triggers that record changes are temporary and belong to this connection, so they are set up before its
+        // first job.
         summaries::take_notes(&connection)?;
         let writer = writer::Writer::start(connection, Arc::clone(&vault), on_audit, listeners.committed)?;
+        // The integrity check of a large store would delay the start by seconds, so it runs while the daemon serves
+        // (STO-13).
         let look = || inspection::Inspection::start(&files::database(state_dir), Arc::clone(&vault), writer.state());
         let inspection = is_large.then(look).transpose()?;
         Ok(Self { dir: state_dir.to_owned(), guard_worker, had_guard, vault, writer, readers, inspection })
     }
 
-    /// Runs `job` in the next write batch and returns what it decided once that batch is durable, or
-    /// fails with nothing changed. On [`Fault::Busy`] after `patience` the change may still happen later.
+    /// Runs `job` in the next write batch, and returns the value of its decision once the batch is durable. On an error
+    /// nothing was changed, with two exceptions. If `patience` ran out ([`Fault::Busy`], as for a full queue), the job
+    /// may still be committed later. After [`Fault::Failed`] it is unknown what is on the disk (STO-6).
     pub fn write<T, F>(&self, patience: Duration, job: F) -> Result<T, Fault>
     where
         T: Send + 'static,
@@ -150,8 +160,8 @@ impl Store {
         self.writer.run(patience, job)
     }
 
-    /// The same for whoever does not wait: `answer` is told, on the writer's thread, and is not to keep it. Nothing is told
-    /// if there is no room for the job.
+    /// Non-blocking `write`. `answer` runs on the writer thread once the batch is durable or has failed, and must
+    /// return quickly. If this returns an error, the job was not queued and `answer` is never called.
     pub fn submit<T, F, A>(&self, job: F, answer: A) -> Result<(), Fault>
     where
         T: Send + 'static,
@@ -161,42 +171,46 @@ impl Store {
         self.writer.submit(job, answer)
     }
 
-    /// Reads one consistent snapshot.
+    /// Runs `job` on one consistent snapshot. Waits up to `patience` for a free reader, then fails with
+    /// [`Fault::Busy`].
     pub fn read<T>(&self, patience: Duration, job: impl FnOnce(&View<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let reader = self.readers.take(patience)?;
         reader.snapshot(|connection| job(&View { connection, vault: &self.vault }))
     }
 
-    /// The keys that seal and tag what is stored.
+    /// The keys that seal and authenticate stored values.
     pub fn vault(&self) -> &Vault {
         &self.vault
     }
 
-    /// Whether it has had a roll-back guard, and is opened without one.
+    /// Whether the store had a roll-back guard before and was now opened without one.
     pub fn lacks_its_guard(&self) -> bool {
         self.had_guard && self.guard_worker.is_none()
     }
 
-    /// How many jobs wait for the writer.
+    /// The fill level of the write queue.
     pub fn depth(&self) -> Depth {
         self.writer.depth()
     }
 
-    /// Whether a write reached an unknown state, so that the process has to end (STO-6).
+    /// Whether the writer accepts no more writes, because one ended in an unknown state or damage was found. The
+    /// process must end (STO-6).
     pub fn has_failed(&self) -> bool {
         self.writer.has_failed()
     }
 
-    /// What is wrong with the database, if something was found: the process has to end, and a restart would not help.
+    /// A description of damage that the integrity check found. The process must end, and a restart would not help.
     pub fn damage(&self) -> Option<&str> {
         self.writer.damage()
     }
 
-    /// Waits for the queue to empty, moves the log into the database file, and closes it.
+    /// Waits until the write queue is empty, checkpoints the WAL into the database file, and closes the files.
     pub fn close(self) {
         let Self { dir: _, guard_worker, had_guard: _, writer, readers, vault, inspection } = self;
+        // SQLite checkpoints and removes the WAL when the last connection closes, so the readers go before the writer.
         drop((inspection, readers));
         writer.stop();
+        // After the writer, so that the guard also records the last commit.
         if let Some(guard_worker) = guard_worker {
             guard_worker.stop();
         }
@@ -204,13 +218,14 @@ impl Store {
     }
 }
 
-/// Refuses an older state of the store, and follows it from here on.
+/// Checks the store against the roll-back guard, and starts the thread that records new audit rows in it.
 fn watch(dir: &Path, connection: &Connection, vault: &Vault) -> Result<guard::RollbackGuard, OpenFault> {
     let guard = guard::GuardRecord::new(dir, connection, vault)?;
     guard.check(connection)?;
     let guard_worker = guard::RollbackGuard::start(guard, guard::head(connection)?)?;
     if !guard::is_known(connection)? {
-        // Not before its file is there: a start that is cut off in between is no store that lost its guard.
+        // The marker is set only after the file exists. Otherwise a start that is interrupted in between would leave a
+        // store that seems to have lost its guard.
         let tx = connection.unchecked_transaction()?;
         guard::note(&tx, true)?;
         audit::sign_again(&tx, vault)?;
@@ -219,7 +234,7 @@ fn watch(dir: &Path, connection: &Connection, vault: &Vault) -> Result<guard::Ro
     Ok(guard_worker)
 }
 
-/// The version of the SQLite library linked in.
+/// The version of the bundled SQLite library, such as `3.51.3`.
 pub fn sqlite_version() -> &'static str {
     rusqlite::version()
 }

@@ -1,4 +1,5 @@
-//! What is open between two requests: challenges that wait for a second factor, receipts that wait to be redeemed.
+//! State between two requests: challenges that wait for a second factor, and step-up receipts that wait to be redeemed.
+//! This module does not decide whether a login succeeds.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -6,48 +7,48 @@ use mfad_core::model::{Amr, ChallengeId, UserId};
 
 use super::{Fault, Tx, View};
 
-/// A right password that waits for its second factor (AUT-2).
+/// A challenge: a password was correct, and the second factor is still due (AUT-2).
 #[derive(Clone, Debug)]
 pub struct ChallengeRow {
-    /// The id, named by its token.
+    /// The id, which is part of the challenge token.
     pub id: ChallengeId,
-    /// Who gave the password.
+    /// The user whose password was correct.
     pub user: UserId,
-    /// To which peer.
+    /// The uid of the process that gave the password.
     pub peer: u32,
-    /// The epoch it was given in.
+    /// The user's epoch when the challenge was created.
     pub epoch: i64,
-    /// Wrong answers so far.
+    /// Number of wrong answers so far.
     pub wrong: u32,
     /// Milliseconds since 1970.
     pub created: i64,
-    /// Milliseconds since 1970.
+    /// When the challenge ends, in milliseconds since 1970.
     pub expires: i64,
 }
 
-/// Proof that a user confirmed one action with a second factor; good once.
+/// Proof that a user confirmed one action with a second factor. It can be redeemed once.
 #[derive(Clone, Debug)]
 pub struct StepUpReceipt {
-    /// SHA-256 of the receipt.
+    /// SHA-256 of the receipt. The receipt itself is not stored.
     pub digest: [u8; 32],
-    /// Who confirmed.
+    /// The user who confirmed the action.
     pub user: UserId,
-    /// The uid of the app that may redeem it.
+    /// The uid of the only app that may redeem the receipt.
     pub peer: u32,
-    /// The epoch it was given in.
+    /// The user's epoch when the receipt was created.
     pub epoch: i64,
-    /// SHA-256 of the action's text.
+    /// SHA-256 of the text that describes the confirmed action.
     pub action: [u8; 32],
-    /// How it was confirmed.
+    /// The authentication methods that were used (RFC 8176).
     pub amr: Amr,
-    /// When, in seconds since 1970.
+    /// When the user confirmed, in seconds since 1970.
     pub auth_time: i64,
-    /// Milliseconds since 1970.
+    /// When the receipt ends, in milliseconds since 1970.
     pub expires: i64,
 }
 
 impl View<'_> {
-    /// The open challenge of that id, if it has not expired.
+    /// Returns the challenge with that id, unless it has expired at `now` (milliseconds since 1970).
     pub fn challenge(&self, id: ChallengeId, now: i64) -> Result<Option<ChallengeRow>, Fault> {
         let found = self
             .connection
@@ -65,8 +66,9 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Opens a challenge; beyond `most` open ones of the same peer the user's oldest ends, but first those that a clock made
-    /// which was ahead. Those of other peers stay.
+    /// Stores a challenge. If the user then has more than `most` from the same peer, the oldest end, and those with a
+    /// creation time in the future end first: a clock that was ahead made them. Challenges of other peers stay, so one
+    /// app cannot push out those of another.
     pub fn insert_challenge(&self, challenge: &ChallengeRow, most: u32) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
@@ -96,7 +98,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Counts a wrong answer; at `most` the challenge ends. Returns how many answers it still takes.
+    /// Counts a wrong answer and ends the challenge at `most`. Returns how many answers it still accepts.
     pub fn count_wrong_answer(&self, challenge: &ChallengeRow, most: u32) -> Result<u32, Fault> {
         let wrong = challenge.wrong.saturating_add(1);
         if wrong >= most {
@@ -109,13 +111,14 @@ impl Tx<'_> {
         Ok(most.saturating_sub(wrong))
     }
 
-    /// Ends a challenge; `true` if it was open.
+    /// Ends a challenge. Returns whether it was still open.
     pub fn end_challenge(&self, id: ChallengeId) -> Result<bool, Fault> {
         let gone = self.connection.prepare_cached("DELETE FROM challenges WHERE id = ?1")?.execute([id.as_bytes()])?;
         Ok(gone == 1)
     }
 
-    /// Stores a receipt; beyond `most` the user's oldest ends, but first those that a clock made which was ahead.
+    /// Stores a receipt. If the user then has more than `most`, the oldest end, and those with a later expiry than the
+    /// new one end first: a clock that was ahead made them.
     pub fn insert_receipt(&self, receipt: &StepUpReceipt, most: u32) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
@@ -142,7 +145,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Takes a receipt out, so that it is good once. It is gone whatever the caller then finds.
+    /// Removes a receipt and returns it, so that it can be redeemed only once. It stays removed even if the caller then
+    /// rejects it. `None` if it does not exist or has expired.
     pub fn take_receipt(&self, digest: &[u8; 32], now: i64) -> Result<Option<StepUpReceipt>, Fault> {
         let found = self
             .connection
@@ -177,7 +181,7 @@ impl Tx<'_> {
         }))
     }
 
-    /// Forgets everything that has expired.
+    /// Deletes challenges, receipts and sessions that have expired at `now` (milliseconds since 1970).
     pub fn sweep_logins(&self, now: i64) -> Result<(), Fault> {
         for sql in [
             "DELETE FROM challenges WHERE expires <= ?1",
@@ -190,8 +194,8 @@ impl Tx<'_> {
     }
 }
 
-/// Reads back what [`Amr::values`] wrote, joined by spaces.
+/// Parses the output of [`Amr::values`] joined by spaces.
 pub(super) fn read_amr(text: &str) -> Result<Amr, Fault> {
     let values: Vec<&str> = text.split(' ').collect();
-    Amr::from_values(&values).ok_or(Fault::Corrupt("an amr"))
+    Amr::from_values(&values).ok_or(Fault::Corrupt("a list of authentication methods"))
 }

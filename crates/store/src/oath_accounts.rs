@@ -1,5 +1,6 @@
-//! The journal of accounts on hardware keys: what is about to be written, what was written and proved,
-//! what is to be erased. It holds no seed; an account is known again by its answer to one challenge.
+//! The provisioning journal of OATH accounts on hardware keys: accounts that are about to be written, that were written
+//! and verified, and that are to be erased. The journal holds no seed. An account is recognised by its answer to one
+//! challenge.
 
 use rusqlite::{Row, params};
 use sha2::{Digest, Sha256};
@@ -9,21 +10,21 @@ use mfad_core::model::{AccountName, DeviceId, SecretId, Serial, UserId};
 use super::vault::same_tag;
 use super::{Fault, Tx, View};
 
-/// Where an account is in its life.
+/// The provisioning state of an OATH account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProvisioningState {
-    /// It may or may not be on the key; there is no factor.
+    /// Writing was about to begin. The account may or may not be on the key, and there is no factor yet.
     Intended,
-    /// It is on the key, proved, and belongs to a pending or active factor.
+    /// The account is on the key and was verified. It belongs to a pending or active factor.
     Programmed,
-    /// Its factor is over; it is to be erased at the next contact.
+    /// Its factor has ended. The account is to be erased when the key is next used; database triggers set this state.
     Erase,
 }
 
 impl ProvisioningState {
     const ALL: [Self; 3] = [Self::Intended, Self::Programmed, Self::Erase];
 
-    /// As stored and shown.
+    /// The text in the `state` column and in API answers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Intended => "intended",
@@ -33,41 +34,44 @@ impl ProvisioningState {
     }
 }
 
-/// One account.
+/// The journal entry of one OATH account on a hardware key.
 #[derive(Clone, Debug)]
 pub struct OathAccount {
-    /// The id of its factor.
+    /// The id of its factor. The entry may outlive the factor.
     pub id: SecretId,
-    /// Whose.
+    /// The user who owns the factor.
     pub user: UserId,
-    /// On which key.
+    /// Serial number of the hardware key.
     pub serial: Serial,
-    /// In which applet of it.
+    /// Identity of the OATH applet that was written to. After a reset of the key the account no longer exists.
     pub device_id: DeviceId,
-    /// The key's firmware when it was written.
+    /// Firmware version of the key at the time of writing, as text.
     pub firmware: String,
-    /// Its name on the key.
+    /// Name of the account on the key, 1 to 64 bytes.
     pub name: AccountName,
-    /// Where it is in its life.
+    /// The provisioning state.
     pub state: ProvisioningState,
-    /// Whether an account of that name was there before.
+    /// Whether writing replaces an account of the same name. It is cleared once the old account is known to be
+    /// overwritten.
     pub replaces: bool,
-    /// Whether a code needs a touch.
+    /// Whether the account requires a touch for each code.
     pub touch: bool,
-    /// Whether it moves with a counter.
+    /// Whether the account is counter-based (HOTP) rather than time-based (TOTP).
     pub counts: bool,
-    /// What the account is asked to be known again.
+    /// The challenge whose answer identifies the account on the key.
     pub challenge: [u8; 8],
-    /// The SHA-256 of the answers it may give, one after another: one, or several counters' worth.
+    /// The expected answers as concatenated SHA-256 digests: one for TOTP, and one for each of the first counter values
+    /// for HOTP.
     pub responses: Vec<u8>,
-    /// Milliseconds since 1970.
+    /// When the entry was written, in milliseconds since 1970.
     pub created: i64,
-    /// When it was proved, in milliseconds since 1970.
+    /// When the account was verified, in milliseconds since 1970. `None` while it is only intended.
     pub proved: Option<i64>,
 }
 
 impl OathAccount {
-    /// Whether an answer of the key to [`OathAccount::challenge`] is this account's.
+    /// Whether `answer` is the answer of this account to [`OathAccount::challenge`]. Compares all known digests without
+    /// early exit.
     pub fn is_answered_by(&self, answer: &[u8]) -> bool {
         let digest = Sha256::digest(answer);
         self.responses.chunks(digest.len()).fold(false, |found, known| found | same_tag(known, &digest))
@@ -78,22 +82,22 @@ const COLUMNS: &str = "id, user, serial, device_id, firmware, name, state, repla
                        responses, created, proved";
 
 impl View<'_> {
-    /// The account of a factor.
+    /// Returns the journal entry of a factor's account.
     pub fn oath_account(&self, id: SecretId) -> Result<Option<OathAccount>, Fault> {
         Ok(self.oath_accounts_where("id = ?1", [id.as_bytes()])?.pop())
     }
 
-    /// The accounts on a key, oldest first.
+    /// Returns the accounts on a hardware key in any state, oldest first.
     pub fn oath_accounts_on(&self, serial: Serial) -> Result<Vec<OathAccount>, Fault> {
         self.oath_accounts_where("serial = ?1", [serial.number()])
     }
 
-    /// The accounts of a user that belong to a factor, oldest first.
+    /// Returns the user's accounts that belong to a pending or active factor, oldest first.
     pub fn oath_accounts_of(&self, user: UserId) -> Result<Vec<OathAccount>, Fault> {
         self.oath_accounts_where("user = ?1 AND state = 'programmed'", [user.as_bytes()])
     }
 
-    /// The keys on which something is left to undo or to erase.
+    /// Returns the hardware keys that still have unfinished accounts to roll back or to erase.
     pub fn unsettled_devices(&self) -> Result<Vec<Serial>, Fault> {
         let mut statement = self
             .connection
@@ -119,7 +123,7 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Writes down what is about to be written to a key (HW-1).
+    /// Records what is about to be written to a key, before it is written (HW-1).
     pub fn intend(&self, row: &OathAccount) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
@@ -144,7 +148,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The account that was there before is known to be overwritten.
+    /// Records that the account of the same name was overwritten.
     pub fn overwritten(&self, id: SecretId) -> Result<(), Fault> {
         self.connection
             .prepare_cached("UPDATE credentials SET replaces = 0 WHERE id = ?1")?
@@ -152,7 +156,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Intended becomes programmed; `false` if it was not intended any more.
+    /// Moves an entry from intended to programmed. Returns `false` if it was not intended any more.
     pub fn programmed(&self, id: SecretId, now: i64) -> Result<bool, Fault> {
         let changed = self
             .connection
@@ -163,7 +167,7 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// The account has another name on its key now.
+    /// Records that the account was renamed on its key.
     pub fn rename_oath_account(&self, id: SecretId, name: &AccountName) -> Result<(), Fault> {
         self.connection
             .prepare_cached("UPDATE credentials SET name = ?2 WHERE id = ?1")?
@@ -171,7 +175,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The account is known to be gone, or is nobody's business any more.
+    /// Deletes the entry of an account that is known to be gone, or that is to stay on the key without a factor.
     pub fn forget_oath_account(&self, id: SecretId) -> Result<(), Fault> {
         self.connection.prepare_cached("DELETE FROM credentials WHERE id = ?1")?.execute([id.as_bytes()])?;
         Ok(())
@@ -179,7 +183,7 @@ impl Tx<'_> {
 }
 
 fn read(row: &Row<'_>) -> Result<OathAccount, Fault> {
-    let corrupt = Fault::Corrupt("an account on a key");
+    let corrupt = Fault::Corrupt("an OATH account");
     let bytes = |index: usize| row.get::<_, Vec<u8>>(index);
     let state: String = row.get(6)?;
     Ok(OathAccount {

@@ -1,10 +1,11 @@
-//! A new master key, without a stop (KEY-5). The next key lies in the store, sealed under the present one, until it has
-//! taken the place of the present one outside; so a crash at any point leaves a store that opens with either.
+//! Master key rotation while the daemon serves (KEY-5). The next key is staged in the store, sealed under the present
+//! one, until it has replaced the present one outside. So after a crash at any point the store opens with the key that
+//! is outside. This module does not know where the master key is kept.
 //!
-//! 1. The next key is noted. From then on new values are sealed under it.
-//! 2. What the old key sealed is opened and sealed again, a few values a write.
+//! 1. The next key is staged. From then on new values are sealed under it.
+//! 2. Values of the old key are opened and re-encrypted, a few in each write.
 //! 3. Once every value is counted to be under the new key, the store belongs to the new key.
-//! 4. Once the new key is outside, the note goes.
+//! 4. Once the new key has replaced the old one outside, the staged key is deleted.
 
 use std::time::Duration;
 
@@ -18,48 +19,49 @@ use super::{
     AuditEntry, Decision, Fault, OpenFault, Store, Tx, View, devices, files, guard, secrets, signing, summaries,
 };
 
-/// The next key: the version of the key it is sealed under, then the sealed key.
+/// Key of the `meta` row with the staged key: the version of the master key that it is sealed under (4 bytes,
+/// big-endian), then the sealed key.
 const NEXT: &str = "next-key";
 const VERSION: &str = "key-version";
-const CORRUPT_STAGED: Fault = Fault::Corrupt("the next master key");
+const CORRUPT_STAGED: Fault = Fault::Corrupt("the staged master key");
 pub(super) const STAGED: AssociatedData<'static> =
     AssociatedData { table: "meta", row: b"next-key", user: &[], kind: "master-key", parameters: "" };
-/// Values sealed again in one write.
+/// Values per write, so that other jobs do not wait long.
 const PAGE: u32 = 128;
 
-/// Where a change of the master key stands.
+/// The phase of a master key rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// There is none.
+    /// No rotation in progress.
     Idle,
-    /// Values of the old key are being sealed again.
+    /// Values that are sealed under the old key are being re-encrypted.
     Reencrypting,
-    /// All values are under the new key, and the old one is still outside.
+    /// All values are under the new key, but the old key is still the one outside the store.
     AwaitingSwap,
 }
 
-/// How far a change of the master key is.
+/// Progress of a master key rotation.
 #[derive(Clone, Copy, Debug)]
 pub struct Rotation {
-    /// The version of the key that new values are sealed under.
+    /// Version of the master key that new values are sealed under.
     pub version: u32,
-    /// Where it stands.
+    /// The current phase.
     pub phase: Phase,
-    /// Sealed values in the store.
+    /// Number of sealed values in the store.
     pub total: u64,
-    /// Those of them under the newest key.
+    /// How many of them are sealed under the newest master key.
     pub done: u64,
 }
 
-/// A sealed value wherever it stands.
+/// A sealed value of any table, with all that is needed to open and to replace it.
 pub(super) struct SealedValue {
-    /// The key of its row.
+    /// Primary key of its row.
     pub(super) key: Value,
     pub(super) home: OwnedAssociatedData,
     pub(super) sealed: Vec<u8>,
 }
 
-/// A [`AssociatedData`] that owns its parts.
+/// An [`AssociatedData`] that owns its parts.
 pub(super) struct OwnedAssociatedData {
     pub(super) table: &'static str,
     pub(super) row: Vec<u8>,
@@ -80,28 +82,28 @@ impl OwnedAssociatedData {
     }
 }
 
-/// A table with sealed values.
+/// How to walk through the sealed values of one table.
 pub(super) struct Sealed {
-    /// Below every key.
+    /// A value below every primary key.
     pub(super) first: fn() -> Value,
-    /// The next values after a key, in the order of keys.
+    /// The next values after a primary key, in the order of the keys, up to a number.
     pub(super) after: fn(&Connection, &Value, u32) -> Result<Vec<SealedValue>, Fault>,
-    /// Puts a value (second parameter) into the row of a key (first).
+    /// SQL statement that puts a value (`?2`) into the row of a primary key (`?1`).
     pub(super) put: &'static str,
 }
 
-/// All of them. A table that is missing here would be lost with the old key; [`Store::finish_reencryption`] cannot see it, but the
-/// test that looks for every BLOB column can.
+/// All tables with sealed values. The values of a table that is missing here would be lost with the old key.
+/// [`Store::finish_reencryption`] cannot detect that, but the test that looks for every BLOB column can.
 const TABLES: [Sealed; 5] = [secrets::SEALED, signing::SEALED, devices::SEALED, guard::SEALED, summaries::SEALED];
 
-/// A place between two values of all tables.
+/// A position between two sealed values, over all tables.
 pub struct Cursor {
     table: usize,
     after: Value,
 }
 
 impl Cursor {
-    /// Before the first value.
+    /// The position before the first value.
     pub fn start() -> Self {
         Self::of_table(0)
     }
@@ -111,23 +113,24 @@ impl Cursor {
     }
 }
 
-/// The store's keys for a master key, whether it is the present one, the next one, or the last one.
+/// Derives the keys of the store from `master`, which may be the present, the next or the previous master key.
 pub(super) fn vault_for(connection: &Connection, master: &MasterKey) -> Result<Vault, OpenFault> {
-    let missing = || OpenFault::Damaged("the key check is missing".to_owned());
+    let missing = || OpenFault::Damaged("the key-check value is missing".to_owned());
     let instance = files::meta(connection, "instance")?.ok_or_else(missing)?;
     let check = files::meta(connection, "key-check")?.ok_or_else(missing)?;
     let version = version(connection)?;
     let vault = Vault::new(master, version)?;
     let next = staged(connection)?.map(|note| note.unwrap(master)).transpose()?.flatten();
+    // The key-check value, not the staged key, decides which master key the store belongs to.
     let is_present = same_tag(&check, &vault.key_check(&instance));
     match (is_present, next) {
-        // In the middle of sealing again.
+        // Re-encryption is in progress.
         (true, Some((_, next))) => {
             vault.rotate_to(&next)?;
             Ok(vault)
         }
         (true, None) => Ok(vault),
-        // Everything is sealed under the next key, and the last one is still outside.
+        // Everything is sealed under the next key, and `master` is the old one, which is still outside.
         (false, Some((noted, next))) => {
             let vault = Vault::new(master, noted)?;
             vault.rotate_to(&next)?;
@@ -138,16 +141,16 @@ pub(super) fn vault_for(connection: &Connection, master: &MasterKey) -> Result<V
     }
 }
 
-/// The version of the key that the store belongs to.
+/// Version of the master key that the store belongs to.
 fn version(connection: &Connection) -> Result<u32, OpenFault> {
     let Some(bytes) = files::meta(connection, VERSION)? else { return Ok(super::vault::FIRST_KEY_VERSION) };
     let bytes = <[u8; 4]>::try_from(bytes.as_slice());
-    bytes.map(u32::from_be_bytes).map_err(|_| OpenFault::Damaged("the key version is none".to_owned()))
+    bytes.map(u32::from_be_bytes).map_err(|_| OpenFault::Damaged("the master key version is invalid".to_owned()))
 }
 
-/// The next key as it is noted.
+/// The staged master key as stored.
 struct Note {
-    /// Of the key that it is sealed under.
+    /// Version of the master key that it is sealed under.
     version: u32,
     sealed: Vec<u8>,
 }
@@ -159,7 +162,7 @@ fn staged(connection: &Connection) -> Result<Option<Note>, Fault> {
 }
 
 impl Note {
-    /// The noted key and the version of the key it is sealed under, if `master` is that key.
+    /// Returns the staged key and the version of the key it is sealed under, if `master` is that key.
     fn unwrap(&self, master: &MasterKey) -> Result<Option<(u32, MasterKey)>, Fault> {
         match Vault::new(master, self.version)?.open(&STAGED, &self.sealed) {
             Ok(key) => key_of(&key).map(|key| Some((self.version, key))),
@@ -172,7 +175,7 @@ fn key_of(bytes: &Sensitive<Vec<u8>>) -> Result<MasterKey, Fault> {
     MasterKey::from_bytes(bytes.expose()).map_err(|_| CORRUPT_STAGED)
 }
 
-/// At start: a note that the present key did not seal is of a change that has ended.
+/// Deletes, at start, a staged key of a rotation that has ended: one that the present key did not seal.
 pub(super) fn forget_ended(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
     if !vault.is_rotating() && files::meta(connection, NEXT)?.is_some() {
         files::delete_meta(connection, NEXT)?;
@@ -185,17 +188,17 @@ impl View<'_> {
         if files::meta(self.connection, NEXT)?.is_none() {
             return Ok(Phase::Idle);
         }
-        // Noted, and about to be held.
+        // The key is staged, and [`Store::begin_rotation`] is about to load it.
         if !self.vault.is_rotating() {
             return Ok(Phase::Reencrypting);
         }
         let instance = files::instance(self.connection)?;
-        let check = files::meta(self.connection, "key-check")?.ok_or(Fault::Corrupt("the key check"))?;
+        let check = files::meta(self.connection, "key-check")?.ok_or(Fault::Corrupt("the key-check value"))?;
         let belongs_to_new = same_tag(&check, &self.vault.key_check(&instance));
         Ok(if belongs_to_new { Phase::AwaitingSwap } else { Phase::Reencrypting })
     }
 
-    /// All sealed values, and those under the newest key.
+    /// Counts all sealed values, and those under the newest master key.
     fn count_sealed(&self) -> Result<(u64, u64), Fault> {
         let (mut total, mut done) = (0u64, 0u64);
         let mut cursor = Cursor::start();
@@ -206,6 +209,7 @@ impl View<'_> {
                 done =
                     done.saturating_add(u64::from(self.vault.is_current(&value.home.associated_data(), &value.sealed)));
             }
+            // An empty page means that the table is done.
             cursor = match values.into_iter().next_back() {
                 Some(last) => Cursor { after: last.key, ..cursor },
                 None => Cursor::of_table(cursor.table.saturating_add(1)),
@@ -216,17 +220,19 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Seals the values after a place again, where that is needed; the place to go on from, or `None` at the end.
+    /// Re-encrypts the next values after a position, where needed. Returns the position to continue from, or `None` at
+    /// the end.
     fn reencrypt(&self, cursor: &Cursor) -> Result<Option<Cursor>, Fault> {
         let Some(table) = TABLES.get(cursor.table) else { return Ok(None) };
         let values = (table.after)(self.connection, &cursor.after, PAGE)?;
         for value in &values {
             let data = value.home.associated_data();
             if !self.vault.is_current(&data, &value.sealed) {
-                // One that neither key opens stays as it is: it must not keep the others from the new key. The count tells.
+                // A value that neither key opens stays as it is, and the others still get the new key. The count in
+                // `finish_reencryption` then keeps the rotation from completing.
                 let plain = match self.vault.open(&data, &value.sealed) {
                     Err(Fault::Seal) => {
-                        tracing::error!(table = value.home.table, "a sealed value does not open and stays as it is");
+                        tracing::error!(table = value.home.table, "a sealed value cannot be decrypted; left unchanged");
                         continue;
                     }
                     opened => opened?,
@@ -241,7 +247,8 @@ impl Tx<'_> {
 }
 
 impl Store {
-    /// How far a change of the master key is; counts by opening every value.
+    /// Returns the progress of a master key rotation. Opens every sealed value to count them, so it is slow for a large
+    /// store.
     pub fn rotation(&self, patience: Duration) -> Result<Rotation, Fault> {
         self.read(patience, |view| {
             let (total, done) = view.count_sealed()?;
@@ -249,12 +256,13 @@ impl Store {
         })
     }
 
-    /// Where it stands, without counting.
+    /// Returns the phase without counting values.
     pub fn phase(&self, patience: Duration) -> Result<Phase, Fault> {
         self.read(patience, |view| view.phase())
     }
 
-    /// Notes the next master key and seals under it from now on, unless a change is under way already.
+    /// Stages the next master key and seals new values under it from then on. Does nothing if a rotation is in
+    /// progress.
     pub fn begin_rotation(&self, patience: Duration, next: &MasterKey, entry: AuditEntry) -> Result<(), Fault> {
         let copy = MasterKey::from_bytes(next.expose())?;
         let has_begun = self.write(patience, move |tx| {
@@ -267,18 +275,19 @@ impl Store {
             tx.audit(&entry)?;
             Ok(Decision::Commit(true))
         })?;
-        // Only once the note is durable: a value under a key that nobody has would be lost.
+        // Only once the staged key is durable: a crash before that would lose the key, and with it every value sealed
+        // under it.
         if has_begun {
             self.vault.rotate_to(next)?;
         }
         Ok(())
     }
 
-    /// Holds the next master key if it is noted and not held yet: a write whose caller lost patience may be committed all the
-    /// same. Nobody else may begin a change meanwhile.
+    /// Loads the staged master key if it is not loaded yet, since a write whose caller ran out of patience may still
+    /// have been committed. The caller must prevent that another rotation begins meanwhile.
     pub fn take_up_staged_key(&self, patience: Duration) -> Result<(), Fault> {
         if self.vault.is_rotating() {
-            // An end whose caller lost patience, too.
+            // The end of a rotation may also have been committed after its caller ran out of patience.
             if self.phase(patience)? == Phase::Idle {
                 self.vault.forget_old();
             }
@@ -286,13 +295,13 @@ impl Store {
         }
         let noted = self.read(patience, |view| {
             let Some(note) = staged(view.connection)? else { return Ok(None) };
-            // One that the present key did not seal is of a change that has ended.
+            // A staged key that the present key did not seal belongs to a rotation that has ended.
             view.vault.open(&STAGED, &note.sealed).ok().map(|key| key_of(&key)).transpose()
         })?;
         noted.map_or(Ok(()), |next| self.vault.rotate_to(&next))
     }
 
-    /// Whether that is the newest master key, which values are sealed under now.
+    /// Returns whether `key` is the newest master key, which new values are sealed under.
     pub fn is_newest_key(&self, patience: Duration, key: &MasterKey) -> Result<bool, Fault> {
         let given = Vault::new(key, self.vault.key_version())?;
         self.read(patience, |view| {
@@ -301,18 +310,21 @@ impl Store {
         })
     }
 
-    /// Seals some more values again; the place to go on from, or `None` at the end.
+    /// Re-encrypts some more values. Returns the position to continue from, or `None` at the end.
     pub fn reencrypt(&self, patience: Duration, cursor: Cursor) -> Result<Option<Cursor>, Fault> {
         self.write(patience, move |tx| tx.reencrypt(&cursor).map(Decision::Commit))
     }
 
-    /// Gives the store to the new key if every value is under it; how many there are.
+    /// Assigns the store to the new master key if every value is sealed under it, and writes the audit entry made by
+    /// `entry` from their number. Returns that number, or `None` if values of the old key are left.
     pub fn finish_reencryption(
         &self,
         patience: Duration,
         entry: impl FnOnce(u64) -> AuditEntry + Send + 'static,
     ) -> Result<Option<u64>, Fault> {
         self.write(patience, move |tx| {
+            // Counted in the same transaction, since other jobs write sealed values between two pages of the
+            // re-encryption.
             let (total, done) = tx.count_sealed()?;
             if total != done || tx.phase()? != Phase::Reencrypting {
                 return Ok(Decision::Rollback(None));
@@ -325,7 +337,8 @@ impl Store {
         })
     }
 
-    /// The new master key, for whoever puts it in the place of the old one.
+    /// Returns the new master key, so that the caller can put it in place of the old one outside the store. `None` if
+    /// no rotation is in progress.
     pub fn next_key(&self, patience: Duration) -> Result<Option<MasterKey>, Fault> {
         self.read(patience, |view| {
             let Some(note) = staged(view.connection)? else { return Ok(None) };
@@ -333,7 +346,7 @@ impl Store {
         })
     }
 
-    /// Ends the change: the new key is in its place.
+    /// Ends the rotation after the new master key has replaced the old one outside the store, and forgets the old key.
     pub fn end_rotation(&self, patience: Duration, entry: AuditEntry) -> Result<(), Fault> {
         self.write(patience, move |tx| {
             if tx.phase()? != Phase::AwaitingSwap {

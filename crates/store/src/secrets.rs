@@ -1,5 +1,5 @@
-//! Secrets of users: passwords, one-time password factors, API keys, backup codes. Values are sealed
-//! for their row, user, kind and parameters.
+//! Secrets of users: passwords, one-time password factors, API keys, backup codes and security keys. Each value is
+//! sealed for its row, user, type and parameters. This module stores and counts; it compares no code.
 
 use std::collections::BTreeSet;
 
@@ -14,25 +14,25 @@ use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
 use super::vault::AssociatedData;
 use super::{Fault, Tx, View};
 
-/// What a secret is.
+/// The type of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretType {
-    /// The password; sealed is its hash record.
+    /// The password. The sealed value is its hash record.
     Password,
-    /// A TOTP or HOTP factor; sealed is the seed.
+    /// A TOTP or HOTP factor. The sealed value is the seed.
     Mfa,
-    /// An API key; sealed is its digest.
+    /// An API key. The sealed value is its digest.
     ApiKey,
-    /// A set of backup codes; sealed are salt, cost and digests.
+    /// A set of backup codes. The sealed value holds salt, cost and digests.
     Backup,
-    /// A security key; sealed is the record of its credential, or nothing yet while it is pending.
+    /// A security key. The sealed value is the record of its credential, or empty while it is pending.
     Fido2,
 }
 
 impl SecretType {
     const ALL: [Self; 5] = [Self::Password, Self::Mfa, Self::ApiKey, Self::Backup, Self::Fido2];
 
-    /// As stored and shown.
+    /// The text in the `type` column, in the associated data and in API answers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Password => "password",
@@ -44,21 +44,21 @@ impl SecretType {
     }
 }
 
-/// Where a secret is in its life.
+/// The life cycle of a secret (ENR-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Made, not yet confirmed by a code; counts for nothing.
+    /// Created, but not yet confirmed by a code. It counts for nothing.
     Pending,
-    /// Counts.
+    /// Confirmed. It counts at login.
     Active,
-    /// Over; its value is wiped, the row stays a while so that its id answers "gone".
+    /// Ended. The value is wiped; the row stays for a while, so that a request for its id is answered "gone".
     Ended,
 }
 
 impl Status {
     const ALL: [Self; 3] = [Self::Pending, Self::Active, Self::Ended];
 
-    /// As stored and shown.
+    /// The text in the `status` column and in API answers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -68,81 +68,83 @@ impl Status {
     }
 }
 
-/// A secret as stored; its value stays sealed until [`View::open_secret`].
+/// A secret as stored. Its value stays sealed until [`View::open_secret`] opens it.
 #[derive(Clone, Debug)]
 pub struct SecretRow {
-    /// The id.
+    /// The id, unique over all users.
     pub id: SecretId,
-    /// Whose it is.
+    /// The owner.
     pub user: UserId,
-    /// What it is.
+    /// The type, which is also bound to the sealed value.
     pub kind: SecretType,
-    /// Where it is in its life.
+    /// Where the secret is in its life cycle.
     pub status: Status,
-    /// Its name, unique within the user.
+    /// Name that users see. It is unique within the user, ended secrets aside.
     pub name: String,
-    /// Words about it.
+    /// Free text that the user may set.
     pub description: Option<String>,
     /// Milliseconds since 1970.
     pub created: i64,
-    /// Milliseconds since 1970.
+    /// When the secret was last changed, in milliseconds since 1970. Use does not count as a change.
     pub modified: i64,
-    /// Milliseconds since 1970.
+    /// When the secret was last used, in milliseconds since 1970. `None` before the first use.
     pub last_used: Option<i64>,
-    /// When a pending one ends, in milliseconds since 1970.
+    /// When a pending secret ends, in milliseconds since 1970. `None` for an active one.
     pub expires: Option<i64>,
-    /// Counts the changes of name and description.
+    /// Raised by changes of the secret, so that an update that is based on an older version can be refused. Starts at
+    /// 1.
     pub version: i64,
-    /// The one-time password parameters of a factor.
+    /// Algorithm, digits and kind of a TOTP or HOTP factor. `None` for other types.
     pub profile: Option<Profile>,
-    /// HOTP: the next counter expected.
+    /// HOTP: the next counter that is expected.
     pub counter: Option<u64>,
-    /// HOTP: a counter beyond the look-ahead whose code was just given.
+    /// HOTP: a counter beyond the look-ahead whose code was just given. The code that follows it resynchronises
+    /// (OTP-9).
     pub resync: Option<u64>,
-    /// TOTP: the newest step that was used up.
+    /// TOTP: the newest step that was used up (OTP-3).
     pub last_step: Option<u64>,
-    /// Wrong first codes given while pending.
+    /// Number of wrong first codes while pending (ENR-5).
     pub wrong: u32,
-    /// Backup codes used up, one bit each.
+    /// Backup codes: those that were used, as one bit for each position in the set.
     pub used: u32,
-    /// API keys: whether more than a password stood behind their making.
+    /// API keys: whether more than a password authorised their creation.
     pub is_guarded: bool,
-    /// The factor that this one is the spare of, on another key.
+    /// The factor that this one is the spare of. The spare is on another hardware key.
     pub spare_of: Option<SecretId>,
     sealed: Option<Vec<u8>>,
 }
 
-/// A secret to be stored.
+/// A secret to be stored; see [`Tx::insert_secret`].
 pub struct NewSecret {
-    /// The id.
+    /// The id, chosen by the caller.
     pub id: SecretId,
-    /// Whose it is.
+    /// The owner.
     pub user: UserId,
-    /// What it is.
+    /// The type.
     pub kind: SecretType,
-    /// The name wanted.
+    /// The name. It must be free within the user.
     pub name: Label,
     /// Milliseconds since 1970.
     pub created: i64,
-    /// For a pending one, when it ends.
+    /// When a pending secret ends, in milliseconds since 1970. `None` stores an active one.
     pub expires: Option<i64>,
-    /// For a factor, its parameters.
+    /// Algorithm, digits and kind of a TOTP or HOTP factor. `None` for other types.
     pub profile: Option<Profile>,
-    /// API keys: whether more than a password stands behind their making.
+    /// API keys: whether more than a password authorises their creation.
     pub is_guarded: bool,
-    /// HOTP: the first counter expected.
+    /// HOTP: the first counter that is expected. Ignored for other types.
     pub first_counter: u64,
-    /// For a factor on a spare key, the pending one it stands beside.
+    /// For a factor on a spare hardware key: the pending factor that it is the spare of.
     pub spare_of: Option<SecretId>,
-    /// The value; sealed before it is stored.
+    /// The value in clear. It is sealed before it is stored.
     pub value: Sensitive<Vec<u8>>,
 }
 
 /// An opened set of backup codes.
 pub struct BackupSet {
-    /// Which of the ten are used up, one bit each.
+    /// Which of the ten codes are used, as one bit for each position.
     pub used: u32,
-    /// The record as it was stored.
+    /// Salt, cost and the digests of all ten codes.
     pub record: Sensitive<Vec<u8>>,
 }
 
@@ -150,7 +152,7 @@ const COLUMNS: &str = "id, user, type, status, name, description, created, modif
                        algorithm, digits, period, counter, resync, last_step, wrong, used, sealed, \
                        spare_of, guarded";
 
-/// Every secret that is not over has a sealed value.
+/// The sealed values, for master key rotation. Every secret that has not ended has one.
 pub(super) const SEALED: Sealed = Sealed {
     first: || Value::Blob(Vec::new()),
     after: |connection, after, limit| {
@@ -176,12 +178,12 @@ pub(super) const SEALED: Sealed = Sealed {
 };
 
 impl SecretRow {
-    /// Codes of the set not used yet.
+    /// Number of codes of the set that are still unused.
     pub fn codes_left(&self) -> u32 {
         u32::from(CODES_PER_SET).saturating_sub(self.used.count_ones())
     }
 
-    /// Whether it waits for its first code at that time (milliseconds since 1970).
+    /// Whether the secret waits for its first code at `now` (milliseconds since 1970).
     pub fn is_pending_at(&self, now: i64) -> bool {
         self.status == Status::Pending && self.expires.is_some_and(|end| end > now)
     }
@@ -192,7 +194,7 @@ impl SecretRow {
 }
 
 impl View<'_> {
-    /// Whether a name is free within a user.
+    /// Whether a name is free within a user. The names of ended secrets are free.
     pub fn is_name_free(&self, user: UserId, name: &Label) -> Result<bool, Fault> {
         let taken: Option<i64> = self
             .connection
@@ -202,16 +204,17 @@ impl View<'_> {
         Ok(taken.is_none())
     }
 
-    /// One secret of a user.
+    /// Returns one secret of a user, in any status.
     pub fn secret(&self, user: UserId, id: SecretId) -> Result<Option<SecretRow>, Fault> {
-        // By the user first: whether there is such an id with somebody else then makes no difference (AZ-2).
+        // The search starts with the user. So it takes the same time whether the id is unknown or belongs to another
+        // user (AZ-2).
         let sql = format!("SELECT {COLUMNS} FROM secrets INDEXED BY secrets_by_user WHERE user = ?1 AND id = ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params![user.as_bytes(), id.as_bytes()])?;
         rows.next()?.map(read).transpose()
     }
 
-    /// All secrets of a user that are not over, oldest first.
+    /// Returns all secrets of a user that have not ended, oldest first.
     pub fn secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
         self.rows(&format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status <> 'ended' ORDER BY id"), user)
     }
@@ -226,7 +229,7 @@ impl View<'_> {
         Ok(secrets)
     }
 
-    /// The one secret of that type which counts: the password, the set of backup codes.
+    /// Returns the active secret of a type that a user has at most once: the password or the set of backup codes.
     pub fn active_secret(&self, user: UserId, kind: SecretType) -> Result<Option<SecretRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND type = ?2 AND status = 'active' LIMIT 1");
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -234,19 +237,21 @@ impl View<'_> {
         rows.next()?.map(read).transpose()
     }
 
-    /// The one-time password factors that count at login, oldest first; a fault if one of them is lost.
+    /// Returns the active one-time password factors, oldest first. Fails if they do not match the user's summary, so a
+    /// lost factor is never "no factor" (STO-13).
     pub fn active_factors(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
         let rows = self.checked_secrets(user)?.into_iter();
         Ok(rows.filter(|row| row.kind == SecretType::Mfa).collect())
     }
 
-    /// Everything that is stored as counting, oldest first: for whoever has just changed it, and decides no login by it.
+    /// Returns all active secrets, oldest first, without comparing them with the summary. For callers that have just
+    /// changed them; a login must not be decided by this.
     pub fn active_secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status = 'active' ORDER BY id");
         self.rows(&sql, user)
     }
 
-    /// An API key by its id alone: the key itself names no user.
+    /// Returns an active API key by its id alone, since the key itself names no user.
     pub fn api_key(&self, id: SecretId) -> Result<Option<SecretRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM secrets WHERE id = ?1 AND type = 'apikey' AND status = 'active'");
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -254,12 +259,13 @@ impl View<'_> {
         rows.next()?.map(read).transpose()
     }
 
-    /// The secrets of somebody who is not there, as many as a user has with a factor: they are looked for, read and compared
-    /// with a summary like any, and have this value.
+    /// Does the work of reading the secrets of a user with a factor, for a user who does not exist, so that time
+    /// reveals nothing (AUT-4). The rows are searched, read and compared with a summary like real ones. Their sealed
+    /// value is `sealed`.
     pub fn decoy_secrets(&self, nobody: UserId, sealed: &[u8]) -> Result<[SecretRow; 3], Fault> {
         self.check_summary(nobody)?;
         self.active_secrets(nobody)?;
-        // The page where its row would be, then a row that says the same of everybody.
+        // Reads the page where the row would be, then a constant row.
         let mut page = self.connection.prepare_cached("SELECT 1 FROM secrets WHERE id = ?1")?;
         page.exists([nobody.as_bytes()])?;
         let mut statement = self.connection.prepare_cached(
@@ -267,21 +273,22 @@ impl View<'_> {
         )?;
         let mut row = || -> Result<SecretRow, Fault> {
             let mut rows = statement.query(params![nobody.as_bytes(), sealed])?;
-            rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("no decoy"))
+            rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("the row of a decoy"))
         };
         let secrets = [row()?, row()?, row()?];
+        // `black_box` keeps the compiler from removing a comparison whose result is not used.
         std::hint::black_box(self.summary_of("", false, &secrets) == self.summary_of("admin", false, &secrets));
         Ok(secrets)
     }
 
-    /// Opens the value. The caller uses it at once and drops it (MEM-2).
+    /// Opens the sealed value. The caller must use it at once and drop it (MEM-2).
     pub fn open_secret(&self, row: &SecretRow) -> Result<Sensitive<Vec<u8>>, Fault> {
         let sealed = row.sealed.as_deref().ok_or(Fault::Corrupt("a secret without a value"))?;
         let parameters = binding(row.profile.as_ref());
         self.vault.open(&row.associated_data(&parameters), sealed)
     }
 
-    /// Opens the user's set of backup codes.
+    /// Returns the user's set of backup codes, opened.
     pub fn backup_set(&self, user: UserId) -> Result<Option<(SecretRow, BackupSet)>, Fault> {
         let Some(row) = self.active_secret(user, SecretType::Backup)? else { return Ok(None) };
         let record = self.open_secret(&row)?;
@@ -290,7 +297,8 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Stores a secret; `false` if its name is taken within the user.
+    /// Stores a secret: pending if `expires` is set, otherwise active. Returns `false` if a unique constraint refuses
+    /// it, such as a name that is taken or a second pending factor.
     pub fn insert_secret(&self, new: &NewSecret) -> Result<bool, Fault> {
         let parameters = binding(new.profile.as_ref());
         let data = associated_data(&new.id, &new.user, new.kind, &parameters);
@@ -332,7 +340,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Changes name and description; `false` if the name is taken.
+    /// Changes name and description. Returns `false` if the name is taken.
     pub fn relabel(&self, row: &SecretRow, name: &Label, description: Option<&str>, now: i64) -> Result<bool, Fault> {
         let updated = self
             .connection
@@ -348,12 +356,12 @@ impl Tx<'_> {
         }
     }
 
-    /// Seals a value for a secret that is there.
+    /// Seals a value for an existing secret.
     pub(super) fn seal_for(&self, row: &SecretRow, value: &[u8]) -> Result<Vec<u8>, Fault> {
         self.vault.seal(&row.associated_data(&binding(row.profile.as_ref())), value)
     }
 
-    /// Puts another value into a secret: a new password.
+    /// Replaces the value of a secret, such as a password, and counts its version up.
     pub fn replace_value(&self, row: &SecretRow, value: &Sensitive<Vec<u8>>, now: i64) -> Result<(), Fault> {
         let sealed = self.seal_for(row, value.expose())?;
         self.connection
@@ -362,7 +370,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Keeps a stronger hash of the same password, which was just used. To whoever has read the secret it is the same one.
+    /// Stores a stronger hash of the password that was just used (AUT-8). The version stays, since to API clients the
+    /// secret is unchanged.
     pub fn strengthen(&self, row: &SecretRow, value: &Sensitive<Vec<u8>>, now: i64) -> Result<(), Fault> {
         let sealed = self.seal_for(row, value.expose())?;
         self.connection
@@ -382,13 +391,14 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The pending factors of a user: one, or two on a key and its spare.
+    /// Returns the user's pending secrets that have not expired: normally one, or two if a factor on a hardware key has
+    /// a spare.
     pub fn pending_factors(&self, user: UserId, now: i64) -> Result<Vec<SecretRow>, Fault> {
         let all = self.secrets(user)?;
         Ok(all.into_iter().filter(|secret| secret.is_pending_at(now)).collect())
     }
 
-    /// Counts a wrong first code; returns how many there were.
+    /// Counts a wrong first code, and returns the new count.
     pub fn count_wrong_code(&self, row: &SecretRow) -> Result<u32, Fault> {
         self.connection
             .prepare_cached("UPDATE secrets SET wrong = wrong + 1 WHERE id = ?1 AND status = 'pending'")?
@@ -396,8 +406,8 @@ impl Tx<'_> {
         Ok(row.wrong.saturating_add(1))
     }
 
-    /// Pending becomes active, and the step or counter that proved it is used up, in one statement.
-    /// `false` if it was not pending any more.
+    /// Makes a pending secret active, and uses up the step or counter of the code that proved it, in one statement
+    /// (ENR-4). Returns `false` if it was not pending any more.
     pub fn activate(
         &self,
         row: &SecretRow,
@@ -421,7 +431,7 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// Uses up a TOTP step and everything before it; `false` if that had happened already (OTP-3).
+    /// Uses up a TOTP step and all earlier ones. Returns `false` if it was used up already (OTP-3).
     pub fn consume_step(&self, id: SecretId, step: u64, now: i64) -> Result<bool, Fault> {
         let changed = self
             .connection
@@ -434,7 +444,7 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// Moves a HOTP counter on to `next`; `false` if it is there or further already (OTP-9).
+    /// Moves a HOTP counter on to `next`. Returns `false` if it is there or further already (OTP-9).
     pub fn consume_counter(&self, id: SecretId, next: u64, now: i64) -> Result<bool, Fault> {
         let changed = self
             .connection
@@ -446,7 +456,7 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// Remembers, or forgets, the counter of a code beyond the look-ahead.
+    /// Stores the counter of a code beyond the look-ahead, or clears it (`None`); see [`SecretRow::resync`].
     pub fn remember_resync(&self, id: SecretId, counter: Option<u64>) -> Result<(), Fault> {
         self.connection
             .prepare_cached("UPDATE secrets SET resync = ?2 WHERE id = ?1")?
@@ -454,9 +464,9 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Uses up one backup code by its place in the set; `false` if it was used before (BKC-4).
+    /// Uses up one backup code, given by its position in the set. Returns `false` if it was used already (BKC-4).
     pub fn consume_code(&self, id: SecretId, place: u8, now: i64) -> Result<bool, Fault> {
-        let bit = 1i64.checked_shl(u32::from(place)).ok_or(Fault::Corrupt("a code's place"))?;
+        let bit = 1i64.checked_shl(u32::from(place)).ok_or(Fault::Corrupt("the position of a backup code"))?;
         let changed = self
             .connection
             .prepare_cached("UPDATE secrets SET used = used | ?2, last_used = ?3 WHERE id = ?1 AND used & ?2 = 0")?
@@ -464,7 +474,7 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// Notes that a secret was used.
+    /// Records that a secret was used at `now` (milliseconds since 1970).
     pub fn touch(&self, id: SecretId, now: i64) -> Result<(), Fault> {
         self.connection
             .prepare_cached("UPDATE secrets SET last_used = ?2 WHERE id = ?1")?
@@ -472,14 +482,15 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Removes a secret with its value.
+    /// Deletes a secret with its value.
     pub fn delete_secret(&self, id: SecretId) -> Result<(), Fault> {
         self.connection.prepare_cached("DELETE FROM secrets WHERE id = ?1")?.execute([id.as_bytes()])?;
         Ok(())
     }
 
-    /// Takes a last step that lies beyond `current` (left by a clock that was ahead) back to it (TIME-2). The steps beyond
-    /// that may have been used stay used (OTP-3).
+    /// Lowers a last used step that lies beyond `current` back to `current`, after a clock that was ahead (TIME-2).
+    /// `used` are steps that may have been used; those beyond `current` are recorded, so that they stay used (OTP-3).
+    /// Returns `false` if the last step was not beyond `current`.
     pub fn lower_last_step(&self, id: SecretId, current: u64, used: &BTreeSet<u64>) -> Result<bool, Fault> {
         let mut keep =
             self.connection.prepare_cached("INSERT OR IGNORE INTO future_steps (secret, step) VALUES (?1, ?2)")?;
@@ -493,7 +504,8 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// Ends pending secrets that are too old, and forgets those that ended long ago.
+    /// Ends pending secrets that have expired at `now`, and deletes those that ended before `forget_before` (both in
+    /// milliseconds since 1970).
     pub fn sweep_secrets(&self, now: i64, forget_before: i64) -> Result<(), Fault> {
         self.connection
             .prepare_cached(
@@ -504,7 +516,8 @@ impl Tx<'_> {
         self.connection
             .prepare_cached("DELETE FROM secrets WHERE status = 'ended' AND modified < ?1")?
             .execute([forget_before])?;
-        // Not once they are past, which is what a clock says that may be wrong again: once a later step was used.
+        // A recorded step is deleted once a later step was used, not once it lies in the past: the clock that says so
+        // may be wrong again.
         self.connection
             .prepare_cached("DELETE FROM future_steps WHERE step <= (SELECT last_step FROM secrets WHERE id = secret)")?
             .execute([])?;
@@ -564,7 +577,7 @@ fn read(row: &Row<'_>) -> Result<SecretRow, Fault> {
 
 fn read_profile(row: &Row<'_>) -> Result<Option<Profile>, Fault> {
     let Some(algorithm) = row.get::<_, Option<String>>(11)? else { return Ok(None) };
-    let corrupt = Fault::Corrupt("a factor's parameters");
+    let corrupt = Fault::Corrupt("the parameters of a factor");
     let digits: u64 = row.get::<_, i64>(12)?.try_into().map_err(|_| corrupt.clone())?;
     let moving = match row.get::<_, Option<i64>>(13)? {
         Some(seconds) => {

@@ -1,6 +1,7 @@
-//! The summary of a user: which secrets count for it, its roles, and whether it may log in, as one sealed value in the
-//! user's own row. A factor that is lost to a damaged index or a changed row would otherwise look like no factor at all.
-//! It is written in the transaction of every change, and compared wherever a second factor is decided about.
+//! The summary of a user: the active secrets, the roles, and whether the user is disabled, as one sealed value in the
+//! user's own row (STO-13). Without it, a factor that was lost to a damaged index or a changed row would look like no
+//! factor at all. The summary is written in the transaction of every change, and compared wherever a decision depends
+//! on a second factor. This module does not decide who may log in.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -13,13 +14,15 @@ use super::{Fault, OpenFault, SecretRow, Tx, View};
 
 const TABLE: &str = "users";
 const KIND: &str = "summary";
-/// Bytes of an id.
+/// Length of an id in bytes.
 const ID: usize = 16;
-/// Users that are compared in one look, so that a look over all of them keeps no snapshot for long.
+/// Users that are compared in one snapshot. A comparison of all users in one snapshot would keep the WAL from being
+/// reset.
 const PAGE: u32 = 128;
 
-/// Notes which rows change: of the user itself, or of one secret. In memory, and of the writing connection alone: nobody who
-/// writes to the file can have a summary made of what they wrote.
+/// SQL that records which rows change: the user's own row, or one secret. Table and triggers are temporary, so they are
+/// in memory and belong to the writing connection alone. A process that writes to the file can therefore not cause a
+/// summary of its changes.
 const NOTES: &str = "
 CREATE TEMP TABLE changed (user BLOB NOT NULL, part BLOB NOT NULL, PRIMARY KEY (user, part)) STRICT, WITHOUT ROWID;
 CREATE TEMP TRIGGER change_by_new_user AFTER INSERT ON main.users BEGIN
@@ -40,17 +43,18 @@ CREATE TEMP TRIGGER change_by_deletion AFTER DELETE ON main.secrets WHEN OLD.sta
     INSERT OR IGNORE INTO changed VALUES (OLD.user, OLD.id);
 END;
 ";
-/// The user's own row was changed.
+/// Recorded when roles or `disabled` of the user changed.
 const OWN_ROW: &[u8] = &[0];
-/// The user was just made.
+/// Recorded when the user was created.
 const NEW_USER: &[u8] = &[1];
 
-/// What of a user decides about a login. It is sealed as it is, not as a digest: so a change can be told from damage.
+/// The rows of a user that decide about a login. They are sealed as they are, not as a digest, so that an intended
+/// change of one row can be told from damage to another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Summary {
-    /// Roles, and whether the user is disabled.
+    /// The `disabled` flag as one byte, then the roles.
     own: Vec<u8>,
-    /// The secrets that count, in the order of their ids: id, type and parameters.
+    /// The active secrets ordered by id, each as id, type, `is_guarded` and parameters.
     secrets: Vec<Vec<u8>>,
 }
 
@@ -58,6 +62,7 @@ impl Summary {
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(256);
         for part in std::iter::once(&self.own).chain(&self.secrets) {
+            // The length before each part makes the encoding unambiguous.
             bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
             bytes.extend_from_slice(part);
         }
@@ -76,7 +81,7 @@ impl Summary {
         Some(Self { own: parts.next()?, secrets: parts.collect() })
     }
 
-    /// The same without what was changed on purpose.
+    /// The summary without the parts that were changed on purpose.
     fn without(mut self, changed: &[Vec<u8>]) -> Self {
         if changed.iter().any(|part| part == OWN_ROW) {
             self.own.clear();
@@ -86,7 +91,7 @@ impl Summary {
     }
 }
 
-/// Every user has a summary.
+/// The summaries as sealed values, for master key rotation. Every user has one.
 pub(super) const SEALED: Sealed = Sealed {
     first: || Value::Blob(Vec::new()),
     after: |connection, after, limit| {
@@ -115,29 +120,30 @@ fn associated_data(user: &UserId) -> AssociatedData<'_> {
     AssociatedData { table: TABLE, row: user.as_bytes(), user: user.as_bytes(), kind: KIND, parameters: "" }
 }
 
-/// Has the writing connection note whose rows change.
+/// Creates the temporary table and the triggers in the writing connection.
 pub(super) fn take_notes(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(NOTES)
 }
 
-/// A summary as it is stored.
+/// A sealed summary as stored. It is NULL until the first one is written, and otherwise only in a damaged row.
 type Stored = Option<Vec<u8>>;
 
 impl View<'_> {
-    /// Refuses unless the secrets that count for a user, its roles and its right to log in are those that were last written.
-    /// A user who is not there has none of them.
+    /// Fails with [`Fault::Disagrees`] unless the active secrets, the roles and `disabled` of a user are those that
+    /// were last written. A user who does not exist passes.
     pub fn check_summary(&self, user: UserId) -> Result<(), Fault> {
         self.checked_secrets(user).map(drop)
     }
 
-    /// The secrets that count for a user, as they were compared: what decides about a factor reads no others, since another
-    /// way through the same index may miss what this one finds.
+    /// Returns the active secrets of a user exactly as they were compared with the summary. Decisions about a factor
+    /// must use these rows, since another query through a damaged index may miss one.
     pub(super) fn checked_secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
         let Some((found, sealed, rows)) = self.summary(user)? else { return Ok(Vec::new()) };
         if self.open_summary(user, sealed)? == found { Ok(rows) } else { Err(Fault::Disagrees) }
     }
 
-    /// What is there now, the summary as it is stored, and the secrets.
+    /// Returns the summary of the present rows, the stored summary, and the active secrets. `None` if the user does not
+    /// exist.
     fn summary(&self, user: UserId) -> Result<Option<(Summary, Stored, Vec<SecretRow>)>, Fault> {
         let found: Option<(String, bool, Stored)> = self
             .connection
@@ -149,7 +155,7 @@ impl View<'_> {
         Ok(Some((self.summary_of(&roles, disabled, &rows), sealed, rows)))
     }
 
-    /// The summary of these.
+    /// Computes the summary of these rows.
     pub(super) fn summary_of(&self, roles: &str, disabled: bool, rows: &[SecretRow]) -> Summary {
         let own = [&[u8::from(disabled)], roles.as_bytes()].concat();
         let mut secrets = Vec::new();
@@ -176,7 +182,7 @@ impl View<'_> {
             let user = UserId::from_slice(id).ok_or(Fault::Corrupt("a user id"))?;
             self.check_summary(user).map_err(|fault| match fault {
                 Fault::Disagrees | Fault::Seal | Fault::Corrupt(_) => {
-                    OpenFault::Damaged(format!("the rows of user {user} do not agree with their summary: {fault}"))
+                    OpenFault::Damaged(format!("the rows of user {user} do not match their summary: {fault}"))
                 }
                 other => other.into(),
             })?;
@@ -186,8 +192,8 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Writes the summaries of the users whose rows were changed, before the changes are kept. What was not changed still has
-    /// to be what was last written: a summary is never made of damage.
+    /// Writes the summaries of all users whose rows a job changed, before the changes are kept. Rows that it did not
+    /// change must still match the old summary, so a summary is never computed from damaged rows.
     pub(super) fn settle_summaries(&self) -> Result<(), Fault> {
         let mut statement = self.connection.prepare_cached("SELECT user, part FROM temp.changed ORDER BY user")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -206,6 +212,7 @@ impl Tx<'_> {
     fn settle_summary(&self, user: UserId, changed: &[Vec<u8>]) -> Result<(), Fault> {
         let Some((found, sealed, _)) = self.summary(user)? else { return Ok(()) };
         let is_new = changed.iter().any(|part| part == NEW_USER);
+        // A new user has no summary yet. Its row and its secrets are all among the changes.
         let before = if is_new { Summary::default() } else { self.open_summary(user, sealed)? };
         if before.without(changed) != found.clone().without(changed) {
             return Err(Fault::Disagrees);
@@ -221,7 +228,7 @@ fn write(view: &View<'_>, user: UserId, summary: &Summary) -> Result<(), Fault> 
     Ok(())
 }
 
-/// Writes the summaries of all users of a store that is from before there were any.
+/// Writes the summaries of all users, for a store from before summaries existed.
 pub(super) fn write_all(connection: &Connection, vault: &Vault) -> Result<(), OpenFault> {
     let view = View { connection, vault };
     let ids: Vec<Vec<u8>> =
@@ -244,7 +251,8 @@ pub(super) fn check_all(connection: &Connection, vault: &Vault) -> Result<(), Op
     Ok(())
 }
 
-/// Compares some users after one; the last of them, or `None` at the end.
+/// Compares up to 128 users whose id is greater than `after`, in one snapshot. Returns the last id, or `None` at the
+/// end.
 pub(super) fn check_some(connection: &Connection, vault: &Vault, after: &[u8]) -> Result<Option<Vec<u8>>, OpenFault> {
     let snapshot = connection.unchecked_transaction()?;
     View { connection: &snapshot, vault }.check_some(after)

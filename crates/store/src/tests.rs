@@ -1,4 +1,4 @@
-//! The store on a real file: what opens, what commits, what is undone, what is noticed.
+//! Tests of the store on a real file: what opens, what is committed or rolled back, and which damage is detected.
 
 #![allow(clippy::unit_arg, reason = "a job that only changes something has nothing to hand back")]
 
@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use mfad_api::{AuditEvent, HashedRow};
 use mfad_core::model::{Algorithm, Digits, Label, OtpKind, Period, Profile, SecretId, Sensitive, UserId, UserName};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,7 +29,7 @@ fn home() -> TempDir {
     dir
 }
 
-/// The daemon runs under umask 077, and SQLite makes its side files accordingly.
+/// The daemon runs under umask 077, and SQLite gives its side files modes accordingly.
 fn under_umask<T>(job: impl FnOnce() -> T) -> T {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     job()
@@ -76,7 +77,7 @@ fn keep<T>(value: T) -> Result<Decision<T>, Fault> {
     Ok(Decision::Commit(value))
 }
 
-/// A user with one active factor.
+/// Creates a user with one active factor.
 fn with_factor(store: &Store, moving: OtpKind) -> (UserId, SecretId) {
     let owner = user(1).id;
     let id = factor(1, owner, moving).id;
@@ -288,7 +289,7 @@ fn no_seed_lies_in_the_files_in_clear() {
 fn entry(at: i64) -> AuditEntry {
     AuditEntry {
         at,
-        event: "test.event",
+        event: AuditEvent::Verify,
         subject: Some(user(1).id),
         object: None,
         peer_uid: Some(7),
@@ -297,6 +298,39 @@ fn entry(at: i64) -> AuditEntry {
         outcome: Outcome::Ok,
         detail: None,
     }
+}
+
+/// The result of checking the whole chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ChainState {
+    /// Every row follows from the one before.
+    Whole,
+    /// This row is the first that does not.
+    BrokenAt(i64),
+}
+
+fn audit_chain(view: &View<'_>) -> Result<ChainState, Fault> {
+    let mut after = 0;
+    for row in view.audit_rows(0, u32::MAX)? {
+        let (subject, object) = (row.subject.map(|id| id.to_string()), row.object.map(|id| id.to_string()));
+        let fields = HashedRow {
+            seq: row.seq,
+            at: row.at,
+            event: &row.event,
+            subject: subject.as_deref(),
+            object: object.as_deref(),
+            peer_uid: row.peer_uid,
+            peer_pid: row.peer_pid.map(i64::from),
+            request: row.request.as_deref(),
+            outcome: &row.outcome,
+            detail: row.detail.as_deref(),
+        };
+        if row.seq != after + 1 || fields.hash(&row.previous) != Some(row.hash) {
+            return Ok(ChainState::BrokenAt(row.seq));
+        }
+        after = row.seq;
+    }
+    Ok(ChainState::Whole)
 }
 
 fn with_three_audit_rows() -> TempDir {
@@ -319,7 +353,7 @@ fn log_5_a_changed_or_missing_audit_row_breaks_the_chain() {
         let dir = with_three_audit_rows();
         raw(dir.path()).execute(sql, []).unwrap();
 
-        assert_eq!(open(dir.path()).read(PATIENCE, |view| view.audit_chain()).unwrap(), expected, "{sql}");
+        assert_eq!(open(dir.path()).read(PATIENCE, audit_chain).unwrap(), expected, "{sql}");
     }
 }
 
@@ -341,7 +375,7 @@ fn log_5_rows_that_were_undone_leave_the_chain_whole() {
         let said = said.clone();
         move |outcome: Result<(), Fault>| said.send((kept, outcome.is_ok())).unwrap()
     };
-    // While the first job waits the others queue up, so that they are of one batch.
+    // While the first job waits, the others queue up, so that all are in one batch.
     store
         .submit(
             move |tx| {
@@ -369,7 +403,7 @@ fn log_5_rows_that_were_undone_leave_the_chain_whole() {
 
     let rows = store.read(PATIENCE, |view| view.audit_rows(0, 10)).unwrap();
     assert_eq!(rows.iter().map(|row| (row.seq, row.at)).collect::<Vec<_>>(), [(1, 1), (2, 3), (3, 5)]);
-    assert_eq!(store.read(PATIENCE, |view| view.audit_chain()).unwrap(), ChainState::Whole);
+    assert_eq!(store.read(PATIENCE, audit_chain).unwrap(), ChainState::Whole);
     store.close();
     open(dir.path());
 }
@@ -386,7 +420,7 @@ fn sto_13_a_large_store_that_is_damaged_is_found_out_after_the_start() {
     let whole = open(dir.path());
     assert!(whole.damage().is_none());
     whole.close();
-    // A page in the midst of the log's text becomes the first of all, which it cannot be.
+    // A page in the middle of the log's text becomes page 1, which it cannot be.
     let path = dir.path().join(DATABASE);
     let mut bytes = fs::read(&path).unwrap();
     let at = 4096 * 1_000;
@@ -476,7 +510,7 @@ fn key_5_a_key_that_is_noted_and_not_held_is_taken_up() {
     let note = store.vault.seal(&rotation::STAGED, &[9; 32]).unwrap();
     let note = [1u32.to_be_bytes().as_slice(), &note].concat();
 
-    // As a write that is committed after its caller lost patience.
+    // As if a write was committed after its caller ran out of patience.
     let write = move |tx: &Tx<'_>| Ok(Decision::Commit(files::put_meta(tx.connection, "next-key", &note)?));
     store.write(PATIENCE, write).unwrap();
     store.take_up_staged_key(PATIENCE).unwrap();
@@ -484,7 +518,7 @@ fn key_5_a_key_that_is_noted_and_not_held_is_taken_up() {
     assert_eq!((kept(&store).version, kept(&store).phase), (2, Phase::Reencrypting));
 }
 
-/// What a login would go by, of a store that is taken as it is: no look-over comes before it.
+/// The state that a login would see if the store were opened without an integrity check.
 fn state_as_it_is(path: &Path) -> Result<MfaState, Fault> {
     let connection = Connection::open(path)?;
     let vault = Vault::new(&key(1), FIRST_KEY_VERSION)?;
@@ -521,7 +555,7 @@ fn sto_13_no_flipped_bit_makes_an_active_factor_look_like_none() {
         match state_as_it_is(&path) {
             Ok(MfaState::Active) => unharmed += 1,
             Err(_) => refused += 1,
-            // The user is not there any more, and who is not there does not log in.
+            // The user no longer exists, and a user who does not exist cannot log in.
             Ok(_) if is_gone(&path) => refused += 1,
             Ok(state) => panic!("byte {at}: {state:?}"),
         }
@@ -536,7 +570,7 @@ fn is_gone(path: &Path) -> bool {
     matches!(View { connection: &connection, vault: &vault }.user(user(1).id), Ok(None))
 }
 
-/// A store with a factor, changed behind its back.
+/// A store with a factor, changed by another program.
 fn changed_behind(statement: &str) -> TempDir {
     let dir = home();
     let store = open(dir.path());
@@ -649,7 +683,7 @@ fn sto_13_an_index_out_of_order_makes_no_active_factor_look_like_none() {
     let cells = usize::from(u16::from_be_bytes([whole[at + 3], whole[at + 4]]));
     assert!(cells >= 4, "{cells}");
 
-    // Each order of them that begins elsewhere, and the reverse one: all rows are there, and a search goes astray.
+    // Every rotation of the cells, and the reverse order: all rows are there, but a search misses some.
     for order in 1..=cells {
         let mut bent = whole.clone();
         let pointers = &mut bent[at + 8..at + 8 + 2 * cells];
@@ -710,7 +744,7 @@ fn a_store_that_was_made_older_is_not_upgraded_anew() {
     with_factor(&store, TIME);
     let entry = AuditEntry {
         at: 1,
-        event: "a.test",
+        event: AuditEvent::Verify,
         subject: None,
         object: None,
         peer_uid: None,

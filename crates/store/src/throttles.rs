@@ -1,4 +1,5 @@
-//! The throttles' state, so that counts and delays survive the process (THR-6).
+//! The state of the throttles, stored so that counts and delays survive the process (THR-6). This module counts nothing
+//! itself: `mfad_core::model::Throttle` decides.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -6,12 +7,12 @@ use mfad_core::model::{BootId, Deadline, Odds, Throttle, UserId};
 
 use super::{Fault, Tx, View};
 
-/// Which kind of guess is counted.
+/// The kind of guess that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Passwords: delayed, never locked.
+    /// Passwords. They are delayed, never locked (THR-5).
     Password,
-    /// Second factors: one-time passwords and backup codes together (BKC-6).
+    /// Second factors: one-time passwords and backup codes share one count (BKC-6).
     Factor,
 }
 
@@ -24,37 +25,40 @@ impl Class {
     }
 }
 
-/// Whose guesses are counted together.
+/// The key under which guesses are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subject(Vec<u8>);
 
 impl Subject {
-    /// The second factors of one user, whoever asks.
+    /// All second factors of one user, for every caller.
     pub fn factors(user: UserId) -> Self {
         Self(user.as_bytes().to_vec())
     }
 
-    /// The password of one user as tried by one peer: another local user cannot delay it.
+    /// The password of one user as tried by one peer uid, so that another local user cannot delay its owner.
     pub fn password(user: UserId, peer: u32) -> Self {
         Self([user.as_bytes().as_slice(), &peer.to_be_bytes()].concat())
     }
 
-    /// A login that names nobody, tried by one peer.
+    /// Logins of one peer uid that match no user. `place` is the bucket from
+    /// [`Vault::unknown_login_place`](crate::Vault::unknown_login_place).
     pub fn nobody(place: [u8; 2], peer: u32) -> Self {
         Self([place.as_slice(), &peer.to_be_bytes()].concat())
     }
 
-    /// The bytes it is stored under.
+    /// The bytes under which the state is stored: a user id (16 bytes) or a bucket (2 bytes), and for passwords and
+    /// unknown logins the peer uid (4 bytes, big-endian).
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// A row as it lies in the table: failures, what their odds come to, then the three parts of a deadline, all or none.
+/// The columns of a row: failures, the sum of their odds, then the three parts of a deadline, which are all set or all
+/// NULL.
 type Stored = (u32, u32, Option<i64>, Option<i64>, Option<Vec<u8>>);
 
 impl View<'_> {
-    /// The state; a clear one if nothing is stored.
+    /// Returns the stored state, or a clear one if nothing is stored.
     pub fn throttle(&self, subject: &Subject, class: Class) -> Result<Throttle, Fault> {
         let found: Option<Stored> = self
             .connection
@@ -72,14 +76,14 @@ impl View<'_> {
                 Some(Deadline { wall_ms, boot_ms, boot })
             }
             (None, None, None) => None,
-            _ => return Err(Fault::Corrupt("half a delay")),
+            _ => return Err(Fault::Corrupt("an incomplete throttle deadline")),
         };
         Ok(Throttle { failures, until, spent: Odds::from_units(spent) })
     }
 }
 
 impl Tx<'_> {
-    /// Stores a state; a clear one leaves no row.
+    /// Stores a state. A clear state deletes the row.
     pub fn set_throttle(&self, subject: &Subject, class: Class, throttle: &Throttle) -> Result<(), Fault> {
         if throttle.is_clear() {
             self.connection
@@ -107,9 +111,10 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Clears every throttle of a user: second factors, and the password for every peer.
+    /// Clears every throttle of a user: the second factors, and the password for every peer uid.
     pub fn clear_throttles(&self, user: UserId) -> Result<(), Fault> {
-        // A subject is the id, or the id and four bytes of a peer.
+        // A subject is the user id alone, or followed by the four bytes of a peer uid. Five bytes 0xff sort after all
+        // of them.
         let last = [user.as_bytes().as_slice(), &[0xff; 5]].concat();
         self.connection
             .prepare_cached("DELETE FROM throttles WHERE subject BETWEEN ?1 AND ?2")?

@@ -1,4 +1,4 @@
-//! Users and the names they log in with.
+//! Users and the names they log in with. This module does not decide whether a user may log in.
 
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -12,67 +12,68 @@ use super::{Fault, Tx, View};
 pub struct UserRow {
     /// The id.
     pub id: UserId,
-    /// The login name as written.
+    /// The login name as the user wrote it. Names are compared by a canonical key.
     pub name: String,
-    /// A name for display.
+    /// Name for display, if one is set.
     pub display_name: Option<String>,
-    /// An e-mail address, which is a login too.
+    /// E-mail address, if one is set. It is a login name too.
     pub email: Option<String>,
-    /// Names of roles, for the apps to read; `admin` means something here.
+    /// Names of roles, for apps to read. Only `admin` means something to the daemon.
     pub roles: Vec<String>,
-    /// A disabled user logs in nowhere.
+    /// Whether the user is disabled, and so cannot log in anywhere.
     pub disabled: bool,
     /// Milliseconds since 1970.
     pub created: i64,
-    /// Milliseconds since 1970.
+    /// When a field above was last changed, in milliseconds since 1970.
     pub modified: i64,
-    /// Counts the changes of the fields above.
+    /// Raised by each change of the fields above, so that an update that is based on an older version can be refused.
+    /// Starts at 1.
     pub version: i64,
-    /// Tokens of an earlier epoch are over (ENR-9).
+    /// The session epoch. Tokens of an earlier epoch are invalid (ENR-9).
     pub epoch: i64,
 }
 
-/// A user to be made.
+/// A user to be created; see [`Tx::insert_user`].
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    /// The id.
+    /// The id, chosen by the caller.
     pub id: UserId,
     /// The login name.
     pub name: UserName,
-    /// A name for display.
+    /// Name for display.
     pub display_name: Option<Text>,
-    /// An e-mail address.
+    /// E-mail address, which is a login name too.
     pub email: Option<Email>,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970. It is also the first epoch, which is at least 1.
     pub created: i64,
 }
 
-/// What of a user is taken by somebody else.
+/// The field of a user that belongs to another user already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// The id.
     Id,
-    /// The name, as a name or an address of another user.
+    /// The name, which is the name or e-mail address of another user.
     Name,
-    /// The address, likewise.
+    /// The e-mail address, which is the name or e-mail address of another user.
     Email,
 }
 
-/// What a user has of second factors.
+/// The state of a user's second factors (TOTP, HOTP and security keys).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MfaState {
-    /// Nothing.
+    /// No factor, or only pending ones that have expired.
     None,
-    /// One that waits for its first code.
+    /// A factor waits for its first code.
     Pending,
-    /// At least one that counts at login.
+    /// At least one factor counts at login.
     Active,
 }
 
 const COLUMNS: &str = "id, name, display_name, email, roles, disabled, created, modified, version, epoch";
 
 impl View<'_> {
-    /// The user of that id.
+    /// Returns the user with that id.
     pub fn user(&self, id: UserId) -> Result<Option<UserRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM users WHERE id = ?1");
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -80,14 +81,14 @@ impl View<'_> {
         rows.next()?.map(read).transpose()
     }
 
-    /// Somebody who is not there, read like any.
+    /// Reads a constant row for a user who does not exist, at the cost of reading a real one (AUT-4).
     pub fn decoy_user(&self, nobody: UserId) -> Result<UserRow, Fault> {
         let mut statement = self.connection.prepare_cached("SELECT ?1, 'nobody', NULL, NULL, '', 0, 0, 0, 1, 1")?;
         let mut rows = statement.query([nobody.as_bytes()])?;
-        rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("no decoy"))
+        rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("the row of a decoy"))
     }
 
-    /// The user who logs in with that name or address, given by its canonical key.
+    /// Returns the user with that name or e-mail address, given as its canonical key.
     pub fn user_by_login(&self, key: &str) -> Result<Option<UserRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM users WHERE id = (SELECT user FROM logins WHERE key = ?1)");
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -95,7 +96,7 @@ impl View<'_> {
         rows.next()?.map(read).transpose()
     }
 
-    /// Up to `limit` users after `after`, in the order of their ids.
+    /// Returns up to `limit` users whose id is greater than `after`, ordered by id.
     pub fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<UserRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM users WHERE id > ?1 ORDER BY id LIMIT ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -107,20 +108,21 @@ impl View<'_> {
         Ok(users)
     }
 
-    /// What the user has of second factors at that time (milliseconds since 1970), if that is what was last written: a
-    /// factor that is lost is a fault, never "no factor".
+    /// Returns the state of the user's factors at `now` (milliseconds since 1970). Fails if the secrets do not match
+    /// the user's summary: a lost factor is a fault, never "no factor" (STO-13).
     pub fn mfa_state(&self, user: UserId, now: i64) -> Result<MfaState, Fault> {
         let mut counting = self.checked_secrets(user)?.into_iter();
         if counting.any(|row| matches!(row.kind, SecretType::Mfa | SecretType::Fido2)) {
             return Ok(MfaState::Active);
         }
+        // The summary covers active secrets only. An active factor that only this second query finds is damage as well.
         match self.shown_mfa_state(user, now)? {
             MfaState::Active => Err(Fault::Disagrees),
             state @ (MfaState::None | MfaState::Pending) => Ok(state),
         }
     }
 
-    /// The same for lists, where nothing is decided by it.
+    /// Returns the same state without comparing the summary. For lists only; a login must not be decided by this.
     pub fn shown_mfa_state(&self, user: UserId, now: i64) -> Result<MfaState, Fault> {
         let best: Option<i64> = self
             .connection
@@ -138,8 +140,8 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Adds a user, unless the id, name or address is somebody's. It begins with an epoch that no token has of another user
-    /// who had this id before.
+    /// Creates a user, unless its id, name or address is taken. The first epoch is later than that of any token of a
+    /// former user with the same id.
     pub fn insert_user(&self, user: &NewUser) -> Result<Result<(), Taken>, Fault> {
         if self.user(user.id)?.is_some() {
             return Ok(Err(Taken::Id));
@@ -159,10 +161,10 @@ impl Tx<'_> {
         self.set_logins(user.id, &user.name, user.email.as_ref())
     }
 
-    /// Writes the changed fields of a user and counts its version up.
+    /// Writes the changed fields of a user, and counts its version up.
     pub fn update_user(&self, user: &UserRow, now: i64) -> Result<Result<(), Taken>, Fault> {
         let name = UserName::parse(&user.name).map_err(|_| Fault::Corrupt("a user name"))?;
-        let email = user.email.as_deref().map(Email::parse).transpose().map_err(|_| Fault::Corrupt("an address"))?;
+        let email = user.email.as_deref().map(Email::parse).transpose().map_err(|_| Fault::Corrupt("an e-mail"))?;
         self.connection
             .prepare_cached(
                 "UPDATE users SET name = ?2, display_name = ?3, email = ?4, roles = ?5, disabled = ?6, modified = ?7,
@@ -180,14 +182,14 @@ impl Tx<'_> {
         self.set_logins(user.id, &name, email.as_ref())
     }
 
-    /// Removes a user and all that belongs to it.
+    /// Deletes a user and everything that belongs to it. Returns whether it existed.
     pub fn delete_user(&self, id: UserId) -> Result<bool, Fault> {
         let gone = self.connection.prepare_cached("DELETE FROM users WHERE id = ?1")?.execute([id.as_bytes()])?;
         self.clear_throttles(id)?;
         Ok(gone == 1)
     }
 
-    /// Ends every token, session, challenge and receipt that the user has (ENR-9, ENR-10).
+    /// Ends all tokens, sessions, challenges and receipts of the user (ENR-9, ENR-10).
     pub fn bump_epoch(&self, id: UserId) -> Result<(), Fault> {
         for sql in [
             "UPDATE users SET epoch = epoch + 1 WHERE id = ?1",
@@ -206,7 +208,7 @@ impl Tx<'_> {
             return Ok(Err(Taken::Name));
         }
         let Some(email) = email else { return Ok(Ok(())) };
-        // Somebody whose name is an address may have it as the address too.
+        // A user whose name is an e-mail address may have it as the address too.
         let claimed = email.key() == name.key() || self.claim_login(id, email.key(), "email")?;
         Ok(if claimed { Ok(()) } else { Err(Taken::Email) })
     }

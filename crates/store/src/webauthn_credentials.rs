@@ -1,5 +1,5 @@
-//! Credentials of security keys (FIDO2). Their records are the sealed values of secrets of that type; here is what has to be
-//! found by credential, or moves with each use.
+//! FIDO2 credentials of security keys. Their records are the sealed values of secrets of that type. This module holds
+//! the parts that are searched by credential id or that change with each use. It verifies no assertion.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -8,11 +8,12 @@ use mfad_core::model::{SecretId, UserId};
 use super::secrets::SecretType;
 use super::{Fault, SecretRow, Tx, View, files};
 
-/// The relying party that the credentials are bound to.
+/// Key of the `meta` row with the id of the relying party that all credentials are bound to.
 const RELYING_PARTY: &str = "relying-party";
 
 impl View<'_> {
-    /// The active security keys of a user, each with its counter.
+    /// Returns the active security keys of a user, each with its signature counter. Fails if they do not match the
+    /// user's summary (STO-13).
     pub fn active_keys(&self, user: UserId) -> Result<Vec<(SecretRow, u32)>, Fault> {
         let rows = self.checked_secrets(user)?.into_iter().filter(|row| row.kind == SecretType::Fido2);
         rows.map(|row| {
@@ -26,7 +27,7 @@ impl View<'_> {
         .collect()
     }
 
-    /// The ids of a user's credentials.
+    /// Returns the credential ids of a user's security keys.
     pub fn credential_ids_of(&self, user: UserId) -> Result<Vec<Vec<u8>>, Fault> {
         let mut statement = self.connection.prepare_cached(
             "SELECT fido2.credential FROM fido2 JOIN secrets ON secrets.id = fido2.secret WHERE secrets.user = ?1",
@@ -35,7 +36,7 @@ impl View<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The secret of a credential, whoever's it is.
+    /// Returns the active secret of a credential and its owner, whichever user that is.
     pub fn secret_of_credential(&self, credential: &[u8]) -> Result<Option<(UserId, SecretId)>, Fault> {
         let found: Option<(Vec<u8>, Vec<u8>)> = self
             .connection
@@ -45,7 +46,7 @@ impl View<'_> {
             )?
             .query_row([credential], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let corrupt = Fault::Corrupt("a security key");
+        let corrupt = Fault::Corrupt("the secret of a FIDO2 credential");
         found
             .map(|(user, secret)| {
                 let user = UserId::from_slice(&user).ok_or_else(|| corrupt.clone())?;
@@ -54,7 +55,7 @@ impl View<'_> {
             .transpose()
     }
 
-    /// The relying party that credentials are bound to; none while there are none.
+    /// Returns the id of the relying party that credentials are bound to, or `None` while there are no credentials.
     pub fn relying_party(&self) -> Result<Option<String>, Fault> {
         let any: Option<i64> = self
             .connection
@@ -63,12 +64,13 @@ impl View<'_> {
             .optional()?;
         let Some(_) = any else { return Ok(None) };
         let name = files::meta(self.connection, RELYING_PARTY)?.and_then(|bytes| String::from_utf8(bytes).ok());
-        name.map(Some).ok_or(Fault::Corrupt("the relying party"))
+        name.map(Some).ok_or(Fault::Corrupt("the FIDO2 relying party"))
     }
 }
 
 impl Tx<'_> {
-    /// Binds a credential to its secret; `false` if it is somebody's already (FIDO-6).
+    /// Binds a credential id to its secret. Returns `false` if the credential id or the secret is bound already, for
+    /// whichever user (FIDO-6).
     pub fn insert_credential_id(
         &self,
         secret: SecretId,
@@ -89,7 +91,8 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Moves a counter on; `false` if it does not move. A key without a counter says 0 each time (FIDO-5).
+    /// Moves a signature counter on, and records the use. Returns `false` if the counter did not grow. A security key
+    /// without a counter reports 0 each time, which is accepted (FIDO-5).
     pub fn consume_counter_of_key(&self, secret: SecretId, counter: u32, now: i64) -> Result<bool, Fault> {
         let moved = self
             .connection
@@ -106,7 +109,8 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Puts the record of a key into its pending secret and makes it active; `false` if it does not wait any more.
+    /// Stores the record of a security key in its pending secret, and makes that active. Returns `false` if it was not
+    /// pending any more.
     pub fn activate_key(&self, row: &SecretRow, record: &[u8], now: i64) -> Result<bool, Fault> {
         let sealed = self.seal_for(row, record)?;
         let changed = self

@@ -83,7 +83,7 @@ fn every_state_of_a_key_has_its_own_refusal() {
     bench.pull(1);
 
     bench.insert(0, Key::new(7).with_password("hunter2"));
-    refused(&provision(json!({})), 423, "device-locked", "give it along");
+    refused(&provision(json!({})), 423, "device-locked", "send it with the request");
     refused(&provision(json!({"device": {"any": true, "password": "x"}})), 422, "wrong-device-password", "wrong");
     bench.pull(0);
 
@@ -93,10 +93,10 @@ fn every_state_of_a_key_has_its_own_refusal() {
     refused(&provision(touch), 409, "touch-timeout", "touch it while it blinks");
     assert!(bench.reader().with_key(|key| key.accounts().is_empty()), "and nothing is left on the key");
     bench.reader().plan(4, Fault::Gone);
-    refused(&provision(json!({})), 503, "device-removed", "put it back");
+    refused(&provision(json!({})), 503, "device-removed", "plug it in");
     bench.reinsert(0);
     bench.reader().plan(4, Fault::Lie);
-    refused(&provision(json!({})), 503, "device-failed", "put it in");
+    refused(&provision(json!({})), 503, "device-failed", "unplug it, plug it in");
     bench.reader().clear();
     bench.pull(0);
 

@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::device::watch::read_event;
 use crate::events::Blocks;
 use crate::failure::Failure;
-use crate::wire::{DeviceEvent, DeviceList};
+use mfad_api::{DeviceEvent, DeviceList};
 
 /// The first pause before the stream is opened again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);

@@ -1,7 +1,7 @@
 //! What is left to do for a user, read off the factors that the daemon knows of: after an answer was lost, this
 //! is how it is found. It only decides; it asks nobody.
 
-use crate::wire::Secret;
+use mfad_api::Secret;
 
 /// The names of a row's factors.
 #[derive(Clone, Debug, PartialEq, Eq)]

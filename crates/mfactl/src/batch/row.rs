@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::code::by_key;
 use crate::device_args::KeyProfileArgs;
 use crate::failure::Failure;
-use crate::wire::{Codes, Provisioned, SecretList};
+use mfad_api::{BackupCodes, Provisioned, SecretList, SecretString};
 
 /// What is said when a name is taken.
 pub const TAKEN: &str = "the user has a factor of that name that is not on a key; choose another label";
@@ -179,7 +179,12 @@ impl Attempt<'_> {
         let Provisioned { record, receipt, codes } = client.ask(call).await?.read()?;
         let placed = ProvisionedKey::read(&record, label)
             .ok_or_else(|| Failure::Internal("the daemon's answer does not name the key".to_owned()))?;
-        Ok(ProvisionedKey { is_found: false, receipt: Some(receipt), codes, ..placed })
+        Ok(ProvisionedKey {
+            is_found: false,
+            receipt: Some(receipt),
+            codes: plain(codes.unwrap_or_default()),
+            ..placed
+        })
     }
 
     /// Has a pending factor's key give the first code, or does away with the factor if it cannot. Gives
@@ -190,7 +195,7 @@ impl Attempt<'_> {
         if self.present.contains(&pending.serial) {
             let call = Call::put(format!("{path}/enroll")).by(authority).with(by_key());
             match client.ask(call).await {
-                Ok(answer) => return answer.read().map(|codes: Codes| codes.codes),
+                Ok(answer) => return answer.read().map(|codes: BackupCodes| plain(codes.codes)),
                 Err(failure) if tells_of_another(&failure) => return Ok(Vec::new()),
                 // The key is not as it was: the factor is of no use.
                 Err(Failure::Refused(problem)) if matches!(problem.code.as_str(), "device-changed" | "wrong-code") => {}
@@ -203,6 +208,11 @@ impl Attempt<'_> {
             Err(failure) => Err(failure),
         }
     }
+}
+
+/// Backup codes as they are written to their files.
+fn plain(codes: Vec<SecretString>) -> Vec<String> {
+    codes.iter().map(|code| code.as_str().to_owned()).collect()
 }
 
 fn with_codes(mut placed: Vec<ProvisionedKey>, codes: Vec<String>) -> Vec<ProvisionedKey> {

@@ -1,7 +1,7 @@
 //! What a refusal means for a row and its key: try again, go on without, or stop.
 
 use crate::failure::Failure;
-use crate::wire::Problem;
+use crate::problem::Problem;
 
 /// What comes after a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, code: &str) -> Failure {
-        Failure::Refused(Box::new(Problem { status, code: code.to_owned(), ..Problem::default() }))
+        Failure::Refused(Box::new(Problem::read(status, &format!(r#"{{"code":"{code}"}}"#))))
     }
 
     #[test]

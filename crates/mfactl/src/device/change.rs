@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::device_args::ChangeKey;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, visible};
-use crate::wire::{Returned, ReturnedCredential};
+use mfad_api::{ReturnedCredential, ReturnedDevice};
 
 /// `device rename`.
 pub async fn rename(context: &mut Context, on: &ChangeKey, name: &str, new: &str) -> Result<(), Failure> {
@@ -53,7 +53,7 @@ pub async fn take_back(context: &mut Context, on: &ChangeKey) -> Result<(), Fail
     let path = format!("/v1/devices/{}/return", on.serial);
     ask_for_touch(context.out);
     let answer = context.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
-    let returned: Returned = answer.read()?;
+    let returned: ReturnedDevice = answer.read()?;
     if context.out.is_json() {
         context.out.document(answer.text())?;
     } else {
@@ -62,7 +62,7 @@ pub async fn take_back(context: &mut Context, on: &ChangeKey) -> Result<(), Fail
     if returned.credentials.iter().all(is_whole) { Ok(()) } else { Err(Failure::Reported(Exit::Denied)) }
 }
 
-fn tell(out: Output, serial: u32, returned: &Returned) -> Result<(), Failure> {
+fn tell(out: Output, serial: u32, returned: &ReturnedDevice) -> Result<(), Failure> {
     if returned.credentials.is_empty() {
         return out.note(&format!("no factor of this daemon is on key {serial}"));
     }

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::device_args::{DevicePasswordArgs, PasswordDeed};
 use crate::failure::Failure;
 use crate::prompt::{Hidden, KEY_PASSWORD, Source};
-use crate::wire::DevicePassword;
+use mfad_api::DevicePassword;
 
 /// What is done with the password.
 enum Deed {

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::output::{Output, visible};
 use crate::receipt;
 use crate::secrets::{find, print_codes};
-use crate::wire::{Codes, Provisioned, Secret};
+use mfad_api::{BackupCodes, Provisioned, Secret};
 
 /// `device provision`.
 pub async fn run(context: &mut Context, args: &ProvisionArgs) -> Result<(), Failure> {
@@ -37,7 +37,7 @@ async fn provision(context: &mut Context, acting: &Acting, args: &ProvisionArgs)
     let answer = context.client.ask(call).await?;
     let Provisioned { record, receipt, codes } = answer.read()?;
     // What can be had only now comes first; a file that cannot be written comes last.
-    show(context.out, args, &answer, &record, &Codes { codes })?;
+    show(context.out, args, &answer, &record, &BackupCodes { record: None, codes: codes.unwrap_or_default() })?;
     match &args.receipt {
         Some(file) => match receipt::keep(file, &receipt) {
             Ok(()) => context.out.note(&visible(&format!("receipt in {}", file.display()))),
@@ -71,7 +71,13 @@ fn body(args: &ProvisionArgs, spare_of: Option<&str>) -> Body {
         .optional("spareOf", spare_of)
 }
 
-fn show(out: Output, args: &ProvisionArgs, answer: &Answer, record: &Secret, codes: &Codes) -> Result<(), Failure> {
+fn show(
+    out: Output,
+    args: &ProvisionArgs,
+    answer: &Answer,
+    record: &Secret,
+    codes: &BackupCodes,
+) -> Result<(), Failure> {
     if out.is_json() {
         return out.document(answer.text());
     }

@@ -6,7 +6,7 @@ use crate::call::Call;
 use crate::context::Context;
 use crate::failure::{Failure, advice};
 use crate::output::{Output, Tone, visible};
-use crate::wire::{Account, AccountList, Applet, Credential, Device, DeviceList, Genuine};
+use mfad_api::{Account, AccountList, Applet, Device, DeviceCredential, DeviceList, ErrorCode, GenuineDevice};
 
 /// `device list`.
 pub async fn list(context: &mut Context) -> Result<(), Failure> {
@@ -29,11 +29,11 @@ pub async fn info(context: &mut Context, serial: u32) -> Result<(), Failure> {
     }
     let device: Device = answer.read()?;
     context.out.pairs(&pairs(&device))?;
-    if !device.credentials.is_empty() {
-        let rows: Vec<[String; 5]> = device.credentials.iter().map(credential_row).collect();
+    if !device.credentials().is_empty() {
+        let rows: Vec<[String; 5]> = device.credentials().iter().map(credential_row).collect();
         context.out.table(["ACCOUNT", "STATUS", "TOUCH", "USER", "SECRET"], &rows)?;
     }
-    if let Some(escrow) = &device.escrow {
+    if let Some(escrow) = &device.escrow.clone().flatten() {
         print_escrow(context.out, escrow)?;
     }
     remark(context.out, &device);
@@ -48,7 +48,7 @@ pub async fn attest(context: &mut Context, serial: u32, slot: Option<&str>) -> R
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    let genuine: Genuine = answer.read()?;
+    let genuine: GenuineDevice = answer.read()?;
     context.out.pairs(&[
         ("serial", genuine.serial.to_string()),
         ("firmware", visible(&genuine.firmware)),
@@ -134,7 +134,7 @@ fn password(applet: &Applet) -> &'static str {
     }
 }
 
-fn credential_row(credential: &Credential) -> [String; 5] {
+fn credential_row(credential: &DeviceCredential) -> [String; 5] {
     [
         credential.credential.clone(),
         credential.status.clone(),
@@ -168,7 +168,8 @@ fn remark(out: Output, device: &Device) {
 
 fn what_to_do(device: &Device) -> Option<String> {
     if let Some(problem) = &device.problem {
-        let advice = advice(&problem.code).map(|advice| format!("; {advice}")).unwrap_or_default();
+        let advice =
+            ErrorCode::parse(&problem.code).and_then(advice).map(|advice| format!("; {advice}")).unwrap_or_default();
         return Some(format!("the key in {}: {}{advice}", device.reader, problem.detail));
     }
     let serial = device.serial.map_or_else(|| format!("in {}", device.reader), |serial| serial.to_string());

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::events::Blocks;
 use crate::failure::Failure;
 use crate::output::visible;
-use crate::wire::DeviceEvent;
+use mfad_api::DeviceEvent;
 
 /// `device watch`.
 pub async fn run(context: &mut Context) -> Result<(), Failure> {

@@ -20,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::visible;
 use crate::prompt::{Hidden, Source};
 use crate::secrets::print_codes;
-use crate::wire::{Codes, Secret};
+use mfad_api::{BackupCodes, Secret};
 
 use list::{Line, account, lines, passed_over};
 
@@ -192,6 +192,6 @@ async fn finish(
         return context.out.document(&json!({"user": uid, "secret": enrolled}).to_string());
     }
     context.out.note(&format!("{}: the factor is active", visible(name)))?;
-    let codes: Codes = answer.read()?;
+    let codes: BackupCodes = answer.read()?;
     if codes.codes.is_empty() { Ok(()) } else { print_codes(context.out, &codes) }
 }

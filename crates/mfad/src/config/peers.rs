@@ -1,4 +1,5 @@
-//! Who has which rights: rules about users and groups, by number or by a name that this host may not know yet.
+//! Rights of local peers: rules for users and groups, by number or by a name that this host may not know yet. It
+//! decides about no request; that is up to [`mfad_service::Policy`].
 
 use std::fmt::{self, Display, Formatter};
 
@@ -10,7 +11,7 @@ use mfad_service::{PeerRule, Who};
 
 use super::{ConfigFault, value};
 
-/// The group whose members are administrators (besides uid 0), if the host has it.
+/// Group whose members are administrators, if the host has it. Uid 0 always is one.
 const ADMIN_GROUP: &str = "mfad-admin";
 
 #[derive(Debug, Deserialize)]
@@ -30,7 +31,7 @@ enum RightName {
     Audit,
 }
 
-/// A rule about a user or a group by name. It gives nobody a right until the name is looked up.
+/// A rule for a user or a group by name. It grants no rights until the name has been looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedPeer {
     name: Name,
@@ -44,8 +45,10 @@ enum Name {
 }
 
 impl NamedPeer {
-    /// The rule, if this host knows the name now. It may ask a service on the network, and take as long as that does.
+    /// Returns the rule if this host knows the name now. The lookup may ask a service on the network and take as long
+    /// as that service does.
     pub fn look_up(&self) -> Option<PeerRule> {
+        // A lookup that fails counts as an unknown name: it grants no rights, and is repeated.
         let who = match &self.name {
             Name::User(name) => Who::Uid(User::from_name(name).ok().flatten()?.uid.as_raw()),
             Name::Group(name) => Who::Gid(gid_of(name)?),
@@ -63,7 +66,8 @@ impl Display for NamedPeer {
     }
 }
 
-/// The rules of these entries and of the administrators' group, and those whose names this host does not know.
+/// Returns the rules of these entries and of the administrators' group, and the entries whose names this host does not
+/// know.
 pub(super) fn rules(entries: &[PeerEntry]) -> Result<(Vec<PeerRule>, Vec<NamedPeer>), ConfigFault> {
     let (mut rules, mut unknown) = (Vec::new(), Vec::new());
     for entry in entries {
@@ -75,7 +79,7 @@ pub(super) fn rules(entries: &[PeerEntry]) -> Result<(Vec<PeerRule>, Vec<NamedPe
                 rules.push(PeerRule { who: Who::Uid(uid), rights });
                 continue;
             }
-            _ => return Err(value("peer", "needs exactly one of user, group and uid")),
+            _ => return Err(value("peer", "must have exactly one of user, group and uid")),
         };
         let peer = NamedPeer { name, rights };
         match peer.look_up() {
@@ -101,7 +105,7 @@ impl PeerEntry {
     }
 }
 
-/// The number of a group that this host knows.
+/// Returns the gid of a group; `None` if this host does not know it.
 pub(super) fn gid_of(name: &str) -> Option<u32> {
     Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
 }

@@ -1,4 +1,4 @@
-//! Settings: which are taken, which are refused, and what is said about it.
+//! Which settings are accepted, which are refused, and what the messages say.
 
 use super::*;
 use mfad_core::model::Right;
@@ -118,12 +118,12 @@ fn an_origin_with_a_wildcard_is_refused_and_what_to_write_is_told() {
             let told = with_origins(origins).unwrap_err();
 
             assert!(told.starts_with("fido2.origins: ") && told.contains(odd), "{told}");
-            assert!(told.contains("write each origin in full, like https://login.example.org"), "{told}");
+            assert!(told.contains("write each origin in full, for example https://login.example.org"), "{told}");
         }
     }
     assert!(with_origins(&["https://login.example.org", "https://example.org:8443"]).is_ok());
     let told = with_origins(&["login.example.org"]).unwrap_err();
-    assert!(told.contains("write scheme, host and port, like https://login.example.org"), "{told}");
+    assert!(told.contains("write scheme, host and port, for example https://login.example.org"), "{told}");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn android_apps_are_origins_if_they_have_the_shape_of_one() {
         app(&format!("{hash}=")),
         app(&data_encoding::BASE64_NOPAD.encode(&[0xfb; 32])),
         app(&data_encoding::HEXUPPER.encode(&[7; 32])),
-        // Bits that mean nothing.
+        // Its unused last bits are not zero.
         app(&format!("{}B", "A".repeat(42))),
         app(&format!("{hash}?x")),
         app(&format!("{hash}#x")),

@@ -1,6 +1,8 @@
-//! `--daemonize`: into the background, for hosts without a supervisor. Whoever started it goes on only once the daemon
-//! serves, or is told how it failed. A page of fork(2) and setsid(2) that `daemonize2` has; the crate `daemonize` lets its parent go at
-//! once, so that a start that fails looks like one that went well, and is not kept any more.
+//! `--daemonize`: runs the daemon in the background, for hosts without a supervisor. The parent process waits until the
+//! daemon serves or has failed, and exits with that code.
+//!
+//! The crate `daemonize2` calls fork(2) and setsid(2). The crate `daemonize` lets the parent exit at once, so that a
+//! failed start looks like a successful one; it is also unmaintained.
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,10 +11,10 @@ use daemonize2::{Daemonize, Outcome, Stdio};
 
 use super::failure::Failure;
 
-/// The exit code if the daemon ends without a word.
+/// Exit code of the parent if the daemon ends without reporting one.
 const NO_WORD: u8 = 70;
 
-/// The way to whoever started the daemon, and what is left to tidy up.
+/// Pipe to the waiting parent process, and the PID file to remove at the end. Both are absent without `--daemonize`.
 #[derive(Default)]
 pub(super) struct Starter {
     waiting: Option<PipeWriter>,
@@ -20,13 +22,13 @@ pub(super) struct Starter {
 }
 
 impl Starter {
-    /// Into the background. Only the new process returns from this. It keeps standard error, for the log, and its
-    /// working directory, for paths.
+    /// Moves the process into the background. Only the child process returns. It keeps standard error for the log, and
+    /// the working directory for relative paths.
     ///
-    /// Called before there is a thread, and before anything is open.
+    /// Must be called before a second thread is started and before any file is opened.
     #[expect(unsafe_code, reason = "fork(2) is safe in a process with one thread, and this one has one")]
     pub(super) fn detached(pid_file: Option<&Path>) -> Result<Self, Failure> {
-        let failed = |cause: &dyn std::fmt::Display| Failure::Internal(format!("into the background: {cause}"));
+        let failed = |cause: &dyn std::fmt::Display| Failure::Internal(format!("cannot daemonize: {cause}"));
         let (reader, writer) = std::io::pipe().map_err(|cause| failed(&cause))?;
         let here = std::env::current_dir().map_err(|cause| failed(&cause))?;
         let pid_file = pid_file.map(std::path::absolute).transpose().map_err(|cause| failed(&cause))?;
@@ -35,9 +37,10 @@ impl Starter {
         if let Some(path) = &pid_file {
             new = new.pid_file(path);
         }
-        // SAFETY: the only thread of this process calls this.
+        // SAFETY: this is the only thread of the process, so the child inherits no lock that another thread holds.
         match unsafe { new.execute() } {
             Outcome::Parent(Ok(_)) => {
+                // Otherwise the parent would not see the end of the pipe when the daemon dies.
                 drop(writer);
                 std::process::exit(wait(reader).into());
             }
@@ -56,12 +59,12 @@ impl Starter {
         }
     }
 
-    /// The daemon serves.
+    /// Reports that the daemon serves: the parent exits with 0.
     pub(super) fn ready(&self) {
         self.tell(0);
     }
 
-    /// The daemon ends, or never began.
+    /// Reports the exit code of a daemon that ends or failed to start, and removes the PID file.
     pub(super) fn ended(&self, code: u8) {
         self.tell(code);
         if let Some(path) = &self.pid_file {
@@ -69,7 +72,7 @@ impl Starter {
         }
     }
 
-    /// Only the first word is heard.
+    /// Sends an exit code to the parent. Only the first one counts: the parent exits with it, and later writes fail.
     fn tell(&self, code: u8) {
         if let Some(mut waiting) = self.waiting.as_ref() {
             let _ = waiting.write_all(&[code]);

@@ -1,4 +1,4 @@
-//! Why the process ends, with the exit codes that `docs/errors.md` lists.
+//! Errors that end the process, with their messages and exit codes. It knows nothing about HTTP answers.
 
 use std::path::{Path, PathBuf};
 
@@ -6,22 +6,22 @@ use crate::config::ConfigFault;
 use mfad_service::error::Error;
 use mfad_store::{BackupFault, Fault, OpenFault, RestoreFault};
 
-/// Why the process ends, other than well. Each has its own exit code.
+/// Error that ends the process. The messages name the file or directory and, where possible, what to do.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("configuration: {0}")]
     Config(#[from] ConfigFault),
-    #[error("another instance is running on {0}")]
+    #[error("another instance is running and uses {0}")]
     Running(PathBuf),
     #[error("{path}: {why}")]
     Unsafe { path: PathBuf, why: &'static str },
-    #[error("{0}: there is no state directory; run `mfad init` first")]
+    #[error("{0}: not initialised; run `mfad init` first")]
     NotInitialised(PathBuf),
-    #[error("{0}: the master key is missing")]
+    #[error("{0}: the master key is missing; put back the key that belongs to this store")]
     NoKey(PathBuf),
-    #[error("{0}: this is no master key: it has to have 32 bytes")]
+    #[error("{0}: not a master key; the file must have exactly 32 bytes")]
     NoSuchKey(PathBuf),
-    #[error("the store: {0}")]
+    #[error("store: {0}")]
     Store(OpenFault),
     #[error("restore: {0}")]
     Restore(RestoreFault),
@@ -29,14 +29,14 @@ pub(super) enum Failure {
     File { path: PathBuf, cause: std::io::Error },
     #[error("socket {path}: {cause}")]
     Socket { path: PathBuf, cause: std::io::Error },
-    #[error("a write reached an unknown state; restart to recover")]
+    #[error("a write to the store failed, and it is unknown what is on the disk; restart the daemon to recover")]
     StoreFailed,
     #[error("{0}")]
     Internal(String),
 }
 
 impl Failure {
-    /// The exit codes that `docs/errors.md` lists; 2 is clap's for wrong arguments.
+    /// Returns the exit code, as `docs/errors.md` lists it. 2 is not among them: clap uses it for wrong arguments.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 3,
@@ -79,6 +79,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Internal(cause) => Self::Internal(cause),
+            // At start the service refuses one setting: a relying party id that stored credentials are not bound to.
             Error::Malformed(why) => Self::Config(ConfigFault::Value { key: "fido2.rpId", why }),
             other => Self::Internal(other.to_string()),
         }

@@ -1,4 +1,5 @@
-//! The master key: a systemd credential, or a file in the state directory.
+//! The master key on this host: a systemd credential, or a file in the state directory. It does not know how the store
+//! uses the key.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -12,25 +13,26 @@ use mfad_store::MasterKey;
 use super::failure::{Failure, file_fault};
 use super::places::is_ours;
 
-/// The master key's file in the state directory.
+/// File of the master key in the state directory.
 pub(super) const KEY_FILE: &str = "master.key";
-/// Its successor, until it takes its name.
+/// File of a new master key until it is complete and renamed to `master.key`.
 const NEXT_KEY_FILE: &str = "master.key.next";
-/// The master key's name as a systemd credential.
+/// Name of the systemd credential that holds the master key.
 const CREDENTIAL: &str = "mfad.key";
 
+/// Draws a new master key from the operating system's random generator (KEY-6).
 pub(super) fn new_key() -> Result<MasterKey, Failure> {
     MasterKey::filled(|key| entropy::fill(key).map_err(|cause| Failure::Internal(cause.to_string())))
 }
 
-/// Writes a key to a file that is there wholly or not at all.
+/// Writes a key to a file. After a crash the file is either complete or unchanged.
 pub(super) fn write_key(path: &Path, key: &MasterKey) -> Result<(), Failure> {
     write_whole(path, key).map_err(|cause| file_fault(path, cause))
 }
 
 fn write_whole(path: &Path, key: &MasterKey) -> std::io::Result<()> {
     let next = path.with_file_name(NEXT_KEY_FILE);
-    // One of an attempt that a crash cut off may lie there.
+    // A crash may have left the file of an earlier attempt.
     match fs::remove_file(&next) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -39,10 +41,11 @@ fn write_whole(path: &Path, key: &MasterKey) -> std::io::Result<()> {
     file.write_all(key.expose())?;
     file.sync_all()?;
     fs::rename(&next, path)?;
+    // The rename is durable only once the directory is.
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
-/// The daemon's way to a new master key.
+/// Where this host keeps the master key, for the service to replace it in a rotation.
 pub(super) struct HostKeyStore {
     dir: PathBuf,
     source: KeySource,
@@ -61,11 +64,11 @@ impl MasterKeyStore for HostKeyStore {
     }
 
     fn replace(&self, key: &MasterKey) -> Result<(), String> {
-        write_whole(&self.dir.join(KEY_FILE), key).map_err(|error| format!("the master key's file: {error}"))
+        write_whole(&self.dir.join(KEY_FILE), key).map_err(|error| format!("cannot write the master key file: {error}"))
     }
 }
 
-/// The master key for a restore, which may find no store.
+/// Returns the master key for a restore. A missing store is normal there, so only the key is reported as missing.
 pub(super) fn master_key_without_store(dir: &Path) -> Result<MasterKey, Failure> {
     match master_key(dir) {
         Err(Failure::NotInitialised(_)) => Err(Failure::NoKey(dir.join(KEY_FILE))),
@@ -73,7 +76,7 @@ pub(super) fn master_key_without_store(dir: &Path) -> Result<MasterKey, Failure>
     }
 }
 
-/// The systemd credential if there is one, else the file in the state directory (KEY-1).
+/// Returns the master key: the systemd credential if there is one, else the file in the state directory (KEY-1).
 pub(super) fn master_key(dir: &Path) -> Result<MasterKey, Failure> {
     if let Some(key) = credential_key()? {
         return Ok(key);
@@ -86,19 +89,20 @@ pub(super) fn master_key(dir: &Path) -> Result<MasterKey, Failure> {
     }
 }
 
-/// The key in a file that nobody else can read.
+/// Reads a key from a file. Refuses a file that another user owns or can access (STO-9).
 pub(super) fn key_of_file(path: &Path) -> Result<MasterKey, Failure> {
     let meta = fs::symlink_metadata(path).map_err(|cause| file_fault(path, cause))?;
     let wrong = |why| Err(Failure::Unsafe { path: path.to_owned(), why });
     if !meta.file_type().is_file() {
-        return wrong("is not a regular file");
+        return wrong("not a regular file");
     }
     if !is_ours(&meta) || meta.mode() & 0o077 != 0 {
-        return wrong("belongs to another user or is open to others; its mode has to be 0400");
+        return wrong("belongs to another user, or other users can access it; its mode must be 0400");
     }
     read_key(path)
 }
 
+/// Reads the systemd credential, if this service has one.
 pub(super) fn credential_key() -> Result<Option<MasterKey>, Failure> {
     credential_path().map(|path| read_key(&path)).transpose()
 }
@@ -108,8 +112,10 @@ fn credential_path() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// Reads a file of exactly 32 bytes, directly into the memory of the key.
 pub(super) fn read_key(path: &Path) -> Result<MasterKey, Failure> {
     MasterKey::filled(|key| {
+        // Room for one byte more, to notice a file that is too long.
         let mut more = [0u8; 1];
         let read = File::open(path).and_then(|mut file| {
             file.read_exact(key)?;

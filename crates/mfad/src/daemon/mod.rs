@@ -1,4 +1,5 @@
-//! The life of the process: arguments, files, key, store, socket, serve, drain. No business rules.
+//! The life of the process: arguments, directories, master key, store, socket, serving, shutdown. It holds no business
+//! rules.
 
 mod detach;
 mod failure;
@@ -43,33 +44,33 @@ use settings::UnknownPeers;
 use signals::{Signals, Told};
 use socket::{Listening, listen, make_socket_dir};
 
-/// The pause between two rounds of housekeeping.
+/// Interval of housekeeping. Unknown names in `[[peer]]` are looked up again as often.
 const TEND: Duration = Duration::from_secs(20);
-/// The pause between two looks whether the store has failed.
+/// Interval at which the daemon checks whether the store has failed.
 const WATCH: Duration = Duration::from_secs(1);
-/// Threads that may block: store, hashes.
+/// Maximum number of threads for calls that block: on the store, a password hash, a card or a touch.
 const BLOCKING_THREADS: usize = 512;
 
-/// The multi-factor authentication daemon of one host.
+/// The multi-factor authentication daemon of one Linux host.
 #[derive(Debug, Parser)]
 #[command(name = "mfad", version, max_term_width = 100)]
 struct Arguments {
-    /// The configuration file [default: /etc/mfad/mfad.toml if it exists]
+    /// Configuration file [default: /etc/mfad/mfad.toml if it exists]
     #[arg(long, env = "MFAD_CONFIG", global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The directory of the database and the master key [default: /var/lib/mfad]
+    /// Directory of the database and the master key [default: /var/lib/mfad]
     #[arg(long, env = "MFAD_STATE_DIR", global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// The Unix socket to serve on [default: /run/mfad/mfad.sock]
+    /// Unix socket to listen on [default: /run/mfad/mfad.sock]
     #[arg(long, env = "MFAD_SOCKET", global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// What to log: error, warn, info, debug, trace [default: info]
+    /// Log level: error, warn, info, debug or trace [default: info]
     #[arg(long, env = "MFAD_LOG", global = true, value_name = "LEVEL")]
     log: Option<String>,
-    /// Go into the background, and return once the daemon serves; the log stays on standard error
+    /// Run in the background, and return once the daemon serves; the log stays on standard error
     #[arg(long)]
     daemonize: bool,
-    /// With --daemonize: where the number of the process is written
+    /// With --daemonize: file to write the process id to
     #[arg(long, value_name = "FILE", requires = "daemonize")]
     pid_file: Option<PathBuf>,
     #[command(subcommand)]
@@ -78,25 +79,25 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make the state directory, the master key and an empty database, once
+    /// Create the state directory, the master key and an empty store
     Init {
-        /// Do nothing if there is a database already
+        /// Do nothing if a store exists
         #[arg(long)]
         if_needed: bool,
     },
-    /// Put a backup in the place of the store, while no daemon runs
+    /// Replace the store with a backup; the daemon must be stopped
     Restore(restore::RestoreArgs),
-    /// Read the configuration, say what is wrong with it, and end
+    /// Read the configuration and report errors in it, without changing anything
     Check,
-    /// Write the man pages into a directory
+    /// Write the man pages to a directory
     #[command(hide = true)]
     Manual {
-        /// The directory
+        /// Target directory; created if it does not exist
         dir: PathBuf,
     },
 }
 
-/// Runs `mfad`.
+/// Runs the command that the arguments name, and returns its exit code (docs/errors.md).
 #[expect(clippy::print_stderr, reason = "before and after the log is there, stderr is where admins look")]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -108,13 +109,15 @@ pub fn main() -> ExitCode {
             failure.exit_code()
         }
     };
-    // Whoever waits goes on only now, with the reason before their eyes.
+    // With `--daemonize`, a parent process waits for this code. It gets it after the message, so that the reason is on
+    // the terminal when the parent exits.
     starter.ended(code);
     ExitCode::from(code)
 }
 
 fn run(arguments: Arguments, starter: &mut Starter) -> Result<(), Failure> {
     harden()?;
+    // Before the configuration is read, since a file that is named must exist.
     if let (Some(Command::Init { .. }), Some(path)) = (&arguments.command, &arguments.config) {
         write_example(path)?;
     }
@@ -133,6 +136,7 @@ fn run(arguments: Arguments, starter: &mut Starter) -> Result<(), Failure> {
         Some(Command::Init { .. }) => init(&config),
         Some(Command::Restore(args)) => restore::run(&config, &args),
         Some(Command::Check) => config.check_names().map_err(Failure::Config),
+        // Done above: the man pages need no configuration.
         Some(Command::Manual { .. }) => Ok(()),
         None => {
             if arguments.daemonize {
@@ -143,14 +147,15 @@ fn run(arguments: Arguments, starter: &mut Starter) -> Result<(), Failure> {
     }
 }
 
-/// Nothing of this process shall end up in a core dump or in a file that others read (MEM-4, STO-9).
+/// Switches core dumps off, and keeps other users from reading new files (MEM-4, STO-9). Raises the limit on open
+/// files.
 fn harden() -> Result<(), Failure> {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
-    let failed = |what: &str| Failure::Internal(format!("{what} could not be set"));
+    let failed = |what: &str| Failure::Internal(format!("cannot set {what}"));
     umask(rustix::fs::Mode::from_raw_mode(0o077));
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(|_| failed("the core limit"))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|_| failed("the dump behaviour"))?;
-    // The usual soft limit is less than the connections that are allowed by default.
+    // The usual soft limit is lower than the default limit on connections.
     let files = rustix::process::getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(|_| failed("the file limit"))
 }
@@ -165,10 +170,10 @@ fn init(config: &Config) -> Result<(), Failure> {
         return Err(Failure::Store(OpenFault::Exists));
     }
     let _lock = lock(dir)?;
-    // The store is whole before its key is outside, and has its name after that: wherever this was cut off, it is done
-    // now. A key by itself is of a store that is somewhere else.
+    // The order is: prepare a complete store under a temporary name, write its key, give the store its name. So this
+    // completes a run that was interrupted at any point. A key without a prepared store belongs to a store elsewhere.
     let key = match (key_path.exists(), mfad_store::is_prepared(dir)) {
-        // It is the key that it was made with, wherever later ones come from.
+        // The prepared store was created with this key, even if a credential holds another one now.
         (true, true) => key_of_file(&key_path)?,
         (true, false) => return Err(Failure::Store(OpenFault::Exists)),
         (false, _) => {
@@ -183,11 +188,11 @@ fn init(config: &Config) -> Result<(), Failure> {
         }
     };
     mfad_store::settle(dir, &key).map_err(Failure::Store)?;
-    eprintln!("mfad: made a new store in {}", dir.display());
+    eprintln!("mfad: created a new store in {}", dir.display());
     Ok(())
 }
 
-/// A configuration that `init` is pointed to and that is not there yet is written with all defaults.
+/// Writes the example configuration to the path that `init` was given, unless the file exists.
 #[expect(clippy::print_stderr, reason = "an administrator reads what was made")]
 fn write_example(path: &Path) -> Result<(), Failure> {
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
@@ -197,14 +202,14 @@ fn write_example(path: &Path) -> Result<(), Failure> {
         Err(cause) => return Err(file_fault(path, cause)),
     };
     file.write_all(EXAMPLE.as_bytes()).map_err(|cause| file_fault(path, cause))?;
-    eprintln!("mfad: wrote a configuration with all defaults to {}", path.display());
+    eprintln!("mfad: wrote a configuration with the defaults to {}", path.display());
     Ok(())
 }
 
 fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(), Failure> {
     let log = start_log(config)?;
     std::panic::set_hook(Box::new(|panic| {
-        // The place only: the message may hold what must not be logged (MEM-4).
+        // Only the location: the message may contain data that must not be logged (MEM-4).
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panic");
     }));
@@ -219,6 +224,7 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     let guard_dir = guard_dir(config)?;
     let socket_dir = make_socket_dir(&config.socket)?;
     let writable: Vec<&Path> = [Some(dir.as_path()), guard_dir, socket_dir].into_iter().flatten().collect();
+    // Before the store starts the first thread: Landlock does not bind threads that already run.
     let confinement = sandbox::enter(&writable);
     let (audit_head, audit_seen) = watch::channel(0i64);
     let metrics = Metrics::default();
@@ -227,12 +233,14 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     });
     let listeners = Listeners { audited, committed: metrics.commit_listener() };
     let store = Store::open(dir, guard_dir, &key, listeners).map_err(Failure::Store)?;
+    // A store that has had a guard runs without one only if the configuration switches the guard off.
     if let (true, Some(path)) = (store.lacks_its_guard(), &config.guard_dir) {
-        let why = "the store has had one, and its directory cannot be made".to_owned();
+        let why = "this store has had a guard, and the directory of the guard cannot be created".to_owned();
         return Err(Failure::Store(OpenFault::Guard { path: path.clone(), why }));
     }
     drop(key);
-    // This thread waits for the end of the daemon, and nothing else overwrites what was done with the keys (MEM-3).
+    // Deriving the keys left traces on the stack of this thread. From now on it only waits for the daemon to stop, so
+    // nothing else would overwrite them (MEM-3).
     scrub_stack();
     let clock = Clock::new().map_err(|cause| Failure::Internal(cause.to_string()))?;
     let (device_head, device_seen) = watch::channel(0u64);
@@ -255,23 +263,23 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     let server = Arc::new(server);
     let attending = attend_devices(&server)?;
     let ended = runtime.block_on(serve_until_told(config, overrides, starter, &log, Arc::clone(&server), &close));
-    // Also when it could not even begin to serve.
+    // Sent even if serving did not begin: the device thread runs until then.
     close.send_replace(true);
-    // Writes under way are with the store already; nothing else is worth waiting for.
+    // Writes that have begun are in the store's queue and complete there. Nothing else is worth a longer wait.
     runtime.shutdown_timeout(Duration::from_secs(1));
     if attending.join().is_err() {
-        tracing::error!("the thread that follows the hardware keys panicked");
+        tracing::error!("the thread that follows hardware keys panicked");
     }
     match Arc::try_unwrap(server) {
         Ok(server) => server.into_service().close(),
-        Err(_) => tracing::warn!("a request is still under way; the store recovers at the next start"),
+        Err(_) => tracing::warn!("a request is still in progress; the store recovers at the next start"),
     }
     tracing::info!("stopped");
     ended
 }
 
-/// Where the roll-back guard keeps its file. A directory that nobody asked for and that cannot be made is done without:
-/// the parent of the state directory need not be ours.
+/// Returns the directory of the roll-back guard, created if it is missing. If the default directory cannot be created,
+/// there is no guard: the parent of the state directory need not belong to this account.
 fn guard_dir(config: &Config) -> Result<Option<&Path>, Failure> {
     let Some(dir) = config.guard_dir.as_deref() else { return Ok(None) };
     if fs::symlink_metadata(dir).is_err() {
@@ -279,7 +287,7 @@ fn guard_dir(config: &Config) -> Result<Option<&Path>, Failure> {
             Ok(()) => {}
             Err(cause) if config.is_guard_wanted => return Err(file_fault(dir, cause)),
             Err(error) => {
-                tracing::warn!(dir = %dir.display(), %error, "there is no roll-back guard: its directory cannot be made");
+                tracing::warn!(dir = %dir.display(), %error, "no roll-back guard: its directory cannot be created");
                 return Ok(None);
             }
         }
@@ -288,25 +296,26 @@ fn guard_dir(config: &Config) -> Result<Option<&Path>, Failure> {
     Ok(Some(dir))
 }
 
-/// The cards and the security keys of a host.
+/// Access to the smart cards and the security keys of a host.
 type Hardware = (Arc<dyn Devices>, Arc<dyn SecurityKeys>);
 
-/// The hardware of this host, or none if it is switched off.
+/// Opens the hardware of this host, or returns stand-ins without any key if it is switched off.
 fn hardware(config: &Config) -> Result<Hardware, Failure> {
     if config.readers.is_empty() {
         return Ok((Arc::new(NoDevices), Arc::new(NoDevices)));
     }
     let devices = PcscDevices::start(config.readers.clone());
-    let devices = devices.map_err(|cause| Failure::Internal(format!("no thread to watch the readers: {cause}")))?;
+    let devices = devices.map_err(|cause| Failure::Internal(format!("cannot watch the card readers: {cause}")))?;
     Ok((Arc::new(devices), Arc::new(HidKeys::default())))
 }
 
 fn attend_devices(server: &Arc<Server>) -> Result<std::thread::JoinHandle<()>, Failure> {
     let server = Arc::clone(server);
     let attend = std::thread::Builder::new().name("device-attend".to_owned()).spawn(move || server.attend_devices());
-    attend.map_err(|cause| Failure::Internal(format!("no thread to follow the hardware keys: {cause}")))
+    attend.map_err(|cause| Failure::Internal(format!("cannot follow the hardware keys: {cause}")))
 }
 
+/// Serves until a signal asks the daemon to stop, or the store fails.
 async fn serve_until_told(
     config: &Config,
     overrides: &Overrides,
@@ -343,13 +352,15 @@ async fn serve_until_told(
     if serving.await.is_err() {
         tracing::error!("the accept loop panicked");
     }
+    // systemd keeps its socket, where clients wait during a restart.
     if !is_inherited {
         let _ = fs::remove_file(&path);
     }
     outcome
 }
 
-/// Why the process has to end, if the store is not to be used any more. Damage has a code of its own: no restart mends it.
+/// Returns why the process must end, if the store can no longer be used. Damage has its own exit code, since a restart
+/// does not repair it.
 fn failed_store(service: &Service) -> Option<Failure> {
     service.has_failed().then(|| match service.damage() {
         Some(finding) => Failure::Store(OpenFault::Damaged(finding.to_owned())),
@@ -357,7 +368,7 @@ fn failed_store(service: &Service) -> Option<Failure> {
     })
 }
 
-/// Reads the configuration again (SIGHUP). What is wrong changes nothing; what needs a restart is said.
+/// Reloads the configuration (SIGHUP). An invalid one changes nothing. Logs the settings that need a restart.
 fn take_new_settings(config: &Config, overrides: &Overrides, log: &LogLevel, server: &Server, peers: &UnknownPeers) {
     supervisor::reloading();
     let taken = settings::load(overrides).and_then(|new| {
@@ -369,18 +380,20 @@ fn take_new_settings(config: &Config, overrides: &Overrides, log: &LogLevel, ser
     match taken {
         Ok((filter, kept)) => {
             if log.reload(filter).is_err() {
-                tracing::warn!("the log keeps its level");
+                tracing::warn!("cannot change the log level");
             }
-            tracing::info!("took the new configuration");
+            tracing::info!("configuration reloaded");
             if !kept.is_empty() {
                 tracing::warn!(settings = kept.join(", "), "these settings take effect at the next restart");
             }
         }
-        Err(fault) => tracing::error!(%fault, "the new configuration is wrong; the old one stays in force"),
+        Err(fault) => tracing::error!(%fault, "the new configuration is invalid; the old one stays in force"),
     }
+    // For systemd the reload is over, even if it failed.
     supervisor::ready();
 }
 
+/// Does the housekeeping at intervals, on a thread that may block.
 async fn tend(server: Arc<Server>, unknown_peers: Arc<UnknownPeers>) {
     let mut rounds = tokio::time::interval(TEND);
     loop {
@@ -388,7 +401,7 @@ async fn tend(server: Arc<Server>, unknown_peers: Arc<UnknownPeers>) {
         let (server, unknown_peers) = (Arc::clone(&server), Arc::clone(&unknown_peers));
         let round = move || {
             server.tend();
-            // A look that takes long does not keep the store from being closed.
+            // Looking up names may take long. With a weak reference it does not keep the store from being closed.
             let open = Arc::downgrade(&server);
             drop(server);
             unknown_peers.look_again(|rule| {
@@ -401,6 +414,7 @@ async fn tend(server: Arc<Server>, unknown_peers: Arc<UnknownPeers>) {
     }
 }
 
+/// Returns once the store has failed.
 async fn store_failure(server: &Server) {
     let mut looks = tokio::time::interval(WATCH);
     loop {
@@ -411,15 +425,15 @@ async fn store_failure(server: &Server) {
     }
 }
 
-/// The log's level, which can be changed.
+/// Handle by which a reload changes the log level.
 type LogLevel = tracing_subscriber::reload::Handle<EnvFilter, Registry>;
 
 fn filter_of(config: &Config) -> Result<EnvFilter, ConfigFault> {
     let filter = EnvFilter::try_new(&config.log).ok();
-    // It traces the challenges and answers of security keys (LOG-1).
+    // This crate would log challenges and responses of security keys (LOG-1).
     let quiet = "webauthn_rs_core=off".parse().ok();
     let filter = filter.zip(quiet).map(|(filter, quiet)| filter.add_directive(quiet));
-    filter.ok_or_else(|| ConfigFault::Value { key: "log", why: "is no log level".to_owned() })
+    filter.ok_or_else(|| ConfigFault::Value { key: "log", why: "must be error, warn, info, debug or trace".to_owned() })
 }
 
 fn start_log(config: &Config) -> Result<LogLevel, Failure> {

@@ -1,10 +1,11 @@
-//! `mfad restore`: a backup takes the place of the store, while no daemon runs.
+//! `mfad restore`: replaces the store with a backup while no daemon runs, and tells the administrator what to do then.
 
 use std::fs::File;
 use std::path::PathBuf;
 
 use crate::config::Config;
 use crate::http::Clock;
+use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::SecretId;
 use mfad_store::{AuditEntry, Outcome, Restoration, Restored, Source, restore};
@@ -13,22 +14,22 @@ use super::failure::{Failure, file_fault};
 use super::master_key::{master_key_without_store, read_key};
 use super::places::{check_state_dir, lock, make_state_dir};
 
-/// The arguments of `mfad restore`.
+/// Arguments of `mfad restore`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RestoreArgs {
-    /// The backup, made with `mfactl backup`; `-` is standard input
+    /// Backup made with `mfactl backup`; `-` reads standard input
     #[arg(required_unless_present = "in_place", conflicts_with = "in_place")]
     file: Option<PathBuf>,
-    /// Take the store that is there for a restored one: after its files were put back by other means
+    /// Treat the existing store as restored, after its files were put back by other means
     #[arg(long)]
     in_place: bool,
-    /// Replace the store that is there; it is kept as mfad.db.replaced
+    /// Replace an existing store; it is kept as mfad.db.replaced
     #[arg(long)]
     replace: bool,
-    /// Nothing was used since the backup was made: unused backup codes keep counting
+    /// Keep unused backup codes valid; only where nothing was used since the backup was made
     #[arg(long)]
     keep_backup_codes: bool,
-    /// A file with the master key, if it is neither a credential nor in the state directory
+    /// File with the master key, if it is neither a credential nor in the state directory
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 }
@@ -69,11 +70,12 @@ pub(super) fn run(config: &Config, args: &RestoreArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Returns the audit row of the restore, which is written to the restored store. `now` is in milliseconds since 1970.
 fn entry(now: i64, restored: &Restored) -> AuditEntry {
-    let source = restored.made.map_or("the store in its place".to_owned(), |made| format!("a backup of {made}"));
+    let source = restored.made.map_or("the existing store".to_owned(), |made| format!("a backup of {made}"));
     AuditEntry {
         at: now,
-        event: "store.restored",
+        event: AuditEvent::StoreRestored,
         subject: None,
         object: None,
         peer_uid: Some(rustix::process::geteuid().as_raw()),
@@ -84,35 +86,33 @@ fn entry(now: i64, restored: &Restored) -> AuditEntry {
     }
 }
 
-/// What is there, and what whoever restored it has to think of.
+/// Lists what the store now contains, and what the administrator has to renew and to check.
 fn report(restored: &Restored, keep_codes: bool) -> Vec<String> {
     let Restored { made, users, timed, counted, without_codes, api_keys, devices } = *restored;
-    let mut lines = vec![format!("restored: {users} users, {timed} factors by the clock, {counted} by a counter")];
+    let mut lines = vec![format!("restored: {users} users, {timed} time-based and {counted} counter-based factors")];
     if let Some(made) = made {
-        lines.push(format!("everything is as it was when the backup was made, at {}", crate::http::time_text(made)));
+        lines.push(format!("the store is as it was when the backup was made, at {}", crate::http::time_text(made)));
     }
-    lines.push("every session has ended; everybody logs in again".to_owned());
-    lines.push("codes of this moment are refused; the next ones count".to_owned());
+    lines.push("all sessions have ended; users must log in again".to_owned());
+    lines.push("current time-based codes are refused; the next ones are accepted".to_owned());
     if counted > 0 {
         lines.push(format!(
-            "{counted} counters moved forward by 10: an authenticator that lags gives some codes that are refused first"
+            "{counted} counters moved forward by 10: the next codes of these factors may be refused until they catch up"
         ));
     }
     if without_codes > 0 {
         lines.push(format!(
-            "to be renewed: the backup codes of {without_codes} users (mfactl codes renew), since some may have been used"
+            "renew the backup codes of {without_codes} users (mfactl codes renew): some may have been used since"
         ));
     } else if keep_codes {
-        lines.push("backup codes count as they did then".to_owned());
+        lines.push("unused backup codes stay valid".to_owned());
     }
-    lines.push(
-        "to be checked: passwords, factors and users that were changed or removed since are as they were".to_owned(),
-    );
+    lines.push("check passwords, factors and users: changes and removals since then are undone".to_owned());
     if api_keys > 0 {
-        lines.push(format!("to be checked: {api_keys} API keys, some of which may have been revoked since"));
+        lines.push(format!("check {api_keys} API keys: some may have been revoked since"));
     }
     if devices > 0 {
-        lines.push(format!("to be checked: {devices} hardware keys, at their next contact (mfactl device list)"));
+        lines.push(format!("check {devices} hardware keys at their next contact (mfactl device list)"));
     }
     lines
 }

@@ -1,5 +1,6 @@
-//! What the process gives up for good once it knows its places: other files to write, programs to start, TCP. By Landlock,
-//! as far as the kernel has it; the unit of systemd does the same from outside, and more.
+//! Confines the process with Landlock, as far as the kernel supports it. The process loses for good the rights to write
+//! other files than its own, to start programs, and to use TCP. The systemd unit enforces the same from outside, and
+//! more.
 
 use std::path::Path;
 
@@ -10,30 +11,31 @@ use landlock::{
 
 use mfad_service::Confinement;
 
-/// The newest rights that are asked for; an older kernel enforces those that it knows.
+/// Newest version of the Landlock ABI whose rights are handled. An older kernel enforces those that it knows.
 const RIGHTS: ABI = ABI::V5;
 
-/// Gives up everything but writing below these directories. Threads that run already are not bound by it, so it comes
-/// before the first of them.
+/// Gives up all writing except below these directories and to devices. Must be called before the first thread starts,
+/// since Landlock does not bind threads that already run.
 pub(super) fn enter(writable: &[&Path]) -> Confinement {
     match restrict(writable) {
         Ok(RestrictionStatus { ruleset: RulesetStatus::FullyEnforced, .. }) => Confinement::Full,
         Ok(RestrictionStatus { ruleset: RulesetStatus::PartiallyEnforced, .. }) => Confinement::Partial,
         Ok(_) => {
-            tracing::info!("this kernel has no Landlock");
+            tracing::info!("this kernel does not support Landlock");
             Confinement::None
         }
         Err(error) => {
-            tracing::warn!(%error, "Landlock cannot be used");
+            tracing::warn!(%error, "cannot enable Landlock");
             Confinement::None
         }
     }
 }
 
 fn restrict(writable: &[&Path]) -> Result<RestrictionStatus, RulesetError> {
+    // Reading stays unrestricted: at the next reload, the settings may name any file.
     let reading = AccessFs::ReadFile | AccessFs::ReadDir;
     let writing: BitFlags<AccessFs> = AccessFs::from_all(RIGHTS) & !BitFlags::from(AccessFs::Execute);
-    // Hardware keys that are HID devices come and go below /dev.
+    // The HID devices of security keys come and go below /dev, so they cannot be listed in advance.
     let devices = reading | AccessFs::WriteFile | AccessFs::IoctlDev;
     Ruleset::default()
         .handle_access(AccessFs::from_all(RIGHTS))?
@@ -58,11 +60,11 @@ mod tests {
     fn what_was_given_up_is_refused_by_the_kernel() {
         let (ours, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(others.path().join("there"), "x").unwrap();
-        // It binds the thread that asks for it, and nothing ends it.
+        // The restriction binds the calling thread and cannot be lifted, so it gets a thread of its own.
         let thread = std::thread::spawn(move || {
             let confinement = enter(&[ours.path()]);
             if confinement == Confinement::None {
-                println!("skipped: this kernel has no Landlock");
+                println!("skipped: this kernel does not support Landlock");
                 return;
             }
             fs::write(ours.path().join("new"), "x").unwrap();

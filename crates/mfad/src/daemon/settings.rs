@@ -1,5 +1,5 @@
-//! The settings of a running daemon: from a file that nobody else can change, and with the users and groups of `[[peer]]`
-//! that the host comes to know only after the daemon has started.
+//! Settings of the running daemon. Reads them from a file that no other user can change, and looks up users and groups
+//! of `[[peer]]` that the host comes to know only later.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,7 @@ use mfad_service::{PeerRule, Service};
 use super::failure::Failure;
 use super::places::check_config;
 
-/// Reads the configuration, if nobody else can change it.
+/// Reads the configuration. Refuses a file that other users can change, because it grants rights.
 pub(super) fn load(overrides: &Overrides) -> Result<Config, Failure> {
     if let Some(path) = Config::path(overrides) {
         check_config(path)?;
@@ -17,26 +17,27 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Failure> {
     Ok(Config::load(overrides)?)
 }
 
-/// The rules whose user or group the host does not know yet. They give nobody a right.
+/// Entries of `[[peer]]` whose user or group the host does not know yet. They grant no rights.
 pub(super) struct UnknownPeers(Mutex<Vec<NamedPeer>>);
 
 impl UnknownPeers {
-    /// Those that the host did not know when the configuration was read.
+    /// Takes the entries that were unknown when the configuration was read, and logs a warning for each.
     pub(super) fn new(peers: Vec<NamedPeer>) -> Self {
         warn(&peers);
         Self(Mutex::new(peers))
     }
 
-    /// Goes by a new configuration. Returns the settings of the policy that stay as they are until a restart.
+    /// Applies a new configuration. Returns the settings of the policy that take effect only at a restart.
     pub(super) fn reload(&self, new: Config, service: &Service) -> Vec<&'static str> {
         warn(&new.unknown_peers);
-        // Held over both, so that a look that began before adds no rule of the old configuration to the new policy.
+        // Held over both steps: a lookup that began before must not add a rule of the old configuration to the new
+        // policy.
         let mut peers = self.lock();
         *peers = new.unknown_peers;
         service.reload(new.policy)
     }
 
-    /// Looks whether the host knows some of them now, and hands over their rules.
+    /// Looks up all entries again, and passes the rules of those that the host knows now to `admit`.
     pub(super) fn look_again(&self, admit: impl FnMut(PeerRule)) {
         self.settle(NamedPeer::look_up, admit);
     }
@@ -44,14 +45,15 @@ impl UnknownPeers {
     fn settle(&self, look_up: impl Fn(&NamedPeer) -> Option<PeerRule>, mut admit: impl FnMut(PeerRule)) {
         let peers = self.lock().clone();
         for peer in peers {
-            // It may take long, and a reload does not wait for it.
+            // Without the lock: a lookup may take long, and a reload does not wait for it.
             let Some(rule) = look_up(&peer) else { continue };
+            // An entry that a reload removed during the lookup must not be admitted.
             let mut still = self.lock();
             let before = still.len();
             still.retain(|other| *other != peer);
             if still.len() != before {
                 admit(rule);
-                tracing::info!(%peer, "this host knows it now; its rights hold from here on");
+                tracing::info!(%peer, "this host now knows a name in [[peer]]; its rights take effect");
             }
         }
     }
@@ -63,7 +65,7 @@ impl UnknownPeers {
 
 fn warn(peers: &[NamedPeer]) {
     for peer in peers {
-        tracing::warn!(%peer, "[[peer]] names what this host does not know; it gives nobody a right until the host does");
+        tracing::warn!(%peer, "this host does not know a name in [[peer]]; the entry grants no rights until it does");
     }
 }
 
@@ -77,7 +79,7 @@ mod tests {
 
     const RULE: PeerRule = PeerRule { who: Who::Gid(4711), rights: Rights::ADMIN };
 
-    /// Names that no host has, as a configuration gives them.
+    /// Entries for groups that no host has, as they come from a configuration.
     fn unknown(names: &[&str]) -> Vec<NamedPeer> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mfad.toml");
@@ -130,7 +132,7 @@ mod tests {
 
         peers.settle(look, |_| *admitted.borrow_mut() += 1);
 
-        // The first was gone when it was found.
+        // The reload came before the first one was admitted.
         assert_eq!(*admitted.borrow(), 1);
         assert!(peers.lock().is_empty());
     }

@@ -1,4 +1,5 @@
-//! The socket: made where nobody can have put something else, or inherited from systemd.
+//! The Unix socket: created in a directory that no other user can change, or inherited from systemd. It knows nothing
+//! about the requests on it.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -14,17 +15,16 @@ use crate::config::Config;
 use super::failure::{Failure, file_fault};
 use super::places::{check_ancestors, directory_of, is_ours};
 
-/// A socket that is served.
+/// A socket that listens.
 pub(super) struct Listening {
-    /// It.
     pub(super) listener: UnixListener,
-    /// Where it lies.
+    /// For an inherited socket, the path that it is bound to, whatever the configuration says.
     pub(super) path: PathBuf,
-    /// Whether somebody else made it, and takes it away.
+    /// Whether systemd created the socket and will remove it.
     pub(super) is_inherited: bool,
 }
 
-/// The socket that systemd made, or else one of our own.
+/// Takes over the socket from systemd, or binds one of our own if there is none.
 pub(super) fn listen(config: &Config) -> Result<Listening, Failure> {
     let path = config.socket.clone();
     if !is_handed_over(&path)? {
@@ -33,24 +33,25 @@ pub(super) fn listen(config: &Config) -> Result<Listening, Failure> {
     let listener = inherited().and_then(UnixListener::from_std);
     let listener = listener.map_err(|cause| Failure::Socket { path: path.clone(), cause })?;
     let address = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
-    let path = address.ok_or(Failure::Unsafe { path, why: "the socket from systemd has no path" })?;
+    let path = address.ok_or(Failure::Unsafe { path, why: "the socket from systemd is not bound to a path" })?;
     check_socket_dir(path.parent().unwrap_or(Path::new("/")))?;
     Ok(Listening { listener, path, is_inherited: true })
 }
 
-/// Whether systemd holds a socket for us (sd_listen_fds(3)).
+/// Whether systemd passes a socket to this process (sd_listen_fds(3)).
 fn is_handed_over(path: &Path) -> Result<bool, Failure> {
     let (pid, count) = (std::env::var_os("LISTEN_PID"), std::env::var_os("LISTEN_FDS"));
     is_declared(pid.as_deref(), count.as_deref(), std::process::id())
         .map_err(|why| Failure::Socket { path: path.to_owned(), cause: io::Error::other(why) })
 }
 
-/// Whether these variables hand one socket to the process `own`. What they hand to another process is not for us. Nonsense
-/// is refused: a daemon that makes a socket of its own, where one was meant to be handed over, is reached by nobody.
+/// Whether these variables pass one socket to the process `own`. They are ignored if they name another process. Invalid
+/// values are refused: clients could not reach a daemon that binds a socket of its own where it should have inherited
+/// one.
 fn is_declared(pid: Option<&OsStr>, count: Option<&OsStr>, own: u32) -> Result<bool, &'static str> {
     let number = |text: &OsStr| text.to_str().and_then(|text| text.parse::<u32>().ok());
     if let Some(pid) = pid {
-        let pid = number(pid).ok_or("LISTEN_PID is not the number of a process")?;
+        let pid = number(pid).ok_or("LISTEN_PID is not a process id")?;
         if pid != own {
             return Ok(false);
         }
@@ -58,23 +59,23 @@ fn is_declared(pid: Option<&OsStr>, count: Option<&OsStr>, own: u32) -> Result<b
     let Some(count) = count else { return Ok(false) };
     match number(count) {
         Some(1) => Ok(true),
-        Some(_) => Err("LISTEN_FDS is not 1, and the daemon serves one socket"),
+        Some(_) => Err("LISTEN_FDS must be 1, since the daemon serves one socket"),
         None => Err("LISTEN_FDS is not a number"),
     }
 }
 
-/// The socket that systemd holds for us, which stays when we go.
+/// Returns the socket that systemd passes. It stays when the daemon stops.
 fn inherited() -> io::Result<std::os::unix::net::UnixListener> {
     let held = listenfd::ListenFd::from_env().take_unix_listener(0)?;
-    let held = held.ok_or_else(|| io::Error::other("there is no descriptor from systemd"))?;
+    let held = held.ok_or_else(|| io::Error::other("systemd passed no file descriptor"))?;
     if !rustix::net::sockopt::socket_acceptconn(&held)? {
-        return Err(io::Error::other("the descriptor from systemd is a socket that does not listen"));
+        return Err(io::Error::other("the socket from systemd is not listening"));
     }
     held.set_nonblocking(true)?;
     Ok(held)
 }
 
-/// The directory of a socket of our own, made if it is missing; none if systemd holds the socket.
+/// Returns the directory of our own socket, created if it is missing; `None` if systemd passes a socket.
 pub(super) fn make_socket_dir(path: &Path) -> Result<Option<&Path>, Failure> {
     if is_handed_over(path)? {
         return Ok(None);
@@ -87,14 +88,14 @@ pub(super) fn make_socket_dir(path: &Path) -> Result<Option<&Path>, Failure> {
     Ok(Some(directory))
 }
 
-/// Binds the socket where nobody can have put something else, with its mode set before anybody can
-/// reach it (SOCK-1, SOCK-2).
+/// Binds our own socket in a directory that other users cannot change. No other user can connect before its group and
+/// mode are set (SOCK-1, SOCK-2).
 fn bind(config: &Config) -> Result<UnixListener, Failure> {
     let path = &config.socket;
     let fault = |cause| Failure::Socket { path: path.clone(), cause };
     check_socket_dir(directory_of(path))?;
     remove_stale(path)?;
-    // The umask of 0077 makes it 0600; it is opened wider only once group and mode are right.
+    // Under the umask 0077 only this account can connect at first. The mode comes last, once the group is right.
     let listener = UnixListener::bind(path).map_err(fault)?;
     if let Some(group) = config.socket_group {
         std::os::unix::fs::chown(path, None, Some(group)).map_err(fault)?;
@@ -103,29 +104,30 @@ fn bind(config: &Config) -> Result<UnixListener, Failure> {
     Ok(listener)
 }
 
+/// Refuses a directory in which other users could replace the socket.
 pub(super) fn check_socket_dir(dir: &Path) -> Result<(), Failure> {
     let wrong = |why| Err(Failure::Unsafe { path: dir.to_owned(), why });
     let meta = fs::symlink_metadata(dir).map_err(|cause| file_fault(dir, cause))?;
     if !meta.is_dir() {
-        return wrong("the socket's directory is a link or no directory");
+        return wrong("the socket directory must be a directory, not a link");
     }
     if !is_ours(&meta) && meta.uid() != 0 {
-        return wrong("the socket's directory belongs to another user");
+        return wrong("the socket directory belongs to another user");
     }
     if meta.mode() & 0o022 != 0 {
-        return wrong("the socket's directory can be written by others");
+        return wrong("other users can write the socket directory");
     }
     if meta.mode() & 0o007 != 0 {
-        tracing::warn!(dir = %dir.display(), "the socket's directory is open to all; 0750 is enough");
+        tracing::warn!(dir = %dir.display(), "all users can access the socket directory; mode 0750 is enough");
     }
     check_ancestors(dir)
 }
 
-/// Removes a socket that nobody answers on; one that answers is another instance.
+/// Removes our own socket if connecting to it is refused. If it accepts, another instance is running.
 pub(super) fn remove_stale(path: &Path) -> Result<(), Failure> {
     let Ok(meta) = fs::symlink_metadata(path) else { return Ok(()) };
     if !meta.file_type().is_socket() || !is_ours(&meta) {
-        return Err(Failure::Unsafe { path: path.to_owned(), why: "is there already and is no socket of ours" });
+        return Err(Failure::Unsafe { path: path.to_owned(), why: "exists already and is not our socket" });
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {

@@ -36,12 +36,13 @@ use super::idempotency::{Fingerprint, Kept, Turn, fingerprint};
 use super::problem::Problem;
 use super::qr::QrFormat;
 use super::responses::{
-    Answer, BYTES, EVENT_STREAM, JSON, answer, kept_answer, location_of, page_answer, plain_answer, problem_answer,
-    raw_answer, stamp, ui_redirect,
+    Answer, BYTES, EVENT_STREAM, JSON, answer, kept_answer, page_answer, plain_answer, problem_answer, raw_answer,
+    stamp, ui_redirect,
 };
 use super::route::{self, Ask, Resource};
 use super::stream::{DisconnectProbe, LimitedStream, SharedStream, Signals};
-use super::{Server, ui, wire};
+use super::wire::{self, Written};
+use super::{Server, ui};
 
 /// How long one wait inside a request may last.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -253,11 +254,8 @@ impl Connection {
             }
             Cost::Thread => self.perform_on_thread(context, call).await?,
         };
-        let location = location_of(&reply);
-        let status = if matches!(reply, Reply::Done) { StatusCode::NO_CONTENT } else { StatusCode::OK };
-        let is_metrics = matches!(reply, Reply::Metrics(_));
         let told = self.server.service.told(at, &reply);
-        let body = wire::write(reply, qr)?.unwrap_or_default();
+        let Written { status, location, is_metrics, body } = wire::write(reply, qr)?;
         Ok(Kept { status, location, is_metrics, body, told })
     }
 

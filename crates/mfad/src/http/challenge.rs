@@ -3,6 +3,7 @@
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap};
+use mfad_api::ErrorCode;
 
 use super::headers::single;
 use super::problem::Problem;
@@ -12,8 +13,6 @@ use super::route::Resource;
 const BASIC: &str = "Basic realm=\"mfad\", charset=\"UTF-8\"";
 /// RFC 6750 section 3.
 const BEARER: &str = "Bearer realm=\"mfad\"";
-/// The code whose detail depends on what was sent.
-const UNAUTHENTICATED: &str = "unauthenticated";
 
 /// What a request brought in `Authorization`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ pub fn explained(problem: Problem, path: &str, headers: &HeaderMap) -> Problem {
     }
     let takes_password = Resource::of_path(path) == Some(Resource::AuthPassword);
     let challenge = Some(if takes_password { BASIC } else { BEARER });
-    let detail = if problem.code == UNAUTHENTICATED {
+    let detail = if problem.code == ErrorCode::Unauthenticated {
         lack(takes_password, given(headers)).to_owned()
     } else {
         problem.detail.clone()

@@ -1,7 +1,7 @@
 //! Hardware keys on the wire: the bodies that their routes take, and the JSON of their answers.
 
+use mfad_api as api;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use mfad_core::model::{AccountName, SecretId, Serial};
@@ -9,6 +9,8 @@ use mfad_service::{
     AccountView, Activation, AppletView, Call, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, GenuineView,
     KeyView, MfaOrder, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, ReturnedView, SecurityKeyView,
 };
+
+use mfad_service::error::Error;
 
 use super::bodies::{LONGEST_PASSWORD, wrong};
 use super::problem::Problem;
@@ -137,113 +139,111 @@ pub fn on_device(text: &str) -> Result<OnDevice, Problem> {
     }
 }
 
-/// A key.
-pub fn key_value(key: &KeyView) -> Value {
-    Value::Object(key_members(key))
+/// A hardware key, without the factors on it.
+pub fn device(key: &KeyView) -> api::Device {
+    api::Device {
+        serial: key.serial.map(number),
+        model: key.model.map(str::to_owned),
+        firmware: key.firmware.map(|firmware| firmware.to_string()),
+        form_factor: key.form_factor.map(str::to_owned),
+        transport: if key.is_nfc { "nfc" } else { "usb" }.to_owned(),
+        reader: key.reader.clone(),
+        oath: key.oath.as_ref().map(applet),
+        fido2: key.fido2.map(|enabled| api::Fido2State { enabled }),
+        state: key.state.name().to_owned(),
+        programmed: count(key.programmed),
+        problem: key.problem.as_ref().map(problem),
+        credentials: None,
+        escrow: None,
+    }
 }
 
-/// A key with the factors on it.
-pub fn key_with_credentials(key: &KeyView, credentials: &[CredentialView], escrow: Option<&str>) -> Value {
-    let mut members = key_members(key);
-    members.insert("credentials".to_owned(), credentials.iter().map(credential_value).collect());
-    members.insert("escrow".to_owned(), json!(escrow));
-    Value::Object(members)
+fn number(serial: Serial) -> u64 {
+    u64::from(serial.number())
 }
 
-fn key_members(key: &KeyView) -> Map<String, Value> {
-    let mut members = Map::new();
-    let mut put = |name: &str, value: Value| members.insert(name.to_owned(), value);
-    put("serial", json!(key.serial.map(Serial::number)));
-    put("model", json!(key.model));
-    put("firmware", json!(key.firmware.map(|firmware| firmware.to_string())));
-    put("formFactor", json!(key.form_factor));
-    put("transport", json!(if key.is_nfc { "nfc" } else { "usb" }));
-    put("reader", json!(key.reader));
-    put("oath", key.oath.as_ref().map_or(Value::Null, applet_value));
-    put("fido2", key.fido2.map_or(Value::Null, |enabled| json!({ "enabled": enabled })));
-    put("state", json!(key.state.name()));
-    put("programmed", json!(key.programmed));
-    let problem = key.problem.as_ref().map(Problem::from);
-    put("problem", problem.map_or(Value::Null, |problem| json!({ "code": problem.code, "detail": problem.detail })));
-    members
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn problem(error: &Error) -> api::DeviceProblem {
+    let problem = Problem::from(error);
+    api::DeviceProblem { code: problem.code.as_str().to_owned(), detail: problem.detail }
 }
 
 /// A security key in a port.
-pub fn security_key_value(key: &SecurityKeyView) -> Value {
+pub fn security_key(key: &SecurityKeyView) -> api::SecurityKey {
     let facts = key.facts.as_ref().ok();
-    let problem = key.facts.as_ref().err().map(Problem::from);
-    json!({
-        "node": key.node,
-        "product": key.product,
-        "versions": facts.map(|facts| &facts.versions),
-        "aaguid": facts.and_then(|facts| facts.aaguid).map(|id| Uuid::from_bytes(id).to_string()),
-        "pin": facts.and_then(|facts| facts.has_pin),
-        "fingerprint": facts.and_then(|facts| facts.has_fingerprint),
-        "problem": problem.map(|problem| json!({ "code": problem.code, "detail": problem.detail })),
-    })
+    api::SecurityKey {
+        node: key.node.clone(),
+        product: key.product.clone(),
+        versions: facts.map(|facts| facts.versions.clone()),
+        aaguid: facts.and_then(|facts| facts.aaguid).map(|id| Uuid::from_bytes(id).to_string()),
+        pin: facts.and_then(|facts| facts.has_pin),
+        fingerprint: facts.and_then(|facts| facts.has_fingerprint),
+        problem: key.facts.as_ref().err().map(problem),
+    }
 }
 
-fn applet_value(applet: &AppletView) -> Value {
-    json!({
-        "version": applet.version.to_string(),
-        "deviceId": applet.device_id.as_str(),
-        "accounts": applet.accounts,
-        "capacity": applet.capacity,
-        "locked": applet.has_password,
-        "passwordKnown": applet.is_password_known,
-        "touch": applet.has_touch,
-    })
+fn applet(applet: &AppletView) -> api::Applet {
+    api::Applet {
+        version: applet.version.to_string(),
+        device_id: applet.device_id.as_str().to_owned(),
+        accounts: applet.accounts.map(count),
+        capacity: applet.capacity,
+        locked: applet.has_password,
+        password_known: applet.is_password_known,
+        touch: applet.has_touch,
+    }
 }
 
-fn credential_value(credential: &CredentialView) -> Value {
-    json!({
-        "secretId": credential.secret.to_string(),
-        "userId": credential.user.to_string(),
-        "credential": credential.name.to_string(),
-        "status": credential.status,
-        "touch": credential.touch,
-    })
+/// A factor that the daemon put onto a key.
+pub fn credential(credential: &CredentialView) -> api::DeviceCredential {
+    api::DeviceCredential {
+        secret_id: credential.secret.to_string(),
+        user_id: credential.user.to_string(),
+        credential: credential.name.to_string(),
+        status: credential.status.to_owned(),
+        touch: credential.touch,
+    }
 }
 
 /// An account on a key.
-pub fn account_value(account: &AccountView) -> Value {
+pub fn account(account: &AccountView) -> api::Account {
     let (period, issuer, name) = account.name.parts(account.is_hotp);
-    let mut value = json!({
-        "name": account.name.to_string(),
-        "issuer": issuer,
-        "account": name,
-        "kind": if account.is_hotp { "hotp" } else { "totp" },
-        "algorithm": account.algorithm.name(),
-        "secretId": account.owner.map(|(secret, _)| secret.to_string()),
-        "userId": account.owner.map(|(_, user)| user.to_string()),
-    });
-    if let (Some(members), false) = (value.as_object_mut(), account.is_hotp) {
-        members.insert("period".to_owned(), json!(period));
-        members.insert("touch".to_owned(), json!(account.touch.unwrap_or(false)));
+    api::Account {
+        name: account.name.to_string(),
+        issuer,
+        account: name,
+        kind: if account.is_hotp { "hotp" } else { "totp" }.to_owned(),
+        algorithm: account.algorithm.name().to_owned(),
+        secret_id: account.owner.map(|(secret, _)| secret.to_string()),
+        user_id: account.owner.map(|(_, user)| user.to_string()),
+        period: (!account.is_hotp).then_some(period),
+        touch: (!account.is_hotp).then_some(account.touch.unwrap_or(false)),
     }
-    value
 }
 
-/// Where a factor lies.
-pub fn device_of_secret(device: &DeviceOfSecret) -> Value {
-    json!({
-        "serial": device.serial.number(),
-        "firmware": device.firmware,
-        "deviceId": device.device_id.as_str(),
-        "credential": device.name.to_string(),
-        "touch": device.touch,
-        "proof": { "challenges": PROOFS, "time": time(device.proved) },
-    })
+/// The key that a factor is on.
+pub fn on_device_of(device: &DeviceOfSecret) -> api::OnDevice {
+    api::OnDevice {
+        serial: number(device.serial),
+        firmware: device.firmware.clone(),
+        device_id: device.device_id.as_str().to_owned(),
+        credential: device.name.to_string(),
+        touch: device.touch,
+        proof: Some(api::Proof { challenges: PROOFS, time: time(device.proved) }),
+    }
 }
 
 /// A key that proved to be genuine.
-pub fn genuine_value(genuine: &GenuineView) -> Value {
-    json!({
-        "serial": genuine.serial.number(),
-        "firmware": genuine.firmware.to_string(),
-        "slot": genuine.slot.to_string(),
-        "root": genuine.root,
-    })
+pub fn genuine(genuine: &GenuineView) -> api::GenuineDevice {
+    api::GenuineDevice {
+        serial: number(genuine.serial),
+        firmware: genuine.firmware.to_string(),
+        slot: genuine.slot.to_string(),
+        root: genuine.root.clone(),
+    }
 }
 
 /// The query parameter `slot` of an attestation.
@@ -251,28 +251,29 @@ pub fn piv_slot(text: &str) -> Result<PivSlot, Problem> {
     PivSlot::parse(text).ok_or_else(|| wrong("slot"))
 }
 
-/// What became of a factor on a returned key.
-pub fn returned_value(returned: &ReturnedView) -> Value {
-    json!({
-        "secretId": returned.secret.to_string(),
-        "userId": returned.user.to_string(),
-        "credential": returned.name.to_string(),
-        "proved": returned.is_proved,
-        "erased": returned.is_erased,
-        "revoked": returned.is_revoked,
-    })
+/// The outcome for a factor on a returned key.
+pub fn returned(returned: &ReturnedView) -> api::ReturnedCredential {
+    api::ReturnedCredential {
+        secret_id: returned.secret.to_string(),
+        user_id: returned.user.to_string(),
+        credential: returned.name.to_string(),
+        proved: returned.is_proved,
+        erased: returned.is_erased,
+        revoked: returned.is_revoked,
+    }
 }
 
-/// A key that came or went, as a server-sent event.
+/// A key that was plugged in or pulled, as a server-sent event.
 pub fn event_text(event: &DeviceEvent) -> String {
     let name = if event.is_attached { "attached" } else { "removed" };
-    let data = json!({
-        "seq": event.seq,
-        "event": name,
-        "time": time(event.at),
-        "reader": event.reader,
-        "serial": event.serial.map(Serial::number),
-        "state": event.state.map(|state| state.name()),
-    });
+    let event = api::DeviceEvent {
+        seq: event.seq,
+        event: name.to_owned(),
+        time: time(event.at),
+        reader: event.reader.clone(),
+        serial: event.serial.map(number),
+        state: event.state.map(|state| state.name().to_owned()),
+    };
+    let data = serde_json::to_string(&event).unwrap_or_default();
     format!("id: {}\nevent: {name}\ndata: {data}\n\n", event.seq)
 }

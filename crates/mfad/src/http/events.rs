@@ -15,7 +15,7 @@ use mfad_service::{AuditView, Backup, Call, Caller, CancellationToken, Reply, Re
 use super::Server;
 use super::devices::event_text;
 use super::stream::Streaming;
-use super::wire::audit_value;
+use super::wire::audit_record;
 
 /// A comment is sent when nothing else was for so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -189,5 +189,6 @@ async fn page(server: &Arc<Server>, caller: Caller, request: &str, question: Cal
 }
 
 fn event(row: &AuditView) -> String {
-    format!("id: {}\nevent: audit\ndata: {}\n\n", row.seq, audit_value(row))
+    let data = serde_json::to_string(&audit_record(row)).unwrap_or_default();
+    format!("id: {}\nevent: audit\ndata: {}\n\n", row.seq, data)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use serde_json::{Map, Value, json};
+use mfad_api::{self as api, ErrorCode};
 
 use mfad_service::error::Error;
 
@@ -15,7 +15,7 @@ pub struct Problem {
     /// The HTTP status.
     pub status: StatusCode,
     /// The stable code, one of the closed list in `docs/errors.md`.
-    pub code: &'static str,
+    pub code: ErrorCode,
     /// A short name of the kind of problem.
     pub title: &'static str,
     /// What is wrong here, and what to do.
@@ -26,14 +26,20 @@ pub struct Problem {
     pub challenge: Option<&'static str>,
     /// For the header `Retry-After` and the member `retryAfter`, in seconds.
     pub retry_after: Option<u64>,
-    /// Further members.
-    pub more: Map<String, Value>,
+    /// Attempts left.
+    pub remaining: Option<u32>,
+    /// The profile under which a wrong first code would have been right.
+    pub diagnosis: Option<api::Diagnosis>,
+    /// The keys that could be meant.
+    pub devices: Option<Vec<u64>>,
+    /// The program that likely holds the key.
+    pub holder: Option<String>,
     /// Why, for the journal alone; none if it is there already, or if it is no defect.
     pub cause: Option<String>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    fn new(status: StatusCode, code: ErrorCode, title: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
             code,
@@ -42,19 +48,22 @@ impl Problem {
             allow: None,
             challenge: None,
             retry_after: None,
-            more: Map::new(),
+            remaining: None,
+            diagnosis: None,
+            devices: None,
+            holder: None,
             cause: None,
         }
     }
 
     /// 400: this part of the request cannot be what it is.
     pub fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "malformed", "Malformed request", detail)
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::Malformed, "Malformed request", detail)
     }
 
     /// 404: no such path, or nothing there for this caller.
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", Error::NotFound.to_string())
+        Self::new(StatusCode::NOT_FOUND, ErrorCode::NotFound, "Not found", Error::NotFound.to_string())
     }
 
     /// 405: the path is there, the method is not.
@@ -62,20 +71,25 @@ impl Problem {
         let detail = format!("this path takes {allow}");
         Self {
             allow: Some(allow),
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed, "Method not allowed", detail)
         }
     }
 
     /// 413: the body is longer than 16 KiB.
     pub fn body_too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large", "a body has at most 16384 bytes")
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::BodyTooLarge,
+            "Body too large",
+            "a body has at most 16384 bytes",
+        )
     }
 
     /// 415: the body is not `application/json`.
     pub fn unsupported_media_type() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
+            ErrorCode::UnsupportedMediaType,
             "Unsupported media type",
             "send the body as application/json",
         )
@@ -83,7 +97,7 @@ impl Problem {
 
     /// 409: the idempotency key belongs to another request.
     pub fn idempotency_conflict(detail: &str) -> Self {
-        Self::new(StatusCode::CONFLICT, "idempotency-conflict", "Idempotency key in use", detail)
+        Self::new(StatusCode::CONFLICT, ErrorCode::IdempotencyConflict, "Idempotency key in use", detail)
     }
 
     /// 503: over a limit, or the answer did not come in time.
@@ -96,29 +110,26 @@ impl Problem {
         let detail = "the daemon has a defect; its journal has the cause under this request id";
         Self {
             cause: Some(cause.into()),
-            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal, "Internal error", detail)
         }
     }
 
     /// The JSON body.
     pub fn body(&self, request: &str) -> Vec<u8> {
-        let mut members = Map::new();
-        members.insert("type".to_owned(), json!(format!("urn:mfad:error:{}", self.code)));
-        members.insert("title".to_owned(), json!(self.title));
-        members.insert("status".to_owned(), json!(self.status.as_u16()));
-        members.insert("detail".to_owned(), json!(self.detail));
-        members.insert("code".to_owned(), json!(self.code));
-        members.insert("requestId".to_owned(), json!(request));
-        if let Some(seconds) = self.retry_after {
-            members.insert("retryAfter".to_owned(), json!(seconds));
-        }
-        members.extend(self.more.clone());
-        Value::Object(members).to_string().into_bytes()
-    }
-
-    fn with(mut self, name: &str, value: Value) -> Self {
-        self.more.insert(name.to_owned(), value);
-        self
+        let document = api::Problem {
+            kind: format!("urn:mfad:error:{}", self.code),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: Some(self.detail.clone()),
+            code: self.code.as_str().to_owned(),
+            request_id: Some(request.to_owned()),
+            retry_after: self.retry_after,
+            remaining: self.remaining,
+            diagnosis: self.diagnosis.clone(),
+            devices: self.devices.clone(),
+            holder: self.holder.clone(),
+        };
+        serde_json::to_vec(&document).unwrap_or_default()
     }
 
     fn retry_in(self, wait: Duration) -> Self {
@@ -135,13 +146,13 @@ impl From<Reject> for Problem {
             Reject::BodyTooLarge => Self::body_too_large(),
             Reject::TargetTooLong => Self::new(
                 StatusCode::URI_TOO_LONG,
-                "target-too-long",
+                ErrorCode::TargetTooLong,
                 "Request target too long",
                 "a request target has at most 2048 bytes",
             ),
             Reject::HeadersTooLarge => Self::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "headers-too-large",
+                ErrorCode::HeadersTooLarge,
                 "Header fields too large",
                 "a header block has at most 64 fields and 16384 bytes",
             ),
@@ -155,95 +166,91 @@ impl From<&Error> for Problem {
         let unavailable =
             |code, title| says(StatusCode::SERVICE_UNAVAILABLE, code, title).retry_in(Duration::from_secs(1));
         match error {
-            Error::Malformed(_) => says(StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
-            Error::MeWithoutUser => says(StatusCode::FORBIDDEN, "me-without-user", "No user to be `me`"),
-            Error::Unauthenticated => says(StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
-            Error::WrongCredentials => says(StatusCode::UNAUTHORIZED, "wrong-credentials", "Wrong credentials"),
+            Error::Malformed(_) => says(StatusCode::BAD_REQUEST, ErrorCode::Malformed, "Malformed request"),
+            Error::MeWithoutUser => says(StatusCode::FORBIDDEN, ErrorCode::MeWithoutUser, "No user to be `me`"),
+            Error::Unauthenticated => says(StatusCode::UNAUTHORIZED, ErrorCode::Unauthenticated, "Not authenticated"),
+            Error::WrongCredentials => says(StatusCode::UNAUTHORIZED, ErrorCode::WrongCredentials, "Wrong credentials"),
             Error::WrongCode { remaining } => {
-                let problem = says(StatusCode::UNAUTHORIZED, "wrong-code", "Wrong code");
-                match remaining {
-                    Some(remaining) => problem.with("remaining", json!(remaining)),
-                    None => problem,
-                }
+                Self { remaining: *remaining, ..says(StatusCode::UNAUTHORIZED, ErrorCode::WrongCode, "Wrong code") }
             }
-            Error::ChallengeEnded => says(StatusCode::UNAUTHORIZED, "challenge-ended", "Challenge ended"),
-            Error::RefreshEnded => says(StatusCode::UNAUTHORIZED, "refresh-ended", "Session ended"),
-            Error::ReceiptRefused => says(StatusCode::UNAUTHORIZED, "receipt-refused", "Receipt refused"),
-            Error::Forbidden(_) => says(StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
-            Error::FreshProofRequired => says(StatusCode::FORBIDDEN, "fresh-proof-required", "Fresh proof required"),
-            Error::FreshLoginRequired => says(StatusCode::FORBIDDEN, "fresh-login-required", "Fresh login required"),
+            Error::ChallengeEnded => says(StatusCode::UNAUTHORIZED, ErrorCode::ChallengeEnded, "Challenge ended"),
+            Error::RefreshEnded => says(StatusCode::UNAUTHORIZED, ErrorCode::RefreshEnded, "Session ended"),
+            Error::ReceiptRefused => says(StatusCode::UNAUTHORIZED, ErrorCode::ReceiptRefused, "Receipt refused"),
+            Error::Forbidden(_) => says(StatusCode::FORBIDDEN, ErrorCode::Forbidden, "Not allowed"),
+            Error::FreshProofRequired => {
+                says(StatusCode::FORBIDDEN, ErrorCode::FreshProofRequired, "Fresh proof required")
+            }
+            Error::FreshLoginRequired => {
+                says(StatusCode::FORBIDDEN, ErrorCode::FreshLoginRequired, "Fresh login required")
+            }
             Error::NotFound => Self::not_found(),
-            Error::Version => says(StatusCode::CONFLICT, "version", "Version conflict"),
-            Error::NameTaken => says(StatusCode::CONFLICT, "name-taken", "Name taken"),
-            Error::EmailTaken => says(StatusCode::CONFLICT, "email-taken", "E-mail address taken"),
-            Error::IdTaken => says(StatusCode::CONFLICT, "id-taken", "Id taken"),
-            Error::SecretNameTaken => says(StatusCode::CONFLICT, "secret-name-taken", "Secret name taken"),
-            Error::PasswordExists => says(StatusCode::CONFLICT, "password-exists", "Password exists"),
-            Error::AlreadyActive => says(StatusCode::CONFLICT, "already-active", "Already active"),
-            Error::NoFactor => says(StatusCode::CONFLICT, "no-factor", "No active factor"),
-            Error::TooManySecrets => says(StatusCode::CONFLICT, "too-many-secrets", "Too many secrets"),
+            Error::Version => says(StatusCode::CONFLICT, ErrorCode::Version, "Version conflict"),
+            Error::NameTaken => says(StatusCode::CONFLICT, ErrorCode::NameTaken, "Name taken"),
+            Error::EmailTaken => says(StatusCode::CONFLICT, ErrorCode::EmailTaken, "E-mail address taken"),
+            Error::IdTaken => says(StatusCode::CONFLICT, ErrorCode::IdTaken, "Id taken"),
+            Error::SecretNameTaken => says(StatusCode::CONFLICT, ErrorCode::SecretNameTaken, "Secret name taken"),
+            Error::PasswordExists => says(StatusCode::CONFLICT, ErrorCode::PasswordExists, "Password exists"),
+            Error::AlreadyActive => says(StatusCode::CONFLICT, ErrorCode::AlreadyActive, "Already active"),
+            Error::NoFactor => says(StatusCode::CONFLICT, ErrorCode::NoFactor, "No active factor"),
+            Error::TooManySecrets => says(StatusCode::CONFLICT, ErrorCode::TooManySecrets, "Too many secrets"),
             Error::ToldOnce => Self::idempotency_conflict(&error.to_string()),
-            Error::Expired => says(StatusCode::GONE, "expired", "Pending secret ended"),
-            Error::WrongFirstCode { remaining, diagnosis } => {
-                let problem = says(StatusCode::UNPROCESSABLE_ENTITY, "wrong-code", "Wrong code")
-                    .with("remaining", json!(remaining));
-                match diagnosis {
-                    Some(found) => problem.with("diagnosis", super::wire::diagnosis(found)),
-                    None => problem,
-                }
-            }
-            Error::NoPcscd => unavailable("no-pcscd", "No smart card service"),
-            Error::PcscdDenied => unavailable("pcscd-denied", "Smart card service refuses"),
-            Error::NoDevice(_) => unavailable("no-device", "No such key"),
-            Error::ManyDevices(serials) => {
-                let serials: Vec<u32> = serials.iter().map(|serial| serial.number()).collect();
-                says(StatusCode::CONFLICT, "many-devices", "Several keys").with("devices", json!(serials))
-            }
+            Error::Expired => says(StatusCode::GONE, ErrorCode::Expired, "Pending secret ended"),
+            Error::WrongFirstCode { remaining, diagnosis } => Self {
+                remaining: Some(*remaining),
+                diagnosis: diagnosis.as_ref().map(super::wire::diagnosis),
+                ..says(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::WrongCode, "Wrong code")
+            },
+            Error::NoPcscd => unavailable(ErrorCode::NoPcscd, "No smart card service"),
+            Error::PcscdDenied => unavailable(ErrorCode::PcscdDenied, "Smart card service refuses"),
+            Error::NoDevice(_) => unavailable(ErrorCode::NoDevice, "No such key"),
+            Error::ManyDevices(serials) => Self {
+                devices: Some(serials.iter().map(|serial| u64::from(serial.number())).collect()),
+                ..says(StatusCode::CONFLICT, ErrorCode::ManyDevices, "Several keys")
+            },
             Error::DeviceBusy { holder } => {
-                let problem = unavailable("device-busy", "Key in use");
-                match holder {
-                    Some(holder) => problem.with("holder", json!(holder)),
-                    None => problem,
-                }
+                Self { holder: holder.clone(), ..unavailable(ErrorCode::DeviceBusy, "Key in use") }
             }
-            Error::DeviceRemoved => unavailable("device-removed", "Key removed"),
-            Error::DeviceFull => says(StatusCode::CONFLICT, "device-full", "Key full"),
-            Error::DeviceLocked => says(StatusCode::LOCKED, "device-locked", "Key locked"),
+            Error::DeviceRemoved => unavailable(ErrorCode::DeviceRemoved, "Key removed"),
+            Error::DeviceFull => says(StatusCode::CONFLICT, ErrorCode::DeviceFull, "Key full"),
+            Error::DeviceLocked => says(StatusCode::LOCKED, ErrorCode::DeviceLocked, "Key locked"),
             Error::WrongDevicePassword => {
-                says(StatusCode::UNPROCESSABLE_ENTITY, "wrong-device-password", "Wrong password of the key")
+                says(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::WrongDevicePassword, "Wrong password of the key")
             }
-            Error::AccountTaken => says(StatusCode::CONFLICT, "name-taken", "Name taken"),
-            Error::TouchTimeout => says(StatusCode::CONFLICT, "touch-timeout", "Key not touched"),
-            Error::DeviceChanged => says(StatusCode::CONFLICT, "device-changed", "Another key"),
-            Error::Unsupported(_) => says(StatusCode::CONFLICT, "unsupported", "Not supported"),
-            Error::HidDenied => unavailable("hid-denied", "Security key closed to the daemon"),
+            Error::AccountTaken => says(StatusCode::CONFLICT, ErrorCode::NameTaken, "Name taken"),
+            Error::TouchTimeout => says(StatusCode::CONFLICT, ErrorCode::TouchTimeout, "Key not touched"),
+            Error::DeviceChanged => says(StatusCode::CONFLICT, ErrorCode::DeviceChanged, "Another key"),
+            Error::Unsupported(_) => says(StatusCode::CONFLICT, ErrorCode::Unsupported, "Not supported"),
+            Error::HidDenied => unavailable(ErrorCode::HidDenied, "Security key closed to the daemon"),
             Error::ManySecurityKeys(_) => {
                 // They have no serial numbers.
-                says(StatusCode::CONFLICT, "many-devices", "Several keys").with("devices", json!([]))
+                Self { devices: Some(Vec::new()), ..says(StatusCode::CONFLICT, ErrorCode::ManyDevices, "Several keys") }
             }
-            Error::NotThisKey => says(StatusCode::CONFLICT, "not-this-key", "Another security key"),
-            Error::TouchDenied => says(StatusCode::CONFLICT, "touch-denied", "Declined on the key"),
-            Error::PinRequired => says(StatusCode::CONFLICT, "pin-required", "PIN required"),
-            Error::PinWrong { remaining } => {
-                says(StatusCode::UNPROCESSABLE_ENTITY, "pin-wrong", "Wrong PIN").with("remaining", json!(remaining))
-            }
-            Error::PinBlocked(_) => says(StatusCode::LOCKED, "pin-blocked", "PIN blocked"),
-            Error::DeviceFailed(_) => unavailable("device-failed", "Key failed"),
-            Error::NotGenuine(_) => says(StatusCode::CONFLICT, "not-genuine", "Key not genuine"),
-            Error::DeviceInUse => says(StatusCode::CONFLICT, "device-in-use", "Key in use by a factor"),
-            Error::FactorLocked => says(StatusCode::LOCKED, "factor-locked", "Factor locked"),
+            Error::NotThisKey => says(StatusCode::CONFLICT, ErrorCode::NotThisKey, "Another security key"),
+            Error::TouchDenied => says(StatusCode::CONFLICT, ErrorCode::TouchDenied, "Declined on the key"),
+            Error::PinRequired => says(StatusCode::CONFLICT, ErrorCode::PinRequired, "PIN required"),
+            Error::PinWrong { remaining } => Self {
+                remaining: Some(u32::from(*remaining)),
+                ..says(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::PinWrong, "Wrong PIN")
+            },
+            Error::PinBlocked(_) => says(StatusCode::LOCKED, ErrorCode::PinBlocked, "PIN blocked"),
+            Error::DeviceFailed(_) => unavailable(ErrorCode::DeviceFailed, "Key failed"),
+            Error::NotGenuine(_) => says(StatusCode::CONFLICT, ErrorCode::NotGenuine, "Key not genuine"),
+            Error::DeviceInUse => says(StatusCode::CONFLICT, ErrorCode::DeviceInUse, "Key in use by a factor"),
+            Error::FactorLocked => says(StatusCode::LOCKED, ErrorCode::FactorLocked, "Factor locked"),
             Error::TooManyAttempts { wait } => {
-                says(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "Too many attempts").retry_in(*wait)
+                says(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyAttempts, "Too many attempts").retry_in(*wait)
             }
-            Error::Busy => says(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy").retry_in(Duration::from_secs(1)),
+            Error::Busy => {
+                says(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Busy, "Busy").retry_in(Duration::from_secs(1))
+            }
             Error::StorageUnavailable(_) => {
-                says(StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable", "Storage unavailable")
+                says(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::StorageUnavailable, "Storage unavailable")
                     .retry_in(Duration::from_secs(5))
             }
             Error::NotReady(_) => {
-                says(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready").retry_in(Duration::from_secs(5))
+                says(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::NotReady, "Not ready").retry_in(Duration::from_secs(5))
             }
-            Error::Tampered(_) => says(StatusCode::SERVICE_UNAVAILABLE, "storage-damaged", "Storage damaged")
+            Error::Tampered(_) => says(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::StorageDamaged, "Storage damaged")
                 .retry_in(Duration::from_secs(60)),
             Error::Internal(cause) => Self::internal(cause.clone()),
         }

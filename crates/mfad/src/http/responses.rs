@@ -7,7 +7,6 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 
 use mfad_core::model::Moment;
-use mfad_service::Reply;
 
 use super::clock::http_date;
 use super::events::EventStream;
@@ -130,48 +129,6 @@ pub fn raw_answer(problem: &Problem, id: &str, now: &Moment) -> Vec<u8> {
         body.len(),
     );
     [head.into_bytes(), body].concat()
-}
-
-/// Where what was made is, below the version of the interface; none if nothing was made.
-pub fn location_of(reply: &Reply) -> Option<String> {
-    match reply {
-        Reply::UserCreated { user, .. } => Some(format!("/users/{}", user.id)),
-        Reply::SecretCreated(secret)
-        | Reply::FactorCreated { secret, .. }
-        | Reply::KeyAsked { secret, .. }
-        | Reply::KeyRegistered { secret, .. }
-        | Reply::Provisioned { secret, .. }
-        | Reply::ApiKeyCreated { secret, .. } => Some(format!("/users/{}/secrets/{}", secret.user, secret.id)),
-        Reply::User(_)
-        | Reply::Users { .. }
-        | Reply::Secret(_)
-        | Reply::Secrets(_)
-        | Reply::Enrolled { .. }
-        | Reply::Codes(..)
-        | Reply::KeyOptions(_)
-        | Reply::AuthMethods { .. }
-        | Reply::Auth(_)
-        | Reply::ReceiptRedeemed { .. }
-        | Reply::Verified { .. }
-        | Reply::KeySet(_)
-        | Reply::Devices(_)
-        | Reply::SecurityKeys(_)
-        | Reply::Device { .. }
-        | Reply::DeviceEvents { .. }
-        | Reply::Accounts(_)
-        | Reply::Account(_)
-        | Reply::DevicePassword { .. }
-        | Reply::Genuine(_)
-        | Reply::Returned { .. }
-        | Reply::Audit { .. }
-        | Reply::MasterKey(_)
-        | Reply::Backup(_)
-        | Reply::Live
-        | Reply::Ready
-        | Reply::Metrics(_)
-        | Reply::Version { .. }
-        | Reply::Done => None,
-    }
 }
 
 /// The version of the interface as the request's path names it: `/v1`, or nothing.

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER};
-use serde::Deserialize;
+use hyper::StatusCode;
+use mfad_api::{self as api, SecretString};
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
 
 use mfad_core::model::{OtpKind, Profile, Sensitive, TokenInput};
 use mfad_core::oath::Diagnosis;
@@ -86,125 +87,157 @@ fn explain(error: &serde_json::Error) -> String {
     format!("not valid JSON at line {line} column {column}")
 }
 
-/// The members of a good answer, `None` for an answer without a body.
-pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Option<Vec<u8>>, Problem> {
-    let value = match reply {
+/// An answer to a call that was carried out.
+pub struct Written {
+    /// 200, or 204 without a body.
+    pub status: StatusCode,
+    /// The path of what was created, below the version of the API.
+    pub location: Option<String>,
+    /// Whether the body is Prometheus text instead of JSON.
+    pub is_metrics: bool,
+    /// The body; empty with status 204.
+    pub body: Vec<u8>,
+}
+
+impl Written {
+    fn json(value: &impl Serialize) -> Result<Self, Problem> {
+        // The library's own words are left out: they could quote the value.
+        let body = serde_json::to_vec(value).map_err(|_| Problem::internal("an answer cannot be written as JSON"))?;
+        Ok(Self { status: StatusCode::OK, location: None, is_metrics: false, body })
+    }
+
+    fn created(value: &impl Serialize, location: String) -> Result<Self, Problem> {
+        Ok(Self { location: Some(location), ..Self::json(value)? })
+    }
+}
+
+/// Writes a reply as an answer: the one place where a variant gets its status, its `Location` and its body.
+pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Problem> {
+    match reply {
         Reply::UserCreated { user, auth } => {
-            let mut members = auth.map(auth_members).unwrap_or_default();
-            for name in ["userUid", "methods"] {
-                members.remove(name);
-            }
-            members.insert("user".to_owned(), user_value(&user));
-            Value::Object(members)
+            let location = format!("/users/{}", user.id);
+            // Whose login it is stands in the user beside it.
+            let auth = auth.map(|auth| api::AuthToken { user_uid: None, methods: None, ..auth_token(&auth) });
+            Written::created(&api::NewUser { user: user_document(&user), auth }, location)
         }
-        Reply::User(user) => user_value(&user),
-        Reply::Users { users, next } => {
-            json!({ "users": users.iter().map(user_value).collect::<Vec<_>>(), "next": next.map(|id| id.to_string()) })
-        }
-        Reply::Secret(secret) | Reply::SecretCreated(secret) => Value::Object(secret_members(&secret)),
+        Reply::User(user) => Written::json(&user_document(&user)),
+        Reply::Users { users, next } => Written::json(&api::UserPage {
+            users: users.iter().map(user_document).collect(),
+            next: next.map(|id| id.to_string()),
+        }),
+        Reply::Secret(secret) => Written::json(&secret_document(&secret)),
+        Reply::SecretCreated(secret) => Written::created(&secret_document(&secret), path_of(&secret)),
         Reply::Secrets(secrets) => {
-            json!({ "secrets": secrets.iter().map(|s| Value::Object(secret_members(s))).collect::<Vec<_>>() })
+            Written::json(&api::SecretList { secrets: secrets.iter().map(secret_document).collect() })
         }
         Reply::FactorCreated { secret, uri, base32 } => {
-            let mut members = secret_members(&secret);
-            members.insert("secret".to_owned(), json!({ "otpauth_url": uri.expose(), "secret": base32.expose() }));
-            if let Some(format) = qr {
-                let picture = qr::render(uri.expose(), format);
-                let picture = picture.ok_or_else(|| Problem::internal("no QR code can be drawn of a URI"))?;
-                members.insert("qr".to_owned(), json!(picture.expose()));
-            }
-            Value::Object(members)
+            let seed = api::Seed { otpauth_url: secret_string(&uri), secret: secret_string(&base32) };
+            let qr = qr.map(|format| qr::render(uri.expose(), format));
+            let qr = qr.map(|picture| picture.ok_or_else(|| Problem::internal("no QR code can be drawn of a URI")));
+            let qr = qr.transpose()?.map(|picture| secret_string(&picture));
+            let factor = api::NewFactor { record: secret_document(&secret), secret: seed, qr };
+            Written::created(&factor, path_of(&secret))
         }
         Reply::KeyAsked { secret, options } => {
-            let mut members = secret_members(&secret);
-            members.insert("secret".to_owned(), json!({ "publicKey": options }));
-            Value::Object(members)
+            let options = api::PublicKeyOptions { public_key: options };
+            let key = api::KeyRegistration { record: secret_document(&secret), secret: options };
+            Written::created(&key, path_of(&secret))
         }
-        Reply::KeyOptions(options) => json!({ "publicKey": options }),
+        Reply::KeyOptions(options) => Written::json(&api::PublicKeyOptions { public_key: options }),
         Reply::Provisioned { secret, receipt, codes } => {
-            let mut members = secret_members(&secret);
-            members.insert("receipt".to_owned(), json!(receipt));
-            if let Some(codes) = codes {
-                members.insert("codes".to_owned(), code_list(&codes));
-            }
-            Value::Object(members)
+            let codes = codes.map(|codes| secret_strings(&codes));
+            let provisioned = api::Provisioned { record: secret_document(&secret), receipt, codes };
+            Written::created(&provisioned, path_of(&secret))
         }
-        Reply::Devices(keys) => json!({ "devices": keys.iter().map(devices::key_value).collect::<Vec<_>>() }),
-        Reply::SecurityKeys(keys) => {
-            json!({ "securityKeys": keys.iter().map(devices::security_key_value).collect::<Vec<_>>() })
-        }
-        Reply::Device { key, credentials, escrow } => {
-            devices::key_with_credentials(&key, &credentials, escrow.as_deref())
-        }
-        // Only ever a stream, which writes each event by itself.
-        Reply::DeviceEvents { events, .. } => Value::from(events.iter().map(devices::event_text).collect::<String>()),
-        Reply::Accounts(accounts) => {
-            json!({ "accounts": accounts.iter().map(devices::account_value).collect::<Vec<_>>() })
-        }
-        Reply::Account(account) => devices::account_value(&account),
-        Reply::DevicePassword { has_password, is_known, escrow } => {
-            json!({ "locked": has_password, "passwordKnown": is_known, "escrow": escrow })
-        }
-        Reply::Genuine(genuine) => devices::genuine_value(&genuine),
-        Reply::Returned { serial, credentials } => json!({
-            "serial": serial.number(),
-            "credentials": credentials.iter().map(devices::returned_value).collect::<Vec<_>>(),
-        }),
         Reply::ApiKeyCreated { secret, key } => {
-            let mut members = secret_members(&secret);
-            members.insert("secret".to_owned(), json!({ "apikey": key.expose() }));
-            Value::Object(members)
+            let value = api::ApiKeyValue { apikey: secret_string(&key) };
+            let key = api::ApiKey { record: secret_document(&secret), secret: value };
+            Written::created(&key, path_of(&secret))
         }
-        Reply::Enrolled { secret, codes } | Reply::KeyRegistered { secret, codes } => {
-            let mut members = secret_members(&secret);
-            members.insert("codes".to_owned(), code_list(&codes));
-            Value::Object(members)
+        Reply::KeyRegistered { secret, codes } => Written::created(&with_codes(&secret, &codes), path_of(&secret)),
+        Reply::Enrolled { secret, codes } => Written::json(&with_codes(&secret, &codes)),
+        Reply::Codes(_, codes) => Written::json(&api::BackupCodes { record: None, codes: secret_strings(&codes) }),
+        Reply::Devices(keys) => Written::json(&api::DeviceList { devices: keys.iter().map(devices::device).collect() }),
+        Reply::SecurityKeys(keys) => {
+            Written::json(&api::SecurityKeyList { security_keys: keys.iter().map(devices::security_key).collect() })
         }
-        Reply::Codes(_, codes) => json!({ "codes": code_list(&codes) }),
-        Reply::AuthMethods { open_registration, mfa_required, security_keys } => json!({
-            "methods": if security_keys { vec!["password", "totp", "recovery", "fido2"] } else { vec!["password", "totp", "recovery"] },
-            "registration": if open_registration { "open" } else { "closed" },
-            "mfaRequired": mfa_required,
+        Reply::Device { key, credentials, escrow } => Written::json(&api::Device {
+            credentials: Some(credentials.iter().map(devices::credential).collect()),
+            escrow: Some(escrow),
+            ..devices::device(&key)
         }),
-        Reply::Auth(auth) => Value::Object(auth_members(auth)),
-        Reply::ReceiptRedeemed { user, auth_time, amr } => json!({
-            "ok": true, "userId": user.to_string(), "authTime": time(auth_time.saturating_mul(1000)), "amr": amr,
-        }),
-        Reply::Verified { secret, method, at } => json!({
-            "ok": true, "secretId": secret.to_string(), "method": method.name(), "authTime": time(at),
-        }),
-        Reply::KeySet(keys) => {
-            let keys: Vec<Value> = keys
-                .iter()
-                .map(|k| json!({ "kty": "OKP", "crv": "Ed25519", "kid": k.kid, "x": k.x, "alg": k.alg, "use": "sig" }))
-                .collect();
-            json!({ "keys": keys })
+        // Only ever a stream, which writes each event by itself.
+        Reply::DeviceEvents { events, .. } => {
+            Written::json(&events.iter().map(devices::event_text).collect::<String>())
         }
+        Reply::Accounts(accounts) => {
+            Written::json(&api::AccountList { accounts: accounts.iter().map(devices::account).collect() })
+        }
+        Reply::Account(account) => Written::json(&devices::account(&account)),
+        Reply::DevicePassword { has_password, is_known, escrow } => {
+            Written::json(&api::DevicePassword { locked: has_password, password_known: is_known, escrow })
+        }
+        Reply::Genuine(genuine) => Written::json(&devices::genuine(&genuine)),
+        Reply::Returned { serial, credentials } => Written::json(&api::ReturnedDevice {
+            serial: u64::from(serial.number()),
+            credentials: credentials.iter().map(devices::returned).collect(),
+        }),
+        Reply::AuthMethods { open_registration, mfa_required, security_keys } => {
+            let mut methods = vec!["password".to_owned(), "totp".to_owned(), "recovery".to_owned()];
+            methods.extend(security_keys.then(|| "fido2".to_owned()));
+            let registration = if open_registration { "open" } else { "closed" }.to_owned();
+            Written::json(&api::AuthMethods { methods, registration, mfa_required })
+        }
+        Reply::Auth(auth) => Written::json(&auth_token(&auth)),
+        Reply::ReceiptRedeemed { user, auth_time, amr } => Written::json(&api::RedeemedReceipt {
+            ok: true,
+            user_id: user.to_string(),
+            auth_time: time(auth_time.saturating_mul(1000)),
+            amr: amr.iter().map(|&method| method.to_owned()).collect(),
+        }),
+        Reply::Verified { secret, method, at } => Written::json(&api::Verified {
+            ok: true,
+            secret_id: secret.to_string(),
+            method: method.name().to_owned(),
+            auth_time: time(at),
+        }),
+        Reply::KeySet(keys) => Written::json(&api::PublicKeySet { keys: keys.into_iter().map(public_key).collect() }),
         Reply::Audit { events, next } => {
-            json!({ "events": events.iter().map(audit_value).collect::<Vec<_>>(), "next": next })
+            Written::json(&api::AuditPage { events: events.iter().map(audit_record).collect(), next })
         }
-        Reply::MasterKey(key) => master_key_value(&key),
+        Reply::MasterKey(key) => Written::json(&master_key_state(&key)),
         // It is no JSON and has a way of its own.
-        Reply::Backup(_) => return Err(Problem::internal("a backup is sent as a stream only")),
-        Reply::Live => json!({ "status": "ok" }),
-        Reply::Ready => json!({ "status": "ready" }),
-        Reply::Metrics(text) => return Ok(Some(text.into_bytes())),
-        Reply::Version { sqlite, confinement, are_keys_locked } => json!({
-            "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "sqlite": sqlite, "api": "v1",
-            "landlock": match confinement {
+        Reply::Backup(_) => Err(Problem::internal("a backup is sent as a stream only")),
+        Reply::Live => Written::json(&api::Status { status: "ok".to_owned() }),
+        Reply::Ready => Written::json(&api::Status { status: "ready".to_owned() }),
+        Reply::Metrics(text) => {
+            Ok(Written { status: StatusCode::OK, location: None, is_metrics: true, body: text.into_bytes() })
+        }
+        Reply::Version { sqlite, confinement, are_keys_locked } => Written::json(&api::VersionInfo {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sqlite: sqlite.to_owned(),
+            api: "v1".to_owned(),
+            landlock: match confinement {
                 Confinement::Full => "full",
                 Confinement::Partial => "partial",
                 Confinement::None => "none",
-            },
-            "keysLocked": are_keys_locked,
+            }
+            .to_owned(),
+            keys_locked: are_keys_locked,
         }),
-        Reply::Done => return Ok(None),
-    };
-    // The library's own words are left out: they could quote the value.
-    serde_json::to_vec(&value).map(Some).map_err(|_| Problem::internal("an answer cannot be written as JSON"))
+        Reply::Done => {
+            Ok(Written { status: StatusCode::NO_CONTENT, location: None, is_metrics: false, body: Vec::new() })
+        }
+    }
 }
 
-fn master_key_value(key: &MasterKeyView) -> Value {
+/// The path of a secret, below the version of the API.
+fn path_of(secret: &SecretView) -> String {
+    format!("/users/{}/secrets/{}", secret.user, secret.id)
+}
+
+fn master_key_state(key: &MasterKeyView) -> api::MasterKeyState {
     let source = match key.source {
         KeySource::File => "file",
         KeySource::Credential => "credential",
@@ -215,124 +248,129 @@ fn master_key_value(key: &MasterKeyView) -> Value {
         Phase::AwaitingSwap => "awaiting-key",
     };
     let rotation = &key.rotation;
-    json!({
-        "source": source, "version": rotation.version, "state": state,
-        "sealed": { "total": rotation.total, "current": rotation.done },
-    })
+    api::MasterKeyState {
+        source: source.to_owned(),
+        version: rotation.version,
+        state: state.to_owned(),
+        sealed: api::SealedValues { total: rotation.total, current: rotation.done },
+    }
 }
 
 /// One row of the audit log.
-pub fn audit_value(event: &AuditView) -> Value {
-    json!({
-        "seq": event.seq,
-        "time": time(event.at),
-        "event": event.event,
-        "subject": event.subject.map(|id| id.to_string()),
-        "object": event.object.map(|id| id.to_string()),
-        "peerUid": event.peer_uid,
-        "peerPid": event.peer_pid,
-        "requestId": event.request,
-        "outcome": event.outcome,
-        "detail": event.detail,
-        "prev": HEXLOWER.encode(&event.previous),
-        "hash": HEXLOWER.encode(&event.hash),
-    })
+pub fn audit_record(row: &AuditView) -> api::AuditRecord {
+    api::AuditRecord {
+        seq: row.seq,
+        time: time(row.at),
+        event: row.event.clone(),
+        subject: row.subject.map(|id| id.to_string()),
+        object: row.object.map(|id| id.to_string()),
+        peer_uid: row.peer_uid,
+        peer_pid: row.peer_pid.map(i64::from),
+        request_id: row.request.clone(),
+        outcome: row.outcome.clone(),
+        detail: row.detail.clone(),
+        prev: HEXLOWER.encode(&row.previous),
+        hash: HEXLOWER.encode(&row.hash),
+    }
 }
 
-/// What a wrong first code would have been right for.
-pub fn diagnosis(found: &Diagnosis) -> Value {
-    let mut members = profile_members(&found.profile);
-    members.insert("driftSeconds".to_owned(), json!(found.drift_seconds));
-    Value::Object(members)
+/// The profile under which a wrong first code would have been right.
+pub fn diagnosis(found: &Diagnosis) -> api::Diagnosis {
+    let profile = &found.profile;
+    api::Diagnosis {
+        algorithm: Some(profile.algorithm.name().to_owned()),
+        digits: Some(profile.digits.count()),
+        period: period_of(profile),
+        drift_seconds: Some(found.drift_seconds),
+    }
 }
 
-fn user_value(user: &UserView) -> Value {
-    json!({
-        "uid": user.id.to_string(),
-        "name": user.name,
-        "displayName": user.display_name,
-        "email": user.email,
-        "roles": user.roles,
-        "disabled": user.disabled,
-        "dateCreated": time(user.created),
-        "dateModified": time(user.modified),
-        "version": user.version,
-        "mfa": user.mfa,
-    })
+fn user_document(user: &UserView) -> api::User {
+    api::User {
+        uid: user.id.to_string(),
+        name: user.name.clone(),
+        display_name: user.display_name.clone(),
+        email: user.email.clone(),
+        roles: user.roles.clone(),
+        disabled: user.disabled,
+        date_created: time(user.created),
+        date_modified: time(user.modified),
+        version: user.version,
+        mfa: user.mfa.to_owned(),
+    }
 }
 
-fn secret_members(secret: &SecretView) -> Map<String, Value> {
-    let mut members = Map::new();
-    let mut put = |name: &str, value: Value| members.insert(name.to_owned(), value);
-    put("uid", json!(secret.id.to_string()));
-    put("userId", json!(secret.user.to_string()));
-    put("type", json!(secret.kind));
-    put("name", json!(secret.name));
-    put("status", json!(secret.status));
-    put("dateCreated", json!(time(secret.created)));
-    put("dateModified", json!(time(secret.modified)));
-    put("lastUsed", json!(secret.last_used.map(time)));
-    put("version", json!(secret.version));
-    put("description", json!(secret.description));
-    if let Some(expires) = secret.expires {
-        put("expires", json!(time(expires)));
+fn secret_document(secret: &SecretView) -> api::Secret {
+    let profile = secret.profile.as_ref();
+    api::Secret {
+        uid: secret.id.to_string(),
+        user_id: secret.user.to_string(),
+        kind: secret.kind.to_owned(),
+        name: Some(secret.name.clone()),
+        status: secret.status.to_owned(),
+        date_created: time(secret.created),
+        date_modified: time(secret.modified),
+        last_used: secret.last_used.map(time),
+        version: secret.version,
+        description: secret.description.clone(),
+        expires: secret.expires.map(time),
+        counter: secret.counter,
+        remaining: secret.remaining,
+        device: secret.device.as_ref().map(devices::on_device_of),
+        otp_kind: profile.map(|profile| profile.kind().to_owned()),
+        algorithm: profile.map(|profile| profile.algorithm.name().to_owned()),
+        digits: profile.map(|profile| profile.digits.count()),
+        period: profile.and_then(period_of),
     }
-    if let Some(counter) = secret.counter {
-        put("counter", json!(counter));
-    }
-    if let Some(remaining) = secret.remaining {
-        put("remaining", json!(remaining));
-    }
-    if let Some(device) = &secret.device {
-        put("device", devices::device_of_secret(device));
-    }
-    if let Some(profile) = &secret.profile {
-        put("kind", json!(profile.kind()));
-        members.extend(profile_members(profile));
-    }
-    members
 }
 
-fn profile_members(profile: &Profile) -> Map<String, Value> {
-    let mut members = Map::new();
-    members.insert("algorithm".to_owned(), json!(profile.algorithm.name()));
-    members.insert("digits".to_owned(), json!(profile.digits.count()));
-    if let OtpKind::Totp(period) = profile.moving {
-        members.insert("period".to_owned(), json!(period.seconds()));
+/// Seconds of a step; none for counter-based codes.
+fn period_of(profile: &Profile) -> Option<u32> {
+    match profile.moving {
+        OtpKind::Totp(period) => Some(u32::from(period.seconds())),
+        OtpKind::Hotp => None,
     }
-    members
 }
 
-fn auth_members(auth: AuthView) -> Map<String, Value> {
-    let mut members = Map::new();
-    let mut put = |name: &str, value: Value| members.insert(name.to_owned(), value);
-    put("token", json!(auth.token.expose()));
-    put("type", json!(auth.kind.name()));
-    put("expiresIn", json!(auth.expires_in));
-    put("userUid", json!(auth.user.to_string()));
-    if let Some(refresh) = &auth.refresh {
-        put("refresh", json!(refresh.expose()));
+fn auth_token(auth: &AuthView) -> api::AuthToken {
+    let is_low = auth.remaining.is_some_and(|remaining| remaining <= FEW_CODES);
+    api::AuthToken {
+        token: secret_string(&auth.token),
+        kind: auth.kind.name().to_owned(),
+        expires_in: auth.expires_in,
+        user_uid: Some(auth.user.to_string()),
+        refresh: auth.refresh.as_ref().map(secret_string),
+        methods: auth.methods.as_ref().map(|methods| methods.iter().map(|&method| method.to_owned()).collect()),
+        remaining: auth.remaining,
+        warning: is_low.then(|| "few backup codes are left; make new ones".to_owned()),
+        receipt: auth.receipt.as_ref().map(secret_string),
     }
-    if let Some(methods) = &auth.methods {
-        put("methods", json!(methods));
+}
+
+fn public_key(key: mfad_service::token::PublicKey) -> api::PublicKey {
+    api::PublicKey {
+        kty: "OKP".to_owned(),
+        crv: "Ed25519".to_owned(),
+        kid: key.kid,
+        x: key.x,
+        alg: key.alg.to_owned(),
+        purpose: "sig".to_owned(),
     }
-    if let Some(remaining) = auth.remaining {
-        put("remaining", json!(remaining));
-        if remaining <= FEW_CODES {
-            put("warning", json!("few backup codes are left; make new ones"));
-        }
-    }
-    if let Some(receipt) = &auth.receipt {
-        put("receipt", json!(receipt.expose()));
-    }
-    members
 }
 
 /// From so many backup codes on the answer warns.
 const FEW_CODES: u32 = 3;
 
-fn code_list(codes: &[Sensitive<String>]) -> Value {
-    codes.iter().map(|code| json!(code.expose())).collect()
+fn with_codes(secret: &SecretView, codes: &[Sensitive<String>]) -> api::BackupCodes {
+    api::BackupCodes { record: Some(secret_document(secret)), codes: secret_strings(codes) }
+}
+
+fn secret_strings(texts: &[Sensitive<String>]) -> Vec<SecretString> {
+    texts.iter().map(secret_string).collect()
+}
+
+fn secret_string(text: &Sensitive<String>) -> SecretString {
+    SecretString::new(text.expose().clone())
 }
 
 /// RFC 3339 in UTC with three decimals.

@@ -1,4 +1,5 @@
-//! Which keys are plugged in: the readers' slots with the numbers of the keys in them, and what came and went.
+//! The hardware keys that are plugged in: card slots with the serial numbers of the keys in them, and the events of
+//! keys that came and went.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,15 +12,15 @@ use mfad_hardware::device::{Card, DeviceFault, Devices, Slot};
 
 use super::types::{DeviceEvent, KeyState};
 
-/// How long to wait for a key that somebody else uses: longer than PC/SC's own retries take.
+/// Time limit for opening a card that another program uses; longer than PC/SC's own retries take.
 const OPENING: Duration = Duration::from_secs(5);
-/// Events kept for streams that are slow.
+/// Maximum number of events kept for streams that lag behind; the oldest are dropped.
 const EVENTS: usize = 1024;
 
-/// Told the newest event's number.
+/// Called with the number of the newest event whenever events may be new. Must return quickly.
 pub type Announce = Box<dyn Fn(u64) + Send + Sync>;
 
-/// The keys of this host.
+/// The hardware keys of this host.
 pub(crate) struct AttachedDevices {
     devices: Arc<dyn Devices>,
     state: Mutex<State>,
@@ -33,7 +34,7 @@ struct State {
     newest: u64,
 }
 
-/// A card that is there. Until the first contact nothing more is known.
+/// A card that is present. Serial number and event are unknown until the first contact.
 struct Present {
     slot: Slot,
     serial: Option<Serial>,
@@ -45,37 +46,37 @@ impl AttachedDevices {
         Self { devices, state: Mutex::default(), announce }
     }
 
-    /// The cards that are there now.
+    /// Returns the slots that hold a card now.
     pub(super) fn slots(&self) -> Result<Vec<Slot>, Error> {
         Ok(self.devices.slots()?)
     }
 
-    /// Begins the exclusive use of a card.
+    /// Opens a card for exclusive use, until the value is dropped.
     pub(super) fn open(&self, slot: &Slot) -> Result<Box<dyn Card>, Error> {
         Ok(self.devices.open(slot, OPENING)?)
     }
 
-    /// The number of the key in a slot, if there was a contact.
+    /// Returns the serial number of the key in a slot, or `None` before the first contact.
     pub(super) fn serial_in(&self, slot: &Slot) -> Option<Serial> {
         self.state().present.iter().find(|present| present.slot == *slot).and_then(|present| present.serial)
     }
 
-    /// The slots of keys with these numbers, as far as they are known.
+    /// Returns the slots of keys with these serial numbers, as far as the numbers are known.
     pub(super) fn slots_of(&self, serials: &[Serial]) -> Vec<Slot> {
         let is_one = |present: &&Present| present.serial.is_some_and(|serial| serials.contains(&serial));
         self.state().present.iter().filter(is_one).map(|present| present.slot.clone()).collect()
     }
 
-    /// Waits until cards may have come or gone, and returns those that came. `seen` is what the last
-    /// call returned, 0 at first.
+    /// Waits until cards may have come or gone, at most `patience`, and returns the slots of new cards. `seen` is the
+    /// generation that the last call returned, or 0.
     pub(super) fn changes(&self, seen: u64, patience: Duration, at: i64) -> (u64, Vec<Slot>) {
         let generation = self.devices.wait_for_change(seen, patience);
-        // Without the service nothing is there; why is told to whoever asks for a key.
+        // Without the smart card service no key is present. The reason is shown to callers that ask for a key.
         let now = match self.devices.slots() {
             Ok(slots) => slots,
             Err(DeviceFault::NoService | DeviceFault::Denied) => Vec::new(),
             Err(fault) => {
-                tracing::warn!(%fault, "the readers cannot be listed");
+                tracing::warn!(%fault, "cannot list the card readers");
                 Vec::new()
             }
         };
@@ -94,9 +95,10 @@ impl AttachedDevices {
         (generation, new)
     }
 
-    /// Notes what a first contact showed.
+    /// Records the result of the first contact with a card, and announces its event.
     pub(super) fn met(&self, slot: &Slot, serial: Option<Serial>, key: KeyState, at: i64) {
         let mut state = self.state();
+        // The card may be gone by now, or another contact may have announced it.
         if !state.present.iter().any(|present| present.slot == *slot && present.attached.is_none()) {
             return;
         }
@@ -110,7 +112,7 @@ impl AttachedDevices {
         self.tell(&state);
     }
 
-    /// Notes that a key which is plugged in is one of ours from now on.
+    /// Records that a key that is plugged in has been programmed by this daemon.
     pub(super) fn became_known(&self, serial: Serial) {
         let mut state = self.state();
         for present in state.present.iter_mut().filter(|present| present.serial == Some(serial)) {
@@ -120,7 +122,7 @@ impl AttachedDevices {
         }
     }
 
-    /// How many keys are in which state; none if the readers cannot be asked.
+    /// Returns the number of keys in each state, or `None` if the readers cannot be listed.
     pub(crate) fn counts(&self) -> Option<[(&'static str, usize); 4]> {
         self.devices.slots().ok()?;
         let state = self.state();
@@ -130,7 +132,7 @@ impl AttachedDevices {
         Some(all.map(|wanted| (wanted.name(), states.iter().filter(|state| **state == wanted).count())))
     }
 
-    /// Events after one, and the number to go on after. `None`: the keys that are there now.
+    /// Returns the events after a number, and the number to continue after. `None` returns the keys that are present.
     pub(super) fn events(&self, after: Option<u64>) -> (Vec<DeviceEvent>, u64) {
         let state = self.state();
         let events = match after {

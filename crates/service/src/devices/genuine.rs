@@ -1,6 +1,8 @@
-//! Whether a key is genuine, asked by an operator or demanded before anything is put onto a key.
+//! Attestation: whether a key is genuine. An operator may ask, and the policy may require it before a key is
+//! programmed.
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{Firmware, Serial};
 use mfad_hardware::card::{CardFault, CardSession, identify};
@@ -10,14 +12,14 @@ use mfad_store::Outcome;
 use super::super::{Reply, RequestContext, Service};
 use super::session::VISIT;
 
-/// What the configuration says of attestation.
+/// Attestation settings.
 #[derive(Clone, Debug)]
 pub struct Attestation {
-    /// The roots that are trusted, if there are any.
+    /// Trusted root certificates; `None` if none are configured, in which case no key can be attested.
     pub roots: Option<Roots>,
-    /// The PIV slot whose key is attested, unless a call names another.
+    /// PIV slot whose key is attested, unless a call names another one.
     pub slot: Slot,
-    /// Whether only genuine keys are programmed.
+    /// Whether only genuine keys may be programmed.
     pub is_required: bool,
 }
 
@@ -27,21 +29,21 @@ impl Default for Attestation {
     }
 }
 
-/// A genuine key as shown.
+/// A genuine key, as shown.
 #[derive(Clone, Debug)]
 pub struct GenuineView {
-    /// The serial number that its maker vouches for.
+    /// Serial number in the vendor's attestation certificate.
     pub serial: Serial,
-    /// The firmware that its maker vouches for.
+    /// Firmware in the vendor's attestation certificate.
     pub firmware: Firmware,
-    /// The slot whose key was attested.
+    /// PIV slot whose key was attested.
     pub slot: Slot,
-    /// The root that vouches.
+    /// Name of the root certificate that the attestation leads to.
     pub root: String,
 }
 
 impl Service {
-    /// Checks that a key is genuine, and writes down what was found.
+    /// Checks that a key is genuine, and audits the result.
     pub(crate) fn attest_device(
         &self,
         context: &RequestContext,
@@ -55,13 +57,13 @@ impl Service {
         match found {
             Ok(said) => {
                 let Statement { serial, firmware, root, .. } = said;
-                self.note_act(context, "device.attest", format!("key {serial} is genuine, by {root:?}"))?;
+                self.note_act(context, AuditEvent::DeviceAttest, format!("key {serial} is genuine, by {root:?}"))?;
                 Ok(Reply::Genuine(GenuineView { serial, firmware, slot, root }))
             }
             Err(error) => {
                 if let Error::NotGenuine(why) = &error {
                     let entry = context.clone().entry_with(
-                        "device.attest",
+                        AuditEvent::DeviceAttest,
                         Outcome::Refused,
                         None,
                         None,
@@ -74,8 +76,8 @@ impl Service {
         }
     }
 
-    /// Refuses a key that is not genuine, if only genuine ones are to be programmed. What is attested
-    /// for, else.
+    /// Refuses a key that is not genuine, if the policy requires genuine keys. Returns the attested facts, or `None` if
+    /// it does not.
     pub(super) fn attested_if_required(
         &self,
         context: &RequestContext,
@@ -99,14 +101,14 @@ impl Service {
         let policy = self.policy();
         let roots = policy.attestation.roots.as_ref().ok_or_else(|| {
             Error::Unsupported(
-                "no roots are configured; put the maker's certificates into `attestationRoots` of [devices] \
+                "no attestation roots are configured; add the vendor's certificates to `attestationRoots` in [devices] \
                  (docs/hardware.md)"
                     .to_owned(),
             )
         })?;
         let identity = identify(session)?;
-        let hidden = || Error::Unsupported("this key does not tell its serial number".to_owned());
-        let serial = identity.serial.ok_or_else(hidden)?;
+        let hidden = "this key hides its serial number; make it visible and try again";
+        let serial = identity.serial.ok_or_else(|| Error::Unsupported(hidden.to_owned()))?;
         if meant.is_some_and(|meant| meant != serial) {
             return Err(Error::DeviceChanged);
         }
@@ -114,7 +116,7 @@ impl Service {
         let claim = roots.check(&chain, serial, identity.firmware, context.now.unix_seconds())?;
         let challenge = claim.challenge(&entropy::public()?);
         let signature = sign(session, slot, &challenge, claim.needs_touch()).map_err(|fault| match fault {
-            // It holds the papers and will not sign: that is how a copy of them behaves.
+            // The key presents the certificates but does not sign: a copy of the certificates behaves like this.
             CardFault::Status(_) | CardFault::Nonsense(_) => Error::NotGenuine(AttestationError::NotPresent),
             other => other.into(),
         })?;

@@ -1,6 +1,7 @@
-//! Changing what is on a key: rename, delete, reset, and taking a key back from its user.
+//! Changes to the accounts on a hardware key: rename, delete, reset, and taking a key back from its user.
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::model::{AccountName, OtpKind, Serial};
 use mfad_core::oath::{hotp, step_at};
 use mfad_hardware::card::CardSession;
@@ -14,7 +15,7 @@ use super::session::{KeyIdentity, VISIT, meet};
 use super::types::{AccountView, DeviceRef, ReturnedView};
 
 impl Service {
-    /// Gives an account another name, in the journal too if it belongs to a factor.
+    /// Renames an account on the key, and in the store too if it belongs to a factor.
     pub(crate) fn rename_account(
         &self,
         context: &RequestContext,
@@ -34,11 +35,11 @@ impl Service {
             let new = new.clone();
             self.device_change(context, move |tx, _| Ok(tx.rename_oath_account(secret, &new)?))?;
         }
-        self.note_act(context, "device.rename", format!("key {serial}, account {name} is now {new}"))?;
+        self.note_act(context, AuditEvent::DeviceRename, format!("key {serial}, account {name} is now {new}"))?;
         Ok(Reply::Account(AccountView { name: new.clone(), ..before }))
     }
 
-    /// Removes an account that belongs to no factor.
+    /// Deletes an account that belongs to no factor.
     pub(crate) fn delete_account(
         &self,
         context: &RequestContext,
@@ -52,12 +53,12 @@ impl Service {
             return Err(Error::DeviceInUse);
         }
         applet.delete(name)?;
-        self.note_act(context, "device.delete", format!("key {serial}, account {name}"))?;
+        self.note_act(context, AuditEvent::DeviceDelete, format!("key {serial}, account {name}"))?;
         Ok(Reply::Done)
     }
 
-    /// Removes everything in the key's applet, its password too, unless factors depend on it. Works
-    /// without the password, as the key itself allows.
+    /// Resets the key's OATH applet with its accounts and password, unless factors depend on it. Works without the
+    /// password, as the key itself allows.
     pub(crate) fn reset_device(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
         let mut session = CardSession::new(&mut *card, VISIT);
@@ -67,18 +68,19 @@ impl Service {
         }
         applet.reset()?;
         let mut applet = Applet::select(&mut session)?;
+        // The applet has a new identity now. It is recorded, or the key would be reported as reset.
         let now = KeyIdentity { device_id: applet.device_id()?, ..key };
         if self.device_row(serial)?.is_some() {
             self.note_key(context, &now, false)?;
         }
-        // What was to be erased went with it.
+        // Accounts marked "to be erased" went with the reset; this removes them from the provisioning journal.
         self.settle(context, serial, &mut applet)?;
-        self.note_act(context, "device.reset", format!("key {serial}"))?;
+        self.note_act(context, AuditEvent::DeviceReset, format!("key {serial}"))?;
         Ok(Reply::Done)
     }
 
-    /// Takes a key back: each factor on it proves by a code that this is its key, and is then revoked and
-    /// erased. A password that the daemon had set goes too, so that the key is as good as new.
+    /// Takes a key back. Each factor on it must first prove with a code that this is its key; then it is revoked and
+    /// erased. A password that the daemon had set is removed too, so that the key is as good as new.
     pub(crate) fn return_device(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
         let mut card = self.take(serial)?;
         let mut session = CardSession::new(&mut *card, VISIT);
@@ -88,6 +90,7 @@ impl Service {
             let is_proved = self.proves(context, &mut applet, &row)?;
             if is_proved {
                 self.revoke(context, &row)?;
+                // Without a right code this may be another key with the same serial number, so the factor stays.
                 self.settle(context, serial, &mut applet)?;
             }
             let is_erased = is_proved && !applet.list()?.iter().any(|account| account.name == row.name);
@@ -100,16 +103,17 @@ impl Service {
                 is_revoked: is_proved,
             });
         }
+        // A password that the owner set is not the daemon's to remove.
         let is_kept = self.device_row(serial)?.is_some_and(|known| known.has_access());
         if is_kept && applet.has_password() && applet.list()?.is_empty() {
             applet.set_password(None)?;
             self.keep(context, &key, None, None)?;
         }
-        self.note_act(context, "device.return", format!("key {serial}, {} factors", returned.len()))?;
+        self.note_act(context, AuditEvent::DeviceReturn, format!("key {serial}, {} factors", returned.len()))?;
         Ok(Reply::Returned { serial, credentials: returned })
     }
 
-    /// Whether the key gives a code that the factor would take now.
+    /// Returns whether the key gives a code that the factor would accept now.
     fn proves(&self, context: &RequestContext, applet: &mut Applet<'_, '_>, row: &OathAccount) -> Result<bool, Error> {
         let found = self.look(context, |view| {
             let Some(secret) = view.secret(row.user, row.id)? else { return Ok(None) };
@@ -124,6 +128,7 @@ impl Service {
                 applet.code(&row.name, &step.to_be_bytes(), profile.digits)? == code(step)
             }
             OtpKind::Hotp => {
+                // The account moves its own counter, so any code within the resynchronisation range is accepted.
                 let given = applet.code(&row.name, &[0; 8], profile.digits)?;
                 let expected = secret.counter.unwrap_or(0);
                 let ahead = u64::from(mfad_core::oath::RESYNC_RANGE);
@@ -138,7 +143,7 @@ impl Service {
         let detail = format!("mfa, key {} returned: {reason}", row.serial);
         self.device_change(context, move |tx, context| {
             drop_factor(tx, user, id)?;
-            Ok(tx.audit(&context.entry_with("secret.delete", Outcome::Ok, Some(user), Some(id), detail))?)
+            Ok(tx.audit(&context.entry_with(AuditEvent::SecretDelete, Outcome::Ok, Some(user), Some(id), detail))?)
         })
     }
 
@@ -146,7 +151,7 @@ impl Service {
         self.hardware_keys.open(&self.slot_of(DeviceRef::Serial(serial))?)
     }
 
-    /// The key with its applet open, everything settled that was left undone.
+    /// Identifies the key, unlocks its OATH applet, and settles unfinished work on it first.
     pub(super) fn begin<'a, 'card>(
         &self,
         context: &RequestContext,
@@ -168,7 +173,7 @@ impl Service {
         self.account_views(key, applet)?.into_iter().find(|account| account.name == *name).ok_or(Error::NotFound)
     }
 
-    pub(super) fn note_act(&self, context: &RequestContext, event: &'static str, what: String) -> Result<(), Error> {
+    pub(super) fn note_act(&self, context: &RequestContext, event: AuditEvent, what: String) -> Result<(), Error> {
         let reason = context.caller.reason.as_ref().map(|reason| format!(": {}", reason.as_str())).unwrap_or_default();
         let entry = context.clone().entry_with(event, Outcome::Ok, None, None, format!("{what}{reason}"));
         self.device_change(context, move |tx, _| Ok(tx.audit(&entry)?))

@@ -1,9 +1,10 @@
-//! The password of a key's OATH applet: random and known to the daemon alone, or the owner's. It is stored
-//! before it is set, so that no crash leaves a key with a password that nobody knows.
+//! The password of a key's OATH applet: a random one that only the daemon knows, or the owner's. It is stored before it
+//! is set, so that no crash leaves a key with an unknown password.
 
 use data_encoding::BASE32_NOPAD;
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{Sensitive, Serial};
 use mfad_hardware::card::CardSession;
@@ -14,7 +15,7 @@ use super::super::{Reply, RequestContext, Service};
 use super::session::{KeyIdentity, PATIENCE, VISIT, meet};
 use super::types::PasswordChange;
 
-/// Random bytes of a password: 160 bits, 32 letters and digits.
+/// Random bytes of a password: 160 bits, shown as 32 letters and digits.
 const RANDOM_LENGTH: usize = 20;
 
 impl Service {
@@ -47,7 +48,8 @@ impl Service {
         self.note_key(context, &key, known.is_some_and(|known| known.device_id != key.device_id))?;
         let escrow = match change {
             PasswordChange::Learn => {
-                let current = current.ok_or_else(|| Error::Malformed("`current` is needed".to_owned()))?;
+                let current = current
+                    .ok_or_else(|| Error::Malformed("`current` is missing; send the present password".to_owned()))?;
                 let access = AccessKey::derive(current.expose(), applet.salt());
                 self.keep(context, &key, Some(bytes_of(&access)), None)?;
                 None
@@ -61,7 +63,8 @@ impl Service {
             }
         };
         let has_password = applet.has_password();
-        let mut entry = context.entry_with("device.password", Outcome::Ok, None, None, format!("key {serial}"));
+        let mut entry =
+            context.entry_with(AuditEvent::DevicePassword, Outcome::Ok, None, None, format!("key {serial}"));
         if let Some(reason) = &context.caller.reason {
             entry.detail = Some(format!("key {serial}: {}", reason.as_str()));
         }
@@ -70,7 +73,7 @@ impl Service {
         Ok(Reply::DevicePassword { has_password, is_known, escrow })
     }
 
-    /// Stores the password beside the one before, sets it, and forgets the one before.
+    /// Sets a new password: stores it beside the previous one, sets it on the key, then forgets the previous one.
     fn set_password(
         &self,
         context: &RequestContext,
@@ -84,6 +87,7 @@ impl Service {
         let before = known.map(|known| self.store.read(PATIENCE, |view| view.device_access(&known))).transpose()?;
         let before = before.flatten().unwrap_or_else(|| Sensitive::new(Vec::new()));
         let newest = before.expose().get(..AccessKey::LENGTH).unwrap_or_default();
+        // Until the key has accepted the new password, either one may be in force after a crash.
         let both = Sensitive::new([access.bytes().expose().as_slice(), newest].concat());
         self.keep(context, key, Some(both), escrow.clone())?;
         applet.set_password(Some(&access))?;
@@ -91,7 +95,7 @@ impl Service {
         Ok(escrow)
     }
 
-    /// Stores the bytes that open the applet, or that there are none.
+    /// Stores the derived key that unlocks the applet; `None` if it has no password.
     pub(super) fn keep(
         &self,
         context: &RequestContext,
@@ -106,8 +110,8 @@ impl Service {
         })
     }
 
-    /// Notes a key before something about it is stored. A key that was reset stays noted as it was, so that
-    /// nobody overlooks the factors that went with it.
+    /// Records a key before anything about it is stored. A key that was reset keeps its old record and is refused, so
+    /// that the factors lost with the reset are noticed.
     pub(super) fn note_key(&self, context: &RequestContext, key: &KeyIdentity, was_reset: bool) -> Result<(), Error> {
         if was_reset {
             return Err(Error::DeviceChanged);

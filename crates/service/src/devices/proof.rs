@@ -1,4 +1,4 @@
-//! A code that the key itself gives to the daemon, in the place of one that its user types.
+//! Codes that the daemon reads from a hardware key itself, in place of codes that a user types.
 
 use crate::error::Error;
 use mfad_core::model::{Profile, SecretId, TokenInput, UserId};
@@ -11,7 +11,7 @@ use super::session::{VISIT, meet};
 use super::types::{DeviceRef, OnDevice};
 
 impl Service {
-    /// The first code of a pending factor, made by its key.
+    /// Reads the first code of a pending factor from its key.
     pub(crate) fn code_for_enrolment(
         &self,
         context: &RequestContext,
@@ -25,14 +25,14 @@ impl Service {
             Status::Pending if row.is_pending_at(context.now.wall_ms) => {}
             Status::Pending | Status::Ended => return Err(Error::Expired),
         }
-        let on = "this factor is on no hardware key; send the first code as `token`";
+        let on = "this factor is not on a hardware key; send its first code as `token`";
         let credential = credential.ok_or_else(|| Error::Unsupported(on.to_owned()))?;
         let profile = row.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
         self.code_from_key(context, &credential, &profile)
     }
 
-    /// A code of one of the user's keys that is plugged in. Without a touch it would say no more than that
-    /// the key is in the port, so such a key serves only those who may do everything.
+    /// Reads a code from one of the user's keys that is plugged in. A code without a touch proves only that the key is
+    /// in the port. So such a key is used only if `without_touch` says that the caller may do everything anyway.
     pub(crate) fn code_by_key(
         &self,
         context: &RequestContext,
@@ -59,12 +59,12 @@ impl Service {
             Some((credential, profile)) => self.code_from_key(context, credential, profile),
             None if silent.is_empty() => Err(Error::NoDevice("no key of this user is plugged in here".to_owned())),
             None => Err(Error::Unsupported(
-                "this key gives codes without a touch, so its presence proves nothing; type the code".to_owned(),
+                "this key gives codes without a touch, so its presence proves nothing; enter the code".to_owned(),
             )),
         }
     }
 
-    /// Whether the user has factors on keys that give codes.
+    /// Returns whether the user has factors on hardware keys that give codes.
     pub(crate) fn has_code_key(&self, context: &RequestContext, user: UserId) -> Result<bool, Error> {
         Ok(!self.look(context, |view| view.oath_accounts_of(user))?.is_empty())
     }
@@ -79,6 +79,7 @@ impl Service {
         let mut session = CardSession::new(&mut *card, VISIT);
         let (key, mut applet) = meet(&mut session, None)?;
         if key.serial != credential.serial || key.device_id != credential.device_id {
+            // The key was reset or swapped since the factor was programmed.
             self.notice_reset(context, key.serial, &key.device_id)?;
             return Err(Error::DeviceChanged);
         }
@@ -86,7 +87,8 @@ impl Service {
         first_code(&mut applet, context, &credential.name, profile)
     }
 
-    /// After a factor went: its account is erased now if its key is here, else at the next contact.
+    /// Erases the account of a deleted factor now if its key is plugged in; otherwise the next contact with the key
+    /// does.
     pub(crate) fn erase_if_here(&self, context: &RequestContext, credential: &OathAccount) {
         if let Ok(slot) = self.slot_of(DeviceRef::Serial(credential.serial)) {
             self.contact(&slot, &context.now);
@@ -94,7 +96,8 @@ impl Service {
     }
 }
 
-/// The account of a factor that is to be removed in that way: on a key there is a choice, elsewhere none.
+/// Returns the OATH account that goes with a factor, or `None` if the factor is on no hardware key. There `on_device`
+/// must be absent, since there is nothing to choose.
 pub(crate) fn credential_to_remove(
     view: &View<'_>,
     secret: SecretId,
@@ -102,7 +105,10 @@ pub(crate) fn credential_to_remove(
 ) -> Result<Option<OathAccount>, Stop> {
     let credential = view.oath_account(secret)?.filter(|row| row.state == ProvisioningState::Programmed);
     match (&credential, on_device) {
-        (None, Some(_)) => Err(Error::Malformed("`device` is for a factor on a hardware key".to_owned()).into()),
+        (None, Some(_)) => {
+            let why = "`device` applies only to a factor on a hardware key; leave it out";
+            Err(Error::Malformed(why.to_owned()).into())
+        }
         (Some(_), _) | (None, None) => Ok(credential),
     }
 }

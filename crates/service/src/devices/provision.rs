@@ -1,8 +1,9 @@
-//! A factor on a hardware key, as one act: written down, put onto the key, proved by challenges of our own,
-//! and only then a factor; active by the user's code or by the key itself. Whatever fails is undone, now or at the
-//! next contact; the seed never leaves the daemon but to the key (HW-1, HW-3).
+//! Provisioning a factor on a hardware key: record the intent, write the account, prove it by challenges, and only then
+//! insert the pending factor. The user's code or the key itself activates it. Whatever fails is rolled back, now or at
+//! the next contact with the key. The seed leaves the daemon only for the key (HW-1, HW-3).
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{AccountName, Algorithm, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId};
 use mfad_core::oath::{hmac_of, step_at};
@@ -21,12 +22,12 @@ use super::super::{Job, Reply, RequestContext, SecretRef, SecretView, Service, S
 use super::session::{KeyIdentity, PATIENCE, VISIT, meet, still_there};
 use super::types::{Activation, DeviceRef, ProvisionOrder};
 
-/// Challenges that prove an account. A counter-based one uses up as many counters, on both sides.
+/// Number of challenges that prove an account. They use up as many counters of a HOTP account, on both sides.
 pub const PROOFS: u32 = 2;
-/// Counters for which an account can be known again while it is half done.
+/// Counters whose answers are recorded, to recognise a HOTP account that was left unfinished.
 const KNOWN_COUNTERS: u64 = 8;
 
-/// What is put onto the key.
+/// The account to be written to the key.
 struct Credential {
     id: SecretId,
     name: AccountName,
@@ -37,14 +38,15 @@ struct Credential {
 }
 
 impl Service {
-    /// Puts a factor onto a key. It comes back pending, or active if the key itself confirms it.
+    /// Programs a factor onto a key. It is pending afterwards, or active if the key itself confirms it.
     pub(crate) fn provision(
         &self,
         context: &RequestContext,
         access: UserAccess,
         order: ProvisionOrder,
     ) -> Result<Reply, Error> {
-        // Whose key is plugged in, nobody knows: a user's own token shall neither overwrite an account nor shut anybody out.
+        // The daemon cannot tell whose key is plugged in. So with their own token alone, users may neither overwrite an
+        // account nor set a password that locks the owner out.
         if matches!(access.by, Authority::Own { .. }) && (order.replace || order.protect) {
             return Err(Error::Forbidden("app"));
         }
@@ -54,6 +56,7 @@ impl Service {
         let attested = self.attested_if_required(context, &mut session)?;
         let meant = match order.device {
             DeviceRef::Serial(serial) => Some(serial),
+            // Only the attested key may be programmed, not one that takes its place meanwhile (HW-4).
             DeviceRef::Any => attested.as_ref().map(|said| said.serial),
         };
         let (mut key, mut applet) = meet(&mut session, meant)?;
@@ -62,6 +65,7 @@ impl Service {
         self.unlock_for(context, &access, known.as_ref(), &mut applet, order.password.as_ref())?;
         self.settle(context, key.serial, &mut applet)?;
         let credential = self.new_credential(context, &access, &order, &mut applet)?;
+        // Overwriting the account of another factor would end that factor without its user knowing.
         if self.programmed_on(&key)?.iter().any(|row| row.name == credential.name) {
             return Err(Error::DeviceInUse);
         }
@@ -69,6 +73,7 @@ impl Service {
         let programmed = self.program(context, &mut applet, &credential).and_then(|()| {
             if order.protect || self.policy().protect_keys { self.protect(context, &key, &mut applet) } else { Ok(()) }
         });
+        // The check of the key's identity selects other applets, which ends this selection.
         drop(applet);
         let programmed = programmed
             .and_then(|()| still_there(&mut session, &key))
@@ -84,15 +89,17 @@ impl Service {
         match self.confirm_by_key(context, &access, &mut session, &key, &credential, &order) {
             Ok((secret, codes)) => Ok(Reply::Provisioned { secret, receipt, codes: Some(codes) }),
             Err(error) => {
+                // `give_up` returns the factor if the first key of its pair has activated it. The request that did so
+                // got the backup codes.
                 let secret = self.give_up(context, &mut session, &key, &access, &credential, &order, error)?;
                 Ok(Reply::Provisioned { secret, receipt, codes: Some(Vec::new()) })
             }
         }
     }
 
-    /// Opens the applet. A password that a user's own token brings is a guess at a key that may be anybody's, and the
-    /// key counts none itself: a wrong one counts like a wrong code of that user (THR-7). Guesses come one after the other,
-    /// since the key is held meanwhile.
+    /// Unlocks the applet. A password that comes with a user's own token may be a guess at someone else's key, and the
+    /// key counts no failures itself. So a wrong one counts like a wrong code of that user (THR-7). The key is held
+    /// exclusively meanwhile, so guesses come one after the other.
     fn unlock_for(
         &self,
         context: &RequestContext,
@@ -107,13 +114,13 @@ impl Service {
         }
         let opened = self.unlock(known, applet, password);
         if is_guess && matches!(opened, Err(Error::WrongDevicePassword)) {
-            self.count_failure(context, access.user.id, "device.password-wrong")?;
+            self.count_failure(context, access.user.id, AuditEvent::DevicePasswordWrong)?;
         }
         opened
     }
 
-    /// Everything about the account that can be known before the key is written to. What would fail later is
-    /// refused here.
+    /// Prepares the account and its random seed. Everything that can be known before the key is written to is checked
+    /// here, so that nothing avoidable fails later.
     fn new_credential(
         &self,
         context: &RequestContext,
@@ -128,10 +135,16 @@ impl Service {
             AccountName::of(&order.profile, issuer, account).map_err(|fault| Error::Malformed(fault.to_string()))?;
         let version = applet.version();
         if order.touch && !version.has_touch() {
-            return Err(Error::Unsupported("this key cannot require a touch: it needs firmware 4.2.6".to_owned()));
+            return Err(Error::Unsupported(
+                "this key cannot require a touch: that needs firmware 4.2.6; use another key, or leave out `touch`"
+                    .to_owned(),
+            ));
         }
         if order.profile.algorithm == Algorithm::Sha512 && !version.has_sha512() {
-            return Err(Error::Unsupported("this key has no SHA-512: it needs firmware 4.3.1".to_owned()));
+            return Err(Error::Unsupported(
+                "this key does not support SHA-512: that needs firmware 4.3.1; choose another algorithm or key"
+                    .to_owned(),
+            ));
         }
         let accounts = applet.list()?;
         let replaces = accounts.iter().any(|account| account.name == name);
@@ -140,8 +153,8 @@ impl Service {
         }
         if version.confuses_prefixes() && accounts.iter().any(|account| name.begins(&account.name)) {
             return Err(Error::Unsupported(
-                "with this firmware (4.0.0 to 4.3.4) a new account could overwrite another one whose name begins \
-                 like it; choose another name"
+                "firmware 4.0.0 to 4.3.4 could overwrite another account whose name begins in the same way; choose \
+                 another name"
                     .to_owned(),
             ));
         }
@@ -159,7 +172,7 @@ impl Service {
         })
     }
 
-    /// Writes down what is about to be done, before it is.
+    /// Records in the store what is about to be done to the key (provisioning journal).
     fn intend(
         &self,
         context: &RequestContext,
@@ -199,8 +212,8 @@ impl Service {
         Ok(())
     }
 
-    /// Puts the account onto the key and lets the key prove that it can answer for it. One that wants a
-    /// touch is proved without, then written again with it: the proof needs nobody, and the first code does.
+    /// Writes the account to the key and lets the key prove that it can answer for it. An account that requires touch
+    /// is proved without it and then written again with it: the proof must not need a person, and the first code does.
     fn program(
         &self,
         context: &RequestContext,
@@ -216,13 +229,14 @@ impl Service {
         };
         applet.put(&account)?;
         if credential.replaces {
-            // What was there before is gone: the name is all ours now.
+            // The account that had this name before is gone, so from now on the name alone identifies the new one.
             let id = credential.id;
             self.device_change(context, move |tx, _| Ok(tx.overwritten(id)?))?;
         }
         for proof in 0..PROOFS {
             let challenge = match credential.profile.moving {
                 OtpKind::Totp(_) => entropy::public::<8>()?,
+                // A HOTP account uses its own counter, whatever challenge it is sent.
                 OtpKind::Hotp => u64::from(proof).to_be_bytes(),
             };
             let answer = applet.calculate(&credential.name, &challenge)?;
@@ -234,9 +248,11 @@ impl Service {
         }
         if credential.touch {
             account.touch = true;
+            // The second write must not set the counter back: the proofs used up 0 and 1 on both sides.
             account.counter = if credential.profile.moving == OtpKind::Hotp { PROOFS } else { 0 };
             applet.put(&account)?;
         }
+        // CALCULATE ALL proves that the second write took effect, without a touch and without moving a counter.
         let shown = applet.shown()?.into_iter().find(|(name, _)| *name == credential.name).map(|(_, shown)| shown);
         let wanted = match (credential.profile.moving, credential.touch) {
             (OtpKind::Hotp, _) => AccountKind::Hotp,
@@ -250,7 +266,7 @@ impl Service {
         }
     }
 
-    /// From the journal's point of view the account is programmed, and there is a pending factor now.
+    /// Marks the account as programmed and inserts the pending factor, in one transaction.
     fn become_pending(
         &self,
         context: &RequestContext,
@@ -265,7 +281,7 @@ impl Service {
             id: credential.id,
             user: access.user.id,
             kind: SecretType::Mfa,
-            // Found inside the transaction.
+            // A placeholder; the free name is chosen inside the transaction.
             name: mfad_core::model::Label::parse("key").map_err(|cause| Error::Internal(cause.to_owned()))?,
             created: now,
             expires: Some(later(now, PENDING_LIFETIME)),
@@ -280,6 +296,7 @@ impl Service {
             let user = access.user.id;
             access.must_be_fresh(tx, context)?;
             first_of_pair(tx, context, user, new.spare_of, &key)?;
+            // A new factor replaces an older pending one, but a spare must leave the first key of its pair.
             if new.spare_of.is_none() {
                 tx.end_pending(user, SecretType::Mfa, now)?;
             }
@@ -290,12 +307,12 @@ impl Service {
             }
             let what = format!("key {}, {}", key.serial, new.profile.map(|p| p.binding()).unwrap_or_default());
             let detail = access.reason().map_or(what.clone(), |reason| format!("{what}: {reason}"));
-            tx.audit(&context.entry_with("device.program", Outcome::Ok, Some(user), Some(new.id), detail))?;
+            tx.audit(&context.entry_with(AuditEvent::DeviceProgram, Outcome::Ok, Some(user), Some(new.id), detail))?;
             view_in(tx, user, new.id)
         })
     }
 
-    /// Lets the key make the first code, with the touch that it may want, and enrols with it.
+    /// Reads the first code from the key, with the touch that it may require, and enrols the factor with it.
     fn confirm_by_key(
         &self,
         context: &RequestContext,
@@ -315,9 +332,11 @@ impl Service {
         }
     }
 
-    /// Undoes what was begun: the factor, if there is one, and the account, if the key is still there. The
-    /// journal keeps what cannot be undone now. A factor that became active meanwhile is not undone but given back: of a
-    /// spare that waits for its touch the first key can be confirmed, which makes both active.
+    /// Rolls back what was begun: the factor, if there is one, and the account, if the key is still there. The
+    /// provisioning journal keeps what cannot be rolled back now.
+    ///
+    /// A factor that became active in the meantime is returned instead: while a spare waits for its touch, the first
+    /// key can be confirmed, which activates both.
     #[expect(clippy::too_many_arguments, reason = "everything that was begun has to be undone")]
     fn give_up(
         &self,
@@ -331,7 +350,13 @@ impl Service {
     ) -> Result<SecretView, Error> {
         let (user, id, entry) = (access.user.id, credential.id, {
             let detail = format!("key {}, account {}: {error}", key.serial, credential.name);
-            context.entry_with("device.program", Outcome::Refused, Some(access.user.id), Some(credential.id), detail)
+            context.entry_with(
+                AuditEvent::DeviceProgram,
+                Outcome::Refused,
+                Some(access.user.id),
+                Some(credential.id),
+                detail,
+            )
         });
         let dropped = self.device_change(context, move |tx, _| {
             if let Some(row) = tx.secret(user, id)?.filter(|row| row.status == Status::Active) {
@@ -344,12 +369,12 @@ impl Service {
         match dropped {
             Ok(Some(active)) => return Ok(active),
             Ok(None) => {}
-            Err(error) => tracing::error!(%error, "a factor that could not be programmed is left to the journal"),
+            Err(error) => tracing::error!(%error, "could not roll back a failed factor; it is left to the journal"),
         }
-        // A key that is gone or that hangs is not asked again; the next contact goes on.
+        // A key that is gone or hangs is not asked again; the next contact continues.
         let is_gone = matches!(error, Error::DeviceRemoved | Error::NoPcscd | Error::DeviceChanged);
         if !is_gone && let Err(left) = self.clean_up(context, session, key, order) {
-            tracing::warn!(error = %left, serial = %key.serial, "an account is left on a key until its next contact");
+            tracing::warn!(error = %left, serial = %key.serial, "could not remove an account; the next contact will");
         }
         Err(error)
     }
@@ -367,7 +392,8 @@ impl Service {
         self.settle(context, key.serial, &mut applet)
     }
 
-    /// A writing job during a session with a key, which may wait longer than a request would.
+    /// Runs a write job during a visit to a key. It may wait longer than a request would, since the key is half
+    /// written.
     pub(super) fn device_change<T: Send + 'static>(
         &self,
         context: &RequestContext,
@@ -377,7 +403,7 @@ impl Service {
     }
 }
 
-/// A code from the key for this moment, or for its next counter.
+/// Reads a code from the key: for the current time step (TOTP), or for its next counter (HOTP).
 pub(super) fn first_code(
     applet: &mut Applet<'_, '_>,
     context: &RequestContext,
@@ -392,7 +418,7 @@ pub(super) fn first_code(
     TokenInput::from_number(u64::from(code)).ok_or_else(|| Error::DeviceFailed("a code that is too long".to_owned()))
 }
 
-/// Removes a factor that is over before it was of use, with whatever it had opened already.
+/// Deletes a factor, and if it was active ends everything that it opened.
 pub(super) fn drop_factor(tx: &Tx<'_>, user: UserId, id: SecretId) -> Result<Option<SecretRow>, Stop> {
     let Some(row) = tx.secret(user, id)? else { return Ok(None) };
     tx.delete_secret(id)?;
@@ -402,7 +428,7 @@ pub(super) fn drop_factor(tx: &Tx<'_>, user: UserId, id: SecretId) -> Result<Opt
     Ok(Some(row))
 }
 
-/// The pending factor that a spare stands beside has to be there, on another key, and to be alone.
+/// Checks the first key of a pair: it must be pending, on another key than the spare, and without a spare so far.
 fn first_of_pair(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -419,7 +445,8 @@ fn first_of_pair(
         Status::Active => return Err(Error::AlreadyActive.into()),
     }
     if on.serial == key.serial {
-        return Err(Error::Unsupported("a spare belongs on another key than the first one".to_owned()).into());
+        let same = "a spare must be on another key than the first one; plug in another key";
+        return Err(Error::Unsupported(same.to_owned()).into());
     }
     if tx.pending_factors(user, context.now.wall_ms)?.len() > 1 {
         return Err(Error::TooManySecrets.into());
@@ -427,7 +454,7 @@ fn first_of_pair(
     Ok(())
 }
 
-/// The digests of the answers by which the account can be known again.
+/// Returns the SHA-256 digests of the answers that identify the account later. The journal must not hold the seed.
 fn known_answers(credential: &Credential, challenge: &[u8; 8]) -> Result<Vec<u8>, Error> {
     let messages: Vec<[u8; 8]> = match credential.profile.moving {
         OtpKind::Totp(_) => vec![*challenge],

@@ -1,9 +1,11 @@
-//! What was left undone on a key: after a crash or a failure the journal says what may be on it, and LIST and
-//! CALCULATE show what is. An account that is ours is removed; any other is left alone. Never a blind repeat.
+//! Settles work that a crash or failure left unfinished on a key. The provisioning journal tells what may be on the
+//! key; LIST and CALCULATE show what is. An account that the daemon wrote is removed, any other is left alone, and
+//! nothing is repeated blindly.
 
 use std::collections::HashMap;
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::model::{AccountName, DeviceId, Serial};
 use mfad_hardware::card::CardFault;
 use mfad_hardware::oath::{AccountKind, Applet};
@@ -12,16 +14,16 @@ use mfad_store::{OathAccount, Outcome, ProvisioningState};
 use super::super::{RequestContext, Service};
 use super::session::PATIENCE;
 
-/// What became of an account that was to go.
+/// Result for an account that was to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Settled {
     /// It was not on the key.
     Absent,
-    /// It was, and is removed.
+    /// It was on the key and has been removed.
     Erased,
-    /// An account of that name is there, and it is somebody else's.
+    /// Another program's account of that name is on the key; it is left alone.
     Foreign,
-    /// It was in an applet that was reset since.
+    /// It was in an applet that has been reset since.
     Reset,
 }
 
@@ -37,8 +39,8 @@ impl Settled {
 }
 
 impl Service {
-    /// Undoes and erases on an open applet what the journal says. Each account is settled by itself, so
-    /// that what is interrupted goes on at the next contact.
+    /// Removes unfinished and "to be erased" accounts from an open applet. Each account is settled by itself, so an
+    /// interruption loses no progress: the next contact continues.
     pub(super) fn settle(
         &self,
         context: &RequestContext,
@@ -62,8 +64,8 @@ impl Service {
 
     fn close_journal(&self, context: &RequestContext, row: &OathAccount, settled: Settled) -> Result<(), Error> {
         let event = match row.state {
-            ProvisioningState::Intended => "device.undo",
-            ProvisioningState::Programmed | ProvisioningState::Erase => "device.erase",
+            ProvisioningState::Intended => AuditEvent::DeviceUndo,
+            ProvisioningState::Programmed | ProvisioningState::Erase => AuditEvent::DeviceErase,
         };
         let detail = format!("key {}, account {}: {}", row.serial, row.name, settled.words());
         let entry = context.entry_with(event, Outcome::Ok, Some(row.user), Some(row.id), detail);
@@ -75,7 +77,7 @@ impl Service {
         })?)
     }
 
-    /// Writes down, once, that a key shows another applet than the one that was written to.
+    /// Audits, once, that a key shows another applet than the one that was programmed.
     pub(super) fn notice_reset(
         &self,
         context: &RequestContext,
@@ -88,7 +90,7 @@ impl Service {
         }
         let at = context.now.wall_ms;
         let detail = format!("key {serial}: its OATH application was reset, or another key has its number");
-        let entry = context.entry_with("device.reset-seen", Outcome::Refused, None, None, detail);
+        let entry = context.entry_with(AuditEvent::DeviceResetSeen, Outcome::Refused, None, None, detail);
         Ok(self.store.write(PATIENCE, move |tx| {
             if tx.note_reset(serial, at)? {
                 tx.audit(&entry)?;
@@ -113,17 +115,21 @@ fn erase(
     }
 }
 
-/// Whether the account of that name is the one that was written. It is asked for the answer that only
-/// ours can give, where that needs nobody's touch and moves no counter that counts. Otherwise the name
-/// decides, which was free when it was written. A counter of somebody else moves by one where ours was to
-/// take its place: nothing but a code tells which of the two it is.
+/// Returns whether the account of that name is the one that the daemon wrote. The key is asked for the recorded answer
+/// where that needs no touch and moves no counter that is in use. Otherwise the name decides, since it was free when
+/// the account was written.
+///
+/// If an intended HOTP account was to replace a foreign one, the foreign counter may move by one: only its answer tells
+/// the two apart.
 fn is_ours(applet: &mut Applet<'_, '_>, row: &OathAccount, kind: AccountKind) -> Result<bool, Error> {
     let is_half_done = row.state == ProvisioningState::Intended;
     let by_name = is_half_done && !row.replaces;
     match kind {
+        // CALCULATE would wait for a touch, so name and kind decide.
         AccountKind::Touch => Ok(row.touch && !row.counts),
+        // The kind is not the one that was written, so it is ours only if the name was free.
         AccountKind::Hotp if !row.counts => Ok(by_name),
-        // A counter-based account does not tell whether it wants a touch, and its counter may be anywhere.
+        // A HOTP account does not show whether it requires a touch, and its counter may be anywhere.
         AccountKind::Hotp if !is_half_done || row.touch => Ok(true),
         AccountKind::Code if row.counts => Ok(by_name),
         AccountKind::Code | AccountKind::Hotp => {

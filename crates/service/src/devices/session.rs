@@ -1,4 +1,4 @@
-//! Taking a key in hand: which one, who it is, its password, and first of all what was left undone on it.
+//! A visit to a hardware key: select it, identify it, unlock its applet, and first settle unfinished work on it.
 
 use std::time::Duration;
 
@@ -12,41 +12,42 @@ use mfad_store::DeviceRow;
 use super::super::{RequestContext, Service};
 use super::types::{DeviceRef, KeyState};
 
-/// How long a key may take for all of one visit, touches aside.
+/// Time limit for one visit to a key, touches not included.
 pub(super) const VISIT: Duration = Duration::from_secs(10);
-/// How long the store may take for what a visit writes.
+/// Time limit for each store access during a visit.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who a key is, as far as a visit has to hold on to it (HW-4).
+/// The identity of a key, to check later in the visit that it is still the same (HW-4).
 #[derive(Clone, Debug)]
 pub(super) struct KeyIdentity {
     pub(super) serial: Serial,
     pub(super) device_id: DeviceId,
     pub(super) firmware: Firmware,
     pub(super) model: &'static str,
-    /// The root that vouches for it, if that was asked.
+    /// Name of the root certificate that its attestation leads to, if attestation was required.
     pub(super) vouched_by: Option<String>,
 }
 
 impl Service {
-    /// Looks whether keys came or went, for at most `patience`; the ones that came want a contact.
+    /// Waits until keys come or go, at most `patience`. Returns the new generation, and the slots of new keys, which
+    /// need a [`Service::contact`].
     pub fn attend_devices(&self, seen: u64, patience: Duration, now: &Moment) -> (u64, Vec<Slot>) {
         self.hardware_keys.changes(seen, patience, now.wall_ms)
     }
 
-    /// The keys that are plugged in and have something left to undo or to erase.
+    /// Returns the slots of keys that are plugged in and have unfinished or "to be erased" accounts.
     pub fn unsettled_slots(&self) -> Vec<Slot> {
         let unsettled = self.store.read(PATIENCE, |view| view.unsettled_devices());
         unsettled.map(|serials| self.hardware_keys.slots_of(&serials)).unwrap_or_default()
     }
 
-    /// The first contact with a key that came, or another one with a key that has something left undone.
+    /// First contact with a new key, or another contact with a key that has unfinished work. Announces the key.
     pub fn contact(&self, slot: &Slot, now: &Moment) {
         let context = &RequestContext::of_host(now);
         let (serial, state) = match self.visit(context, slot) {
             Ok(met) => met,
             Err(error) => {
-                tracing::info!(reader = slot.reader, %error, "a key cannot be talked to");
+                tracing::info!(reader = slot.reader, %error, "cannot communicate with a hardware key");
                 (None, KeyState::Unreachable)
             }
         };
@@ -61,7 +62,7 @@ impl Service {
         let Ok(mut applet) = Applet::select(&mut session) else { return Ok((Some(serial), KeyState::New)) };
         let known = self.device_row(serial)?;
         let device_id = applet.device_id()?;
-        // Without its password nothing can be undone now; everything else is to be known all the same.
+        // Without the password nothing can be settled now; the rest of the contact goes on.
         if self.unlock_if_known(known.as_ref(), &mut applet)? {
             self.settle(context, serial, &mut applet)?;
         }
@@ -69,7 +70,7 @@ impl Service {
         Ok((Some(serial), state_of(known.as_ref(), &device_id)))
     }
 
-    /// The slot of the key that is meant; a clear refusal if there is none, or more than one.
+    /// Returns the slot of the key that is meant, or a clear refusal if there is none or more than one.
     pub(super) fn slot_of(&self, device: DeviceRef) -> Result<Slot, Error> {
         let slots = self.hardware_keys.slots()?;
         match device {
@@ -89,7 +90,7 @@ impl Service {
         }
     }
 
-    /// The number of the key in a slot; asked of the key itself if it has only just come.
+    /// Returns the serial number of the key in a slot. Asks the key itself if its first contact is not done yet.
     pub(super) fn serial_in(&self, slot: &Slot) -> Option<Serial> {
         self.hardware_keys.serial_in(slot).or_else(|| {
             let mut card = self.hardware_keys.open(slot).ok()?;
@@ -101,7 +102,7 @@ impl Service {
         Ok(self.store.read(PATIENCE, |view| view.device(serial))?)
     }
 
-    /// Unlocks the applet with the password given, or else the one that is kept for this key.
+    /// Unlocks the applet with the given password, or else with the stored one.
     pub(super) fn unlock(
         &self,
         known: Option<&DeviceRow>,
@@ -118,7 +119,7 @@ impl Service {
         if self.unlock_if_known(known, applet)? { Ok(()) } else { Err(Error::DeviceLocked) }
     }
 
-    /// Whether the applet is open now: it had no password, or the one that is kept was right.
+    /// Returns whether the applet is open now: it had no password, or the stored one was right.
     pub(super) fn unlock_if_known(
         &self,
         known: Option<&DeviceRow>,
@@ -128,9 +129,10 @@ impl Service {
             return Ok(true);
         }
         let device_id = applet.device_id()?;
+        // A reset changes the salt, so a key that was derived before it cannot unlock the applet.
         let Some(known) = known.filter(|known| known.device_id == device_id) else { return Ok(false) };
         let kept = self.store.read(PATIENCE, |view| view.device_access(known))?;
-        // Two, where a change was interrupted: the new one and the one before.
+        // Two passwords are stored if a change was interrupted: the new one and the previous one.
         for key in kept.iter().flat_map(|kept| kept.expose().chunks(AccessKey::LENGTH)) {
             let Some(key) = AccessKey::from_bytes(key) else { continue };
             match applet.unlock(&key) {
@@ -143,9 +145,9 @@ impl Service {
     }
 }
 
-/// The identity that a visit holds on to. Without a serial number a key cannot be told from another.
+/// Returns the identity of a key. A key without a serial number is refused, since it cannot be told from another one.
 pub(super) fn key_identity(identity: &Identity, applet: &Applet<'_, '_>) -> Result<KeyIdentity, Error> {
-    let hidden = || Error::Unsupported("this key does not tell its serial number; make it visible first".to_owned());
+    let hidden = || Error::Unsupported("this key hides its serial number; make it visible and try again".to_owned());
     Ok(KeyIdentity {
         serial: identity.serial.ok_or_else(hidden)?,
         device_id: applet.device_id()?,
@@ -155,7 +157,7 @@ pub(super) fn key_identity(identity: &Identity, applet: &Applet<'_, '_>) -> Resu
     })
 }
 
-/// Who the key is, with its applet selected; a refusal if another number was meant (HW-4).
+/// Identifies the key and selects its OATH applet. Refuses if another serial number was meant (HW-4).
 pub(super) fn meet<'a, 'card>(
     session: &'a mut CardSession<'card>,
     meant: Option<Serial>,
@@ -169,14 +171,14 @@ pub(super) fn meet<'a, 'card>(
     Ok((key, applet))
 }
 
-/// The same key and the same applet as before, or a refusal (HW-4). Ends what was selected.
+/// Checks that it is still the same key with the same applet (HW-4). Ends the present selection.
 pub(super) fn still_there(session: &mut CardSession<'_>, before: &KeyIdentity) -> Result<(), Error> {
     let (now, _) = meet(session, None)?;
     let is_same = now.serial == before.serial && now.device_id == before.device_id;
     if is_same { Ok(()) } else { Err(Error::DeviceChanged) }
 }
 
-/// What is known of a key that shows this applet.
+/// Returns the state of a key that shows this applet.
 pub(super) fn state_of(known: Option<&DeviceRow>, device_id: &DeviceId) -> KeyState {
     match known {
         None => KeyState::New,

@@ -1,6 +1,6 @@
-//! What a page sends of an answer, as `toJSON()` of a browser's `PublicKeyCredential` gives it (WebAuthn Level 3,
-//! section 5.1): each member is there and decoded, or is named. Nothing of it is believed yet. Results of extensions are
-//! left aside, since none is asked for (section 7.1 says to ignore them).
+//! Parses the response that a page sends, in the form of `toJSON()` of a browser's `PublicKeyCredential` (WebAuthn
+//! Level 3, section 5.1). Each required member is present and decoded, or the error names it. Nothing is verified here.
+//! Extension results are ignored, since none is requested (section 7.1 says to ignore them).
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
@@ -17,31 +17,34 @@ const RESPONSE: &str = "response";
 const CLIENT_DATA: &str = "response.clientDataJSON";
 const USER_HANDLE: &str = "response.userHandle";
 
-/// The answer to a registration.
+/// A parsed response to a registration, not verified yet.
 pub struct RegistrationAnswer {
     pub(super) client_data: ClientData,
     pub(super) credential: RegisterPublicKeyCredential,
 }
 
-/// The answer to an authentication.
+/// A parsed response to an authentication, not verified yet.
 pub struct AuthenticationAnswer {
     pub(super) client_data: ClientData,
     pub(super) credential: PublicKeyCredential,
 }
 
-/// What the browser says of the ceremony (WebAuthn Level 3, section 5.8.1).
+/// The client data: what the browser states about the ceremony (WebAuthn Level 3, section 5.8.1). The key signs its hash.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ClientData {
+    /// `type`: `webauthn.create` or `webauthn.get`.
     pub(super) kind: String,
+    /// The challenge, base64url.
     pub(super) challenge: String,
+    /// The origin of the page that called the API.
     pub(super) origin: String,
-    /// Whether the page was inside of one of another origin.
+    /// Whether the page was embedded in a page of another origin.
     pub(super) is_cross_origin: bool,
-    /// The origin of the outermost page.
+    /// The origin of the outermost page, if the browser gave it.
     pub(super) top_origin: Option<String>,
 }
 
-/// The members that both answers have.
+/// The members that both kinds of responses have.
 struct Common {
     id: String,
     raw_id: Vec<u8>,
@@ -50,10 +53,10 @@ struct Common {
 }
 
 impl RegistrationAnswer {
-    /// Reads what `navigator.credentials.create()` gave; [`FidoFault::Malformed`] names the member that is wrong.
+    /// Parses the result of `navigator.credentials.create()`. [`FidoFault::Malformed`] names the first invalid member.
     pub fn read(answer: &Value) -> Result<Self, FidoFault> {
         let Common { id, raw_id, client_data, client_data_json } = Common::read(answer)?;
-        // How the key is connected: only a hint, and kinds that are not known are none.
+        // How the key is connected. It is only a hint, so a list that cannot be read is dropped.
         let transports = member(answer, "response.transports").and_then(|list| Vec::deserialize(list).ok());
         let attestation_object = bytes(answer, "response.attestationObject")?;
         let credential = RegisterPublicKeyCredential {
@@ -68,12 +71,12 @@ impl RegistrationAnswer {
 }
 
 impl AuthenticationAnswer {
-    /// Reads what `navigator.credentials.get()` gave; [`FidoFault::Malformed`] names the member that is wrong.
+    /// Parses the result of `navigator.credentials.get()`. [`FidoFault::Malformed`] names the first invalid member.
     pub fn read(answer: &Value) -> Result<Self, FidoFault> {
         let Common { id, raw_id, client_data, client_data_json } = Common::read(answer)?;
         let user_handle = match member(answer, USER_HANDLE) {
             None | Some(Value::Null) => None,
-            // No user has an empty one (section 5.4.3): some browsers write none so.
+            // A user handle is never empty (section 5.4.3), but some browsers send an empty one when there is none.
             Some(_) => Some(bytes(answer, USER_HANDLE)?).filter(|handle| !handle.is_empty()),
         };
         let credential = PublicKeyCredential {
@@ -91,7 +94,7 @@ impl AuthenticationAnswer {
         Ok(Self { client_data, credential })
     }
 
-    /// The challenge that it says it is to.
+    /// Returns the challenge that the response claims to answer. The ceremony is found by it; the claim is checked later.
     pub fn challenge(&self) -> &str {
         &self.client_data.challenge
     }
@@ -103,11 +106,11 @@ impl Common {
         bytes(answer, "id")?;
         let raw_id = bytes(answer, "rawId")?;
         if text(answer, TYPE)? != "public-key" {
-            return Err(malformed(TYPE, "is not `public-key`"));
+            return Err(malformed(TYPE, "must be `public-key`"));
         }
         match member(answer, RESPONSE) {
             Some(Value::Object(_)) => {}
-            Some(_) => return Err(malformed(RESPONSE, "is no object")),
+            Some(_) => return Err(malformed(RESPONSE, "is not an object")),
             None => return Err(malformed(RESPONSE, "is missing")),
         }
         let client_data_json = bytes(answer, CLIENT_DATA)?;
@@ -118,20 +121,20 @@ impl Common {
 
 impl ClientData {
     fn read(json: &[u8]) -> Result<Self, FidoFault> {
-        let data: Value = serde_json::from_slice(json).map_err(|_| malformed(CLIENT_DATA, "holds no JSON"))?;
+        let data: Value = serde_json::from_slice(json).map_err(|_| malformed(CLIENT_DATA, "is not valid JSON"))?;
         let text = |name: &str| data.get(name).and_then(Value::as_str).map(str::to_owned);
         let (Some(kind), Some(challenge), Some(origin)) = (text("type"), text("challenge"), text("origin")) else {
-            return Err(malformed(CLIENT_DATA, "holds no text `type`, `challenge` or `origin`"));
+            return Err(malformed(CLIENT_DATA, "must contain the strings `type`, `challenge` and `origin`"));
         };
         let is_cross_origin = match data.get("crossOrigin") {
             None | Some(Value::Null) => false,
             Some(Value::Bool(is_cross_origin)) => *is_cross_origin,
-            Some(_) => return Err(malformed(CLIENT_DATA, "holds a `crossOrigin` that is neither true nor false")),
+            Some(_) => return Err(malformed(CLIENT_DATA, "has a `crossOrigin` that is neither true nor false")),
         };
         let top_origin = match data.get("topOrigin") {
             None | Some(Value::Null) => None,
             Some(Value::String(origin)) => Some(origin.clone()),
-            Some(_) => return Err(malformed(CLIENT_DATA, "holds a `topOrigin` that is no text")),
+            Some(_) => return Err(malformed(CLIENT_DATA, "has a `topOrigin` that is not a string")),
         };
         Ok(Self { kind, challenge, origin, is_cross_origin, top_origin })
     }
@@ -141,7 +144,7 @@ fn malformed(member: &'static str, why: &'static str) -> FidoFault {
     FidoFault::Malformed { member, why }
 }
 
-/// A member by its place, names separated by dots.
+/// Returns the member at a path of names separated by dots.
 fn member<'a>(answer: &'a Value, place: &str) -> Option<&'a Value> {
     place.split('.').try_fold(answer, |value, name| value.get(name))
 }
@@ -149,14 +152,14 @@ fn member<'a>(answer: &'a Value, place: &str) -> Option<&'a Value> {
 fn text<'a>(answer: &'a Value, place: &'static str) -> Result<&'a str, FidoFault> {
     match member(answer, place) {
         Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(malformed(place, "is no text")),
+        Some(_) => Err(malformed(place, "is not a string")),
         None => Err(malformed(place, "is missing")),
     }
 }
 
 fn bytes(answer: &Value, place: &'static str) -> Result<Vec<u8>, FidoFault> {
     let text = text(answer, place)?;
-    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| malformed(place, "is no base64url without padding"))
+    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| malformed(place, "is not base64url without padding"))
 }
 
 #[cfg(test)]
@@ -183,7 +186,7 @@ mod tests {
         answer(r#"{"type":"webauthn.get","challenge":"c","origin":"https://example.org"}"#)
     }
 
-    /// What is said of the member that is wrong, by either ceremony.
+    /// The error of each ceremony for this response, if it has one.
     fn why_not(answer: &Value) -> (Option<String>, Option<String>) {
         let registration = RegistrationAnswer::read(answer).err().map(|fault| fault.to_string());
         (registration, AuthenticationAnswer::read(answer).err().map(|fault| fault.to_string()))

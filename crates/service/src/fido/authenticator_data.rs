@@ -1,52 +1,52 @@
-//! What a key says of itself (WebAuthn Level 3, section 6.1): a fixed head, and behind it exactly the parts that the flags
-//! name. The library reads as far as it needs to and leaves what follows unread.
+//! Parses authenticator data (WebAuthn Level 3, section 6.1): a header of fixed length, then exactly the parts that the
+//! flags announce. The library `webauthn-rs-core` ignores bytes after the last part that it needs, so this refuses them.
 
 use serde::Deserialize;
 use serde_cbor_2::Value;
 
 use super::FidoFault;
 
-/// Somebody was there.
+/// Flag UP: the user was present, which for a security key means a touch.
 const PRESENT: u8 = 0x01;
-/// A credential is attested.
+/// Flag AT: attested credential data follows.
 const ATTESTED: u8 = 0x40;
-/// Results of extensions follow.
+/// Flag ED: extension results follow.
 const EXTENDED: u8 = 0x80;
 
-/// COSE labels of a key's members, and the numbers that stand for ES256 (RFC 9052 section 7, RFC 9053 sections 2.1 and 7.1).
+/// COSE labels of a key's members, and the values for ES256 (RFC 9052 section 7, RFC 9053 sections 2.1 and 7.1).
 const ALGORITHM: i8 = 3;
 const CURVE: i8 = -1;
 const ES256: i128 = -7;
 const P256: i128 = 1;
 
-/// The parts that are judged here.
+/// The parts of authenticator data that are checked outside of the library.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AuthenticatorData {
-    /// The hash of the relying party's id.
+    /// SHA-256 of the relying party id.
     pub(super) relying_party: [u8; 32],
-    /// Whether somebody was there.
+    /// Whether the user touched the key.
     pub(super) is_present: bool,
-    /// The public key of the credential that is attested, if one is.
+    /// The public key of the new credential; absent in an authentication.
     pub(super) attested: Option<PublicKey>,
 }
 
-/// How a public key signs.
+/// The signature algorithm of a public key, as COSE numbers. The key itself is left to the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PublicKey {
     algorithm: i128,
+    /// Absent for algorithms without a curve, such as RSA.
     curve: Option<i128>,
 }
 
 impl AuthenticatorData {
-    /// Reads all of it; a part that is missing, or one byte more, is refused.
+    /// Parses authenticator data. Refuses a missing part and any byte too many.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, FidoFault> {
-        parts(bytes)
-            .ok_or_else(|| FidoFault::Refused("authenticator data that are not what their flags say".to_owned()))
+        parts(bytes).ok_or_else(|| FidoFault::Refused("the authenticator data does not match its flags".to_owned()))
     }
 
-    /// Reads what is inside of an attestation object (section 6.5).
+    /// Parses the authenticator data in an attestation object (section 6.5).
     pub(super) fn read_attested(object: &[u8]) -> Result<Self, FidoFault> {
-        let none = || FidoFault::Refused("an attestation object without authenticator data".to_owned());
+        let none = || FidoFault::Refused("the attestation object has no authenticator data".to_owned());
         let Ok(Value::Map(object)) = serde_cbor_2::from_slice(object) else { return Err(none()) };
         let Some(Value::Bytes(data)) = object.get(&Value::Text("authData".to_owned())) else { return Err(none()) };
         Self::read(data)
@@ -54,7 +54,7 @@ impl AuthenticatorData {
 }
 
 impl PublicKey {
-    /// Refuses a key that no signature could be verified with here. ES256 goes with the curve P-256 alone
+    /// Refuses a key whose signatures the daemon cannot verify (FIDO-4). ES256 is allowed with the curve P-256 only
     /// (section 5.8.5).
     pub(super) fn must_be_taken(self) -> Result<(), FidoFault> {
         if self.algorithm == ES256 && self.curve == Some(P256) {
@@ -86,7 +86,7 @@ fn parts(bytes: &[u8]) -> Option<AuthenticatorData> {
     rest.is_empty().then_some(AuthenticatorData { relying_party: *relying_party, is_present, attested })
 }
 
-/// The item of CBOR that the bytes begin with, and what is behind it.
+/// Returns the CBOR item at the start of the bytes, and the bytes after it.
 fn first_item(bytes: &[u8]) -> Option<(Value, &[u8])> {
     let mut reader = serde_cbor_2::Deserializer::from_slice(bytes);
     let item = Value::deserialize(&mut reader).ok()?;
@@ -106,7 +106,7 @@ fn public_key(key: &Value) -> Option<PublicKey> {
 mod tests {
     use super::*;
 
-    /// `{1: 2, 3: -7, -1: 1}` in CBOR: as much of a key as is looked at.
+    /// `{1: 2, 3: -7, -1: 1}` in CBOR: the members of a key that are checked.
     const KEY: &[u8] = &[0xa3, 1, 2, 3, 0x26, 0x20, 1];
     /// `{"a": true}`.
     const EXTENSIONS: &[u8] = &[0xa1, 0x61, b'a', 0xf5];

@@ -1,6 +1,6 @@
-//! The part that a browser plays elsewhere: from what a relying party asks to what it gets, with a key of this host in the
-//! place of one at the browser (WebAuthn Level 2, sections 5.1.3 and 5.1.4). The relying party cannot tell them apart, so
-//! one record serves both.
+//! The browser's part of a ceremony, for security keys that are attached to this host (WebAuthn Level 2, sections 5.1.3 and
+//! 5.1.4). It turns the options of the relying party into the response of a page. The relying party cannot tell the two
+//! apart, so one credential record serves both. It knows no user and no store.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value as Json, json};
@@ -14,22 +14,23 @@ use mfad_hardware::ctap::{
 
 use super::KeyRecord;
 
-/// What is asked, from the options that a page would get.
+/// The options that a page would get, as JSON.
 struct Asked<'a> {
     options: &'a Json,
 }
 
-/// A page at an origin of the relying party.
+/// Stands for a page at an origin of the relying party.
 #[derive(Clone, Copy)]
 pub struct Client<'a> {
     pub(super) relying_party: &'a str,
     pub(super) origin: &'a str,
-    /// What the user gave to tell the key who touches it.
+    /// The PIN that the user gave for the key, if any.
     pub(super) pin: Option<&'a Sensitive<String>>,
 }
 
 impl Client<'_> {
-    /// What `navigator.credentials.create()` gives, made by this key.
+    /// Creates a credential on this key. Returns the JSON that `navigator.credentials.create()` would give, or
+    /// [`CtapFault::Excluded`] if the key already has a credential of the user.
     pub fn create(self, key: &mut Authenticator<'_>, options: &Json) -> Result<Json, CtapFault> {
         let asked = Asked { options };
         let (data, hash) = self.client_data("webauthn.create", &asked)?;
@@ -42,7 +43,7 @@ impl Client<'_> {
                 Err(fault) => has_silent |= cannot_tell(fault)?,
             }
         }
-        // What it did not tell it has to see for itself.
+        // A key that did not answer the silent probe checks the list itself when it makes the credential.
         known.truncate(if has_silent { key.most_credentials() } else { 0 });
         let policy = asked.text("/authenticatorSelection/userVerification")?;
         let user = self.verification(key, policy, Permission::Make)?;
@@ -57,12 +58,12 @@ impl Client<'_> {
             excluded: &known,
         };
         let made = key.make(&new, user.as_verified())?;
-        let id = credential_id(&made.authenticator_data).ok_or(CtapFault::Nonsense("no credential"))?;
+        let id = credential_id(&made.authenticator_data).ok_or(CtapFault::Nonsense("no credential id"))?;
         let object = attestation_object(&made.authenticator_data)?;
         Ok(credential(id, &data, &[("attestationObject", &object)]))
     }
 
-    /// What `navigator.credentials.get()` gives, answered by this key.
+    /// Lets this key answer an authentication. Returns the JSON that `navigator.credentials.get()` would give.
     pub fn get(self, key: &mut Authenticator<'_>, options: &Json) -> Result<Json, CtapFault> {
         let asked = Asked { options };
         let (data, hash) = self.client_data("webauthn.get", &asked)?;
@@ -74,10 +75,12 @@ impl Client<'_> {
         Ok(credential(&answer.credential, &data, &parts.map(|(name, bytes)| (name, bytes.as_slice()))))
     }
 
-    /// Which of these credentials the key has, found without a touch and proved by its signature: a device that only says
-    /// so gets no PIN. One that does not tell may have any of them.
+    /// Finds which of these credentials the key has, without a touch. The key proves it by a signature over random bytes,
+    /// so a device that only claims to have a credential is not sent the PIN. A key that does not answer the probe may have
+    /// any of them.
     pub fn locate(self, key: &mut Authenticator<'_>, records: &[KeyRecord]) -> Result<Location, CtapFault> {
-        let hash = entropy::public::<32>().map_err(|_| CtapFault::Internal("no random bytes"))?;
+        let hash =
+            entropy::public::<32>().map_err(|_| CtapFault::Internal("the operating system gave no random bytes"))?;
         let mut has_silent = false;
         for (place, record) in records.iter().enumerate() {
             match key.probe(self.relying_party, &hash, record.id()) {
@@ -91,7 +94,8 @@ impl Client<'_> {
         Ok(if has_silent { Location::Perhaps } else { Location::Elsewhere })
     }
 
-    /// Whether the key gets to know who touches it, and how. What is only preferred is left out where the key cannot.
+    /// Verifies the user at the key by PIN or fingerprint, if the policy asks for it. Where verification is only preferred,
+    /// a key that cannot do it is used without.
     fn verification(
         self,
         key: &mut Authenticator<'_>,
@@ -101,20 +105,21 @@ impl Client<'_> {
         let is_wanted = match policy {
             "required" => true,
             "preferred" => key.can_verify(),
-            // A PIN that was given is meant to be used.
+            // Discouraged: no verification, unless the user gave a PIN to be used.
             _ => self.pin.is_some() && key.can_verify(),
         };
         if !is_wanted {
             return Ok(Known::No);
         }
-        // A PIN is tried on the key of somebody who is there.
+        // At a registration the key must be touched before it is sent a PIN. Otherwise anyone with access to the daemon
+        // could try PINs on a key that somebody left in the port.
         if permission == Permission::Make && self.pin.is_some() && key.has_pin() == Some(true) {
             key.select()?;
         }
         Ok(key.verify_user(self.pin, self.relying_party, permission)?.map_or(Known::ByItself, Known::ByToken))
     }
 
-    /// The text that is signed, member by member in this order (WebAuthn section 5.8.1.1), and its hash.
+    /// Returns the client data, serialised in the fixed order of WebAuthn section 5.8.1.1, and its SHA-256.
     fn client_data(self, kind: &str, asked: &Asked<'_>) -> Result<(String, [u8; 32]), CtapFault> {
         let (kind, challenge, origin) = (json!(kind), json!(asked.text("/challenge")?), json!(self.origin));
         let text = format!("{{\"type\":{kind},\"challenge\":{challenge},\"origin\":{origin},\"crossOrigin\":false}}");
@@ -123,19 +128,19 @@ impl Client<'_> {
     }
 }
 
-/// Where a credential is.
+/// Whether a key has one of the credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// On this key, the one of that place in the list.
+    /// The key has the credential at this index of the list, and proved it.
     Here(usize),
-    /// Perhaps on this key.
+    /// The key did not answer the probe, so it may have any of them.
     Perhaps,
-    /// Not on this key.
+    /// The key has none of them.
     Elsewhere,
 }
 
-/// Whether what a key says to a silent question leaves it open; anything else ends the ceremony. Keys have many words for a
-/// credential that is not theirs, and some answer nothing without a touch or a PIN.
+/// Whether the error of a silent probe leaves it open if the key has the credential; any other error ends the ceremony. Keys
+/// use many error codes for a foreign credential, and some answer no probe without a touch or a PIN.
 fn cannot_tell(fault: CtapFault) -> Result<bool, CtapFault> {
     match fault {
         CtapFault::Device(_) | CtapFault::NotTouched | CtapFault::Internal(_) => Err(fault),
@@ -143,9 +148,12 @@ fn cannot_tell(fault: CtapFault) -> Result<bool, CtapFault> {
     }
 }
 
+/// How the key has verified its user.
 enum Known {
     No,
+    /// By a PIN or fingerprint, for which the key gave a token.
     ByToken(PinToken),
+    /// The key does it itself during the command.
     ByItself,
 }
 
@@ -162,25 +170,25 @@ impl Known {
 impl<'a> Asked<'a> {
     fn text(&self, place: &str) -> Result<&'a str, CtapFault> {
         let text = self.options.pointer(place).and_then(Json::as_str);
-        text.ok_or(CtapFault::Internal("options without what a key needs"))
+        text.ok_or(CtapFault::Internal("a member is missing in the WebAuthn options"))
     }
 
     fn bytes(&self, place: &str) -> Result<Vec<u8>, CtapFault> {
         let bytes = BASE64URL_NOPAD.decode(self.text(place)?.as_bytes());
-        bytes.map_err(|_| CtapFault::Internal("options that are not base64url"))
+        bytes.map_err(|_| CtapFault::Internal("a member of the WebAuthn options is not base64url"))
     }
 
     fn list(&self, place: &str) -> impl Iterator<Item = &'a Json> {
         self.options.pointer(place).and_then(Json::as_array).into_iter().flatten()
     }
 
-    /// The ids of a list of credentials.
+    /// The ids in a list of credential descriptors.
     fn ids(&self, place: &str) -> Result<Vec<Vec<u8>>, CtapFault> {
         self.list(place).map(|one| Asked { options: one }.bytes("/id")).collect()
     }
 }
 
-/// A `PublicKeyCredential` as JSON.
+/// A `PublicKeyCredential` as JSON, as `toJSON()` writes it.
 fn credential(id: &[u8], client_data: &str, parts: &[(&str, &[u8])]) -> Json {
     let id = BASE64URL_NOPAD.encode(id);
     let mut response = serde_json::Map::new();
@@ -191,7 +199,8 @@ fn credential(id: &[u8], client_data: &str, parts: &[(&str, &[u8])]) -> Json {
     json!({ "id": id, "rawId": id, "type": "public-key", "response": response, "clientExtensionResults": {} })
 }
 
-/// Without the maker's statement, as for a page that asked for none: it would tell nothing that is looked at.
+/// Builds an attestation object of the format `none`, as a browser does when no attestation is requested. The daemon uses no
+/// attestation of security keys.
 fn attestation_object(authenticator_data: &[u8]) -> Result<Vec<u8>, CtapFault> {
     let members = [
         ("fmt", Value::from("none".to_owned())),
@@ -201,8 +210,8 @@ fn attestation_object(authenticator_data: &[u8]) -> Result<Vec<u8>, CtapFault> {
     canonical(&Value::Map(members.into_iter().map(|(name, value)| (Value::from(name.to_owned()), value)).collect()))
 }
 
-/// The id inside of authenticator data: behind the hash of the relying party's id, flags, counter and the model
-/// (WebAuthn section 6.5.1).
+/// The credential id in authenticator data. It follows the hash of the relying party id (32 bytes), the flags (1), the
+/// counter (4) and the AAGUID (16), with its length in two bytes before it (WebAuthn section 6.5.1).
 fn credential_id(authenticator_data: &[u8]) -> Option<&[u8]> {
     let (length, rest) = authenticator_data.get(32 + 1 + 4 + 16..)?.split_first_chunk::<2>()?;
     rest.get(..usize::from(u16::from_be_bytes(*length)))

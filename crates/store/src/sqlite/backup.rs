@@ -1,11 +1,14 @@
-//! A copy of the whole store, taken while it is used, for whoever keeps copies (STO-12). It is encrypted as a whole under a
-//! key derived from the master key: names and addresses are not sealed in the store, and a copy travels further than the store.
+//! An online backup: a consistent copy of the whole store, made while the daemon serves (STO-12). The copy is encrypted
+//! as a whole under a key derived from the master key. Columns are sealed anyway, but names, addresses and the audit
+//! log are not, and a copy travels further than the store.
 //!
-//! Format: a head, then records. Head: `mfad backup 1`, a newline, instance (16 bytes), time (8 bytes, milliseconds since
-//! 1970), id (16 random bytes), and HMAC-SHA-256 of all that. Record: one byte that is 1 in the last record and 0 before, the
-//! length of what follows (4 bytes), and XChaCha20-Poly1305 of a piece of the database (nonce first). A record's
-//! number, its first byte and the head are authenticated with it, so that nothing can be cut off, moved or exchanged.
-//! Numbers are big-endian.
+//! Format: a head, then records. Numbers are big-endian.
+//!
+//! - Head: `mfad backup 1`, a newline, the instance id (16 bytes), the time (8 bytes, milliseconds since 1970), a
+//!   random id (16 bytes), and HMAC-SHA-256 over all that.
+//! - Record: one byte that is 1 in the last record and 0 in all others, the length of the rest (4 bytes), and a piece
+//!   of the database under XChaCha20-Poly1305 (nonce first). The associated data are the head, the record's number and
+//!   its first byte, so that nothing can be cut off, moved or exchanged.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -23,33 +26,34 @@ use crate::{Fault, Store, files};
 const MAGIC: &[u8; 14] = b"mfad backup 1\n";
 const HEAD: usize = 14 + 16 + 8 + 16;
 const TAG: usize = 32;
-/// Bytes of the database in a record.
+/// Bytes of the database in one record: 256 KiB.
 const PIECE: usize = 1 << 18;
-/// A record is at most that long: piece, nonce, tag.
+/// Greatest length of a record: piece, nonce, tag.
 const LONGEST_RECORD: u32 = (1 << 18) + 24 + 16;
 const COPY: &str = "mfad.db.backup";
 
 /// Why a backup cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupFault {
-    /// It is none.
-    #[error("this is no backup of mfad")]
+    /// The file does not begin with the head of a backup.
+    #[error("this is not a backup made by mfad")]
     Foreign,
-    /// It was made under another master key, or its head was changed.
-    #[error("this backup was not made under this master key")]
+    /// The backup was made under another master key, or its head was changed.
+    #[error("the backup was made under another master key; provide the key that was used then")]
     WrongKey,
-    /// It ends too early, or was changed.
-    #[error("the backup is cut off or was changed, in record {0}")]
+    /// The backup is truncated, was changed, or has bytes after its last record. The field is the number of the record,
+    /// from 0; it is 0 for bytes after the last record.
+    #[error("the backup is truncated or was changed, in record {0}; use another copy")]
     Damaged(u64),
-    /// It cannot be read, or its contents not be written.
-    #[error("{0}")]
+    /// The backup could not be read, or the new database could not be written.
+    #[error("cannot read the backup or write its contents: {0}")]
     Io(#[from] io::Error),
-    /// Anything else.
+    /// Any other failure of the store.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-/// A copy on its way out.
+/// A backup in progress. Dropping it ends the backup.
 pub struct Backup {
     key: LockedKey,
     head: Vec<u8>,
@@ -61,12 +65,14 @@ pub struct Backup {
 }
 
 impl Store {
-    /// Copies the store as it is at this moment, and encrypts the copy piece by piece as it is read.
+    /// Copies the store as it is at this moment; [`Backup::next_part`] encrypts the copy piece by piece. `now`
+    /// (milliseconds since 1970) is written into the head.
     pub fn backup(&self, patience: Duration, now: i64) -> Result<Backup, Fault> {
         let path = self.dir.join(COPY);
         let unwritable = |error: io::Error| Fault::Unwritable(error.to_string());
         let (instance, copy) = self.read(patience, |view| {
-            // Only this process makes such a file, and it has no name once it is complete.
+            // Only this process creates the file, and its name is removed as soon as the copy is complete. So a file of
+            // that name is a leftover.
             let _ = fs::remove_file(&path);
             let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
             let copy = options.map_err(unwritable)?;
@@ -74,7 +80,7 @@ impl Store {
             fs::remove_file(&path).map_err(unwritable)?;
             made?;
             if copy.metadata().map_err(unwritable)?.len() == 0 {
-                return Err(Fault::Corrupt("an empty copy"));
+                return Err(Fault::Corrupt("an empty backup copy"));
             }
             Ok((files::instance(view.connection)?, copy))
         })?;
@@ -90,7 +96,7 @@ impl Store {
 }
 
 impl Backup {
-    /// The next bytes of the backup, or `None` at its end.
+    /// Returns the next bytes of the backup, or `None` at the end.
     pub fn next_part(&mut self) -> Result<Option<Vec<u8>>, Fault> {
         if std::mem::take(&mut self.is_head_due) {
             return Ok(Some(self.head.clone()));
@@ -99,6 +105,7 @@ impl Backup {
             return Ok(None);
         }
         let next = self.read_piece().map_err(|error| Fault::Unwritable(error.to_string()))?;
+        // One piece is read ahead, since the record says whether it is the last.
         self.is_over = next.is_empty();
         let sealed = seal_with(self.key.expose(), &aad(&self.head, self.records, self.is_over), &self.piece);
         scrub_stack();
@@ -117,12 +124,14 @@ impl Backup {
     }
 }
 
-/// Decrypts a backup into a new file. Returns when the backup was made. Nothing but that file is written.
+/// Decrypts a backup into the file `to`, and writes nothing else. Returns when the backup was made, in milliseconds
+/// since 1970.
 pub(crate) fn unpack(mut from: impl Read, key: &LockedKey, to: &Path) -> Result<i64, BackupFault> {
     let mut head = [0u8; HEAD + TAG];
     from.read_exact(&mut head).map_err(|_| BackupFault::Foreign)?;
     let (plain, tag) = head.split_at(HEAD);
     let rest = plain.strip_prefix(MAGIC.as_slice()).ok_or(BackupFault::Foreign)?;
+    // Checked before anything is written, so that a wrong master key is not reported as damage.
     if !same_tag(tag, &keyed(key, &[plain])) {
         return Err(BackupFault::WrongKey);
     }
@@ -134,6 +143,7 @@ pub(crate) fn unpack(mut from: impl Read, key: &LockedKey, to: &Path) -> Result<
         from.read_exact(&mut start).map_err(damaged)?;
         let [last, length @ ..] = start;
         let length = u32::from_be_bytes(length);
+        // The length is not authenticated yet. The limit keeps a damaged file from causing a huge allocation.
         if length > LONGEST_RECORD || last > 1 {
             return Err(BackupFault::Damaged(record));
         }
@@ -145,6 +155,7 @@ pub(crate) fn unpack(mut from: impl Read, key: &LockedKey, to: &Path) -> Result<
             break;
         }
     }
+    // Bytes after the last record are not authenticated.
     if from.read(&mut [0u8; 1])? > 0 {
         return Err(BackupFault::Damaged(0));
     }
@@ -152,7 +163,7 @@ pub(crate) fn unpack(mut from: impl Read, key: &LockedKey, to: &Path) -> Result<
     Ok(made)
 }
 
-/// What is left of a backup that was cut off by a crash.
+/// Deletes the copy that a crash during a backup left behind.
 pub(crate) fn remove_leftover(state_dir: &Path) {
     let path: PathBuf = state_dir.join(COPY);
     let _ = fs::remove_file(path);

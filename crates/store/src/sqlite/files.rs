@@ -1,4 +1,5 @@
-//! The files of the store: made only by `init`, checked at every start (STO-1, 2, 4, 8, 9).
+//! The files of the store: created only by `init` (and `restore`), and checked at every start (STO-1, STO-2, STO-4,
+//! STO-8, STO-9). This module knows no rows apart from the single values in `meta`.
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -16,37 +17,38 @@ use super::schema::{check_acting, migrate, newest};
 use crate::vault::{FIRST_KEY_VERSION, MasterKey, Vault};
 use crate::{Fault, OpenFault, audit, rotation, summaries};
 
-/// The database's file name inside the state directory.
+/// Name of the database file in the state directory.
 pub const DATABASE: &str = "mfad.db";
-/// Its name while `init` is not done.
+/// Name of the database file until `init` has finished.
 const UNFINISHED: &str = "mfad.db.init";
-/// Marks the file as ours (`PRAGMA application_id`): "mfad" in ASCII.
+/// Identifies the file as a database of mfad (`PRAGMA application_id`): "mfad" in ASCII.
 const APPLICATION_ID: i32 = 0x6d66_6164;
 /// SQLite before 3.51.3 can lose a commit when a WAL reset races a checkpoint.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// Pages of a database that is looked over after the start, not before it: 8 MiB.
+/// Number of pages above which the integrity check runs after the start, not before it: 8 MiB in pages of 4 KiB.
 const LARGE: u32 = 2_048;
 
-/// Where the database lies in a state directory.
+/// Path of the database in a state directory.
 pub(crate) fn database(state_dir: &Path) -> PathBuf {
     state_dir.join(DATABASE)
 }
 
-/// The log beside a database, which SQLite makes when it opens it.
+/// Path of the WAL, which SQLite creates beside a database when it opens it.
 pub(crate) fn log_of(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push("-wal");
     name.into()
 }
 
-/// Makes a new, empty store in an existing directory. Fails if there is one already.
+/// Creates an empty store in an existing directory. Fails with [`OpenFault::Exists`] if there is one.
 pub fn create(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     prepare(state_dir, master)?;
     settle(state_dir, master)
 }
 
-/// The first half: a whole store under another name. What an earlier attempt left there goes.
+/// First half of [`create`]: writes a complete store under another name. Leftovers of an earlier attempt are deleted
+/// first.
 pub fn prepare(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     let path = state_dir.join(UNFINISHED);
     for name in [UNFINISHED.to_owned(), format!("{UNFINISHED}-wal"), format!("{UNFINISHED}-shm")] {
@@ -67,27 +69,29 @@ pub fn prepare(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     put_meta(&tx, "key-check", &vault.key_check(&instance))?;
     tx.commit()?;
     connection.close().map_err(|(_, error)| OpenFault::from(error))?;
+    // The rename in `settle` must not become durable before the contents.
     fs::File::open(&path)?.sync_all()?;
     fs::File::open(state_dir)?.sync_all()?;
     Ok(())
 }
 
-/// Whether the first half was done here, and not the second.
+/// Whether [`prepare`] has completed here, and [`settle`] has not.
 pub fn is_prepared(state_dir: &Path) -> bool {
     state_dir.join(UNFINISHED).exists() && !database(state_dir).exists()
 }
 
-/// The second half: the store gets its name, if the key opens it and there is none of that name.
+/// Second half of [`create`]: gives the store its final name, if the master key opens it and no store has that name.
 pub fn settle(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     let path = state_dir.join(UNFINISHED);
     let (connection, _) = open_at(&path, state_dir, master)?;
-    // One file, without a log beside it, which would not move along.
+    // SQLite then keeps everything in one file. A WAL beside it would not be renamed with it.
     connection.pragma_update(None, "journal_mode", "DELETE")?;
     connection.close().map_err(|(_, error)| OpenFault::from(error))?;
     match renameat_with(CWD, &path, CWD, database(state_dir), RenameFlags::NOREPLACE) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Err(OpenFault::Exists),
-        // Some file systems do not know the flag; whoever makes a store holds the lock of its directory.
+        // Some file systems do not support the flag. The check before the rename is safe, since the caller holds the
+        // lock of the state directory.
         Err(Errno::INVAL | Errno::NOSYS) if !database(state_dir).exists() => fs::rename(&path, database(state_dir))?,
         Err(error) => return Err(OpenFault::Io(error.into())),
     }
@@ -95,7 +99,7 @@ pub fn settle(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     Ok(())
 }
 
-/// Makes an empty file for a database; there must be none.
+/// Creates an empty file of mode 0600 for a database. Fails if the file exists.
 pub(crate) fn create_empty(path: &Path) -> Result<(), OpenFault> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     made.map(|_| ()).map_err(|error| match error.kind() {
@@ -104,35 +108,36 @@ pub(crate) fn create_empty(path: &Path) -> Result<(), OpenFault> {
     })
 }
 
-/// Opens the writing connection of the store and checks everything that must hold.
+/// Opens the writing connection of the store, and checks everything that must hold.
 pub(crate) fn open(state_dir: &Path, master: &MasterKey) -> Result<(Connection, Vault), OpenFault> {
     open_at(&database(state_dir), state_dir, master)
 }
 
-/// The same for a database under another name in that directory.
+/// Like [`open`], for a database under another name in that directory.
 pub(crate) fn open_at(path: &Path, state_dir: &Path, master: &MasterKey) -> Result<(Connection, Vault), OpenFault> {
     check_file(path)?;
     let mut connection = Connection::open_with_flags(path, writer_flags())?;
     if rusqlite::version_number() < OLDEST_SQLITE {
-        return Err(OpenFault::Setting("sqlite 3.51.3 or newer"));
+        return Err(OpenFault::Setting("SQLite 3.51.3 or newer"));
     }
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if application != APPLICATION_ID || version == 0 {
-        return Err(OpenFault::Damaged("this is not a database of mfad".to_owned()));
+        return Err(OpenFault::Damaged("the file is not a database of mfad".to_owned()));
     }
     if version > newest() {
         return Err(OpenFault::Newer { found: version, known: newest() });
     }
     apply_settings(&connection)?;
     let vault = rotation::vault_for(&connection, master)?;
-    // Pages are moved by a change of the schema: first they are looked at, however many there are.
+    // Before the statements below, in which a foreign trigger or index would take part.
     check_acting(&connection, version)?;
+    // A migration moves pages. So before one the whole database is checked, whatever its size.
     let is_looked_over = version < newest() || !is_large(&connection)?;
     if is_looked_over {
         integrity_check(&connection)?;
     }
-    // Before anything of it is believed and made new.
+    // Before any row is trusted: a migration tags the audit log again and computes new summaries.
     audit::check_head(&connection, &vault, version)?;
     if version < newest() {
         back_up(&connection, state_dir, version)?;
@@ -155,7 +160,8 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, OpenFault> {
     Ok(connection)
 }
 
-/// Keeps statements, with the plan that was made for them: by default some are planned anew for each value.
+/// Caches prepared statements with the plan that was made for them. By default SQLite replans some statements for each
+/// value, because the value might match a partial index.
 fn plan_once(connection: &Connection, statements: usize) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(statements);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
@@ -165,8 +171,9 @@ fn writer_flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
-/// A file that is missing, empty, a link or open to others is no store.
+/// Refuses a database file that is missing, empty, a link, owned by another user, or accessible to group or others.
 fn check_file(path: &Path) -> Result<(), OpenFault> {
+    // Checked before SQLite opens the file, since SQLite follows links and initialises an empty file.
     let meta = match fs::symlink_metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(OpenFault::Missing),
@@ -193,6 +200,8 @@ fn apply_settings(connection: &Connection) -> Result<(), OpenFault> {
     )?;
     plan_once(connection, 128)?;
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    // SQLite ignores a pragma that it does not know or cannot follow. So the settings that durability and secrecy
+    // depend on are read back.
     if mode != "wal" {
         return Err(OpenFault::Setting("journal_mode=WAL"));
     }
@@ -213,18 +222,19 @@ fn apply_settings(connection: &Connection) -> Result<(), OpenFault> {
     Ok(())
 }
 
-/// Whether a look over all of it would keep the daemon from serving for longer than a start may take.
+/// Whether the integrity check of the whole database would delay the start for too long.
 pub(crate) fn is_large(connection: &Connection) -> Result<bool, OpenFault> {
     let pages: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     Ok(pages > LARGE)
 }
 
-/// Looks over the pages of one table and its indexes, and whether the indexes hold what the table holds.
+/// Checks the pages of one table and of its indexes, and compares the indexes with the table.
 pub(crate) fn integrity_check_of(connection: &Connection, table: &str) -> Result<(), OpenFault> {
     check(connection, &format!("PRAGMA integrity_check('{table}')"))
 }
 
-/// Checks all of a database, and its indexes against its tables. Of a large one that takes longer than a start may (STO-13).
+/// Checks the whole database, and compares the indexes with their tables. For a large database this takes longer than a
+/// start may (STO-13).
 pub(crate) fn integrity_check(connection: &Connection) -> Result<(), OpenFault> {
     check(connection, "PRAGMA integrity_check(1)")
 }
@@ -234,7 +244,7 @@ fn check(connection: &Connection, question: &str) -> Result<(), OpenFault> {
     if finding == "ok" { Ok(()) } else { Err(OpenFault::Damaged(finding)) }
 }
 
-/// Copies the database beside itself before its schema changes.
+/// Copies the database beside itself, before its schema changes (STO-11).
 fn back_up(connection: &Connection, state_dir: &Path, version: u32) -> Result<(), OpenFault> {
     let path = state_dir.join(format!("mfad.db.before-v{version}-upgrade"));
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
@@ -242,17 +252,17 @@ fn back_up(connection: &Connection, state_dir: &Path, version: u32) -> Result<()
     Ok(())
 }
 
-/// Reads one value of the table of single values.
+/// Reads a value of the `meta` table.
 pub(crate) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
     connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?.query_row([key], |row| row.get(0)).optional()
 }
 
-/// What tells this store from every other.
+/// Reads the random id that distinguishes this store from every other.
 pub(crate) fn instance(connection: &Connection) -> Result<Vec<u8>, Fault> {
-    meta(connection, "instance")?.ok_or(Fault::Corrupt("the instance"))
+    meta(connection, "instance")?.ok_or(Fault::Corrupt("the instance id"))
 }
 
-/// Writes one value of the table of single values.
+/// Writes a value of the `meta` table.
 pub(crate) fn put_meta(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
@@ -262,7 +272,7 @@ pub(crate) fn put_meta(connection: &Connection, key: &str, value: &[u8]) -> rusq
     Ok(())
 }
 
-/// Removes one value of the table of single values.
+/// Deletes a value of the `meta` table.
 pub(crate) fn delete_meta(connection: &Connection, key: &str) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([key])?;
     Ok(())

@@ -1,6 +1,7 @@
-//! Notices that the store was put back to an older state (STO-12). The newest row of the audit chain is written down in
-//! another directory, shortly after it was committed; every used code, and every change of a factor, has a row. At start the
-//! chain must still hold that row: a store that does not is an older one, or one that went another way since.
+//! The roll-back guard: detects that the store was replaced by an older state of itself (STO-12). Every used code and
+//! every change of a factor has an audit row. The guard records the newest row in a file in another directory, shortly
+//! after its commit. At start the audit chain must still contain the recorded row. A store that does not is an older
+//! one, or a copy that has diverged since. This module decides nothing about requests.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
@@ -24,19 +25,20 @@ use crate::{Fault, OpenFault, audit, files};
 
 const FILE: &str = "mfad.guard";
 const FIRST_LINE: &str = "mfad guard 1";
-/// The key that authenticates the file, sealed in the table of single values.
+/// Key of the `meta` row with the sealed key that authenticates the guard's file.
 const KEY: &str = "guard-key";
-/// That the file was written once. The tag of the audit log says whether it is there.
+/// Key of the `meta` row which marks that the file was written once. The tag of the audit log covers whether the row
+/// exists, so deleting it is detected.
 const KNOWN: &str = "guard-known";
 const KEY_DATA: AssociatedData<'static> =
     AssociatedData { table: "meta", row: b"guard-key", user: &[], kind: "guard", parameters: "" };
-/// The shortest time between two writings of the file.
+/// Shortest time between two writes of the file. It keeps a busy daemon from syncing a second file for every commit.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A row of the audit chain: its number and its hash.
+/// Number and hash of a row of the audit chain.
 pub(crate) type Head = (i64, [u8; 32]);
 
-/// The guard's key, as a table with sealed values.
+/// The guard's key as a sealed value, for master key rotation.
 pub(crate) const SEALED: Sealed = Sealed {
     first: || Value::Text(String::new()),
     after: |connection, after, _| {
@@ -55,7 +57,7 @@ pub(crate) const SEALED: Sealed = Sealed {
     put: "UPDATE meta SET value = ?2 WHERE key = ?1",
 };
 
-/// The file of one store.
+/// The guard's file for one store.
 pub(crate) struct GuardRecord {
     path: PathBuf,
     instance: Vec<u8>,
@@ -65,7 +67,7 @@ pub(crate) struct GuardRecord {
 }
 
 impl GuardRecord {
-    /// Makes the directory if it is missing, and the key if the store has none.
+    /// Creates the directory if it is missing (mode 0700), and the guard's key if the store has none.
     pub(crate) fn new(dir: &Path, connection: &Connection, vault: &Vault) -> Result<Self, OpenFault> {
         if fs::symlink_metadata(dir).is_err() {
             DirBuilder::new().mode(0o700).create(dir)?;
@@ -75,7 +77,7 @@ impl GuardRecord {
         let key = match files::meta(connection, KEY)? {
             Some(sealed) => {
                 let opened = vault.open(&KEY_DATA, &sealed)?;
-                LockedKey::from_bytes(opened.expose()).map_err(|_| Fault::Corrupt("the guard's key"))?
+                LockedKey::from_bytes(opened.expose()).map_err(|_| Fault::Corrupt("the roll-back guard key"))?
             }
             None => {
                 let key = LockedKey::random()?;
@@ -86,19 +88,19 @@ impl GuardRecord {
         Ok(Self { path: dir.join(FILE), instance, key, is_known })
     }
 
-    /// Whether the store still holds what the file says it once held.
+    /// Checks that the store still contains a row that the file recorded.
     pub(crate) fn check(&self, connection: &Connection) -> Result<(), OpenFault> {
         let heads = match fs::read_to_string(&self.path) {
             Ok(text) => self.parse(&text)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // A store without a row has nothing that could be lost.
+                // A store without audit rows has nothing that could be lost.
                 return match audit::newest(connection)? {
                     0 => Ok(()),
                     _ if self.is_known => {
-                        Err(self.wrong("its file is missing, so nobody knows whether the store is an older one"))
+                        Err(self.wrong("its file is missing, so an older store could not be detected"))
                     }
                     _ => {
-                        tracing::warn!(file = %self.path.display(), "the store has no roll-back guard yet; it has one from now on");
+                        tracing::warn!(file = %self.path.display(), "the store has no roll-back guard; creating one");
                         Ok(())
                     }
                 };
@@ -113,15 +115,17 @@ impl GuardRecord {
             }
         }
         if heads.is_empty() {
-            // Written before there was a row.
+            // The file was written before the first audit row.
             return Ok(());
         }
         let seen = heads.iter().map(|(seq, _)| *seq).max().unwrap_or(0);
         Err(OpenFault::RolledBack { found: audit::newest(connection)?, seen })
     }
 
-    /// Writes down which rows the store may have; one of them is enough.
+    /// Replaces the file. `heads` are rows that the store may have; one match is enough. A restore records the old and
+    /// the new store while either may be in place.
     pub(crate) fn write(&self, heads: &[Head]) -> std::io::Result<()> {
+        // Write, sync and rename: a crash leaves the old or the new file, never a part of one.
         let next = self.path.with_extension("next");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
         file.write_all(self.text(heads).as_bytes())?;
@@ -147,11 +151,13 @@ impl GuardRecord {
         let (body, tag) = text.split_at(tag_at);
         let mut lines = body.lines();
         if lines.next() != Some(FIRST_LINE) {
-            return Err(wrong("it is no guard of this program"));
+            return Err(wrong("it is not a guard file of mfad"));
         }
+        // The instance is compared before the tag. The file of another store has another key, and "was changed" would
+        // mislead.
         let instance = lines.next().and_then(|line| line.strip_prefix("instance ")).unwrap_or_default();
         if instance != HEXLOWER.encode(&self.instance) {
-            return Err(wrong("it guards another store"));
+            return Err(wrong("it belongs to another store"));
         }
         let tag = tag.strip_prefix("tag ").and_then(|tag| HEXLOWER.decode(tag.trim_end().as_bytes()).ok());
         if !tag.is_some_and(|tag| same_tag(&tag, &keyed(&self.key, &[body.as_bytes()]))) {
@@ -161,7 +167,7 @@ impl GuardRecord {
             let (seq, hash) = line.strip_prefix("row ")?.split_once(' ')?;
             Some((seq.parse().ok()?, HEXLOWER.decode(hash.as_bytes()).ok()?.try_into().ok()?))
         };
-        lines.map(row).collect::<Option<Vec<_>>>().ok_or_else(|| wrong("a row is none"))
+        lines.map(row).collect::<Option<Vec<_>>>().ok_or_else(|| wrong("it has an invalid row"))
     }
 }
 
@@ -170,7 +176,7 @@ pub(crate) fn is_known(connection: &Connection) -> Result<bool, Fault> {
     Ok(files::meta(connection, KNOWN)?.is_some())
 }
 
-/// Notes whether it has one. The audit log is to be tagged after it.
+/// Sets or clears the marker. The audit log must be tagged again afterwards.
 pub(crate) fn note(connection: &Connection, is_known: bool) -> Result<(), Fault> {
     if is_known {
         files::put_meta(connection, KNOWN, &[1])?;
@@ -180,18 +186,19 @@ pub(crate) fn note(connection: &Connection, is_known: bool) -> Result<(), Fault>
     Ok(())
 }
 
-/// A store of before there was the note has a guard if it has its key.
+/// Sets the marker in a store from before it existed: such a store has a guard if it has the guard's key.
 pub(crate) fn take_over(connection: &Connection) -> Result<(), Fault> {
     note(connection, files::meta(connection, KEY)?.is_some())
 }
 
-/// The newest row, if there is one.
+/// Number and hash of the newest audit row, if there is one.
 pub(crate) fn head(connection: &Connection) -> Result<Option<Head>, Fault> {
     let newest = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
     Ok(connection.query_row(newest, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
-/// Writes the file in a thread of its own, so that no answer waits for it; at most once in [`PAUSE`].
+/// The thread that writes the guard's file, at most once per [`PAUSE`], so that no answer waits for a second disk
+/// write.
 pub(crate) struct RollbackGuard {
     worker: Arc<GuardWorker>,
     thread: JoinHandle<()>,
@@ -209,7 +216,8 @@ struct GuardState {
     is_over: bool,
 }
 
-/// Where the writer of the store leaves the newest row.
+/// Where the writer leaves the newest audit row for the guard's thread. A newer row replaces one that was not written
+/// yet.
 #[derive(Clone)]
 pub(crate) struct GuardMailbox(Arc<GuardWorker>);
 
@@ -233,12 +241,12 @@ impl RollbackGuard {
         GuardMailbox(Arc::clone(&self.worker))
     }
 
-    /// Writes what is left, and ends.
+    /// Writes the row that is still waiting, and ends the thread.
     pub(crate) fn stop(self) {
         self.worker.state.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
         self.worker.changed.notify_one();
         if self.thread.join().is_err() {
-            tracing::error!("the roll-back guard panicked");
+            tracing::error!("the thread of the roll-back guard panicked");
         }
     }
 }
@@ -258,11 +266,12 @@ impl GuardWorker {
                 if let Err(error) = &written
                     && is_well
                 {
-                    tracing::warn!(%error, "the roll-back guard cannot be written; it is tried again");
+                    tracing::warn!(%error, "cannot write the file of the roll-back guard; will retry");
                 }
                 is_well = written.is_ok();
                 if !is_well {
                     let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                    // A newer row that arrived meanwhile takes precedence.
                     state.newest = state.newest.take().or(Some(head));
                 }
             }
@@ -270,6 +279,7 @@ impl GuardWorker {
                 return;
             }
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            // Only the end of the guard cuts the pause short, not a new row.
             let _ = self.changed.wait_timeout_while(state, PAUSE, |watch| !watch.is_over);
         }
     }

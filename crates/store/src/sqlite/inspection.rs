@@ -1,4 +1,5 @@
-//! A look over a database that is too large to be looked over before the daemon serves (STO-13).
+//! The integrity check of a database that is too large to be checked before the daemon serves (STO-13). It yields to
+//! all other work.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,21 +14,22 @@ use mfad_core::sync::thread::{self, JoinHandle};
 use super::writer::State;
 use crate::{Fault, OpenFault, Vault, files, summaries};
 
-/// Table after table, since a single look would keep the log from beginning anew for as long as it lasts.
+/// The tables are checked one by one. A single check of everything would hold one snapshot throughout, and the WAL
+/// cannot be reset while a snapshot is in use.
 const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
-/// Steps of SQLite between two thoughts of others: some 50 µs.
+/// Steps of SQLite's virtual machine between two calls of the progress handler, some 50 µs.
 const STEPS: i32 = 1_000;
-/// How long it rests after them while somebody waits for the writer.
+/// How long the check sleeps at such a call while a caller waits for the writer.
 const REST: Duration = Duration::from_millis(1);
-/// Thoughts of others between two looks at the log.
+/// Calls of the progress handler between two looks at the size of the WAL.
 const LOOKS: u32 = 64;
-/// The look at a table is given up for now when the log, which cannot begin anew meanwhile, has grown to this.
+/// Size of the WAL in bytes at which the check of a table is abandoned for now (64 MiB).
 const MOST_LOG: u64 = 64 * 1024 * 1024;
-/// Until it is tried again: the first time, and at the most.
+/// Pause before a table is tried again: the first one, and the longest. Each pause is twice the one before.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// The look, on a thread of its own that gives way to everybody. A store that turns out to be damaged is not written to any
-/// more.
+/// The integrity check, on a thread of its own. If it finds damage, the store accepts no more writes. Dropping this
+/// value stops the check.
 pub(crate) struct Inspection {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -41,19 +43,21 @@ impl Inspection {
         let was_stopped = Arc::clone(&is_over);
         let look = move || match look_over(&connection, &vault, &was_stopped) {
             Ok(()) => {}
+            // An interrupted statement looks like an error, but a stop is none.
             Err(_) if was_stopped.load(Ordering::Acquire) => {}
             Err(OpenFault::Damaged(finding)) => {
-                tracing::error!(finding, "the store is damaged; put a backup in its place with `mfad restore`");
+                tracing::error!(finding, "the store is damaged; restore a backup with `mfad restore`");
                 state.note_damage(finding);
             }
-            Err(error) => tracing::error!(%error, "the store could not be looked over"),
+            Err(error) => tracing::error!(%error, "the integrity check of the store could not be completed"),
         };
         let thread = thread::Builder::new().name("store-inspection".to_owned()).spawn(look)?;
         Ok(Self { is_over, thread: Some(thread) })
     }
 }
 
-/// Every so many steps: rests while others wait, and gives up when it is over or the log is long.
+/// Installs the progress handler. It sleeps while a caller waits for the writer, and interrupts the statement when the
+/// check is to stop or the WAL has grown too long.
 fn give_way(
     connection: &mut Connection,
     log: PathBuf,
@@ -81,13 +85,14 @@ fn look_over(connection: &Connection, vault: &Vault, is_over: &AtomicBool) -> Re
     let mut after = Some(Vec::new());
     while let Some(last) = &after {
         after = again_while_given_up(is_over, || summaries::check_some(connection, vault, last))?;
+        // Comparing a summary opens sealed values, which leaves copies on the stack (MEM-3).
         scrub_stack();
     }
-    tracing::info!("the store was looked over and is whole");
+    tracing::info!("the integrity check of the store found no damage");
     Ok(())
 }
 
-/// Does something that is given up whenever others need the store more, until it is done.
+/// Repeats a job that the progress handler interrupts until it succeeds, fails otherwise, or the check is to stop.
 fn again_while_given_up<T>(
     is_over: &AtomicBool,
     mut job: impl FnMut() -> Result<T, OpenFault>,
@@ -109,7 +114,7 @@ impl Drop for Inspection {
         let Some(thread) = self.thread.take() else { return };
         thread.thread().unpark();
         if thread.join().is_err() {
-            tracing::error!("the inspection of the store panicked");
+            tracing::error!("the integrity check of the store panicked");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A few read-only connections, handed out one at a time.
+//! The pool of read-only connections. Each is lent to one caller at a time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub(crate) struct Readers {
     returned: Condvar,
 }
 
-/// A borrowed connection; it goes back when dropped.
+/// A borrowed connection. Dropping it returns it to the pool.
 pub(crate) struct Reader<'a> {
     pool: &'a Readers,
     connection: Option<Connection>,
@@ -38,12 +38,12 @@ impl Readers {
 }
 
 impl Reader<'_> {
-    /// Runs `job` inside one read transaction, so that all it reads belongs together.
+    /// Runs `job` in one read transaction, so that everything it reads is consistent.
     pub(crate) fn snapshot<T>(&self, job: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
         let Some(connection) = &self.connection else { return Err(Fault::Busy) };
         connection.prepare_cached("BEGIN")?.execute([])?;
         let result = job(connection);
-        // Some faults of the disk end the snapshot by themselves; the fault is what the caller is told.
+        // Some disk errors end the transaction by themselves. The caller then gets the error of `job`.
         if !connection.is_autocommit() {
             connection.prepare_cached("ROLLBACK")?.execute([])?;
         }
@@ -54,9 +54,10 @@ impl Reader<'_> {
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        // After a panic inside the job; a snapshot must not outlive it.
+        // After a panic in the job the transaction is still open. It must not stay open, since the WAL could not be
+        // reset.
         if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
-            tracing::error!("a reader of the store is stuck in its snapshot");
+            tracing::error!("a read-only connection could not end its transaction");
         }
         self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         self.pool.returned.notify_one();

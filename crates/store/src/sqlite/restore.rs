@@ -1,9 +1,9 @@
-//! Puts a backup in the place of the store, or takes the store that is there for one (STO-12). Whatever happened after the
-//! copy was made is not in it, so nothing that may have been used since counts as unused: sessions end, steps and counters move
-//! forward, backup codes are used up.
+//! Restores a backup in place of the store, or treats the existing store as if it were a backup (STO-12). The copy
+//! lacks everything that happened after it was made. So nothing that may have been used since then counts as unused:
+//! sessions end, steps and counters move forward, backup codes are used up.
 //!
-//! The new store is complete and durable beside the old one before it takes its name. A kill at any point leaves one of the
-//! two, whole; the guard knows both while it is not certain which.
+//! The new store is complete and durable beside the old one before it is renamed into place. A kill at any point leaves
+//! one of the two, complete. The roll-back guard accepts both while either may be in place.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -18,59 +18,60 @@ use crate::{AuditEntry, Fault, OpenFault, Tx, View, audit, files, summaries};
 
 const NEW: &str = "mfad.db.restoring";
 const OLD: &str = "mfad.db.replaced";
-/// How far counters move: as far as codes may be skipped, so that none given since counts again.
+/// How far HOTP counters move: the look-ahead (OTP-9), so that up to ten codes that were used since the copy was made
+/// do not count again.
 const COUNTERS_FORWARD: i64 = 10;
 
-/// Where the store comes from.
+/// The source of a restore.
 pub enum Source<'a> {
-    /// A backup.
+    /// A backup, as written by [`Backup`](crate::Backup).
     Backup(&'a mut dyn Read),
-    /// The store that is there.
+    /// The existing store, after it was put back to an older state by other means.
     InPlace,
 }
 
-/// How it is done.
+/// The parameters of a restore.
 pub struct Restoration<'a> {
     /// The state directory.
     pub state_dir: &'a Path,
-    /// Where the roll-back guard keeps its file.
+    /// Directory of the roll-back guard's file; `None` without a guard.
     pub guard_dir: Option<&'a Path>,
-    /// The master key.
+    /// The master key that the backup or the existing store belongs to.
     pub master: &'a MasterKey,
-    /// Whether a store that is there may be replaced.
+    /// Whether an existing store may be replaced. It is kept as `mfad.db.replaced`.
     pub may_replace: bool,
-    /// Whether nothing was used since the copy was made: backup codes keep counting.
+    /// Whether backup codes stay valid. Safe only if none was used since the copy was made.
     pub keep_codes: bool,
-    /// Milliseconds since 1970.
+    /// The present time, in milliseconds since 1970.
     pub now: i64,
 }
 
-/// What is there now, and what it means.
+/// What the restored store contains, and what the restore changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Restored {
-    /// When the backup was made, in milliseconds since 1970; none for the store in its place.
+    /// When the backup was made, in milliseconds since 1970. `None` if the existing store was used.
     pub made: Option<i64>,
-    /// Users.
+    /// Number of users.
     pub users: u64,
-    /// Active factors that go by the clock.
+    /// Number of active time-based factors. Their last step was moved forward.
     pub timed: u64,
-    /// Active factors that go by a counter.
+    /// Number of active counter-based factors. Their counter was moved forward.
     pub counted: u64,
-    /// Users whose backup codes do not count any more.
+    /// Number of users whose backup codes were used up.
     pub without_codes: u64,
-    /// API keys, some of which may have been revoked since.
+    /// Number of active API keys. Some may have been revoked since the copy was made.
     pub api_keys: u64,
-    /// Hardware keys with an account of this daemon.
+    /// Number of hardware keys with an account that this daemon wrote.
     pub devices: u64,
 }
 
-/// Why it was not done. The store that was there is still there.
+/// Why a restore failed. An existing store was not replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreFault {
-    /// The backup.
+    /// The backup cannot be read.
     #[error(transparent)]
     Backup(#[from] BackupFault),
-    /// The store in it, or the one that is there.
+    /// The store in the backup, or the existing one, is not usable.
     #[error(transparent)]
     Store(#[from] OpenFault),
 }
@@ -93,7 +94,8 @@ impl From<std::io::Error> for RestoreFault {
     }
 }
 
-/// Does it. Nobody else may have the store open.
+/// Runs the restore, and writes the audit entry made by `entry`. The caller must hold the lock of the state directory:
+/// the daemon must be stopped.
 pub fn restore(
     source: Source<'_>,
     how: &Restoration<'_>,
@@ -124,11 +126,12 @@ pub fn restore(
     let chain = audit::Chain::read(&tx)?;
     Tx { view: View { connection: &tx, vault: &vault }, chain: &chain }.audit(&entry(&restored))?;
     guard::note(&tx, how.guard_dir.is_some())?;
+    // The marker may have changed the data that the tag covers, so the tag is computed last.
     audit::sign_head(&tx, &vault, chain.end())?;
     tx.commit()?;
     let guard = how.guard_dir.map(|dir| GuardRecord::new(dir, &connection, &vault)).transpose()?;
     let head = guard::head(&connection)?;
-    // One file, without a log beside it, which would not move along.
+    // SQLite then keeps everything in one file. A WAL beside it would not be renamed with it.
     connection.pragma_update(None, "journal_mode", "DELETE")?;
     connection.close().map_err(|(_, error)| error)?;
     File::open(&fresh)?.sync_all()?;
@@ -136,7 +139,7 @@ pub fn restore(
     Ok(restored)
 }
 
-/// The present store as a single file beside itself. Its rows are not looked at yet.
+/// Copies the existing store into a single file beside it. Its rows are checked later.
 fn copy_in_place(how: &Restoration<'_>, fresh: &Path) -> Result<(), RestoreFault> {
     let (connection, _) = files::open_at(&files::database(how.state_dir), how.state_dir, how.master)?;
     files::create_empty(fresh)?;
@@ -144,7 +147,7 @@ fn copy_in_place(how: &Restoration<'_>, fresh: &Path) -> Result<(), RestoreFault
     Ok(())
 }
 
-/// Nothing that may have been used since the copy was made counts as unused.
+/// Invalidates everything that may have been used since the copy was made.
 fn harden(tx: &Transaction<'_>, how: &Restoration<'_>, restored: &mut Restored) -> Result<(), RestoreFault> {
     let count = |sql: &str| tx.query_row(sql, [], |row| row.get::<_, i64>(0).map(i64::unsigned_abs));
     restored.users = count("SELECT count(*) FROM users")?;
@@ -152,13 +155,14 @@ fn harden(tx: &Transaction<'_>, how: &Restoration<'_>, restored: &mut Restored) 
     restored.counted = count("SELECT count(*) FROM secrets WHERE status = 'active' AND counter IS NOT NULL")?;
     restored.api_keys = count("SELECT count(*) FROM secrets WHERE status = 'active' AND type = 'apikey'")?;
     restored.devices = count("SELECT count(DISTINCT serial) FROM credentials WHERE state = 'programmed'")?;
-    // An epoch that no token of the time since can have; and the keys that signed those go too.
+    // No token issued since can have this epoch. The keys that signed those tokens are deleted too.
     tx.execute("UPDATE users SET epoch = max(epoch + 1, ?1)", [how.now])?;
     tx.execute("DELETE FROM signing_keys WHERE purpose = 'token'", [])?;
     for table in ["sessions", "challenges", "receipts"] {
         tx.execute(&format!("DELETE FROM {table}"), [])?;
     }
     tx.execute(
+        // One step beyond the present one, since the window may accept the next step's code (OTP-4).
         "UPDATE secrets SET last_step = max(coalesce(last_step, 0), ?1 / 1000 / period + 1)
          WHERE status <> 'ended' AND period IS NOT NULL",
         [how.now],
@@ -193,6 +197,7 @@ fn put_in_place(
         for (from, to) in with_log(&there).into_iter().zip(with_log(&old)) {
             remove(&to)?;
             if fs::symlink_metadata(&from).is_ok() {
+                // A link, not a rename: the old store keeps its name until the new one takes it.
                 fs::hard_link(&from, &to)?;
             }
         }
@@ -200,13 +205,13 @@ fn put_in_place(
             let old = Connection::open(&there).ok().and_then(|old| guard::head(&old).ok().flatten());
             guard.write(&old.into_iter().chain(head).collect::<Vec<_>>())?;
         }
-        // The log of the old database must not meet the new one.
+        // The WAL of the old database must not be applied to the new one.
         for path in with_log(&there).into_iter().skip(1) {
             remove(&path)?;
         }
         directory.sync_all()?;
     } else if let (Some(guard), Some(head)) = (guard, head) {
-        // A store that says it has a guard is never there without the file.
+        // A store that is marked as having a guard must never exist without the guard's file.
         guard.write(&[head])?;
     }
     fs::rename(fresh, &there)?;
@@ -217,8 +222,8 @@ fn put_in_place(
     Ok(())
 }
 
-/// Moves the log of a database into it: without its log, the old store would be an older one. One that is too damaged for
-/// that has to be moved away by hand.
+/// Checkpoints the WAL of a database into it, since the kept copy without its WAL would be an older state. A database
+/// that is too damaged for that must be moved away by hand.
 fn settle_log(path: &Path) -> Result<(), RestoreFault> {
     let settled = Connection::open(path).and_then(|connection| {
         connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA wal_checkpoint(TRUNCATE);")?;
@@ -229,14 +234,14 @@ fn settle_log(path: &Path) -> Result<(), RestoreFault> {
     match settled {
         Ok(()) if !is_left => Ok(()),
         Ok(()) => Err(OpenFault::Damaged(
-            "the log of the store that is there cannot be settled; move its files away".to_owned(),
+            "the WAL of the existing store cannot be checkpointed, so move its files away first".to_owned(),
         )
         .into()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The files of a database: itself first.
+/// The files that belong to a database, the database first.
 fn with_log(path: &Path) -> [std::path::PathBuf; 4] {
     ["", "-wal", "-shm", "-journal"].map(|suffix| {
         let mut name = path.as_os_str().to_owned();

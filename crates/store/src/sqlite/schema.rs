@@ -1,12 +1,13 @@
-//! The tables, and the way from each released version to the newest (STO-11).
+//! The tables, and the migrations from each released version to the newest (STO-11). The start compares triggers, views
+//! and indexes with this text, so a released version must never be edited.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::{OpenFault, Vault, audit, guard, summaries};
 
-/// One entry for each schema version, applied in order; never edited after a release.
+/// The SQL of each schema version, applied in order. Released entries are never edited.
 const MIGRATIONS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
-/// The version since which every user has a summary.
+/// First schema version in which every user has a summary.
 const SUMMARIZED: u32 = 6;
 
 const VERSION_1: &str = "
@@ -184,7 +185,8 @@ CREATE TRIGGER credentials_of_ended AFTER UPDATE OF status ON secrets WHEN NEW.s
 END;
 ";
 
-// Whoever makes `secrets` anew after this: `fido2` refers to it since, and DROP TABLE would delete every credential.
+// A later migration must not re-create `secrets` by DROP TABLE: `fido2` refers to it since this version, and the
+// cascade would delete every credential.
 const VERSION_3: &str = "
 -- Security keys are a type of their own. A CHECK cannot be changed, so the table is made anew.
 CREATE TABLE secrets_3 (
@@ -239,8 +241,9 @@ CREATE TABLE fido2 (
 ) STRICT, WITHOUT ROWID;
 ";
 
-// A check looks for the active factors of a user: with type and status in the index it reads their rows and no others.
-// Housekeeping looks for what is over: without an index it would read everything, every time, while all writes wait.
+// A check of a code searches for a user's active factors. With type and status in the index it reads their rows and no
+// others. Housekeeping searches for expired rows. Without an index it would read everything each time, while all writes
+// wait.
 const VERSION_4: &str = "
 DROP INDEX secrets_by_user;
 CREATE INDEX secrets_by_user ON secrets (user, type, status);
@@ -253,14 +256,15 @@ CREATE INDEX credentials_by_user ON credentials (user);
 CREATE INDEX credentials_unsettled ON credentials (serial) WHERE state <> 'programmed';
 ";
 
-// What guesses were worth is not known of those before: they count as guesses at one time-based factor of six digits.
+// The odds of earlier guesses were not stored. They are counted as guesses at one time-based factor of six digits: 300
+// units of 10⁻⁸ each.
 const VERSION_5: &str = "
 ALTER TABLE throttles ADD COLUMN spent INTEGER NOT NULL DEFAULT 0 CHECK (spent >= 0);
 UPDATE throttles SET spent = 300 * failures WHERE class = 'factor';
 ";
 
-// A user's row says, sealed, which secrets count. It is added empty and written before the migration ends. A step that an
-// administrator takes back because the clock was ahead stays used.
+// Each user's row gets a sealed summary of which secrets count. The column is added empty and filled before the
+// migration ends. Steps stay used even if an administrator moves the last step back because the clock was ahead.
 const VERSION_6: &str = "
 ALTER TABLE users ADD COLUMN summary BLOB;
 
@@ -286,16 +290,17 @@ CREATE TABLE future_steps (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The newest schema version this program knows.
+/// The newest schema version that this program knows.
 pub(crate) fn newest() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 
-/// What acts by itself, or decides what a query finds.
+/// Schema objects that act by themselves (triggers) or decide what a query finds (views, indexes).
 const ACTING: &str =
     "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL ORDER BY type, name";
 
-/// Refuses a store with other triggers, views or indexes than those of its version: they would act in the daemon's name.
+/// Refuses a store whose triggers, views or indexes differ from those of its schema version. A foreign trigger would
+/// act with the rights of the daemon.
 pub(crate) fn check_acting(connection: &Connection, version: u32) -> Result<(), OpenFault> {
     let fresh = Connection::open_in_memory()?;
     for (_, sql) in (1u32..).zip(MIGRATIONS).take_while(|(number, _)| *number <= version) {
@@ -307,13 +312,14 @@ pub(crate) fn check_acting(connection: &Connection, version: u32) -> Result<(), 
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         rows.collect()
     };
+    // Compared as text, byte by byte, with a fresh database that was built from the same migrations.
     if of(connection)? == of(&fresh)? {
         return Ok(());
     }
-    Err(OpenFault::Damaged("its triggers, views or indexes are not those of this program".to_owned()))
+    Err(OpenFault::Damaged("its triggers, views or indexes are not those of its schema version".to_owned()))
 }
 
-/// Brings the schema from whatever version it has to the newest, one transaction a version.
+/// Migrates the schema from any older version to the newest, in one transaction per version.
 pub(crate) fn migrate(connection: &mut Connection, vault: &Vault) -> Result<(), OpenFault> {
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > newest() {
@@ -326,6 +332,7 @@ pub(crate) fn migrate(connection: &mut Connection, vault: &Vault) -> Result<(), 
             summaries::write_all(&tx, vault)?;
             guard::take_over(&tx)?;
         }
+        // The tag covers the schema version, so it is computed again in the last migration's transaction.
         if version == newest() {
             audit::sign_again(&tx, vault)?;
         }

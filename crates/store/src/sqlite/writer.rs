@@ -1,5 +1,6 @@
-//! The one writer: takes the jobs that wait, runs each in its own savepoint of one transaction,
-//! commits once, and only then answers all of them. Batches come from queueing, not from a timer.
+//! The only writer of the store. It takes the waiting jobs, runs each in a savepoint of one transaction, commits once,
+//! and only then answers all of them (group commit). Batches form because callers queue; no timer is involved. This
+//! module does not know what a job writes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -17,27 +18,27 @@ use super::guard::Head;
 use crate::audit::{self, Chain};
 use crate::{Fault, OpenFault, Tx, Vault, View};
 
-/// Jobs that may wait; one more is refused as busy.
+/// Maximum number of waiting jobs. One more is refused as busy.
 const QUEUE: usize = 1024;
-/// Jobs of one batch.
+/// Maximum number of jobs in a batch.
 const BATCH: usize = 256;
 
-/// How long the writer waits for a job before it moves the log into the database.
+/// How long the writer waits for a job before it checkpoints the WAL.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// A job on its way through the writer, its types hidden.
+/// A job with its types erased, so that jobs of any result type share one queue.
 trait Job: Send {
-    /// Runs it; `true` keeps its changes.
+    /// Runs the job. Returns whether its changes are kept.
     fn run(&mut self, tx: &Tx<'_>) -> bool;
-    /// Tells the caller how it ended.
+    /// Reports the result to the caller. `committed` is the result of the batch.
     fn answer(self: Box<Self>, committed: Result<(), Fault>);
 }
 
-/// What becomes of the changes of a job that ran without a fault.
+/// What happens to the changes of a job that ran without a fault. Either way the value is returned to the caller.
 pub enum Decision<T> {
-    /// They are part of the batch.
+    /// The changes become part of the batch.
     Commit(T),
-    /// They are undone; the value is a refusal.
+    /// The changes are rolled back, for example after a refusal.
     Rollback(T),
 }
 
@@ -56,6 +57,7 @@ where
     fn run(&mut self, tx: &Tx<'_>) -> bool {
         let Some(job) = self.job.take() else { return false };
         let (keep, outcome) = match catch_unwind(AssertUnwindSafe(|| job(tx))) {
+            // The summaries are part of the job's own savepoint: if they do not match, only this job is rolled back.
             Ok(Ok(Decision::Commit(value))) => match tx.settle_summaries() {
                 Ok(()) => (true, Ok(value)),
                 Err(fault) => (false, Err(fault)),
@@ -80,12 +82,12 @@ where
     }
 }
 
-/// How full the queue is.
+/// The fill level of the write queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Depth {
-    /// Jobs waiting or running.
+    /// Jobs that wait or run.
     pub waiting: usize,
-    /// The most that may wait.
+    /// Maximum number of waiting jobs; one more is refused with [`Fault::Busy`].
     pub limit: usize,
 }
 
@@ -95,7 +97,7 @@ pub(crate) struct Writer {
     thread: JoinHandle<()>,
 }
 
-/// What all threads of the store know of it.
+/// State that all threads of the store share.
 #[derive(Default)]
 pub(crate) struct State {
     waiting: AtomicUsize,
@@ -104,24 +106,24 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The database is damaged: nothing is to be written to it any more, and a restart would not mend it.
+    /// Records damage of the database: nothing may be written any more, and a restart would not repair it.
     pub(crate) fn note_damage(&self, finding: String) {
         let _first = self.damage.set(finding);
         self.fail();
     }
 
-    /// Whether somebody waits for the writer.
+    /// Whether a caller waits for the writer.
     pub(crate) fn is_busy(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Nothing is to be written any more; the process has to end.
+    /// Refuses all further writes. The process must end.
     fn fail(&self) {
         self.failed.store(true, Ordering::Release);
     }
 
-    /// A failed sync leaves nobody knowing what is on the disk, so the process must end and let recovery find out (STO-6).
-    /// Whether it was one.
+    /// Whether the error is a failed sync. It is then unknown what is on the disk, so the process must end and recover
+    /// at the next start (STO-6). Retrying the sync could report success for data that were lost.
     pub(crate) fn note_failed_sync(&self, error: &rusqlite::Error) -> bool {
         let unknown = [
             rusqlite::ffi::SQLITE_IOERR_FSYNC,
@@ -150,8 +152,8 @@ impl Writer {
         Ok(Self { jobs, state, thread })
     }
 
-    /// Puts a job into the queue. `answer` is told how it ended, on the writer's thread, once that is durable; never if
-    /// there is no room.
+    /// Queues a job. `answer` runs on the writer thread once the batch is durable or has failed. It is never called if
+    /// the job could not be queued.
     pub(crate) fn submit<T, F, A>(&self, job: F, answer: A) -> Result<(), Fault>
     where
         T: Send + 'static,
@@ -161,6 +163,7 @@ impl Writer {
         if self.has_failed() {
             return Err(Fault::Failed);
         }
+        // Before the send: otherwise the writer might finish the job first, and the subtraction would underflow.
         self.state.waiting.fetch_add(1, Ordering::Relaxed);
         self.jobs.try_send(Box::new(Task { job: Some(job), outcome: None, answer })).map_err(|error| {
             self.state.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -177,7 +180,7 @@ impl Writer {
         F: FnOnce(&Tx<'_>) -> Result<Decision<T>, Fault> + Send + 'static,
     {
         let (caller, answer) = sync_channel(1);
-        // A caller that lost patience is no longer there to hear it.
+        // A caller whose patience ran out has dropped the receiver; the result is then discarded.
         self.submit(job, move |outcome| _ = caller.send(outcome))?;
         answer.recv_timeout(patience).unwrap_or_else(|error| match error {
             RecvTimeoutError::Timeout => Err(Fault::Busy),
@@ -185,7 +188,7 @@ impl Writer {
         })
     }
 
-    /// What is wrong with the database, if something was found.
+    /// A description of the damage that the integrity check found, if any.
     pub(crate) fn damage(&self) -> Option<&str> {
         self.state.damage.get().map(String::as_str)
     }
@@ -202,17 +205,17 @@ impl Writer {
         self.state.failed.load(Ordering::Acquire)
     }
 
-    /// Lets the queue run empty, then closes the database.
+    /// Waits until the queue is empty, then closes the database.
     pub(crate) fn stop(self) {
         let Self { jobs, thread, state: _ } = self;
         drop(jobs);
         if thread.join().is_err() {
-            tracing::error!("the store's writer panicked");
+            tracing::error!("the writer thread of the store panicked");
         }
     }
 }
 
-/// What the writer thread owns.
+/// State that the writer thread owns.
 struct WriterThread {
     connection: Connection,
     vault: Arc<Vault>,
@@ -230,7 +233,8 @@ impl WriterThread {
             match first {
                 Ok(first) => {
                     let mut batch = vec![first];
-                    // Whoever is about to ask shall be part of this commit, not wait for it to end.
+                    // Callers that are about to submit a job get the chance to join this commit, instead of waiting for
+                    // it.
                     thread::yield_now();
                     batch.extend(queue.try_iter().take(BATCH.saturating_sub(1)));
                     let size = batch.len();
@@ -247,11 +251,12 @@ impl WriterThread {
             }
         }
         if let Err((_, error)) = self.connection.close() {
-            tracing::error!(%error, "the store did not close cleanly");
+            tracing::error!(%error, "the database was not closed cleanly");
         }
     }
 
-    /// Moves the log into the database while nobody waits, so that it seldom has to be done under load.
+    /// Checkpoints the WAL while no caller waits, so that it is seldom necessary under load. Passive: it waits for no
+    /// reader.
     fn checkpoint(&self) {
         if self.state.failed.load(Ordering::Acquire) {
             return;
@@ -259,7 +264,7 @@ impl WriterThread {
         let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = moved {
             let fault = self.failed_commit(error);
-            tracing::error!(%fault, "the log of the store was not moved into the database");
+            tracing::error!(%fault, "the WAL of the store was not checkpointed");
         }
     }
 
@@ -271,12 +276,13 @@ impl WriterThread {
         for job in batch {
             job.answer(committed.as_ref().map(|_| ()).map_err(Fault::clone));
         }
+        // Callers are answered first. The listeners only wake event streams and the roll-back guard.
         if let Ok(Some(head)) = committed {
             (self.on_audit)(head);
         }
     }
 
-    /// Runs and commits; the newest audit row comes back if the batch wrote one.
+    /// Runs and commits a batch. Returns the newest audit row if the batch wrote one.
     fn attempt(&self, batch: &mut [Box<dyn Job>]) -> Result<Option<Head>, Fault> {
         if self.state.failed.load(Ordering::Acquire) {
             return Err(Fault::Failed);
@@ -305,12 +311,13 @@ impl WriterThread {
             let end = chain.end();
             self.execute("SAVEPOINT job")?;
             let is_kept = job.run(&tx);
-            // Some faults of the disk make SQLite undo all of the transaction by itself.
+            // After some disk errors SQLite rolls back the whole transaction by itself.
             if self.connection.is_autocommit() {
-                return Err(Fault::Unwritable("the transaction was undone".to_owned()));
+                return Err(Fault::Unwritable("SQLite rolled back the transaction".to_owned()));
             }
             if !is_kept {
                 self.execute("ROLLBACK TO job")?;
+                // The cached end of the audit chain follows the savepoint.
                 chain.cut(end);
             }
             self.execute("RELEASE job")?;
@@ -320,12 +327,13 @@ impl WriterThread {
         Ok(newest)
     }
 
-    /// One of a few statements that come again and again.
+    /// Runs one of a few constant statements, prepared once.
     fn execute(&self, statement: &str) -> rusqlite::Result<()> {
         self.connection.prepare_cached(statement)?.execute([]).map(drop)
     }
 
-    /// A full disk leaves the old state, and trying again later is right.
+    /// The fault to report for a failed commit. Unless it was a failed sync, the old state is intact and a later
+    /// attempt may succeed, for example after a full disk.
     fn failed_commit(&self, error: rusqlite::Error) -> Fault {
         if self.state.note_failed_sync(&error) { Fault::Failed } else { error.into() }
     }

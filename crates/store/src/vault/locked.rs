@@ -1,5 +1,6 @@
-//! Memory for keys: pages of their own that are neither swapped out nor part of a dump, wiped before they are given back.
-//! A key is filled in where it stays. OtpKind it moves its address alone, so no copy is left on a stack.
+//! Memory for keys: each key has a page of its own, which is neither swapped out nor part of a core dump, and which is
+//! wiped before it is released (MEM-4). A key is written directly into its page. Moving a `LockedKey` moves only the
+//! address, so no copy of the key stays on a stack.
 
 use memmap2::{Advice, MmapMut};
 use zeroize::Zeroize;
@@ -8,24 +9,25 @@ use mfad_core::entropy;
 
 use crate::Fault;
 
-/// Bytes of a key.
+/// Length of a key in bytes.
 const LENGTH: usize = 32;
 
-/// A key of 32 bytes.
+/// A key of 32 bytes in a locked page.
 pub struct LockedKey {
     page: MmapMut,
     is_locked: bool,
 }
 
 impl LockedKey {
-    /// Has the key filled in. Where the system locks no page, the key lies in one that may be swapped out, which the log
-    /// says.
+    /// Creates a key that `fill` writes into its page. If the system refuses to lock the page, for example because of
+    /// the limit on locked memory, the key may be swapped out, and the log says so.
     pub fn filled<E: From<Fault>>(fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         let mut page = MmapMut::map_anon(LENGTH).map_err(|_| Fault::Memory)?;
         let locked = page.lock();
         if let Err(error) = &locked {
-            tracing::warn!(%error, "the keys of the store cannot be kept out of the swap");
+            tracing::warn!(%error, "the keys of the store may be swapped out; raise the limit on locked memory");
         }
+        // `DontFork`: a child process gets no copy of the page.
         for advice in [Advice::DontDump, Advice::DontFork] {
             page.advise(advice).map_err(|_| Fault::Memory)?;
         }
@@ -33,12 +35,12 @@ impl LockedKey {
         Ok(Self { page, is_locked: locked.is_ok() })
     }
 
-    /// A new key from the operating system's random generator.
+    /// A random key from the operating system's generator (KEY-6).
     pub fn random() -> Result<Self, Fault> {
         Self::filled(|key| Ok(entropy::fill(key)?))
     }
 
-    /// A copy of these 32 bytes, which stay the caller's to wipe. Other lengths are no key.
+    /// Copies 32 bytes, which the caller must still wipe. Any other length fails.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
         Self::filled(|page| {
             if page.len() != bytes.len() {
@@ -49,12 +51,12 @@ impl LockedKey {
         })
     }
 
-    /// The key itself. Never copy it into something that is not wiped.
+    /// The key itself. Never copy it into memory that is not wiped.
     pub fn expose(&self) -> &[u8] {
         &self.page
     }
 
-    /// Whether it stays out of the swap.
+    /// Whether the page is locked, and so never swapped out.
     pub(crate) fn is_locked(&self) -> bool {
         self.is_locked
     }

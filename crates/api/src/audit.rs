@@ -1,0 +1,242 @@
+//! The audit log: its closed list of events, its rows as the API shows them, and the hash that chains them.
+
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::closed_list::closed_list;
+
+closed_list! {
+    /// What an audit row is about.
+    AuditEvent {
+        /// A code of a step that lies in the future was accepted.
+        ClockFutureStep = "clock.future-step",
+        /// The wall clock moved by more than a minute against the boot clock.
+        ClockStep = "clock.step",
+        /// A backup code was used.
+        CodeUse = "code.use",
+        /// Backup codes were replaced.
+        CodesRenew = "codes.renew",
+        /// A key was asked to prove that it is genuine.
+        DeviceAttest = "device.attest",
+        /// An account was deleted from a key.
+        DeviceDelete = "device.delete",
+        /// An account that is not needed any more was erased from a key.
+        DeviceErase = "device.erase",
+        /// The password of a key's applet was learned, set or removed.
+        DevicePassword = "device.password",
+        /// The password of a key's applet that the daemon keeps was refused.
+        DevicePasswordWrong = "device.password-wrong",
+        /// A factor was put onto a key.
+        DeviceProgram = "device.program",
+        /// An account on a key was renamed.
+        DeviceRename = "device.rename",
+        /// The OATH applet of a key was reset.
+        DeviceReset = "device.reset",
+        /// A key was found to have been reset elsewhere.
+        DeviceResetSeen = "device.reset-seen",
+        /// A key was taken back.
+        DeviceReturn = "device.return",
+        /// Half-finished provisioning was rolled back on a key.
+        DeviceUndo = "device.undo",
+        /// A factor became active.
+        FactorEnroll = "factor.enroll",
+        /// The factors of a user were locked.
+        FactorLock = "factor.lock",
+        /// The counter of a security key went backwards: it may have been copied.
+        KeyCopied = "key.copied",
+        /// The PIN of a security key was wrong.
+        KeyPinWrong = "key.pin-wrong",
+        /// The answer of a security key was not valid.
+        KeyRefused = "key.refused",
+        /// The new master key has replaced the old one.
+        KeyReplaced = "key.replaced",
+        /// Every sealed value is under the new master key.
+        KeyResealed = "key.resealed",
+        /// A rotation of the master key was begun.
+        KeyRotate = "key.rotate",
+        /// A security key was not touched.
+        KeyUntouched = "key.untouched",
+        /// The second step of a login.
+        LoginFactor = "login.factor",
+        /// The first step of a login.
+        LoginPassword = "login.password",
+        /// An action was confirmed with a second factor.
+        LoginStepUp = "login.step-up",
+        /// A password was changed.
+        PasswordChange = "password.change",
+        /// A user got a first password.
+        PasswordCreate = "password.create",
+        /// The receipt of a step-up was redeemed.
+        ReceiptRedeem = "receipt.redeem",
+        /// A secret was created.
+        SecretCreate = "secret.create",
+        /// A secret was deleted.
+        SecretDelete = "secret.delete",
+        /// A secret was renamed or described.
+        SecretRename = "secret.rename",
+        /// A session ended.
+        SessionEnd = "session.end",
+        /// A refresh token was used a second time, and its session ended.
+        SessionReuse = "session.reuse",
+        /// A backup was made.
+        StoreBackup = "store.backup",
+        /// The store was restored from a backup.
+        StoreRestored = "store.restored",
+        /// A sealed value or a summary did not match: damage or manipulation.
+        StoreTampered = "store.tampered",
+        /// A user was created.
+        UserCreate = "user.create",
+        /// A user was deleted.
+        UserDelete = "user.delete",
+        /// A user was disabled.
+        UserDisable = "user.disable",
+        /// A user was enabled.
+        UserEnable = "user.enable",
+        /// The lock of a user's factors was ended.
+        UserUnlock = "user.unlock",
+        /// A user was changed.
+        UserUpdate = "user.update",
+        /// An app checked a second factor.
+        Verify = "verify",
+    }
+}
+
+/// The fields of a row in the order in which they are hashed.
+#[derive(Clone, Copy, Debug)]
+pub struct HashedRow<'a> {
+    /// 1, 2, 3, … without a gap.
+    pub seq: i64,
+    /// Milliseconds since 1970.
+    pub at: i64,
+    /// The name of the event.
+    pub event: &'a str,
+    /// The id of the user concerned.
+    pub subject: Option<&'a str>,
+    /// The id of the secret concerned.
+    pub object: Option<&'a str>,
+    /// The uid of the caller.
+    pub peer_uid: Option<u32>,
+    /// The process id of the caller.
+    pub peer_pid: Option<i64>,
+    /// The id of the request.
+    pub request: Option<&'a str>,
+    /// `ok` or `refused`.
+    pub outcome: &'a str,
+    /// A detail for people.
+    pub detail: Option<&'a str>,
+}
+
+impl HashedRow<'_> {
+    /// SHA-256 over the hash of the row before and these fields as one compact JSON array. Anybody who reads the log can
+    /// recompute it. None if the fields cannot be written as JSON, which no text and number can cause.
+    pub fn hash(&self, previous: &[u8; 32]) -> Option<[u8; 32]> {
+        let fields = (
+            self.seq,
+            self.at,
+            self.event,
+            self.subject,
+            self.object,
+            self.peer_uid,
+            self.peer_pid,
+            self.request,
+            self.outcome,
+            self.detail,
+        );
+        let json = serde_json::to_vec(&fields).ok()?;
+        Some(Sha256::new().chain_update(previous).chain_update(json).finalize().into())
+    }
+}
+
+/// A row of the audit log as the API shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditRecord {
+    /// 1, 2, 3, … without a gap.
+    pub seq: i64,
+    /// When, RFC 3339 in UTC with three decimals.
+    pub time: String,
+    /// The name of the event: one of [`AuditEvent`], or one of another version.
+    pub event: String,
+    /// The id of the user concerned.
+    pub subject: Option<String>,
+    /// The id of the secret concerned.
+    pub object: Option<String>,
+    /// The uid of the caller.
+    pub peer_uid: Option<u32>,
+    /// The process id of the caller.
+    pub peer_pid: Option<i64>,
+    /// The id of the request.
+    pub request_id: Option<String>,
+    /// `ok` or `refused`.
+    pub outcome: String,
+    /// A detail for people.
+    pub detail: Option<String>,
+    /// The hash of the row before, hexadecimal.
+    pub prev: String,
+    /// The hash of this row, hexadecimal.
+    pub hash: String,
+}
+
+impl AuditRecord {
+    /// The hash that this row should have, for its time in milliseconds since 1970. None if `prev` is not a hash.
+    pub fn computed_hash(&self, at: i64) -> Option<String> {
+        let previous = HEXLOWER.decode(self.prev.as_bytes()).ok()?;
+        let row = HashedRow {
+            seq: self.seq,
+            at,
+            event: &self.event,
+            subject: self.subject.as_deref(),
+            object: self.object.as_deref(),
+            peer_uid: self.peer_uid,
+            peer_pid: self.peer_pid,
+            request: self.request_id.as_deref(),
+            outcome: &self.outcome,
+            detail: self.detail.as_deref(),
+        };
+        Some(HEXLOWER.encode(&row.hash(&previous.try_into().ok()?)?))
+    }
+}
+
+/// A page of the audit log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// The rows, oldest first.
+    pub events: Vec<AuditRecord>,
+    /// The number to ask after for the next page; none on the last.
+    #[serde(default)]
+    pub next: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_has_one_name() {
+        let names: std::collections::BTreeSet<&str> = AuditEvent::ALL.iter().map(|event| event.as_str()).collect();
+
+        assert_eq!(names.len(), AuditEvent::ALL.len());
+        assert!(AuditEvent::ALL.iter().all(|event| AuditEvent::parse(event.as_str()) == Some(*event)));
+    }
+
+    #[test]
+    fn log_5_the_hash_is_over_the_raw_hash_and_the_compact_array() {
+        let row = HashedRow {
+            seq: 1,
+            at: 1_767_323_045_678,
+            event: "login.password",
+            subject: Some("00000000-0000-0000-0000-000000000000"),
+            object: None,
+            peer_uid: Some(1000),
+            peer_pid: None,
+            request: Some("r"),
+            outcome: "ok",
+            detail: Some("a \"quoted\" détail\n"),
+        };
+        let json = r#"[1,1767323045678,"login.password","00000000-0000-0000-0000-000000000000",null,1000,null,"r","ok","a \"quoted\" détail\n"]"#;
+
+        let expected: [u8; 32] = Sha256::new().chain_update([7; 32]).chain_update(json).finalize().into();
+        assert_eq!(row.hash(&[7; 32]), Some(expected));
+    }
+}
