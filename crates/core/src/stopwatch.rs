@@ -1,5 +1,5 @@
-//! Measures durations against a time budget. It gives no date: the time of day comes in with the request context, but
-//! the time that a card has left cannot.
+//! Measures durations against a time budget. It gives no date: the time of day comes in with the request context. But
+//! how long a card has taken so far can only be measured.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Starts a budget now.
+    /// Starts a budget that runs from now on, on the monotonic clock.
     #[expect(clippy::disallowed_methods, reason = "measures a duration; nothing is decided by the time of day")]
     pub fn start(budget: Duration) -> Self {
         Self { started: Instant::now(), budget }

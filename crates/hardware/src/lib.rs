@@ -1,7 +1,6 @@
-//! Smart cards in readers and security keys in ports, from the bytes up: PC/SC and CTAPHID behind traits, APDUs, CTAP2, the
-//! OATH applet, and the PIV attestation that proves a key genuine.
-//!
-//! It knows no user, no store and no relying party. Every wait has a deadline. Tests put virtual keys behind the traits.
+//! Smart cards in readers and security keys in ports, at the byte level: PC/SC and CTAPHID behind traits, APDUs, CTAP2,
+//! the OATH applet, and the PIV attestation that proves a hardware key genuine. Knows no user, no store and no relying
+//! party. Every wait has a deadline. Tests put virtual keys behind the traits.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 

@@ -1,5 +1,5 @@
-//! Where text goes: data to standard output, remarks and errors to standard error. Text of others
-//! passes `visible` first, so that it cannot steer the terminal.
+//! Output: data and notes go to standard output, errors and asides to standard error. Text from elsewhere, such as a
+//! user name, passes [`visible`] first, so that it cannot control the terminal.
 
 use std::env;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use crate::cli::{Colour, Globals};
 use crate::failure::Failure;
 
-/// The two streams and how to write on them.
+/// Both output streams and how to write to them.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     json: bool,
@@ -17,19 +17,19 @@ pub struct Output {
     colour_err: bool,
 }
 
-/// How a piece of text stands out.
+/// Colour of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
-    /// Heads of tables.
+    /// Table headers and names of values: bold.
     Head,
-    /// All is well.
+    /// Success: green.
     Good,
-    /// Something is not.
+    /// Failure: red.
     Bad,
 }
 
 impl Output {
-    /// As the flags say.
+    /// Reads the global flags, and asks each stream whether it is a terminal.
     pub fn new(globals: &Globals) -> Self {
         Self {
             json: globals.json,
@@ -39,53 +39,53 @@ impl Output {
         }
     }
 
-    /// Whether one JSON document is wanted instead of text.
+    /// Whether the output is one JSON document instead of text.
     pub fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Whether remarks are not wanted.
+    /// Whether notes are suppressed.
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    /// One line of what was asked for. `text` is visible already.
+    /// Prints one line of the requested data. The caller has passed `text` through [`visible`].
     pub fn line(&self, text: &str) -> Result<(), Failure> {
         write_line(io::stdout().lock(), text)
     }
 
-    /// A remark for people: neither in JSON nor when quiet.
+    /// Prints a note for people; suppressed by --json and --quiet.
     pub fn note(&self, text: &str) -> Result<(), Failure> {
         if self.json || self.quiet { Ok(()) } else { self.line(text) }
     }
 
-    /// What a person must see for the next step; beside the document when JSON is wanted.
+    /// Prints text that the user needs for the next step. With --json it goes to standard error, beside the document.
     pub fn show(&self, text: &str) -> Result<(), Failure> {
         if self.json { write_line(io::stderr().lock(), text) } else { self.line(text) }
     }
 
-    /// The daemon's document as it came; `{}` when it had nothing to say.
+    /// Prints the daemon's document unchanged except for escapes, or `{}` for an empty response.
     pub fn document(&self, json: &str) -> Result<(), Failure> {
         self.line(&if json.trim().is_empty() { "{}".to_owned() } else { visible_json(json.trim_end()) })
     }
 
-    /// A line on standard error. That nobody reads it is no failure.
+    /// Prints a line to standard error. A closed standard error is not a failure.
     pub fn aside(&self, text: &str) {
         let _unread = write_line(io::stderr().lock(), text);
     }
 
-    /// An error and its sentence.
+    /// Prints an error message to standard error.
     pub fn error(&self, text: &str) {
         let head = paint("error:", Tone::Bad, self.colour_err);
         self.aside(&format!("{head} {}", visible(text)));
     }
 
-    /// Text in a tone, for standard output.
+    /// Colours text for standard output.
     pub fn tone(&self, text: &str, tone: Tone) -> String {
         paint(text, tone, self.colour_out)
     }
 
-    /// Rows under a head, columns aligned. Cells may be raw.
+    /// Prints a table with aligned columns; --quiet omits the header. Cells are made visible here.
     pub fn table<const N: usize>(&self, head: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
         let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| visible(cell))).collect();
         if !self.quiet {
@@ -96,7 +96,7 @@ impl Output {
         rows.iter().try_for_each(|row| self.line(&aligned(row, &widths)))
     }
 
-    /// Names and values, one pair a line. Values may be raw.
+    /// Prints names and values, one pair per line. Values are made visible here.
     pub fn pairs(&self, pairs: &[(&str, String)]) -> Result<(), Failure> {
         let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         pairs.iter().try_for_each(|(name, value)| {
@@ -106,8 +106,8 @@ impl Output {
     }
 }
 
-/// Text that cannot steer a terminal: control characters and those that turn the direction of
-/// writing are shown as escapes.
+/// Escapes control characters and those that change the direction of writing, so that text from elsewhere can neither
+/// control the terminal nor pose as other text.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -120,7 +120,7 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
-/// The same for a JSON document: the escapes are JSON's own. Whitespace between tokens stays.
+/// The same for a JSON document, with JSON's own escapes. Whitespace between tokens stays.
 fn visible_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for character in json.chars() {
@@ -134,7 +134,7 @@ fn visible_json(json: &str) -> String {
     shown
 }
 
-/// The bidirectional controls of Unicode (UAX 9, section 2).
+/// Whether it is a bidirectional control of Unicode (UAX 9 section 2).
 fn turns_text(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

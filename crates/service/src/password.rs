@@ -71,8 +71,7 @@ impl Service {
     }
 
     fn target(&self, context: &RequestContext, login: &str) -> Result<Target, Error> {
-        // Spellings of a login (case, width, spaces) share one throttle, or varying them would multiply guesses
-        // (THR-4).
+        // All spellings of a login (case, width, spaces) share one throttle; each would allow further guesses (THR-4).
         let key = canonical(login);
         let peer = context.caller.peer.uid;
         self.look(context, |view| {
@@ -251,8 +250,7 @@ impl Grant {
         let user = tx.user(user)?.filter(|user| !user.disabled).ok_or(Error::WrongCredentials)?;
         let password = tx.active_secret(user.id, SecretType::Password)?;
         let password = password.filter(|now| is_unchanged(now, checked)).ok_or(Error::WrongCredentials)?;
-        // The check before the hash only saved the work of a hash; this one decides, in the transaction that records
-        // the result.
+        // The check before the hash only saved work. This one decides, in the transaction that records the result.
         let throttle = tx.throttle(&self.subject, Class::Password)?;
         if let Gate::Delayed(wait) = throttle.gate(&self.limits, &context.now) {
             return Err(Error::TooManyAttempts { wait }.into());

@@ -18,8 +18,9 @@ impl Passwords {
         Ok(Self { hasher: Hasher::new(cost)?, locks: Locks::default() })
     }
 
-    /// Waits for the lock with this key, and holds it until the result is dropped. Without it, parallel guesses would
-    /// all pass the throttle before the first one is counted (THR-2). Waits at most for the caller's patience.
+    /// Waits for the lock with this key, at most for the caller's patience. The lock is held until the result is
+    /// dropped. So parallel guesses are evaluated one after the other, each under the throttle of the one before
+    /// (THR-2).
     pub(super) fn hold(&self, context: &RequestContext, key: &[u8]) -> Result<Held<'_>, Error> {
         self.locks.hold(key, context.caller.peer.uid, context.patience)
     }

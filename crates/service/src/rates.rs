@@ -38,7 +38,7 @@ impl Act {
 }
 
 /// Rate limits by the generic cell rate algorithm (ITU-T I.371). The table holds the theoretical arrival time of each
-/// limit, in milliseconds of the boot clock, which nobody can set.
+/// limit, in milliseconds of the boot clock, which cannot be set.
 #[derive(Default)]
 pub(super) struct Rates(Mutex<HashMap<Act, i64>>);
 

@@ -26,8 +26,8 @@ pub enum Told {
 }
 
 impl Service {
-    /// Returns which secret a reply holds, to be kept with it. `at` is the time of the request (milliseconds since
-    /// 1970).
+    /// Returns which secret a reply holds, to be kept with the reply. `at` is the time of the request, in milliseconds
+    /// since 1970.
     pub fn told(&self, at: i64, reply: &Reply) -> Told {
         match reply {
             Reply::FactorCreated { secret, .. } => Told::Seed(secret.user, secret.id),
@@ -93,8 +93,8 @@ impl Service {
         }
     }
 
-    /// Like [`Service::access_to`], but also accepts a token that the first run of the call itself has ended, and
-    /// nothing else since.
+    /// Like [`Service::access_to`], but also accepts a token that was ended by the first run of this very call. If
+    /// anything else has ended tokens since then, it is refused.
     fn access_once_more(&self, context: &RequestContext, user: UserRef, scope: Scope) -> Result<(), Error> {
         match self.access_to(context, user, scope) {
             Err(Error::Unauthenticated) => {

@@ -32,7 +32,7 @@ pub(super) enum Prepared {
     Code { set: Option<SecretId>, hash: Sensitive<[u8; 16]> },
 }
 
-/// The settings that a verdict depends on, read once per request so that a reload cannot change them midway.
+/// The settings that a verdict depends on, copied beforehand so that a reload does not change them in the transaction.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
     window: Window,
@@ -76,8 +76,8 @@ impl Service {
 
     /// Does the slow part of judging a proof, outside of the transaction. For a backup code: waits for other backup
     /// codes of this user, checks the throttle, and hashes once. Without a user the work is the same, counted on
-    /// `nobody`. The caller must hold the returned lock until the verdict, or parallel guesses would pass the throttle
-    /// together (THR-2).
+    /// `nobody`. The caller must hold the returned lock until the verdict, so that parallel guesses are evaluated one
+    /// after the other, each under the throttle of the one before (THR-2).
     pub(super) fn prepare<'a>(
         &'a self,
         context: &RequestContext,
@@ -243,8 +243,7 @@ pub(super) fn judge(
 }
 
 /// Judges an attempt for a user who does not exist: always wrong, after the same work and under a throttle of the same
-/// kind (AUT-4, AZ-2). It assumes the odds of the usual factor, a TOTP of six digits, since there is none to compute
-/// them from.
+/// kind (AUT-4, AZ-2). The odds are those of the usual factor, a TOTP of six digits.
 pub(super) fn judge_nobody(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -398,8 +397,8 @@ fn match_factor(
                 CounterMatch::Accepted { next } => {
                     Ok(tx.consume_counter(factor.id, next, now)?.then_some((Method::Hotp, None)))
                 }
-                // Beyond the look-ahead one code is too likely a guess. The next one in sequence resynchronises (RFC
-                // 4226 section 7.4).
+                // Beyond the look-ahead a single code could be a guess. If the next code follows it in sequence, the
+                // counter is resynchronised (RFC 4226 section 7.4).
                 CounterMatch::Ahead { counter } => {
                     tx.remember_resync(factor.id, Some(counter))?;
                     Ok(None)

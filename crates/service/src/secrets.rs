@@ -1,5 +1,5 @@
-//! Secrets of a user: create, list, show, rename and delete. A value is shown once, in the reply that creates it (ENR-6).
-//! Enrolment, passwords and security keys have files of their own.
+//! Secrets of a user: create, list, show, rename and delete. A value is shown once, in the reply that creates it
+//! (ENR-6). Enrolment, passwords and security keys have files of their own.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ use super::{
 
 /// How long a pending factor waits for its first code before it expires (ENR-2).
 pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// The longest otpauth URI, in bytes (docs/openapi.yaml). A URI of this length fits into a QR code: the largest one holds
-/// 2,331 bytes (ISO/IEC 18004 table 7, version 40 with error correction M).
+/// The longest otpauth URI, in bytes (docs/openapi.yaml). A URI of this length fits into a QR code: the largest one
+/// holds 2,331 bytes (ISO/IEC 18004 table 7, version 40 with error correction M).
 pub const LONGEST_URI: usize = 2048;
 /// Random bytes in an API key.
 const API_KEY_LENGTH: usize = 32;
@@ -31,8 +31,8 @@ const API_KEY_LENGTH: usize = 32;
 const MOST_SECRETS: usize = 32;
 
 impl Service {
-    /// Creates a pending software factor, and returns its seed and otpauth URI this once. An older pending factor of the
-    /// user ends; an active one is never touched (ENR-2).
+    /// Creates a pending software factor, and returns its seed and otpauth URI this once. An older pending factor of
+    /// the user ends; an active one is never touched (ENR-2).
     pub(super) fn create_factor(
         &self,
         context: &RequestContext,
@@ -60,8 +60,8 @@ impl Service {
         Ok(Reply::FactorCreated { secret, uri, base32 })
     }
 
-    /// Imports a factor of another program. It is pending like any other: only a code from its authenticator activates it
-    /// (ENR-1). The reply does not repeat the seed.
+    /// Imports a factor of another program. It is pending like any other: only a code from its authenticator activates
+    /// it (ENR-1). The reply does not repeat the seed.
     pub(super) fn import_factor(
         &self,
         context: &RequestContext,
@@ -104,8 +104,8 @@ impl Service {
         Ok(uri)
     }
 
-    /// Creates an API key and returns it this once. The store keeps only its digest. A key made without a second factor is
-    /// refused later if the settings require one.
+    /// Creates an API key and returns it this once. The store keeps only its digest. A key made without a second factor
+    /// is refused later if the settings require one.
     pub(super) fn create_api_key(
         &self,
         context: &RequestContext,
@@ -196,9 +196,9 @@ impl Service {
         Ok(Reply::Secret(view))
     }
 
-    /// Deletes a secret and its value. If it was active, except for an API key, all tokens of the user end; with the last
-    /// factor the backup codes end too (ENR-9, ENR-10). The account on a hardware key is erased as well, unless the caller
-    /// wants to keep it.
+    /// Deletes a secret and its value. If it was active, except for an API key, all tokens of the user end; with the
+    /// last factor the backup codes end too (ENR-9, ENR-10). The account on a hardware key is erased as well, unless
+    /// the caller wants to keep it.
     pub(super) fn delete_secret(
         &self,
         context: &RequestContext,
@@ -237,8 +237,8 @@ impl Service {
     }
 }
 
-/// Ends what an active secret of this kind opened, after it was deleted: the tokens of the user, and with the last factor
-/// the backup codes. An API key opens nothing but itself.
+/// Ends what an active secret of this kind opened, after it was deleted: the tokens of the user, and with the last
+/// factor the backup codes. An API key opens nothing but itself.
 pub(super) fn end_what_it_opened(tx: &Tx<'_>, user: UserId, kind: SecretType) -> Result<(), Stop> {
     match kind {
         SecretType::ApiKey => return Ok(()),

@@ -1,5 +1,6 @@
-//! WebAuthn ceremonies of security keys: one request gives out options, a second one brings the response. Open ceremonies
-//! stay in memory, for one response and five minutes (FIDO-1), so a restart ends them and the client begins again.
+//! WebAuthn ceremonies of security keys: one request gives out options, a second one brings the response. Open
+//! ceremonies stay in memory, for one response and five minutes (FIDO-1), so a restart ends them and the client begins
+//! again.
 
 use std::sync::Arc;
 
@@ -71,8 +72,8 @@ impl Service {
         Ok(Reply::KeyAsked { secret, options })
     }
 
-    /// Finishes a registration with the browser's response. An invalid response ends the ceremony and the pending key. One
-    /// that cannot be parsed ends nothing: that is a mistake of the page, and nothing of it was judged.
+    /// Finishes a registration with the browser's response. An invalid response ends the ceremony and the pending key.
+    /// One that cannot be parsed ends nothing: that is a mistake of the page, and nothing of it was judged.
     pub(super) fn register_key(
         &self,
         context: &RequestContext,
@@ -85,7 +86,8 @@ impl Service {
         let now = context.now.wall_ms;
         let row = self.look(context, |view| pending(view, now, user, id, SecretType::Fido2))??;
         self.may_begin_factor_now(context, access, row.created)?;
-        // Parsed before the ceremony is taken out, and taken out before anything is verified: each challenge is judged once.
+        // Parse first: a malformed response must not cost the challenge. Then take the ceremony out before verifying
+        // anything, so that each challenge is judged once (FIDO-1).
         let answer = RegistrationAnswer::read(answer)?;
         let Some(Asked::Registration(asked)) =
             self.webauthn.ceremonies.take(key(user, Purpose::Register(id), None), now)
@@ -100,8 +102,8 @@ impl Service {
         self.activate_registered(context, access, row, &record, relying_party.id())
     }
 
-    /// Returns the registration options for this user, and the state to verify the response with. The user's present keys
-    /// are excluded, so that none is registered twice.
+    /// Returns the registration options for this user, and the state to verify the response with. The user's present
+    /// keys are excluded, so that none is registered twice.
     pub(super) fn start_registration(
         &self,
         context: &RequestContext,
@@ -127,8 +129,8 @@ impl Service {
         Ok(Reply::Enrolled { secret, codes })
     }
 
-    /// Stores a key of this host that has answered, active at once. It has no pending secret, so a pulled key or a crash
-    /// leaves none behind.
+    /// Stores a key of this host that has answered, active at once. It has no pending secret, so a pulled key or a
+    /// crash leaves none behind.
     pub(super) fn store_registered(
         &self,
         context: &RequestContext,
@@ -143,8 +145,8 @@ impl Service {
         })
     }
 
-    /// Activates a key in one transaction with everything that follows from an enrolment (ENR-4). `row` finds the pending
-    /// secret, or inserts it.
+    /// Activates a key in one transaction with everything that follows from an enrolment (ENR-4). `row` finds the
+    /// pending secret, or inserts it.
     fn activate_key(
         &self,
         context: &RequestContext,
@@ -182,8 +184,8 @@ impl Service {
         Ok((secret, codes))
     }
 
-    /// Ends the pending key after an invalid response, because its challenge must not be answered twice (FIDO-1). Returns
-    /// the refusal for the caller; the reason is in the audit log.
+    /// Ends the pending key after an invalid response, because its challenge must not be answered twice (FIDO-1).
+    /// Returns the refusal for the caller; the reason is in the audit log.
     fn end_registration(&self, context: &RequestContext, row: &SecretRow, fault: FidoFault) -> Error {
         let (user, id, why) = (row.user, row.id, fault.to_string());
         let ended = self.change(context, move |tx, context| {
@@ -235,7 +237,7 @@ impl Service {
         Ok(keys.collect::<Result<_, _>>()?)
     }
 
-    /// Returns the options for a login or a step-up, depending on whether the caller has a challenge token or a session.
+    /// Returns the options for a login if the caller has a challenge token, or for a step-up if it has a session.
     pub(super) fn ask_for_own_key(&self, context: &RequestContext) -> Result<Reply, Error> {
         match self.challenge(context) {
             Ok(claims) => {
@@ -261,11 +263,11 @@ impl Service {
         self.ask_for_key(context, access.user.id, Purpose::Verify(context.caller.peer.uid))
     }
 
-    /// Verifies the browser's response to an open ceremony, without the store. Returns `None` for an invalid response, which
-    /// counts like a wrong code. A response that cannot be parsed is malformed and leaves the ceremony open.
+    /// Verifies the browser's response to an open ceremony, without the store. Returns `None` for an invalid response,
+    /// which counts like a wrong code. A response that cannot be parsed is malformed and leaves the ceremony open.
     ///
-    /// A response to no open ceremony is refused like a wrong code, but not counted, since it guesses nothing. Also, if one
-    /// response is sent many times, the one that wins must not meet the delays that the others cause (FIDO-7).
+    /// A response to no open ceremony is refused like a wrong code, but not counted, since it guesses nothing. Also, if
+    /// one response is sent many times, the one that wins must not meet the delays that the others cause (FIDO-7).
     pub(super) fn assertion(
         &self,
         context: &RequestContext,
@@ -361,8 +363,9 @@ fn records(view: &View<'_>, user: UserId) -> Result<Vec<Record>, Fault> {
     view.active_keys(user)?.iter().map(|(row, counter)| Ok((view.open_secret(row)?, *counter))).collect()
 }
 
-/// Uses an assertion up, inside the transaction that judges it. Returns `None` if the credential is not this user's, or its
-/// counter did not increase. The conditional update also lets only one of several copies of an assertion win (FIDO-5).
+/// Uses an assertion up, inside the transaction that judges it. Returns `None` if the credential is not this user's, or
+/// its counter did not increase. The conditional update also lets only one of several copies of an assertion win
+/// (FIDO-5).
 pub(super) fn use_assertion(
     tx: &Tx<'_>,
     user: UserId,

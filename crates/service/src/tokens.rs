@@ -1,5 +1,5 @@
-//! Making access, challenge and enrolment tokens, refresh tokens and API keys, and rotating the keys that sign tokens. The
-//! format of signed tokens is in `token`.
+//! Making access, challenge and enrolment tokens, refresh tokens and API keys, and rotating the keys that sign tokens.
+//! The format of signed tokens is in `token`.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ const OPEN_CHALLENGES: u32 = 5;
 const OPEN_SESSIONS: u32 = 32;
 /// How long a session lasts without a refresh.
 const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
-/// How long an exchanged refresh token still gets the same successor, in milliseconds. The answer may be lost, or two tabs
-/// may refresh at once; without this, both would look like the reuse of a stolen token.
+/// How long an exchanged refresh token still gets the same successor, in milliseconds. The answer may be lost, or two
+/// tabs may refresh at once; without this, both would look like the reuse of a stolen token.
 pub(super) const REFRESH_GRACE: i64 = 10_000;
 /// How long a session lasts at most, however often it is refreshed.
 const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -50,8 +50,8 @@ pub(super) struct ApiKeyParts {
     pub(super) secret: Sensitive<Vec<u8>>,
 }
 
-/// The parts of a refresh token whose tag is correct, so this daemon made it. The session may have ended, or the generation
-/// may be an old one.
+/// The parts of a refresh token whose tag is correct, so this daemon made it. The session may have ended, or the
+/// generation may be an old one.
 pub(super) struct RefreshParts {
     pub(super) session: SessionId,
     pub(super) generation: u32,
@@ -67,7 +67,7 @@ pub(super) enum Granted {
     Enrolment(UserRow),
 }
 
-/// Opens a session inside a writing job.
+/// Opens a session for the peer of this request, inside a writing job.
 pub(super) fn open_session(tx: &Tx<'_>, context: &RequestContext, user: UserRow, amr: Amr) -> Result<Granted, Fault> {
     let now = context.now.wall_ms;
     let session = SessionRow {
@@ -86,7 +86,7 @@ pub(super) fn open_session(tx: &Tx<'_>, context: &RequestContext, user: UserRow,
     Ok(Granted::Session(session, user))
 }
 
-/// Opens a challenge inside a writing job.
+/// Opens a challenge for the peer of this request, inside a writing job, and lists the methods that can answer it.
 pub(super) fn open_challenge(tx: &Tx<'_>, context: &RequestContext, user: UserRow) -> Result<Granted, Fault> {
     let now = context.now.wall_ms;
     let challenge = ChallengeRow {
@@ -177,8 +177,8 @@ impl Service {
         refresh_parts(self.store.vault(), token).ok_or(Error::RefreshEnded)
     }
 
-    /// Runs the periodic housekeeping: rotates an old signing key (TOK-7), deletes what has expired, records a step of the
-    /// wall clock (TIME-1), and resumes an unfinished rotation of the master key.
+    /// Runs the periodic housekeeping: rotates an old signing key (TOK-7), deletes what has expired, records a step of
+    /// the wall clock (TIME-1), and resumes an unfinished rotation of the master key.
     pub fn tend(&self, now: &Moment) -> Result<(), Error> {
         let patience = Duration::from_secs(30);
         self.passwords.tend();
@@ -214,8 +214,8 @@ impl Service {
             let set = KeySet::new(policy.issuer.clone(), keys).in_format(policy.token_format);
             *self.keys.write().unwrap_or_else(PoisonError::into_inner) = set;
         }
-        // A crash or a client that disconnected may have left a rotation of the master key unfinished. If it cannot go on,
-        // that is logged and not returned: logins must not depend on it.
+        // A crash or a client that disconnected may have left a rotation of the master key unfinished. If it cannot go
+        // on, that is logged and not returned: logins must not depend on it.
         if let Err(error) = self.go_on_with_rotation(&RequestContext::of_host(now), patience, u32::MAX) {
             tracing::error!(%error, "the rotation of the master key could not be resumed");
         }
@@ -270,9 +270,9 @@ fn claims(context: &RequestContext, kind: TokenKind, user: &UserRow) -> Result<C
     })
 }
 
-/// Makes the refresh token of a session's present generation: session, generation and a keyed tag over both. No token has to
-/// be stored, and an old one is still recognised, so its reuse can end the session.
-// Not inlined: what it leaves on the stack must lie below the caller's frame, where `scrub_stack` overwrites it (MEM-3).
+/// Makes the refresh token of a session's present generation: session, generation and a keyed tag over both. No token
+/// has to be stored, and an old one is still recognised, so its reuse can end the session.
+// Not inlined: what it leaves on the stack must lie below the caller's frame, where `scrub_stack` wipes it (MEM-3).
 #[inline(never)]
 pub(super) fn refresh_token(vault: &Vault, session: &SessionRow) -> Sensitive<String> {
     let tag = vault.refresh_tag(session.id.as_bytes(), session.generation);
@@ -310,8 +310,8 @@ pub(super) fn api_key_parts(text: &str) -> Option<ApiKeyParts> {
     Some(ApiKeyParts { id: SecretId::from_slice(id)?, secret: Sensitive::new(secret.to_vec()) })
 }
 
-/// SHA-256. It suffices for values of 256 random bits, which cannot be guessed, and for texts that are no secret. Passwords
-/// and backup codes need the slow hash.
+/// SHA-256. It suffices for values of 256 random bits, which cannot be guessed, and for texts that are no secret.
+/// Passwords and backup codes need the slow hash.
 pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }

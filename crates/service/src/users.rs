@@ -13,8 +13,8 @@ use super::tokens::{Granted, open_session};
 use super::{NewUserOrder, Reply, RequestContext, Service, Stop, UserChange, UserView};
 
 impl Service {
-    /// Creates a user. With a password the reply also has a login; if the settings require a second factor, a token that can
-    /// only enrol one (AUT-7).
+    /// Creates a user. With a password the reply also has a login; if the settings require a second factor, a token
+    /// that can only enrol one (AUT-7).
     pub(super) fn create_user(&self, context: &RequestContext, order: NewUserOrder) -> Result<Reply, Error> {
         let record = order.password.as_ref().map(|p| self.password_record(context, p)).transpose()?;
         let id = match order.id {
@@ -46,7 +46,8 @@ impl Service {
         Ok(Reply::UserCreated { user: view_of(row, MfaState::None), auth })
     }
 
-    /// Lists up to `limit` users with ids after `after`, in the order of their ids. A full page has the id to continue after.
+    /// Lists up to `limit` users with ids after `after`, in the order of their ids. A full page names the id with which
+    /// to ask for the next one.
     pub(super) fn list_users(
         &self,
         context: &RequestContext,
@@ -71,8 +72,8 @@ impl Service {
         Ok(Reply::User(view_of(access.user.clone(), mfa)))
     }
 
-    /// Changes a user. Refuses with [`Error::Version`] if the user has changed since the caller read it. Disabling and a
-    /// change of roles end all tokens of the user.
+    /// Changes a user. Refuses with [`Error::Version`] if the user has changed since the caller read it. A change of
+    /// `disabled` or `roles` ends all tokens of the user.
     pub(super) fn update_user(
         &self,
         context: &RequestContext,
@@ -130,8 +131,8 @@ impl Service {
         Ok(Reply::Done)
     }
 
-    /// Ends the delays and locks of a user. If codes were used up while the clock was ahead, also makes present codes count
-    /// again (AZ-4, TIME-2).
+    /// Ends the delays and locks of a user. If codes were used up while the clock was ahead, also makes present codes
+    /// count again (AZ-4, TIME-2).
     pub(super) fn unlock_user(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
         let user = access.user.id;
         let reason = access.reason().unwrap_or_default();

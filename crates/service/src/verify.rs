@@ -13,8 +13,8 @@ use super::second_factor::{Accepted, Verdict, accept, judge, judge_nobody};
 use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 
 impl Service {
-    /// Judges a second factor of a user. A wrong or used code, an unknown user and a user with only a pending factor get the
-    /// same refusal after the same work (AZ-2).
+    /// Judges a second factor of a user. A wrong or used code, an unknown user and a user with only a pending factor
+    /// get the same refusal after the same work (AZ-2).
     pub(super) fn verify(&self, context: &RequestContext, user: UserRef, proof: Proof) -> Result<Reply, Error> {
         let (job, _held) = self.verification(context, user, proof)?;
         let outcome = self.change(context, job);
@@ -33,8 +33,8 @@ impl Service {
         self.verified(context, outcome)
     }
 
-    /// Prepares a verify: returns the writing job that judges the proof, and a lock to hold until the job is done. Both ways
-    /// to run the job share it.
+    /// Prepares a verify: returns the writing job that judges the proof, and a lock to hold until the job is done. Both
+    /// ways to run the job share it.
     fn verification(
         &self,
         context: &RequestContext,
@@ -46,8 +46,8 @@ impl Service {
             UserRef::Id(id) => Some(id),
             UserRef::Malformed => None,
         };
-        // A backup code or a key needs the user beforehand. For a one-time password the transaction looks the user up, which
-        // saves a read.
+        // A backup code or a key needs the user beforehand. For a one-time password the transaction looks the user up,
+        // which saves a read.
         let known = match named.filter(|_| !matches!(proof, Proof::Token(_))) {
             Some(id) => self.look(context, |view| view.user(id))?.filter(|user| !user.disabled),
             None => None,
@@ -70,8 +70,8 @@ impl Service {
                 Some(id) => judge(tx, context, rules, id, &prepared)?,
                 None => judge_nobody(tx, context, rules, &nobody, &decoy, named, &prepared)?,
             };
-            // An unknown user gets an audit row too, or the refusal would take less time. Filling the disk this way is no
-            // concern: only peers with a right may call this.
+            // An unknown user gets an audit row too, or the refusal would take less time. Filling the disk this way is
+            // no concern: only peers with a right may call this.
             if matches!(verdict, Verdict::Wrong) {
                 tx.audit(&context.entry(AuditEvent::Verify, Outcome::Refused, named, None))?;
             }

@@ -1,4 +1,4 @@
-//! Users, secrets, logins and audit rows as replies show them, which hold no secret but new tokens. Times are
+//! Users, secrets, logins and audit rows as replies show them. The only secrets in them are new tokens. Times are
 //! milliseconds since 1970.
 
 use mfad_core::model::{Profile, SecretId, Sensitive, TokenKind, UserId};

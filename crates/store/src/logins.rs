@@ -20,7 +20,7 @@ pub struct ChallengeRow {
     pub epoch: i64,
     /// Number of wrong answers so far.
     pub wrong: u32,
-    /// Milliseconds since 1970.
+    /// When the challenge was created, in milliseconds since 1970.
     pub created: i64,
     /// When the challenge ends, in milliseconds since 1970.
     pub expires: i64,
@@ -82,6 +82,7 @@ impl Tx<'_> {
                 challenge.expires,
                 challenge.peer,
             ])?;
+        // The new one is always kept, then those whose time is not in the future, newest first.
         self.connection
             .prepare_cached(
                 "DELETE FROM challenges WHERE user = ?1 AND peer = ?5 AND id NOT IN
@@ -135,6 +136,7 @@ impl Tx<'_> {
                 receipt.expires,
                 receipt.peer,
             ])?;
+        // The new one is always kept, then those whose time is not in the future, newest first.
         self.connection
             .prepare_cached(
                 "DELETE FROM receipts WHERE user = ?1 AND digest NOT IN

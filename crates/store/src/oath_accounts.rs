@@ -49,7 +49,7 @@ pub struct OathAccount {
     pub firmware: String,
     /// Name of the account on the key, 1 to 64 bytes.
     pub name: AccountName,
-    /// The provisioning state.
+    /// How far the account is; see [`ProvisioningState`].
     pub state: ProvisioningState,
     /// Whether writing replaces an account of the same name. It is cleared once the old account is known to be
     /// overwritten.

@@ -45,7 +45,7 @@ pub enum Phase {
 pub struct Rotation {
     /// Version of the master key that new values are sealed under.
     pub version: u32,
-    /// The current phase.
+    /// How far the rotation is; see [`Phase`].
     pub phase: Phase,
     /// Number of sealed values in the store.
     pub total: u64,
@@ -92,8 +92,8 @@ pub(super) struct Sealed {
     pub(super) put: &'static str,
 }
 
-/// All tables with sealed values. The values of a table that is missing here would be lost with the old key.
-/// [`Store::finish_reencryption`] cannot detect that, but the test that looks for every BLOB column can.
+/// All tables with sealed values. A new one must be added here, or its values are lost with the old key:
+/// [`Store::finish_reencryption`] counts only the tables in this list.
 const TABLES: [Sealed; 5] = [secrets::SEALED, signing::SEALED, devices::SEALED, guard::SEALED, summaries::SEALED];
 
 /// A position between two sealed values, over all tables.
@@ -316,7 +316,8 @@ impl Store {
     }
 
     /// Assigns the store to the new master key if every value is sealed under it, and writes the audit entry made by
-    /// `entry` from their number. Returns that number, or `None` if values of the old key are left.
+    /// `entry` from their number. Returns that number, or `None` if values of the old key are left or no re-encryption
+    /// is in progress.
     pub fn finish_reencryption(
         &self,
         patience: Duration,

@@ -73,7 +73,7 @@ impl Status {
 pub struct SecretRow {
     /// The id, unique over all users.
     pub id: SecretId,
-    /// The owner.
+    /// The user who owns the secret; also bound to the sealed value.
     pub user: UserId,
     /// The type, which is also bound to the sealed value.
     pub kind: SecretType,
@@ -83,7 +83,7 @@ pub struct SecretRow {
     pub name: String,
     /// Free text that the user may set.
     pub description: Option<String>,
-    /// Milliseconds since 1970.
+    /// When the secret was created, in milliseconds since 1970.
     pub created: i64,
     /// When the secret was last changed, in milliseconds since 1970. Use does not count as a change.
     pub modified: i64,
@@ -118,13 +118,13 @@ pub struct SecretRow {
 pub struct NewSecret {
     /// The id, chosen by the caller.
     pub id: SecretId,
-    /// The owner.
+    /// The user who will own the secret.
     pub user: UserId,
-    /// The type.
+    /// The type; it decides what the value means.
     pub kind: SecretType,
     /// The name. It must be free within the user.
     pub name: Label,
-    /// Milliseconds since 1970.
+    /// The time of creation, in milliseconds since 1970.
     pub created: i64,
     /// When a pending secret ends, in milliseconds since 1970. `None` stores an active one.
     pub expires: Option<i64>,
@@ -433,6 +433,7 @@ impl Tx<'_> {
 
     /// Uses up a TOTP step and all earlier ones. Returns `false` if it was used up already (OTP-3).
     pub fn consume_step(&self, id: SecretId, step: u64, now: i64) -> Result<bool, Fault> {
+        // `future_steps`: steps that were used while the clock was ahead, although the last step was lowered since.
         let changed = self
             .connection
             .prepare_cached(

@@ -27,7 +27,7 @@ pub struct SessionRow {
     pub amr: Amr,
     /// When the user logged in, in seconds since 1970.
     pub auth_time: i64,
-    /// Milliseconds since 1970.
+    /// When the session was opened, in milliseconds since 1970.
     pub created: i64,
     /// When the session ends, in milliseconds since 1970. A refresh moves it.
     pub expires: i64,
@@ -85,6 +85,7 @@ impl Tx<'_> {
                 session.created,
                 session.expires,
             ])?;
+        // The new one is always kept, then those whose time is not in the future, newest first.
         self.connection
             .prepare_cached(
                 "DELETE FROM sessions WHERE user = ?1 AND id NOT IN

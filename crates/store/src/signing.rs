@@ -67,7 +67,7 @@ pub(super) const SEALED: Sealed = Sealed {
 pub struct SigningKeyRow {
     /// The key id that tokens and receipts carry.
     pub kid: String,
-    /// Milliseconds since 1970.
+    /// When the key was created, in milliseconds since 1970. It decides when the next key is due.
     pub created: i64,
     /// The Ed25519 private key (RFC 8032 section 5.1.5).
     pub seed: Sensitive<[u8; 32]>,

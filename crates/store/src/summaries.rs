@@ -181,6 +181,7 @@ impl View<'_> {
         for id in &ids {
             let user = UserId::from_slice(id).ok_or(Fault::Corrupt("a user id"))?;
             self.check_summary(user).map_err(|fault| match fault {
+                // These mean damage. Any other fault, such as a busy store, says nothing about the rows.
                 Fault::Disagrees | Fault::Seal | Fault::Corrupt(_) => {
                     OpenFault::Damaged(format!("the rows of user {user} do not match their summary: {fault}"))
                 }

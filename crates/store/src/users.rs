@@ -10,7 +10,7 @@ use super::{Fault, Tx, View};
 /// A user as stored.
 #[derive(Clone, Debug)]
 pub struct UserRow {
-    /// The id.
+    /// The id, a UUID that never changes.
     pub id: UserId,
     /// The login name as the user wrote it. Names are compared by a canonical key.
     pub name: String,
@@ -22,7 +22,7 @@ pub struct UserRow {
     pub roles: Vec<String>,
     /// Whether the user is disabled, and so cannot log in anywhere.
     pub disabled: bool,
-    /// Milliseconds since 1970.
+    /// When the user was created, in milliseconds since 1970.
     pub created: i64,
     /// When a field above was last changed, in milliseconds since 1970.
     pub modified: i64,
@@ -38,9 +38,9 @@ pub struct UserRow {
 pub struct NewUser {
     /// The id, chosen by the caller.
     pub id: UserId,
-    /// The login name.
+    /// The login name. Its canonical key must not belong to another user.
     pub name: UserName,
-    /// Name for display.
+    /// Name for display; it need not be unique.
     pub display_name: Option<Text>,
     /// E-mail address, which is a login name too.
     pub email: Option<Email>,
@@ -51,7 +51,7 @@ pub struct NewUser {
 /// The field of a user that belongs to another user already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// The id.
+    /// A user with this id exists.
     Id,
     /// The name, which is the name or e-mail address of another user.
     Name,

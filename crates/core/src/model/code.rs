@@ -26,6 +26,7 @@ impl BackupCode {
             }
         }
         for symbol in &mut *symbols {
+            // Five bits are always within the alphabet. The default only avoids a panic.
             *symbol = ALPHABET.get(usize::from(*symbol)).copied().unwrap_or(b'0');
         }
         Self(symbols)
@@ -40,6 +41,7 @@ impl BackupCode {
         }
         let mut code = Self(vec![0; CODE_SYMBOLS].into_boxed_slice());
         let mut places = code.0.iter_mut();
+        // Hyphens only help to read the code, so their places do not matter.
         for typed in text.bytes().filter(|b| *b != b'-') {
             let symbol = match typed.to_ascii_uppercase() {
                 b'I' | b'L' => b'1',

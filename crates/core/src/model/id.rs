@@ -68,7 +68,7 @@ id! {
 /// The user that a request path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserRef {
-    /// `me`: the calling user.
+    /// `me`: the id of the user that the request is authenticated as.
     Me,
     /// A well-formed id, which may belong to no user.
     Id(UserId),

@@ -3,7 +3,7 @@
 /// The use of a token. Each kind has its own `typ` and `aud`, so that one is never accepted as another (TOK-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenKind {
-    /// Acts as the user.
+    /// Lets the holder of the token act as the user.
     Access,
     /// Shows that the password was correct; the second factor is missing.
     Challenge,
@@ -12,7 +12,7 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
-    /// All kinds of token.
+    /// Every kind of token, for checks that cover all of them.
     pub const ALL: [Self; 3] = [Self::Access, Self::Challenge, Self::Enroll];
 
     /// The `typ` claim of the token, and the `type` of the response that carries it.
@@ -62,7 +62,7 @@ impl Method {
 /// How a login was authenticated, as authentication method references (RFC 8176).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amr {
-    /// A password only.
+    /// A password, without a second factor.
     Password,
     /// A password, then a one-time password of a device.
     PasswordAndOtp,

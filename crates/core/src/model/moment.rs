@@ -18,6 +18,7 @@ pub struct Moment {
 impl Moment {
     /// Whole seconds since 1970-01-01 UTC, rounded down.
     pub fn unix_seconds(&self) -> i64 {
+        // Division would round up before 1970.
         self.wall_ms.div_euclid(1000)
     }
 }

@@ -13,6 +13,7 @@ const LONGEST_NAME: usize = 64;
 /// `toNFKC_Casefold` in effect).
 pub fn canonical(text: &str) -> String {
     let composed: String = text.nfkc().collect();
+    // Case folding can leave the normal form, so the result is normalised again.
     caseless::default_case_fold_str(&composed).nfkc().collect()
 }
 
@@ -75,6 +76,7 @@ impl Email {
     /// Accepts 3 to 254 characters with text on both sides of the last `@`, without white space and `:`.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         check_text(text, 254)?;
+        // The last @ separates the domain, since a quoted local part may have others.
         let (local, domain) = text.rsplit_once('@').ok_or("must have an @")?;
         if local.is_empty() || domain.is_empty() || text.contains(':') || text.contains(char::is_whitespace) {
             return Err("must be an address like name@example.org");
@@ -138,7 +140,7 @@ impl Text {
         Self::parse(text, LONGEST_NAME)
     }
 
-    /// The text as given.
+    /// The text as the user wrote it, without any folding.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -157,12 +159,14 @@ fn check_text(text: &str, longest: usize) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("must not be empty");
     }
+    // Counted in characters, so that the limit is the same for every script.
     if text.chars().count() > longest {
         return Err("is too long");
     }
     if text.chars().any(|c| c.is_control() || is_invisible(c)) {
         return Err("must not contain control characters");
     }
+    // Outer white space is not visible, so two different names would look alike.
     if text.trim() != text {
         return Err("must not begin or end with white space");
     }

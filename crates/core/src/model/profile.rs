@@ -5,9 +5,9 @@
 pub enum Algorithm {
     /// HMAC-SHA-1, which every authenticator app supports.
     Sha1,
-    /// HMAC-SHA-256, with a seed of 32 bytes.
+    /// HMAC-SHA-256. New seeds have 32 bytes.
     Sha256,
-    /// HMAC-SHA-512, with a seed of 64 bytes.
+    /// HMAC-SHA-512. New seeds have 64 bytes.
     Sha512,
 }
 
@@ -46,7 +46,7 @@ pub struct Digits(u8);
 impl Digits {
     /// All numbers of digits, the smallest first.
     pub const ALL: [Self; 3] = [Self(6), Self(7), Self(8)];
-    /// Six digits, the default.
+    /// Six digits, the default where a request or URI names none.
     pub const SIX: Self = Self(6);
 
     /// Returns `None` outside 6 to 8.
@@ -59,7 +59,7 @@ impl Digits {
         }
     }
 
-    /// The number of digits.
+    /// The number of digits, 6 to 8.
     pub fn count(self) -> u8 {
         self.0
     }

@@ -27,6 +27,7 @@ impl Rights {
     #[must_use]
     pub fn with(self, right: Right) -> Self {
         match right {
+            // `admin` sets the others, too, so a check for one of them needs no exception.
             Right::Admin => Self::ADMIN,
             Right::App => Self { app: true, ..self },
             Right::Audit => Self { audit: true, ..self },

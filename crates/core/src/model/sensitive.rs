@@ -28,6 +28,7 @@ impl<T: Zeroize> Drop for Sensitive<T> {
 
 impl<T: Zeroize> fmt::Debug for Sensitive<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not even the length of the value is shown.
         f.write_str("Sensitive")
     }
 }

@@ -44,6 +44,7 @@ impl Deadline {
     }
 
     fn remaining(&self, now: &Moment) -> Duration {
+        // The boot clock cannot be set, but it starts anew at each boot (THR-6).
         let millis = if self.boot == now.boot {
             self.boot_ms.saturating_sub(now.boot_ms)
         } else {
@@ -80,6 +81,7 @@ impl Odds {
 
     /// The odds of a guess if this many codes of this many digits count at a time.
     pub fn of(codes: u64, digits: Digits) -> Self {
+        // One code has 100 units at six digits, 10 at seven, 1 at eight.
         let each = Self::UNIT.checked_div(digits.modulus()).unwrap_or(Self::MOST);
         Self(u32::try_from(codes).unwrap_or(u32::MAX).saturating_mul(each))
     }
@@ -113,14 +115,14 @@ pub enum Gate {
     Open,
     /// No attempt is evaluated for this long, whether right or wrong.
     Delayed(Duration),
-    /// No attempt is evaluated until an administrator unlocks, or a factor is bound anew.
+    /// No attempt is evaluated until an administrator unlocks the factors, or a factor is bound anew.
     Locked,
 }
 
 /// The failures of one authenticator since its last success.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttle {
-    /// Number of consecutive failures.
+    /// Number of consecutive failures since the last success.
     pub failures: u32,
     /// End of the delay that the last failure started; `None` if it started none.
     pub until: Option<Deadline>,
@@ -161,6 +163,7 @@ impl Throttle {
     /// Returns the same state, locked. The odds are used up, so it stays locked whatever the limits are later.
     #[must_use]
     pub fn lock(self) -> Self {
+        // One unit beyond the limit, so that `gate` refuses even a guess without odds.
         Self { spent: Odds(self.spent.0.max(Odds::MOST.saturating_add(1))), ..self }
     }
 
@@ -177,6 +180,7 @@ impl Throttle {
 }
 
 fn delay(doublings: u32) -> Duration {
+    // A shift by more than 63 has no value. The longest delay applies instead.
     let seconds = 1u64.checked_shl(doublings).unwrap_or(u64::MAX);
     Duration::from_secs(seconds).min(LONGEST_DELAY)
 }

@@ -32,6 +32,7 @@ impl TokenInput {
     /// Returns the code as a number if it is well-formed for a factor of `digits`.
     pub fn for_digits(&self, digits: Digits) -> Option<u32> {
         let fits = match self.written {
+            // A JSON integer has lost its leading zeros, so only its size can be checked.
             0 => self.value < digits.modulus(),
             written => written == digits.count(),
         };

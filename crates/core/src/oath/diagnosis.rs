@@ -74,6 +74,7 @@ impl Search {
         let mut offsets = both_ways(ZONES).map(|quarters| quarters.saturating_mul(QUARTER));
         let offset = offsets.find(|offset| {
             let there = step_at(self.unix_seconds.saturating_add(*offset), period);
+            // A clock in another time zone may also be a little off.
             [Some(there), there.checked_sub(1), there.checked_add(1)].into_iter().flatten().any(|step| self.is_at(step))
         })?;
         Some(self.found(offset))
@@ -104,7 +105,7 @@ fn other_profiles(own: &Profile) -> impl Iterator<Item = Profile> {
     let periods: Vec<OtpKind> = match own.moving {
         OtpKind::Hotp => vec![OtpKind::Hotp],
         OtpKind::Totp(own_period) => {
-            // Not all 106 periods are tried: that would take too many HMACs, and match by chance.
+            // Only common periods are tried, not all 106, which keeps the number of HMACs small.
             [Some(own_period), Some(Period::THIRTY), Period::new(60)].into_iter().flatten().map(OtpKind::Totp).collect()
         }
     };

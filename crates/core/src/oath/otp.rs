@@ -45,6 +45,7 @@ impl Window {
     }
 
     fn steps(self, current: u64) -> RangeInclusive<u64> {
+        // At the ends of the range the window becomes narrower instead of overflowing (OTP-8).
         let first = current.saturating_sub(u64::from(self.back));
         let last = current.saturating_add(u64::from(self.forward));
         first..=last
@@ -71,12 +72,14 @@ impl Generator {
 
     /// Returns the HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
     pub fn code(&self, counter: u64) -> u32 {
+        // The counter is hashed with its high-order byte first (RFC 4226 section 5.2).
         let message = counter.to_be_bytes();
         let truncated = match &self.keyed {
             Keyed::Sha1(mac) => truncate(mac.clone().chain_update(message).finalize().into_bytes()),
             Keyed::Sha256(mac) => truncate(mac.clone().chain_update(message).finalize().into_bytes()),
             Keyed::Sha512(mac) => truncate(mac.clone().chain_update(message).finalize().into_bytes()),
         };
+        // The modulus is never 0. The default only avoids a panic.
         truncated.checked_rem(self.digits.modulus()).unwrap_or(NO_CODE)
     }
 }
@@ -149,7 +152,7 @@ pub enum CounterMatch {
     },
     /// Beyond the look-ahead, within the range of resynchronisation: refuse it, but remember this counter.
     Ahead {
-        /// The counter that matched.
+        /// The counter that matched, to be passed as `remembered` for the next code.
         counter: u64,
     },
     /// At no counter within the range.
@@ -157,8 +160,8 @@ pub enum CounterMatch {
 }
 
 /// Looks for a HOTP code from the expected counter on. `remembered` is the counter that an earlier attempt returned as
-/// [`CounterMatch::Ahead`]; the code right after it resynchronises the counter. At the end of the range there is no
-/// next counter, so every code is refused (OTP-9).
+/// [`CounterMatch::Ahead`]; the code right after it resynchronises the counter. The last counter of 63 bits has no next
+/// one, so no code is accepted there (OTP-9).
 pub fn match_counter(
     seed: &[u8],
     algorithm: Algorithm,
@@ -175,6 +178,7 @@ pub fn match_counter(
     // Downwards, so that the lowest matching counter is assigned last.
     for offset in (0..=RESYNC_RANGE).rev() {
         let counter = expected.checked_add(u64::from(offset)).filter(|counter| *counter < END_OF_COUNTERS);
+        // This depends on the counter alone, so it reveals nothing about the code.
         let Some(counter) = counter else { continue };
         let hit = generator.code(counter).ct_eq(&code);
         let is_near = Choice::from(u8::from(offset <= LOOK_AHEAD));

@@ -44,7 +44,7 @@ const LONGEST_NAME_SHOWN: usize = 15;
 /// Why a URI is refused: the part that is wrong, and never a value in it (ERR-2).
 type Refusal = Cow<'static, str>;
 
-/// The content of an otpauth URI of another program. Nothing is guessed: a URI that cannot be kept as it is is refused.
+/// The content of an otpauth URI of another program. Nothing is guessed: parameters that cannot be kept are refused.
 pub struct OtpauthUri {
     /// Algorithm, digits, and period or counter. The defaults are SHA1, 6 digits and 30 seconds.
     pub profile: Profile,
@@ -81,6 +81,7 @@ impl OtpauthUri {
                 OtpKind::Totp(Period::new(period.unwrap_or(30)).ok_or("its period is not 15 to 120 seconds")?)
             }
             ("hotp", None, Some(_)) => OtpKind::Hotp,
+            // Without a counter the next code could only be guessed.
             ("hotp", None, None) => return Err("a counter-based one needs a counter".into()),
             ("totp" | "hotp", ..) => return Err("period goes with totp, counter with hotp".into()),
             _ => return Err("its type is neither totp nor hotp".into()),
@@ -107,6 +108,7 @@ struct Fields {
 
 impl Fields {
     fn take(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
+        // Of two values one would be ignored without notice.
         let once = |is_there: bool| if is_there { Err("a parameter comes twice") } else { Ok(()) };
         match name {
             "secret" => {
@@ -181,6 +183,7 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 fn number(text: &str) -> Option<u64> {
+    // The parser of integers also takes a plus sign.
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 

@@ -1,4 +1,4 @@
-//! ISO 7816-4 command APDUs as values, wiped on drop.
+//! ISO 7816-4 command APDUs as values, wiped on drop. Knows no applet.
 
 use zeroize::Zeroizing;
 
@@ -15,21 +15,21 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// Room for the longest data, so that growing leaves no copies behind.
+    /// Capacity for the longest data, so that the buffer never grows and leaves no copies behind.
     const ROOM: usize = 256;
 
     pub(crate) fn new(instruction: u8, p1: u8, p2: u8) -> Self {
         Self { instruction, p1, p2, data: Zeroizing::new(Vec::with_capacity(Self::ROOM)) }
     }
 
-    /// SELECT by application identifier (ISO 7816-4 section 11.1.1).
+    /// Builds SELECT by application identifier (ISO 7816-4 section 11.1.1).
     pub(crate) fn select(application: &[u8]) -> Self {
         let mut command = Self::new(0xa4, 0x04, 0x00);
         command.data.extend_from_slice(application);
         command
     }
 
-    /// With one more tag, its length and its value. Values here have at most 127 bytes.
+    /// Appends a tag, a length and a value. One length byte is enough, since values here have at most 127 bytes.
     pub(crate) fn tlv(mut self, tag: u8, value: &[u8]) -> Self {
         self.data.push(tag);
         self.data.push(u8::try_from(value.len()).unwrap_or(u8::MAX));
@@ -37,17 +37,19 @@ impl Command {
         self
     }
 
-    /// With bytes that follow no scheme.
+    /// Appends bytes that are not tag, length and value.
     pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
         self.data.extend_from_slice(bytes);
         self
     }
 
-    /// The bytes to send: CLA INS P1 P2, Lc and data if there are any, Le 0x00 for as much as there is.
+    /// Returns the bytes to send: CLA INS P1 P2, then Lc and data if there are any, then Le 0x00 for all that is
+    /// available.
     pub(crate) fn bytes(&self) -> Result<Sensitive<Vec<u8>>, CardFault> {
         let length = u8::try_from(self.data.len()).map_err(|_| CardFault::Unsupported("too much for one command"))?;
         let mut bytes = Vec::with_capacity(Self::ROOM.saturating_add(8));
         bytes.extend_from_slice(&[0x00, self.instruction, self.p1, self.p2]);
+        // A command without data has no Lc.
         if length > 0 {
             bytes.push(length);
             bytes.extend_from_slice(&self.data);

@@ -1,5 +1,5 @@
-//! Who a key is: serial number, firmware, form and enabled applications. Newer keys tell it in their
-//! Management applet; older ones tell the serial number in the OTP applet.
+//! The identity of a hardware key: serial number, firmware, form factor and enabled applications. Newer keys report it
+//! in their Management applet, older ones report the serial number in the OTP applet. Nothing here proves it.
 
 use mfad_core::model::{Firmware, Serial};
 
@@ -10,9 +10,9 @@ use super::{CardFault, tlv};
 const MANAGEMENT: [u8; 8] = [0xa0, 0x00, 0x00, 0x05, 0x27, 0x47, 0x11, 0x17];
 const OTP: [u8; 7] = [0xa0, 0x00, 0x00, 0x05, 0x27, 0x20, 0x01];
 
-/// READ CONFIG of the Management applet.
+/// Instruction READ CONFIG of the Management applet.
 const READ_CONFIG: u8 = 0x1d;
-/// The OTP applet's request, and the slot number that asks for the serial number.
+/// Instruction of the OTP applet, and the slot number that asks for the serial number.
 const API_REQUEST: u8 = 0x01;
 const GET_SERIAL: u8 = 0x10;
 
@@ -24,24 +24,24 @@ const TAG_VERSION: u8 = 0x05;
 const TAG_NFC_SUPPORTED: u8 = 0x0d;
 const TAG_NFC_ENABLED: u8 = 0x0e;
 
-/// The bit of FIDO2 among the applications.
+/// The bit of FIDO2 among the enabled applications.
 const FIDO2: u16 = 0x0200;
-/// A Security Key, and one that meets FIPS 140, in the byte of the form factor.
+/// Bits of the form factor byte: a Security Key, and a model that meets FIPS 140.
 const SECURITY_KEY: u8 = 0x40;
 const FIPS: u8 = 0x80;
 
-/// The shape of a key.
+/// Shape and connector of a hardware key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormFactor {
-    /// USB-A, for a key ring.
+    /// USB-A, to be carried on a key ring.
     KeychainA,
-    /// USB-A, stays in the port.
+    /// USB-A, small enough to stay in the port.
     NanoA,
-    /// USB-C, for a key ring.
+    /// USB-C, to be carried on a key ring.
     KeychainC,
-    /// USB-C, stays in the port.
+    /// USB-C, small enough to stay in the port.
     NanoC,
-    /// USB-C and Lightning.
+    /// USB-C on one end and Lightning on the other.
     LightningC,
     /// USB-A with a fingerprint reader.
     BioA,
@@ -63,7 +63,7 @@ impl FormFactor {
         }
     }
 
-    /// The word in the API.
+    /// The name in the API, such as `usb-c-nano`.
     pub fn name(self) -> &'static str {
         match self {
             Self::KeychainA => "usb-a-keychain",
@@ -81,22 +81,22 @@ impl FormFactor {
     }
 }
 
-/// What a key says of itself.
+/// The data that a hardware key reports about itself. Only an attestation proves them (`piv`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The serial number; some keys have it hidden.
+    /// The serial number; `None` if the key hides it.
     pub serial: Option<Serial>,
-    /// The firmware, where the key tells it apart from an applet's version.
+    /// The firmware version; `None` if the key does not report it.
     pub firmware: Option<Firmware>,
-    /// The product's name.
+    /// The product name as printed on the package, or a general one if the firmware is unknown.
     pub model: &'static str,
-    /// The shape.
+    /// Shape and connector; `None` if the key does not report them.
     pub form_factor: Option<FormFactor>,
-    /// Whether FIDO2 is on; `None` where the key does not say.
+    /// Whether FIDO2 is enabled over USB; `None` if the key does not report it reliably.
     pub fido2: Option<bool>,
 }
 
-/// Asks a key who it is. Leaves another applet selected than before.
+/// Asks a hardware key for its identity. This selects other applets, so the caller must select its own again.
 pub fn identify(session: &mut CardSession<'_>) -> Result<Identity, CardFault> {
     if let Some(identity) = from_management(session)? {
         return Ok(identity);
@@ -104,7 +104,7 @@ pub fn identify(session: &mut CardSession<'_>) -> Result<Identity, CardFault> {
     from_otp(session)
 }
 
-/// A key for which all that can be told is that it is there.
+/// The identity of a card that reports nothing about itself.
 const UNKNOWN: Identity =
     Identity { serial: None, firmware: None, model: "smart card", form_factor: None, fido2: None };
 
@@ -113,11 +113,13 @@ fn from_management(session: &mut CardSession<'_>) -> Result<Option<Identity>, Ca
     if status != DONE {
         return Ok(None);
     }
+    // This version counts if the configuration does not contain one.
     let version = version_in(greeting.expose());
     let (config, status) = session.exchange(&Command::new(READ_CONFIG, 0, 0), GET_RESPONSE)?;
     if status != DONE {
         return Ok(None);
     }
+    // READ CONFIG puts one byte with the length before the values.
     let (length, body) = config.expose().split_first().ok_or(CardFault::Nonsense("an empty configuration"))?;
     if usize::from(*length) != body.len() {
         return Err(CardFault::Nonsense("a configuration of another length than it says"));
@@ -138,24 +140,26 @@ fn of_config(body: &[u8], version: Option<Firmware>) -> Result<Identity, CardFau
             TAG_USB_ENABLED => usb = Some(bits(value)),
             TAG_NFC_SUPPORTED => nfc = bits(value) != 0,
             TAG_NFC_ENABLED => {}
-            // Later firmware says more than is asked for here.
+            // Later firmware reports more than is needed here.
             _ => {}
         }
     }
-    // Before 5.0 the enabled applications are not told reliably.
+    // Before 5.0 keys do not report the enabled applications reliably.
     let is_told = found.firmware.is_some_and(|firmware| firmware >= Firmware(5, 0, 0));
+    // Without a list of enabled applications, all that are supported are enabled.
     found.fido2 = is_told.then(|| usb.unwrap_or(supported) & FIDO2 != 0);
     found.form_factor = FormFactor::of_code(form);
     found.model = model(found.firmware, form, found.form_factor, nfc);
     Ok(found)
 }
 
-/// The serial number of a YubiKey 4 before 4.1 and of a NEO.
+/// Reads the serial number of a YubiKey 4 before 4.1 or of a NEO.
 fn from_otp(session: &mut CardSession<'_>) -> Result<Identity, CardFault> {
     let (status_bytes, status) = session.exchange(&Command::select(&OTP), GET_RESPONSE)?;
     if status != DONE {
         return Ok(UNKNOWN);
     }
+    // The response to SELECT begins with the firmware version.
     let firmware = status_bytes.expose().get(..3).and_then(firmware);
     let (serial, status) = session.exchange(&Command::new(API_REQUEST, GET_SERIAL, 0), GET_RESPONSE)?;
     let serial = <[u8; 4]>::try_from(serial.expose().as_slice()).ok().filter(|_| status == DONE);
@@ -178,7 +182,7 @@ fn firmware(bytes: &[u8]) -> Option<Firmware> {
     }
 }
 
-/// The version inside a greeting such as `Virtual mgr - FW version 5.4.3`.
+/// Finds the version in a response to SELECT such as `Virtual mgr - FW version 5.4.3`.
 fn version_in(greeting: &[u8]) -> Option<Firmware> {
     let text = std::str::from_utf8(greeting).ok()?;
     let word = text.rsplit(|c: char| c != '.' && !c.is_ascii_digit()).find(|word| word.contains('.'))?;
@@ -186,7 +190,7 @@ fn version_in(greeting: &[u8]) -> Option<Firmware> {
     firmware(&numbers)
 }
 
-/// The product's name, as printed on its package.
+/// Returns the product name as printed on the package.
 fn model(firmware: Option<Firmware>, form: u8, factor: Option<FormFactor>, nfc: bool) -> &'static str {
     let Some(firmware) = firmware else { return "YubiKey" };
     match firmware {

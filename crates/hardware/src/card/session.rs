@@ -1,4 +1,4 @@
-//! One conversation with a card: commands out, whole answers in, within a budget of time.
+//! A session with one card: commands out, whole responses in, within a time budget. Does not interpret the data.
 
 use std::time::Duration;
 
@@ -11,43 +11,45 @@ use mfad_core::stopwatch::Stopwatch;
 use super::CardFault;
 use super::command::Command;
 
-/// The longest wait for one answer that needs nobody (HW-7).
+/// The longest wait for a response that needs no touch (HW-7).
 const ANSWER: Duration = Duration::from_secs(5);
-/// The longest wait for a touch (HW-7); the key itself gives up a little earlier.
+/// The longest wait for a touch (HW-7). The key itself gives up a little earlier.
 const TOUCH: Duration = Duration::from_secs(16);
-/// The longest answer taken, in bytes: 64 accounts with names of 64 bytes need less than 6,000.
+/// The longest response accepted, in bytes. 64 accounts with names of 64 bytes need less than 6,000.
 const LONGEST: usize = 16 * 1024;
 
 /// The status word of success.
 pub(crate) const DONE: u16 = 0x9000;
-/// How the OATH applet hands out the rest of a long answer; others use GET RESPONSE.
+/// The instruction that fetches the rest of a long response of the OATH applet. Other applets use GET RESPONSE.
 pub(crate) const SEND_REMAINING: u8 = 0xa5;
-/// GET RESPONSE (ISO 7816-4 section 11.7.1).
+/// Instruction GET RESPONSE (ISO 7816-4 section 11.7.1).
 pub(crate) const GET_RESPONSE: u8 = 0xc0;
 
-/// A card with what is left of the time for it.
+/// A card in use, with the time that is left for it.
 pub struct CardSession<'a> {
     card: &'a mut dyn Card,
     watch: Stopwatch,
 }
 
 impl<'a> CardSession<'a> {
-    /// Speaks to a card for no longer than `budget`; touches are extra.
+    /// Starts a session that may take `budget` in all. The time for touches comes on top.
     pub fn new(card: &'a mut dyn Card, budget: Duration) -> Self {
         Self { card, watch: Stopwatch::start(budget) }
     }
 
-    /// Sends a command and puts the parts of its answer together. The status word is that of the last part.
+    /// Sends a command and joins the parts of its response. `rest` is the instruction that fetches further parts. The
+    /// status word is that of the last part.
     pub(crate) fn exchange(&mut self, command: &Command, rest: u8) -> Result<(Sensitive<Vec<u8>>, u16), CardFault> {
         self.converse(command, rest, ANSWER)
     }
 
-    /// The same for a command that may wait for a touch.
+    /// Does the same for a command that may wait for a touch.
     pub(crate) fn exchange_with_touch(
         &mut self,
         command: &Command,
         rest: u8,
     ) -> Result<(Sensitive<Vec<u8>>, u16), CardFault> {
+        // The time that the user takes does not count against the budget of the session.
         self.watch.extend(TOUCH);
         self.converse(command, rest, TOUCH)
     }
@@ -58,12 +60,14 @@ impl<'a> CardSession<'a> {
         rest: u8,
         patience: Duration,
     ) -> Result<(Sensitive<Vec<u8>>, u16), CardFault> {
+        // Large enough for most responses, since a vector that grows leaves copies behind.
         let mut whole = Zeroizing::new(Vec::with_capacity(LONGEST.min(2048)));
         let (part, mut status) = self.transmit(command, patience)?;
         whole.extend_from_slice(part.expose());
-        // 0x61xx: there is more (ISO 7816-4 section 5.6).
+        // 0x61xx: more data are available (ISO 7816-4 section 5.6).
         while status & 0xff00 == 0x6100 {
             let (part, next) = self.transmit(&Command::new(rest, 0, 0), ANSWER)?;
+            // A faulty card could announce more data without end.
             if part.expose().is_empty() || whole.len().saturating_add(part.expose().len()) > LONGEST {
                 return Err(CardFault::Nonsense("an answer without an end"));
             }
@@ -78,7 +82,9 @@ impl<'a> CardSession<'a> {
             return Err(DeviceFault::Hung.into());
         }
         let bytes = command.bytes()?;
+        // No single command may exceed the budget of the session.
         let answer = self.card.transmit(&bytes, patience.min(self.watch.left()))?;
+        // Only a card that was pulled answers without a status word.
         let (data, status) = answer.expose().split_last_chunk::<2>().ok_or(DeviceFault::Removed)?;
         Ok((Sensitive::new(data.to_vec()), u16::from_be_bytes(*status)))
     }

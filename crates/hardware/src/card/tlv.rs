@@ -1,8 +1,9 @@
-//! Tag, length, value, as the applets answer with. What does not add up is refused as a whole (HW-6).
+//! Tag, length and value, the encoding of applet responses. A response that does not add up is refused as a whole
+//! (HW-6).
 
 use super::CardFault;
 
-/// One value with its tag.
+/// One value with its tag, borrowed from the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tlv<'a> {
     pub(crate) tag: u8,
@@ -11,7 +12,7 @@ pub(crate) struct Tlv<'a> {
 
 const NONSENSE: CardFault = CardFault::Nonsense("a value ends too early");
 
-/// All values of an answer, in order. Lengths have one byte, or 0x81 and one, or 0x82 and two.
+/// Returns all values of a response in order. A length has one byte, or 0x81 and one byte, or 0x82 and two bytes.
 pub(crate) fn parse(mut bytes: &[u8]) -> Result<Vec<Tlv<'_>>, CardFault> {
     let mut found = Vec::new();
     while let Some((tag, rest)) = bytes.split_first() {
@@ -32,11 +33,12 @@ fn length(bytes: &[u8]) -> Result<(usize, &[u8]), CardFault> {
             .split_first_chunk::<2>()
             .map(|(length, rest)| (usize::from(u16::from_be_bytes(*length)), rest))
             .ok_or(NONSENSE),
+        // An indefinite length, or one of more than two bytes.
         _ => Err(CardFault::Nonsense("a length of an unknown form")),
     }
 }
 
-/// The one value with that tag.
+/// Returns the value of a response that must consist of this one tag.
 pub(crate) fn only(bytes: &[u8], tag: u8) -> Result<&[u8], CardFault> {
     match parse(bytes)?.as_slice() {
         [one] if one.tag == tag => Ok(one.value),

@@ -1,4 +1,5 @@
-//! A key in conversation: what it can, its PIN, new credentials, assertions (CTAP 2.1 section 6).
+//! A session with one security key: its capabilities, PIN, new credentials and assertions (CTAP 2.1 section 6). Whether
+//! an assertion is valid is judged elsewhere.
 
 use crate::device::{SecurityKey, Wait};
 use mfad_core::model::Sensitive;
@@ -13,7 +14,7 @@ const GET_INFO: u8 = 0x04;
 const CLIENT_PIN: u8 = 0x06;
 const SELECTION: u8 = 0x0B;
 
-/// Subcommands of `CLIENT_PIN`.
+/// Subcommands of `CLIENT_PIN` (CTAP 2.1 section 6.5.5).
 const PIN_RETRIES: i8 = 0x01;
 const KEY_AGREEMENT: i8 = 0x02;
 const TOKEN_BY_PIN: i8 = 0x05;
@@ -22,88 +23,88 @@ const TOKEN_BY_PIN_FOR: i8 = 0x09;
 
 /// The status of a wrong PIN.
 const PIN_INVALID: u8 = 0x31;
-/// The PINs that are never tried here, so that nobody who only reaches the daemon can block a key.
+/// PIN attempts that are never used here, so that a user who only reaches the daemon cannot block a security key.
 const SPARED: u8 = 2;
-/// Credentials that fit into one request where a key does not say how many.
+/// Number of credentials in one request if a key does not report its limit.
 const FEW: usize = 8;
 
-/// A key that said what it can.
+/// A security key that has reported its capabilities.
 pub struct Authenticator<'a> {
     key: &'a mut dyn SecurityKey,
     wait: Wait<'a>,
     info: Map,
 }
 
-/// Whose credential is to be made.
+/// The user whom a new credential is for.
 pub struct User<'a> {
-    /// Its handle.
+    /// The user handle, by which the relying party knows the user.
     pub id: &'a [u8],
-    /// Its login name.
+    /// The login name, which the key may show. It is also sent as display name.
     pub name: &'a str,
 }
 
-/// A credential to be made.
+/// The parameters of a new credential.
 pub struct NewCredential<'a> {
-    /// The hash of what the client says of the ceremony.
+    /// SHA-256 of the client data of this ceremony.
     pub client_data_hash: &'a [u8; 32],
-    /// The relying party's id.
+    /// The id of the relying party, such as `example.org`.
     pub relying_party: &'a str,
-    /// Its name.
+    /// The name of the relying party, for display.
     pub relying_party_name: &'a str,
-    /// Whose it is.
+    /// The user whom the credential is for.
     pub user: User<'a>,
-    /// COSE algorithms that are taken, the best first.
+    /// Numbers of the COSE algorithms that are accepted, the best first.
     pub algorithms: &'a [i64],
-    /// Credentials of which none may be on the key.
+    /// Ids of credentials of which none may be on the key already.
     pub excluded: &'a [Vec<u8>],
 }
 
-/// A credential that was made.
+/// The response to a request for a new credential.
 pub struct Made {
-    /// What the key says of itself and the credential (WebAuthn section 6.1).
+    /// Authenticator data, with the id and public key of the new credential (WebAuthn section 6.1).
     pub authenticator_data: Vec<u8>,
 }
 
-/// What a key answered for a relying party.
+/// The signed response of a security key to a relying party.
 pub struct Assertion {
-    /// The credential.
+    /// The id of the credential that signed.
     pub credential: Vec<u8>,
-    /// What the key says of itself (WebAuthn section 6.1).
+    /// Authenticator data: hash of the relying party id, flags, signature counter (WebAuthn section 6.1).
     pub authenticator_data: Vec<u8>,
-    /// Its signature over that and the hash of the client's data.
+    /// Signature over the authenticator data and the client data hash.
     pub signature: Vec<u8>,
 }
 
 impl<'a> Authenticator<'a> {
-    /// Asks a key what it can.
+    /// Asks a security key for its capabilities. `wait` then holds for all requests together.
     pub fn meet(key: &'a mut dyn SecurityKey, wait: Wait<'a>) -> Result<Self, CtapFault> {
         let mut authenticator = Self { key, wait, info: Map::new() };
         authenticator.info = authenticator.ask(GET_INFO, None)?;
         Ok(authenticator)
     }
 
-    /// The versions of the protocols that it knows, such as `FIDO_2_1`.
+    /// The protocol versions that the key supports, such as `FIDO_2_1`.
     pub fn versions(&self) -> Vec<String> {
         let text = |value: &Value| if let Value::Text(text) = value { Some(text.clone()) } else { None };
         list(self.info.number(0x01)).iter().filter_map(text).collect()
     }
 
-    /// The model, as its maker numbers it.
+    /// The model, as numbered by the maker; `None` if the key does not report it.
     pub fn aaguid(&self) -> Option<[u8; 16]> {
         bytes(self.info.number(0x03))?.try_into().ok()
     }
 
-    /// Whether it has a PIN; nothing if it cannot have one.
+    /// Whether a PIN is set; `None` if the key cannot have one.
     pub fn has_pin(&self) -> Option<bool> {
         self.option("clientPin")
     }
 
-    /// Whether it knows its user by itself, by a fingerprint; nothing if it cannot.
+    /// Whether the key can now verify its user by itself, by a fingerprint; `None` if it never can.
     pub fn has_built_in_verification(&self) -> Option<bool> {
         self.option("uv")
     }
 
-    /// Whether it can tell who touches it, as it is now.
+    /// Whether the key can verify its user in its present state.
     pub fn can_verify(&self) -> bool {
         self.has_pin() == Some(true) || self.has_built_in_verification() == Some(true)
     }
@@ -113,12 +114,12 @@ impl<'a> Authenticator<'a> {
         integer(self.info.number(0x07)).filter(|most| *most > 0).unwrap_or(FEW)
     }
 
-    /// Whether a credential of that id could be on it.
+    /// Whether the id is short enough to be one of this key.
     fn may_have(&self, credential: &[u8]) -> bool {
         integer::<usize>(self.info.number(0x08)).is_none_or(|longest| credential.len() <= longest)
     }
 
-    /// Lets somebody touch it for nothing but being there, where it knows how.
+    /// Waits for a touch that only shows presence. Keys before CTAP 2.1 cannot do this and are skipped.
     pub fn select(&mut self) -> Result<(), CtapFault> {
         if self.versions().iter().any(|version| version == "FIDO_2_1") {
             self.ask(SELECTION, None)?;
@@ -133,8 +134,8 @@ impl<'a> Authenticator<'a> {
         }
     }
 
-    /// Lets the key find out who asks: by the PIN if there is one, else by what it has itself. `None`: the key does that
-    /// together with the request, as those before CTAP 2.1 do.
+    /// Lets the key verify its user: by the PIN if one is given and set, else by its own means. Returns `None` if the
+    /// key verifies the user only together with the request, as keys before CTAP 2.1 do.
     pub fn verify_user(
         &mut self,
         pin: Option<&Sensitive<String>>,
@@ -147,6 +148,7 @@ impl<'a> Authenticator<'a> {
             Some(pin) if self.has_pin() == Some(true) => {
                 self.token(Some(pin), has_permissions, relying_party, permission).map(Some)
             }
+            // Only keys with token permissions (CTAP 2.1) give a token without a PIN.
             _ if by_itself && has_permissions => self.token(None, true, relying_party, permission).map(Some),
             _ if by_itself => Ok(None),
             _ if self.has_pin() == Some(true) => Err(CtapFault::PinRequired),
@@ -161,9 +163,10 @@ impl<'a> Authenticator<'a> {
         relying_party: &str,
         permission: Permission,
     ) -> Result<PinToken, CtapFault> {
-        // The key names the one that it likes best first; one that names none is older than the second.
+        // The key lists its preferred protocol first. A key that lists none is older than protocol two.
         let named = list(self.info.number(0x06)).iter().filter_map(|n| Protocol::of_number(integer(Some(n))?)).next();
         let protocol = named.unwrap_or(Protocol::One);
+        // Asked each time, since other programs may have used up attempts, too.
         if pin.is_some() {
             match self.pins_left(protocol)? {
                 0 => return Err(CtapFault::PinBlocked),
@@ -180,10 +183,12 @@ impl<'a> Authenticator<'a> {
             (Some(_), false) => TOKEN_BY_PIN,
         };
         let hidden = pin.map(|pin| shared.hide_pin(pin)).transpose()?;
+        // The token is bound to one operation and one relying party.
         let scope = has_permissions.then(|| [(0x09, permission.bits()), (0x0A, Value::from(relying_party.to_owned()))]);
         let ours = [(0x03, shared.ours.clone())].into_iter();
         let members = ours.chain(hidden.map(|hidden| (0x06, hidden))).chain(scope.into_iter().flatten());
         let answer = match self.client_pin(protocol, command, members) {
+            // Asked again, so that the user learns how many attempts are left.
             Err(CtapFault::Status(PIN_INVALID)) => {
                 return Err(match self.pins_left(protocol)? {
                     0 => CtapFault::PinBlocked,
@@ -206,17 +211,18 @@ impl<'a> Authenticator<'a> {
         self.ask(CLIENT_PIN, Some(numbered(head.into_iter().chain(members))))
     }
 
-    /// How many PINs may still be tried.
+    /// Returns how many PIN attempts are left before the key blocks its PIN.
     fn pins_left(&mut self, protocol: Protocol) -> Result<u8, CtapFault> {
         let answer = self.client_pin(protocol, PIN_RETRIES, [])?;
         integer(answer.number(0x03)).ok_or(CtapFault::Nonsense("no count of PINs"))
     }
 
-    /// Makes a credential; it wants a touch.
+    /// Makes a credential. This needs a touch.
     pub fn make(&mut self, new: &NewCredential<'_>, user: Verified<'_>) -> Result<Made, CtapFault> {
         let kind = || Value::from("public-key".to_owned());
         let algorithm = |number: &i64| named([("alg", Value::from(*number)), ("type", kind())]);
         let party = [("id", new.relying_party), ("name", new.relying_party_name)];
+        // Users have no separate display name here.
         let person = [("name", new.user.name), ("displayName", new.user.name)];
         let text = |(name, text): (&'static str, &str)| (name, Value::from(text.to_owned()));
         let id = ("id", Value::Bytes(new.user.id.to_vec()));
@@ -233,18 +239,21 @@ impl<'a> Authenticator<'a> {
         Ok(Made { authenticator_data: data.to_vec() })
     }
 
-    /// Lets a credential answer without a touch, which says that it is there; nothing if it is not.
+    /// Asks for an assertion without a touch, which shows that the credential is on the key. Returns `None` if it is
+    /// not.
     pub fn probe(
         &mut self,
         relying_party: &str,
         client_data_hash: &[u8; 32],
         credential: &[u8],
     ) -> Result<Option<Assertion>, CtapFault> {
+        // Saves a request that can only fail.
         if !self.may_have(credential) {
             return Ok(None);
         }
         let only = [credential.to_vec()];
         let mut request = assertion_request(relying_party, client_data_hash, &only);
+        // Without `up` the key signs at once and does not blink.
         request.add_options(0x05, [("up", false)]);
         match self.ask(GET_ASSERTION, Some(request.0)) {
             Ok(answer) => read_assertion(&answer, &only).map(Some),
@@ -253,7 +262,7 @@ impl<'a> Authenticator<'a> {
         }
     }
 
-    /// Lets one of these credentials answer; it wants a touch.
+    /// Asks for an assertion by one of these credentials. This needs a touch.
     pub fn assert(
         &mut self,
         relying_party: &str,
@@ -267,7 +276,7 @@ impl<'a> Authenticator<'a> {
         read_assertion(&answer, credentials)
     }
 
-    /// A key that wants to know who touches it, and has nothing to go by.
+    /// Replaces `PinRequired` by `PinNotSet` if the key has no means to verify its user.
     fn explain(&self, fault: CtapFault) -> CtapFault {
         if fault == CtapFault::PinRequired && !self.can_verify() { CtapFault::PinNotSet } else { fault }
     }
@@ -277,6 +286,7 @@ impl<'a> Authenticator<'a> {
         if let Some(parameters) = parameters {
             message.extend(canonical(&parameters)?);
         }
+        // Otherwise the key would blink for a request whose caller has gone.
         if self.wait.time.is_over() || (self.wait.is_pointless)() {
             return Err(CtapFault::NotTouched);
         }
@@ -292,7 +302,7 @@ impl<'a> Authenticator<'a> {
 fn read_assertion(answer: &Map, asked: &[Vec<u8>]) -> Result<Assertion, CtapFault> {
     let member = |number| bytes(answer.number(number)).map(<[u8]>::to_vec);
     let named = map(answer.number(0x01)).and_then(|credential| bytes(credential.name("id")));
-    // A key may leave it out where only one was asked for.
+    // A key may leave out the credential if only one was asked for.
     let only = || if let [one] = asked { Some(one.as_slice()) } else { None };
     Ok(Assertion {
         credential: named.or_else(only).ok_or(CtapFault::Nonsense("no credential"))?.to_vec(),
@@ -301,14 +311,14 @@ fn read_assertion(answer: &Map, asked: &[Vec<u8>]) -> Result<Assertion, CtapFaul
     })
 }
 
-/// How the key gets to know who touches it.
+/// How a security key verifies its user for a request.
 #[derive(Clone, Copy)]
 pub enum Verified<'a> {
-    /// It does not have to.
+    /// The request needs no verification.
     No,
-    /// By a token that it gave.
+    /// By a token that the key gave before.
     ByToken(&'a PinToken),
-    /// By itself, together with the touch.
+    /// By the key itself, together with the touch.
     ByItself,
 }
 
@@ -326,6 +336,7 @@ impl Request {
     }
 
     fn add_credentials(&mut self, number: i8, ids: &[Vec<u8>]) {
+        // CTAP does not allow an empty list.
         if ids.is_empty() {
             return;
         }
@@ -338,6 +349,7 @@ impl Request {
         self.add(number, named(options.into_iter().map(|(name, is_on)| (name, Value::from(is_on)))));
     }
 
+    /// Adds the user verification to a request. The member numbers depend on the command.
     fn verify(
         &mut self,
         user: Verified<'_>,

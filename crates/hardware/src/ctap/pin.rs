@@ -1,5 +1,5 @@
-//! How a key is told its PIN without anybody on the wire learning it: PIN/UV auth protocols one and two (CTAP 2.1
-//! section 6.5).
+//! PIN/UV auth protocols one and two (CTAP 2.1 section 6.5): they give a security key its PIN in a form that reveals it
+//! to no observer of the wire.
 
 use aes::Aes256;
 use aes::cipher::{Block, BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
@@ -15,10 +15,10 @@ use mfad_core::model::Sensitive;
 use super::CtapFault;
 use super::value::{Map, Members, Value, bytes, integer, numbered};
 
-/// The length of a block of AES.
+/// Length of an AES block in bytes.
 const BLOCK: usize = 16;
 
-/// Which protocol a key speaks.
+/// The protocol that a security key supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     One,
@@ -42,12 +42,12 @@ impl Protocol {
     }
 }
 
-/// What a token is for (CTAP 2.1 section 6.5.5.7).
+/// The operation that a token permits (CTAP 2.1 section 6.5.5.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// One credential is made.
+    /// Making one credential for the relying party.
     Make,
-    /// One assertion is given.
+    /// Giving one assertion to the relying party.
     Assert,
 }
 
@@ -60,55 +60,59 @@ impl Permission {
     }
 }
 
-/// Says that the key knows who asks: authenticates what is asked next.
+/// A token of the key, by which it knows that its user was verified. It authenticates the next request.
 pub struct PinToken {
     protocol: Protocol,
     token: Sensitive<Vec<u8>>,
 }
 
 impl PinToken {
-    /// The number of the protocol and the proof for the hash of the client's data.
+    /// Returns the number of the protocol, and the proof over the client data hash.
     pub(super) fn prove(&self, client_data_hash: &[u8]) -> Result<(Value, Value), CtapFault> {
         let proof = authenticate(self.protocol, self.token.expose(), client_data_hash)?;
         Ok((self.protocol.number(), Value::Bytes(proof)))
     }
 }
 
-/// A secret shared with a key, for one conversation about its PIN.
+/// A secret shared with a key, for one exchange about its PIN.
 pub(super) struct Shared {
     protocol: Protocol,
-    /// Our half of the agreement, as the key wants it.
+    /// The public key of this side, as the COSE key that the security key expects.
     pub(super) ours: Value,
     key: Sensitive<[u8; 32]>,
 }
 
 impl Shared {
-    /// Agrees on it with the key's half.
+    /// Agrees on the secret, given the public key of the security key.
     pub(super) fn agree(protocol: Protocol, theirs: &Map) -> Result<Self, CtapFault> {
         let theirs = read_point(theirs).ok_or(CtapFault::Nonsense("no point of P-256"))?;
         let (secret, ours) = new_pair()?;
         let agreed = secret.diffie_hellman(&theirs);
         let agreed = agreed.raw_secret_bytes();
         let mut key: [u8; 32] = Sha256::digest(agreed).into();
+        // Protocol two derives an HMAC key and an AES key. Only the latter is needed here.
         if protocol == Protocol::Two {
             let expanded = Hkdf::<Sha256>::new(Some(&[0; 32]), agreed).expand(b"CTAP2 AES key", &mut key);
             expanded.map_err(|_| CtapFault::Internal("a key of that length cannot be made"))?;
         }
         let shared = Self { protocol, ours, key: Sensitive::new(key) };
+        // `Sensitive` holds a copy of the array.
         key.zeroize();
         Ok(shared)
     }
 
-    /// The start of the PIN's hash, encrypted: what a key compares.
+    /// Returns the first 16 bytes of the PIN's SHA-256, encrypted. The key compares just these.
     pub(super) fn hide_pin(&self, pin: &Sensitive<String>) -> Result<Value, CtapFault> {
         let digest = Sensitive::new(<[u8; 32]>::from(Sha256::digest(pin.expose().as_bytes())));
         let start = digest.expose().first_chunk::<BLOCK>().ok_or(CtapFault::Internal("a short digest"))?;
         let iv = match self.protocol {
+            // Protocol one has an IV of zeros (CTAP 2.1 section 6.5.6).
             Protocol::One => [0; BLOCK],
             Protocol::Two => entropy::public().map_err(|_| CtapFault::Internal("no random bytes"))?,
         };
         let mut block = Block::<Aes256>::from(*start);
         cbc::Encryptor::<Aes256>::new(self.key.expose().into(), &iv.into()).encrypt_block(&mut block);
+        // The key needs the random IV of protocol two.
         let prefix: &[u8] = match self.protocol {
             Protocol::One => &[],
             Protocol::Two => &iv,
@@ -116,7 +120,7 @@ impl Shared {
         Ok(Value::Bytes([prefix, block.as_slice()].concat()))
     }
 
-    /// The token that a key gave, decrypted.
+    /// Decrypts the token that a key gave.
     pub(super) fn open_token(self, sealed: &[u8]) -> Result<PinToken, CtapFault> {
         let nonsense = CtapFault::Nonsense("a token of another length");
         let (iv, sealed) = match self.protocol {
@@ -127,6 +131,7 @@ impl Shared {
             }
         };
         let (blocks, rest) = sealed.as_chunks::<BLOCK>();
+        // Protocol two has tokens of 32 bytes, protocol one also of 16.
         if !rest.is_empty() || !matches!((self.protocol, blocks.len()), (_, 2) | (Protocol::One, 1)) {
             return Err(nonsense);
         }
@@ -146,14 +151,15 @@ fn authenticate(protocol: Protocol, key: &[u8], message: &[u8]) -> Result<Vec<u8
     let mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| CtapFault::Internal("a key that HMAC does not take"))?;
     let mut proof = mac.chain_update(message).finalize().into_bytes().to_vec();
     if protocol == Protocol::One {
+        // Protocol one sends only half of the HMAC.
         proof.truncate(BLOCK);
     }
     Ok(proof)
 }
 
-/// A key pair for one agreement, its public half as COSE has it (RFC 9053 section 7.1, algorithm -25).
+/// Returns a key pair for one agreement. The public key is in COSE form (RFC 9053 section 7.1, algorithm -25).
 fn new_pair() -> Result<(SecretKey, Value), CtapFault> {
-    // Nearly every string of that length is a key; the few that are not are as likely as a guess of one.
+    // Almost every string of 32 bytes is a valid private key. An invalid one is as unlikely as guessing a key.
     let random = entropy::secret::<32>().map_err(|_| CtapFault::Internal("no random bytes"))?;
     let secret = SecretKey::from_slice(random.expose()).map_err(|_| CtapFault::Internal("no key of P-256"))?;
     let point = p256::Sec1Point::from(secret.public_key());
@@ -171,5 +177,6 @@ fn read_point(cose: &Map) -> Option<PublicKey> {
     }
     let coordinate = |number| bytes(cose.number(number)).filter(|bytes| bytes.len() == 32);
     let point = [&[0x04], coordinate(-2)?, coordinate(-3)?].concat();
+    // Also refuses a point that is not on the curve.
     PublicKey::from_sec1_bytes(&point).ok()
 }

@@ -1,4 +1,4 @@
-//! CBOR as CTAP2 has it: canonical, shallow, with small whole numbers as the names of most members (CTAP 2.1 section 8).
+//! CBOR as CTAP2 uses it: canonical, shallow, with small integers as the names of most members (CTAP 2.1 section 8).
 
 use std::collections::BTreeMap;
 
@@ -8,25 +8,25 @@ pub use serde_cbor_2::Value;
 
 use super::CtapFault;
 
-/// A map. The order of its keys is that of canonical CBOR.
+/// A CBOR map. Its keys are in the order of canonical CBOR.
 pub type Map = BTreeMap<Value, Value>;
 
-/// The bytes of a value, in canonical order.
+/// Encodes a value in canonical form.
 pub fn canonical(value: &Value) -> Result<Vec<u8>, CtapFault> {
     cbor::to_vec(value).map_err(|_| CtapFault::Internal("a value that CBOR cannot hold"))
 }
 
-/// A map of members that have numbers.
+/// Builds a map whose members have numbers.
 pub(super) fn numbered(members: impl IntoIterator<Item = (i8, Value)>) -> Value {
     Value::Map(members.into_iter().map(|(number, value)| (Value::from(number), value)).collect())
 }
 
-/// A map of members that have names.
+/// Builds a map whose members have names.
 pub(super) fn named(members: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
     Value::Map(members.into_iter().map(|(name, value)| (Value::from(name.to_owned()), value)).collect())
 }
 
-/// What a key answered, as a map; an empty answer is an empty one.
+/// Reads a response as a map. An empty response is an empty map.
 pub(super) fn read(bytes: &[u8]) -> Result<Map, CtapFault> {
     if bytes.is_empty() {
         return Ok(Map::new());
@@ -37,11 +37,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Map, CtapFault> {
     }
 }
 
-/// Typed looks into a map.
+/// Access to the members of a map.
 pub(super) trait Members {
-    /// A member by its number.
     fn number(&self, number: i8) -> Option<&Value>;
-    /// A member by its name.
     fn name(&self, name: &str) -> Option<&Value>;
 }
 

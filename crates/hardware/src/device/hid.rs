@@ -1,4 +1,5 @@
-//! Security keys as the kernel shows them: nodes of hidraw whose report descriptor has the usage page of FIDO.
+//! Security keys as the kernel exposes them: hidraw nodes whose report descriptor has the usage page of FIDO. Carries
+//! reports, and does not know what is in them.
 
 use std::fs;
 use std::io;
@@ -17,10 +18,10 @@ use super::{DeviceFault, Port, SecurityKey, SecurityKeys};
 
 /// The usage page of FIDO (CTAP 2.1 section 11.2.8.2).
 const FIDO: u32 = 0xF1D0;
-/// Types and tags of HID items without their length (HID 1.11 section 6.2.2).
+/// Types and tags of HID items, without the bits for their length (HID 1.11 section 6.2.2).
 const USAGE_PAGE: u8 = 0x04;
 const LONG_ITEM: u8 = 0xFE;
-/// The longest name of a product that is shown.
+/// The longest product name that is shown, in characters.
 const LONGEST_NAME: usize = 64;
 
 /// The security keys in the ports of this host.
@@ -38,13 +39,14 @@ impl Default for HidKeys {
 impl HidKeys {
     fn port(&self, node: &str) -> Option<Port> {
         let device = self.classes.join(node).join("device");
-        // One that is pulled meanwhile is not there.
+        // A key that is pulled at this moment is left out.
         let descriptor = fs::read(device.join("report_descriptor")).ok()?;
         if !usage_pages(&descriptor).any(|page| page == FIDO) {
             return None;
         }
         let facts = fs::read_to_string(device.join("uevent")).unwrap_or_default();
         let name = facts.lines().find_map(|line| line.strip_prefix("HID_NAME=")).unwrap_or("security key");
+        // The name comes from the device, so only printable ASCII of bounded length is kept.
         let product = name.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(LONGEST_NAME).collect();
         Some(Port { node: node.to_owned(), product })
     }
@@ -54,7 +56,7 @@ impl SecurityKeys for HidKeys {
     fn ports(&self) -> Result<Vec<Port>, DeviceFault> {
         let entries = match fs::read_dir(&self.classes) {
             Ok(entries) => entries,
-            // A kernel without HID has no keys.
+            // A kernel without HID support has no such directory, and no keys.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(DeviceFault::Failed(error.to_string())),
         };
@@ -65,21 +67,22 @@ impl SecurityKeys for HidKeys {
     }
 
     fn open(&self, port: &Port) -> Result<Box<dyn SecurityKey>, DeviceFault> {
+        // Non-blocking, since each wait for a report is a `poll` with a deadline.
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let node = open(self.nodes.join(&port.node), flags, Mode::empty()).map_err(fault)?;
-        // Two ceremonies on one key would each take the touch for theirs.
+        // Two ceremonies on one key would each take a touch for their own.
         flock(&node, FlockOperation::NonBlockingLockExclusive).map_err(fault)?;
         let nonce = entropy::public().map_err(|cause| DeviceFault::Failed(cause.to_string()))?;
         Ok(Box::new(Channel::open(Node(node), nonce)?))
     }
 }
 
-/// An open node of hidraw, locked until it is dropped.
+/// An open hidraw node, locked until it is dropped.
 struct Node(OwnedFd);
 
 impl Reports for Node {
     fn send(&mut self, report: &Report) -> Result<(), DeviceFault> {
-        // The kernel wants the report's number first; these have none.
+        // The kernel expects the report number first. FIDO reports have none, which is written as 0.
         let mut numbered = [0; REPORT + 1];
         numbered.iter_mut().skip(1).zip(report).for_each(|(place, byte)| *place = *byte);
         let sent = write(&self.0, &numbered);
@@ -91,6 +94,7 @@ impl Reports for Node {
         let mut ready = [PollFd::new(&self.0, PollFlags::IN)];
         let patience = Timespec::try_from(patience).map_err(|_| DeviceFault::Hung)?;
         match poll(&mut ready, Some(&patience)) {
+            // An interrupted wait is like a short one: callers watch the time themselves.
             Ok(0) | Err(Errno::INTR) => return Ok(None),
             Ok(_) => {}
             Err(error) => return Err(fault(error)),
@@ -113,12 +117,13 @@ fn fault(error: Errno) -> DeviceFault {
     match error {
         Errno::ACCESS | Errno::PERM => DeviceFault::NoAccess,
         Errno::WOULDBLOCK => DeviceFault::Busy { holder: None },
+        // The kernel reports a key that was pulled in any of these ways.
         Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::IO | Errno::SHUTDOWN | Errno::PIPE => DeviceFault::Removed,
         other => DeviceFault::Failed(other.to_string()),
     }
 }
 
-/// The usage pages that a report descriptor names.
+/// Returns the usage pages that a report descriptor names.
 fn usage_pages(descriptor: &[u8]) -> impl Iterator<Item = u32> {
     let mut rest = descriptor;
     std::iter::from_fn(move || {
@@ -126,7 +131,7 @@ fn usage_pages(descriptor: &[u8]) -> impl Iterator<Item = u32> {
             let (&prefix, after) = rest.split_first()?;
             let (skipped, length) = match prefix {
                 LONG_ITEM => (2, usize::from(*after.first()?)),
-                // Two bits say how many bytes follow: none, one, two or four.
+                // Two bits give the number of bytes that follow: 0, 1, 2 or 4.
                 short => (0, [0, 1, 2, 4].get(usize::from(short & 0x03)).copied()?),
             };
             let (data, next) = after.get(skipped..)?.split_at_checked(length)?;
@@ -151,7 +156,7 @@ mod tests {
     fn the_usage_page_tells_a_security_key() {
         assert_eq!(usage_pages(&KEY).collect::<Vec<_>>(), [FIDO]);
         assert_eq!(usage_pages(&KEYBOARD).collect::<Vec<_>>(), [0x01]);
-        // The same two bytes as the data of another item, of a long item, and cut off.
+        // The same two bytes as the data of another item, inside a long item, and cut off.
         assert_eq!(usage_pages(&[0x27, 0x06, 0xD0, 0xF1, 0x00, 0x05, 0x0C]).collect::<Vec<_>>(), [0x0C]);
         assert_eq!(usage_pages(&[0xFE, 3, 0x10, 0x06, 0xD0, 0xF1, 0x05, 0x0C]).collect::<Vec<_>>(), [0x0C]);
         assert_eq!(usage_pages(&[0x06, 0xD0]).count(), 0);

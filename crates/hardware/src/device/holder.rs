@@ -1,8 +1,8 @@
-//! Who likely holds a card that others cannot get: known programs that are running, by their names in /proc.
+//! Guesses which program holds a card: known programs that are running, by their names in /proc.
 
 use std::fs;
 
-/// Programs that hold smart cards for long, the most likely first. The kernel cuts names at 15 bytes.
+/// Programs that hold smart cards for long, the most likely first. The kernel cuts names to 15 bytes.
 const KNOWN: [&str; 12] = [
     "scdaemon",
     "yubikey-agent",
@@ -18,7 +18,7 @@ const KNOWN: [&str; 12] = [
     "pcsc_scan",
 ];
 
-/// The first known program that runs.
+/// Returns the first known program that is running.
 pub(super) fn likely_holder() -> Option<String> {
     let running = running_programs();
     KNOWN.iter().find(|known| running.iter().any(|name| name == *known)).map(|name| (*name).to_owned())

@@ -1,4 +1,5 @@
-//! The hardware of this host through PC/SC: the monitor of the watching thread, and a thread for each card.
+//! The smart cards of this host through PC/SC: one thread that watches the readers, and one thread for each card in
+//! use. Knows no commands.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,22 +9,24 @@ use super::reader::Reader;
 use super::watch::ReaderMonitor;
 use super::{Card, DeviceFault, Devices, Slot};
 
-/// The readers that pcscd knows.
+/// The readers that pcscd knows and the configuration names.
 pub struct PcscDevices {
     monitor: Arc<ReaderMonitor>,
     readers: Mutex<HashMap<Slot, Arc<Reader>>>,
 }
 
 impl PcscDevices {
-    /// Starts to watch the readers whose names contain one of `wanted`, in any case. Needs no running
-    /// pcscd: it is found when it comes.
+    /// Starts to watch the readers whose names contain one of `wanted`, in either case. pcscd need not be running yet;
+    /// it is found once it starts.
     pub fn start(wanted: Vec<String>) -> std::io::Result<Self> {
         Ok(Self { monitor: ReaderMonitor::start(wanted)?, readers: Mutex::default() })
     }
 
-    /// The thread of a card. Those of cards that are gone are let go; one that hangs ends when its call returns.
+    /// Returns the thread of a card. Drops those of cards that are gone; one that hangs ends when its PC/SC call
+    /// returns.
     fn reader(&self, slot: &Slot) -> Result<Arc<Reader>, DeviceFault> {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Done at each use, so that no timer is needed.
         readers.retain(|slot, _| self.monitor.holds(slot));
         if !self.monitor.holds(slot) {
             return Err(DeviceFault::Removed);

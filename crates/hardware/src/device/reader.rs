@@ -1,5 +1,5 @@
-//! One thread for each card that is in use: PC/SC calls block for as long as a card, a reader or another
-//! program likes, so whoever waits for them waits on a channel and can give up (HW-7).
+//! One thread for each card in use. A card, a reader or another program can block a PC/SC call without limit. So
+//! callers wait on a channel and can give up (HW-7).
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use super::holder::likely_holder;
 use super::watch::fault_of;
 use super::{Card, DeviceFault};
 
-/// Requests that may wait for one card.
+/// Number of requests that may wait for one card.
 const QUEUE: usize = 8;
-/// The first pause after a sharing violation; each further one is twice as long.
+/// The first pause after a sharing violation. Each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The pause that is not exceeded; after it the card counts as busy.
+/// The longest pause. After it the card counts as busy.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Room for an answer: 256 bytes of data and the status word, and some more for odd readers.
+/// Size of the response buffer in bytes: 256 bytes of data and the status word, and more for unusual readers.
 const ANSWER_ROOM: usize = 1024;
 
 type Answer = Result<Sensitive<Vec<u8>>, DeviceFault>;
@@ -31,20 +31,20 @@ struct Command {
     answer: SyncSender<Answer>,
 }
 
-/// Somebody who wants the card for a while.
+/// A request to use the card exclusively for a while.
 struct Visit {
     admitted: SyncSender<Result<(), DeviceFault>>,
     commands: Receiver<Command>,
 }
 
-/// The way to the thread of one card.
+/// A handle to the thread of one card.
 pub(super) struct Reader {
     visits: SyncSender<Visit>,
     stuck: Arc<AtomicBool>,
 }
 
 impl Reader {
-    /// Starts the thread. It ends with the last handle to it, or when the card lets go of it.
+    /// Starts the thread. It ends after the last handle is dropped and the card has returned from its last call.
     pub(super) fn start(name: &str) -> Result<Self, DeviceFault> {
         let name = CString::new(name).map_err(|_| DeviceFault::Removed)?;
         let (visits, queue) = sync_channel(QUEUE);
@@ -57,13 +57,15 @@ impl Reader {
         Ok(Self { visits, stuck })
     }
 
-    /// Waits for the card; a card that did not come back from an earlier command is not waited for.
+    /// Waits for the card. Fails at once if an earlier command to the card has not returned yet.
     pub(super) fn open(&self, patience: Duration) -> Result<Box<dyn Card>, DeviceFault> {
         if self.stuck.load(Ordering::Acquire) {
             return Err(DeviceFault::Hung);
         }
+        // With room for the message, so that the thread never waits for a caller that gave up.
         let (admitted, verdict) = sync_channel(1);
         let (commands, queue) = sync_channel(0);
+        // Does not wait for a place: a full queue means that the card is busy.
         self.visits.try_send(Visit { admitted, commands: queue }).map_err(|error| match error {
             TrySendError::Full(_) => DeviceFault::Busy { holder: None },
             TrySendError::Disconnected(_) => DeviceFault::Removed,
@@ -77,6 +79,7 @@ impl Reader {
     }
 }
 
+/// Adds the program that probably holds the card.
 fn named(fault: DeviceFault) -> DeviceFault {
     match fault {
         DeviceFault::Busy { holder: None } => DeviceFault::Busy { holder: likely_holder() },
@@ -84,7 +87,7 @@ fn named(fault: DeviceFault) -> DeviceFault {
     }
 }
 
-/// The exclusive use of a card, as long as it lives.
+/// The exclusive use of a card, until it is dropped.
 struct Session {
     commands: SyncSender<Command>,
     stuck: Arc<AtomicBool>,
@@ -93,10 +96,12 @@ struct Session {
 impl Card for Session {
     fn transmit(&mut self, command: &Sensitive<Vec<u8>>, patience: Duration) -> Answer {
         let (answer, given) = sync_channel(1);
+        // A copy, since the card may still read it after the caller gave up.
         let bytes = Sensitive::new(command.expose().clone());
         self.commands.send(Command { bytes, answer }).map_err(|_| DeviceFault::Removed)?;
         given.recv_timeout(patience).unwrap_or_else(|error| match error {
             RecvTimeoutError::Timeout => {
+                // Later requests fail at once instead of waiting behind this call.
                 self.stuck.store(true, Ordering::Release);
                 Err(DeviceFault::Hung)
             }
@@ -108,12 +113,13 @@ impl Card for Session {
 fn serve(name: &CString, visits: &Receiver<Visit>, stuck: &AtomicBool) {
     while let Ok(visit) = visits.recv() {
         receive(name, &visit);
+        // The card has come back, however long it took.
         stuck.store(false, Ordering::Release);
     }
 }
 
-/// One visit: connects, begins a transaction, carries commands, ends it. The card is left as it is, for
-/// a reset would cost other programs what they had unlocked.
+/// Serves one request: connects, begins a transaction, carries commands and ends it. The card is not reset, because a
+/// reset would also lock what other programs have unlocked.
 fn receive(name: &CString, visit: &Visit) {
     let mut card = match connect(name) {
         Ok(card) => card,
@@ -121,7 +127,7 @@ fn receive(name: &CString, visit: &Visit) {
     };
     match begin(&mut card) {
         Ok(transaction) => {
-            // A visitor who lost patience is gone by now and sends no command.
+            // A caller that gave up is gone by now and sends no command.
             if visit.admitted.send(Ok(())).is_ok() {
                 carry(&transaction, &visit.commands);
             }
@@ -131,7 +137,7 @@ fn receive(name: &CString, visit: &Visit) {
         }
         Err(fault) => drop(visit.admitted.send(Err(fault))),
     }
-    // What `drop` would do instead is a reset.
+    // Dropping the card instead would reset it.
     if let Err((card, _)) = card.disconnect(Disposition::LeaveCard) {
         std::mem::forget(card);
     }
@@ -140,7 +146,7 @@ fn receive(name: &CString, visit: &Visit) {
 fn carry(transaction: &Transaction<'_>, commands: &Receiver<Command>) {
     while let Ok(command) = commands.recv() {
         let answer = exchange(transaction, &command.bytes);
-        // The visitor may have given up; what the card said is wiped with the answer.
+        // The caller may have given up. The response is then wiped as it is dropped.
         drop(command.answer.send(answer));
     }
 }
@@ -148,7 +154,7 @@ fn carry(transaction: &Transaction<'_>, commands: &Receiver<Command>) {
 fn exchange(transaction: &Transaction<'_>, command: &Sensitive<Vec<u8>>) -> Answer {
     let mut room = zeroize::Zeroizing::new(vec![0u8; ANSWER_ROOM]);
     let answer = transaction.transmit(command.expose(), &mut room).map_err(fault_of)?;
-    // A card that is pulled in the middle of an exchange may answer nothing, and no error either.
+    // A card that is pulled during an exchange may return nothing, and no error either.
     if answer.len() < 2 {
         return Err(DeviceFault::Removed);
     }
@@ -159,6 +165,8 @@ fn connect(name: &CString) -> Result<pcsc::Card, DeviceFault> {
     let context = Context::establish(Scope::System).map_err(fault_of)?;
     let mut pause = FIRST_PAUSE;
     loop {
+        // Shared, since the transaction keeps other programs out. An exclusive connection would fail while any of them
+        // is connected.
         match context.connect(name, ShareMode::Shared, Protocols::ANY) {
             Ok(card) => return Ok(card),
             Err(Error::SharingViolation | Error::ServerTooBusy) if pause <= LONGEST_PAUSE => {
@@ -170,7 +178,7 @@ fn connect(name: &CString) -> Result<pcsc::Card, DeviceFault> {
     }
 }
 
-/// Another program may have reset the card since it was connected to; then the connection is renewed, once.
+/// Begins a transaction. If another program has reset the card since it was connected to, reconnects once.
 fn begin(card: &mut pcsc::Card) -> Result<Transaction<'_>, DeviceFault> {
     let card = match card.transaction2() {
         Ok(transaction) => return Ok(transaction),

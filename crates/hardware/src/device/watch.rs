@@ -1,4 +1,4 @@
-//! The one thread that follows which readers there are and which of them hold a card.
+//! The one thread that follows which readers exist and which of them hold a card. It sends no command to a card.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -9,19 +9,20 @@ use pcsc::{Context, Error, PNP_NOTIFICATION, ReaderState, Scope, State};
 
 use super::{DeviceFault, Slot};
 
-/// The pause before the service is looked for again.
+/// The pause before pcscd is looked for again.
 const RETRY: Duration = Duration::from_secs(1);
-/// The longest wait for a change in one go, so that the thread ends soon after the daemon.
+/// The longest single wait for a change, so that the thread ends soon after the daemon.
 const LOOK: Duration = Duration::from_secs(2);
 /// How many readers one call can wait for: PCSCLITE_MAX_READERS_CONTEXTS, which is also how many pcscd can have. The
-/// pseudo-reader that tells of new ones counts; where it has no place, [`LOOK`] bounds how late a new one is seen.
+/// pseudo-reader that announces new readers counts, too. Where there is no place for it, [`LOOK`] bounds the delay
+/// until a new reader is seen.
 const READERS_AT_ONCE: usize = 16;
 
-/// What is known about the readers, shared between the watching thread and everybody else.
+/// The state of the readers, shared between the watching thread and its users.
 pub(super) struct ReaderMonitor {
     state: Mutex<Known>,
     changed: Condvar,
-    /// Readers whose name contains one of these are ours; all in lower case.
+    /// Only readers whose name contains one of these are used; all in lower case.
     wanted: Vec<String>,
 }
 
@@ -32,11 +33,12 @@ struct Known {
 }
 
 impl ReaderMonitor {
-    /// Starts the thread. It ends once nobody else holds the monitor.
+    /// Starts the thread. It ends once all other handles to the monitor are dropped.
     pub(super) fn start(wanted: Vec<String>) -> std::io::Result<Arc<Self>> {
         let wanted = wanted.into_iter().map(|part| part.to_lowercase()).collect();
         let known = Known { generation: 0, insertions: 0, slots: Ok(BTreeMap::new()) };
         let monitor = Arc::new(Self { state: Mutex::new(known), changed: Condvar::new(), wanted });
+        // A weak handle, so that the thread does not keep the monitor alive.
         let watched = Arc::downgrade(&monitor);
         std::thread::Builder::new().name("device-watch".to_owned()).spawn(move || follow(&watched))?;
         Ok(monitor)
@@ -68,6 +70,7 @@ impl ReaderMonitor {
 
     fn lose(&self, fault: DeviceFault) {
         let mut known = self.known();
+        // Logged once, and not at each retry.
         if known.slots.as_ref().err() != Some(&fault) {
             tracing::info!(%fault, "hardware keys cannot be used");
             known.slots = Err(fault);
@@ -76,7 +79,7 @@ impl ReaderMonitor {
         }
     }
 
-    /// Takes over what a look at the readers showed: names, with a number that moves with each insertion.
+    /// Stores one look at the readers: each name with its event counter. A changed counter means a new insertion.
     fn see(&self, seen: &[(String, u32)], last: &mut BTreeMap<String, u32>) {
         let mut known = self.known();
         let before = known.slots.as_ref().ok().cloned();
@@ -84,6 +87,7 @@ impl ReaderMonitor {
         for (reader, events) in seen {
             let unmoved = last.get(reader) == Some(events);
             let insertion = before.as_ref().and_then(|slots| slots.get(reader)).filter(|_| unmoved).copied();
+            // Numbers are never used again, so an old slot cannot mean a new card.
             let insertion = insertion.unwrap_or_else(|| {
                 known.insertions = known.insertions.saturating_add(1);
                 known.insertions
@@ -107,13 +111,13 @@ fn follow(monitor: &Weak<ReaderMonitor>) {
         };
         let Some(monitor) = monitor.upgrade() else { return };
         monitor.lose(fault);
-        // Sleeps unless somebody else is told of a change, which is soon enough.
+        // Only this thread changes the generation, so this is a pause.
         let seen = monitor.known().generation;
         monitor.wait_for_change(seen, RETRY);
     }
 }
 
-/// Follows the readers of one connection to the service until it breaks.
+/// Follows the readers over one connection to pcscd until it breaks.
 fn follow_service(monitor: &Weak<ReaderMonitor>, context: &Context) -> DeviceFault {
     let mut states = Vec::new();
     let mut last = BTreeMap::new();
@@ -121,13 +125,16 @@ fn follow_service(monitor: &Weak<ReaderMonitor>, context: &Context) -> DeviceFau
         let Some(wanted) = monitor.upgrade() else { return DeviceFault::NoService };
         match context.list_readers_owned() {
             Ok(names) => renew(&mut states, names.into_iter().filter(|name| wanted.is_wanted(&name.to_string_lossy()))),
+            // PC/SC reports a host without readers as an error.
             Err(Error::NoReadersAvailable) => renew(&mut states, []),
             Err(error) => return fault_of(error),
         }
+        // Not held during the wait, or the monitor would outlive its users.
         drop(wanted);
-        // Readers not looked at yet make this answer at once.
+        // Returns at once if a reader has not been looked at yet.
         match context.get_status_change(LOOK, &mut states) {
             Ok(()) | Err(Error::Timeout) => {}
+            // A reader went away between the two calls.
             Err(Error::UnknownReader) => continue,
             Err(error) => return fault_of(error),
         }
@@ -143,7 +150,7 @@ fn follow_service(monitor: &Weak<ReaderMonitor>, context: &Context) -> DeviceFau
     }
 }
 
-/// Keeps the state of readers that stay, drops those that went, adds those that came.
+/// Keeps the state of readers that stay, drops those that went, and adds those that came.
 fn renew(states: &mut Vec<ReaderState>, names: impl IntoIterator<Item = CString>) {
     let mut old: Vec<ReaderState> = std::mem::take(states);
     let mut take = |name: &CStr| {
@@ -156,7 +163,7 @@ fn renew(states: &mut Vec<ReaderState>, names: impl IntoIterator<Item = CString>
     }
 }
 
-/// What an answer of PC/SC means for the whole service or one card.
+/// Returns what a PC/SC error means for the whole service or for one card.
 pub(super) fn fault_of(error: Error) -> DeviceFault {
     match error {
         Error::NoService | Error::ServiceStopped | Error::CommError | Error::InvalidHandle => DeviceFault::NoService,

@@ -1,4 +1,4 @@
-//! The OATH applet: accounts, codes, password. Every conversation begins with SELECT (HW-2).
+//! The OATH applet: accounts, codes, password. Every session with it begins with SELECT (HW-2). Knows no factor.
 
 use data_encoding::BASE64_NOPAD;
 use sha1::Sha1;
@@ -22,7 +22,7 @@ const LIST: u8 = 0xa1;
 const CALCULATE: u8 = 0xa2;
 const VALIDATE: u8 = 0xa3;
 const CALCULATE_ALL: u8 = 0xa4;
-/// P2 of the two calculations: the whole HMAC, or four bytes of it.
+/// P2 of CALCULATE and CALCULATE ALL: the whole HMAC, or four bytes of it.
 const WHOLE: u8 = 0x00;
 const TRUNCATED: u8 = 0x01;
 
@@ -42,58 +42,58 @@ const REQUIRES_TOUCH: u8 = 0x02;
 
 const HOTP: u8 = 0x10;
 const TOTP: u8 = 0x20;
-/// The shortest key that the applet takes; shorter ones are padded with zeros, which HMAC does anyway.
+/// The shortest HMAC key that the applet accepts, in bytes. Shorter ones are padded with zeros, as HMAC would do.
 const SHORTEST_KEY: usize = 14;
 const CHALLENGE_LENGTH: usize = 8;
 
-/// An account as LIST shows it.
+/// An account as LIST reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its name.
+    /// The name of the account on the key.
     pub name: AccountName,
-    /// Whether it moves with a counter.
+    /// Whether it is counter-based (HOTP); otherwise it is time-based (TOTP).
     pub is_hotp: bool,
-    /// Its hash.
+    /// The hash function of its HMAC.
     pub algorithm: Algorithm,
 }
 
 /// An account to be written.
 pub struct NewAccount<'a> {
-    /// Its name.
+    /// The name of the account on the key.
     pub name: &'a AccountName,
-    /// Its parameters.
+    /// The parameters. The applet does not store the period, which is part of the name.
     pub profile: &'a Profile,
-    /// The key of its HMAC.
+    /// The key of the HMAC.
     pub seed: &'a Sensitive<Vec<u8>>,
     /// Whether each code needs a touch.
     pub touch: bool,
-    /// HOTP: the first counter.
+    /// The first counter of a HOTP account; 0 for TOTP.
     pub counter: u32,
 }
 
-/// What CALCULATE ALL says of an account.
+/// The kind of response that CALCULATE ALL gives for an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountKind {
-    /// It gives codes to anybody.
+    /// A code. It needs no touch.
     Code,
-    /// It moves with a counter, which was left alone.
+    /// No code, since the account has a counter, which is left alone.
     Hotp,
-    /// It wants a touch first.
+    /// No code, since the account needs a touch.
     Touch,
 }
 
-/// The applet, selected.
+/// The OATH applet of a card, selected.
 pub struct Applet<'a, 'card> {
     session: &'a mut CardSession<'card>,
     version: Firmware,
     salt: Vec<u8>,
-    /// The applet's challenge while a password is wanted.
+    /// The challenge of the applet; present until its password has been given.
     challenge: Option<Vec<u8>>,
     has_password: bool,
 }
 
 impl<'a, 'card> Applet<'a, 'card> {
-    /// Selects the applet; `Unsupported` if the key has none or has it switched off.
+    /// Selects the applet. Fails with [`CardFault::Unsupported`] if the key has none or it is switched off.
     pub fn select(session: &'a mut CardSession<'card>) -> Result<Self, CardFault> {
         let (answer, status) = session.exchange(&Command::select(&APPLICATION), SEND_REMAINING)?;
         match status {
@@ -110,17 +110,18 @@ impl<'a, 'card> Applet<'a, 'card> {
                 TAG_VERSION => version = <[u8; 3]>::try_from(value.value).ok(),
                 TAG_NAME => salt = Some(value.value.to_vec()),
                 TAG_CHALLENGE => challenge = Some(value.value.to_vec()),
-                // Which hash the password goes with: there is only one.
+                // Such as the algorithm of the password proof, of which there is only one.
                 _ => {}
             }
         }
         let [major, minor, patch] = version.ok_or(CardFault::Nonsense("an applet without a version"))?;
         let salt = salt.filter(|salt| !salt.is_empty()).ok_or(CardFault::Nonsense("an applet without a salt"))?;
+        // The applet sends a challenge only if a password is set (YKOATH, SELECT).
         let has_password = challenge.is_some();
         Ok(Self { session, version: Firmware(major, minor, patch), salt, challenge, has_password })
     }
 
-    /// The applet's version, which is the firmware's from 4.0 on.
+    /// The version of the applet. From 4.0 on it is the version of the firmware.
     pub fn version(&self) -> Firmware {
         self.version
     }
@@ -132,22 +133,22 @@ impl<'a, 'card> Applet<'a, 'card> {
         DeviceId::from_text(text).ok_or(CardFault::Nonsense("no identity"))
     }
 
-    /// What a password is salted with.
+    /// The salt of the password; see [`AccessKey::derive`].
     pub fn salt(&self) -> &[u8] {
         &self.salt
     }
 
-    /// Whether the password has to be given first.
+    /// Whether the password still has to be given.
     pub fn is_locked(&self) -> bool {
         self.challenge.is_some()
     }
 
-    /// Whether there is a password.
+    /// Whether a password is set, also after it has been given.
     pub fn has_password(&self) -> bool {
         self.has_password
     }
 
-    /// Unlocks the applet for this conversation. Both sides prove that they know the password.
+    /// Unlocks the applet for this session (VALIDATE). Both sides prove that they know the password.
     pub fn unlock(&mut self, key: &AccessKey) -> Result<(), CardFault> {
         let Some(challenge) = &self.challenge else { return Ok(()) };
         let ours = challenge_bytes()?;
@@ -160,6 +161,7 @@ impl<'a, 'card> Applet<'a, 'card> {
             other => return Err(CardFault::Status(other)),
         }
         let theirs = tlv::only(answer.expose(), TAG_RESPONSE)?;
+        // A device that accepts any password cannot answer our challenge.
         if !bool::from(subtle::ConstantTimeEq::ct_eq(theirs, key.respond(&ours)?.as_slice())) {
             return Err(CardFault::Nonsense("it does not know its own password"));
         }
@@ -167,11 +169,12 @@ impl<'a, 'card> Applet<'a, 'card> {
         Ok(())
     }
 
-    /// Sets the password, or removes it.
+    /// Sets the password, or removes it (SET CODE).
     pub fn set_password(&mut self, key: Option<&AccessKey>) -> Result<(), CardFault> {
         let command = Command::new(SET_CODE, 0, 0);
         let command = match key {
             Some(key) => {
+                // The applet checks the response, so a damaged key is not set.
                 let challenge = challenge_bytes()?;
                 let response = key.respond(&challenge)?;
                 let mut value = Zeroizing::new(vec![TOTP | algorithm_code(Algorithm::Sha1)]);
@@ -185,14 +188,14 @@ impl<'a, 'card> Applet<'a, 'card> {
         Ok(())
     }
 
-    /// All accounts.
+    /// Returns all accounts, also those of other programs (LIST).
     pub fn list(&mut self) -> Result<Vec<Account>, CardFault> {
         let answer = self.run(&Command::new(LIST, 0, 0))?;
         let values = tlv::parse(answer.expose())?;
         values.iter().map(|value| if value.tag == TAG_LISTED { account(value.value) } else { Err(ODD_LIST) }).collect()
     }
 
-    /// Writes an account. One of the same name is replaced without a word, so look first (HW-5).
+    /// Writes an account (PUT). One of the same name is replaced without warning, so LIST first (HW-5).
     pub fn put(&mut self, new: &NewAccount<'_>) -> Result<(), CardFault> {
         if new.touch && !self.version.has_touch() {
             return Err(CardFault::Unsupported("accounts that require a touch need firmware 4.2.6"));
@@ -213,27 +216,30 @@ impl<'a, 'card> Applet<'a, 'card> {
             // The property has no length byte (YKOATH, PUT).
             command = command.raw(&[TAG_PROPERTY, REQUIRES_TOUCH]);
         }
+        // A counter of 0 is the default of the applet.
         if new.counter > 0 {
             command = command.tlv(TAG_COUNTER, &new.counter.to_be_bytes());
         }
         self.run(&command).map(drop)
     }
 
-    /// The whole HMAC over a challenge, of an account that wants no touch. One that moves with a counter
-    /// takes its own, and moves on.
+    /// Returns the whole HMAC over a challenge, for an account that needs no touch (CALCULATE). A HOTP account uses its
+    /// counter as the challenge instead, and advances it.
     pub fn calculate(&mut self, name: &AccountName, challenge: &[u8; 8]) -> Result<Sensitive<Vec<u8>>, CardFault> {
         let (answer, status) = self.session.exchange(&calculation(name, challenge, WHOLE), SEND_REMAINING)?;
         let value = self.calculated(&answer, status, TAG_RESPONSE)?;
+        // The first byte is the number of digits.
         value.expose().get(1..).map(|hmac| Sensitive::new(hmac.to_vec())).ok_or(CardFault::Nonsense("an empty HMAC"))
     }
 
-    /// The code for a challenge, as a number; waits for the touch that the account may want.
+    /// Returns the code for a challenge as a number. Waits for a touch if the account needs one.
     pub fn code(&mut self, name: &AccountName, challenge: &[u8; 8], digits: Digits) -> Result<u32, CardFault> {
         let command = calculation(name, challenge, TRUNCATED);
         let (answer, status) = self.session.exchange_with_touch(&command, SEND_REMAINING)?;
         let value = self.calculated(&answer, status, TAG_TRUNCATED)?;
         let [told, a, b, c, d] = <[u8; 5]>::try_from(value.expose().as_slice())
             .map_err(|_| CardFault::Nonsense("a code of another length"))?;
+        // The account has other parameters than the factor.
         if told != digits.count() {
             return Err(CardFault::Nonsense("a code with another number of digits"));
         }
@@ -242,6 +248,7 @@ impl<'a, 'card> Applet<'a, 'card> {
     }
 
     fn calculated(&self, answer: &Sensitive<Vec<u8>>, status: u16, tag: u8) -> Result<Sensitive<Vec<u8>>, CardFault> {
+        // The applet has one status word for a missing password and a missing touch.
         if status == 0x6982 && !self.is_locked() {
             return Err(CardFault::NotTouched);
         }
@@ -249,8 +256,9 @@ impl<'a, 'card> Applet<'a, 'card> {
         tlv::only(answer.expose(), tag).map(|value| Sensitive::new(value.to_vec()))
     }
 
-    /// What each account would want before it gives a code. Nothing is moved.
+    /// Returns what each account needs before it gives a code (CALCULATE ALL). No counter moves.
     pub fn shown(&mut self) -> Result<Vec<(AccountName, AccountKind)>, CardFault> {
+        // The challenge does not matter: only the kind of each response is read.
         let command = Command::new(CALCULATE_ALL, 0, TRUNCATED).tlv(TAG_CHALLENGE, &[0; CHALLENGE_LENGTH]);
         let answer = self.run(&command)?;
         let values = tlv::parse(answer.expose())?;
@@ -266,12 +274,12 @@ impl<'a, 'card> Applet<'a, 'card> {
             .collect()
     }
 
-    /// Removes an account.
+    /// Removes an account (DELETE). Fails with [`CardFault::NoSuchAccount`] if there is none of that name.
     pub fn delete(&mut self, name: &AccountName) -> Result<(), CardFault> {
         self.run(&Command::new(DELETE, 0, 0).tlv(TAG_NAME, name.as_bytes())).map(drop)
     }
 
-    /// Gives an account another name.
+    /// Renames an account (RENAME), from firmware 5.3.1 on.
     pub fn rename(&mut self, name: &AccountName, new: &AccountName) -> Result<(), CardFault> {
         if !self.version.has_rename() {
             return Err(CardFault::Unsupported("renaming needs firmware 5.3.1"));
@@ -280,9 +288,10 @@ impl<'a, 'card> Applet<'a, 'card> {
         self.run(&command).map(drop)
     }
 
-    /// Removes all accounts and the password. The applet has another identity afterwards.
+    /// Removes all accounts and the password (RESET). Afterwards the applet has another identity.
     pub fn reset(self) -> Result<(), CardFault> {
         let Self { session, .. } = self;
+        // P1 and P2 are fixed for this command (YKOATH, RESET).
         let (_, status) = session.exchange(&Command::new(RESET, 0xde, 0xad), SEND_REMAINING)?;
         checked(status)
     }
@@ -296,7 +305,7 @@ impl<'a, 'card> Applet<'a, 'card> {
 
 const ODD_LIST: CardFault = CardFault::Nonsense("an account that cannot be read");
 
-/// What each status word means here (YKOATH; ISO 7816-4 section 5.6). One that is not known is a clean failure.
+/// Maps a status word to its meaning (YKOATH; ISO 7816-4 section 5.6). An unknown one is a clean failure (HW-6).
 fn checked(status: u16) -> Result<(), CardFault> {
     match status {
         DONE => Ok(()),
@@ -345,8 +354,8 @@ fn algorithm_code(algorithm: Algorithm) -> u8 {
     }
 }
 
-/// The HMAC key as the applet wants it: longer than a block it is hashed, which HMAC would do (RFC 2104
-/// section 2), and it has 14 bytes at least.
+/// Returns the HMAC key as the applet expects it. A key longer than a block is hashed, as HMAC would do (RFC 2104
+/// section 2). A key of less than 14 bytes is padded.
 fn card_key(seed: &Sensitive<Vec<u8>>, algorithm: Algorithm) -> Zeroizing<Vec<u8>> {
     let seed = seed.expose();
     let block = match algorithm {

@@ -1,4 +1,4 @@
-//! The OATH applet of hardware keys (Yubico's protocol over ISO 7816-4).
+//! The OATH applet of hardware keys (YKOATH, Yubico's protocol over ISO 7816-4). Knows no factor and no store.
 
 mod access;
 mod applet;

@@ -1,4 +1,5 @@
-//! The PIV applet, as far as attestation goes (NIST SP 800-73-4 part 2; Yubico's extension ATTEST).
+//! The PIV applet, as far as attestation needs it (NIST SP 800-73-4 part 2; Yubico's extension ATTEST). It judges
+//! nothing.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ const GET_DATA: u8 = 0xcb;
 const GENERAL_AUTHENTICATE: u8 = 0x87;
 const ATTEST: u8 = 0xf9;
 
-/// The object of the certificate that attestations are signed under (slot f9).
+/// The data object with the certificate of the key that signs attestations (slot f9).
 const ATTESTATION_CERTIFICATE: [u8; 3] = [0x5f, 0xff, 0x01];
 const TAG_OBJECT: u8 = 0x5c;
 const TAG_DATA: u8 = 0x53;
@@ -22,16 +23,17 @@ const TAG_TEMPLATE: u8 = 0x7c;
 const TAG_CHALLENGE: u8 = 0x81;
 const TAG_RESPONSE: u8 = 0x82;
 
-/// A slot whose key can be attested.
+/// A PIV slot whose key can be attested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u8);
 
 impl Slot {
-    /// Card authentication: the slot whose keys never ask for a PIN unless told to.
+    /// Card authentication: keys of this slot need no PIN, unless they were made with another policy.
     pub const CARD_AUTHENTICATION: Self = Self(0x9e);
 
-    /// Reads `9a`, `9c`, `9d`, `9e`, or `82` to `95`.
+    /// Reads `9a`, `9c`, `9d`, `9e`, or `82` to `95`, in either case.
     pub fn parse(text: &str) -> Option<Self> {
+        // The parser of integers also takes a plus sign.
         let is_plain = text.len() == 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let number = u8::from_str_radix(text, 16).ok().filter(|_| is_plain)?;
         matches!(number, 0x9a | 0x9c..=0x9e | 0x82..=0x95).then_some(Self(number))
@@ -44,16 +46,16 @@ impl fmt::Display for Slot {
     }
 }
 
-/// What a key shows for itself: two certificates in DER.
+/// The attestation of a key in a slot: two certificates in DER.
 #[derive(Clone, Debug)]
 pub struct AttestationChain {
-    /// Of the key in the slot.
+    /// The certificate of the key in the slot.
     pub statement: Vec<u8>,
-    /// Of the key that signed it.
+    /// The certificate of the key that signed it (slot f9).
     pub issuer: Vec<u8>,
 }
 
-/// Asks a key for its chain. Leaves the PIV applet selected.
+/// Asks a hardware key for the attestation of a slot. Afterwards the PIV applet is selected.
 pub fn attestation_chain(session: &mut CardSession<'_>, slot: Slot) -> Result<AttestationChain, CardFault> {
     let (_, status) = session.exchange(&Command::select(&APPLICATION), GET_RESPONSE)?;
     match status {
@@ -66,7 +68,7 @@ pub fn attestation_chain(session: &mut CardSession<'_>, slot: Slot) -> Result<At
     let (statement, status) = session.exchange(&Command::new(ATTEST, slot.0, 0), GET_RESPONSE)?;
     match status {
         DONE => {}
-        // No key, or one that was put there from outside (Yubico: "attestation of imported keys is refused").
+        // No key, or one that was imported (Yubico: "attestation of imported keys is refused").
         0x6a80 | 0x6a82 | 0x6a88 | 0x6f00 => {
             return Err(CardFault::Unsupported("the PIV slot holds no key that was made on the key itself"));
         }
@@ -84,7 +86,8 @@ pub fn attestation_chain(session: &mut CardSession<'_>, slot: Slot) -> Result<At
     Ok(AttestationChain { statement: statement.expose().clone(), issuer })
 }
 
-/// Signs a challenge with the key in the slot of the applet that is selected; `needs_touch` if that takes a touch.
+/// Signs a challenge with the key in a slot; the PIV applet must be selected. `needs_touch` says whether that waits for
+/// a touch.
 pub fn sign(
     session: &mut CardSession<'_>,
     slot: Slot,
@@ -96,6 +99,7 @@ pub fn sign(
         Curve::P384 => 0x14,
     };
     let length = u8::try_from(challenge.digest.len()).map_err(|_| CardFault::Unsupported("such a challenge"))?;
+    // The empty response asks the card to fill it with the signature.
     let mut template = vec![TAG_RESPONSE, 0, TAG_CHALLENGE, length];
     template.extend_from_slice(&challenge.digest);
     let command = Command::new(GENERAL_AUTHENTICATE, algorithm, slot.0).tlv(TAG_TEMPLATE, &template);
@@ -115,7 +119,7 @@ pub fn sign(
 fn certificate_in(object: &[u8]) -> Result<Vec<u8>, CardFault> {
     let values = tlv::parse(object)?;
     let value = |tag| values.iter().find(|value| value.tag == tag).map(|value| value.value);
-    // SP 800-73-4 part 1, appendix A: the lowest bit says that the certificate is compressed.
+    // The lowest bit says that the certificate is compressed (SP 800-73-4 part 1, appendix A).
     if value(TAG_CERTIFICATE_INFO).is_some_and(|info| info.iter().any(|byte| byte & 1 != 0)) {
         return Err(CardFault::Unsupported("its attestation certificate is compressed"));
     }

@@ -1,5 +1,5 @@
-//! From a key's attestation up to a root (RFC 5280 section 6, as far as attestations go: names, signatures, validity,
-//! basic constraints, key usage; revocation is not told for them).
+//! Checks the certificates from a key's attestation to a root, as far as attestations need it (RFC 5280 section 6):
+//! names, signatures, validity, basic constraints, key usage. There is no revocation information for attestations.
 
 use sha2::{Digest, Sha256, Sha384};
 use x509_cert::Certificate;
@@ -20,29 +20,29 @@ const FIRMWARE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.414
 const SERIAL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.41482.3.7");
 const POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.41482.3.8");
 
-/// The values of the policies: no PIN ever, no touch ever.
+/// The value of both policies that means never: no PIN, no touch.
 const NEVER: u8 = 0x01;
 
-/// Certificates between a key's attestation and a root, at most.
+/// The most certificates between a key's attestation and a root.
 const LONGEST_WAY: usize = 5;
-/// What is signed is no hash of somebody else's choosing: the nonce stands behind this.
+/// Prefix of the signed message, before the nonce. So the key never signs a hash that someone else has chosen.
 const CONTEXT: &[u8] = b"mfad device attestation 1\0";
 
-/// Roots that are trusted, and certificates that may stand between them and a key's own.
+/// The roots that are trusted, and intermediates that may stand between them and the certificates of a key.
 #[derive(Clone, Debug)]
 pub struct Roots {
     trusted: Vec<ParsedCertificate>,
     between: Vec<ParsedCertificate>,
 }
 
-/// A certificate, and the bytes of it that were signed, as they came.
+/// A certificate, and the exact bytes of it that were signed.
 #[derive(Clone, Debug)]
 struct ParsedCertificate {
     certificate: Certificate,
     signed: Vec<u8>,
 }
 
-/// What a key's papers say, once they are found in order. It counts when the key has signed a challenge.
+/// An attestation whose certificates are in order. It counts only once the key has signed a challenge.
 #[derive(Debug)]
 pub struct UnverifiedAttestation {
     certificate: ParsedCertificate,
@@ -51,7 +51,8 @@ pub struct UnverifiedAttestation {
 }
 
 impl Roots {
-    /// Reads PEM texts with any number of certificates. Those that are signed by themselves are trusted.
+    /// Reads PEM texts with any number of certificates each. Self-signed ones are trusted, the others are
+    /// intermediates.
     pub fn read<'a>(pems: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, RootsFault> {
         let (mut trusted, mut between) = (Vec::new(), Vec::new());
         for pem in pems {
@@ -61,6 +62,7 @@ impl Roots {
             }
             for der in found {
                 let certificate = ParsedCertificate::read(&der).map_err(|_| RootsFault::Unreadable)?;
+                // Only a self-signed certificate is a root; any other must lead to one.
                 if certificate.is_signed_by(&certificate).is_ok() {
                     trusted.push(certificate)
                 } else {
@@ -71,7 +73,7 @@ impl Roots {
         if trusted.is_empty() { Err(RootsFault::NoRoot) } else { Ok(Self { trusted, between }) }
     }
 
-    /// Checks a key's chain: that they lead to a root at that time, and that they are this key's.
+    /// Checks that a chain leads to a root at that time, and that it names this serial number and firmware.
     pub fn check(
         &self,
         chain: &AttestationChain,
@@ -79,6 +81,7 @@ impl Roots {
         firmware: Option<Firmware>,
         unix_seconds: i64,
     ) -> Result<UnverifiedAttestation, CheckError> {
+        // No certificate is valid before 1970.
         let unix_seconds = u64::try_from(unix_seconds).map_err(|_| AttestationError::NotValidNow)?;
         let statement = ParsedCertificate::read(&chain.statement)?;
         let issuer = ParsedCertificate::read(&chain.issuer)?;
@@ -86,6 +89,7 @@ impl Roots {
         statement.is_issued_by(&issuer, 0, unix_seconds)?;
         let root = self.root_of(&issuer, 1, unix_seconds)?;
         let said = statement.says(root)?;
+        // The chain of another genuine key proves nothing about this one.
         if said.serial != serial || firmware.is_some_and(|firmware| firmware != said.firmware) {
             return Err(AttestationError::OtherKey.into());
         }
@@ -97,8 +101,8 @@ impl Roots {
         })
     }
 
-    /// The name of the root above a certificate with `below` issuers under it. The most telling reason is
-    /// given if there is none.
+    /// Returns the name of the root above a certificate that has `below` issuers under it. If there is none, returns
+    /// the most telling reason.
     fn root_of(
         &self,
         certificate: &ParsedCertificate,
@@ -113,6 +117,7 @@ impl Roots {
                 Err(other) => reason = other,
             }
         }
+        // Bounds the search where intermediates certify each other.
         if usize::from(below) >= LONGEST_WAY {
             return Err(reason);
         }
@@ -131,7 +136,7 @@ impl Roots {
 }
 
 impl UnverifiedAttestation {
-    /// The challenge to be signed for a nonce.
+    /// Returns the challenge to be signed for a nonce. The nonce must be fresh.
     pub fn challenge(&self, nonce: &[u8; 32]) -> Challenge {
         let message = [CONTEXT, nonce].concat();
         let digest = match self.curve {
@@ -141,7 +146,7 @@ impl UnverifiedAttestation {
         Challenge { digest, curve: self.curve }
     }
 
-    /// What counts, now that the key signed the challenge.
+    /// Returns the statement if the key has signed the challenge.
     pub fn confirm(self, challenge: &Challenge, signed: &[u8]) -> Result<Statement, CheckError> {
         let key = self.certificate.certificate.tbs_certificate().subject_public_key_info();
         signature::ecdsa(key, &challenge.digest, signed).map_err(|_| AttestationError::NotPresent)?;
@@ -157,15 +162,16 @@ impl UnverifiedAttestation {
 impl ParsedCertificate {
     fn read(der: &[u8]) -> Result<Self, AttestationError> {
         let certificate = Certificate::from_der(der).map_err(|_| AttestationError::Unreadable)?;
-        // What was signed is taken as it came, not as it would be written again.
+        // Keeps the signed bytes as they came: encoding the certificate again could change them.
         let signed = signed_part(der).ok_or(AttestationError::Unreadable)?;
+        // Both must name the same algorithm (RFC 5280 section 4.1.1.2).
         if certificate.signature_algorithm() != certificate.tbs_certificate().signature() {
             return Err(AttestationError::Unreadable);
         }
         Ok(Self { certificate, signed })
     }
 
-    /// Whether `issuer` may have issued this, and did; `below` issuers stand under it already.
+    /// Checks that `issuer` may have issued this certificate, and did. `below` issuers are under it already.
     fn is_issued_by(&self, issuer: &Self, below: u8, unix_seconds: u64) -> Result<(), AttestationError> {
         if self.certificate.tbs_certificate().issuer() != issuer.certificate.tbs_certificate().subject() {
             return Err(AttestationError::UnknownRoot);
@@ -188,7 +194,7 @@ impl ParsedCertificate {
         if range.contains(&unix_seconds) { self.has_no_unknown_demand() } else { Err(AttestationError::NotValidNow) }
     }
 
-    /// A critical extension that is not understood is a reason to refuse (RFC 5280 section 4.2).
+    /// Refuses a critical extension that is not understood (RFC 5280 section 4.2).
     fn has_no_unknown_demand(&self) -> Result<(), AttestationError> {
         let known = [BASIC_CONSTRAINTS, KEY_USAGE];
         let mut critical = self.extensions().iter().filter(|extension| extension.critical);
@@ -199,9 +205,10 @@ impl ParsedCertificate {
         }
     }
 
-    /// Whether this may issue a certificate with so many issuers under it (RFC 5280 sections 4.2.1.9 and 4.2.1.3).
+    /// Checks that this may issue a certificate with `below` issuers under it (RFC 5280 sections 4.2.1.9 and 4.2.1.3).
     fn may_issue(&self, below: u8) -> Result<(), AttestationError> {
         let constraints: BasicConstraints = self.decoded(BASIC_CONSTRAINTS)?.ok_or(AttestationError::NotAllowed)?;
+        // Without a key usage extension every usage is allowed (RFC 5280 section 4.2.1.3).
         let usage: Option<KeyUsage> = self.decoded(KEY_USAGE)?;
         let is_allowed = constraints.ca
             && constraints.path_len_constraint.is_none_or(|most| below <= most)
@@ -213,7 +220,7 @@ impl ParsedCertificate {
         self.certificate.tbs_certificate().extensions().map_or(&[], Vec::as_slice)
     }
 
-    /// The bytes of an extension; one that comes twice is a reason to refuse.
+    /// Returns the bytes of an extension. One that occurs twice is refused.
     fn extension(&self, id: ObjectIdentifier) -> Result<Option<&[u8]>, AttestationError> {
         let mut found = self.extensions().iter().filter(|extension| extension.extn_id == id);
         let first = found.next().map(|extension| extension.extn_value.as_bytes());
@@ -224,6 +231,7 @@ impl ParsedCertificate {
         self.extension(id)?.map(T::from_der).transpose().map_err(|_| AttestationError::Unreadable)
     }
 
+    /// Reads the extensions of Yubico. Refuses a key that asks for its PIN.
     fn says(&self, root: String) -> Result<Statement, CheckError> {
         let serial = self.extension(SERIAL)?.ok_or(UnusableSlot::NoSerial)?;
         let firmware = self.extension(FIRMWARE)?.and_then(|bytes| <[u8; 3]>::try_from(bytes).ok());
@@ -236,12 +244,13 @@ impl ParsedCertificate {
         Ok(Statement {
             serial: number(serial).ok_or(AttestationError::Unreadable)?,
             firmware: Firmware(major, minor, patch),
+            // The other policies are "always" and "cached". Both can need a touch.
             touch: touch != NEVER,
             root,
         })
     }
 
-    /// The common name of the subject, or all of it if there is none.
+    /// Returns the common name of the subject, or the whole subject if it has none.
     fn name(&self) -> String {
         let subject = self.certificate.tbs_certificate().subject();
         let common = subject.iter().find(|part| part.oid == COMMON_NAME);
@@ -250,8 +259,8 @@ impl ParsedCertificate {
     }
 }
 
-/// An INTEGER as a serial number. Keys write four bytes whatever the number is, so neither the sign nor a shortest
-/// form (X.690 section 8.3.2) is asked for.
+/// Reads an INTEGER as a serial number. Keys write four bytes whatever the number is. So neither the sign nor the
+/// shortest form (X.690 section 8.3.2) is checked.
 fn number(element: &[u8]) -> Option<Serial> {
     let (&[tag, length], bytes) = element.split_first_chunk::<2>()?;
     if tag != 0x02 || usize::from(length) != bytes.len() {
@@ -262,7 +271,7 @@ fn number(element: &[u8]) -> Option<Serial> {
     Serial::new(digits.iter().fold(0, |number: u32, byte| (number << 8) | u32::from(*byte)))
 }
 
-/// The first element inside a certificate, its header with it.
+/// Returns the first element inside a certificate, which is the signed part, with its header.
 fn signed_part(der: &[u8]) -> Option<Vec<u8>> {
     let mut outside = SliceReader::new(der).ok()?;
     let header = x509_cert::der::Header::decode(&mut outside).ok()?;
@@ -271,7 +280,7 @@ fn signed_part(der: &[u8]) -> Option<Vec<u8>> {
     inside.tlv_bytes().ok().map(<[u8]>::to_vec)
 }
 
-/// The certificates of a PEM text (RFC 7468); text around them is passed over, as its section 2 allows.
+/// Returns the certificates of a PEM text (RFC 7468). Text around them is ignored, as its section 2 allows.
 fn ders_in(pem: &[u8]) -> Option<Vec<Vec<u8>>> {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     const END: &str = "-----END CERTIFICATE-----";

@@ -1,5 +1,5 @@
-//! Signatures of certificates: RSA (PKCS #1 v1.5) and ECDSA with SHA-2. They are only ever checked; no private key
-//! of either kind exists here.
+//! Verifies signatures of certificates: RSA (PKCS #1 v1.5) and ECDSA, with SHA-2. Nothing is signed here, and no
+//! private key of either kind exists.
 
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use rsa::pkcs8::DecodePublicKey;
@@ -20,10 +20,10 @@ const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.100
 const ECDSA_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
 const ECDSA_SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4");
 
-/// The shortest modulus of RSA that counts (NIST SP 800-131A), in bytes.
+/// The shortest RSA modulus that is accepted (NIST SP 800-131A), in bytes.
 const SHORTEST_MODULUS: usize = 256;
 
-/// Checks what a certificate's issuer signed (RFC 5280 section 4.1.1.2).
+/// Verifies the signature of an issuer over a certificate (RFC 5280 section 4.1.1.2).
 pub(super) fn verify(
     issuer: &SubjectPublicKeyInfoOwned,
     algorithm: &AlgorithmIdentifierOwned,
@@ -37,12 +37,12 @@ pub(super) fn verify(
         ECDSA_SHA256 => ecdsa(issuer, &Sha256::digest(message), signature),
         ECDSA_SHA384 => ecdsa(issuer, &Sha384::digest(message), signature),
         ECDSA_SHA512 => ecdsa(issuer, &Sha512::digest(message), signature),
-        // SHA-1 and whatever else: nothing that counts as signed.
+        // SHA-1, or anything else, does not count as a signature.
         _ => Err(AttestationError::WrongSignature),
     }
 }
 
-/// The curve of a key, if it is one of the two.
+/// Returns the curve of a key if it is P-256 or P-384.
 pub(super) fn curve(key: &SubjectPublicKeyInfoOwned) -> Option<Curve> {
     if key.algorithm.oid != EC {
         return None;
@@ -69,7 +69,7 @@ fn rsa<D: Digest + rsa::pkcs8::AssociatedOid>(
         .map_err(|_| AttestationError::WrongSignature)
 }
 
-/// Checks a signature over a digest (FIPS 186-5 section 6.4.2) in DER.
+/// Verifies a signature in DER over a digest (FIPS 186-5 section 6.4.2).
 pub(super) fn ecdsa(key: &SubjectPublicKeyInfoOwned, digest: &[u8], signature: &[u8]) -> Result<(), AttestationError> {
     let point = key.subject_public_key.raw_bytes();
     let is_right = match curve(key) {

@@ -1,20 +1,25 @@
-//! Which keys are plugged in and which of them may be used now. It only counts; it asks nobody.
+//! Tracks which hardware keys are plugged in and which of them may be programmed. It must not know the daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The keys as the batch sees them.
+/// The hardware keys of a batch, by serial number.
 #[derive(Debug, Default)]
 pub struct Keys {
-    /// Readers and the keys in them, as they came; no number for those that do not tell it.
+    /// Readers and the keys in them, in the order in which they were plugged in. A busy key may report no serial
+    /// number.
     present: Vec<(String, Option<u64>)>,
+    /// Being programmed.
     busy: BTreeSet<u64>,
+    /// Programmed in this batch or an earlier run, with the user.
     used: BTreeMap<u64, String>,
+    /// Not used until it is unplugged.
     aside: BTreeSet<u64>,
+    /// Used keys that were already reported since they were plugged in.
     told: BTreeSet<u64>,
 }
 
 impl Keys {
-    /// A key came.
+    /// Records that a key was plugged in. Without a serial number, one that is known for the reader stays.
     pub fn attached(&mut self, reader: String, serial: Option<u64>) {
         match self.present.iter_mut().find(|(name, _)| *name == reader) {
             Some((_, known)) => *known = serial.or(*known),
@@ -22,7 +27,7 @@ impl Keys {
         }
     }
 
-    /// A key went.
+    /// Records that the key in this reader was removed.
     pub fn removed(&mut self, reader: &str) {
         let (gone, stay): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.present).into_iter().partition(|(name, _)| name == reader);
@@ -33,7 +38,7 @@ impl Keys {
         }
     }
 
-    /// All that is there. A key that does not tell its number, because it is busy, keeps the one it had.
+    /// Replaces the list of attached keys. A busy key may report no serial number and then keeps the known one.
     pub fn all(&mut self, now: Vec<(String, Option<u64>)>) {
         let before: Vec<String> = self.present.iter().map(|(reader, _)| reader.clone()).collect();
         for reader in before.iter().filter(|reader| now.iter().all(|(name, _)| name != *reader)) {
@@ -44,17 +49,17 @@ impl Keys {
         }
     }
 
-    /// The daemon is away; what is there has to be told anew.
+    /// Forgets all attached keys: the daemon is away and lists them again after a reconnect.
     pub fn lost(&mut self) {
         self.present.clear();
     }
 
-    /// The numbers of the keys that are there.
+    /// Serial numbers of the attached keys.
     pub fn present(&self) -> Vec<u64> {
         self.present.iter().filter_map(|(_, serial)| *serial).collect()
     }
 
-    /// The keys that may be used, as they came.
+    /// The keys that may be programmed, in the order in which they were plugged in.
     pub fn fresh(&self) -> Vec<u64> {
         let is_fresh = |serial: &u64| {
             !self.busy.contains(serial) && !self.used.contains_key(serial) && !self.aside.contains(serial)
@@ -62,38 +67,36 @@ impl Keys {
         self.present().into_iter().filter(is_fresh).collect()
     }
 
-    /// Work with a key begins.
     pub fn begin(&mut self, serial: u64) {
         self.busy.insert(serial);
     }
 
-    /// Work with a key ended.
     pub fn end(&mut self, serial: u64) {
         self.busy.remove(&serial);
     }
 
-    /// The key belongs to this user now.
+    /// Assigns a key to a user. It is not reported as used until it is plugged in again.
     pub fn use_for(&mut self, serial: u64, user: &str) {
         self.used.insert(serial, user.to_owned());
         self.told.insert(serial);
     }
 
-    /// The key was used in an earlier run.
+    /// Records a key from the results of an earlier run.
     pub fn used_before(&mut self, serial: u64, user: &str) {
         self.used.insert(serial, user.to_owned());
     }
 
-    /// The key is as it was and may be used again.
+    /// Makes a used key available again.
     pub fn free(&mut self, serial: u64) {
         self.used.remove(&serial);
     }
 
-    /// The key is not used until it was taken out.
+    /// Excludes a key until it is unplugged.
     pub fn put_aside(&mut self, serial: u64) {
         self.aside.insert(serial);
     }
 
-    /// The keys that were plugged in although they were used, and for whom; each time once.
+    /// Returns the used keys that were plugged in, with their users; each key once per time it is plugged in.
     pub fn tell_used(&mut self) -> Vec<(u64, String)> {
         let untold: Vec<u64> = self.present().into_iter().filter(|serial| !self.told.contains(serial)).collect();
         let used: Vec<(u64, String)> =

@@ -1,4 +1,4 @@
-//! The users who still wait for a key, and which of them gets the next one.
+//! The rows of the manifest that still wait for a hardware key, and the choice of the row for the next key.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,33 +6,32 @@ use std::time::Duration;
 use super::manifest::Row;
 use super::remaining::ProvisionedKey;
 
-/// The first pause before a row is done again; it doubles.
+/// First delay before a row is tried again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause.
+/// Longest delay.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A row that is not done.
+/// A row that is not done, with the state of its earlier attempts.
 #[derive(Clone, Debug)]
 pub struct Open {
-    /// The row.
     pub row: Row,
-    /// The user's uid.
+    /// Uid of the user.
     pub uid: String,
-    /// The first of two keys, once it is programmed.
+    /// The first of two keys (`--spare`), once it is programmed.
     pub first: Option<ProvisionedKey>,
-    /// The key on which something of this row may have been left.
+    /// Serial number of the key on which an earlier attempt may have left an account.
     pub held: Option<u64>,
-    /// How often it was tried without an end.
+    /// Attempts so far that ended without a result.
     pub attempts: u32,
 }
 
 impl Open {
-    /// Whether the answer about that factor came.
+    /// Whether this run received the response about that factor.
     pub fn has_made(&self, placed: &ProvisionedKey) -> bool {
         self.first.as_ref().is_some_and(|first| first.secret == placed.secret && !first.is_found)
     }
 
-    /// How long to wait before it is done now.
+    /// Delay before the next attempt.
     pub fn pause(&self) -> Duration {
         match self.attempts.checked_sub(1) {
             None => Duration::ZERO,
@@ -41,23 +40,23 @@ impl Open {
     }
 }
 
-/// The rows that are not done and not in work, in their order.
+/// Rows that are neither done nor being worked on, in their order.
 #[derive(Debug, Default)]
 pub struct Queue(VecDeque<Open>);
 
 impl Queue {
-    /// A row at the end.
+    /// Appends a row.
     pub fn push(&mut self, open: Open) {
         self.0.push_back(open);
     }
 
-    /// A row that was in work and is next again.
+    /// Returns a row to the front after an attempt.
     pub fn put_back(&mut self, open: Open) {
         self.0.push_front(open);
     }
 
-    /// The row for a fresh key: the one that has left something on it, else the first that waits for no
-    /// other key that is there.
+    /// Takes the row for an unused key: the row that may have left an account on it, otherwise the first row that does
+    /// not wait for another attached key. So a key that an attempt left behind half done goes to its own user.
     pub fn take_for(&mut self, serial: u64, present: &[u64]) -> Option<Open> {
         let is_its_own = |open: &Open| open.held == Some(serial);
         let is_free = |open: &Open| open.held.is_none_or(|held| !present.contains(&held));
@@ -65,17 +64,14 @@ impl Queue {
         self.0.remove(at)
     }
 
-    /// The row that is next.
     pub fn head(&self) -> Option<&Open> {
         self.0.front()
     }
 
-    /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -1,52 +1,50 @@
-//! What is left to do for a user, read off the factors that the daemon knows of: after an answer was lost, this
-//! is how it is found. It only decides; it asks nobody.
+//! Decides what remains to do for a user, from the factors that the daemon has. This is how a batch recovers from a
+//! lost response. It must not send requests.
 
 use mfad_api::Secret;
 
 /// The names of a row's factors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
-    /// On the first key.
+    /// Name of the factor on the first key.
     pub first: String,
-    /// On the spare, if there is to be one.
+    /// Name of the factor on the spare, with `--spare`.
     pub second: Option<String>,
 }
 
 impl Labels {
-    /// Those of a row.
+    /// The spare is named like the first factor, with ` spare` appended.
     pub fn of(label: &str, spare: bool) -> Self {
         Self { first: label.to_owned(), second: spare.then(|| format!("{label} spare")) }
     }
 
-    /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.first.as_str()).chain(self.second.as_deref())
     }
 }
 
-/// A factor on a key.
+/// A factor on a hardware key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProvisionedKey {
-    /// Its name.
+    /// Name of the factor.
     pub label: String,
-    /// The key.
+    /// Serial number of the key.
     pub serial: u64,
-    /// Its uid.
+    /// Uid of the factor.
     pub secret: String,
-    /// Whether it is active; pending otherwise.
+    /// Active, otherwise pending.
     pub is_active: bool,
-    /// When the key was proved.
+    /// When the daemon verified the key (RFC 3339).
     pub time: Option<String>,
-    /// Whether it was there already, with its answer lost.
+    /// The daemon already had the factor: the response that reported it was lost, and with it receipt and backup codes.
     pub is_found: bool,
-    /// The receipt, if its answer came.
     pub receipt: Option<String>,
-    /// Backup codes that came with it.
+    /// Only the first active factor of a user comes with backup codes.
     pub codes: Vec<String>,
 }
 
 impl ProvisionedKey {
-    /// From the daemon's record, if it is on a key.
+    /// Reads the daemon's record of a factor; `None` if it is not on a key.
     pub fn read(secret: &Secret, label: &str) -> Option<Self> {
         let key = secret.device.as_ref().filter(|_| secret.kind == "mfa")?;
         Some(Self {
@@ -62,28 +60,29 @@ impl ProvisionedKey {
     }
 }
 
-/// What is left to do.
+/// What remains to do for a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remaining {
-    /// Nothing.
+    /// Nothing: all factors are on keys.
     Nothing(Vec<ProvisionedKey>),
-    /// The first factor is to be made, or the only one.
+    /// Program the first factor, or the only one.
     First,
-    /// Another one of this name is to be made beside the one that is there.
+    /// Program the other factor of a pair.
     Second {
-        /// What is there.
+        /// The factor that exists.
         first: ProvisionedKey,
-        /// Name of the other.
+        /// Name of the factor to program.
         label: String,
     },
-    /// A pending one waits for a code of its key.
+    /// Activate a pending factor with a code of its key.
     Finish(ProvisionedKey),
-    /// A factor of that name is there, but on no key.
+    /// A factor of that name exists, but not on a key. It is not replaced: it may be in use.
     Taken,
 }
 
 impl Remaining {
-    /// Reads it off. `present` are the keys that are plugged in, `pending` says that pending is enough.
+    /// Decides from the user's secrets. With `pending` a pending factor counts as done. `present` has the serial
+    /// numbers of the attached keys.
     pub fn read(secrets: &[Secret], labels: &Labels, pending: bool, present: &[u64]) -> Self {
         let second = match &labels.second {
             Some(label) => on_key(secrets, label),
@@ -98,6 +97,7 @@ impl Remaining {
         }
     }
 
+    /// All factors exist. Of those still to be activated, prefers one whose key is attached.
     fn of_all(placed: Vec<ProvisionedKey>, pending: bool, present: &[u64]) -> Self {
         let is_open = |one: &&ProvisionedKey| !one.is_active && !pending;
         let is_here = |one: &&ProvisionedKey| present.contains(&one.serial);
@@ -109,6 +109,7 @@ impl Remaining {
     }
 }
 
+/// The name belongs to a factor that is not on a key.
 struct Taken;
 
 fn on_key(secrets: &[Secret], label: &str) -> Result<Option<ProvisionedKey>, Taken> {

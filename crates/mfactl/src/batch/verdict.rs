@@ -1,23 +1,22 @@
-//! What a refusal means for a row and its key: try again, go on without, or stop.
+//! Classifies failures of a batch: try again, give up on the row or the key, or stop the batch.
 
 use crate::failure::Failure;
 use crate::problem::Problem;
 
-/// What comes after a refusal.
+/// Consequence of a failure for the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The same may work in a moment, or with the key put back.
+    /// The same attempt may succeed later, or once the key is plugged in again.
     Again,
-    /// It will not work for this user.
+    /// Fails for this user.
     Failed,
-    /// It will not work with this key, whoever it is for.
+    /// Fails with this key, for any user.
     Spoiled,
-    /// It will not work for anybody.
+    /// Fails for every user and key.
     Stop,
 }
 
 impl Verdict {
-    /// On what went wrong.
     pub fn of(failure: &Failure) -> Self {
         match failure {
             Failure::Unreachable(_) => Self::Again,
@@ -44,7 +43,7 @@ impl Verdict {
     }
 }
 
-/// Whether the refusal may come from a factor that is there, or is there no more, although its answer was lost.
+/// Whether the refusal may come from an earlier attempt whose response was lost: its factor exists, or is already gone.
 pub fn tells_of_another(failure: &Failure) -> bool {
     let codes = ["secret-name-taken", "already-active", "expired", "not-found"];
     matches!(failure, Failure::Refused(problem) if codes.contains(&problem.code.as_str()))

@@ -1,4 +1,4 @@
-//! `device …`: the hardware keys of the daemon's host.
+//! `device …`: hardware keys plugged into the daemon's host.
 
 mod change;
 mod password;

@@ -1,4 +1,5 @@
-//! The one place that reads the host's clocks (TIME-1).
+//! Reads the host's clocks. All other code gets the time as an argument (TIME-1); only `stopwatch` also reads a clock,
+//! to measure durations.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,38 +8,40 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use mfad_core::model::{BootId, Moment};
 
-/// Where the kernel tells the boot's random name.
+/// File with the random id that the kernel gives each boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Reads both clocks together with the name of this boot.
+/// Reads the wall clock and the boot clock, together with the id of this boot.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     boot: BootId,
 }
 
 impl Clock {
-    /// Learns which boot this is.
+    /// Reads the id of this boot.
     pub fn new() -> std::io::Result<Self> {
         let text = std::fs::read_to_string(BOOT_ID)?;
         let boot = uuid::Uuid::try_parse(text.trim()).map_err(std::io::Error::other)?;
         Ok(Self { boot: boot.into_bytes() })
     }
 
-    /// The present moment.
+    /// Returns the present time of both clocks, in milliseconds.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub fn now(&self) -> Moment {
+        // A clock that was set to before 1970 is negative, not an error.
         let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX).saturating_neg(),
         };
+        // This clock includes the time in suspend, unlike CLOCK_MONOTONIC, so delays end on time.
         let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let boot_ms = boot.tv_sec.saturating_mul(1000).saturating_add(boot.tv_nsec.checked_div(1_000_000).unwrap_or(0));
         Moment { wall_ms: wall, boot_ms, boot: self.boot }
     }
 }
 
-/// The moment as the header `Date` has it (RFC 9110 section 5.6.7). None before 1970 and after 9999: no host is set so on
-/// purpose, and the HTTP library, which tells the time too, panics there.
+/// Formats the time for the header `Date` (RFC 9110 section 5.6.7). Returns `None` before 1970 and after 9999: no host
+/// is set to such a time on purpose, and the HTTP library, which formats the time too, panics there.
 pub fn http_date(now: &Moment) -> Option<String> {
     let at = Timestamp::from_millisecond(now.wall_ms).ok().filter(|at| *at >= Timestamp::UNIX_EPOCH)?;
     DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()

@@ -1,4 +1,5 @@
-//! How many connections there may be, in all and of one peer (HTTP-9).
+//! Limits on open connections, in all and of each peer uid (HTTP-9), and the response to those over a limit. It knows
+//! nothing about requests.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,31 +12,32 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use mfad_core::model::Moment;
 
-/// Places that only uid 0 gets once all others are taken, so that an administrator can always ask.
+/// Connections beyond the total that are reserved for uid 0, so that an administrator can always connect.
 const RESERVED: usize = 16;
-/// How long a peer has to take in a last word.
+/// Time limit for a peer to accept a final response.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How long what a peer still sends is read after a last word. Such a connection counts for its limit meanwhile.
+/// Time for which input is still read after a final response. Meanwhile the connection counts towards its limit.
 pub const LINGER: Duration = Duration::from_millis(200);
-/// The same for a connection over the limit, which counts for none. Its peer may only be about to send.
+/// The same for a connection over the limit, which counts towards none. It is longer, since the peer may not have sent
+/// its request yet.
 pub const LONG_LINGER: Duration = Duration::from_secs(1);
-/// At least so many milliseconds lie between two refusals in the journal that were made before a request was read.
+/// Minimum time in milliseconds between two log entries about requests that were refused before they were read.
 const BETWEEN_NOTES: i64 = 100;
-/// Connections over the limits that are told so at the same time. More than these are closed without a word.
+/// Connections over the limits that are answered at the same time. Any more are closed without a response.
 const TURNED_AWAY: usize = 64;
-/// Bytes of a refused request that are read so that the refusal can be.
+/// Bytes of a refused request that are read at most, so that the peer can read the refusal.
 const DRAINED: u64 = 64 * 1024;
 
-/// The limits.
+/// Limits on open connections (`[limits]` of the configuration).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Connections in all.
+    /// Connections of all peers together; uid 0 may open 16 more.
     pub total: usize,
-    /// Connections of one uid.
+    /// Connections of one uid, 0 included.
     pub per_peer: usize,
 }
 
-/// Counts open connections.
+/// Counts open connections, and limits responses and log entries about those that are refused.
 pub struct Connections {
     limits: ConnectionLimits,
     by_peer: Arc<Mutex<HashMap<u32, usize>>>,
@@ -43,24 +45,25 @@ pub struct Connections {
     noted: AtomicI64,
 }
 
-/// A connection's place; free again when dropped.
+/// Permission to keep one connection open. Dropping it frees its slot.
 pub struct ConnectionPermit {
     uid: u32,
     by_peer: Arc<Mutex<HashMap<u32, usize>>>,
 }
 
 impl Connections {
-    /// Nobody is there yet.
+    /// Begins without open connections.
     pub fn new(limits: ConnectionLimits) -> Self {
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
         Self { limits, by_peer: Arc::default(), turned_away, noted: AtomicI64::new(i64::MIN) }
     }
 
-    /// A place for one more connection of that peer, if there is one.
+    /// Returns a permit for one more connection of a uid; `None` if a limit is reached.
     pub fn enter(&self, uid: u32) -> Option<ConnectionPermit> {
         let mut by_peer = lock(&self.by_peer);
         let total: usize = by_peer.values().sum();
         let of_peer = by_peer.get(&uid).copied().unwrap_or(0);
+        // The reserve adds to the total only: the limit of one uid holds for uid 0 as well.
         let most = if uid == 0 { self.limits.total.saturating_add(RESERVED) } else { self.limits.total };
         if total >= most || of_peer >= self.limits.per_peer {
             return None;
@@ -69,19 +72,19 @@ impl Connections {
         Some(ConnectionPermit { uid, by_peer: Arc::clone(&self.by_peer) })
     }
 
-    /// Leave to tell one more connection that there is no place for it.
+    /// Returns a permit to answer one more connection over the limit; `None` if 64 are being answered.
     pub fn word_of_refusal(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.turned_away).try_acquire_owned().ok()
     }
 
-    /// Whether a refusal that cost its peer nothing may go into the journal now. Ten a second may, so that nobody drives
-    /// everything else out of it.
+    /// Whether a refusal before the request was read may be logged now. Such refusals cost the peer nothing. At most
+    /// ten a second are logged, so that a flood does not push everything else out of the journal.
     pub fn may_note(&self, now: &Moment) -> bool {
         let next = |last: i64| (now.boot_ms.saturating_sub(last) >= BETWEEN_NOTES).then_some(now.boot_ms);
         self.noted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
-    /// How many are open.
+    /// Returns the number of open connections.
     pub fn open(&self) -> usize {
         lock(&self.by_peer).values().sum()
     }
@@ -92,6 +95,7 @@ impl Drop for ConnectionPermit {
         let mut by_peer = lock(&self.by_peer);
         let left = by_peer.get(&self.uid).copied().unwrap_or(0).saturating_sub(1);
         if left == 0 {
+            // The map has entries for connected uids only.
             by_peer.remove(&self.uid);
         } else {
             by_peer.insert(self.uid, left);
@@ -103,13 +107,14 @@ fn lock(by_peer: &Mutex<HashMap<u32, usize>>) -> MutexGuard<'_, HashMap<u32, usi
     by_peer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes an answer on a connection that is not read any further, ends this side of it, and reads for a moment what the
-/// peer still sends: closing with unread bytes would take the answer away from it.
+/// Writes a final response, shuts down the sending side, and reads for a moment what the peer still sends. Closing a
+/// connection with unread bytes would take the response away from the peer.
 pub async fn say_last_word(mut stream: UnixStream, answer: &[u8], linger: Duration) {
     let talk = async {
         stream.write_all(answer).await?;
         stream.shutdown().await
     };
+    // A peer that does not take the response is not read from either.
     if !matches!(tokio::time::timeout(LAST_WORD, talk).await, Ok(Ok(()))) {
         return;
     }

@@ -1,13 +1,13 @@
-//! The two leniencies of the API, and there are no others: a trailing comma before an object's
-//! closing brace, and a bare digit run with leading zeros as the value of `token`. The document that
-//! this daemon implements prints both, and clients copy them.
+//! The only two forms that the API accepts beyond JSON: a trailing comma before the closing brace of an object, and a
+//! bare run of digits with leading zeros as the value of `token`. The API document that this daemon implements prints
+//! both, and clients copy them. Whether the rest is valid is left to the strict parser.
 
 use mfad_core::model::Sensitive;
 
-/// Rewrites those two into JSON (RFC 8259): the comma becomes a space, the digit run a string.
-/// Everything else stays as it is, byte for byte, for the strict parser to judge.
+/// Rewrites both forms into JSON (RFC 8259): the comma becomes a space, the run of digits a string. Everything else is
+/// copied byte for byte.
 pub fn normalise(body: &[u8]) -> Sensitive<Vec<u8>> {
-    // Quotes add two bytes, once: a second `token` member is a doubled one and is refused anyway.
+    // Quotes add two bytes. More than one `token` member would need more, but a duplicate is refused anyway.
     let mut out = Vec::with_capacity(body.len().saturating_add(8));
     let mut depth = 0usize;
     let mut key_is_token = false;
@@ -16,6 +16,7 @@ pub fn normalise(body: &[u8]) -> Sensitive<Vec<u8>> {
         match byte {
             b'"' => {
                 let (string, next) = split_string(rest);
+                // Only a member of the outermost object counts.
                 key_is_token = depth == 1 && string == b"\"token\"";
                 out.extend_from_slice(string);
                 rest = next;
@@ -46,7 +47,7 @@ pub fn normalise(body: &[u8]) -> Sensitive<Vec<u8>> {
     Sensitive::new(out)
 }
 
-/// Splits a string literal, quotes included, from what follows; an open one takes everything.
+/// Splits a string literal, quotes included, from the text after it. A literal without an end takes everything.
 fn split_string(text: &[u8]) -> (&[u8], &[u8]) {
     let mut escaped = false;
     let end = text.iter().skip(1).position(|byte| {
@@ -58,13 +59,14 @@ fn split_string(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at_checked(length).unwrap_or((text, &[]))
 }
 
-/// Copies white space, then a digit run with a leading zero in quotes. Returns what is left.
+/// Copies white space, and after it a run of digits with a leading zero in quotes. Returns the rest of the text.
 fn quote_digits<'a>(text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     let spaces = text.iter().take_while(|b| is_space(**b)).count();
     let (space, value) = text.split_at_checked(spaces).unwrap_or((text, &[]));
     out.extend_from_slice(space);
     let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
     let (run, rest) = value.split_at_checked(digits).unwrap_or((value, &[]));
+    // Otherwise the digits are only the beginning of something that is not JSON, such as `02.5`.
     let is_whole = rest.first().is_some_and(|b| is_space(*b) || matches!(b, b',' | b'}'));
     if run.len() < 2 || run.first() != Some(&b'0') || !is_whole {
         return value;
@@ -79,6 +81,7 @@ fn ends_object(after_comma: &[u8]) -> bool {
     after_comma.iter().find(|b| !is_space(**b)) == Some(&b'}')
 }
 
+/// Whether a comma after this output separates a value; after an opening bracket or another comma it stays an error.
 fn follows_value(out: &[u8]) -> bool {
     let before = out.iter().rev().find(|b| !is_space(**b));
     before.is_some_and(|b| !matches!(b, b'{' | b'[' | b',' | b':'))

@@ -1,4 +1,4 @@
-//! The otpauth URI as a picture.
+//! Renders an otpauth URI as a QR code. The picture reveals the seed, so it is handled like a secret.
 
 use std::fmt::Write;
 
@@ -9,24 +9,24 @@ use mfad_core::model::Sensitive;
 
 use super::wire::base64;
 
-/// Pixels of a module's side in a PNG.
+/// Width of a module (one square of the code) in a PNG, in pixels.
 const SCALE: usize = 4;
-/// Modules of white around the code (ISO/IEC 18004 section 6.3.8).
+/// Width of the quiet zone around the code, in modules (ISO/IEC 18004 section 6.3.8).
 const QUIET: usize = 4;
 
-/// What the picture is made of.
+/// Format of a QR code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QrFormat {
-    /// An SVG document.
+    /// SVG document.
     Svg,
-    /// A PNG file in Base64.
+    /// PNG file in Base64.
     Png,
     /// Block characters for a terminal with a dark background.
     Text,
 }
 
 impl QrFormat {
-    /// Reads the query parameter.
+    /// Parses the query parameter `qr`; `None` for an unknown format.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "svg" => Some(Self::Svg),
@@ -37,11 +37,12 @@ impl QrFormat {
     }
 }
 
-/// Draws it; `None` if the text is too long for any code.
+/// Returns the text as a QR code; `None` if it is too long for one.
 pub fn render(text: &str, format: QrFormat) -> Option<Sensitive<String>> {
     let code = QrCode::new(text.as_bytes()).ok()?;
     let picture = match format {
         QrFormat::Svg => svg(&code)?,
+        // Swapped, since characters are light on a dark background.
         QrFormat::Text => code
             .render::<unicode::Dense1x2>()
             .dark_color(unicode::Dense1x2::Light)
@@ -52,8 +53,8 @@ pub fn render(text: &str, format: QrFormat) -> Option<Sensitive<String>> {
     Some(Sensitive::new(picture))
 }
 
-/// One path of all dark runs of modules: the largest code stays below 128 KiB like that, a third of what a square for each
-/// module takes.
+/// Draws all horizontal runs of dark modules as one path. So the largest code stays below 128 KiB, a third of what one
+/// square for each module would take.
 fn svg(code: &QrCode) -> Option<String> {
     let width = code.width();
     let side = width.checked_add(QUIET.checked_mul(2)?)?;
@@ -78,7 +79,7 @@ fn svg(code: &QrCode) -> Option<String> {
     ))
 }
 
-/// One byte a pixel, black on white.
+/// Encodes the code with one byte per pixel, black on white.
 fn png(code: &QrCode) -> Option<Vec<u8>> {
     let width = code.width();
     let side = width.checked_add(QUIET.checked_mul(2)?)?.checked_mul(SCALE)?;
@@ -88,6 +89,7 @@ fn png(code: &QrCode) -> Option<Vec<u8>> {
         (Some(x), Some(y)) if code[(x, y)] == Color::Dark => 0u8,
         _ => 255,
     });
+    // The pixels encode the seed, so they are wiped.
     let pixels = Sensitive::new(shades.collect::<Vec<u8>>());
     let mut file = Vec::new();
     let side = u32::try_from(side).ok()?;

@@ -1,24 +1,25 @@
-//! The self-service page: three files that an app's reverse proxy shows to its users, at `/ui/`. Everything else they do goes over
-//! the API, with the user's own token. They are served only where the settings say so.
+//! The self-service page: three files that an app's reverse proxy shows to its users, at `/ui/`. They are served only
+//! if the configuration has `ui = true`. Everything that the page does goes over the API, with the user's own token.
 
 use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// What the page may load, and who may show it in a frame: its own files, and nobody (CSP Level 3).
+/// Content security policy (CSP Level 3): the page loads only its own files and inline images, and no site may frame
+/// it.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'none'; \
      base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// A file of the page.
+/// A file of the page, compiled into the program.
 pub struct File {
-    /// Its media type.
+    /// Value of `Content-Type`.
     pub media_type: HeaderValue,
-    /// Its contents.
+    /// Body of the response.
     pub contents: &'static [u8],
 }
 
-/// The file of a path.
+/// Returns the file at exactly this path.
 pub fn file(path: &str) -> Option<File> {
     let (media_type, contents): (_, &'static [u8]) = match path {
         "/ui/" => ("text/html; charset=utf-8", include_bytes!("ui/index.html")),
@@ -29,17 +30,17 @@ pub fn file(path: &str) -> Option<File> {
     Some(File { media_type: HeaderValue::from_static(media_type), contents })
 }
 
-/// What people type.
+/// Path that people type; it redirects to `HOME`.
 pub const WITHOUT_SLASH: &str = "/ui";
-/// Where the page is, seen from there: below whatever path the proxy has it.
+/// Target of the redirect. It is relative, so that it works below any path at which the proxy has the page.
 pub const HOME: HeaderValue = HeaderValue::from_static("ui/");
-/// The media type of an answer without contents.
+/// Media type of the redirect, whose body is empty.
 pub const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// The one method that the files take.
+/// The only method that the files support.
 pub const METHOD: Method = Method::GET;
 
-/// What goes with each of them.
+/// Adds the security headers of every response of the page.
 pub fn guard(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -58,7 +59,7 @@ mod tests {
     #[test]
     fn the_page_has_nothing_inline_and_asks_nobody_else() {
         let text = |path: &str| String::from_utf8(file(path).unwrap().contents.to_vec()).unwrap();
-        // The name of SVG is no address.
+        // The namespace of SVG looks like a URL, but nothing is loaded from it.
         let page = text("/ui/").replace("http://www.w3.org/2000/svg", "");
 
         for inline in ["<style", "style=", "onclick=", "onload=", "javascript:", "http://", "https://"] {

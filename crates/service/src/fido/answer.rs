@@ -29,7 +29,7 @@ pub struct AuthenticationAnswer {
     pub(super) credential: PublicKeyCredential,
 }
 
-/// The client data: what the browser states about the ceremony (WebAuthn Level 3, section 5.8.1). The key signs its hash.
+/// The client data: what the browser states about the ceremony, and the key signs (WebAuthn Level 3, section 5.8.1).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ClientData {
     /// `type`: `webauthn.create` or `webauthn.get`.
@@ -94,7 +94,7 @@ impl AuthenticationAnswer {
         Ok(Self { client_data, credential })
     }
 
-    /// Returns the challenge that the response claims to answer. The ceremony is found by it; the claim is checked later.
+    /// Returns the challenge that the response claims to answer, to find its ceremony. The claim is verified later.
     pub fn challenge(&self) -> &str {
         &self.client_data.challenge
     }

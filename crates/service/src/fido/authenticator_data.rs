@@ -1,5 +1,6 @@
 //! Parses authenticator data (WebAuthn Level 3, section 6.1): a header of fixed length, then exactly the parts that the
-//! flags announce. The library `webauthn-rs-core` ignores bytes after the last part that it needs, so this refuses them.
+//! flags announce. The library `webauthn-rs-core` ignores bytes after the last part that it needs, so this refuses
+//! them.
 
 use serde::Deserialize;
 use serde_cbor_2::Value;

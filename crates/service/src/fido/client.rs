@@ -1,6 +1,6 @@
-//! The browser's part of a ceremony, for security keys that are attached to this host (WebAuthn Level 2, sections 5.1.3 and
-//! 5.1.4). It turns the options of the relying party into the response of a page. The relying party cannot tell the two
-//! apart, so one credential record serves both. It knows no user and no store.
+//! The browser's part of a ceremony, for security keys that are attached to this host (WebAuthn Level 2, sections
+//! 5.1.3 and 5.1.4). It turns the options of the relying party into the response of a page. The relying party cannot
+//! tell the two apart, so one credential record serves both. It knows no user and no store.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value as Json, json};
@@ -75,9 +75,9 @@ impl Client<'_> {
         Ok(credential(&answer.credential, &data, &parts.map(|(name, bytes)| (name, bytes.as_slice()))))
     }
 
-    /// Finds which of these credentials the key has, without a touch. The key proves it by a signature over random bytes,
-    /// so a device that only claims to have a credential is not sent the PIN. A key that does not answer the probe may have
-    /// any of them.
+    /// Finds which of these credentials the key has, without a touch. The key proves it by a signature over random
+    /// bytes, so a device that only claims to have a credential is not sent the PIN. A key that does not answer the
+    /// probe may have any of them.
     pub fn locate(self, key: &mut Authenticator<'_>, records: &[KeyRecord]) -> Result<Location, CtapFault> {
         let hash =
             entropy::public::<32>().map_err(|_| CtapFault::Internal("the operating system gave no random bytes"))?;
@@ -94,8 +94,8 @@ impl Client<'_> {
         Ok(if has_silent { Location::Perhaps } else { Location::Elsewhere })
     }
 
-    /// Verifies the user at the key by PIN or fingerprint, if the policy asks for it. Where verification is only preferred,
-    /// a key that cannot do it is used without.
+    /// Verifies the user at the key by PIN or fingerprint, if the policy asks for it. Where verification is only
+    /// preferred, a key that cannot do it is used without.
     fn verification(
         self,
         key: &mut Authenticator<'_>,
@@ -139,8 +139,8 @@ pub enum Location {
     Elsewhere,
 }
 
-/// Whether the error of a silent probe leaves it open if the key has the credential; any other error ends the ceremony. Keys
-/// use many error codes for a foreign credential, and some answer no probe without a touch or a PIN.
+/// Whether the error of a silent probe leaves it open if the key has the credential; any other error ends the ceremony.
+/// Keys use many error codes for a foreign credential, and some answer no probe without a touch or a PIN.
 fn cannot_tell(fault: CtapFault) -> Result<bool, CtapFault> {
     match fault {
         CtapFault::Device(_) | CtapFault::NotTouched | CtapFault::Internal(_) => Err(fault),
@@ -199,8 +199,8 @@ fn credential(id: &[u8], client_data: &str, parts: &[(&str, &[u8])]) -> Json {
     json!({ "id": id, "rawId": id, "type": "public-key", "response": response, "clientExtensionResults": {} })
 }
 
-/// Builds an attestation object of the format `none`, as a browser does when no attestation is requested. The daemon uses no
-/// attestation of security keys.
+/// Builds an attestation object of the format `none`, as a browser does when no attestation is requested. The daemon
+/// uses no attestation of security keys.
 fn attestation_object(authenticator_data: &[u8]) -> Result<Vec<u8>, CtapFault> {
     let members = [
         ("fmt", Value::from("none".to_owned())),

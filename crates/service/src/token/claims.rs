@@ -1,4 +1,5 @@
-//! What a token says.
+//! The claims of a token: their JSON form, and the rules that each kind must meet (TOK-3). The signature is checked
+//! before.
 
 use std::time::Duration;
 
@@ -8,39 +9,40 @@ use mfad_core::model::{Amr, SessionId, TokenKind, UserId};
 
 use super::keys::TokenFault;
 
-/// How long an access token is good (TOK-3).
+/// The lifetime of access and enrolment tokens, and the longest of any token (TOK-3).
 pub const ACCESS_LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// Seconds that clocks may differ when a token's times are checked (TOK-3).
+/// Leeway in seconds: a token may be issued this far in the future, after a small step back of the clock (TOK-3).
+/// Expiry has no leeway, since the same host issues and verifies.
 const LEEWAY: i64 = 30;
 
-/// The claims of a token, checked.
+/// The claims of a token whose signature and rules have been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// The kind: `typ` and `aud`.
+    /// The kind of token: `typ` and `aud`.
     pub kind: TokenKind,
     /// The user: `sub`.
     pub subject: UserId,
-    /// The token's own id: `jti`. A challenge token is named by its challenge.
+    /// The id of the token: `jti`. For a challenge token it is the id of the challenge.
     pub id: [u8; 16],
-    /// The session of an access token: `sid`.
+    /// The session: `sid`. Present in access tokens only.
     pub session: Option<SessionId>,
-    /// Seconds since 1970: `iat` and `nbf`.
+    /// When it was issued, in seconds since 1970: `iat` and `nbf`.
     pub issued_at: i64,
-    /// Seconds since 1970: `exp`.
+    /// When it expires, in seconds since 1970: `exp`.
     pub expires_at: i64,
-    /// The user's epoch when it was issued.
+    /// The user's epoch when it was issued. The token has ended once the stored epoch is higher (TOK-6).
     pub epoch: i64,
-    /// How the user logged in.
+    /// How the user logged in: `amr` (RFC 8176).
     pub amr: Amr,
     /// When the user logged in, in seconds since 1970.
     pub auth_time: i64,
-    /// The uid of the peer it was issued to.
+    /// The uid of the peer to which it was issued.
     pub peer: u32,
-    /// The user's roles.
+    /// The user's roles when it was issued, for apps to read. The daemon reads the stored ones.
     pub roles: Vec<String>,
 }
 
-/// The claims as written. Every member is required, no other is allowed, none may come twice.
+/// The claims as JSON. Every member but `sid` is required, no other is allowed, and a duplicate is an error (TOK-5).
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Wire {
@@ -81,11 +83,12 @@ impl Claims {
         }
     }
 
-    /// Checks every claim by the rules of the kind that the header named.
+    /// Checks every claim by the rules of the kind that the header fixed. `now` is in seconds since 1970.
     pub(super) fn from_wire(wire: Wire, kind: TokenKind, issuer: &str, now: i64) -> Result<Self, TokenFault> {
         if wire.iss != issuer || wire.typ != kind.name() || wire.aud != kind.audience() {
             return Err(TokenFault::Claims);
         }
+        // A lifetime beyond the limit is refused even though the signature is ours: no such token is ever issued.
         let lifetime = wire.exp.saturating_sub(wire.iat);
         let longest = i64::try_from(ACCESS_LIFETIME.as_secs()).unwrap_or(0);
         let latest_start = now.saturating_add(LEEWAY);

@@ -1,24 +1,24 @@
-//! What the headers of tokens say: the names that other verifiers know, as the configuration chooses them.
+//! The names in token headers (`alg`, `typ`). The settings choose among those that other verifiers know.
 
 use mfad_core::model::TokenKind;
 
-/// What the header of an access token calls it (`typ`). Tokens of the other kinds have one name each, so that none passes
-/// for an access token.
+/// The `typ` in the header of an access token. Tokens of the other kinds have one fixed name each, so that none can
+/// pass for an access token (TOK-4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccessType {
-    /// The daemon's own name, which says the kind.
+    /// `ACCESS`, the daemon's own name.
     #[default]
     Access,
-    /// RFC 9068 section 2.1.
+    /// `at+jwt` (RFC 9068 section 2.1).
     AtJwt,
-    /// RFC 7519 section 5.1.
+    /// `JWT` (RFC 7519 section 5.1).
     Jwt,
 }
 
 impl AccessType {
     const ALL: [Self; 3] = [Self::Access, Self::AtJwt, Self::Jwt];
 
-    /// As the configuration has it.
+    /// Parses the name in the configuration, which is case-sensitive.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.name() == text)
     }
@@ -32,25 +32,25 @@ impl AccessType {
     }
 }
 
-/// What tokens and their key set call the signature (`alg`). It is the same one.
+/// The `alg` in token headers and in the key set. Both names mean the same signature: Ed25519.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SigningAlgorithm {
-    /// RFC 8037 section 3.1.
+    /// `EdDSA` (RFC 8037 section 3.1).
     #[default]
     EdDsa,
-    /// RFC 9864.
+    /// `Ed25519` (RFC 9864).
     Ed25519,
 }
 
 impl SigningAlgorithm {
     const ALL: [Self; 2] = [Self::EdDsa, Self::Ed25519];
 
-    /// As the configuration has it.
+    /// Parses the name in the configuration, which is case-sensitive.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.name() == text)
     }
 
-    /// As headers and key sets have it.
+    /// The name in headers and key sets.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::EdDsa => "EdDSA",
@@ -59,12 +59,12 @@ impl SigningAlgorithm {
     }
 }
 
-/// How the headers of new tokens are written.
+/// The names in the headers of new tokens. Tokens of all formats are accepted, so a change of the setting ends none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TokenFormat {
-    /// The type of access tokens.
+    /// The `typ` of access tokens.
     pub access_type: AccessType,
-    /// The algorithm of tokens of every kind.
+    /// The `alg` of tokens of every kind.
     pub algorithm: SigningAlgorithm,
 }
 

@@ -1,9 +1,9 @@
 //! Signed tokens: compact JWS (RFC 7515) with EdDSA over Ed25519 (RFC 8037), and the key set (RFC 7517).
 //!
-//! A token's header is never interpreted. It must be, byte for byte, one of the headers that this
-//! program writes for a key it holds, in any of the formats that it can be told to write; so there is no
-//! algorithm to confuse, no `jwk`, no `crit`, and the kind of token is fixed before a claim is read
-//! (TOK-1, TOK-2, TOK-4). It knows no store and no clock.
+//! A token's header is never interpreted. It must equal, byte for byte, one of the headers that this program writes for
+//! a key that it holds, in any format that it can be configured to write. So there is no algorithm to confuse, no `jwk`
+//! and no `crit`, and the kind of token is fixed before a claim is read (TOK-1, TOK-2, TOK-4). It knows no store and no
+//! clock.
 
 mod claims;
 mod format;

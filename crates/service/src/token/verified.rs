@@ -1,20 +1,20 @@
-//! Signatures that are known to hold, so that they are not computed again: those of tokens that were signed or checked
-//! here. Only the signature is taken for granted, and only of the very same text; claims are checked each time.
+//! A cache of tokens whose signature is known to verify, because this process signed or verified them. Only the
+//! signature check is skipped, and only for exactly the same text; header and claims are checked each time.
 
 use sha2::{Digest, Sha256};
 
 use mfad_core::sync::{Mutex, PoisonError};
 
-/// A token has its place in one of so many sets, which its digest names.
+/// Number of sets. The digest of a token selects its set.
 const SETS: usize = 2_048;
-/// So many tokens of a set are remembered; the oldest is forgotten for a new one.
+/// Tokens per set. A new token replaces the oldest one of its set.
 const WAYS: usize = 4;
 
 /// SHA-256 of a token.
 pub(super) type Fingerprint = [u8; 32];
 
-/// Of one size from the beginning, so that the memory of the daemon does not follow its load. A set holds the newest first;
-/// a place that was never used holds zeros, which are the digest of no known text.
+/// Digests of 8,192 tokens (256 KiB). The size is fixed from the start, so the memory of the daemon does not grow with
+/// its load. Each set holds its newest token first. Unused entries are all zeros, which is the digest of no known text.
 pub(super) struct VerifiedTokenCache(Mutex<Box<[[Fingerprint; WAYS]]>>);
 
 impl Default for VerifiedTokenCache {
@@ -29,7 +29,7 @@ impl VerifiedTokenCache {
         sets.get(set_of(print)).is_some_and(|set| set.contains(print))
     }
 
-    /// Remembers what is not known yet.
+    /// Adds a token, unless it is there already.
     pub(super) fn remember(&self, print: Fingerprint) {
         let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(set) = sets.get_mut(set_of(&print))

@@ -21,7 +21,7 @@ const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND na
 const STEPS: i32 = 1_000;
 /// How long the check sleeps at such a call while a caller waits for the writer.
 const REST: Duration = Duration::from_millis(1);
-/// Calls of the progress handler between two looks at the size of the WAL.
+/// Calls of the progress handler between two measurements of the WAL.
 const LOOKS: u32 = 64;
 /// Size of the WAL in bytes at which the check of a table is abandoned for now (64 MiB).
 const MOST_LOG: u64 = 64 * 1024 * 1024;

@@ -32,7 +32,7 @@ pub enum Source<'a> {
 
 /// The parameters of a restore.
 pub struct Restoration<'a> {
-    /// The state directory.
+    /// The state directory, which the caller has locked.
     pub state_dir: &'a Path,
     /// Directory of the roll-back guard's file; `None` without a guard.
     pub guard_dir: Option<&'a Path>,
@@ -51,7 +51,7 @@ pub struct Restoration<'a> {
 pub struct Restored {
     /// When the backup was made, in milliseconds since 1970. `None` if the existing store was used.
     pub made: Option<i64>,
-    /// Number of users.
+    /// Number of users, disabled ones included.
     pub users: u64,
     /// Number of active time-based factors. Their last step was moved forward.
     pub timed: u64,
