@@ -41,22 +41,23 @@ build:
 # Everything that CI runs.
 test:
 	@tools/needs test
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --check --manifest-path tools/mutants/Cargo.toml
-	cargo clippy --all-targets --locked -- -D warnings
-	cargo clippy --lib --test schedules --features schedules --locked -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy -p mfad-tests --test schedules --features schedules --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	cargo deny check bans licenses sources
-	cargo nextest run --locked --features schedules --test schedules
-	cargo nextest run --locked
-	cargo test --doc --locked
+	cargo nextest run --locked -p mfad-tests --features schedules --test schedules
+	cargo build --workspace --locked --bins --tests --examples
+	MFAD_TEST_PROGRAMS=$(DEBUG) cargo nextest run --workspace --locked
+	cargo test --workspace --doc --locked
 	tools/fuzz short
 	tools/check-units
 	$(MAKE) demo
 
 # The long runs behind the figures in the documents; writes docs/proof.md. Runs the tests marked `#[ignore]`, and those
-# of tests/proof and a few others at full length. Takes about forty minutes on two cores, half of them for password
+# of tests/it/proof and a few others at full length. Takes about forty minutes on two cores, half of them for password
 # hashes, after fifteen minutes to install and build from a bare clone.
 proof: export MFAD_PROOF := $(PROOF)
 # A harness fails if something that it needs is missing; it is not skipped.
@@ -70,7 +71,7 @@ proof:
 	@tools/needs proof
 	git describe --always --dirty --exclude '*' > $(PROOF)/commit || true
 	cargo build --release --locked --bins
-	set -o pipefail; cargo nextest run --test it --locked --profile proof --run-ignored all -E '$(LONG)' 2>&1 \
+	set -o pipefail; cargo nextest run -p mfad-tests --test it --locked --profile proof --run-ignored all -E '$(LONG)' 2>&1 \
 		| tee $(PROOF)/log || touch $(PROOF)/failed
 	tools/proof-table $(PROOF) > docs/proof.md
 	@cat docs/proof.md
@@ -82,7 +83,7 @@ fuzz:
 	tools/fuzz long
 
 # Mutation testing of the model, the code arithmetic and the use cases: changes one place at a time, and a test must
-# catch each change. Takes some hours. To run a part: `tools/mutants/run src/model/throttle.rs`.
+# catch each change. Takes some hours. To run a part: `tools/mutants/run crates/core/src/model/throttle.rs`.
 mutants:
 	@tools/needs test
 	@tools/needs mutants
@@ -97,7 +98,7 @@ coverage:
 # Tests the package on full Debian 12 and 13 systems, under qemu.
 vm: deb
 	@tools/needs vm
-	cargo build --locked --example virtual-security-key
+	cargo build --locked -p mfad-testkit --example virtual-security-key
 	tests/vm/run bookworm $(CARGO_TARGET_DIR)/debian/mfad_*.deb
 	tests/vm/run trixie $(CARGO_TARGET_DIR)/debian/mfad_*.deb
 
@@ -105,7 +106,7 @@ vm: deb
 bench:
 	@tools/needs test
 	@tools/needs bench
-	MFAD_BENCH_DOCS=1 cargo bench --locked
+	MFAD_BENCH_DOCS=1 cargo bench --locked -p mfad-tests
 
 # The Debian package, for the Debian release that it is built on and later ones. It is written to target/debian.
 deb:
@@ -113,7 +114,7 @@ deb:
 	rm -rf $(CARGO_TARGET_DIR)/debian
 	cargo build --release --locked --bins
 	$(MAKE) manual
-	cargo deb --locked --no-build
+	cargo deb --locked --no-build -p mfad
 
 # The man pages and completions of the release build.
 manual:
@@ -135,7 +136,7 @@ install:
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(CARGO_TARGET_DIR)/manual/mfactl.fish
 
 fmt:
-	cargo fmt
+	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	cargo fmt --manifest-path tools/mutants/Cargo.toml
 

@@ -13,7 +13,7 @@ from browser import PASSWORD, PATIENCE
 from host import Device, until
 
 TREE = Path(__file__).resolve().parents[2]
-FILES = TREE / "src/http/ui"
+FILES = TREE / "crates/mfad/src/http/ui"
 # Codes that no call of the page can meet: those of keys in this host, of receipts, of users being made.
 OF_OTHERS = {
     "receipt-refused", "email-taken", "id-taken", "password-exists", "many-devices", "device-full", "touch-timeout",

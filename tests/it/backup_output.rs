@@ -102,7 +102,7 @@ fn a_backup_without_room_ends_with_7_and_leaves_nothing() {
     for blocks in ["0", "1", "8"] {
         let output = in_blocks(blocks, &[]);
         assert_eq!(output.status.code(), Some(7), "{blocks}: {}", words(&output));
-        assert!(words(&output).contains("cannot be written to"), "{}", words(&output));
+        assert!(words(&output).contains("cannot write the backup to"), "{}", words(&output));
         assert_eq!(names(&shelf), [""; 0], "{blocks}");
     }
     fs::write(&file, "an older backup").unwrap();
@@ -149,7 +149,7 @@ fn a_hyphen_is_standard_output_and_what_comes_there_is_restored() {
     let output = to_output(&[]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     assert!(
-        words(&output).contains(&format!("{} bytes in standard output", output.stdout.len())),
+        words(&output).contains(&format!("{} bytes written to standard output", output.stdout.len())),
         "{}",
         words(&output)
     );
@@ -196,7 +196,7 @@ fn what_is_no_regular_file_is_not_replaced() {
             let output =
                 mfactl(host.socket(), &[&["backup", place.to_str().unwrap()], more].concat()).output().unwrap();
             assert_eq!(output.status.code(), Some(1), "{}: {}", place.display(), words(&output));
-            assert!(words(&output).contains("no regular file"), "{}", words(&output));
+            assert!(words(&output).contains("not a regular file"), "{}", words(&output));
         }
     }
     assert_eq!(names(&shelf), ["socket"]);
@@ -232,7 +232,7 @@ fn a_backup_that_breaks_off_leaves_nothing() {
     answer(&mut stub.accept(), "200 OK", &whole[..20]);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(3));
-    assert!(words(&output).contains("standard output holds a part"), "{}", words(&output));
+    assert!(words(&output).contains("standard output has only part"), "{}", words(&output));
 }
 
 #[test]

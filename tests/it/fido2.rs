@@ -223,6 +223,21 @@ fn a_security_key_is_registered_logs_in_steps_up_and_goes() {
 }
 
 #[test]
+fn bkc_1_a_user_who_registers_a_first_security_key_gets_backup_codes() {
+    let host = Host::start(CONFIG);
+    let person = host.person("anna");
+    let access = text(&host.password(&person).ok()["token"]);
+    let mut token = Token::new();
+
+    let made = host.ask(&Request::post(person.secrets(), &json!({"type": "fido2"})).token(&access)).ok();
+    let credential = token.make(&made["secret"]["publicKey"], Wrong::default());
+    let path = format!("{}/{}/enroll", person.secrets(), text(&made["uid"]));
+    let enrolled = host.ask(&Request::put(path, &json!({"credential": credential})).token(&access)).ok();
+
+    assert_eq!((codes_of(&enrolled).len(), &enrolled["status"]), (10, &json!("active")));
+}
+
+#[test]
 fn two_checks_of_one_user_at_one_app_do_not_end_each_other() {
     let host = Host::start(CONFIG);
     let (person, mut token, ..) = keyed(&host, "anna", "preferred");

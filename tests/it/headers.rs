@@ -229,7 +229,7 @@ fn a_reason_is_printable_ascii_and_comes_once() {
     for twice in [["a", "b"], ["a", "a"], ["a", "é"]] {
         let request = codes().header("Mfad-Reason", twice[0]).header("mfad-reason", twice[1]);
         let refused = host.ask(&request).refused(400, "malformed");
-        assert!(text(&refused["detail"]).contains("twice"), "{twice:?}: {refused}");
+        assert!(text(&refused["detail"]).contains("duplicated"), "{twice:?}: {refused}");
     }
     for good in ["a", "lost phone (ticket 7)", "~ \"quoted\" !"] {
         host.ask(&codes().header("Mfad-Reason", good)).ok();

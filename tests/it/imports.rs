@@ -51,7 +51,7 @@ fn a_second_pending_factor_of_a_user_is_refused_and_the_first_one_lives() {
 
         assert_eq!(code, Some(1), "{spelling}: {words}");
         assert!(words.contains("line 3: ") && words.contains("of line 1"), "{spelling}: {words}");
-        assert!(words.contains("1 of 3 were not taken over"), "{spelling}: {words}");
+        assert!(words.contains("1 of 3 were not imported"), "{spelling}: {words}");
         assert_eq!(words.matches("finish with").count(), 2, "{spelling}: {words}");
         assert_eq!((factors(&host, &ann), factors(&host, &bob)), (pending(7), pending(6)), "{spelling}");
     }
@@ -67,7 +67,7 @@ fn a_line_after_a_refused_one_of_the_same_user_is_taken_over() {
     let (code, words) = import(&host, &["--pending"], list.join("\r\n"));
 
     assert_eq!(code, Some(1), "{words}");
-    for said in ["line 1: ", "encoder", "line 2: there is no user nobody", "line 3: this is a bare Base32", "3 of 4"] {
+    for said in ["line 1: ", "encoder", "line 2: no such user: nobody", "line 3: this is a bare Base32", "3 of 4"] {
         assert!(words.contains(said), "{said}: {words}");
     }
     assert_eq!(factors(&host, &ann), pending(8));
@@ -127,7 +127,7 @@ fn input_of_another_kind_is_named_and_nothing_is_sent() {
         (b"\xff\xd8\xff\xe0\0\x10JFIF".to_vec(), "picture"),
         (SEED.to_lowercase().into_bytes(), "Base32"),
         (b"\xff\xfeo\0t\0p\0".to_vec(), "UTF-16"),
-        (b"https://example.org/ann".to_vec(), "no otpauth URI"),
+        (b"https://example.org/ann".to_vec(), "not an otpauth URI"),
         (b"# nothing yet\n".to_vec(), "no otpauth URI"),
     ] {
         let (code, words) = import(&host, &["--pending", "--user", "ann"], &input);
@@ -149,9 +149,9 @@ fn parameters_that_no_code_depends_on_are_told_of_and_others_are_refused_by_name
     ] {
         let (code, words) = import(&host, &["--pending"], uri("ann", more));
         assert_eq!(code, Some(0), "{more}: {words}");
-        assert!(words.contains(&format!("not kept: {names} ")), "{more}: {words}");
+        assert!(words.contains(&format!("ignored parameters: {names} ")), "{more}: {words}");
     }
-    assert!(!import(&host, &["--pending"], uri("ann", "&digits=8&issuer=Old")).1.contains("not kept"));
+    assert!(!import(&host, &["--pending"], uri("ann", "&digits=8&issuer=Old")).1.contains("ignored parameters"));
     for name in ["encoder", "offset", "t0", "pin"] {
         let (code, words) = import(&host, &["--pending"], uri("ann", &format!("&{name}=7")));
         assert_eq!(code, Some(2), "{name}: {words}");

@@ -218,7 +218,7 @@ fn key_5_mfactl_gives_the_same_key_again_and_never_another() {
     let host = Host::on_with(dirs, &[("CREDENTIALS_DIRECTORY", credentials.as_os_str())]);
     let rotate_to = |name: &str| {
         let mut command = Command::new(mfad_testkit::program("mfactl"));
-        command.arg("--socket").arg(host.socket()).args(["--yes", "key", "rotate", "--reason", "x", "--to"]);
+        command.arg("--socket").arg(host.socket()).args(["--yes", "master-key", "rotate", "--reason", "x", "--to"]);
         command.arg(host.dirs.dir.path().join(name)).output().unwrap().status.code()
     };
 

@@ -101,9 +101,11 @@ fn codes_pins_and_current_passwords_follow_the_same_rule() {
         let passwd = ["passwd", "boris", "--password-stdin", "--no-input", "--current-file", &file];
         let learn = ["device", "password", "7", "--learn", "--reason", "x", "--current-file", &file];
         let enroll = ["fido2", "enroll", "boris", "--reason", "x", "--pin-file", &file];
-        for (arguments, what) in
-            [(&passwd[..], "current password"), (&learn[..], "current password of the key"), (&enroll[..], "PIN")]
-        {
+        for (arguments, what) in [
+            (&passwd[..], "current password"),
+            (&learn[..], "current password of the hardware key"),
+            (&enroll[..], "PIN"),
+        ] {
             let (code, words) = refusal(&host, arguments, PASSWORD);
             assert_eq!(code, Some(2), "{arguments:?} {bad:?}: {words}");
             assert!(words.contains(why) && words.contains(what), "{arguments:?} {bad:?}: {words}");

@@ -7,7 +7,7 @@ use crate::model::Sensitive;
 
 /// The operating system returned no random bytes. The operation that needed them must be refused.
 #[derive(Debug, thiserror::Error)]
-#[error("the operating system gave no random bytes")]
+#[error("the operating system returned no random bytes")]
 pub struct NoEntropy;
 
 /// Returns `N` random bytes that need no secrecy: salts, nonces, random parts of ids.
@@ -32,6 +32,7 @@ where
 
 /// Returns `length` random bytes that are a secret.
 pub fn secret_of_length(length: usize) -> Result<Sensitive<Vec<u8>>, NoEntropy> {
+    // Allocated at full length: a vector that grows leaves copies of the secret behind.
     let mut bytes = vec![0u8; length];
     fill(&mut bytes)?;
     Ok(Sensitive::new(bytes))

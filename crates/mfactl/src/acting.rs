@@ -6,11 +6,11 @@ use crate::call::{Authority, Call, segment};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::login;
-use crate::prompt::{Hidden, Source};
+use crate::prompt::Source;
+use crate::secret_text::Hidden;
 use mfad_api::{User, UserPage};
 
-/// A user, and the authority by which a command acts on them. Pass it to [`Acting::end`] when done, also after a
-/// failure.
+/// A user, and the authority by which a command acts on them. Call [`Acting::end`] when done, also after a failure.
 pub struct Acting {
     /// Uid of the user, or `me` as it was typed.
     pub uid: String,

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::failure::Failure;
 use crate::prompt::Source;
 
-/// A user, for commands that act only with the rights of the calling account.
+/// A user, for commands that have no `--as-user`.
 #[derive(Debug, Args)]
 pub struct UserArg {
     /// Name or uid

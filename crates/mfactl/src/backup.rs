@@ -168,8 +168,7 @@ impl Drop for Partial {
     }
 }
 
-/// Follows the record headers of a backup, which say where it ends. Only the daemon can verify the contents of a
-/// record.
+/// Follows the record headers of a backup, which say where it ends. Only the daemon can verify the records themselves.
 #[derive(Default)]
 struct Shape {
     bytes: u64,

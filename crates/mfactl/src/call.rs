@@ -1,11 +1,11 @@
 //! One request to the daemon as a value: what is sent, and beside it what may be shown of it.
 
-use hyper::Method;
+use mfad_client::Method;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::prompt::Hidden;
+use crate::secret_text::Hidden;
 
 /// All that may not stand in one segment of a path or one value of a query (RFC 3986, section 3.3).
 const RESERVED: &AsciiSet = &CONTROLS
@@ -69,22 +69,22 @@ impl<'a> Call<'a> {
 
     /// Reads.
     pub fn get(path: impl Into<String>) -> Self {
-        Self::new(Method::GET, path)
+        Self::new(Method::Get, path)
     }
 
     /// Asks for a deed.
     pub fn post(path: impl Into<String>) -> Self {
-        Self::new(Method::POST, path)
+        Self::new(Method::Post, path)
     }
 
     /// Changes.
     pub fn put(path: impl Into<String>) -> Self {
-        Self::new(Method::PUT, path)
+        Self::new(Method::Put, path)
     }
 
     /// Deletes.
     pub fn delete(path: impl Into<String>) -> Self {
-        Self::new(Method::DELETE, path)
+        Self::new(Method::Delete, path)
     }
 
     /// With this right.

@@ -6,7 +6,8 @@ use crate::client::Answer;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::prompt::{Hidden, PIN, Source, Wanted};
+use crate::prompt::{PIN, Source, Wanted};
+use crate::secret_text::Hidden;
 
 /// A code or a backup code.
 pub const ANY_CODE: Wanted = Wanted { label: "code", instead: "use --code-file or --code-stdin" };
@@ -73,9 +74,8 @@ pub fn by_key() -> Body {
     Body::new().member("device", true)
 }
 
-/// Sends a request that a key plugged into the host answers, with a PIN if the key requires one. If a source of the PIN
-/// is given, the first request already has it. Otherwise the user is asked once the daemon says that the key requires
-/// it.
+/// Sends a request that a key plugged into the host answers. If a source of the PIN is given, the first request already
+/// has the PIN. Otherwise the user is asked for it when the daemon says that the key requires one.
 ///
 /// `call` and `body` build the request anew for each attempt, since sending consumes it.
 pub async fn ask_key<'a>(

@@ -7,7 +7,7 @@ use crate::call::{Authority, Call, Piece};
 /// The line, without its newline. Secrets are shell variables: `$PASSWORD`, `$CODE`, `$TOKEN`.
 pub fn line(socket: &Path, call: &Call<'_>) -> String {
     let mut words = vec!["curl".to_owned(), "--unix-socket".to_owned(), quoted(&socket.to_string_lossy())];
-    if call.method != hyper::Method::GET {
+    if call.method != mfad_client::Method::Get {
         words.extend(["-X".to_owned(), call.method.to_string()]);
     }
     match call.authority {
@@ -43,7 +43,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::call::Body;
-    use crate::prompt::Hidden;
+    use crate::secret_text::Hidden;
 
     fn socket() -> &'static Path {
         Path::new("/run/mfad/mfad.sock")

@@ -23,7 +23,7 @@ pub enum DeviceCommand {
     Attest {
         #[command(flatten)]
         on: KeyArg,
-        /// PIV slot to attest: 9a, 9c, 9d, 9e, 82 to 95 [default: attestationSlot of the daemon, normally 9e]
+        /// PIV slot to attest: 9a, 9c, 9d, 9e, 82 to 95 [default: the daemon's attestationSlot, normally 9e]
         #[arg(long, value_name = "SLOT")]
         slot: Option<String>,
     },

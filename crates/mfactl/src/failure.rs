@@ -125,58 +125,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What the person may do about a refusal, where this program knows a way.
-pub fn advice(code: ErrorCode) -> Option<&'static str> {
-    match code {
-        ErrorCode::FreshProofRequired => {
-            Some("use --as-user to log in as the user (password, then code), or as an admin --reason TEXT")
-        }
-        ErrorCode::FreshLoginRequired => Some("run the command again: it logs in anew"),
-        ErrorCode::Unauthenticated => {
-            Some("this account has no rights of its own here; use --as-user where the command has it")
-        }
-        ErrorCode::MeWithoutUser => Some("give a name or uid, or use --as-user"),
-        ErrorCode::Forbidden => {
-            Some("rights come from [[peer]] in the daemon's configuration; some commands take --as-user instead")
-        }
-        ErrorCode::Version => Some("run the command again"),
-        ErrorCode::Expired => Some("start again with mfactl enroll"),
-        ErrorCode::FactorLocked => Some("with mfactl unlock"),
-        _ => device_advice(code),
-    }
-}
-
-fn device_advice(code: ErrorCode) -> Option<&'static str> {
-    match code {
-        ErrorCode::NoPcscd => Some("install and start pcscd"),
-        ErrorCode::PcscdDenied => Some("allow the daemon's user by polkit, see docs/hardware.md"),
-        ErrorCode::NoDevice => Some("mfactl device list shows which keys are there"),
-        ErrorCode::ManyDevices => Some("give --serial, or leave only one key in"),
-        ErrorCode::DeviceBusy => Some("end the program that holds the key, such as scdaemon: gpgconf --kill scdaemon"),
-        ErrorCode::DeviceRemoved => Some("leave the key in until the command has ended"),
-        ErrorCode::DeviceFull => Some("mfactl device accounts shows what is on it"),
-        ErrorCode::DeviceLocked => Some("give the daemon its password with mfactl device password --learn"),
-        ErrorCode::WrongDevicePassword => Some("if it is lost, mfactl device reset erases it with all accounts"),
-        ErrorCode::TouchDenied => Some("run the command again if it was a mistake"),
-        ErrorCode::PinRequired => Some("give the PIN with --pin-file or --pin-stdin"),
-        ErrorCode::PinWrong => {
-            Some("it is the PIN of the key, not the password; a key blocks it after eight wrong ones")
-        }
-        ErrorCode::PinBlocked => Some("unplug the key and plug it in again; if that does not help, it has to be reset"),
-        ErrorCode::NotThisKey => Some("mfactl fido2 list shows the keys that are there"),
-        ErrorCode::HidDenied => Some("install the udev rule of the package, then plug the key in again"),
-        ErrorCode::TouchTimeout => Some("run the command again and touch the key that blinks"),
-        ErrorCode::DeviceChanged => Some("mfactl device info shows what the daemon knows of it"),
-        ErrorCode::Unsupported => Some("mfactl device info shows the firmware and what it can do"),
-        ErrorCode::DeviceFailed => Some("if it goes on, try another port or another key"),
-        ErrorCode::NotGenuine => Some("set the key aside; if others of its kind pass, it may be a forgery"),
-        ErrorCode::DeviceInUse => {
-            Some("delete the factor with mfactl secret delete, or take the key with mfactl device return")
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,13 +168,6 @@ mod tests {
             (423, "pin-blocked", 5),
         ] {
             assert_eq!(Exit::of_refusal(status, code).number(), number, "{status} {code}");
-        }
-    }
-
-    #[test]
-    fn every_refusal_of_a_device_comes_with_advice() {
-        for code in ErrorCode::ALL.iter().filter(|code| code.is_about_device()) {
-            assert!(advice(*code).is_some(), "{code}");
         }
     }
 

@@ -10,7 +10,8 @@ use crate::code::{ANY_CODE, BACKUP_CODE, Code, ask_key, by_key};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::visible;
-use crate::prompt::{Hidden, PASSWORD, Source};
+use crate::prompt::{PASSWORD, Source};
+use crate::secret_text::Hidden;
 use mfad_api::AuthToken;
 
 /// Sources of the answers of a login.

@@ -28,7 +28,7 @@ pub fn manual(dir: &Path) -> Result<(), Failure> {
     fs::create_dir_all(dir).map_err(failed)?;
     let mut root = Cli::command();
     root.build();
-    for page in pages(&root, "mfactl") {
+    for page in pages(&root, "mfactl", "mfactl") {
         let mut text = Vec::new();
         clap_mangen::Man::new(page.command)
             .title(page.name.to_uppercase())
@@ -54,15 +54,19 @@ struct Page {
 
 /// The pages of a command and of all commands below it: `mfactl`, `mfactl-user`, `mfactl-user-add`, … Hidden commands
 /// have none.
-fn pages(command: &Clap, name: &str) -> Vec<Page> {
-    let named = command.clone().name(name.to_owned()).bin_name(name.replace('-', " "));
+///
+/// `name` is the name of the page, and `usage` has the words that the user types. Neither follows from the other: a
+/// command such as `master-key` has a hyphen of its own.
+fn pages(command: &Clap, name: &str, usage: &str) -> Vec<Page> {
+    let named = command.clone().name(name.to_owned()).bin_name(usage.to_owned());
     let mut pages = vec![Page { name: name.to_owned(), command: named }];
     for below in command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help") {
-        pages.extend(pages_below(below, name));
+        pages.extend(pages_below(below, name, usage));
     }
     pages
 }
 
-fn pages_below(command: &Clap, above: &str) -> Vec<Page> {
-    pages(command, &format!("{above}-{}", command.get_name()))
+fn pages_below(command: &Clap, above: &str, usage: &str) -> Vec<Page> {
+    let name = command.get_name();
+    pages(command, &format!("{above}-{name}"), &format!("{usage} {name}"))
 }

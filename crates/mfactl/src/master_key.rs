@@ -1,4 +1,5 @@
-//! `key …`: the master key, shown and changed.
+//! `master-key …`: shows and rotates the master key. The daemon re-encrypts the store; this module only generates the
+//! new key and puts it in place where the daemon cannot write it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -16,29 +17,33 @@ use crate::client::Answer;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
-use crate::prompt::Hidden;
+use crate::secret_text::Hidden;
 
-/// The credential that the package makes, and that systemd gives to the daemon.
+/// The encrypted credential that the package creates. systemd decrypts it for the daemon.
 const CREDENTIAL: &str = "/etc/credstore.encrypted/mfad.key";
-/// What systemd calls it.
+/// Name of the credential. systemd encrypts it along, so a credential of another name does not decrypt.
 const CREDENTIAL_NAME: &str = "mfad.key";
 
-/// Where the master key is, and how far a change of it is.
+/// Master key and rotation, as the daemon reports them.
 #[derive(Deserialize)]
 struct Key {
+    /// `file` if the daemon can write the master key itself; otherwise it is replaced here.
     source: String,
     version: u32,
+    /// `settled`, `resealing` or `awaiting-key`.
     state: String,
     sealed: Sealed,
 }
 
+/// Counts of encrypted values.
 #[derive(Deserialize)]
 struct Sealed {
     total: u64,
+    /// Those already encrypted under the newest key.
     current: u64,
 }
 
-/// `key …`.
+/// `master-key …`.
 pub async fn run(context: &mut Context, command: &MasterKeyCommand) -> Result<(), Failure> {
     match command {
         MasterKeyCommand::Show => {
@@ -51,40 +56,41 @@ pub async fn run(context: &mut Context, command: &MasterKeyCommand) -> Result<()
 
 fn tell(out: Output, key: &Key) -> Result<(), Failure> {
     let state = match key.state.as_str() {
-        "settled" => "no change under way",
-        "resealing" => "being changed; mfactl key rotate goes on with it",
-        "awaiting-key" => "changed; the new one has to be put in the place of the old one",
+        "settled" => "no rotation in progress",
+        "resealing" => "rotation in progress; mfactl master-key rotate resumes it",
+        "awaiting-key" => "rotated; put the new master key in place and restart the daemon",
         other => other,
     };
     out.pairs(&[
         ("kept in", visible(&key.source)),
         ("version", key.version.to_string()),
         ("state", visible(state)),
-        ("sealed values", format!("{}, of them under the newest key {}", key.sealed.total, key.sealed.current)),
+        ("encrypted values", format!("{}, of which under the newest key: {}", key.sealed.total, key.sealed.current)),
     ])
 }
 
 async fn rotate(context: &mut Context, args: &RotateArgs) -> Result<(), Failure> {
     let before: Key = context.client.ask(Call::get("/v1/key")).await?.read()?;
-    let question = "change the master key? Keep the old one for as long as you keep backups of before";
+    let question = "rotate the master key? Keep the old one as long as you keep backups made with it";
     context.prompter.confirm(question.to_owned()).await?;
     let authority = Authority::Reason(args.reason.clone());
     let place = match (before.source.as_str(), &args.to) {
         ("file", None) => None,
         ("file", Some(_)) => {
             return Err(Failure::Usage(
-                "--to is for a key that the daemon cannot write; this one is its own file".to_owned(),
+                "--to is only for a master key that the daemon cannot write; here it is the daemon's own file"
+                    .to_owned(),
             ));
         }
         (_, Some(path)) => Some(NewKey::plain(path)),
         (_, None) => Some(NewKey::credential()),
     };
     let mut body = None;
-    // Two of these at once would each put a key outside, and one of them opens nothing.
+    // Two rotations at once would each write a new key, and one of the keys would decrypt nothing.
     let _turn = place.as_ref().map(NewKey::lock).transpose()?;
     if let Some(place) = &place {
         let key = if place.written.exists() {
-            // It may be the one that is noted: it is given again, and the daemon knows.
+            // An interrupted run wrote it. The daemon accepts it again if it is the staged key, and refuses any other.
             place.read()?
         } else if before.state == "settled" {
             let key = new_key()?;
@@ -92,7 +98,7 @@ async fn rotate(context: &mut Context, args: &RotateArgs) -> Result<(), Failure>
             key
         } else {
             return Err(Failure::Denied(format!(
-                "a change is under way, and its new key is not in {}; nothing was changed",
+                "a rotation is in progress, but its new master key is not in {}; nothing was changed",
                 place.written.display()
             )));
         };
@@ -106,16 +112,17 @@ async fn rotate(context: &mut Context, args: &RotateArgs) -> Result<(), Failure>
         return context.out.document(answer.text());
     }
     let after: Key = answer.read()?;
-    context
-        .out
-        .note(&format!("{} of {} values are under key {}", after.sealed.current, after.sealed.total, after.version))?;
+    context.out.note(&format!(
+        "{} of {} values are encrypted under master key {}",
+        after.sealed.current, after.sealed.total, after.version
+    ))?;
     match place {
-        None => context.out.note("the new key is in its place; make a copy of it, and a backup"),
+        None => context.out.note("the new master key is in place; copy it to a safe location, and make a backup"),
         Some(place) => context.out.note(&place.what_is_left()),
     }
 }
 
-/// Asks again until nothing is left to seal.
+/// Repeats the request until everything is re-encrypted. The daemon does a part per request; the key is sent only once.
 async fn reseal(context: &mut Context, authority: &Authority, mut body: Option<Body>) -> Result<Answer, Failure> {
     loop {
         let mut call = Call::post("/v1/key/rotation").by(authority);
@@ -133,11 +140,11 @@ async fn reseal(context: &mut Context, authority: &Authority, mut body: Option<B
     }
 }
 
-/// Where a key that the daemon cannot write goes.
+/// Destination of a new master key that the daemon cannot write.
 struct NewKey {
-    /// What is written before the change.
+    /// File that is written before the rotation.
     written: PathBuf,
-    /// What takes its name afterwards, if that is done here.
+    /// Credential that it replaces after the rotation; none with `--to`, where the admin puts the key in place.
     place: Option<PathBuf>,
 }
 
@@ -150,11 +157,12 @@ impl NewKey {
         Self { written: PathBuf::from(format!("{CREDENTIAL}.new")), place: Some(PathBuf::from(CREDENTIAL)) }
     }
 
-    /// Writes the key where it outlives a crash, before the daemon seals anything under it.
+    /// Writes the key and syncs it to disk. It must survive a crash from the moment that the daemon encrypts the first
+    /// value under it.
     fn write(&self, key: &[u8; 32]) -> Result<(), Failure> {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::Denied(format!(
-                "the new key cannot be written to {}: {error}; nothing was changed",
+                "cannot write the new master key to {}: {error}; nothing was changed",
                 self.written.display()
             ))
         };
@@ -167,8 +175,9 @@ impl NewKey {
         encrypt.args(["encrypt", "--name", CREDENTIAL_NAME, "-"]).arg(&self.written).stdin(Stdio::piped());
         let mut running = encrypt
             .spawn()
-            .map_err(|error| failed(&format!("systemd-creds: {error}; with --to FILE it is written as it is")))?;
-        // Dropped at the end of the statement, so that the program sees the end of its input.
+            .map_err(|error| failed(&format!("systemd-creds: {error}; use --to FILE to write it unencrypted")))?;
+        // The key goes through a pipe, never through arguments or a temporary file (MEM-5). The pipe is dropped at the
+        // end of the statement, so that the program sees the end of its input.
         running.stdin.take().map_or(Ok(()), |mut input| input.write_all(key)).map_err(|error| failed(&error))?;
         let status = running.wait().map_err(|error| failed(&error))?;
         if !status.success() {
@@ -179,12 +188,12 @@ impl NewKey {
         File::open(&self.written).and_then(|file| file.sync_all()).map_err(|error| failed(&error))
     }
 
-    /// Held while the key is changed.
+    /// Takes the lock file of this destination. It is held until the returned file is dropped.
     fn lock(&self) -> Result<File, Failure> {
         let mut path = self.written.as_os_str().to_owned();
         path.push(".lock");
         let failed = |error: &dyn std::fmt::Display| {
-            Failure::Denied(format!("another change of the key is under way, or: {error}"))
+            Failure::Denied(format!("cannot lock the new master key: {error}; is another rotation running?"))
         };
         let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(PathBuf::from(path));
         let file = options.map_err(|error| failed(&error))?;
@@ -193,11 +202,11 @@ impl NewKey {
         Ok(file)
     }
 
-    /// A key that an earlier run wrote.
+    /// Reads a key that an earlier run wrote.
     fn read(&self) -> Result<Zeroizing<[u8; 32]>, Failure> {
         let failed = |why: &dyn std::fmt::Display| {
             Failure::Denied(format!(
-                "{} is there and cannot be used as the new key: {why}; move it away",
+                "{} exists and cannot be used as the new master key: {why}; move it away",
                 self.written.display()
             ))
         };
@@ -212,25 +221,28 @@ impl NewKey {
             }
             Zeroizing::new(output.stdout)
         };
-        let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| failed(&"it has not 32 bytes"))?;
+        let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| failed(&"it is not 32 bytes long"))?;
         Ok(Zeroizing::new(key))
     }
 
+    /// Replaces the credential with the new one in one step, and syncs the directory.
     fn take_effect(&self) -> Result<(), Failure> {
         let Some(place) = &self.place else { return Ok(()) };
         let moved = fs::rename(&self.written, place).and_then(|()| {
             File::open(place.parent().unwrap_or(Path::new("/"))).and_then(|directory| directory.sync_all())
         });
         moved.map_err(|error| {
-            Failure::Denied(format!("move {} to {}: {error}", self.written.display(), place.display()))
+            Failure::Denied(format!("cannot move {} to {}: {error}", self.written.display(), place.display()))
         })
     }
 
     fn what_is_left(&self) -> String {
         match &self.place {
-            Some(_) => "the new key is in its place; the old one ends with: systemctl restart mfad".to_owned(),
+            Some(_) => {
+                "the new master key is in place; the old one stays valid until: systemctl restart mfad".to_owned()
+            }
             None => format!(
-                "put {} in the place of the old key and restart the daemon; until then the old one opens the store",
+                "replace the old master key with {} and restart the daemon; until then the old one opens the store",
                 visible(&self.written.display().to_string())
             ),
         }
@@ -239,6 +251,7 @@ impl NewKey {
 
 fn new_key() -> Result<Zeroizing<[u8; 32]>, Failure> {
     let mut key = Zeroizing::new([0u8; 32]);
-    getrandom::fill(key.as_mut_slice()).map_err(|error| Failure::Internal(format!("no random bytes: {error}")))?;
+    getrandom::fill(key.as_mut_slice())
+        .map_err(|error| Failure::Internal(format!("cannot get random bytes: {error}")))?;
     Ok(key)
 }

@@ -1,31 +1,26 @@
-//! How secrets and answers come in: the terminal, a file, standard input. Never arguments or the
-//! environment. Everything blocks on a thread of its own, so that the connection and Control-C live.
+//! Input of secrets and answers: from the terminal, a file or standard input, never from arguments or the environment
+//! (MEM-5). Reads block, so they run on a thread of their own: the connection and Control-C keep working meanwhile.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
 use crate::failure::Failure;
-use crate::secret_text;
+use crate::secret_text::{self, Hidden};
 
-/// A secret text, wiped on drop.
-pub type Hidden = Zeroizing<String>;
-
-/// Where a secret comes from.
+/// Source of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The terminal.
+    /// Prompts on the terminal.
     Prompt,
-    /// All of standard input.
+    /// Standard input as a whole, so it can hold only one secret.
     Stdin,
-    /// All of a file.
+    /// A file as a whole.
     File(PathBuf),
 }
 
 impl Source {
-    /// The place that the flags name.
+    /// The source that the flags name; the terminal if they name none.
     pub fn chosen(stdin: bool, file: Option<&Path>) -> Self {
         match file {
             Some(path) => Self::File(path.to_owned()),
@@ -35,40 +30,38 @@ impl Source {
     }
 }
 
-/// A secret by name, and the flags that give it without a terminal.
+/// Name of a secret for prompts and messages, and how to provide it without a terminal.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// What it is, as the prompt shows it.
+    /// Prompt, without the colon.
     pub label: &'static str,
-    /// What to use instead of the prompt.
+    /// Advice if there can be no prompt, such as `use --code-file`.
     pub instead: &'static str,
 }
 
-/// The password of a login.
 pub const PASSWORD: Wanted = Wanted { label: "password", instead: "use --password-file or --password-stdin" };
-/// A new password.
 pub const NEW_PASSWORD: Wanted = Wanted { label: "new password", instead: "use --password-file or --password-stdin" };
-/// The password that a new one replaces.
 pub const CURRENT_PASSWORD: Wanted =
-    Wanted { label: "current password", instead: "use --current-file, or as an admin --reason" };
+    Wanted { label: "current password", instead: "use --current-file, or --reason as an admin" };
 
-/// The present password of a hardware key's OATH application.
-pub const KEY_PASSWORD: Wanted = Wanted { label: "current password of the key", instead: "use --current-file" };
+/// OATH password of a hardware key.
+pub const KEY_PASSWORD: Wanted =
+    Wanted { label: "current password of the hardware key", instead: "use --current-file" };
 
-/// The PIN of a security key.
 pub const PIN: Wanted = Wanted { label: "PIN of the security key", instead: "use --pin-file or --pin-stdin" };
 
-/// Asks the person at the terminal, if that is allowed.
+/// Prompts on the terminal, as far as the global flags permit it.
 #[derive(Clone, Copy, Debug)]
 pub struct Prompter {
-    /// Never ask.
+    /// `--no-input`: a prompt is a usage error.
     pub no_input: bool,
-    /// Take every question as confirmed.
+    /// `--yes`: every confirmation is given.
     pub yes: bool,
 }
 
 impl Prompter {
-    /// A secret from its source, never an empty one. What a file and standard input may hold, [`secret_text`] says.
+    /// Reads a secret from its source and refuses an empty one. [`secret_text`] defines the format of files and
+    /// standard input.
     pub async fn secret(&self, wanted: Wanted, source: &Source) -> Result<Hidden, Failure> {
         match source.clone() {
             Source::Prompt => {
@@ -83,23 +76,24 @@ impl Prompter {
         }
     }
 
-    /// A new password; typed twice when it is typed.
+    /// Reads a new password. A typed one must be repeated, since the user cannot see typing errors.
     pub async fn new_password(&self, source: &Source) -> Result<Hidden, Failure> {
         let password = self.secret(NEW_PASSWORD, source).await?;
-        if *source == Source::Prompt && self.hidden(NEW_PASSWORD, "the same again").await? != password {
-            return Err(Failure::Usage("the two passwords differ; nothing was changed".to_owned()));
+        if *source == Source::Prompt && self.hidden(NEW_PASSWORD, "repeat the new password").await? != password {
+            return Err(Failure::Usage("the passwords do not match; nothing was changed".to_owned()));
         }
         Ok(password)
     }
 
-    /// A word that is no secret.
+    /// Prompts for a word that is not a secret, with echo.
     pub async fn word(&self, label: &'static str, instead: &'static str) -> Result<String, Failure> {
         self.allowed(Wanted { label, instead })?;
         let typed = off_thread(move || answer_on_terminal(&format!("{label}: "))).await;
         typed.map_err(|error| no_terminal(&error, Wanted { label, instead }))
     }
 
-    /// Goes on only when the person says yes. `question` is visible already.
+    /// Asks for confirmation and fails without a yes. The caller has passed `question` through
+    /// [`visible`](crate::output::visible).
     pub async fn confirm(&self, question: String) -> Result<(), Failure> {
         const CONFIRMATION: Wanted = Wanted { label: "confirmation", instead: "use --yes" };
         if self.yes {
@@ -123,7 +117,7 @@ impl Prompter {
     fn allowed(&self, wanted: Wanted) -> Result<(), Failure> {
         if self.no_input {
             return Err(Failure::Usage(format!(
-                "the {} is missing and --no-input forbids to ask; {}",
+                "the {} is missing and --no-input forbids prompting; {}",
                 wanted.label, wanted.instead
             )));
         }
@@ -131,6 +125,7 @@ impl Prompter {
     }
 }
 
+/// Runs blocking work on a thread of its own. After Control-C `main` waits only briefly for a thread that still reads.
 async fn off_thread<T: Send + 'static, E: Send + 'static + From<io::Error>>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
@@ -144,6 +139,7 @@ fn read_file(path: &Path, wanted: Wanted) -> Result<Hidden, Failure> {
     secret_text::read(file, wanted.label)
 }
 
+/// Asks on the controlling terminal, since standard input may be redirected.
 fn answer_on_terminal(question: &str) -> io::Result<String> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
     terminal.write_all(question.as_bytes())?;
@@ -156,10 +152,7 @@ fn no_terminal(error: &io::Error, wanted: Wanted) -> Failure {
     match error.kind() {
         ErrorKind::Interrupted => Failure::Interrupted,
         ErrorKind::UnexpectedEof => Failure::Usage(format!("no {} was given", wanted.label)),
-        _ => Failure::Usage(format!(
-            "there is no terminal to ask for the {} ({error}); {}",
-            wanted.label, wanted.instead
-        )),
+        _ => Failure::Usage(format!("no terminal to prompt for the {} ({error}); {}", wanted.label, wanted.instead)),
     }
 }
 

@@ -1,23 +1,25 @@
-//! A secret in a file or a pipe: which of the bytes are the secret, and what is refused. It is the one rule for every
-//! flag that names such a source.
+//! Secrets in files and pipes: which of the bytes are the secret, and what is refused. Every flag that reads a secret
+//! from such a source uses this rule.
 
 use std::io::Read;
 
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
-use crate::prompt::Hidden;
 
-/// The longest secret taken, in bytes; the daemon takes less.
+/// A secret text, wiped on drop (MEM-3).
+pub type Hidden = Zeroizing<String>;
+
+/// Longest secret, in bytes. The daemon accepts less, so nothing valid is refused here.
 const LONGEST: usize = 4096;
-/// Editors and shells of Windows put it before UTF-8 (Unicode, section 23.8).
+/// Editors and shells of Windows write it at the start of UTF-8 files (Unicode section 23.8).
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads one: a line of UTF-8 without the byte order mark before it and the line end after it. `label` names it in a
-/// refusal.
+/// Reads a secret: one line of UTF-8, without a byte order mark at its start and without the line ending. `label` names
+/// the secret in error messages, which never quote it.
 pub fn read(source: impl Read, label: &str) -> Result<Hidden, Failure> {
     let limit = LONGEST.saturating_add(1);
-    // Room for all of it at once: a buffer that grows leaves copies behind.
+    // Allocated once at full size: a buffer that grows leaves copies behind. `Zeroizing` wipes only the last one.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(1)));
     source.take(u64::try_from(limit).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
     if bytes.len() > LONGEST {
@@ -27,10 +29,10 @@ pub fn read(source: impl Read, label: &str) -> Result<Hidden, Failure> {
     Ok(Hidden::new(text.to_owned()))
 }
 
-/// The secret in the bytes, or what is wrong with them and what to do.
+/// Returns the secret in the bytes, or what is wrong and what to do.
 fn content(bytes: &[u8]) -> Result<&str, String> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err("is UTF-16, as its byte order mark says; save it as UTF-8".to_owned());
+        return Err("is UTF-16, according to its byte order mark; save it as UTF-8".to_owned());
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8; save it as UTF-8")?;
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
@@ -38,9 +40,9 @@ fn content(bytes: &[u8]) -> Result<&str, String> {
     if text.is_empty() {
         return Err("is empty".to_owned());
     }
-    // Such a secret could hardly be typed: it is a second line, or a slip of the program that wrote it.
+    // Users can hardly type such a secret. It is a second line, or a mistake of the program that wrote it.
     match text.chars().find(char::is_ascii_control) {
-        Some(control) => Err(format!("holds {}; give it alone, as one line of text", name(control))),
+        Some(control) => Err(format!("contains {}; provide it alone, as one line of text", name(control))),
         None => Ok(text),
     }
 }
@@ -49,10 +51,10 @@ fn name(control: char) -> String {
     let name = match control {
         '\0' => "a NUL, as UTF-16 without a byte order mark does",
         '\t' => "a tab",
-        '\n' => "a line feed beside the one at its end",
-        '\r' => "a carriage return beside the one of its line end",
-        '\u{1b}' => "an escape",
-        '\u{7f}' => "a delete",
+        '\n' => "a line feed besides the one at its end",
+        '\r' => "a carriage return besides the one of its line ending",
+        '\u{1b}' => "an escape character",
+        '\u{7f}' => "a delete character",
         _ => "a control character",
     };
     format!("{name} (U+{:04X})", u32::from(control))

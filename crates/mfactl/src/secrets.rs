@@ -1,4 +1,5 @@
-//! `secret …` and `codes renew`.
+//! `secret …` and `codes renew`, and what other commands need to find, show and delete secrets. Values never come here,
+//! except new backup codes.
 
 use crate::acting::Acting;
 use crate::args::ActOnUser;
@@ -33,25 +34,25 @@ pub async fn codes(context: &mut Context, command: &CodesCommand) -> Result<(), 
     renewed
 }
 
-/// Prints what comes with a new factor.
+/// Prints the backup codes of a new factor. Only the first factor of a user comes with codes.
 pub fn print_first_codes(out: Output, codes: &BackupCodes) -> Result<(), Failure> {
     if codes.codes.is_empty() {
-        return out.note("the backup codes made with the first factor stay valid");
+        return out.note("the backup codes made with the first factor remain valid");
     }
     print_codes(out, codes)
 }
 
-/// Prints backup codes, the only time they can be seen.
+/// Prints backup codes. The daemon returns them only once.
 pub fn print_codes(out: Output, codes: &BackupCodes) -> Result<(), Failure> {
     out.note("backup codes:")?;
     codes.codes.iter().try_for_each(|code| out.line(&visible(code.as_str())))?;
     out.note(
-        "each works once, in place of a code of the authenticator. They are shown only now: print them or write them",
+        "each code works once, in place of an authenticator code. They are shown only once: print them or write them",
     )?;
     out.note("down and keep them away from the authenticator.")
 }
 
-/// A secret of the user, by uid or by name.
+/// Finds a secret of the user by uid or by name. Fails if several match.
 pub async fn find(context: &mut Context, acting: &Acting, wanted: &str) -> Result<Secret, Failure> {
     let list: SecretList =
         context.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?.read()?;
@@ -65,7 +66,7 @@ fn pick(secrets: Vec<Secret>, wanted: &str) -> Result<Secret, Failure> {
     match (found.next(), found.next()) {
         (Some(only), None) => Ok(only),
         (Some(_), Some(_)) => Err(Failure::Denied(format!("several secrets are named {wanted}; give the uid"))),
-        (None, _) => Err(Failure::Denied(format!("the user has no secret {wanted}"))),
+        (None, _) => Err(Failure::Denied(format!("no such secret: {wanted}"))),
     }
 }
 
@@ -79,7 +80,7 @@ async fn list(context: &mut Context, acting: &Acting) -> Result<(), Failure> {
     context.out.table(["NAME", "UID", "TYPE", "STATUS", "PROFILE", "CREATED", "LAST USED"], &rows)
 }
 
-/// A text that may be missing, for a table.
+/// Cell of a table for a text that may be missing.
 pub fn or_dash(text: Option<String>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
 }
@@ -126,7 +127,7 @@ async fn delete(context: &mut Context, acting: &Acting, wanted: &str) -> Result<
     remove(context, acting, &secret).await
 }
 
-/// Deletes a secret, once that is confirmed.
+/// Asks for confirmation, then deletes the secret.
 pub async fn remove(context: &mut Context, acting: &Acting, secret: &Secret) -> Result<(), Failure> {
     let what = format!(
         "{} {} ({}, {})",
@@ -148,7 +149,7 @@ async fn renew(context: &mut Context, acting: &Acting, on: &ActOnUser) -> Result
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("the older backup codes of {} have ended", visible(&on.user)))?;
+    context.out.note(&format!("the previous backup codes of {} are no longer valid", visible(&on.user)))?;
     print_codes(context.out, &answer.read()?)
 }
 

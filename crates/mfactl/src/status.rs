@@ -1,4 +1,4 @@
-//! `status`: what the daemon says of itself.
+//! `status`: health, version and login methods, as the daemon reports them.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ struct Version {
     sqlite: Option<String>,
     api: Option<String>,
     landlock: Option<String>,
+    /// Whether the keys are in locked memory, which is never swapped out.
     #[serde(rename = "keysLocked")]
     keys_locked: Option<bool>,
 }
@@ -30,6 +31,7 @@ struct Methods {
 
 /// `status`.
 pub async fn run(context: &mut Context) -> Result<(), Failure> {
+    // `send` instead of `ask`: a 503 is a result to show, and not a failure.
     let live = context.client.ask(Call::get("/v1/health/live")).await?;
     let ready = context.client.send(Call::get("/v1/health/ready")).await?;
     let version = context.client.ask(Call::get("/v1/version")).await?;
@@ -66,7 +68,7 @@ fn tell(context: &Context, ready: &Answer, version: &Version, methods: &Methods)
         ("api", part(&version.api)),
         ("sqlite", part(&version.sqlite)),
         ("confined by Landlock", visible(&part(&version.landlock))),
-        ("keys in the swap", if version.keys_locked == Some(true) { "never" } else { "perhaps" }.to_owned()),
+        ("keys locked in memory", if version.keys_locked == Some(true) { "yes" } else { "not guaranteed" }.to_owned()),
         ("login methods", methods.methods.join(", ")),
         ("registration", methods.registration.clone()),
         ("second factor", if methods.mfa_required { "required" } else { "optional" }.to_owned()),

@@ -1,4 +1,4 @@
-//! `user …`, `passwd`, `unlock` and `verify`: what concerns a user as a whole.
+//! `user …`, `passwd`, `unlock` and `verify`: commands on a user as a whole.
 
 use serde_json::Value;
 
@@ -11,7 +11,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::login;
 use crate::output::visible;
-use crate::prompt::{CURRENT_PASSWORD, Hidden, Source};
+use crate::prompt::{CURRENT_PASSWORD, Source};
+use crate::secret_text::Hidden;
 use mfad_api::{NewUser, SecretList, User, Verified};
 
 /// `user …`.
@@ -41,6 +42,7 @@ async fn add(context: &mut Context, args: &UserAddArgs) -> Result<(), Failure> {
         return context.out.document(answer.text());
     }
     let made: NewUser = answer.read()?;
+    // Creating a user with a password also logs them in. An admin has no use for that session.
     if let Some(token) = made.auth.map(|auth| auth.token.into_inner()) {
         login::log_out(context, &Authority::Token(token)).await;
     }
@@ -68,6 +70,7 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
     context.out.table(["NAME", "UID", "MFA", "LOGIN", "CREATED"], &rows)
 }
 
+/// All users as the daemon's JSON, so that `--json` keeps members that this program does not know.
 async fn all_documents(context: &mut Context) -> Result<Vec<Value>, Failure> {
     let mut users = Vec::new();
     let mut after = String::new();
@@ -134,7 +137,7 @@ async fn delete(context: &mut Context, on: &ActOnUser) -> Result<(), Failure> {
 async fn delete_as(context: &mut Context, acting: &Acting, user: &str) -> Result<(), Failure> {
     context
         .prompter
-        .confirm(format!("delete user {} ({}) with all secrets?", visible(user), visible(&acting.uid)))
+        .confirm(format!("delete user {} ({}) and all their secrets?", visible(user), visible(&acting.uid)))
         .await?;
     let answer = context.client.ask(Call::delete(acting.path("")).by(&acting.authority)).await?;
     if context.out.is_json() {
@@ -154,6 +157,7 @@ pub async fn passwd(context: &mut Context, args: &PasswdArgs) -> Result<(), Fail
 async fn set_password(context: &mut Context, acting: &Acting, args: &PasswdArgs) -> Result<(), Failure> {
     let secrets: SecretList =
         context.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?.read()?;
+    // The API replaces an existing password (PUT), but creates a first one (POST).
     let has_one = secrets.secrets.iter().any(|secret| secret.kind == "password");
     let call = if has_one {
         let current = current_password(context, acting, args).await?;
@@ -179,6 +183,7 @@ async fn set_password(context: &mut Context, acting: &Acting, args: &PasswdArgs)
     context.out.note(&format!("password of {} set; older sessions have ended", visible(&args.on.user)))
 }
 
+/// The current password: not needed by an admin with a reason, already typed with `--as-user`, otherwise read now.
 async fn current_password(context: &Context, acting: &Acting, args: &PasswdArgs) -> Result<Option<Hidden>, Failure> {
     if let Some(typed) = &acting.password {
         return Ok(Some(typed.clone()));
@@ -198,7 +203,7 @@ pub async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(), Fail
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("ended the locks and delays of {}", visible(&args.user)))
+    context.out.note(&format!("cleared the locks and delays of {}", visible(&args.user)))
 }
 
 /// `verify`.
@@ -218,6 +223,6 @@ pub async fn verify(context: &mut Context, args: &VerifyArgs) -> Result<(), Fail
     }
     let verified: Verified = answer.read()?;
     let at = verified.auth_time.clone();
-    let text = format!("right code: {} of secret {} at {at}", verified.method, verified.secret_id);
+    let text = format!("correct code: {} of secret {} at {at}", verified.method, verified.secret_id);
     context.out.note(&visible(&text))
 }

@@ -165,9 +165,10 @@ impl Service {
             user,
             |_| Ok(true),
             move |tx, context, codes| {
-                let shown = codes.store(tx, context, user)?;
                 let row = row(tx, context, &access)?;
                 access.may_begin_factor(tx, context, row.created)?;
+                // Not before: what reads the user's factors compares them with a summary that does not know the codes yet.
+                let shown = codes.store(tx, context, user)?;
                 if !tx.activate_key(&row, &bytes, now)? {
                     let why = pending(tx, now, user, row.id, SecretType::Fido2)?.err();
                     return Err(why.unwrap_or(Error::AlreadyActive).into());

@@ -9,14 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use mfad_api::{AuditEvent, HashedRow};
 use mfad_core::model::{SecretId, UserId};
 
-use super::vault::Vault;
-use super::{Fault, OpenFault, Tx, View, files};
-use crate::sqlite::guard::{self, Head};
-use crate::sqlite::schema::newest as newest_version;
+use super::{Fault, Tx, View};
 
-const HEAD: &str = "audit-head";
-/// First schema version whose tag covers more than the newest row; see [`word`].
-const TAGGED_VERSION: u32 = 6;
+/// Number and hash of a row of the audit chain.
+pub(crate) type Head = (i64, [u8; 32]);
 
 /// Whether the recorded operation was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +207,7 @@ fn read_row(row: &Row<'_>, previous: [u8; 32]) -> Result<AuditRow, Fault> {
     })
 }
 
-fn last_row(connection: &Connection) -> rusqlite::Result<Option<Head>> {
+pub(super) fn last_row(connection: &Connection) -> rusqlite::Result<Option<Head>> {
     connection
         .prepare_cached("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -227,40 +223,4 @@ pub(super) fn newest(connection: &Connection) -> Result<i64, Fault> {
 pub(super) fn hash_of(connection: &Connection, seq: i64) -> Result<Option<[u8; 32]>, Fault> {
     let row = connection.query_row("SELECT hash FROM audit WHERE seq = ?1", [seq], |row| row.get(0)).optional();
     Ok(row?)
-}
-
-/// The additional data that the tag covers: the schema version, so that a manipulated store cannot pass as an older one
-/// and be upgraded anew, and whether the store has a roll-back guard, so that removing the marker does not switch the
-/// guard off. Before schema version 6 the tag covered no such data.
-fn word(connection: &Connection, version: u32) -> Result<Vec<u8>, Fault> {
-    if version < TAGGED_VERSION {
-        return Ok(Vec::new());
-    }
-    Ok([&version.to_be_bytes(), [u8::from(guard::is_known(connection)?)].as_slice()].concat())
-}
-
-/// Tags the newest row of a batch. Called once per batch, just before the commit.
-pub(super) fn sign_head(connection: &Connection, vault: &Vault, head: Option<Head>) -> Result<(), Fault> {
-    // A batch that wrote no audit row leaves the stored tag valid.
-    let Some((seq, hash)) = head else { return Ok(()) };
-    let word = word(connection, newest_version())?;
-    Ok(files::put_meta(connection, HEAD, &vault.audit_head(&word, seq, &hash))?)
-}
-
-/// Tags the newest row again, after the additional data of the tag have changed.
-pub(super) fn sign_again(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
-    sign_head(connection, vault, last_row(connection)?)
-}
-
-/// Checks at start that the newest row is the tagged one and that the tag was made for this schema version.
-pub(super) fn check_head(connection: &Connection, vault: &Vault, version: u32) -> Result<(), OpenFault> {
-    let tag = files::meta(connection, HEAD)?;
-    let word = word(connection, version)?;
-    let holds = match (last_row(connection)?, tag) {
-        (None, None) => true,
-        (Some((seq, hash)), Some(tag)) => vault.is_audit_head(&word, seq, &hash, &tag),
-        // A tag without rows means that the log was emptied. Rows without a tag were not written by this daemon.
-        (None, Some(_)) | (Some(_), None) => false,
-    };
-    if holds { Ok(()) } else { Err(OpenFault::Damaged("the end of the audit log was changed".to_owned())) }
 }

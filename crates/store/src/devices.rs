@@ -6,7 +6,7 @@ use rusqlite::{Row, params};
 
 use mfad_core::model::{DeviceId, Sensitive, Serial};
 
-use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::sealed::{OwnedAssociatedData, Sealed, SealedValue};
 use super::vault::AssociatedData;
 use super::{Fault, Tx, View};
 

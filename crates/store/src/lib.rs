@@ -5,11 +5,14 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 
 mod audit;
+mod audit_tag;
 mod devices;
 mod fault;
 mod logins;
+mod meta;
 mod oath_accounts;
 mod rotation;
+mod sealed;
 mod secrets;
 mod sessions;
 mod signing;
@@ -109,7 +112,7 @@ impl Tx<'_> {
     /// Writes a value that nothing depends on, so that the commit shows whether the disk accepts writes. `now` is in
     /// milliseconds since 1970.
     pub fn probe(&self, now: i64) -> Result<(), Fault> {
-        Ok(files::put_meta(self.connection, "probe", &now.to_be_bytes())?)
+        Ok(meta::put_meta(self.connection, "probe", &now.to_be_bytes())?)
     }
 }
 
@@ -228,7 +231,7 @@ fn watch(dir: &Path, connection: &Connection, vault: &Vault) -> Result<guard::Ro
         // store that seems to have lost its guard.
         let tx = connection.unchecked_transaction()?;
         guard::note(&tx, true)?;
-        audit::sign_again(&tx, vault)?;
+        audit_tag::sign_again(&tx, vault, sqlite::schema::newest())?;
         tx.commit()?;
     }
     Ok(guard_worker)

@@ -14,10 +14,10 @@ use rusqlite::{Connection, params};
 
 use mfad_core::model::Sensitive;
 
+use super::sealed::Sealed;
 use super::vault::{AssociatedData, MasterKey, Vault, same_tag};
-use super::{
-    AuditEntry, Decision, Fault, OpenFault, Store, Tx, View, devices, files, guard, secrets, signing, summaries,
-};
+use super::{AuditEntry, Decision, Fault, OpenFault, Store, Tx, View, devices, guard, secrets, signing, summaries};
+use crate::meta;
 
 /// Key of the `meta` row with the staged key: the version of the master key that it is sealed under (4 bytes,
 /// big-endian), then the sealed key.
@@ -53,45 +53,6 @@ pub struct Rotation {
     pub done: u64,
 }
 
-/// A sealed value of any table, with all that is needed to open and to replace it.
-pub(super) struct SealedValue {
-    /// Primary key of its row.
-    pub(super) key: Value,
-    pub(super) home: OwnedAssociatedData,
-    pub(super) sealed: Vec<u8>,
-}
-
-/// An [`AssociatedData`] that owns its parts.
-pub(super) struct OwnedAssociatedData {
-    pub(super) table: &'static str,
-    pub(super) row: Vec<u8>,
-    pub(super) user: Vec<u8>,
-    pub(super) kind: &'static str,
-    pub(super) parameters: String,
-}
-
-impl OwnedAssociatedData {
-    fn associated_data(&self) -> AssociatedData<'_> {
-        AssociatedData {
-            table: self.table,
-            row: &self.row,
-            user: &self.user,
-            kind: self.kind,
-            parameters: &self.parameters,
-        }
-    }
-}
-
-/// How to walk through the sealed values of one table.
-pub(super) struct Sealed {
-    /// A value below every primary key.
-    pub(super) first: fn() -> Value,
-    /// The next values after a primary key, in the order of the keys, up to a number.
-    pub(super) after: fn(&Connection, &Value, u32) -> Result<Vec<SealedValue>, Fault>,
-    /// SQL statement that puts a value (`?2`) into the row of a primary key (`?1`).
-    pub(super) put: &'static str,
-}
-
 /// All tables with sealed values. A new one must be added here, or its values are lost with the old key:
 /// [`Store::finish_reencryption`] counts only the tables in this list.
 const TABLES: [Sealed; 5] = [secrets::SEALED, signing::SEALED, devices::SEALED, guard::SEALED, summaries::SEALED];
@@ -116,8 +77,8 @@ impl Cursor {
 /// Derives the keys of the store from `master`, which may be the present, the next or the previous master key.
 pub(super) fn vault_for(connection: &Connection, master: &MasterKey) -> Result<Vault, OpenFault> {
     let missing = || OpenFault::Damaged("the key-check value is missing".to_owned());
-    let instance = files::meta(connection, "instance")?.ok_or_else(missing)?;
-    let check = files::meta(connection, "key-check")?.ok_or_else(missing)?;
+    let instance = meta::meta(connection, "instance")?.ok_or_else(missing)?;
+    let check = meta::meta(connection, "key-check")?.ok_or_else(missing)?;
     let version = version(connection)?;
     let vault = Vault::new(master, version)?;
     let next = staged(connection)?.map(|note| note.unwrap(master)).transpose()?.flatten();
@@ -143,7 +104,7 @@ pub(super) fn vault_for(connection: &Connection, master: &MasterKey) -> Result<V
 
 /// Version of the master key that the store belongs to.
 fn version(connection: &Connection) -> Result<u32, OpenFault> {
-    let Some(bytes) = files::meta(connection, VERSION)? else { return Ok(super::vault::FIRST_KEY_VERSION) };
+    let Some(bytes) = meta::meta(connection, VERSION)? else { return Ok(super::vault::FIRST_KEY_VERSION) };
     let bytes = <[u8; 4]>::try_from(bytes.as_slice());
     bytes.map(u32::from_be_bytes).map_err(|_| OpenFault::Damaged("the master key version is invalid".to_owned()))
 }
@@ -156,7 +117,7 @@ struct Note {
 }
 
 fn staged(connection: &Connection) -> Result<Option<Note>, Fault> {
-    let Some(note) = files::meta(connection, NEXT)? else { return Ok(None) };
+    let Some(note) = meta::meta(connection, NEXT)? else { return Ok(None) };
     let (version, sealed) = note.split_first_chunk::<4>().ok_or(CORRUPT_STAGED)?;
     Ok(Some(Note { version: u32::from_be_bytes(*version), sealed: sealed.to_vec() }))
 }
@@ -177,23 +138,23 @@ fn key_of(bytes: &Sensitive<Vec<u8>>) -> Result<MasterKey, Fault> {
 
 /// Deletes, at start, a staged key of a rotation that has ended: one that the present key did not seal.
 pub(super) fn forget_ended(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
-    if !vault.is_rotating() && files::meta(connection, NEXT)?.is_some() {
-        files::delete_meta(connection, NEXT)?;
+    if !vault.is_rotating() && meta::meta(connection, NEXT)?.is_some() {
+        meta::delete_meta(connection, NEXT)?;
     }
     Ok(())
 }
 
 impl View<'_> {
     fn phase(&self) -> Result<Phase, Fault> {
-        if files::meta(self.connection, NEXT)?.is_none() {
+        if meta::meta(self.connection, NEXT)?.is_none() {
             return Ok(Phase::Idle);
         }
         // The key is staged, and [`Store::begin_rotation`] is about to load it.
         if !self.vault.is_rotating() {
             return Ok(Phase::Reencrypting);
         }
-        let instance = files::instance(self.connection)?;
-        let check = files::meta(self.connection, "key-check")?.ok_or(Fault::Corrupt("the key-check value"))?;
+        let instance = meta::instance(self.connection)?;
+        let check = meta::meta(self.connection, "key-check")?.ok_or(Fault::Corrupt("the key-check value"))?;
         let belongs_to_new = same_tag(&check, &self.vault.key_check(&instance));
         Ok(if belongs_to_new { Phase::AwaitingSwap } else { Phase::Reencrypting })
     }
@@ -271,7 +232,7 @@ impl Store {
             }
             let sealed = tx.vault.seal(&STAGED, copy.expose())?;
             let note = [tx.vault.key_version().to_be_bytes().as_slice(), &sealed].concat();
-            files::put_meta(tx.connection, NEXT, &note)?;
+            meta::put_meta(tx.connection, NEXT, &note)?;
             tx.audit(&entry)?;
             Ok(Decision::Commit(true))
         })?;
@@ -305,7 +266,7 @@ impl Store {
     pub fn is_newest_key(&self, patience: Duration, key: &MasterKey) -> Result<bool, Fault> {
         let given = Vault::new(key, self.vault.key_version())?;
         self.read(patience, |view| {
-            let instance = files::instance(view.connection)?;
+            let instance = meta::instance(view.connection)?;
             Ok(same_tag(&given.key_check(&instance), &view.vault.key_check(&instance)))
         })
     }
@@ -330,9 +291,9 @@ impl Store {
             if total != done || tx.phase()? != Phase::Reencrypting {
                 return Ok(Decision::Rollback(None));
             }
-            let instance = files::instance(tx.connection)?;
-            files::put_meta(tx.connection, "key-check", &tx.vault.key_check(&instance))?;
-            files::put_meta(tx.connection, VERSION, &tx.vault.key_version().to_be_bytes())?;
+            let instance = meta::instance(tx.connection)?;
+            meta::put_meta(tx.connection, "key-check", &tx.vault.key_check(&instance))?;
+            meta::put_meta(tx.connection, VERSION, &tx.vault.key_version().to_be_bytes())?;
             tx.audit(&entry(total))?;
             Ok(Decision::Commit(Some(total)))
         })
@@ -353,7 +314,7 @@ impl Store {
             if tx.phase()? != Phase::AwaitingSwap {
                 return Ok(Decision::Rollback(()));
             }
-            files::delete_meta(tx.connection, NEXT)?;
+            meta::delete_meta(tx.connection, NEXT)?;
             tx.audit(&entry)?;
             Ok(Decision::Commit(()))
         })?;

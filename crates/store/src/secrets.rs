@@ -10,7 +10,7 @@ use mfad_core::model::{
     Algorithm, CODES_PER_SET, Digits, Label, OtpKind, Period, Profile, SecretId, Sensitive, UserId,
 };
 
-use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::sealed::{OwnedAssociatedData, Sealed, SealedValue};
 use super::vault::AssociatedData;
 use super::{Fault, Tx, View};
 

@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 
 use mfad_core::model::Sensitive;
 
-use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::sealed::{OwnedAssociatedData, Sealed, SealedValue};
 use super::vault::AssociatedData;
 use super::{Fault, Tx, View};
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use mfad_core::model::{Profile, UserId};
 
-use super::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use super::sealed::{OwnedAssociatedData, Sealed, SealedValue};
 use super::vault::{AssociatedData, Vault};
 use super::{Fault, OpenFault, SecretRow, Tx, View};
 

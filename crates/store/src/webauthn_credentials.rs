@@ -6,7 +6,8 @@ use rusqlite::{OptionalExtension, params};
 use mfad_core::model::{SecretId, UserId};
 
 use super::secrets::SecretType;
-use super::{Fault, SecretRow, Tx, View, files};
+use super::{Fault, SecretRow, Tx, View};
+use crate::meta;
 
 /// Key of the `meta` row with the id of the relying party that all credentials are bound to.
 const RELYING_PARTY: &str = "relying-party";
@@ -63,7 +64,7 @@ impl View<'_> {
             .query_row([], |row| row.get(0))
             .optional()?;
         let Some(_) = any else { return Ok(None) };
-        let name = files::meta(self.connection, RELYING_PARTY)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        let name = meta::meta(self.connection, RELYING_PARTY)?.and_then(|bytes| String::from_utf8(bytes).ok());
         name.map(Some).ok_or(Fault::Corrupt("the FIDO2 relying party"))
     }
 }
@@ -87,7 +88,7 @@ impl Tx<'_> {
             Err(error) if super::fault::is_duplicate(&error) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        files::put_meta(self.connection, RELYING_PARTY, relying_party.as_bytes())?;
+        meta::put_meta(self.connection, RELYING_PARTY, relying_party.as_bytes())?;
         Ok(true)
     }
 

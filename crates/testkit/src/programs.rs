@@ -12,13 +12,17 @@ pub fn root() -> PathBuf {
 }
 
 /// The program of that name (`mfad` or `mfactl`), built with the same profile as this test. Cargo builds the programs of
-/// another package for no test, so they are built here if they are missing or older than one of their sources.
+/// another package for no test, so they are built here if they are missing or older than one of their sources. Where
+/// `MFAD_TEST_PROGRAMS` names their directory, they are taken from there as they are.
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(build_if_stale).join(name)
 }
 
 fn build_if_stale() -> PathBuf {
+    if let Some(dir) = env::var_os("MFAD_TEST_PROGRAMS") {
+        return dir.into();
+    }
     // target/PROFILE/deps/TEST, or target/PROFILE/examples/EXAMPLE.
     let this = env::current_exe().unwrap();
     let dir = this.ancestors().nth(2).unwrap().to_owned();

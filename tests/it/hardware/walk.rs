@@ -146,10 +146,10 @@ impl Walk {
         let finish = ["enroll", "bob", "--finish", &factor.id.clone(), "--code-stdin", "--reason", "a walk"];
         let enrolled = self.document(&finish, &factor.next());
         assert_eq!((&enrolled["status"], enrolled["codes"].as_array().map(Vec::len)), (&json!("active"), Some(10)));
-        self.says(&["verify", "bob", "--code-stdin"], &factor.next(), "right");
+        self.says(&["verify", "bob", "--code-stdin"], &factor.next(), "correct");
         assert_eq!(self.document(&["verify", "bob", "--code-stdin"], &factor.next())["ok"], true);
         let mut cleo = self.counted("cleo");
-        self.says(&["verify", "cleo", "--code-stdin"], &cleo.next(), "right");
+        self.says(&["verify", "cleo", "--code-stdin"], &cleo.next(), "correct");
         self.says(&[&["codes", "renew", "cleo"], &REASON[..]].concat(), "", "-");
         let codes = self.document(&[&["codes", "renew", "bob"], &REASON[..]].concat(), "");
         assert_eq!(codes["codes"].as_array().map(Vec::len), Some(10), "{codes}");
@@ -256,10 +256,10 @@ impl Walk {
         assert_eq!(self.document(&["audit", "tail", "-n", "3"], "")["events"].as_array().map(Vec::len), Some(3));
         self.says(&["audit", "verify"], "", "whole");
         assert_eq!(self.document(&["audit", "verify"], "")["ok"], true);
-        self.says(&["key", "show"], "", "file");
-        assert_eq!(self.document(&["key", "show"], "")["state"], "settled");
-        self.says(&["key", "rotate", REASON[0], REASON[1]], "", "under key 2");
-        assert_eq!(self.document(&["key", "rotate", REASON[0], REASON[1]], "")["version"], 3);
+        self.says(&["master-key", "show"], "", "file");
+        assert_eq!(self.document(&["master-key", "show"], "")["state"], "settled");
+        self.says(&["master-key", "rotate", REASON[0], REASON[1]], "", "under master key 2");
+        assert_eq!(self.document(&["master-key", "rotate", REASON[0], REASON[1]], "")["version"], 3);
         let file = self.bench.file("y", "").with_file_name("backup");
         let file = file.to_str().unwrap();
         self.says(&["backup", file], "", "bytes");
@@ -344,7 +344,8 @@ fn every_command_has_a_page_and_is_completed() {
         ("mfad.toml.5", "guardDir"),
         ("mfactl.1", "doctor"),
         ("mfactl.1", "byte order mark"),
-        ("mfactl.1", "7 output cannot be written"),
+        ("mfactl.1", "7    the output cannot be written"),
+        ("mfactl-master-key-rotate.1", r"\fBmfactl master\-key rotate\fR"),
     ] {
         assert!(read(page).contains(word), "{page}: {word}");
     }

@@ -16,6 +16,7 @@ impl Serial {
 
     /// Reads a decimal number without sign and without leading zeros.
     pub fn parse(text: &str) -> Option<Self> {
+        // The parser of integers also takes a plus sign and leading zeros.
         let is_plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
         text.parse().ok().filter(|_| is_plain).and_then(Self::new)
     }
@@ -106,13 +107,13 @@ const STEAM: &str = "Steam";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameFault {
     /// The name would be longer than 64 bytes.
-    #[error("`issuer` and `accountName` together do not fit the 64 bytes that a key has for them")]
+    #[error("the account name made of `issuer` and `accountName` exceeds 64 bytes; shorten one of them")]
     TooLong,
     /// Clients would split the name into other parts than meant.
-    #[error("programs that read the key would not find `issuer` and `accountName` in the name; choose another issuer")]
+    #[error("programs that read the key would misread `issuer` and `accountName`; choose another issuer")]
     Misread,
     /// Clients would show codes in Steam's format.
-    #[error("programs that read the key show codes of another kind for the issuer Steam; choose another issuer")]
+    #[error("programs that read the key show codes in another format for the issuer Steam; choose another issuer")]
     OtherCodes,
 }
 
@@ -127,6 +128,7 @@ impl AccountName {
         let label = format!("{issuer}:{account}");
         let (is_hotp, period) = match profile.moving {
             OtpKind::Totp(period) => (false, period),
+            // HOTP has no period. `parts` returns the default for it.
             OtpKind::Hotp => (true, Period::THIRTY),
         };
         // Clients use Steam's format for this issuer, but only for time-based accounts.

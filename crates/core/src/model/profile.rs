@@ -114,6 +114,14 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Seconds of a time step; none for counter-based codes.
+    pub fn period_seconds(&self) -> Option<u32> {
+        match self.moving {
+            OtpKind::Totp(period) => Some(u32::from(period.seconds())),
+            OtpKind::Hotp => None,
+        }
+    }
+
     /// Returns a stable text of all parameters. It is associated data of the encrypted seed (KEY-3).
     pub fn binding(&self) -> String {
         let digits = self.digits.count();

@@ -13,8 +13,8 @@ use super::otp::HIGHEST_FIRST_COUNTER;
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Returns `otpauth://TYPE/ISSUER:ACCOUNT?secret=…&issuer=…&algorithm=…&digits=…` with `period` (TOTP) or `counter=0`
-/// (HOTP), as in the "Key URI Format" of the authenticator apps. The seed is Base32 without padding (RFC 4648 section
-/// 6).
+/// (HOTP), as in the "Key URI Format" of the authenticator apps. The seed is Base32 without padding (RFC 4648
+/// section 6).
 pub fn otpauth_uri(profile: &Profile, seed: &[u8], issuer: &Text, account: &Text) -> Sensitive<String> {
     let issuer = utf8_percent_encode(issuer.as_str(), ESCAPED).to_string();
     let account = utf8_percent_encode(account.as_str(), ESCAPED);

@@ -1,5 +1,5 @@
-//! Talking to a smart card: commands out, whole answers in (ISO 7816-4), and who the key is. The applets build on it.
-//! It reads no clock but the time a card takes, and never logs an APDU.
+//! Commands to a smart card and their whole responses (ISO 7816-4), and the identity of a hardware key. The applets
+//! build on it. Knows no OATH and no PIV, measures only how long a card takes, and never logs an APDU.
 
 mod command;
 mod identity;
@@ -13,34 +13,34 @@ pub use identity::{FormFactor, Identity, identify};
 pub use session::CardSession;
 pub(crate) use session::{DONE, GET_RESPONSE, SEND_REMAINING};
 
-/// Why a key did not do what it was asked.
+/// Why a hardware key did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CardFault {
-    /// The way to the key failed.
+    /// The connection to the key failed.
     #[error(transparent)]
     Device(#[from] DeviceFault),
-    /// No room for another account (0x6A84).
-    #[error("the key is full")]
+    /// The key has no room for another account (0x6A84).
+    #[error("the key has no room for another account")]
     Full,
-    /// The applet has a password and it was not given (0x6982).
-    #[error("the key's OATH application is locked")]
+    /// The applet has a password, and it was not given (0x6982).
+    #[error("the OATH application of the key requires its password")]
     Locked,
-    /// The password is wrong.
-    #[error("the password of the key is wrong")]
+    /// The password of the OATH applet is wrong.
+    #[error("wrong password for the OATH application of the key")]
     WrongPassword,
-    /// No account of that name (0x6984).
-    #[error("no such account on the key")]
+    /// The key has no account of that name (0x6984).
+    #[error("the key has no account of this name")]
     NoSuchAccount,
-    /// Nobody touched the key in time.
-    #[error("the key was not touched")]
+    /// The key was not touched in time.
+    #[error("the key was not touched in time")]
     NotTouched,
-    /// The key lacks the applet or the command, or is too old for what was asked.
+    /// The key lacks the applet or the command, or its firmware is too old.
     #[error("the key cannot do this: {0}")]
     Unsupported(&'static str),
-    /// The key refuses with a status word that has no meaning here.
-    #[error("the key answered with status {0:04x}")]
+    /// The key refused with a status word that has no meaning here.
+    #[error("unexpected status word {0:04x} from the key")]
     Status(u16),
-    /// The key's answer cannot be read.
-    #[error("the key's answer makes no sense: {0}")]
+    /// The response of the key cannot be parsed.
+    #[error("invalid response from the key: {0}")]
     Nonsense(&'static str),
 }

@@ -1,5 +1,5 @@
-//! CTAP2: what a security key is asked as bytes of CBOR, and what its answers mean (FIDO CTAP 2.1). It knows nothing of
-//! relying parties, and never logs a message.
+//! CTAP2: requests to a security key as CBOR, and what its responses mean (FIDO CTAP 2.1). Knows nothing of relying
+//! parties, and never logs a message.
 
 mod authenticator;
 mod pin;
@@ -14,72 +14,73 @@ pub use value::{Map, Value, canonical};
 /// Why a security key did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CtapFault {
-    /// The way to the key failed.
+    /// The connection to the key failed.
     #[error(transparent)]
     Device(#[from] DeviceFault),
-    /// Nobody touched it in time, or nobody waits any more.
-    #[error("the security key was not touched")]
+    /// The key was not touched in time, or the answer is no longer wanted because the client has disconnected.
+    #[error("the security key was not touched in time")]
     NotTouched,
-    /// Whoever touched it said no.
-    #[error("the security key was told to refuse")]
+    /// The user declined the request on the key.
+    #[error("the request was declined on the security key")]
     Refused,
-    /// It has none of the credentials that may answer.
-    #[error("the security key has no such credential")]
+    /// The key has none of the credentials that may answer.
+    #[error("the security key has none of these credentials")]
     NoCredentials,
-    /// It has one of the credentials that must not be there already.
-    #[error("the security key is registered already")]
+    /// The key already has a credential that must not be on it.
+    #[error("the security key is already registered")]
     Excluded,
-    /// It has to know who touches it, and there is no PIN to tell it.
-    #[error("the security key wants its PIN")]
+    /// The key must verify its user, and there is no PIN to give it.
+    #[error("the security key requires its PIN")]
     PinRequired,
-    /// The PIN is wrong.
-    #[error("the PIN of the security key is wrong")]
+    /// The PIN is wrong; the key has counted the attempt.
+    #[error("wrong PIN for the security key; attempts left: {remaining}")]
     PinWrong {
-        /// PINs that may still be tried before it is blocked.
+        /// Attempts left before the key blocks its PIN.
         remaining: u8,
     },
-    /// Three wrong PINs in a row; it takes the next one after it was unplugged.
-    #[error("the security key takes no PIN before it was unplugged")]
+    /// Three wrong PINs in a row. The key accepts the next one after it was unplugged.
+    #[error("the security key accepts no PIN until it is unplugged and plugged in again")]
     PinPaused,
-    /// So few PINs are left that none is tried here: the last ones are for whoever has the key in hand.
-    #[error("the security key has only {remaining} PINs left")]
+    /// So few attempts are left that none is used here. The last ones are for the person who holds the key.
+    #[error("the last PIN attempts of the security key are not used here; attempts left: {remaining}")]
     PinSpared {
-        /// How many.
+        /// Attempts left before the key blocks its PIN.
         remaining: u8,
     },
-    /// Too many wrong PINs; only a reset of the key helps, which ends its credentials.
-    #[error("the PIN of the security key is blocked")]
+    /// Too many wrong PINs. Only a reset of the key helps, which ends its credentials.
+    #[error("the PIN of the security key is blocked; only a reset of the key helps")]
     PinBlocked,
-    /// It has to know who touches it, and has neither a PIN nor a fingerprint to go by.
-    #[error("the security key has no PIN")]
+    /// The key must verify its user, and has neither a PIN nor a fingerprint.
+    #[error("the security key has neither a PIN nor a fingerprint; set one first")]
     PinNotSet,
-    /// No room for another credential.
-    #[error("the security key is full")]
+    /// The key has no room for another credential.
+    #[error("the security key has no room for another credential")]
     Full,
-    /// It lacks what is needed.
+    /// The key lacks a feature that the request needs.
     #[error("the security key cannot do this: {0}")]
     Unsupported(&'static str),
-    /// It refuses with a status that has no meaning here.
-    #[error("the security key answered with status {0:02x}")]
+    /// The key refused with a status that has no meaning here.
+    #[error("unexpected status {0:02x} from the security key")]
     Status(u8),
-    /// Its answer cannot be read.
-    #[error("the answer of the security key makes no sense: {0}")]
+    /// The response of the key cannot be parsed.
+    #[error("invalid response from the security key: {0}")]
     Nonsense(&'static str),
-    /// A defect, here or of the host.
+    /// A defect of the daemon or of its host.
     #[error("{0}")]
     Internal(&'static str),
 }
 
-/// What a status byte means (CTAP 2.1 section 8.2).
+/// Returns the meaning of a status byte (CTAP 2.1 section 8.2).
 fn refusal(status: u8) -> CtapFault {
     match status {
-        // 0x33: another program asked for a token in between.
+        // 0x33: another program requested a token in between.
         0x06 | 0x33 => CtapFault::Device(DeviceFault::Busy { holder: None }),
         0x19 => CtapFault::Excluded,
         0x26 => CtapFault::Unsupported("it signs with none of the algorithms that are taken"),
         0x27 => CtapFault::Refused,
         0x28 => CtapFault::Full,
         0x2C => CtapFault::Unsupported("it does not know an option"),
+        // Timeouts of the key, and its answer when the daemon cancels (0x2D).
         0x05 | 0x2D | 0x2F | 0x3A => CtapFault::NotTouched,
         0x22 | 0x2E => CtapFault::NoCredentials,
         0x32 => CtapFault::PinBlocked,
@@ -87,7 +88,7 @@ fn refusal(status: u8) -> CtapFault {
         0x35 => CtapFault::PinNotSet,
         0x37 => CtapFault::Unsupported("its PIN has to be changed first"),
         0x40 => CtapFault::Unsupported("its PIN does not allow this"),
-        // The PIN is wanted, or a fingerprint was not recognised and the PIN is the other way.
+        // The key needs its PIN. Or it did not recognise a fingerprint, and the PIN is the other way.
         0x36 | 0x3C | 0x3F => CtapFault::PinRequired,
         other => CtapFault::Status(other),
     }

@@ -1,5 +1,5 @@
-//! The only way out to hardware: cards in readers and security keys in ports, held one at a time, bytes in and bytes
-//! out. It knows no OATH and no commands of CTAP, and never logs what it carries.
+//! The only access to hardware: cards in readers and security keys in ports, each held by one caller at a time, bytes
+//! in and bytes out. Knows no OATH and no commands of CTAP, and never logs the bytes.
 
 mod channel;
 mod hid;
@@ -20,9 +20,9 @@ pub use pcsc::PcscDevices;
 /// One insertion of one card into one reader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slot {
-    /// The reader's name as PC/SC has it.
+    /// The name of the reader in PC/SC.
     pub reader: String,
-    /// Counts insertions: another number means that the card was away in between.
+    /// Number of the insertion. A different number means that the card was away in between.
     pub insertion: u64,
 }
 
@@ -30,78 +30,79 @@ pub struct Slot {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceFault {
     /// The smart card service does not answer.
-    #[error("pcscd cannot be reached")]
+    #[error("cannot reach pcscd; check that it is running")]
     NoService,
     /// The smart card service refuses this process.
-    #[error("pcscd refuses access")]
+    #[error("pcscd refuses access; allow it with a polkit rule")]
     Denied,
-    /// The kernel refuses this process the security key.
-    #[error("this process may not open the security key")]
+    /// The kernel does not let this process open the security key.
+    #[error("no permission to open the security key; install the udev rule")]
     NoAccess,
-    /// The security key knows only the protocol before FIDO2.
-    #[error("the security key does not know FIDO2")]
+    /// The security key supports only the protocol before FIDO2.
+    #[error("the security key does not support FIDO2")]
     TooOld,
-    /// Another program, or another request, holds the card.
-    #[error("the card is in use")]
+    /// Another program, or another request, holds the device.
+    #[error("another program or request is using the key")]
     Busy {
-        /// The program that likely holds it.
+        /// The program that probably holds it, if a known one is running.
         holder: Option<String>,
     },
-    /// The card or its reader did not answer in time.
-    #[error("the card does not answer")]
+    /// The device or its reader did not answer in time.
+    #[error("the key or its reader did not answer in time")]
     Hung,
-    /// The card is not there, or not there any more.
-    #[error("the card was removed")]
+    /// The device is not there, or not there any more.
+    #[error("the key is not plugged in or was removed")]
     Removed,
-    /// Anything else that PC/SC says.
+    /// Any other failure, in the words of PC/SC, the kernel or this crate.
     #[error("{0}")]
     Failed(String),
 }
 
-/// A card held exclusively, from [`Devices::open`] to drop. Nobody else exchanges bytes with it meanwhile;
-/// dropping it leaves the card as it is, powered and not reset.
+/// A card held exclusively, from [`Devices::open`] to drop. No other program exchanges bytes with it meanwhile.
+/// Dropping it leaves the card powered and not reset.
 pub trait Card: Send {
-    /// Sends one command APDU (ISO 7816-4) and returns data and status word as the card gave them, two
-    /// bytes at least. After a fault the card is not usable any more.
+    /// Sends one command APDU (ISO 7816-4). Returns data and status word as the card gave them, at least two bytes.
+    /// After an error the card is no longer usable.
     fn transmit(&mut self, command: &Sensitive<Vec<u8>>, patience: Duration)
     -> Result<Sensitive<Vec<u8>>, DeviceFault>;
 }
 
-/// The hardware of a host.
+/// The smart card readers of a host.
 pub trait Devices: Send + Sync {
     /// The cards that are there now, by reader name.
     fn slots(&self) -> Result<Vec<Slot>, DeviceFault>;
 
-    /// Waits until what [`Devices::slots`] says may differ from generation `seen`, at most `patience`;
-    /// returns the generation it has now.
+    /// Waits until [`Devices::slots`] may differ from what it was at generation `seen`, at most `patience`. Returns the
+    /// present generation.
     fn wait_for_change(&self, seen: u64, patience: Duration) -> u64;
 
-    /// Begins the exclusive use of the card in that slot; [`DeviceFault::Removed`] if that insertion is over.
+    /// Begins the exclusive use of the card in that slot. Fails with [`DeviceFault::Removed`] if that insertion is
+    /// over.
     fn open(&self, slot: &Slot, patience: Duration) -> Result<Box<dyn Card>, DeviceFault>;
 }
 
 /// A security key in a port of this host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Port {
-    /// What the kernel calls it, such as `hidraw3`.
+    /// The name of the kernel's device node, such as `hidraw3`.
     pub node: String,
-    /// What the key calls itself, in printable ASCII.
+    /// The product name that the key reports, in printable ASCII.
     pub product: String,
 }
 
-/// How long to wait for a security key, which may itself wait for a person.
+/// How long to wait for a security key, which itself may wait for a person.
 #[derive(Clone, Copy)]
 pub struct Wait<'a> {
-    /// What is left of the time for all that is asked.
+    /// The time that is left for all requests together.
     pub time: Stopwatch,
-    /// Whether nobody wants the answer any more.
+    /// Returns whether the answer is no longer wanted, for instance because the client has disconnected.
     pub is_pointless: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// A security key held exclusively, from [`SecurityKeys::open`] to drop.
 pub trait SecurityKey: Send {
-    /// Sends one message of CTAP2 and returns its answer as the key gave it, one byte at least. When the wait ends first,
-    /// the key is told to give up, and what it says to that is the answer; a key that says nothing is
+    /// Sends one CTAP2 message and returns the response as the key gave it, at least one byte. If the wait ends first,
+    /// the key is told to cancel, and its response to that is returned. A key that does not respond gives
     /// [`DeviceFault::Hung`].
     fn exchange(&mut self, message: &Sensitive<Vec<u8>>, wait: Wait<'_>) -> Result<Sensitive<Vec<u8>>, DeviceFault>;
 }
@@ -111,11 +112,11 @@ pub trait SecurityKeys: Send + Sync {
     /// The keys that are plugged in now, by node.
     fn ports(&self) -> Result<Vec<Port>, DeviceFault>;
 
-    /// Begins the exclusive use of the key there; [`DeviceFault::Busy`] while somebody else has it.
+    /// Begins the exclusive use of the key in that port. Fails with [`DeviceFault::Busy`] while it is held elsewhere.
     fn open(&self, port: &Port) -> Result<Box<dyn SecurityKey>, DeviceFault>;
 }
 
-/// A host where hardware is switched off.
+/// A host whose hardware support is switched off: it has no devices.
 pub struct NoDevices;
 
 impl SecurityKeys for NoDevices {
@@ -134,6 +135,7 @@ impl Devices for NoDevices {
     }
 
     fn wait_for_change(&self, seen: u64, patience: Duration) -> u64 {
+        // Nothing ever changes, but a caller that waits in a loop must not spin.
         std::thread::park_timeout(patience);
         seen
     }

@@ -96,7 +96,7 @@ struct Session {
 impl Card for Session {
     fn transmit(&mut self, command: &Sensitive<Vec<u8>>, patience: Duration) -> Answer {
         let (answer, given) = sync_channel(1);
-        // A copy, since the card may still read it after the caller gave up.
+        // A copy, since the thread may still send it after the caller gave up.
         let bytes = Sensitive::new(command.expose().clone());
         self.commands.send(Command { bytes, answer }).map_err(|_| DeviceFault::Removed)?;
         given.recv_timeout(patience).unwrap_or_else(|error| match error {

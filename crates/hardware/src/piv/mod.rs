@@ -1,6 +1,6 @@
-//! Whether a key is genuine: its PIV applet attests a key that was made inside it, the attestation leads to a root
-//! of the maker, names the key's serial number, and the key signs a challenge of ours with what it attested. So
-//! a copied certificate proves nothing; the card itself has to be there.
+//! Checks whether a hardware key is genuine. Its PIV applet attests a key that was made on the device; the attestation
+//! leads to a root of the maker and names the serial number; and the attested key signs a challenge of the daemon. So a
+//! copied certificate proves nothing: the card itself must be there. Reads no clock.
 
 mod applet;
 mod chain;
@@ -11,66 +11,66 @@ pub use applet::{AttestationChain, Slot, attestation_chain, sign};
 pub use chain::{Roots, UnverifiedAttestation};
 pub use statement::Statement;
 
-/// A challenge as it is signed: the digest that goes with the attested key.
+/// A challenge in the form that is signed: a digest that fits the attested key.
 pub struct Challenge {
     digest: Vec<u8>,
     curve: Curve,
 }
 
-/// The curves whose keys are asked to sign.
+/// The curves of keys that can be asked to sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Curve {
     P256,
     P384,
 }
 
-/// Why a key does not count as genuine.
+/// Why a hardware key does not count as genuine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttestationError {
-    /// A certificate cannot be read.
-    #[error("its attestation cannot be read")]
+    /// A certificate cannot be parsed.
+    #[error("its attestation cannot be parsed")]
     Unreadable,
-    /// No way leads from the key's attestation to a root.
-    #[error("its attestation leads to none of the roots that are trusted here")]
+    /// The attestation does not lead to a trusted root.
+    #[error("its attestation does not lead to a trusted root")]
     UnknownRoot,
-    /// A certificate on the way is not valid now.
-    #[error("a certificate of its attestation is not valid today")]
+    /// A certificate of the chain is expired or not valid yet.
+    #[error("a certificate of its attestation is expired or not valid yet")]
     NotValidNow,
-    /// A certificate on the way may not do what it does.
-    #[error("a certificate of its attestation may not sign another one")]
+    /// A certificate of the chain may not issue another one, or has a critical extension that is not understood.
+    #[error("a certificate of its attestation may not issue another one or has an unknown critical extension")]
     NotAllowed,
-    /// A signature on the way is wrong.
-    #[error("a signature of its attestation is wrong")]
+    /// A signature of the chain is wrong, or its algorithm or key is not accepted.
+    #[error("invalid signature in its attestation")]
     WrongSignature,
-    /// The attestation is that of another key.
+    /// The attestation is that of another hardware key.
     #[error("its attestation names another serial number or firmware")]
     OtherKey,
-    /// The key does not have what it attested.
-    #[error("it could not sign with the key that it attested")]
+    /// The device could not sign with the attested key, so its certificates may be copies.
+    #[error("it could not sign with the attested key")]
     NotPresent,
 }
 
-/// Why an attested key in a slot is of no use here, though nothing is wrong with it.
+/// Why an attested key is unusable here, although nothing is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableSlot {
-    /// Before firmware 5.0.
-    #[error("its attestation names no serial number; that needs firmware 5.0")]
+    /// The attestation names no serial number, as before firmware 5.0.
+    #[error("its attestation names no serial number; this requires firmware 5.0 or later")]
     NoSerial,
-    /// Signing would need the PIN of a person.
-    #[error("the key in that slot asks for its PIN; attest one that was made with the PIN policy NEVER")]
+    /// Signing would need a user's PIN.
+    #[error("the key in this slot requires a PIN; attest one that was generated with the PIN policy NEVER")]
     AsksForPin,
-    /// Another kind of key.
-    #[error("the key in that slot is on neither P-256 nor P-384; attest one that is")]
+    /// The key is on neither of the two curves.
+    #[error("the key in this slot is on neither P-256 nor P-384; attest one that is")]
     OtherAlgorithm,
 }
 
-/// What became of a check.
+/// Why a check did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckError {
-    /// The key does not count as genuine.
+    /// The hardware key does not count as genuine.
     #[error(transparent)]
     NotGenuine(#[from] AttestationError),
-    /// Nothing can be said.
+    /// The check cannot be made with this slot, so it says nothing about the hardware key.
     #[error(transparent)]
     Unusable(#[from] UnusableSlot),
 }
@@ -78,10 +78,10 @@ pub enum CheckError {
 /// Why roots cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootsFault {
-    /// What was read holds no certificate, or one that cannot be read.
-    #[error("is no list of X.509 certificates in PEM")]
+    /// A text contains no certificate, or one that cannot be parsed.
+    #[error("must contain X.509 certificates in PEM")]
     Unreadable,
-    /// There is no self-signed certificate among them.
-    #[error("holds no self-signed certificate to trust")]
+    /// None of the certificates is self-signed.
+    #[error("must contain a self-signed certificate as trusted root")]
     NoRoot,
 }

@@ -1,5 +1,5 @@
-//! News of the keys that come and go: the daemon's stream, opened again whenever it breaks off, and a look at
-//! all keys after each opening.
+//! Reports hardware keys that are plugged in and removed: reads the daemon's event stream, reconnects when it ends, and
+//! lists all keys after each connect. It must not know what the batch does with them.
 
 use std::time::Duration;
 
@@ -14,30 +14,30 @@ use crate::events::Blocks;
 use crate::failure::Failure;
 use mfad_api::{DeviceEvent, DeviceList};
 
-/// The first pause before the stream is opened again; it doubles.
+/// First delay before a reconnect; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause.
+/// Longest delay before a reconnect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How soon keys that did not tell their number are asked again.
+/// Interval at which the keys are listed while one of them has not reported its serial number.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Longer than a stream may be silent.
+/// Otherwise. The client gives up on a silent stream earlier, so this interval never elapses.
 const LONG: Duration = Duration::from_secs(600);
-/// News on their way.
+/// Capacity of the channel, in messages.
 const AHEAD: usize = 64;
 
-/// What happened.
+/// Message to the batch.
 pub enum News {
-    /// All that is there: readers, and the numbers of the keys that tell them.
+    /// All attached keys: the reader of each, and its serial number if it reports one.
     All(Vec<(String, Option<u64>)>),
-    /// A key came or went.
+    /// A key was plugged in or removed.
     Event(DeviceEvent),
-    /// The daemon is away, or cannot tell. It is asked again.
+    /// The daemon cannot be reached or cannot read the keys. A reconnect follows.
     Lost(Failure),
-    /// The daemon will not tell.
+    /// The daemon refuses to report keys. No message follows.
     Refused(Failure),
 }
 
-/// Starts asking; ends when nobody listens any more.
+/// Starts a task that sends messages until the receiver is dropped.
 pub fn start(client: Client) -> mpsc::Receiver<News> {
     let (news, heard) = mpsc::channel(AHEAD);
     tokio::spawn(feed(client, news));
@@ -58,9 +58,10 @@ async fn feed(client: Client, news: mpsc::Sender<News>) {
     }
 }
 
-/// Follows one stream to its end. Comes back without a failure only when nobody listens.
+/// Follows one event stream. Returns `Ok` only when the receiver was dropped.
 async fn follow(client: &Client, news: &mpsc::Sender<News>, pause: &mut Duration) -> Result<(), Failure> {
     let (mut streams, mut looks) = (client.another(), client.another());
+    // The stream is opened before the list is fetched, so that no event between the two is lost.
     let mut stream = streams.open(Call::get("/v1/devices/events")).await?;
     let mut blocks = Blocks::default();
     let mut is_whole = look(&mut looks, news).await?;
@@ -71,7 +72,7 @@ async fn follow(client: &Client, news: &mpsc::Sender<News>, pause: &mut Duration
             continue;
         };
         let Some(bytes) = piece? else {
-            return Err(Failure::Unreachable("the daemon ended the stream of keys".to_owned()));
+            return Err(Failure::Unreachable("the daemon closed the event stream".to_owned()));
         };
         for data in blocks.take(&bytes)? {
             let event = read_event(&data)?;
@@ -86,13 +87,13 @@ async fn follow(client: &Client, news: &mpsc::Sender<News>, pause: &mut Duration
     }
 }
 
-/// Tells all that is there. Whether all keys told their number.
+/// Sends the list of all attached keys. Returns whether all of them reported a serial number.
 async fn look(client: &mut Client, news: &mpsc::Sender<News>) -> Result<bool, Failure> {
     let list: DeviceList = client.ask(Call::get("/v1/devices")).await?.read()?;
     let all: Vec<(String, Option<u64>)> =
         list.devices.into_iter().map(|device| (device.reader, device.serial)).collect();
     let is_whole = all.iter().all(|(_, serial)| serial.is_some());
-    // Nobody listening shows at the next event.
+    // A dropped receiver is noticed at the next event.
     let _unheard = news.send(News::All(all)).await;
     Ok(is_whole)
 }

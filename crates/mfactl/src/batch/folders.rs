@@ -1,4 +1,4 @@
-//! Where receipts and backup codes of a batch are kept: one file each, for the owner's eyes only.
+//! Writes the receipts and backup codes of a batch to directories: one file each, readable only by its owner.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,32 +8,32 @@ use crate::device_args::BatchArgs;
 use crate::failure::Failure;
 use crate::receipt;
 
-/// The directories that were asked for.
+/// Directories of `--receipts` and `--codes`, as far as they are given.
 pub struct Folders {
     receipts: Option<PathBuf>,
     codes: Option<PathBuf>,
 }
 
-/// What was not kept.
+/// Receipts and backup codes that were not saved.
 #[derive(Debug, Default)]
 pub struct Unkept {
-    /// Sentences for the person.
+    /// Error messages, one per file that could not be written.
     pub remarks: Vec<String>,
-    /// Whether there were backup codes that nobody has now.
+    /// Whether backup codes are lost, since the daemon does not return them again.
     pub codes: bool,
 }
 
 impl Folders {
-    /// Makes the directories, before any key is touched.
+    /// Creates the directories. Call it before any key is programmed, so that no backup codes are lost to a wrong path.
     pub fn make(args: &BatchArgs) -> Result<Self, Failure> {
         for folder in args.receipts.iter().chain(&args.codes) {
             fs::create_dir_all(folder)
-                .map_err(|error| Failure::Usage(format!("cannot make {}: {error}", folder.display())))?;
+                .map_err(|error| Failure::Usage(format!("cannot create {}: {error}", folder.display())))?;
         }
         Ok(Self { receipts: args.receipts.clone(), codes: args.codes.clone() })
     }
 
-    /// Keeps what came with a factor.
+    /// Saves the receipt and the backup codes that came with a factor.
     pub fn keep(&self, placed: &ProvisionedKey) -> Unkept {
         let mut unkept = Unkept::default();
         if let (Some(folder), Some(receipt)) = (&self.receipts, &placed.receipt) {
@@ -54,9 +54,9 @@ impl Folders {
     }
 }
 
-/// Writes a file; gives the sentence when that fails.
+/// Writes a file; returns the error message if that fails.
 fn write(folder: &Path, placed: &ProvisionedKey, what: &str, text: &str) -> Option<String> {
     let path = folder.join(format!("{}-{}.{what}", placed.serial, placed.secret));
     let failed = receipt::keep(&path, text).err()?;
-    Some(format!("the {what} of key {} cannot be written to {}: {failed}", placed.serial, path.display()))
+    Some(format!("cannot write the {what} of hardware key {} to {}: {failed}", placed.serial, path.display()))
 }

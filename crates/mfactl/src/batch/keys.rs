@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The hardware keys of a batch, by serial number.
 #[derive(Debug, Default)]
 pub struct Keys {
-    /// Readers and the keys in them, in the order in which they were plugged in. A busy key may report no serial
-    /// number.
+    /// Readers and the keys in them, oldest first. A busy key may report no serial number.
     present: Vec<(String, Option<u64>)>,
     /// Being programmed.
     busy: BTreeSet<u64>,

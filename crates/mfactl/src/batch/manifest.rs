@@ -1,5 +1,5 @@
-//! The manifest of a batch: CSV with one user a line (RFC 4180). Read as a whole before any key is touched; what
-//! is wrong is named with its line. Fields do not go over several lines.
+//! The manifest of a batch: CSV (RFC 4180) with one user per line. It is read as a whole before any key is programmed,
+//! and errors name their line. A field cannot span several lines.
 
 use std::fs;
 use std::path::Path;
@@ -8,13 +8,13 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 
 use crate::failure::Failure;
 
-/// The label of a factor when the manifest names none.
+/// Label of a factor if the manifest has none.
 const USUAL_LABEL: &str = "key";
 
-/// A user who is to get a key.
+/// A user who gets a hardware key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Line in the manifest.
+    /// Line number in the manifest, from 1.
     pub line: usize,
     /// Name or uid.
     pub user: String,
@@ -24,15 +24,16 @@ pub struct Row {
     pub touch: bool,
 }
 
-/// Where the columns are.
+/// Positions of the columns, which may be in any order.
 struct Columns {
     user: usize,
     label: Option<usize>,
     touch: Option<usize>,
+    /// Number of fields that every line must have.
     count: usize,
 }
 
-/// All rows of a manifest.
+/// Reads a manifest.
 pub fn read(path: &Path) -> Result<Vec<Row>, Failure> {
     let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
     let bytes = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
@@ -47,14 +48,14 @@ pub fn read(path: &Path) -> Result<Vec<Row>, Failure> {
 fn parse(text: &str) -> Result<Vec<Row>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = (1_usize..).zip(text.lines()).filter(|(_, line)| !is_skipped(line));
-    let (number, head) = lines.next().ok_or("the header line is missing; it is: user,label,touch")?;
+    let (number, head) = lines.next().ok_or("the header line is missing; expected: user,label,touch")?;
     let columns = Columns::read(&fields(number, head)?).map_err(|what| format!("line {number}: {what}"))?;
     let mut rows: Vec<Row> = Vec::new();
     for (number, line) in lines {
         let row = columns.row(number, &fields(number, line)?).map_err(|what| format!("line {number}: {what}"))?;
         if let Some(before) = rows.iter().find(|other| other.user == row.user && other.label == row.label) {
             return Err(format!(
-                "line {number}: {} with label {} is on line {} already",
+                "line {number}: {} with label {} is already on line {}",
                 row.user, row.label, before.line
             ));
         }
@@ -68,16 +69,17 @@ fn is_skipped(line: &str) -> bool {
     line.is_empty() || line.starts_with('#')
 }
 
+/// The fields of one line. The CSV reader accepts a quote that is never closed, so they are counted here.
 fn fields(number: usize, line: &str) -> Result<StringRecord, String> {
     if !line.matches('"').count().is_multiple_of(2) {
-        return Err(format!("line {number}: a quote is not closed"));
+        return Err(format!("line {number}: unclosed quote"));
     }
     let mut builder = ReaderBuilder::new();
     builder.has_headers(false).flexible(false).comment(Some(b'#')).trim(Trim::All);
     match builder.from_reader(line.as_bytes()).into_records().next() {
         Some(Ok(record)) => Ok(record),
         Some(Err(error)) => Err(format!("line {number}: {error}")),
-        None => Err(format!("line {number}: there are no fields")),
+        None => Err(format!("line {number}: no fields")),
     }
 }
 
@@ -89,22 +91,22 @@ impl Columns {
                 "user" => &mut user,
                 "label" => &mut label,
                 "touch" => &mut touch,
-                other => return Err(format!("there is no column {other}; the columns are user, label, touch")),
+                other => return Err(format!("unknown column {other}; the columns are user, label, touch")),
             };
             if column.replace(at).is_some() {
-                return Err(format!("the column {name} comes twice"));
+                return Err(format!("duplicate column {name}"));
             }
         }
-        let user = user.ok_or("the column user is missing")?;
+        let user = user.ok_or("missing column user")?;
         Ok(Self { user, label, touch, count: head.len() })
     }
 
     fn row(&self, line: usize, record: &StringRecord) -> Result<Row, String> {
         if record.len() != self.count {
-            return Err(format!("{} fields where the header has {}", record.len(), self.count));
+            return Err(format!("{} fields, but the header has {}", record.len(), self.count));
         }
         if record.iter().any(|field| field.chars().any(char::is_control)) {
-            return Err("a field has control characters".to_owned());
+            return Err("a field contains control characters".to_owned());
         }
         let field = |at: Option<usize>| at.and_then(|at| record.get(at)).filter(|text| !text.is_empty());
         Ok(Row {
@@ -114,7 +116,7 @@ impl Columns {
             touch: match field(self.touch) {
                 Some("yes" | "true") => true,
                 None | Some("no" | "false") => false,
-                Some(other) => return Err(format!("touch is yes or no, not {other}")),
+                Some(other) => return Err(format!("touch must be yes or no, not {other}")),
             },
         })
     }
@@ -146,16 +148,16 @@ mod tests {
     fn what_is_wrong_is_named_with_its_line() {
         for (text, what) in [
             ("", "header line is missing"),
-            ("label\nx", "line 1: the column user is missing"),
-            ("user,user\nx,y", "line 1: the column user comes twice"),
-            ("user,name\nx,y", "line 1: there is no column name"),
-            ("user,touch\n\nann,maybe", "line 3: touch is yes or no, not maybe"),
-            ("user,touch\nann", "line 2: 1 fields where the header has 2"),
-            ("user,touch\nann,yes,", "line 2: 3 fields where the header has 2"),
+            ("label\nx", "line 1: missing column user"),
+            ("user,user\nx,y", "line 1: duplicate column user"),
+            ("user,name\nx,y", "line 1: unknown column name"),
+            ("user,touch\n\nann,maybe", "line 3: touch must be yes or no, not maybe"),
+            ("user,touch\nann", "line 2: 1 fields, but the header has 2"),
+            ("user,touch\nann,yes,", "line 2: 3 fields, but the header has 2"),
             ("user,label\n,x", "line 2: the user is missing"),
-            ("user,label\n\"ann,x", "line 2: a quote is not closed"),
-            ("user\na\tb", "line 2: a field has control characters"),
-            ("user\nann\nbob\nann", "line 4: ann with label key is on line 2 already"),
+            ("user,label\n\"ann,x", "line 2: unclosed quote"),
+            ("user\na\tb", "line 2: a field contains control characters"),
+            ("user\nann\nbob\nann", "line 4: ann with label key is already on line 2"),
         ] {
             let said = parse(text).unwrap_err();
             assert!(said.contains(what), "{text:?}: {said}");

@@ -1,5 +1,5 @@
-//! `provision batch`: one key after the other for the users of a manifest. It can be stopped at any moment and
-//! gone on with: the results say who is done, and the daemon says what was done without an answer.
+//! `provision batch`: programs one hardware key after the other for the users of a manifest. A batch can be stopped at
+//! any moment and resumed: the results file says which users are done, and the daemon knows what has no result yet.
 
 mod feed;
 mod folders;
@@ -43,7 +43,7 @@ pub async fn run(context: &mut Context, command: &ProvisionCommand) -> Result<()
     let worked = batch(context, &mut runner, open).await;
     if runner.tally.codes_lost > 0 {
         runner.progress.say(&format!(
-            "the backup codes of {} users were not kept (--codes DIR keeps them); mfactl codes renew makes new ones",
+            "the backup codes of {} users were not saved (--codes DIR saves them); mfactl codes renew creates new ones",
             runner.tally.codes_lost
         ));
     }
@@ -95,8 +95,8 @@ async fn batch(context: &mut Context, runner: &mut BatchRunner, rows: Vec<Row>) 
     runner.run(news).await
 }
 
-/// Queues a row, or ends it at once if the daemon knows already how it came out: an earlier run may have been
-/// killed between a key and its line of results.
+/// Queues a row, or completes it at once if the daemon already has its factors: an earlier run may have been killed
+/// after it programmed a key and before it wrote the result.
 async fn take_up(context: &mut Context, runner: &mut BatchRunner, row: &Row, uid: String) -> Result<(), Failure> {
     let labels = Labels::of(&row.label, runner.plan.spare);
     let left = match look(&mut context.client, &runner.plan, &uid, &labels, &[]).await {

@@ -1,4 +1,5 @@
-//! How a batch shows how far it is: a bar on a terminal, else a plain line for each key, or documents.
+//! Progress of a batch: a bar on a terminal, otherwise one line per hardware key, or one JSON document per result with
+//! --json.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -11,14 +12,14 @@ use crate::output::{Output, visible};
 
 const LOOK: &str = "{pos}/{len} keys {wide_bar} {rate} {msg}";
 
-/// The way out of a batch.
+/// Output of a batch. Everything passes through it, since a line printed beside the bar would tear it.
 pub struct Progress {
     out: Output,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// For so many keys.
+    /// Starts at 0 of `keys`.
     pub fn new(out: Output, keys: usize) -> Self {
         let wants_bar = io::stderr().is_terminal() && !out.is_quiet() && !out.is_json();
         let bar = wants_bar.then(|| {
@@ -31,7 +32,7 @@ impl Progress {
         Self { out, bar }
     }
 
-    /// A remark on how it goes.
+    /// Prints a note; suppressed by --quiet.
     pub fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(visible(text)),
@@ -40,7 +41,7 @@ impl Progress {
         }
     }
 
-    /// What went wrong for good.
+    /// Prints an error that is final.
     pub fn complain(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| self.out.error(text)),
@@ -48,7 +49,7 @@ impl Progress {
         }
     }
 
-    /// A line of results.
+    /// Prints a result: a JSON document with --json, otherwise a line. Failures were already printed by `complain`.
     pub fn result(&self, entry: &Entry) -> Result<(), Failure> {
         if self.out.is_json() {
             return self.out.document(&entry.document().to_string());
@@ -57,7 +58,7 @@ impl Progress {
             return Ok(());
         }
         let serial = entry.serial.map(|serial| serial.to_string()).unwrap_or_default();
-        let text = visible(&format!("key {serial}: {} for {}, {}", entry.label, entry.user, entry.detail));
+        let text = visible(&format!("hardware key {serial}: {} for {}, {}", entry.label, entry.user, entry.detail));
         match &self.bar {
             Some(bar) => {
                 bar.println(text);
@@ -68,7 +69,7 @@ impl Progress {
         }
     }
 
-    /// The last line.
+    /// Removes the bar and prints the summary.
     pub fn end(&self, summary: &str) -> Result<(), Failure> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -77,7 +78,7 @@ impl Progress {
     }
 }
 
-/// Keys a minute.
+/// Hardware keys per minute.
 fn rate(state: &ProgressState, line: &mut dyn fmt::Write) {
     let _written = write!(line, "{:.1}/min", state.per_sec() * 60.0);
 }

@@ -1,5 +1,5 @@
-//! The results of a batch: one line for each key or failure, durable before the next key, and no secrets in
-//! it. An earlier run's file is gone on with.
+//! The results file of a batch: CSV with one line per hardware key or failure, without secrets. Each line is on disk
+//! before the next key is programmed. The file of an earlier run is resumed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,19 +12,19 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 
 const HEAD: [&str; 7] = ["user", "label", "serial", "secret", "status", "detail", "time"];
-const NOT_OURS: &str = "this is no file of results; give another one with --results";
+const NOT_OURS: &str = "not a results file; choose another file with --results";
 
-/// How a key, or a user, came out.
+/// Result for a key, or for a user without a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The factor is on the key.
     Done,
-    /// It is not, and another try would not help.
+    /// The factor is not on a key. Another attempt in this run would fail too; the next run tries again.
     Failed,
 }
 
 impl Status {
-    /// The word in the file.
+    /// Value of the column `status`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -40,24 +40,23 @@ impl Status {
 /// A line of results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// As the manifest names the user.
+    /// Name or uid of the user, as in the manifest.
     pub user: String,
     /// Name of the factor.
     pub label: String,
-    /// Number of the key.
+    /// Serial number of the key; none if the row failed before a key was chosen.
     pub serial: Option<u64>,
-    /// Uid of the factor.
+    /// Uid of the factor; none after a failure.
     pub secret: Option<String>,
-    /// How it came out.
     pub status: Status,
-    /// More of it: `active` or `pending`, or the code of the refusal.
+    /// `active` or `pending`, with a note if the response was lost; or the error code of a failure.
     pub detail: String,
-    /// When the key was proved.
+    /// When the daemon verified the key (RFC 3339).
     pub time: Option<String>,
 }
 
 impl Entry {
-    /// The line as a document.
+    /// The line as a JSON document.
     pub fn document(&self) -> Value {
         json!({
             "user": self.user, "label": self.label, "serial": self.serial, "secret": self.secret,
@@ -92,25 +91,25 @@ impl Entry {
     }
 }
 
-/// The file of results.
+/// An open and locked results file, with the entries of earlier runs.
 pub struct ResultsFile {
     file: File,
     entries: Vec<Entry>,
 }
 
 impl ResultsFile {
-    /// Opens or makes the file. A last line that was cut off, as by a power cut, is dropped.
+    /// Opens or creates the file and locks it against other runs. Drops an incomplete last line, as after a power cut.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
         let failed = |error: io::Error| wrong(format!("cannot be used for the results: {error}"));
         let mut options = OpenOptions::new();
         let mut file = options.read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
-        file.try_lock().map_err(|_| wrong("another mfactl works with it".to_owned()))?;
+        file.try_lock().map_err(|_| wrong("in use by another mfactl".to_owned()))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last.saturating_add(1));
         let head = line(&HEAD).map_err(failed)?;
-        // Checked before anything is cut: it may be somebody else's file.
+        // Verified before anything is cut off: the path may name another file by mistake.
         let is_ours = whole > 0 || head.starts_with(&bytes);
         let entries = is_ours.then(|| bytes.get(..whole)).flatten().ok_or(NOT_OURS.to_owned()).and_then(parse);
         let mut results = Self { file, entries: entries.map_err(wrong)? };
@@ -123,21 +122,21 @@ impl ResultsFile {
         Ok(results)
     }
 
-    /// Adds lines, durable when this returns.
+    /// Appends lines. They are synced to disk when this returns.
     pub fn append(&mut self, entries: Vec<Entry>) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::Output(format!("the results cannot be written: {error}"));
+        let failed = |error: io::Error| Failure::Output(format!("cannot write the results: {error}"));
         let lines: io::Result<Vec<Vec<u8>>> = entries.iter().map(|entry| line(&entry.fields())).collect();
         self.write(&lines.map_err(failed)?.concat()).map_err(failed)?;
         self.entries.extend(entries);
         Ok(())
     }
 
-    /// Whether this factor is on a key.
+    /// Whether a line says that this factor is on a key.
     pub fn has(&self, user: &str, label: &str) -> bool {
         self.done().any(|entry| entry.user == user && entry.label == label)
     }
 
-    /// The keys that were used, and for whom.
+    /// Serial numbers of the keys that were programmed, with their users.
     pub fn used(&self) -> impl Iterator<Item = (u64, &str)> {
         self.done().filter_map(|entry| Some((entry.serial?, entry.user.as_str())))
     }
@@ -167,7 +166,10 @@ fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
         Some(_) => return Err(NOT_OURS.to_owned()),
     }
     let entry = |(number, record): (usize, Result<StringRecord, csv::Error>)| {
-        record.ok().and_then(|record| Entry::read(&record)).ok_or_else(|| format!("line {number} is no result"))
+        record
+            .ok()
+            .and_then(|record| Entry::read(&record))
+            .ok_or_else(|| format!("line {number} is not a valid result"))
     };
     records.map(entry).collect()
 }

@@ -1,5 +1,5 @@
-//! One row on one key: ask what is there already if an answer may have been lost, then make what is left. It
-//! knows its row and its key and nothing of the others.
+//! One attempt to program one row of the manifest onto one hardware key. If a response may have been lost, it first
+//! asks the daemon what is already done. It must not know other rows or keys.
 
 use serde_json::json;
 
@@ -14,43 +14,41 @@ use crate::device_args::KeyProfileArgs;
 use crate::failure::Failure;
 use mfad_api::{BackupCodes, Provisioned, SecretList, SecretString};
 
-/// What is said when a name is taken.
-pub const TAKEN: &str = "the user has a factor of that name that is not on a key; choose another label";
-/// How often what is there may turn out otherwise within one attempt.
+/// Message if another factor of the user has the label.
+pub const TAKEN: &str = "the user has a factor of that name that is not on a hardware key; choose another label";
+/// Steps of one attempt, so that it ends even if the factors of the user keep changing.
 const ROUNDS: u8 = 4;
 
-/// What all rows of a batch have in common.
+/// Settings that all rows of a batch share, from the flags.
 pub struct Plan {
-    /// By which right.
     pub authority: Authority,
-    /// The factors to make.
     pub profile: KeyProfileArgs,
-    /// Whether they stay pending.
+    /// Factors stay pending.
     pub pending: bool,
-    /// Whether each user gets two keys.
+    /// Each user gets two keys.
     pub spare: bool,
-    /// Whether keys get a password.
+    /// Keys without an OATH password get a random one.
     pub protect: bool,
 }
 
-/// How an attempt ended.
+/// Result of an attempt.
 pub enum Outcome {
-    /// All of the row's factors are on keys.
+    /// All factors of the row are on keys.
     Done(Vec<ProvisionedKey>),
-    /// The first of two is.
+    /// The first factor of a pair is on its key.
     Half(ProvisionedKey),
-    /// Not yet.
+    /// A passing failure: try the row again.
     Again(Failure),
-    /// It will not work.
+    /// A final failure.
     Failed {
-        /// Code of the refusal.
+        /// Error code, for the results file.
         code: String,
-        /// The refusal in words.
+        /// Error message, for the terminal.
         text: String,
-        /// Whether it would not work for others with this key.
+        /// The key would fail for other users too.
         spoils_key: bool,
     },
-    /// The whole batch cannot go on.
+    /// The batch cannot continue.
     Stop(Failure),
 }
 
@@ -77,7 +75,7 @@ impl Outcome {
     }
 }
 
-/// One attempt.
+/// One attempt: a row, the serial number of its key, and those of all attached keys.
 struct Attempt<'a> {
     plan: &'a Plan,
     open: &'a Open,
@@ -85,14 +83,15 @@ struct Attempt<'a> {
     present: &'a [u64],
 }
 
-/// Makes what is left of the row on the key with that number. `present` are the keys that are plugged in.
+/// Programs what remains of the row onto the key with this serial number. `present` has the serial numbers of all
+/// attached keys. An earlier failed attempt delays this one.
 pub async fn work(client: &mut Client, plan: &Plan, open: &Open, serial: u64, present: &[u64]) -> Outcome {
     tokio::time::sleep(open.pause()).await;
     let attempt = Attempt { plan, open, serial, present };
     attempt.run(client).await.unwrap_or_else(Outcome::of)
 }
 
-/// What is left to do for a user.
+/// Asks the daemon what remains to do for a user.
 pub async fn look(
     client: &mut Client,
     plan: &Plan,
@@ -120,7 +119,7 @@ impl Attempt<'_> {
                     continue;
                 }
                 Remaining::First => self.make_first(client, &labels).await,
-                // The key in hand is the first one: its answer was lost.
+                // This key is the first of the pair: the response that reported it was lost.
                 Remaining::Second { first, .. } if first.serial == self.serial => return Ok(Outcome::Half(first)),
                 Remaining::Second { first, label } => self.make_second(client, first, &label).await,
             };
@@ -132,7 +131,7 @@ impl Attempt<'_> {
         Ok(Outcome::taken())
     }
 
-    /// What is left if no answer was lost.
+    /// What remains if no response was lost. Saves a request per row in the normal case.
     fn expected(&self, labels: &Labels) -> Remaining {
         match (&self.open.first, &labels.second) {
             (Some(first), Some(label)) => Remaining::Second { first: first.clone(), label: label.clone() },
@@ -151,7 +150,7 @@ impl Attempt<'_> {
     }
 
     async fn make_second(&self, client: &mut Client, first: ProvisionedKey, label: &str) -> Result<Outcome, Failure> {
-        // Only a pending factor can have a spare; beside an active one it is a factor of its own.
+        // The API pairs a spare only with a pending factor. Beside an active one it becomes a factor of its own.
         let spare_of = (!first.is_active).then_some(first.secret.as_str());
         let second = self.make(client, label, !self.plan.pending, spare_of).await?;
         let first = ProvisionedKey { is_active: first.is_active || second.is_active, ..first };
@@ -178,7 +177,7 @@ impl Attempt<'_> {
         let call = Call::post(acting::path(&self.open.uid, "/secrets")).by(&self.plan.authority).with(body);
         let Provisioned { record, receipt, codes } = client.ask(call).await?.read()?;
         let placed = ProvisionedKey::read(&record, label)
-            .ok_or_else(|| Failure::Internal("the daemon's answer does not name the key".to_owned()))?;
+            .ok_or_else(|| Failure::Internal("the daemon's response does not name the hardware key".to_owned()))?;
         Ok(ProvisionedKey {
             is_found: false,
             receipt: Some(receipt),
@@ -187,8 +186,8 @@ impl Attempt<'_> {
         })
     }
 
-    /// Has a pending factor's key give the first code, or does away with the factor if it cannot. Gives
-    /// the backup codes that come with it.
+    /// Activates a pending factor with a code that its key computes. If the key is absent or was changed, the factor is
+    /// deleted, so that it can be programmed again. Returns the backup codes that come with an activation.
     async fn finish(&self, client: &mut Client, pending: &ProvisionedKey) -> Result<Vec<String>, Failure> {
         let path = acting::path(&self.open.uid, &format!("/secrets/{}", segment(&pending.secret)));
         let authority = &self.plan.authority;
@@ -197,7 +196,7 @@ impl Attempt<'_> {
             match client.ask(call).await {
                 Ok(answer) => return answer.read().map(|codes: BackupCodes| plain(codes.codes)),
                 Err(failure) if tells_of_another(&failure) => return Ok(Vec::new()),
-                // The key is not as it was: the factor is of no use.
+                // The account on the key is not the programmed one, so the factor cannot be used.
                 Err(Failure::Refused(problem)) if matches!(problem.code.as_str(), "device-changed" | "wrong-code") => {}
                 Err(failure) => return Err(failure),
             }

@@ -1,5 +1,5 @@
-//! The bench where keys are made: gives each fresh key its row, several at once, writes down what came of it,
-//! and says so.
+//! The main loop of a batch: assigns each unused hardware key to a row, runs several attempts at once, and records and
+//! reports their results.
 
 use std::sync::Arc;
 
@@ -18,56 +18,52 @@ use super::row::{Outcome, Plan, work};
 use crate::client::Client;
 use crate::failure::Failure;
 
-/// How often a row is tried, or the daemon asked, when nobody is there to wait for.
+/// With `--no-wait`: attempts per row, and failed reconnects in a row, before giving up. Otherwise there is no limit.
 const TRIES: u32 = 8;
 
-/// How many rows came out how.
+/// Counts for the summary.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Done now.
+    /// Rows done in this run.
     pub done: u32,
-    /// Failed now.
+    /// Rows that failed in this run.
     pub failed: u32,
-    /// Users whose backup codes nobody has.
+    /// Users whose backup codes were not saved.
     pub codes_lost: u32,
 }
 
-/// The state of a batch.
+/// State of a batch that outlives its main loop.
 pub struct BatchRunner {
-    /// The way to the daemon.
     pub client: Client,
-    /// What all rows have in common.
     pub plan: Arc<Plan>,
-    /// The results.
     pub results: ResultsFile,
-    /// The keys.
     pub keys: Keys,
-    /// The rows that wait.
     pub queue: Queue,
-    /// Where receipts and codes are kept.
     pub folders: Folders,
-    /// The way out.
     pub progress: Progress,
-    /// How it came out so far.
     pub tally: Tally,
-    /// Whether to end when no fresh key is there.
+    /// `--no-wait`: end when no unused key is attached.
     pub no_wait: bool,
 }
 
-/// A finished attempt: its row, its key, how it ended.
+/// A finished attempt: its row, the serial number of its key, and its result.
 type Ended = (Open, u64, Outcome);
 
-/// What goes on while the batch runs.
+/// State of the main loop.
 struct RunState<'a> {
     runner: &'a mut BatchRunner,
+    /// Attempts that are running, one per key.
     tasks: JoinSet<Ended>,
+    /// The list of attached keys is current.
     is_connected: bool,
+    /// Failed reconnects since the last successful one.
     losses: u32,
+    /// The user was asked to plug in a key, and no attempt has started since.
     has_asked: bool,
 }
 
 impl BatchRunner {
-    /// Works until every row is done or failed, or until no fresh key is there if that is enough.
+    /// Runs until every row is done or failed, or with `--no-wait` until no unused key is attached.
     pub async fn run(&mut self, mut news: mpsc::Receiver<News>) -> Result<(), Failure> {
         let mut state =
             RunState { runner: self, tasks: JoinSet::new(), is_connected: false, losses: 0, has_asked: false };
@@ -84,7 +80,8 @@ impl BatchRunner {
         }
     }
 
-    /// Writes down that a row's factors are on their keys.
+    /// Records that the factors of a row are on their keys. Receipts and backup codes are saved before the result,
+    /// since the next run skips a row that has one.
     pub fn done(&mut self, row: &Row, placed: &[ProvisionedKey]) -> Result<(), Failure> {
         let mut entries = Vec::new();
         for one in placed {
@@ -97,7 +94,7 @@ impl BatchRunner {
         entries.iter().try_for_each(|entry| self.progress.result(entry))
     }
 
-    /// Writes down that a row failed.
+    /// Records that a row failed.
     pub fn failed(&mut self, row: &Row, serial: Option<u64>, code: &str, text: &str) -> Result<(), Failure> {
         let entry = Entry {
             user: row.user.clone(),
@@ -129,7 +126,9 @@ impl RunState<'_> {
             self.runner.keys.begin(serial);
             self.has_asked = false;
             if open.row.touch && !self.runner.plan.pending {
-                self.runner.progress.say(&format!("key {serial} is for {}: touch it when it blinks", open.row.user));
+                self.runner
+                    .progress
+                    .say(&format!("hardware key {serial} is for {}: touch it when it blinks", open.row.user));
             }
             let (plan, present) = (Arc::clone(&self.runner.plan), present.clone());
             let mut client = self.runner.client.another();
@@ -149,15 +148,15 @@ impl RunState<'_> {
             return;
         }
         if let Some(open) = self.runner.queue.head() {
-            let which = if open.first.is_some() { "the second key" } else { "a key" };
+            let which = if open.first.is_some() { "the second hardware key" } else { "a hardware key" };
             self.runner.progress.say(&format!("plug in {which} for {}", open.row.user));
             self.has_asked = true;
         }
     }
 
     fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), Failure> {
-        let (open, serial, outcome) =
-            ended.map_err(|error| Failure::Internal(format!("the work on a key broke off: {error}")))?;
+        let (open, serial, outcome) = ended
+            .map_err(|error| Failure::Internal(format!("an attempt to program a hardware key was aborted: {error}")))?;
         self.runner.keys.end(serial);
         match outcome {
             Outcome::Done(mut placed) => {
@@ -183,8 +182,8 @@ impl RunState<'_> {
         }
     }
 
-    /// The first key of a row is free, unless what comes next says otherwise: the row may have been done anew on
-    /// other keys.
+    /// Releases the first key of a row. The caller assigns it again if it is part of the result: the row may have been
+    /// programmed onto other keys.
     fn forget_first(&mut self, open: &Open) {
         if let Some(first) = &open.first {
             self.runner.keys.free(first.serial);
@@ -195,13 +194,13 @@ impl RunState<'_> {
         self.runner.keep(&first);
         self.forget_first(&open);
         self.runner.keys.use_for(first.serial, &open.row.user);
-        self.runner.progress.say(&format!("key {} is the first of {}", first.serial, open.row.user));
+        self.runner.progress.say(&format!("hardware key {} is the first key of {}", first.serial, open.row.user));
         let first = ProvisionedKey { receipt: None, codes: Vec::new(), ..first };
         self.runner.queue.put_back(Open { first: Some(first), held: None, attempts: 0, ..open });
     }
 
     fn again(&mut self, open: Open, serial: u64, failure: &Failure) {
-        self.runner.progress.say(&format!("key {serial} for {}: {failure}; trying again", open.row.user));
+        self.runner.progress.say(&format!("hardware key {serial} for {}: {failure}; retrying", open.row.user));
         let attempts = open.attempts.saturating_add(1);
         if self.runner.no_wait && attempts >= TRIES {
             self.runner.keys.put_aside(serial);
@@ -224,10 +223,10 @@ impl RunState<'_> {
             }
             Some(News::Lost(failure)) => return self.lost(failure),
             Some(News::Refused(failure)) => return Err(failure),
-            None => return Err(Failure::Internal("nobody tells of keys any more".to_owned())),
+            None => return Err(Failure::Internal("the task that watches hardware keys has ended".to_owned())),
         }
         for (serial, user) in self.runner.keys.tell_used() {
-            self.runner.progress.say(&format!("key {serial} was used for {user}; take another"));
+            self.runner.progress.say(&format!("hardware key {serial} is already used for {user}; plug in another one"));
         }
         Ok(())
     }
@@ -240,14 +239,14 @@ impl RunState<'_> {
             return Err(failure);
         }
         if self.losses == 1 {
-            self.runner.progress.say(&format!("{failure}; trying again"));
+            self.runner.progress.say(&format!("{failure}; retrying"));
         }
         Ok(())
     }
 
     fn say_unread(&self, reader: &str) {
         self.runner.progress.say(&format!(
-            "the key in {reader} does not tell its number; see mfactl device list, or take it out and put it in"
+            "the hardware key in {reader} reports no serial number; see mfactl device list, or plug it in again"
         ));
     }
 }
@@ -260,7 +259,7 @@ fn entry_of(row: &Row, placed: &ProvisionedKey) -> Entry {
         serial: Some(placed.serial),
         secret: Some(placed.secret.clone()),
         status: Status::Done,
-        detail: if placed.is_found { format!("{status}, its answer was lost") } else { status.to_owned() },
+        detail: if placed.is_found { format!("{status}, response was lost") } else { status.to_owned() },
         time: placed.time.clone(),
     }
 }

@@ -1,4 +1,5 @@
-//! `device rename`, `delete`, `reset` and `return`: what changes a key.
+//! `device rename`, `delete`, `reset` and `return`: commands that change a hardware key. The daemon talks to the key
+//! and decides what is permitted.
 
 use crate::call::{Authority, Body, Call, segment};
 use crate::code::ask_for_touch;
@@ -16,26 +17,27 @@ pub async fn rename(context: &mut Context, on: &ChangeKey, name: &str, new: &str
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("renamed {} to {} on key {}", visible(name), visible(new), on.serial))
+    context.out.note(&format!("renamed {} to {} on hardware key {}", visible(name), visible(new), on.serial))
 }
 
 /// `device delete`.
 pub async fn delete(context: &mut Context, on: &ChangeKey, name: &str, force: bool) -> Result<(), Failure> {
     if !force {
-        context.prompter.confirm(format!("delete account {} from key {}?", visible(name), on.serial)).await?;
+        context.prompter.confirm(format!("delete account {} from hardware key {}?", visible(name), on.serial)).await?;
     }
     let authority = Authority::Reason(on.reason.clone());
     let answer = context.client.ask(Call::delete(account(on.serial, name)).by(&authority)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("deleted {} from key {}", visible(name), on.serial))
+    context.out.note(&format!("deleted {} from hardware key {}", visible(name), on.serial))
 }
 
 /// `device reset`.
 pub async fn reset(context: &mut Context, on: &ChangeKey, force: bool) -> Result<(), Failure> {
     if !force {
-        let question = "delete all OATH accounts, also those of other programs, and the password from key";
+        let question =
+            "erase all OATH accounts, including those of other programs, and the OATH password of hardware key";
         context.prompter.confirm(format!("{question} {}?", on.serial)).await?;
     }
     let authority = Authority::Reason(on.reason.clone());
@@ -44,13 +46,14 @@ pub async fn reset(context: &mut Context, on: &ChangeKey, force: bool) -> Result
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("reset the OATH application of key {}", on.serial))
+    context.out.note(&format!("reset the OATH application of hardware key {}", on.serial))
 }
 
 /// `device return`.
 pub async fn take_back(context: &mut Context, on: &ChangeKey) -> Result<(), Failure> {
     let authority = Authority::Reason(on.reason.clone());
     let path = format!("/v1/devices/{}/return", on.serial);
+    // The daemon has the key compute a code for each account, and some accounts require a touch.
     ask_for_touch(context.out);
     let answer = context.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
     let returned: ReturnedDevice = answer.read()?;
@@ -64,18 +67,18 @@ pub async fn take_back(context: &mut Context, on: &ChangeKey) -> Result<(), Fail
 
 fn tell(out: Output, serial: u32, returned: &ReturnedDevice) -> Result<(), Failure> {
     if returned.credentials.is_empty() {
-        return out.note(&format!("no factor of this daemon is on key {serial}"));
+        return out.note(&format!("no factor of this daemon is on hardware key {serial}"));
     }
     for one in &returned.credentials {
-        let steps = [("code right", one.proved), ("erased", one.erased), ("revoked", one.revoked)];
+        let steps = [("verified", one.proved), ("erased", one.erased), ("revoked", one.revoked)];
         let steps: Vec<String> = steps.into_iter().map(|(name, done)| step(out, name, done)).collect();
         let what = format!("{} of user {} (secret {})", one.credential, one.user_id, one.secret_id);
         out.line(&format!("{}: {}", visible(&what), steps.join(", ")))?;
     }
     if returned.credentials.iter().all(is_whole) {
-        return out.note(&format!("key {serial} is given back"));
+        return out.note(&format!("hardware key {serial} was returned"));
     }
-    out.aside("not all is done: a factor whose code was not right is left as it was");
+    out.aside("incomplete: factors whose code was wrong were left unchanged");
     Ok(())
 }
 
@@ -87,6 +90,7 @@ fn is_whole(one: &ReturnedCredential) -> bool {
     one.proved && one.erased && one.revoked
 }
 
+/// API path of an account on a key. The names of OATH accounts may contain `/`, which must not start a new segment.
 fn account(serial: u32, name: &str) -> String {
     format!("/v1/devices/{serial}/oath/accounts/{}", segment(name))
 }

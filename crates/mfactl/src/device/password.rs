@@ -1,4 +1,4 @@
-//! `device password`: the password of a key's OATH application.
+//! `device password`: the OATH password of a hardware key.
 
 use super::show::{print_escrow, yes_or_no};
 use crate::call::{Authority, Body, Call};
@@ -6,10 +6,11 @@ use crate::client::Answer;
 use crate::context::Context;
 use crate::device_args::{DevicePasswordArgs, PasswordDeed};
 use crate::failure::Failure;
-use crate::prompt::{Hidden, KEY_PASSWORD, Source};
+use crate::prompt::{KEY_PASSWORD, Source};
+use crate::secret_text::Hidden;
 use mfad_api::DevicePassword;
 
-/// What is done with the password.
+/// Change to make to the password.
 enum Deed {
     Learn,
     Set(Hidden),
@@ -19,6 +20,7 @@ enum Deed {
 
 /// `device password`.
 pub async fn run(context: &mut Context, args: &DevicePasswordArgs) -> Result<(), Failure> {
+    // `--learn` always needs the current password. Otherwise it is asked for only if the daemon does not know it.
     let source = Source::chosen(false, args.current_file.as_deref());
     let mut current = match source {
         Source::File(_) => Some(context.prompter.secret(KEY_PASSWORD, &source).await?),
@@ -67,7 +69,7 @@ async fn change(
     context.client.ask(Call::put(path).by(&authority).with(body)).await
 }
 
-/// Whether the key has a password that the daemon does not know.
+/// Whether the daemon refused because it does not know the current password.
 fn wants_current(answer: &Result<Answer, Failure>) -> bool {
     matches!(answer, Err(Failure::Refused(problem)) if problem.code == "device-locked")
 }
@@ -80,7 +82,7 @@ fn tell(context: &Context, serial: u32, answer: &Answer) -> Result<(), Failure> 
     context.out.pairs(&[
         ("serial", serial.to_string()),
         ("has a password", yes_or_no(now.locked)),
-        ("the daemon knows it", yes_or_no(now.password_known)),
+        ("known to the daemon", yes_or_no(now.password_known)),
     ])?;
     match &now.escrow {
         Some(escrow) => print_escrow(context.out, escrow),

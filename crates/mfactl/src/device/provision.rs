@@ -1,4 +1,4 @@
-//! `device provision`: a factor of one user onto one key.
+//! `device provision`: programs a factor of one user onto one hardware key.
 
 use serde_json::json;
 
@@ -16,8 +16,9 @@ use mfad_api::{BackupCodes, Provisioned, Secret};
 
 /// `device provision`.
 pub async fn run(context: &mut Context, args: &ProvisionArgs) -> Result<(), Failure> {
+    // Checked before anything is programmed, since the receipt is returned only once.
     if let Some(file) = args.receipt.as_ref().filter(|file| file.exists()) {
-        return Err(Failure::Usage(format!("{} is there already; give a new file for the receipt", file.display())));
+        return Err(Failure::Usage(format!("{} already exists; choose a new file for the receipt", file.display())));
     }
     let acting = Acting::begin(context, &args.on.user, &args.on.acting).await?;
     let provisioned = provision(context, &acting, args).await;
@@ -36,19 +37,19 @@ async fn provision(context: &mut Context, acting: &Acting, args: &ProvisionArgs)
     let call = Call::post(acting.path("/secrets")).by(&acting.authority).with(body(args, spare_of.as_deref()));
     let answer = context.client.ask(call).await?;
     let Provisioned { record, receipt, codes } = answer.read()?;
-    // What can be had only now comes first; a file that cannot be written comes last.
+    // Backup codes are returned only once, so they are shown before writing a file can fail.
     show(context.out, args, &answer, &record, &BackupCodes { record: None, codes: codes.unwrap_or_default() })?;
     match &args.receipt {
         Some(file) => match receipt::keep(file, &receipt) {
-            Ok(()) => context.out.note(&visible(&format!("receipt in {}", file.display()))),
+            Ok(()) => context.out.note(&visible(&format!("receipt written to {}", file.display()))),
             Err(error) => {
                 context.out.show(&visible(&receipt))?;
-                Err(Failure::Output(format!("the receipt cannot be written to {}: {error}", file.display())))
+                Err(Failure::Output(format!("cannot write the receipt to {}: {error}", file.display())))
             }
         },
         None if context.out.is_json() || context.out.is_quiet() => Ok(()),
         None => {
-            context.out.note("receipt, given only now (--receipt FILE writes it to a file):")?;
+            context.out.note("receipt, shown only once (--receipt FILE writes it to a file):")?;
             context.out.line(&visible(&receipt))
         }
     }
@@ -81,10 +82,13 @@ fn show(
     if out.is_json() {
         return out.document(answer.text());
     }
-    let on = record.device.as_ref().map_or_else(|| "the key".to_owned(), |key| format!("key {}", key.serial));
+    let on = record
+        .device
+        .as_ref()
+        .map_or_else(|| "the hardware key".to_owned(), |key| format!("hardware key {}", key.serial));
     let account = record.device.as_ref().map(|key| format!(" as {}", key.credential)).unwrap_or_default();
     out.note(&visible(&format!(
-        "the factor {} of {} is on {on}{account} and {}",
+        "factor {} of {} is on {on}{account} and {}",
         record.name.as_deref().unwrap_or(&record.uid),
         args.on.user,
         record.status
@@ -94,7 +98,7 @@ fn show(
         return out.note(&visible(&format!("finish with: {finish}, or the same with --device")));
     }
     if codes.codes.is_empty() {
-        return out.note("the backup codes made with the first factor stay valid");
+        return out.note("the backup codes made with the first factor remain valid");
     }
     print_codes(out, codes)
 }

@@ -1,11 +1,12 @@
-//! `device list`, `info` and `accounts`: what the daemon sees of keys.
+//! `device list`, `info`, `attest` and `accounts`: hardware keys as the daemon sees them.
 
 use percent_encoding::NON_ALPHANUMERIC;
 
 use crate::call::Call;
 use crate::context::Context;
-use crate::failure::{Failure, advice};
+use crate::failure::Failure;
 use crate::output::{Output, Tone, visible};
+use crate::problem::advice;
 use mfad_api::{Account, AccountList, Applet, Device, DeviceCredential, DeviceList, ErrorCode, GenuineDevice};
 
 /// `device list`.
@@ -18,7 +19,7 @@ pub async fn list(context: &mut Context) -> Result<(), Failure> {
     let rows: Vec<[String; 6]> = list.devices.iter().map(row).collect();
     context.out.table(["SERIAL", "MODEL", "FIRMWARE", "STATE", "ACCOUNTS", "READER"], &rows)?;
     list.devices.iter().for_each(|device| remark(context.out, device));
-    if list.devices.is_empty() { context.out.note("no key is plugged in") } else { Ok(()) }
+    if list.devices.is_empty() { context.out.note("no hardware key is plugged in") } else { Ok(()) }
 }
 
 /// `device info`.
@@ -53,9 +54,9 @@ pub async fn attest(context: &mut Context, serial: u32, slot: Option<&str>) -> R
         ("serial", genuine.serial.to_string()),
         ("firmware", visible(&genuine.firmware)),
         ("attested slot", visible(&genuine.slot)),
-        ("vouched for by", visible(&genuine.root)),
+        ("attested by", visible(&genuine.root)),
     ])?;
-    context.out.note(&context.out.tone("the key is genuine", Tone::Good))
+    context.out.note(&context.out.tone("the hardware key is genuine", Tone::Good))
 }
 
 /// `device accounts`.
@@ -69,9 +70,9 @@ pub async fn accounts(context: &mut Context, serial: u32) -> Result<(), Failure>
     context.out.table(["NAME", "KIND", "ALGORITHM", "PERIOD", "TOUCH", "USER", "SECRET"], &rows)
 }
 
-/// The password of a key, for whoever can open the escrow.
+/// Prints the OATH password of a key, encrypted to the age recipient of the escrow.
 pub fn print_escrow(out: Output, escrow: &str) -> Result<(), Failure> {
-    out.note("password of the key, for the holder of the escrow identity (age --decrypt):")?;
+    out.note("OATH password of the hardware key, encrypted to the escrow (decrypt it with age --decrypt):")?;
     escrow.lines().try_for_each(|line| out.line(&visible(line)))
 }
 
@@ -94,7 +95,7 @@ fn row(device: &Device) -> [String; 6] {
     ]
 }
 
-/// Accounts of how many, `locked` when nobody can tell.
+/// Number of accounts and how many fit. `locked` if the daemon does not know the OATH password and cannot count them.
 fn count(applet: &Applet) -> String {
     match (applet.accounts, applet.capacity) {
         (Some(accounts), Some(capacity)) => format!("{accounts}/{capacity}"),
@@ -129,8 +130,8 @@ fn pairs(device: &Device) -> Vec<(&'static str, String)> {
 fn password(applet: &Applet) -> &'static str {
     match (applet.locked, applet.password_known) {
         (false, _) => "none",
-        (true, true) => "set, the daemon knows it",
-        (true, false) => "set, the daemon does not know it",
+        (true, true) => "set, known to the daemon",
+        (true, false) => "set, not known to the daemon",
     }
 }
 
@@ -156,7 +157,7 @@ fn account_row(account: Account) -> [String; 7] {
     ]
 }
 
-/// What to do about a key that is not as it should be.
+/// Prints advice about a key with a problem, on standard error.
 fn remark(out: Output, device: &Device) {
     if out.is_quiet() {
         return;
@@ -170,13 +171,13 @@ fn what_to_do(device: &Device) -> Option<String> {
     if let Some(problem) = &device.problem {
         let advice =
             ErrorCode::parse(&problem.code).and_then(advice).map(|advice| format!("; {advice}")).unwrap_or_default();
-        return Some(format!("the key in {}: {}{advice}", device.reader, problem.detail));
+        return Some(format!("the hardware key in {}: {}{advice}", device.reader, problem.detail));
     }
     let serial = device.serial.map_or_else(|| format!("in {}", device.reader), |serial| serial.to_string());
     (device.state == "reset").then(|| {
         format!(
-            "key {serial} was reset or exchanged since it was programmed, so the factors on it are lost: \
-             delete them with mfactl secret delete and make new ones"
+            "hardware key {serial} was reset or exchanged after it was programmed, so the factors on it are lost: \
+             delete them with mfactl secret delete and create new ones"
         )
     })
 }
@@ -214,8 +215,10 @@ mod tests {
     fn a_key_that_is_not_as_it_should_be_comes_with_what_to_do() {
         let busy = json!({"state": "unreachable", "problem": {"code": "device-busy", "detail": "in use"}});
 
-        assert!(what_to_do(&device(busy)).unwrap().starts_with("the key in Yubico 00 00: in use; end the program"));
-        assert!(what_to_do(&device(json!({"state": "reset"}))).unwrap().starts_with("key 7 was reset"));
+        assert!(
+            what_to_do(&device(busy)).unwrap().starts_with("the hardware key in Yubico 00 00: in use; end the program")
+        );
+        assert!(what_to_do(&device(json!({"state": "reset"}))).unwrap().starts_with("hardware key 7 was reset"));
         assert!(what_to_do(&device(json!({}))).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! `device watch`: keys as they come and go.
+//! `device watch`: prints an event each time a hardware key is plugged in or removed.
 
 use crate::call::Call;
 use crate::context::Context;
@@ -20,13 +20,13 @@ pub async fn run(context: &mut Context) -> Result<(), Failure> {
             }
         }
     }
-    Err(Failure::Unreachable("the daemon ended the stream".to_owned()))
+    Err(Failure::Unreachable("the daemon closed the event stream".to_owned()))
 }
 
-/// A key that came or went, from the data of an event.
+/// Parses the data of an event.
 pub fn read_event(data: &str) -> Result<DeviceEvent, Failure> {
     serde_json::from_str(data)
-        .map_err(|error| Failure::Internal(format!("an event about a key is not understood: {error}")))
+        .map_err(|error| Failure::Internal(format!("invalid hardware key event from the daemon: {error}")))
 }
 
 fn line(event: &DeviceEvent) -> String {

@@ -1,36 +1,32 @@
-//! Input that is no list of otpauth URIs: what it is, and what to do with it. It never quotes what it looks at, since
-//! that may hold secrets.
+//! Recognises input that is not a list of otpauth URIs, and says how to convert it. It never quotes the input, which
+//! may contain seeds.
 
-/// Fewer symbols are taken for a word.
+/// Shortest Base32 text that is taken for a seed. Shorter ones may be words.
 const SHORTEST_BASE32: usize = 16;
 
-/// What stands in the place of an otpauth URI.
+/// Kind of input found instead of an otpauth URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
-    /// A photograph or a screenshot of a QR code.
+    /// An image, such as a photo or screenshot of a QR code.
     Picture,
-    /// UTF-16 text.
     Utf16,
-    /// Bytes that are no text.
+    /// Not text.
     Binary,
-    /// JSON.
     Json,
-    /// XML.
     Xml,
-    /// Several factors in one URI, as Google Authenticator exports them.
+    /// Several factors in one URI, as exported by Google Authenticator.
     Migration,
-    /// A secret without its URI.
+    /// A seed without its URI.
     Base32,
-    /// Several columns.
+    /// Several columns, such as CSV.
     Table,
-    /// Anything else.
     Other,
 }
 
 impl Foreign {
-    /// What bytes are that are no UTF-8 text.
+    /// Classifies bytes that are not UTF-8.
     pub fn of_bytes(bytes: &[u8]) -> Self {
-        // PNG, JPEG, GIF; and WebP, a kind of RIFF.
+        // PNG, JPEG, GIF, and RIFF, which WebP uses.
         let pictures: [&[u8]; 4] = [b"\x89PNG", &[0xff, 0xd8, 0xff], b"GIF89a", b"RIFF"];
         if pictures.iter().any(|magic| bytes.starts_with(magic)) {
             Self::Picture
@@ -41,7 +37,7 @@ impl Foreign {
         }
     }
 
-    /// What a text is as a whole, if its beginning says so.
+    /// Classifies a whole text by its first character.
     pub fn of_text(text: &str) -> Option<Self> {
         match text.trim_start().chars().next() {
             Some('{' | '[') => Some(Self::Json),
@@ -50,7 +46,7 @@ impl Foreign {
         }
     }
 
-    /// What a line is that does not begin with `otpauth://`.
+    /// Classifies a line that does not start with `otpauth://`.
     pub fn of_line(line: &str) -> Self {
         if let Some(whole) = Self::of_text(line) {
             return whole;
@@ -63,7 +59,7 @@ impl Foreign {
         }
         let mut symbols = line.chars().filter(|symbol| !matches!(symbol, ' ' | '-' | '='));
         let is_long = symbols.clone().count() >= SHORTEST_BASE32;
-        // RFC 4648 section 6, in either case.
+        // The alphabet of RFC 4648 section 6, in upper and lower case.
         if is_long && symbols.all(|symbol| matches!(symbol, 'A'..='Z' | 'a'..='z' | '2'..='7')) {
             Self::Base32
         } else {
@@ -71,28 +67,28 @@ impl Foreign {
         }
     }
 
-    /// Its name, and what to do.
+    /// Name of the kind and how to convert it; follows `the input is` or `this is`.
     pub fn words(self) -> &'static str {
         match self {
             Self::Picture => {
-                "a picture; read its QR code with a program such as zbarimg, and import the otpauth URI that it prints"
+                "a picture; decode its QR code, for example with zbarimg, and import the otpauth URI that this prints"
             }
             Self::Utf16 => "UTF-16 text; save it as UTF-8",
-            Self::Binary => "no text, but perhaps an encrypted export; export otpauth URIs as plain text, one a line",
+            Self::Binary => "not text, perhaps an encrypted export; export otpauth URIs as plain text, one per line",
             Self::Json => {
-                "JSON, such as an export of Aegis, andOTP or 2FAS; export otpauth URIs as plain text there, one a line"
+                "JSON, such as an export of Aegis, andOTP or 2FAS; export plain otpauth URIs instead, one per line"
             }
-            Self::Xml => "XML, such as PSKC (RFC 6030); write each of its keys as an otpauth URI, one a line",
+            Self::Xml => "XML, such as PSKC (RFC 6030); convert each of its keys to an otpauth URI, one per line",
             Self::Migration => {
-                "an otpauth-migration payload of Google Authenticator, which holds several factors in one; turn it \
-                 into otpauth URIs with a program that reads such payloads"
+                "an otpauth-migration payload of Google Authenticator, which contains several factors; convert it to \
+                 otpauth URIs with a program that reads such payloads"
             }
             Self::Base32 => {
                 "a bare Base32 secret; write it as otpauth://totp/USER?secret=SECRET, with algorithm, digits and \
-                 period where they are not SHA1, 6 and 30"
+                 period if they differ from SHA1, 6 and 30"
             }
-            Self::Table => "a table such as CSV; keep its column of otpauth URIs alone, one a line",
-            Self::Other => "no otpauth URI; one begins with otpauth://totp/ or otpauth://hotp/",
+            Self::Table => "a table such as CSV; keep only its column of otpauth URIs, one per line",
+            Self::Other => "not an otpauth URI, which starts with otpauth://totp/ or otpauth://hotp/",
         }
     }
 }

@@ -1,28 +1,30 @@
-//! The input of `import` as lines, each with what its URI says of its user and its parameters. It sends nothing.
+//! Splits the input of `import` into lines, and reads the user and the parameters of each otpauth URI. It must not send
+//! requests; the daemon parses the URI itself.
 
 use super::foreign::Foreign;
 use crate::failure::Failure;
 
 const SCHEME: &str = "otpauth://";
-/// The parameters that a factor is made of. The daemon refuses what else could change a code, so in a URI that it took,
-/// all others have no effect.
+/// Parameters that a factor consists of. The daemon refuses any other that could affect codes, so in a URI that it
+/// accepted all others have no effect.
 const COUNTED: [&str; 6] = ["secret", "algorithm", "digits", "period", "counter", "issuer"];
 
 /// A line that is neither empty nor a comment.
 pub struct Line<'a> {
-    /// 1, 2, 3, …
+    /// Line number in the input, from 1; comments and empty lines count too.
     pub number: usize,
     text: &'a str,
 }
 
 impl<'a> Line<'a> {
-    /// The URI, if it is one.
+    /// Returns the URI, or the kind of input that the line is instead.
     pub fn uri(&self) -> Result<&'a str, Foreign> {
         if self.text.starts_with(SCHEME) { Ok(self.text) } else { Err(Foreign::of_line(self.text)) }
     }
 }
 
-/// The lines of an input with at least one URI. A byte order mark before them is passed over.
+/// Returns the lines of an input with at least one URI. A byte order mark at its start is skipped. Other input is
+/// refused as a whole, with one message instead of one per line.
 pub fn lines(bytes: &[u8]) -> Result<Vec<Line<'_>>, Failure> {
     let is = |foreign: Foreign| Failure::Usage(format!("the input is {}", foreign.words()));
     let text = std::str::from_utf8(bytes).map_err(|_| is(Foreign::of_bytes(bytes)))?;
@@ -36,7 +38,7 @@ pub fn lines(bytes: &[u8]) -> Result<Vec<Line<'_>>, Failure> {
         .filter(|line| !line.text.is_empty() && !line.text.starts_with('#'))
         .collect();
     let Some(first) = lines.first() else {
-        return Err(Failure::Usage("there is no otpauth URI in the input".to_owned()));
+        return Err(Failure::Usage("the input contains no otpauth URI".to_owned()));
     };
     match first.uri() {
         Err(foreign) if lines.iter().all(|line| line.uri().is_err()) => Err(is(foreign)),
@@ -44,7 +46,7 @@ pub fn lines(bytes: &[u8]) -> Result<Vec<Line<'_>>, Failure> {
     }
 }
 
-/// The account of a URI's label: what stands behind the issuer.
+/// Returns the account in the label of a URI, which follows the issuer and a colon, or is the whole label.
 pub fn account(uri: &str) -> Option<String> {
     let label = uri.strip_prefix(SCHEME)?.split_once('/')?.1;
     let label = label.split('?').next()?;
@@ -53,7 +55,7 @@ pub fn account(uri: &str) -> Option<String> {
     (!account.is_empty()).then(|| account.to_owned())
 }
 
-/// The parameters of a URI that the daemon took without keeping them.
+/// Returns the names of the parameters that the daemon accepts but ignores.
 pub fn passed_over(uri: &str) -> Vec<&str> {
     let query = uri.split_once('?').map_or("", |(_, query)| query);
     let names = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name);

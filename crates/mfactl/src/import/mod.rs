@@ -1,4 +1,4 @@
-//! `import`: factors of another program, by their otpauth URIs. The codes that people have go on as they are.
+//! `import`: imports factors of another program from their otpauth URIs, so that users keep their authenticators.
 
 mod foreign;
 mod list;
@@ -18,13 +18,14 @@ use crate::code::{Code, TOKEN};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::visible;
-use crate::prompt::{Hidden, Source};
+use crate::prompt::Source;
+use crate::secret_text::Hidden;
 use crate::secrets::print_codes;
 use mfad_api::{BackupCodes, Secret};
 
 use list::{Line, account, lines, passed_over};
 
-/// The longest list of URIs, in bytes.
+/// Longest input, in bytes.
 const LONGEST: usize = 16 * 1024 * 1024;
 
 /// `import`.
@@ -33,10 +34,10 @@ pub async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), Failure
     let lines = lines(&bytes)?;
     let source = args.code.source();
     if lines.len() > 1 && (args.user.is_some() || source != Source::Prompt) {
-        return Err(Failure::Usage("--user, --code-file and --code-stdin go with one URI".to_owned()));
+        return Err(Failure::Usage("--user, --code-file and --code-stdin work only with a single URI".to_owned()));
     }
     if context.prompter.no_input && !args.pending && source == Source::Prompt {
-        return Err(Failure::Usage("with --no-input give --pending, or --code-file or --code-stdin".to_owned()));
+        return Err(Failure::Usage("--no-input needs --pending, --code-file or --code-stdin".to_owned()));
     }
     let orders = orders(context, args, &lines).await?;
     let mut import = Import { args, source, pending: BTreeMap::new() };
@@ -55,7 +56,7 @@ pub async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), Failure
         }
     }
     if failed > 0 {
-        context.out.error(&format!("{failed} of {} were not taken over", lines.len()));
+        context.out.error(&format!("{failed} of {} were not imported", lines.len()));
         return Err(Failure::Reported(Exit::Denied));
     }
     Ok(())
@@ -74,22 +75,22 @@ fn read(args: &ImportArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
         }
         _ => limited(&mut std::io::stdin().lock()),
     };
-    let bytes = read.map_err(|error| Failure::Usage(format!("the URIs cannot be read: {error}")))?;
+    let bytes = read.map_err(|error| Failure::Usage(format!("cannot read the URIs: {error}")))?;
     if bytes.len() > LONGEST {
         return Err(Failure::Usage(format!("the list of URIs is longer than {LONGEST} bytes; split it")));
     }
     Ok(bytes)
 }
 
-/// One factor to be taken over.
+/// A factor to import.
 struct Order<'a> {
     uri: &'a str,
-    /// The user, as the URI or `--user` names them.
+    /// The user, as named by the URI or by `--user`.
     name: String,
     uid: String,
 }
 
-/// Finds the user of each line, with one look at the list of users.
+/// Finds the user of each line, for one request of the user list. A line whose user is not found fails alone.
 async fn orders<'a>(
     context: &mut Context,
     args: &ImportArgs,
@@ -104,7 +105,7 @@ async fn orders<'a>(
     let mut uids = uids.into_iter();
     let order = |named: Result<(&'a str, String), Failure>| -> Result<Order<'a>, Failure> {
         let (uri, name) = named?;
-        let uid = uids.next().unwrap_or_else(|| Err(Failure::Internal("a user was not looked for".to_owned())))?;
+        let uid = uids.next().unwrap_or_else(|| Err(Failure::Internal("a user was not looked up".to_owned())))?;
         Ok(Order { uri, name, uid })
     };
     Ok(named.into_iter().map(order).collect())
@@ -119,12 +120,12 @@ fn named<'a>(args: &ImportArgs, line: &Line<'a>) -> Result<(&'a str, String), Fa
     Ok((uri, name))
 }
 
-/// Takes over one factor after the other.
+/// State of an import, which handles one factor after the other.
 struct Import<'a> {
     args: &'a ImportArgs,
     source: Source,
-    /// The users with a pending factor of this list, and its line. A user has one pending factor at most: another one
-    /// would end it although it was told to be taken over.
+    /// Users (uid in lower case) with a pending factor from this list, and its line number. A user has at most one
+    /// pending factor (ENR-2): a second one would end the first, which was already reported as imported.
     pending: BTreeMap<String, usize>,
 }
 
@@ -133,8 +134,8 @@ impl Import<'_> {
         let user = order.uid.to_ascii_lowercase();
         if let Some(earlier) = self.pending.get(&user) {
             return Err(Failure::Denied(format!(
-                "not sent, since it would end the pending factor of line {earlier}: finish that one first, then import \
-                 this line again"
+                "not imported, since it would end the pending factor of line {earlier}: finish that one first, then \
+                 import this line again"
             )));
         }
         let authority = Authority::Reason(self.args.reason.clone());
@@ -159,7 +160,7 @@ fn tell_passed_over(context: &Context, order: &Order<'_>) {
     let names = passed_over(order.uri);
     if !names.is_empty() && !context.out.is_quiet() {
         let names = names.join(", ");
-        context.out.aside(&visible(&format!("{}: not kept: {names} (no code depends on such parameters)", order.name)));
+        context.out.aside(&visible(&format!("{}: ignored parameters: {names} (they do not affect codes)", order.name)));
     }
 }
 
@@ -174,7 +175,7 @@ fn tell_pending(context: &Context, order: &Order<'_>, made: &Secret, answer: &An
     ))
 }
 
-/// Confirms the factor with its first code.
+/// Activates the factor with its first code.
 async fn finish(
     context: &mut Context,
     authority: &Authority,
@@ -183,7 +184,7 @@ async fn finish(
     made: &Secret,
 ) -> Result<(), Failure> {
     let Order { name, uid, .. } = order;
-    context.out.aside(&visible(&format!("{name}: a code of the authenticator that has this factor")));
+    context.out.aside(&visible(&format!("{name}: enter a code of the authenticator that has this factor")));
     let code = Code::ask(context, TOKEN, source).await?;
     let enroll = path(uid, &format!("/secrets/{}/enroll", segment(&made.uid)));
     let answer = context.client.ask(Call::put(enroll).by(authority).with(code.body())).await?;

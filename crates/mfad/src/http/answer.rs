@@ -33,19 +33,18 @@ use super::headers::{
     single,
 };
 use super::idempotency::{Fingerprint, Kept, Turn, fingerprint};
+use super::log::{log_cause, refusal};
 use super::problem::Problem;
 use super::qr::QrFormat;
+use super::replies::{self, Written};
 use super::responses::{
     Answer, BYTES, EVENT_STREAM, JSON, answer, kept_answer, page_answer, plain_answer, problem_answer, raw_answer,
     stamp, ui_redirect,
 };
 use super::route::{self, Ask, Resource};
 use super::stream::{DisconnectProbe, LimitedStream, SharedStream, Signals};
-use super::wire::{self, Written};
-use super::{Server, ui};
+use super::{PATIENCE, Server, ui};
 
-/// How long one wait inside a request may last.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a whole request may last (HTTP-1).
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// How often to look whether the caller of a call that takes long is still there.
@@ -255,7 +254,7 @@ impl Connection {
             Cost::Thread => self.perform_on_thread(context, call).await?,
         };
         let told = self.server.service.told(at, &reply);
-        let Written { status, location, is_metrics, body } = wire::write(reply, qr)?;
+        let Written { status, location, is_metrics, body } = replies::write(reply, qr)?;
         Ok(Kept { status, location, is_metrics, body, told })
     }
 
@@ -389,20 +388,6 @@ pub(super) async fn caught<F: Future>(mut future: Pin<&mut F>) -> Option<F::Outp
     .await
 }
 
-/// Logs why a call was not carried out, and says it to the caller.
-fn refusal(request: &str, error: &Error) -> Problem {
-    log_error(request, error);
-    // Nothing is left to log with the answer, which may find nobody to go to.
-    Problem { cause: None, ..Problem::from(error) }
-}
-
-/// A 500 says that the journal has its cause.
-fn log_cause(request: &str, problem: &Problem) {
-    if let Some(cause) = &problem.cause {
-        tracing::error!(request, cause, "internal error");
-    }
-}
-
 /// Tells a call that nobody waits for its answer any more, when it is dropped at the latest.
 struct Leaving(CancellationToken);
 
@@ -433,19 +418,6 @@ fn is_change(method: &Method) -> bool {
     method == Method::POST || method == Method::PUT
 }
 
-/// Logs why a call was not carried out.
-pub(super) fn log_error(request: &str, error: &Error) {
-    match error {
-        Error::Tampered(cause) => {
-            tracing::error!(request, cause, "the store is damaged, or was changed by another program")
-        }
-        Error::Internal(cause) => tracing::error!(request, cause, "internal error"),
-        Error::DeviceFailed(cause) => tracing::warn!(request, cause, "a hardware key failed"),
-        Error::StorageUnavailable(cause) => tracing::error!(request, cause, "the store cannot be written"),
-        other => tracing::debug!(request, refusal = %other, "refused"),
-    }
-}
-
 fn request_id(now: &Moment) -> String {
     // An id is no secret; without random bytes it is merely less unique.
     let random = mfad_core::entropy::public().unwrap_or_default();
@@ -454,59 +426,7 @@ fn request_id(now: &Moment) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::Mutex;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(work: impl FnOnce()) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(subscriber, work);
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn the_cause_of_a_500_is_logged_under_its_request() {
-        for problem in [Problem::internal("the cause"), Problem::from(&Error::Internal("the cause".to_owned()))] {
-            let log = logged(|| log_cause("an-id", &problem));
-
-            let cause = problem.cause.as_deref().expect("a cause");
-            assert!(log.contains("ERROR") && log.contains("an-id") && log.contains(cause), "{log}");
-        }
-        for error in [Error::NotFound, Error::Busy, Error::Unauthenticated] {
-            assert_eq!(logged(|| log_cause("an-id", &Problem::from(&error))), "");
-        }
-    }
-
-    #[test]
-    fn a_cause_that_was_logged_with_the_call_is_not_logged_again() {
-        for error in [
-            Error::Tampered("the cause".to_owned()),
-            Error::Internal("the cause".to_owned()),
-            Error::StorageUnavailable("the cause".to_owned()),
-        ] {
-            let log = logged(|| log_cause("an-id", &refusal("an-id", &error)));
-
-            assert_eq!(log.lines().filter(|line| line.contains("an-id")).count(), 1, "{log}");
-        }
-    }
 
     #[tokio::test]
     async fn a_panic_ends_one_future_and_no_other() {

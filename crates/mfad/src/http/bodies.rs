@@ -13,32 +13,27 @@ use mfad_service::{
     SecretChange, SecretOrder, SecretRef, UserChange, Verification,
 };
 
-use super::devices::{DeviceMember, HardwareMembers, provision_order};
+use super::device_bodies::{DeviceMember, HardwareMembers, provision_order};
+use super::json::{LONGEST_PASSWORD, SecretText, TokenMember, present};
 use super::problem::Problem;
-use super::wire::{SecretText, TokenMember, present};
 
-/// The longest password that is hashed, in bytes (AUT-5).
-pub const LONGEST_PASSWORD: usize = 1024;
 /// The shortest new password, in bytes (AUT-5).
 const SHORTEST_PASSWORD: usize = 8;
-/// The longest text of an action (api, step-up).
+/// The longest text of an action that is confirmed, in bytes.
 const LONGEST_ACTION: usize = 256;
 /// The longest role name, and how many there may be.
 const LONGEST_ROLE: usize = 32;
 const MOST_ROLES: usize = 16;
 
 /// `POST /users`.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewUserBody {
     pub name: String,
-    #[serde(default, deserialize_with = "present")]
     pub id: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub display_name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub email: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub password: Option<SecretText>,
 }
 
@@ -47,7 +42,7 @@ impl TryFrom<NewUserBody> for NewUserOrder {
 
     fn try_from(body: NewUserBody) -> Result<Self, Problem> {
         Ok(Self {
-            id: body.id.map(|text| UserId::parse(&text).ok_or_else(|| wrong("id"))).transpose()?,
+            id: body.id.map(|text| UserId::parse(&text).ok_or_else(|| Problem::invalid("id"))).transpose()?,
             name: UserName::parse(&body.name).map_err(because("name"))?,
             display_name: display_name(body.display_name)?,
             email: email(body.email)?,
@@ -57,19 +52,15 @@ impl TryFrom<NewUserBody> for NewUserOrder {
 }
 
 /// `PUT /users/:id`.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct UserBody {
     pub version: i64,
-    #[serde(default, deserialize_with = "present")]
     pub name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub display_name: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
     pub email: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
     pub disabled: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     pub roles: Option<Vec<String>>,
 }
 
@@ -110,43 +101,27 @@ fn roles(mut roles: Vec<String>) -> Result<Vec<String>, Problem> {
 }
 
 /// `POST /users/:id/secrets`.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SecretBody {
     pub r#type: String,
-    #[serde(default, deserialize_with = "present")]
     pub secret: Option<SecretText>,
-    #[serde(default, deserialize_with = "present")]
     pub name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub algorithm: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub digits: Option<u64>,
-    #[serde(default, deserialize_with = "present")]
     pub period: Option<u64>,
-    #[serde(default, deserialize_with = "present")]
     pub kind: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub issuer: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub account_name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub device: Option<DeviceMember>,
-    #[serde(default, deserialize_with = "present")]
     pub touch: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     pub activate: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub replace: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     pub protect: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     pub spare_of: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub uv: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub local: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     pub pin: Option<SecretText>,
 }
 
@@ -173,7 +148,8 @@ impl TryFrom<SecretBody> for SecretOrder {
                 new_password(secret, "secret").map(Self::Password)
             }
             "fido2" if !body.has_mfa_members() && body.secret.is_none() => {
-                let verification = body.uv.as_deref().map(|text| Verification::parse(text).ok_or_else(|| wrong("uv")));
+                let verification =
+                    body.uv.as_deref().map(|text| Verification::parse(text).ok_or_else(|| Problem::invalid("uv")));
                 let verification = verification.transpose()?.unwrap_or_default();
                 let order = KeyOrder { name: label(body.name)?, verification };
                 match (body.local.unwrap_or(false), pin(body.pin)?) {
@@ -192,11 +168,11 @@ impl TryFrom<SecretBody> for SecretOrder {
 }
 
 /// `POST /users/:id/secrets/import`.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportBody {
     otpauth_url: SecretText,
-    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
 }
 
@@ -223,8 +199,9 @@ pub struct KeyBody {
 impl KeyBody {
     /// The new master key: 32 bytes in Base64 (RFC 4648 section 4).
     pub fn key(&self) -> Result<MasterKey, Problem> {
-        let bytes = BASE64.decode(self.key.0.expose().as_bytes()).map(Sensitive::new).map_err(|_| wrong("key"))?;
-        MasterKey::from_bytes(bytes.expose()).map_err(|_| wrong("key"))
+        let bytes =
+            BASE64.decode(self.key.0.expose().as_bytes()).map(Sensitive::new).map_err(|_| Problem::invalid("key"))?;
+        MasterKey::from_bytes(bytes.expose()).map_err(|_| Problem::invalid("key"))
     }
 }
 
@@ -249,17 +226,18 @@ impl SecretBody {
     }
 
     fn mfa(self) -> Result<MfaOrder, Problem> {
-        let period = self.period.map(|n| Period::new(n).ok_or_else(|| wrong("period"))).transpose()?;
+        let period = self.period.map(|n| Period::new(n).ok_or_else(|| Problem::invalid("period"))).transpose()?;
         let moving = match (self.kind.as_deref(), period) {
             (None | Some("totp"), period) => OtpKind::Totp(period.unwrap_or(Period::THIRTY)),
             (Some("hotp"), None) => OtpKind::Hotp,
             (Some("hotp"), Some(_)) => return Err(Problem::malformed("`period` is for totp only")),
-            (Some(_), _) => return Err(wrong("kind")),
+            (Some(_), _) => return Err(Problem::invalid("kind")),
         };
         let algorithm = self
             .algorithm
-            .map_or(Ok(Algorithm::Sha1), |text| Algorithm::parse(&text).ok_or_else(|| wrong("algorithm")))?;
-        let digits = self.digits.map_or(Ok(Digits::SIX), |n| Digits::new(n).ok_or_else(|| wrong("digits")))?;
+            .map_or(Ok(Algorithm::Sha1), |text| Algorithm::parse(&text).ok_or_else(|| Problem::invalid("algorithm")))?;
+        let digits =
+            self.digits.map_or(Ok(Digits::SIX), |n| Digits::new(n).ok_or_else(|| Problem::invalid("digits")))?;
         let part = |text: Option<String>, member| {
             text.map(|text| Text::parse_label_part(&text).map_err(because(member))).transpose()
         };
@@ -277,18 +255,14 @@ fn label(text: Option<String>) -> Result<Option<Label>, Problem> {
 }
 
 /// Either changes of the entry, or the first code of a pending factor.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeBody {
-    #[serde(default, deserialize_with = "present")]
     pub version: Option<i64>,
-    #[serde(default, deserialize_with = "present")]
     pub name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     pub description: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
     pub token: Option<TokenMember>,
-    #[serde(default, deserialize_with = "present")]
     pub device: Option<bool>,
 }
 
@@ -315,11 +289,11 @@ impl ChangeBody {
 }
 
 /// `PUT /users/:id/secrets/password`.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordBody {
     pub secret: SecretText,
-    #[serde(default, deserialize_with = "present")]
     pub current: Option<SecretText>,
 }
 
@@ -339,14 +313,12 @@ pub struct TokenBody {
 }
 
 /// The first code of a factor: from the user, or from the hardware key itself.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FirstCodeBody {
-    #[serde(default, deserialize_with = "present")]
     pub token: Option<TokenMember>,
-    #[serde(default, deserialize_with = "present")]
     pub device: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     pub credential: Option<Map<String, Value>>,
 }
 
@@ -371,18 +343,14 @@ pub struct CodeBody {
 }
 
 /// One second factor of any kind.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProofBody {
-    #[serde(default, deserialize_with = "present")]
     pub token: Option<TokenMember>,
-    #[serde(default, deserialize_with = "present")]
     pub code: Option<SecretText>,
-    #[serde(default, deserialize_with = "present")]
     pub device: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     pub credential: Option<Map<String, Value>>,
-    #[serde(default, deserialize_with = "present")]
     pub pin: Option<SecretText>,
 }
 
@@ -404,33 +372,26 @@ impl ProofBody {
 }
 
 /// `POST /auth/stepup`.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepUpBody {
-    #[serde(default, deserialize_with = "present")]
     pub token: Option<TokenMember>,
-    #[serde(default, deserialize_with = "present")]
     pub code: Option<SecretText>,
-    #[serde(default, deserialize_with = "present")]
     pub device: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     pub credential: Option<Map<String, Value>>,
-    #[serde(default, deserialize_with = "present")]
     pub pin: Option<SecretText>,
     pub action: String,
-    #[serde(default, deserialize_with = "present")]
     pub redeemer: Option<u32>,
 }
 
 /// `POST /auth/fido2`: what a security key answered in a browser, or the one in this host.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecurityKeyBody {
-    #[serde(default, deserialize_with = "present")]
     pub credential: Option<Map<String, Value>>,
-    #[serde(default, deserialize_with = "present")]
     pub device: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     pub pin: Option<SecretText>,
 }
 
@@ -455,11 +416,6 @@ pub struct ReceiptBody {
     pub receipt: SecretText,
     pub action: String,
 }
-/// The refusal of a member or parameter that is not what it should be.
-pub fn wrong(member: &str) -> Problem {
-    Problem::malformed(format!("`{member}` is not what it should be"))
-}
-
 /// The refusal of a member, with the reason.
 fn because(member: &str) -> impl Fn(&'static str) -> Problem {
     move |why| Problem::malformed(format!("`{member}` {why}"))

@@ -1,5 +1,5 @@
-//! What a 401 says of the way in: the scheme that the resource takes (RFC 9110 section 11.6.1), and what the request lacked
-//! of it. Of what was sent it repeats nothing.
+//! Completes a 401: names the authentication scheme of the resource (RFC 9110 section 11.6.1), and says what the
+//! request lacked. It never repeats what was sent.
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap};
@@ -9,28 +9,29 @@ use super::headers::single;
 use super::problem::Problem;
 use super::route::Resource;
 
-/// RFC 7617 section 2.1: login and password are UTF-8.
+/// Challenge for login and password, which are UTF-8 (RFC 7617 section 2.1).
 const BASIC: &str = "Basic realm=\"mfad\", charset=\"UTF-8\"";
-/// RFC 6750 section 3.
+/// Challenge for a token (RFC 6750 section 3).
 const BEARER: &str = "Bearer realm=\"mfad\"";
 
-/// What a request brought in `Authorization`.
+/// Content of the header `Authorization`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Given {
     Nothing,
     Basic,
     Token,
-    /// Another scheme, or what is no field of its own.
+    /// Another scheme, a malformed value, or a duplicated header.
     Other,
 }
 
-/// Gives a 401 the challenge of its resource, and says what is missing. Other problems stay as they are.
+/// Adds the challenge of the resource to a 401, and says what is missing. Returns other problems unchanged.
 pub fn explained(problem: Problem, path: &str, headers: &HeaderMap) -> Problem {
     if problem.status != StatusCode::UNAUTHORIZED {
         return problem;
     }
     let takes_password = Resource::of_path(path) == Some(Resource::AuthPassword);
     let challenge = Some(if takes_password { BASIC } else { BEARER });
+    // Other codes already say what is wrong, such as `wrong-credentials`.
     let detail = if problem.code == ErrorCode::Unauthenticated {
         lack(takes_password, given(headers)).to_owned()
     } else {
@@ -49,6 +50,7 @@ fn given(headers: &HeaderMap) -> Given {
     if is("basic") {
         Given::Basic
     } else if is("bearer") || is("jwt") {
+        // `jwt` is another name for `Bearer`.
         Given::Token
     } else {
         Given::Other
@@ -61,19 +63,19 @@ fn lack(takes_password: bool, given: Given) -> &'static str {
             "no credentials were given: send login and password with `Authorization: Basic`, or as JSON with POST"
         }
         (true, Given::Basic) => {
-            "the credentials cannot be read: `Authorization: Basic` takes the Base64 of `login:password` in UTF-8"
+            "the credentials cannot be read: `Authorization: Basic` needs the Base64 of `login:password` in UTF-8"
         }
         (true, Given::Token | Given::Other) => {
-            "this takes login and password: send them with `Authorization: Basic`, or as JSON with POST"
+            "this path needs login and password: send them with `Authorization: Basic`, or as JSON with POST"
         }
         (false, Given::Nothing) => {
-            "no credentials were given: send a token with `Authorization: Bearer`, or call from an account with a right"
+            "no credentials were given: send a token with `Authorization: Bearer`, or use a local account with rights"
         }
         (false, Given::Basic | Given::Other) => {
-            "this scheme is not taken here: send a token with `Authorization: Bearer`, and send it once"
+            "this scheme is not accepted here: send a token with `Authorization: Bearer`, and only once"
         }
         (false, Given::Token) => {
-            "a valid token is needed: this one is expired, ended, malformed, of another kind, or of another account"
+            "a valid token is needed: this one is expired, ended, malformed, of the wrong kind, or of another account"
         }
     }
 }
@@ -122,7 +124,7 @@ mod tests {
         assert!(said("/users", &["Bearer hunter2"]).starts_with("a valid token is needed"));
         assert!(said("/users", &["JWT hunter2"]).starts_with("a valid token is needed"));
         for odd in [&["Basic hunter2"][..], &["Negotiate hunter2"], &["hunter2"], &[""], &["Bearer a", "Bearer b"]] {
-            assert!(said("/users", odd).starts_with("this scheme is not taken here"), "{odd:?}");
+            assert!(said("/users", odd).starts_with("this scheme is not accepted here"), "{odd:?}");
         }
         for path in ["/auth/password", "/users"] {
             for odd in ["Basic hunter2", "Bearer hunter2", "Digest hunter2", "hunter2"] {

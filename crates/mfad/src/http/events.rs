@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, watch};
 use mfad_service::{AuditView, Backup, Call, Caller, CancellationToken, Reply, RequestContext};
 
 use super::Server;
-use super::devices::event_text;
+use super::device_replies::event_text;
+use super::replies::audit_record;
 use super::stream::Streaming;
-use super::wire::audit_record;
 
 /// A comment is sent when nothing else was for so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -173,14 +173,14 @@ async fn page(server: &Arc<Server>, caller: Caller, request: &str, question: Cal
     let context = RequestContext {
         caller,
         now: server.clock.now(),
-        patience: super::answer::PATIENCE,
+        patience: super::PATIENCE,
         request: request.to_owned(),
         cancellation: CancellationToken::default(),
     };
     let asked = Arc::clone(server);
     let work = tokio::task::spawn_blocking(move || {
         let reply = asked.service.handle(&context, question);
-        reply.inspect_err(|error| super::answer::log_error(&context.request, error)).ok()
+        reply.inspect_err(|error| super::log::log_error(&context.request, error)).ok()
     });
     work.await.unwrap_or_else(|_| {
         server.note_panic(request);

@@ -1,59 +1,60 @@
-//! Watches the bytes of a connection before the HTTP library sees them, and refuses what two readers
-//! could understand differently (RFC 9112 sections 2.2, 5, 6, 11.2; HTTP-2, HTTP-4, HTTP-8). It
-//! follows the framing only; what the fields mean is read elsewhere.
+//! Framing check: reads the bytes of a connection before the HTTP library does, and refuses what two parsers could
+//! understand differently (RFC 9112 sections 2.2, 5, 6, 11.2; HTTP-2, HTTP-4, HTTP-8). It follows the framing only, and
+//! does not know what other header fields mean.
 
 use hyper::Uri;
 
-/// The longest request target (HTTP-2).
+/// Longest request target in bytes (HTTP-2).
 pub const LONGEST_TARGET: usize = 2048;
-/// The longest header block, request line included (HTTP-2).
+/// Longest header block in bytes, request line included (HTTP-2).
 pub const LONGEST_HEAD: usize = 16 * 1024;
-/// The most header fields (HTTP-2).
+/// Maximum number of header fields (HTTP-2).
 pub const MOST_FIELDS: usize = 64;
-/// The longest body in either framing (HTTP-2).
+/// Longest body in bytes, with a length or chunked (HTTP-2).
 pub const LONGEST_BODY: u64 = 16 * 1024;
-/// The longest method name.
+/// Longest method name in bytes.
 const LONGEST_METHOD: usize = 32;
-/// The longest chunk-size line, extensions included.
+/// Longest chunk-size line in bytes, extensions included.
 const LONGEST_CHUNK_LINE: usize = 64;
-/// It has no chunks and closes each connection, and it is mostly a reverse proxy that was not told otherwise.
-const OLD_VERSION: &str = "HTTP/1.0 is not spoken here; let the proxy speak HTTP/1.1 to this socket \
+/// Refusal of HTTP/1.0, which has no chunks and closes each connection. Its client is usually a reverse proxy with
+/// default settings, so the text says what to set.
+const OLD_VERSION: &str = "HTTP/1.0 is not supported; configure the proxy to use HTTP/1.1 for this socket \
     (nginx: `proxy_http_version 1.1;` and `proxy_set_header Connection \"\";`)";
 
-/// Why the bytes are refused; the connection ends with it.
+/// Why bytes are refused. The connection ends after every refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reject {
-    /// Not HTTP/1.1 as it should be.
+    /// The bytes are not valid HTTP/1.1; the text becomes the `detail` of the response (400).
     Malformed(&'static str),
-    /// The body is, or says it is, too long.
+    /// The body is longer than `LONGEST_BODY`, or announces to be (413).
     BodyTooLarge,
-    /// The request target is too long.
+    /// The request target is longer than `LONGEST_TARGET` (414).
     TargetTooLong,
-    /// The header block is too long, or has too many fields.
+    /// The header block is longer than `LONGEST_HEAD`, or has more than `MOST_FIELDS` fields (431).
     HeadersTooLarge,
 }
 
-/// A refusal, and how many of the bytes just fed belong to whole messages before it.
+/// A refusal, and how many of the bytes before it can still be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why.
+    /// Why the bytes after `good` are refused.
     pub reason: Reject,
-    /// Bytes up to the end of the last whole message; they can be served.
+    /// Number of bytes just fed, up to the end of the last complete message; these can be served.
     pub good: usize,
 }
 
-/// Where in a message the last byte lay.
+/// Position in a message after the last byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FramingPhase {
-    /// Before the first byte of a message.
+    /// Between two messages: the next byte is the first of a message.
     Between,
-    /// In a header block.
+    /// In a request line or a header block.
     Head,
-    /// In a body.
+    /// In a body, including chunk sizes and trailers.
     Body,
 }
 
-/// Follows the messages of one connection.
+/// Follows the framing of the messages of one connection.
 #[derive(Debug)]
 pub struct StrictFraming {
     state: State,
@@ -97,7 +98,7 @@ impl Default for StrictFraming {
 }
 
 impl StrictFraming {
-    /// Where the connection stands.
+    /// Returns the position after the last byte that was fed.
     pub fn phase(&self) -> FramingPhase {
         match self.state {
             State::RequestLine if self.head_length == 0 => FramingPhase::Between,
@@ -108,13 +109,14 @@ impl StrictFraming {
         }
     }
 
-    /// Takes the next bytes. After a refusal the connection must not be read any further.
+    /// Checks the next bytes. After a refusal the connection must not be read any further.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let whole = bytes.len();
         let mut bytes = bytes;
         let mut good = 0;
         while !bytes.is_empty() {
             let taken = match self.state {
+                // Contents are passed over as a whole; everything else is read byte by byte.
                 State::FixedBody(left) => self.skip(bytes, left, |left| match left {
                     0 => State::RequestLine,
                     left => State::FixedBody(left),
@@ -148,15 +150,17 @@ impl StrictFraming {
         match (byte, self.last_was_cr) {
             (b'\n', true) => {
                 self.last_was_cr = false;
+                // Put back afterwards, so that its allocation serves all lines.
                 let line = std::mem::take(&mut self.line);
                 self.take_line(&line)?;
                 self.line = line;
                 self.line.clear();
                 Ok(())
             }
-            (b'\n', false) => Err(Reject::Malformed("a line ends without a carriage return")),
-            (_, true) => Err(Reject::Malformed("a carriage return stands alone")),
-            (0, false) => Err(Reject::Malformed("a NUL byte")),
+            // A bare line feed ends a line for some parsers only (RFC 9112 section 2.2).
+            (b'\n', false) => Err(Reject::Malformed("line feed without a carriage return")),
+            (_, true) => Err(Reject::Malformed("carriage return without a line feed")),
+            (0, false) => Err(Reject::Malformed("NUL byte in a line")),
             (b'\r', false) => {
                 self.last_was_cr = true;
                 Ok(())
@@ -180,11 +184,12 @@ impl StrictFraming {
 
     fn check_line_length(&self) -> Result<(), Reject> {
         match self.state {
+            // Only keeps the line from growing without end; the target is measured when the line is complete.
             State::RequestLine if self.line.len() > LONGEST_TARGET.saturating_add(LONGEST_METHOD) => {
                 Err(Reject::TargetTooLong)
             }
             State::ChunkSize | State::ChunkEnd if self.line.len() > LONGEST_CHUNK_LINE => {
-                Err(Reject::Malformed("a chunk size is too long"))
+                Err(Reject::Malformed("chunk size line is too long"))
             }
             State::RequestLine
             | State::Field
@@ -206,6 +211,7 @@ impl StrictFraming {
             State::Field => self.take_field(line)?,
             State::ChunkSize => {
                 let size = chunk_size(line)?;
+                // The announced sizes are added up, so that the body is refused before it arrives.
                 self.body_length = self.body_length.saturating_add(size);
                 if self.body_length > LONGEST_BODY {
                     return Err(Reject::BodyTooLarge);
@@ -213,8 +219,9 @@ impl StrictFraming {
                 self.state = if size == 0 { State::Trailer } else { State::ChunkData(size) };
             }
             State::ChunkEnd if line.is_empty() => self.state = State::ChunkSize,
-            State::ChunkEnd => return Err(Reject::Malformed("a chunk is longer than it says")),
+            State::ChunkEnd => return Err(Reject::Malformed("chunk is longer than its size")),
             State::Trailer if line.is_empty() => *self = Self::default(),
+            // Trailers have limits of their own: the end of the head has reset the counts.
             State::Trailer => self.check_field(line).map(|_| ())?,
             State::FixedBody(_) | State::ChunkData(_) => {}
         }
@@ -224,13 +231,14 @@ impl StrictFraming {
     fn take_field(&mut self, line: &[u8]) -> Result<(), Reject> {
         let (name, value) = self.check_field(line)?;
         if name.eq_ignore_ascii_case(b"content-length") {
+            // Equal values are refused as well, as RFC 9110 section 8.6 allows.
             if self.framing.length.is_some() {
-                return Err(Reject::Malformed("Content-Length comes twice"));
+                return Err(Reject::Malformed("duplicate Content-Length"));
             }
             self.framing.length = Some(content_length(value)?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if self.framing.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Reject::Malformed("the only transfer coding is chunked"));
+                return Err(Reject::Malformed("Transfer-Encoding must be `chunked`, and only once"));
             }
             self.framing.chunked = true;
         }
@@ -242,15 +250,15 @@ impl StrictFraming {
         if self.fields > MOST_FIELDS {
             return Err(Reject::HeadersTooLarge);
         }
-        let colon = line.iter().position(|b| *b == b':').ok_or(Reject::Malformed("a header field without a colon"))?;
+        let colon = line.iter().position(|b| *b == b':').ok_or(Reject::Malformed("header field without a colon"))?;
         let (name, rest) = line.split_at_checked(colon).unwrap_or((line, &[]));
         if name.is_empty() || !name.iter().copied().all(is_token_byte) {
-            return Err(Reject::Malformed("a header field name that is none"));
+            return Err(Reject::Malformed("invalid header field name"));
         }
-        // Before it is trimmed: only blanks and tabs may stand around a value.
+        // Before trimming, which would also remove form feeds: only spaces and tabs may surround a value.
         let value = rest.get(1..).unwrap_or(&[]);
         if !value.iter().copied().all(is_value_byte) {
-            return Err(Reject::Malformed("a header field value with a control character"));
+            return Err(Reject::Malformed("control character in a header field value"));
         }
         Ok((name, value.trim_ascii()))
     }
@@ -258,7 +266,8 @@ impl StrictFraming {
     fn end_head(&mut self) -> Result<(), Reject> {
         let framing = self.framing;
         let length = match (framing.chunked, framing.length) {
-            (true, Some(_)) => return Err(Reject::Malformed("Content-Length and Transfer-Encoding together")),
+            // A sign of request smuggling (RFC 9112 sections 6.3 and 11.2).
+            (true, Some(_)) => return Err(Reject::Malformed("both Content-Length and Transfer-Encoding")),
             (true, None) => {
                 *self = Self { state: State::ChunkSize, ..Self::default() };
                 return Ok(());
@@ -278,46 +287,46 @@ fn check_request_line(line: &[u8]) -> Result<(), Reject> {
     let mut parts = line.split(|b| *b == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(Reject::Malformed("a request line has a method, a target and a version"));
+        return Err(Reject::Malformed("request line must have a method, a target and a version"));
     };
     if method.is_empty() || method.len() > LONGEST_METHOD || !method.iter().copied().all(is_token_byte) {
-        return Err(Reject::Malformed("a method that is none"));
+        return Err(Reject::Malformed("invalid method"));
     }
     if target.len() > LONGEST_TARGET {
         return Err(Reject::TargetTooLong);
     }
-    // What the library would not read it would answer by itself, without a word.
+    // The HTTP library answers a target that it cannot parse by itself, without a problem document.
     if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) || Uri::try_from(target).is_err() {
-        return Err(Reject::Malformed("a request target that is none"));
+        return Err(Reject::Malformed("invalid request target"));
     }
     match version {
         b"HTTP/1.1" => Ok(()),
         b"HTTP/1.0" => Err(Reject::Malformed(OLD_VERSION)),
-        _ => Err(Reject::Malformed("only HTTP/1.1 is spoken here")),
+        _ => Err(Reject::Malformed("only HTTP/1.1 is supported")),
     }
 }
 
-/// Decimal digits and nothing else; a number beyond every limit is too large rather than malformed.
+/// Parses decimal digits and nothing else. A number beyond 64 bits counts as too large, not as malformed.
 fn content_length(value: &[u8]) -> Result<u64, Reject> {
     let text = std::str::from_utf8(value).ok().filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()));
-    let text = text.ok_or(Reject::Malformed("a Content-Length that is no number"))?;
+    let text = text.ok_or(Reject::Malformed("Content-Length must be a decimal number"))?;
     text.parse().map_err(|_| Reject::BodyTooLarge)
 }
 
-/// Hexadecimal digits; an extension after `;` is passed over.
+/// Parses hexadecimal digits, and ignores an extension after `;`. A number beyond 64 bits counts as too large.
 fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
     let digits = line.split(|b| *b == b';').next().unwrap_or(&[]);
     let text = std::str::from_utf8(digits).ok().filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_hexdigit()));
-    let text = text.ok_or(Reject::Malformed("a chunk size that is no number"))?;
+    let text = text.ok_or(Reject::Malformed("chunk size must be a hexadecimal number"))?;
     u64::from_str_radix(text, 16).map_err(|_| Reject::BodyTooLarge)
 }
 
-/// `field-vchar` of RFC 9110 section 5.5, and what may stand between.
+/// Whether the byte is `field-vchar` of RFC 9110 section 5.5, a space or a tab.
 fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || !byte.is_ascii_control()
 }
 
-/// `tchar` of RFC 9110 section 5.6.2.
+/// Whether the byte is `tchar` of RFC 9110 section 5.6.2.
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

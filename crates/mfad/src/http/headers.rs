@@ -1,5 +1,5 @@
-//! Reads the header fields of a request: each known one at most once, and of its shape. What a route makes of them is
-//! not known here.
+//! Reads the header fields of a request: each known one at most once, and in its expected form. It does not know what a
+//! route does with them.
 
 use hyper::Uri;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -9,63 +9,64 @@ use mfad_core::model::{Sensitive, Text};
 use super::problem::Problem;
 use super::route::Basic;
 
-/// An administrator's reason.
+/// Reason of an administrator for an operation, which goes into the audit log.
 pub const REASON: HeaderName = HeaderName::from_static("mfad-reason");
-/// Where a stream of events goes on.
+/// Id of the last event that a client has seen; an event stream resumes after it.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// The longest reason, in characters.
+/// Longest reason in characters.
 const LONGEST_REASON: usize = 256;
-/// The longest idempotency key.
+/// Longest idempotency key in characters.
 const LONGEST_KEY: usize = 64;
 
-/// What a request's headers say about its caller.
+/// Credentials and reason from the headers of a request.
 pub struct Credentials {
-    /// The text of a token, unchecked.
+    /// Text of a token, not verified; empty if `Authorization` holds nothing that this route accepts.
     pub token: Option<Sensitive<String>>,
-    /// Login and password of HTTP's Basic scheme.
+    /// Login and password of the Basic scheme (RFC 7617), on routes that accept it.
     pub basic: Option<Basic>,
-    /// Why an administrator does this.
+    /// Reason that an administrator gives for the operation.
     pub reason: Option<Text>,
 }
 
-/// Refuses a request that two readers could take for requests to different hosts (RFC 9112 sections 3.2 and 3.2.2). Which
-/// host it names does not matter here: there is one, and a proxy passes on any name.
+/// Refuses a request that two parsers could take for requests to different hosts (RFC 9112 sections 3.2 and 3.2.2). Any
+/// host name is accepted: there is only one host here, and a proxy passes on any name.
 pub fn check_host(target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let mut values = headers.get_all(header::HOST).iter();
-    let Some(host) = values.next() else { return Err(Problem::malformed("HTTP/1.1 needs the header `Host`")) };
+    let Some(host) = values.next() else { return Err(Problem::malformed("HTTP/1.1 requires the header `Host`")) };
     if values.next().is_some() {
-        return Err(Problem::malformed("the header `Host` comes twice"));
+        return Err(Problem::malformed("the header `Host` is duplicated"));
     }
     let Some(host) = host.to_str().ok().filter(|host| is_host(host)) else {
-        return Err(Problem::malformed("the header `Host` is no host name with an optional port"));
+        return Err(Problem::malformed("the header `Host` must be a host name with an optional port"));
     };
     if target.scheme_str().is_some_and(|scheme| !scheme.eq_ignore_ascii_case("http")) {
-        return Err(Problem::malformed("the only scheme of a request target is `http`"));
+        return Err(Problem::malformed("the scheme of a request target must be `http`"));
     }
+    // Case does not matter in host names.
     if target.authority().is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
         return Err(Problem::malformed("the request target and the header `Host` name different hosts"));
     }
     Ok(())
 }
 
-/// Whether the caller sends nothing more on this connection (RFC 9112 section 9.6).
+/// Whether the client announces that this is its last request on the connection (RFC 9112 section 9.6).
 pub fn asks_to_close(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
-/// A header that may come once.
+/// Returns the value of a header that may occur once; `None` if it is absent.
 pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Problem::malformed(format!("the header `{name}` comes twice")));
+        return Err(Problem::malformed(format!("the header `{name}` is duplicated")));
     }
-    value.to_str().map(Some).map_err(|_| Problem::malformed(format!("the header `{name}` is not visible ASCII")))
+    value.to_str().map(Some).map_err(|_| Problem::malformed(format!("the header `{name}` must be visible ASCII")))
 }
 
-/// Refuses a body that is not declared as JSON in UTF-8.
+/// Refuses a body that `Content-Type` does not declare as JSON in UTF-8 (415).
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let text = single(headers, &header::CONTENT_TYPE)?.unwrap_or_default();
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
@@ -80,13 +81,14 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Reads `Authorization`. What is no scheme of this route counts as a token that no route accepts, so that a
-/// caller who meant to be somebody is never taken for a caller without a token.
+/// Reads `Authorization` and the reason. A value that this route does not accept counts as a token that no route
+/// accepts. So a caller who tried to authenticate as a user is never served with the rights of its peer alone.
 pub fn credentials(headers: &HeaderMap, takes_basic: bool) -> Result<Credentials, Problem> {
     let mut found = Credentials { token: None, basic: None, reason: reason(headers)? };
     if !headers.contains_key(header::AUTHORIZATION) {
         return Ok(found);
     }
+    // A duplicated header is as unusable as a malformed one.
     let text = single(headers, &header::AUTHORIZATION).ok().flatten().unwrap_or_default();
     let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
     let rest = rest.trim();
@@ -100,36 +102,36 @@ pub fn credentials(headers: &HeaderMap, takes_basic: bool) -> Result<Credentials
     Ok(found)
 }
 
-/// Printable ASCII: a field value has no declared encoding (RFC 9110 section 5.5), so that other text would be read one way
-/// here and another way by a proxy, and it goes into the audit log.
+/// Reads the reason, which must be printable ASCII: it goes into the audit log, and field values have no declared
+/// encoding (RFC 9110 section 5.5), so a proxy could read other text differently.
 fn reason(headers: &HeaderMap) -> Result<Option<Text>, Problem> {
     let mut values = headers.get_all(&REASON).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Problem::malformed("the header `Mfad-Reason` comes twice"));
+        return Err(Problem::malformed("the header `Mfad-Reason` is duplicated"));
     }
     let is_printable = |text: &&str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let text = std::str::from_utf8(value.as_bytes()).ok().filter(is_printable);
     let text = text.and_then(|text| Text::parse(text, LONGEST_REASON).ok());
-    text.map(Some).ok_or_else(|| Problem::malformed("`Mfad-Reason` has 1 to 256 characters of printable ASCII"))
+    text.map(Some).ok_or_else(|| Problem::malformed("`Mfad-Reason` must have 1 to 256 characters of printable ASCII"))
 }
 
-/// The key under which the answer is to be kept, if there is one.
+/// Returns the idempotency key, under which the response is kept; `None` if the request has none.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
     if (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(Some(key.to_owned()))
     } else {
-        Err(Problem::malformed("`Idempotency-Key` has 1 to 64 visible ASCII characters"))
+        Err(Problem::malformed("`Idempotency-Key` must have 1 to 64 visible ASCII characters"))
     }
 }
 
-/// The bytes of a header, none if it is not there.
+/// Returns the value of a header as bytes; empty if it is absent.
 pub fn bytes_of(headers: &HeaderMap, name: HeaderName) -> &[u8] {
     headers.get(name).map_or(&[], HeaderValue::as_bytes)
 }
 
-/// `uri-host [ ":" port ]` of RFC 9110 section 7.2, which may be empty.
+/// Whether the text is `uri-host [ ":" port ]` of RFC 9110 section 7.2, or empty.
 fn is_host(text: &str) -> bool {
     let (is_named, port) = match text.strip_prefix('[') {
         Some(literal) => {
@@ -145,7 +147,7 @@ fn is_host(text: &str) -> bool {
     is_named && (port.is_empty() || is_port(port))
 }
 
-/// `reg-name` of RFC 3986 section 3.2.2.
+/// Whether the text is a `reg-name` of RFC 3986 section 3.2.2.
 fn is_name(text: &str) -> bool {
     let mut parts = text.split('%');
     let before = parts.next().unwrap_or_default();
@@ -157,7 +159,7 @@ fn is_name(text: &str) -> bool {
     before.bytes().all(is_name_byte) && parts.all(is_encoded)
 }
 
-/// `unreserved` and `sub-delims` of RFC 3986 section 2.
+/// Whether the byte is in `unreserved` or `sub-delims` of RFC 3986 section 2.
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }

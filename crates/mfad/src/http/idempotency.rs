@@ -1,6 +1,6 @@
-//! `Idempotency-Key`: the same request, asked again within a minute by the same caller, gets the same
-//! answer. Answers can hold secrets, so they are kept sealed under a key that only this process has
-//! ever had, and only as long as they may be asked for.
+//! `Idempotency-Key`: the same request of the same caller gets the same response within a minute. Responses can hold
+//! secrets. So they are kept encrypted under a key that never leaves this process, and only as long as they may be
+//! repeated. It does not know whether the caller may still see a response.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,31 +16,32 @@ use mfad_service::Told;
 
 use super::problem::Problem;
 
-/// How long an answer is kept, in milliseconds of the boot clock.
+/// Time for which a response is kept, in milliseconds of the boot clock.
 const LIFETIME: i64 = 60_000;
-/// Answers kept at once.
+/// Maximum number of kept responses and of requests in progress, together.
 const MOST: usize = 1024;
-/// Of them of one peer uid.
+/// The same for one peer uid.
 const MOST_OF_ONE: usize = 256;
-/// Bytes of their bodies, of one peer uid. A few have a picture of some 100 KiB.
+/// Maximum size of the kept bodies of one peer uid, in bytes. A body with a QR code has some 100 KiB.
 const MOST_BYTES: usize = 2 * 1024 * 1024;
 
-/// An answer worth keeping.
+/// A response that can be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Its status.
+    /// Status of the response.
     pub status: StatusCode,
-    /// Its `Location`, if it had one.
+    /// Value of `Location`, below the version prefix; `None` if nothing was created.
     pub location: Option<String>,
-    /// Whether its body is Prometheus text rather than JSON.
+    /// Whether the body is in the Prometheus text format. Otherwise it is JSON.
     pub is_metrics: bool,
-    /// Its body.
+    /// Body of the response; empty if it has none.
     pub body: Vec<u8>,
-    /// What it tells that may not be told for as long as it is kept.
+    /// Secret in the body, and its owner. The response may be repeated only until the secret is used, replaced or
+    /// removed (ENR-8).
     pub told: Told,
 }
 
-/// Names a request: who, what, under which key.
+/// SHA-256 that identifies a request (caller, target and idempotency key), or its body.
 pub type Fingerprint = [u8; 32];
 
 enum State {
@@ -64,21 +65,22 @@ impl Entry {
     }
 }
 
-/// The answers of the last minute.
+/// Responses of the last minute, and requests that are in progress.
 pub struct Idempotency {
     cipher: XChaCha20Poly1305,
     entries: Mutex<HashMap<Fingerprint, Entry>>,
 }
 
-/// What to do with a request that carries a key.
+/// How to treat a request that has an idempotency key.
 pub enum Turn {
-    /// Carry it out, then [`Idempotency::keep`] its answer or [`Idempotency::forget`] it.
+    /// It is new: carry it out, then [`Idempotency::keep`] its response or [`Idempotency::forget`] it.
     First,
-    /// It was carried out: this is the answer, for whoever may still have it.
+    /// It was carried out, with this response. The caller must still be allowed to see it.
     Again(Kept),
 }
 
-/// SHA-256 over parts with their lengths before them.
+/// Returns the SHA-256 of the parts, each preceded by its length, so that no other division into parts has the same
+/// input.
 pub fn fingerprint(parts: &[&[u8]]) -> Fingerprint {
     let mut hash = Sha256::new();
     for part in parts {
@@ -89,27 +91,34 @@ pub fn fingerprint(parts: &[&[u8]]) -> Fingerprint {
 }
 
 impl Idempotency {
-    /// Makes the key of this process.
+    /// Draws the encryption key of this process.
     pub fn new() -> Result<Self, NoEntropy> {
         let key = entropy::secret::<32>()?;
         let cipher = XChaCha20Poly1305::new_from_slice(key.expose()).map_err(|_| NoEntropy)?;
         Ok(Self { cipher, entries: Mutex::default() })
     }
 
-    /// Announces a request of a peer. The same key with another body, or while the first is under way, is a conflict.
+    /// Registers a request of a peer. Refuses an idempotency key that was used with another body, or whose first
+    /// request is still in progress (409).
     pub fn begin(&self, uid: u32, request: Fingerprint, body: Fingerprint, now: &Moment) -> Result<Turn, Problem> {
         let mut entries = self.lock();
+        // Expired entries must neither be found nor take up room.
         entries.retain(|_, entry| now.boot_ms.saturating_sub(entry.since) < LIFETIME);
         if let Some(entry) = entries.get(&request) {
             if entry.body != body {
-                return Err(Problem::idempotency_conflict("this key was used with another body in the last minute"));
+                return Err(Problem::idempotency_conflict(
+                    "this idempotency key was used with another body in the last minute",
+                ));
             }
             let State::Done { status, location, told, nonce, sealed } = &entry.state else {
-                return Err(Problem::idempotency_conflict("the first request with this key is still under way"));
+                return Err(Problem::idempotency_conflict(
+                    "the first request with this idempotency key is still in progress",
+                ));
             };
             let body = self.cipher.decrypt(&XNonce::from(*nonce), sealed.as_slice());
-            let body = body.map_err(|_| Problem::internal("a kept answer does not open"))?;
+            let body = body.map_err(|_| Problem::internal("a kept response cannot be decrypted"))?;
             let (location, told) = (location.clone(), told.clone());
+            // Metrics are read with GET, and only changes are kept.
             return Ok(Turn::Again(Kept { status: *status, location, is_metrics: false, body, told }));
         }
         make_room(&mut entries, uid)?;
@@ -117,12 +126,13 @@ impl Idempotency {
         Ok(Turn::First)
     }
 
-    /// Keeps the answer of a request that was carried out. Older ones of the same peer go where they would be too many
-    /// bytes.
+    /// Keeps the response of a request that was carried out. If the bodies of this peer then exceed `MOST_BYTES`, its
+    /// oldest responses are dropped.
     pub fn keep(&self, request: &Fingerprint, answer: &Kept) {
         let sealed = entropy::public::<24>()
             .ok()
             .and_then(|nonce| Some((nonce, self.cipher.encrypt(&XNonce::from(nonce), answer.body.as_slice()).ok()?)));
+        // What cannot be encrypted is not kept.
         let Some((nonce, sealed)) = sealed else { return self.forget(request) };
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(request) else { return };
@@ -134,12 +144,12 @@ impl Idempotency {
         while bytes(&entries) > MOST_BYTES && drop_oldest(&mut entries, uid) {}
     }
 
-    /// Lets a request be tried again that was not carried out.
+    /// Removes a request that was not carried out, so that it can be sent again with the same key.
     pub fn forget(&self, request: &Fingerprint) {
         self.lock().remove(request);
     }
 
-    /// Drops what is too old, so that nothing waits for the next request to be wiped.
+    /// Drops old responses. Housekeeping calls this, since otherwise they would stay until the next request.
     pub fn sweep(&self, now: &Moment) {
         self.lock().retain(|_, entry| now.boot_ms.saturating_sub(entry.since) < LIFETIME);
     }
@@ -149,13 +159,15 @@ impl Idempotency {
     }
 }
 
-/// Makes a peer go without its oldest answer when it has its share, and the peer with the most when all places are taken.
-/// What is under way keeps its place, or it would be carried out twice.
+/// Makes room for one more request of a peer. Drops the oldest response of this peer if it has reached its share, or of
+/// the peer with the most entries if all are taken. Requests in progress stay, or a repetition would be carried out as
+/// well.
 fn make_room(entries: &mut HashMap<Fingerprint, Entry>, uid: u32) -> Result<(), Problem> {
     let count = |entries: &HashMap<Fingerprint, Entry>, uid| entries.values().filter(|e| e.uid == uid).count();
     let whose = if count(entries, uid) >= MOST_OF_ONE {
         Some(uid)
     } else if entries.len() >= MOST {
+        // The peer with the most entries gives way, so that it cannot push out the others.
         entries.values().map(|entry| entry.uid).max_by_key(|uid| count(entries, *uid))
     } else {
         None
@@ -166,7 +178,7 @@ fn make_room(entries: &mut HashMap<Fingerprint, Entry>, uid: u32) -> Result<(), 
     }
 }
 
-/// Drops the oldest answer of a peer; `false` if it has none.
+/// Drops the oldest response of a peer. Returns `false` if it has none.
 fn drop_oldest(entries: &mut HashMap<Fingerprint, Entry>, uid: u32) -> bool {
     let done = entries.iter().filter(|(_, entry)| entry.uid == uid && matches!(entry.state, State::Done { .. }));
     let oldest = done.min_by_key(|(_, entry)| entry.since).map(|(request, _)| *request);
@@ -192,7 +204,7 @@ mod tests {
         fingerprint(&[&uid.to_be_bytes(), &number.to_be_bytes()])
     }
 
-    /// So many requests of a peer, each carried out.
+    /// Sends `count` requests of a peer, each of which is carried out and kept.
     fn fill(kept: &Idempotency, uid: u32, count: u32, answer: &Kept) {
         for number in 0..count {
             let request = named(uid, number);

@@ -1,27 +1,30 @@
-//! The server: accepts connections on the socket, names the peer, bounds everything, turns requests
-//! into calls and replies into answers. It knows no store, no OTP, no device, and logs no body.
+//! The HTTP server: accepts connections on the socket, identifies the peer, enforces limits, and turns requests into
+//! calls of the service and replies into responses. It knows no store, no OTP and no hardware, and logs no bodies.
 
 mod answer;
 mod bodies;
 mod challenge;
 mod clock;
 mod connections;
-mod devices;
+mod device_bodies;
+mod device_replies;
 mod events;
 mod framing;
 mod headers;
 mod idempotency;
+mod json;
 mod lenient;
+mod log;
 mod peer;
 mod problem;
 mod qr;
+mod replies;
 mod responses;
 mod route;
 mod stream;
 mod ui;
-mod wire;
 
-/// For the fuzz targets; no part of the API.
+/// Internals for the fuzz targets. They are not part of the API.
 #[doc(hidden)]
 pub mod inside {
     pub use super::framing::{FramingPhase, Refusal, Reject, StrictFraming};
@@ -39,9 +42,9 @@ use tokio::task::JoinSet;
 
 pub use clock::Clock;
 pub use connections::ConnectionLimits;
+pub use json::time as time_text;
 pub use lenient::normalise;
 pub use peer::Peers;
-pub use wire::time as time_text;
 
 use mfad_core::model::scrub_stack;
 use mfad_service::Service;
@@ -50,14 +53,16 @@ use connections::Connections;
 use idempotency::Idempotency;
 use problem::Problem;
 
-/// How long requests under way may take to end once the daemon stops (SVC-2).
+/// How long each wait inside a request may last.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Time that open requests have to complete once the daemon stops (SVC-2).
 const DRAIN: Duration = Duration::from_secs(5);
-/// The pause after an accept that failed for lack of descriptors.
+/// Pause after an accept that failed, for example for lack of descriptors, so that the loop does not spin (HTTP-9).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The longest wait for hardware keys in one go, so that the thread ends soon after the daemon.
+/// Longest single wait for changes of hardware keys, so that the waiting thread ends soon after the daemon stops.
 const DEVICE_LOOK: Duration = Duration::from_millis(500);
 
-/// Everything the door needs of the house.
+/// State that all connections share: the service, the limits, and the channels that announce events.
 pub struct Server {
     service: Service,
     clock: Clock,
@@ -71,8 +76,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Puts the parts together. `audit_head` follows the newest audit row, `device_head` the newest event about
-    /// hardware keys; `closing` turns true when the daemon stops.
+    /// Takes the service and its surroundings. `has_page` switches the self-service page on. `audit_head` follows the
+    /// newest audit row, `device_head` the newest event about hardware keys. `closing` turns true when the daemon
+    /// stops.
     pub fn new(
         service: Service,
         clock: Clock,
@@ -95,12 +101,13 @@ impl Server {
         })
     }
 
-    /// The service behind the server.
+    /// Returns the service behind the server.
     pub fn service(&self) -> &Service {
         &self.service
     }
 
-    /// Housekeeping that needs doing now and then.
+    /// Does the housekeeping, which may block: drops old responses, lets the service clean up, and contacts hardware
+    /// keys that have unfinished changes.
     pub fn tend(&self) {
         let now = self.clock.now();
         self.idempotency.sweep(&now);
@@ -113,8 +120,8 @@ impl Server {
         scrub_stack();
     }
 
-    /// Follows the hardware keys that come and go, until the daemon stops. Each that comes is met on a
-    /// thread of its own, so that one that hangs delays no other.
+    /// Follows hardware keys that are plugged in and removed, until the daemon stops. Each new key is contacted on a
+    /// thread of its own, so that one that hangs does not delay the others.
     pub fn attend_devices(self: &Arc<Self>) {
         let mut seen = 0;
         while !*self.closing.borrow() {
@@ -127,35 +134,37 @@ impl Server {
                     scrub_stack();
                 });
                 if let Err(error) = met {
-                    tracing::error!(%error, "no thread to meet a hardware key");
+                    tracing::error!(%error, "cannot start a thread for a new hardware key");
                 }
             }
         }
     }
 
-    /// A panic is a defect. It is counted, and from then on the daemon is not ready.
+    /// Logs and counts a panic in a request. It is a defect, so the daemon reports from then on that it is not ready
+    /// (HTTP-10).
     fn note_panic(&self, request: &str) {
         tracing::error!(request, "a request panicked");
         self.service.metrics().count_panic();
     }
 
-    /// Puts a refusal into the journal whose request was never read. Its detail is a sentence of ours, nothing that was sent.
+    /// Logs a refusal whose request was never read. Its detail is a fixed text, never something that was sent. Refusals
+    /// beyond ten a second are logged at level debug only.
     fn note_refusal(&self, request: &str, uid: u32, problem: &Problem) {
         let (status, why) = (problem.status.as_u16(), problem.detail.as_str());
         if self.connections.may_note(&self.clock.now()) {
-            tracing::info!(request, uid, status, why, "a request was refused before it was read");
+            tracing::info!(request, uid, status, why, "request refused before it was read");
         } else {
-            tracing::debug!(request, uid, status, why, "a request was refused before it was read");
+            tracing::debug!(request, uid, status, why, "request refused before it was read");
         }
     }
 
-    /// Takes the door apart, for a clean end.
+    /// Returns the service, to close it when the daemon stops.
     pub fn into_service(self) -> Service {
         self.service
     }
 }
 
-/// Serves until the daemon stops, then lets the requests under way end.
+/// Serves until the daemon stops. Then open requests have five seconds to complete, and the rest is aborted.
 pub async fn serve(listener: UnixListener, server: Arc<Server>) {
     let mut closing = server.closing.clone();
     let mut open = JoinSet::new();
@@ -168,30 +177,33 @@ pub async fn serve(listener: UnixListener, server: Arc<Server>) {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
+            // Collects tasks that have ended.
             Some(_) = open.join_next(), if !open.is_empty() => {}
             () = closed(&mut closing) => break,
         }
     }
+    // New clients of a socket from systemd now wait in its queue.
     drop(listener);
     let all = async { while open.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, all).await.is_err() {
-        tracing::warn!("some requests did not end in time");
+        tracing::warn!("aborted requests that did not complete in time");
         open.abort_all();
         while open.join_next().await.is_some() {}
     }
 }
 
-/// Waits until the daemon stops.
+/// Returns when the daemon stops.
 async fn closed(closing: &mut watch::Receiver<bool>) {
-    // An error means that nobody is left who could say so, which is the same.
+    // An error means that the sender is gone, and then the daemon stops as well.
     let _ = closing.wait_for(|closing| *closing).await.map(|_| ());
 }
 
+/// Starts a task for a connection. Answers a connection over a limit with 503, and closes one without a known peer.
 fn admit(server: &Arc<Server>, stream: UnixStream, open: &mut JoinSet<()>) {
     let peer = match server.peers.of(&stream) {
         Ok(peer) => peer,
         Err(error) => {
-            tracing::warn!(%error, "a connection without a known peer was closed");
+            tracing::warn!(%error, "closed a connection whose peer is unknown");
             return;
         }
     };
@@ -211,7 +223,7 @@ fn admit(server: &Arc<Server>, stream: UnixStream, open: &mut JoinSet<()>) {
     open.spawn(async move {
         let uid = peer.uid;
         if answer::caught(pin!(answer::serve_connection(&server, stream, peer))).await.is_none() {
-            // Outside of any request: in the HTTP library, or in what is between it and the socket.
+            // Outside of any request: in the HTTP library, or in the stream between it and the socket.
             tracing::error!(uid, "the task of a connection panicked");
             server.service.metrics().count_panic();
         }

@@ -1,4 +1,5 @@
-//! Who is at the other end of a connection, asked of the kernel once, at accept (SOCK-3 to SOCK-6).
+//! Identity of the peer of a connection, read from the kernel once, at accept (SOCK-3 to SOCK-6). It does not know what
+//! a peer may do.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -6,36 +7,38 @@ use tokio::net::UnixStream;
 
 use mfad_core::model::Peer;
 
-/// The id that the kernel shows for users a namespace does not map.
+/// File with the uid that the kernel reports for all users that a namespace does not map.
 const OVERFLOW_UID: &str = "/proc/sys/kernel/overflowuid";
-/// More groups than the kernel lets a process have.
+/// Limit of the kernel on the groups of a process (`NGROUPS_MAX`).
 const MOST_GROUPS: usize = 65_536;
 
-/// Reads peers, and refuses those that the kernel cannot name.
+/// Reads the identity of peers, and refuses those that the kernel cannot name.
 #[derive(Clone, Copy, Debug)]
 pub struct Peers {
     overflow_uid: u32,
 }
 
 impl Peers {
-    /// Learns the overflow id.
+    /// Reads the overflow uid of this host.
     pub fn new() -> std::io::Result<Self> {
         let text = std::fs::read_to_string(OVERFLOW_UID)?;
         Ok(Self { overflow_uid: text.trim().parse().map_err(std::io::Error::other)? })
     }
 
-    /// The peer of a connection. No credentials, or the overflow id, is an error, never a default (SOCK-4).
+    /// Returns the peer of a connection. Missing credentials and the overflow uid are errors; there is no default
+    /// (SOCK-4).
     pub fn of(&self, stream: &UnixStream) -> std::io::Result<Peer> {
         let credentials = stream.peer_cred()?;
+        // Every unmapped user has this uid, so rights cannot depend on it.
         if credentials.uid() == self.overflow_uid {
-            return Err(std::io::Error::other("the peer has the overflow uid"));
+            return Err(std::io::Error::other("the peer's uid is not mapped here (overflow uid)"));
         }
         let groups = groups(std::os::fd::AsFd::as_fd(stream))?;
         Ok(Peer { uid: credentials.uid(), gid: credentials.gid(), groups, pid: credentials.pid() })
     }
 }
 
-/// The peer's supplementary groups at connect time (`SO_PEERGROUPS`, unix(7)).
+/// Returns the peer's supplementary groups as of its connect(2) (`SO_PEERGROUPS`, unix(7)).
 #[expect(unsafe_code, reason = "no crate here wraps SO_PEERGROUPS")]
 fn groups(socket: BorrowedFd<'_>) -> std::io::Result<Vec<u32>> {
     let mut room = 64usize;
@@ -43,8 +46,8 @@ fn groups(socket: BorrowedFd<'_>) -> std::io::Result<Vec<u32>> {
         let mut groups = vec![0u32; room];
         let bytes = room.saturating_mul(size_of::<libc::gid_t>());
         let mut length = libc::socklen_t::try_from(bytes).map_err(std::io::Error::other)?;
-        // SAFETY: the descriptor is open for the borrow; the pointer is to `bytes` writable bytes and
-        // `length` says so; the kernel writes no more than that and stores how much it wrote.
+        // SAFETY: the descriptor is open during the borrow. The pointer is to `bytes` writable bytes, and `length` says
+        // so. The kernel writes no more than that, and stores in `length` how much it wrote.
         let status = unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),
@@ -59,6 +62,7 @@ fn groups(socket: BorrowedFd<'_>) -> std::io::Result<Vec<u32>> {
             groups.truncate(bytes.checked_div(size_of::<libc::gid_t>()).unwrap_or(0));
             return Ok(groups);
         }
+        // ERANGE: the buffer is too small for all groups.
         let error = std::io::Error::last_os_error();
         if error.raw_os_error() != Some(libc::ERANGE) {
             return Err(error);

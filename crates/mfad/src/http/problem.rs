@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use mfad_api::{self as api, ErrorCode};
 
+use mfad_core::oath::Diagnosis;
 use mfad_service::error::Error;
 
 use super::framing::Reject;
@@ -59,6 +60,11 @@ impl Problem {
     /// 400: this part of the request cannot be what it is.
     pub fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::Malformed, "Malformed request", detail)
+    }
+
+    /// 400: this member or parameter has a value that it cannot have.
+    pub fn invalid(member: &str) -> Self {
+        Self::malformed(format!("invalid value for `{member}`"))
     }
 
     /// 404: no such path, or nothing there for this caller.
@@ -197,7 +203,7 @@ impl From<&Error> for Problem {
             Error::Expired => says(StatusCode::GONE, ErrorCode::Expired, "Pending secret ended"),
             Error::WrongFirstCode { remaining, diagnosis } => Self {
                 remaining: Some(*remaining),
-                diagnosis: diagnosis.as_ref().map(super::wire::diagnosis),
+                diagnosis: diagnosis.as_ref().map(diagnosis_of),
                 ..says(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::WrongCode, "Wrong code")
             },
             Error::NoPcscd => unavailable(ErrorCode::NoPcscd, "No smart card service"),
@@ -254,6 +260,16 @@ impl From<&Error> for Problem {
                 .retry_in(Duration::from_secs(60)),
             Error::Internal(cause) => Self::internal(cause.clone()),
         }
+    }
+}
+
+fn diagnosis_of(found: &Diagnosis) -> api::Diagnosis {
+    let profile = &found.profile;
+    api::Diagnosis {
+        algorithm: Some(profile.algorithm.name().to_owned()),
+        digits: Some(profile.digits.count()),
+        period: profile.period_seconds(),
+        drift_seconds: Some(found.drift_seconds),
     }
 }
 

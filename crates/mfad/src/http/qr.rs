@@ -5,9 +5,8 @@ use std::fmt::Write;
 use qrcode::render::unicode;
 use qrcode::{Color, QrCode};
 
+use data_encoding::BASE64;
 use mfad_core::model::Sensitive;
-
-use super::wire::base64;
 
 /// Width of a module (one square of the code) in a PNG, in pixels.
 const SCALE: usize = 4;
@@ -48,7 +47,7 @@ pub fn render(text: &str, format: QrFormat) -> Option<Sensitive<String>> {
             .dark_color(unicode::Dense1x2::Light)
             .light_color(unicode::Dense1x2::Dark)
             .build(),
-        QrFormat::Png => base64(Sensitive::new(png(&code)?).expose()),
+        QrFormat::Png => BASE64.encode(Sensitive::new(png(&code)?).expose()),
     };
     Some(Sensitive::new(picture))
 }

@@ -8,14 +8,13 @@ use mfad_core::model::{AccountName, SecretId, Sensitive, Serial, UserId, UserRef
 use mfad_service::{Call, Proof, SecretOrder, SecretRef};
 
 use super::bodies::{
-    ChangeBody, CodeBody, FirstCodeBody, ImportBody, KeyBody, LONGEST_PASSWORD, LoginBody, NewUserBody, PasswordBody,
-    ProofBody, ReceiptBody, SecretBody, SecurityKeyBody, StepUpBody, TokenBody, UserBody, action, backup_code,
-    new_password, wrong,
+    ChangeBody, CodeBody, FirstCodeBody, ImportBody, KeyBody, LoginBody, NewUserBody, PasswordBody, ProofBody,
+    ReceiptBody, SecretBody, SecurityKeyBody, StepUpBody, TokenBody, UserBody, action, backup_code, new_password,
 };
-use super::devices::{DevicePasswordBody, RenameBody, on_device, piv_slot};
+use super::device_bodies::{DevicePasswordBody, RenameBody, on_device, piv_slot};
+use super::json::{LONGEST_PASSWORD, read};
 use super::problem::Problem;
 use super::qr::QrFormat;
-use super::wire::read;
 
 /// A path that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,8 +272,10 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         Resource::Users if is(Method::POST) => Call::CreateUser(read::<NewUserBody>(request.body)?.try_into()?),
         Resource::Users => {
             request.no_body()?;
-            let after =
-                query.take("after").map(|text| UserId::parse(text).ok_or_else(|| wrong("after"))).transpose()?;
+            let after = query
+                .take("after")
+                .map(|text| UserId::parse(text).ok_or_else(|| Problem::invalid("after")))
+                .transpose()?;
             Call::ListUsers { after, limit: query.limit(50, 200)? }
         }
         Resource::User(user) if is(Method::PUT) => Call::UpdateUser(user, read::<UserBody>(request.body)?.try_into()?),
@@ -292,10 +293,11 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         }
         Resource::Verify(user) => Call::Verify(user, read::<ProofBody>(request.body)?.proof()?),
         Resource::Secrets(user) if is(Method::POST) => {
-            qr = query.take("qr").map(|text| QrFormat::parse(text).ok_or_else(|| wrong("qr"))).transpose()?;
+            qr =
+                query.take("qr").map(|text| QrFormat::parse(text).ok_or_else(|| Problem::invalid("qr"))).transpose()?;
             let order: SecretOrder = read::<SecretBody>(request.body)?.try_into()?;
             if qr.is_some() && !matches!(order, SecretOrder::Mfa(_)) {
-                return Err(wrong("qr"));
+                return Err(Problem::invalid("qr"));
             }
             Call::CreateSecret(user, order)
         }
@@ -307,7 +309,7 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
             let body = read::<PasswordBody>(request.body)?;
             let current = body.current.map(|text| text.0);
             if current.as_ref().is_some_and(|text| text.expose().len() > LONGEST_PASSWORD) {
-                return Err(wrong("current"));
+                return Err(Problem::invalid("current"));
             }
             Call::ChangePassword { user, new: new_password(body.secret, "secret")?, current }
         }
@@ -413,7 +415,8 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
             request.no_body()?;
             let from_query = query.after()?;
             query.end()?;
-            let resumed = request.last_event.map(|id| id.parse().map_err(|_| wrong("Last-Event-ID"))).transpose()?;
+            let resumed =
+                request.last_event.map(|id| id.parse().map_err(|_| Problem::invalid("Last-Event-ID"))).transpose()?;
             return Ok(Ask::AuditEvents { after: resumed.unwrap_or(from_query) });
         }
     };
@@ -462,11 +465,11 @@ impl<'a> Query<'a> {
         plain_number(text)
             .filter(|n| (1..=i64::from(most)).contains(n))
             .and_then(|n| u32::try_from(n).ok())
-            .ok_or_else(|| wrong("limit"))
+            .ok_or_else(|| Problem::invalid("limit"))
     }
 
     fn after(&mut self) -> Result<i64, Problem> {
-        self.take("after").map_or(Ok(0), |text| plain_number(text).ok_or_else(|| wrong("after")))
+        self.take("after").map_or(Ok(0), |text| plain_number(text).ok_or_else(|| Problem::invalid("after")))
     }
 
     fn end(&self) -> Result<(), Problem> {

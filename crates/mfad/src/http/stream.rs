@@ -1,5 +1,5 @@
-//! The stream between the socket and the HTTP library: every byte read passes the framing, and every
-//! wait has an end (HTTP-1).
+//! The stream between the socket and the HTTP library: every byte read passes the framing check, and every wait has a
+//! time limit (HTTP-1). It knows no routes and no responses.
 
 use std::future::Future;
 use std::io;
@@ -18,20 +18,21 @@ use tokio::time::{Sleep, sleep};
 
 use super::framing::{FramingPhase, Reject, StrictFraming};
 
-/// From accept, or from the first byte of a later request, to the end of its header block.
+/// Time limit for a header block: from accept, or from the first byte of a later request, to its end.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// From the header block to the end of the body.
+/// Time limit for a body, from the end of the header block.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// Between an answer and the next request. Short, because the buffers of an idle connection may
-/// still hold secrets and are wiped when it closes (MEM-3).
+/// Time limit between a response and the next request. It is short, because the buffers of an idle connection may still
+/// hold secrets, and are wiped when the connection closes (MEM-3).
 const IDLE_TIME: Duration = Duration::from_secs(3);
-/// The idle time that answers announce. Shorter than the real one by what an answer and the next request may take on their
-/// way, so that whoever keeps to it never sends a request into a connection that is being closed.
+/// Idle time that responses announce in `Keep-Alive`. It is shorter than the real limit by the time that a response and
+/// the next request may be in transit. So a client that respects it never sends a request into a connection that is
+/// being closed.
 pub const ANNOUNCED: Duration = Duration::from_secs(2);
-/// For the peer to take the next part of an answer.
+/// Time limit for the peer to accept the next part of a response.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
-/// What the stream and the request handlers of one connection tell each other.
+/// State that the stream and the request handlers of one connection share.
 #[derive(Debug, Default)]
 pub struct Signals {
     streaming: AtomicBool,
@@ -41,29 +42,30 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// While the answer is a stream, silence from the peer is no sign of anything.
+    /// Marks that the response is an event stream or a download, until the result is dropped. A client that only
+    /// listens is not idle.
     pub fn start_streaming(self: &Arc<Self>) -> Streaming {
         self.streaming.store(true, Ordering::Relaxed);
         Streaming(Arc::clone(self))
     }
 
-    /// A request of this connection is being worked on.
+    /// Marks that a request of this connection is being processed.
     pub fn start_answering(&self) {
         self.answering.store(true, Ordering::Relaxed);
         self.begun.notify_one();
     }
 
-    /// It has its answer.
+    /// Marks that the request has its response, which is then written.
     pub fn end_answering(&self) {
         self.answering.store(false, Ordering::Relaxed);
     }
 
-    /// Waits until the first request of this connection is being worked on, or was.
+    /// Waits until processing of the first request of this connection has begun.
     pub async fn first_request(&self) {
         self.begun.notified().await;
     }
 
-    /// Why the stream refused to read on, once.
+    /// Returns why the framing check refused to read on, only once, so that the refusal gets one response.
     pub fn take_reject(&self) -> Option<Reject> {
         self.reject.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -72,13 +74,13 @@ impl Signals {
         *self.reject.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 
-    /// Whether silence from the peer means nothing at the moment.
+    /// Whether the peer may be silent, because it waits for this side.
     fn is_busy(&self) -> bool {
         self.streaming.load(Ordering::Relaxed) || self.answering.load(Ordering::Relaxed)
     }
 }
 
-/// An answer that is a stream, until it is dropped: then the peer owes something again, and what is refused of it has to be
+/// Marks a response as a stream until it is dropped. After that, the idle time runs again and refused bytes are
 /// answered.
 #[derive(Debug)]
 pub struct Streaming(Arc<Signals>);
@@ -89,17 +91,17 @@ impl Drop for Streaming {
     }
 }
 
-/// What is being waited for from the peer.
+/// What the stream waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     Head,
     Body,
-    /// The request is complete and being worked on; the peer owes nothing.
+    /// The request is complete and being processed, so the peer has nothing to send.
     Answer,
     Idle,
 }
 
-/// A guarded socket.
+/// A socket with the framing check and the time limits.
 pub struct LimitedStream {
     inner: UnixStream,
     framing: StrictFraming,
@@ -110,17 +112,17 @@ pub struct LimitedStream {
     refusal: Option<Refused>,
 }
 
-/// What comes of bytes that the sieve refused.
+/// What happens to bytes that the framing check refused.
 #[derive(Clone, Copy, Debug)]
 enum Refused {
-    /// They are reported.
+    /// They have been reported: every read fails.
     Now,
-    /// An earlier request is still to be answered; they are reported as soon as it is.
+    /// A request before them still needs its response; they are reported after that.
     Later(Reject),
 }
 
 impl LimitedStream {
-    /// Starts the clock of the first request.
+    /// Takes a socket, and starts the time limit of its first header block.
     pub fn new(inner: UnixStream, signals: Arc<Signals>) -> Self {
         Self {
             inner,
@@ -133,6 +135,8 @@ impl LimitedStream {
         }
     }
 
+    /// Moves on to another wait and starts its time limit. The limit of a wait that goes on is not extended, so a slow
+    /// sender cannot delay it with each byte. Only the idle time starts again, with each write.
     fn expect(&mut self, wait: Wait) {
         if self.wait == wait && wait != Wait::Idle {
             return;
@@ -142,12 +146,13 @@ impl LimitedStream {
             Wait::Head => HEAD_TIME,
             Wait::Body => BODY_TIME,
             Wait::Idle => IDLE_TIME,
+            // The request handler limits this time.
             Wait::Answer => return,
         };
         self.read_timer = Box::pin(sleep(time));
     }
 
-    /// Whether it is this side that owes something: an answer, or the next part of a stream.
+    /// Whether this side has something to send: a response, or the next part of a stream.
     fn is_owing(&self) -> bool {
         match self.wait {
             Wait::Answer => true,
@@ -164,14 +169,15 @@ impl LimitedStream {
     }
 
     fn after_write(&mut self, cx: &mut Context<'_>) {
+        // The limit is on a wait without progress, not on the whole response.
         self.write_timer = None;
         if matches!(self.refusal, Some(Refused::Later(_))) {
-            // What was asked before the refused bytes may have its answer now; then they are reported.
+            // The request before the refused bytes may now have its response; then the next read reports them.
             cx.waker().wake_by_ref();
         }
         if matches!(self.wait, Wait::Answer | Wait::Idle) {
             self.expect(Wait::Idle);
-            // The library may not read again before something wakes it; the timer has to be able to.
+            // The HTTP library may not read again before something wakes it, so the timer registers its waker here.
             let _ = self.read_timer.as_mut().poll(cx);
         }
     }
@@ -181,9 +187,10 @@ impl LimitedStream {
         timer.as_mut().poll(cx).is_ready()
     }
 
-    /// Sees whether the bytes may pass; returns how many of them may.
+    /// Passes the bytes through the framing check. Returns how many of them the HTTP library may see.
     fn check(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Err(refusal) = self.framing.feed(bytes) {
+            // Earlier requests get their response first: the refusal ends the connection.
             if refusal.good > 0 || self.is_owing() {
                 self.refusal = Some(Refused::Later(refusal.reason));
                 self.expect(Wait::Answer);
@@ -206,25 +213,25 @@ impl LimitedStream {
     }
 }
 
-/// The guarded socket in the hands of the HTTP library, and from afar in those of a request on it.
+/// The stream as the HTTP library uses it. A request on it reaches it through a [`DisconnectProbe`].
 pub struct SharedStream(Arc<Mutex<LimitedStream>>);
 
-/// A request's view of its line.
+/// Tells a request whether its client has disconnected. It does not keep the connection open.
 #[derive(Clone)]
 pub struct DisconnectProbe(Weak<Mutex<LimitedStream>>);
 
 impl SharedStream {
-    /// Takes the socket.
+    /// Wraps a stream that the library is going to use.
     pub fn new(stream: LimitedStream) -> Self {
         Self(Arc::new(Mutex::new(stream)))
     }
 
-    /// For the requests on it.
+    /// Returns a probe for the requests on this connection.
     pub fn probe(&self) -> DisconnectProbe {
         DisconnectProbe(Arc::downgrade(&self.0))
     }
 
-    /// The socket itself, to say a last word on it.
+    /// Returns the socket, to write a final response; `None` while a probe looks at it.
     pub fn into_inner(self) -> Option<UnixStream> {
         Some(Arc::into_inner(self.0)?.into_inner().unwrap_or_else(PoisonError::into_inner).inner)
     }
@@ -235,10 +242,13 @@ impl SharedStream {
 }
 
 impl DisconnectProbe {
-    /// Whether the peer closed its end altogether. One that only sent all that it has to say still waits for its answer.
+    /// Whether the peer has closed the connection. A peer that only shut down its sending side still waits for its
+    /// response.
     pub fn has_disconnected(&self) -> bool {
+        // Without the stream there is no connection any more.
         let Some(stream) = self.0.upgrade() else { return true };
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        // No events are requested: the kernel always reports HUP and ERR, and HUP only once both directions are closed.
         let mut line = [PollFd::from_borrowed_fd(stream.inner.as_fd(), PollFlags::empty())];
         let looked = poll(&mut line, Some(&Timespec::default()));
         looked.is_ok() && line.iter().any(|line| line.revents().intersects(PollFlags::HUP | PollFlags::ERR))
@@ -272,13 +282,13 @@ impl AsyncRead for LimitedStream {
             None => {}
             Some(Refused::Now) => return Poll::Ready(Err(refused())),
             Some(Refused::Later(_)) if self.is_owing() || self.write_timer.is_some() => return Poll::Pending,
-            // The library reads on only when it holds no whole request any more, and has written all that it had.
+            // The library reads on only when it holds no complete request and has written all its output.
             Some(Refused::Later(reason)) => return Poll::Ready(Err(self.refuse(reason))),
         }
         let before = buf.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => match self.check(buf.filled().get(before..).unwrap_or(&[])) {
-                // Nothing of it may pass, and an empty read would mean the end.
+                // None of the bytes may pass, and an empty read would mean the end of the stream.
                 Ok(0) if self.refusal.is_some() => {
                     buf.set_filled(before);
                     Poll::Pending
@@ -321,7 +331,7 @@ impl AsyncWrite for LimitedStream {
 }
 
 fn refused() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "refused by the sieve")
+    io::Error::new(io::ErrorKind::InvalidData, "refused by the framing check")
 }
 
 #[cfg(test)]

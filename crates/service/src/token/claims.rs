@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use mfad_core::model::{Amr, SessionId, TokenKind, UserId};
 
-use super::keys::TokenFault;
+use super::fault::TokenFault;
 
 /// The lifetime of access and enrolment tokens, and the longest of any token (TOK-3).
 pub const ACCESS_LIFETIME: Duration = Duration::from_secs(15 * 60);

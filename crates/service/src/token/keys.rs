@@ -1,4 +1,4 @@
-//! Signing keys and what is signed with them.
+//! The keys that sign tokens and statements, and the set of keys that verifies tokens.
 
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, Signer};
@@ -7,36 +7,14 @@ use sha2::{Digest, Sha256};
 use mfad_core::model::{Sensitive, TokenKind, scrub_stack};
 
 use super::claims::{Claims, Wire};
+use super::fault::TokenFault;
 use super::format::{SigningAlgorithm, TokenFormat};
 use super::verified::{VerifiedTokenCache, print};
 
-/// The longest token that is looked at (TOK-5).
+/// The longest token that is accepted, in bytes (TOK-5). Longer ones are refused before any work is done.
 const LONGEST: usize = 4096;
 
-/// Why a token is not accepted. The caller learns only that it is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenFault {
-    /// Not three parts of strict base64url, or too long.
-    #[error("not a token")]
-    Shape,
-    /// The header is none that this program writes.
-    #[error("a header of another maker")]
-    Header,
-    /// The signature does not hold.
-    #[error("a wrong signature")]
-    Signature,
-    /// A claim is missing, doubled, unknown or wrong.
-    #[error("a wrong claim")]
-    Claims,
-    /// It was good once.
-    #[error("expired")]
-    Expired,
-    /// There is no key to sign with.
-    #[error("no signing key")]
-    NoKey,
-}
-
-/// One key, with the headers of the tokens it signs, in every format: a token stays good when the format changes.
+/// An Ed25519 key, with the headers of its tokens in every format. So a token stays valid when the format changes.
 pub struct SigningKey {
     kid: String,
     created: i64,
@@ -44,27 +22,29 @@ pub struct SigningKey {
     headers: Vec<Header>,
 }
 
-/// The header of a token. It says the kind alone: no text is that of two kinds.
+/// A token header. No header text belongs to two kinds, so the text alone fixes the kind of a token (TOK-4).
 struct Header {
     kind: TokenKind,
     algorithm: SigningAlgorithm,
     typ: &'static str,
+    /// The header as it stands in the token: JSON in base64url.
     text: String,
 }
 
-/// The public half, for the JWK set.
+/// The public half of a signing key, for the JWK set (RFC 7517).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
-    /// The key's id.
+    /// The key id (`kid`).
     pub kid: String,
-    /// The public key, base64url (RFC 8037 section 2).
+    /// The public key in base64url (RFC 8037 section 2).
     pub x: String,
-    /// What its signatures are called in headers.
+    /// The `alg` in the headers of its tokens.
     pub alg: &'static str,
 }
 
 impl SigningKey {
-    /// Takes an Ed25519 private key; its id is derived from the public one.
+    /// Takes an Ed25519 private key and its time of creation, in milliseconds since 1970. The key id is derived from
+    /// the public key.
     pub fn new(seed: &Sensitive<[u8; 32]>, created: i64) -> Self {
         let key = ed25519_dalek::SigningKey::from_bytes(seed.expose());
         let digest = Sha256::digest(key.verifying_key().as_bytes());
@@ -72,12 +52,12 @@ impl SigningKey {
         Self { headers: headers(&kid), kid, created, key }
     }
 
-    /// The key's id.
+    /// The key id: the first 12 bytes of the SHA-256 of the public key, in base64url.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// When it was made, in milliseconds since 1970.
+    /// When the key was created, in milliseconds since 1970.
     pub fn created(&self) -> i64 {
         self.created
     }
@@ -89,7 +69,7 @@ impl SigningKey {
     }
 }
 
-/// The headers of one key's tokens, each once.
+/// Returns all headers that tokens of one key can have, each once.
 fn headers(kid: &str) -> Vec<Header> {
     let mut headers: Vec<Header> = Vec::new();
     for (format, kind) in TokenFormat::all().flat_map(|format| TokenKind::ALL.map(|kind| (format, kind))) {
@@ -103,8 +83,8 @@ fn headers(kid: &str) -> Vec<Header> {
     headers
 }
 
-/// Signs a statement that is no token: a compact JWS (RFC 7515) with the type `typ`, by the newest of `keys`.
-/// Keys that sign such statements sign nothing else.
+/// Signs a statement that is not a token, such as a provisioning receipt: a compact JWS (RFC 7515) with the type `typ`,
+/// by the newest of `keys`. These keys sign nothing else, so a statement cannot pass for a token.
 pub fn sign_statement(keys: &[SigningKey], typ: &str, claims: &serde_json::Value) -> Result<String, TokenFault> {
     let key = keys.last().ok_or(TokenFault::NoKey)?;
     let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"{typ}"}}"#, key.kid);
@@ -114,7 +94,7 @@ pub fn sign_statement(keys: &[SigningKey], typ: &str, claims: &serde_json::Value
     Ok(format!("{signed}.{signature}"))
 }
 
-/// The public halves of keys that sign statements.
+/// Returns the public halves of keys that sign statements. Their `alg` is always `EdDSA`, whatever the token format is.
 pub fn public_keys(keys: &[SigningKey]) -> Vec<PublicKey> {
     public_halves(keys, SigningAlgorithm::EdDsa)
 }
@@ -128,49 +108,51 @@ fn public_halves(keys: &[SigningKey], algorithm: SigningAlgorithm) -> Vec<Public
     keys.iter().map(public).collect()
 }
 
-/// The keys in use: the newest signs, all verify.
+/// The token keys in use. The newest one signs; all of them verify.
 pub struct KeySet {
     issuer: String,
-    /// Of what is signed; what is verified may have any.
+    /// The format of new tokens. Tokens of any format verify.
     format: TokenFormat,
     keys: Vec<SigningKey>,
-    /// Of these very keys: another set begins without.
+    /// Valid for these keys only, so a new set starts with an empty cache.
     seen: VerifiedTokenCache,
 }
 
 impl KeySet {
-    /// Takes keys, oldest first, and the name to sign as (`iss`).
+    /// Takes the issuer name (`iss`) and the keys, oldest first.
     pub fn new(issuer: String, keys: Vec<SigningKey>) -> Self {
         Self { issuer, format: TokenFormat::default(), keys, seen: VerifiedTokenCache::default() }
     }
 
-    /// The same, with another format of the tokens that are signed from now on.
+    /// Returns the set with another format for the tokens that it signs from now on.
     #[must_use]
     pub fn in_format(self, format: TokenFormat) -> Self {
         Self { format, ..self }
     }
 
-    /// Whether it is of just these keys.
+    /// Whether the set consists of exactly these keys, in this order.
     pub fn is_of(&self, keys: &[SigningKey]) -> bool {
         self.keys.iter().map(SigningKey::kid).eq(keys.iter().map(SigningKey::kid))
     }
 
-    /// Signs claims with the newest key.
+    /// Signs claims with the newest key. [`TokenFault::NoKey`] if the set is empty.
     pub fn sign(&self, claims: &Claims) -> Result<Sensitive<String>, TokenFault> {
         let key = self.keys.last().ok_or(TokenFault::NoKey)?;
         let body = serde_json::to_vec(&claims.to_wire(&self.issuer)).map_err(|_| TokenFault::Claims)?;
+        // Large enough for most tokens, so that the buffer does not grow: secrets keep a fixed capacity (MEM-1).
         let mut token = String::with_capacity(1024);
         token.push_str(key.header(claims.kind, self.format));
         token.push('.');
         BASE64URL_NOPAD.encode_append(&body, &mut token);
         append_signature(key, &mut token);
         scrub_stack();
+        // The daemon need not verify its own signature when the token comes back.
         self.seen.remember(print(&token));
         Ok(Sensitive::new(token))
     }
 
-    /// Checks a token of any kind at that time (seconds since 1970): header, then signature
-    /// (strict, RFC 8032 section 5.1.7), then claims.
+    /// Verifies a token of any kind: header, then signature (strict, RFC 8032 section 5.1.7), then claims. `now` is in
+    /// seconds since 1970. Epoch and session are for the caller to check.
     pub fn verify(&self, token: &str, now: i64) -> Result<Claims, TokenFault> {
         if token.len() > LONGEST {
             return Err(TokenFault::Shape);
@@ -189,12 +171,12 @@ impl KeySet {
         Claims::from_wire(wire, kind, &self.issuer, now)
     }
 
-    /// The public keys.
+    /// Returns the public halves of all keys, for the JWK set.
     pub fn public_keys(&self) -> Vec<PublicKey> {
         public_halves(&self.keys, self.format.algorithm)
     }
 
-    /// When the newest key was made, in milliseconds since 1970.
+    /// When the newest key was created, in milliseconds since 1970; none if the set is empty.
     pub fn newest_created(&self) -> Option<i64> {
         self.keys.last().map(SigningKey::created)
     }
@@ -207,7 +189,8 @@ impl KeySet {
     }
 }
 
-// Neither may become part of its caller: what it leaves on the stack lies below the caller's frame, where it is scrubbed.
+// The next two functions must not be inlined: what they leave on the stack then lies below the caller's frame, where
+// `scrub_stack` overwrites it (MEM-3).
 #[inline(never)]
 fn append_signature(key: &SigningKey, token: &mut String) {
     let signature = key.key.sign(token.as_bytes());

@@ -6,10 +6,12 @@
 //! clock.
 
 mod claims;
+mod fault;
 mod format;
 mod keys;
 mod verified;
 
 pub use claims::{ACCESS_LIFETIME, Claims};
+pub use fault::TokenFault;
 pub use format::{AccessType, SigningAlgorithm, TokenFormat};
-pub use keys::{KeySet, PublicKey, SigningKey, TokenFault, public_keys, sign_statement};
+pub use keys::{KeySet, PublicKey, SigningKey, public_keys, sign_statement};

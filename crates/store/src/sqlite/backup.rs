@@ -19,9 +19,10 @@ use std::time::Duration;
 use mfad_core::entropy;
 use mfad_core::model::scrub_stack;
 
+use crate::meta;
 use crate::vault::locked::LockedKey;
 use crate::vault::{keyed, open_with, same_tag, seal_with};
-use crate::{Fault, Store, files};
+use crate::{Fault, Store};
 
 const MAGIC: &[u8; 14] = b"mfad backup 1\n";
 const HEAD: usize = 14 + 16 + 8 + 16;
@@ -82,7 +83,7 @@ impl Store {
             if copy.metadata().map_err(unwritable)?.len() == 0 {
                 return Err(Fault::Corrupt("an empty backup copy"));
             }
-            Ok((files::instance(view.connection)?, copy))
+            Ok((meta::instance(view.connection)?, copy))
         })?;
         let key = self.vault.backup_key()?;
         let id = entropy::public::<16>().map_err(|_| Fault::Crypto)?;

@@ -14,8 +14,9 @@ use rustix::io::Errno;
 use mfad_core::entropy;
 
 use super::schema::{check_acting, migrate, newest};
+use crate::meta;
 use crate::vault::{FIRST_KEY_VERSION, MasterKey, Vault};
-use crate::{Fault, OpenFault, audit, rotation, summaries};
+use crate::{Fault, OpenFault, rotation, summaries};
 
 /// Name of the database file in the state directory.
 pub const DATABASE: &str = "mfad.db";
@@ -65,8 +66,8 @@ pub fn prepare(state_dir: &Path, master: &MasterKey) -> Result<(), OpenFault> {
     migrate(&mut connection, &vault)?;
     let instance = entropy::public::<16>().map_err(Fault::from)?;
     let tx = connection.transaction()?;
-    put_meta(&tx, "instance", &instance)?;
-    put_meta(&tx, "key-check", &vault.key_check(&instance))?;
+    meta::put_meta(&tx, "instance", &instance)?;
+    meta::put_meta(&tx, "key-check", &vault.key_check(&instance))?;
     tx.commit()?;
     connection.close().map_err(|(_, error)| OpenFault::from(error))?;
     // The rename in `settle` must not become durable before the contents.
@@ -138,7 +139,7 @@ pub(crate) fn open_at(path: &Path, state_dir: &Path, master: &MasterKey) -> Resu
         integrity_check(&connection)?;
     }
     // Before any row is trusted: a migration tags the audit log again and computes new summaries.
-    audit::check_head(&connection, &vault, version)?;
+    crate::audit_tag::check_head(&connection, &vault, version)?;
     if version < newest() {
         back_up(&connection, state_dir, version)?;
         migrate(&mut connection, &vault)?;
@@ -249,31 +250,5 @@ fn back_up(connection: &Connection, state_dir: &Path, version: u32) -> Result<()
     let path = state_dir.join(format!("mfad.db.before-v{version}-upgrade"));
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     connection.backup("main", &path, None::<fn(rusqlite::backup::Progress)>)?;
-    Ok(())
-}
-
-/// Reads a value of the `meta` table.
-pub(crate) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
-    connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?.query_row([key], |row| row.get(0)).optional()
-}
-
-/// Reads the random id that distinguishes this store from every other.
-pub(crate) fn instance(connection: &Connection) -> Result<Vec<u8>, Fault> {
-    meta(connection, "instance")?.ok_or(Fault::Corrupt("the instance id"))
-}
-
-/// Writes a value of the `meta` table.
-pub(crate) fn put_meta(connection: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
-        )?
-        .execute(rusqlite::params![key, value])?;
-    Ok(())
-}
-
-/// Deletes a value of the `meta` table.
-pub(crate) fn delete_meta(connection: &Connection, key: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([key])?;
     Ok(())
 }

@@ -18,10 +18,12 @@ use mfad_core::model::scrub_stack;
 use mfad_core::sync::thread::{self, JoinHandle};
 use mfad_core::sync::{Condvar, Mutex, PoisonError};
 
-use crate::rotation::{OwnedAssociatedData, Sealed, SealedValue};
+use crate::audit::Head;
+use crate::meta;
+use crate::sealed::{OwnedAssociatedData, Sealed, SealedValue};
 use crate::vault::locked::LockedKey;
 use crate::vault::{AssociatedData, Vault, keyed, same_tag};
-use crate::{Fault, OpenFault, audit, files};
+use crate::{Fault, OpenFault, audit};
 
 const FILE: &str = "mfad.guard";
 const FIRST_LINE: &str = "mfad guard 1";
@@ -35,15 +37,12 @@ const KEY_DATA: AssociatedData<'static> =
 /// Shortest time between two writes of the file. It keeps a busy daemon from syncing a second file for every commit.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Number and hash of a row of the audit chain.
-pub(crate) type Head = (i64, [u8; 32]);
-
 /// The guard's key as a sealed value, for master key rotation.
 pub(crate) const SEALED: Sealed = Sealed {
     first: || Value::Text(String::new()),
     after: |connection, after, _| {
         let Value::Text(after) = after else { return Ok(Vec::new()) };
-        let sealed = if after.is_empty() { files::meta(connection, KEY)? } else { None };
+        let sealed = if after.is_empty() { meta::meta(connection, KEY)? } else { None };
         let home = || OwnedAssociatedData {
             table: KEY_DATA.table,
             row: KEY_DATA.row.to_vec(),
@@ -72,16 +71,16 @@ impl GuardRecord {
         if fs::symlink_metadata(dir).is_err() {
             DirBuilder::new().mode(0o700).create(dir)?;
         }
-        let instance = files::instance(connection)?;
+        let instance = meta::instance(connection)?;
         let is_known = is_known(connection)?;
-        let key = match files::meta(connection, KEY)? {
+        let key = match meta::meta(connection, KEY)? {
             Some(sealed) => {
                 let opened = vault.open(&KEY_DATA, &sealed)?;
                 LockedKey::from_bytes(opened.expose()).map_err(|_| Fault::Corrupt("the roll-back guard key"))?
             }
             None => {
                 let key = LockedKey::random()?;
-                files::put_meta(connection, KEY, &vault.seal(&KEY_DATA, key.expose())?)?;
+                meta::put_meta(connection, KEY, &vault.seal(&KEY_DATA, key.expose())?)?;
                 key
             }
         };
@@ -173,22 +172,22 @@ impl GuardRecord {
 
 /// Whether the store has had a guard whose file was written.
 pub(crate) fn is_known(connection: &Connection) -> Result<bool, Fault> {
-    Ok(files::meta(connection, KNOWN)?.is_some())
+    Ok(meta::meta(connection, KNOWN)?.is_some())
 }
 
 /// Sets or clears the marker. The audit log must be tagged again afterwards.
 pub(crate) fn note(connection: &Connection, is_known: bool) -> Result<(), Fault> {
     if is_known {
-        files::put_meta(connection, KNOWN, &[1])?;
+        meta::put_meta(connection, KNOWN, &[1])?;
     } else {
-        files::delete_meta(connection, KNOWN)?;
+        meta::delete_meta(connection, KNOWN)?;
     }
     Ok(())
 }
 
 /// Sets the marker in a store from before it existed: such a store has a guard if it has the guard's key.
 pub(crate) fn take_over(connection: &Connection) -> Result<(), Fault> {
-    note(connection, files::meta(connection, KEY)?.is_some())
+    note(connection, meta::meta(connection, KEY)?.is_some())
 }
 
 /// Number and hash of the newest audit row, if there is one.

@@ -127,7 +127,7 @@ pub fn restore(
     Tx { view: View { connection: &tx, vault: &vault }, chain: &chain }.audit(&entry(&restored))?;
     guard::note(&tx, how.guard_dir.is_some())?;
     // The marker may have changed the data that the tag covers, so the tag is computed last.
-    audit::sign_head(&tx, &vault, chain.end())?;
+    crate::audit_tag::sign_head(&tx, &vault, super::schema::newest(), chain.end())?;
     tx.commit()?;
     let guard = how.guard_dir.map(|dir| GuardRecord::new(dir, &connection, &vault)).transpose()?;
     let head = guard::head(&connection)?;
@@ -187,7 +187,7 @@ fn put_in_place(
     fresh: &Path,
     is_there: bool,
     guard: Option<&GuardRecord>,
-    head: Option<guard::Head>,
+    head: Option<audit::Head>,
 ) -> Result<(), RestoreFault> {
     let there = files::database(how.state_dir);
     let directory = File::open(how.state_dir)?;

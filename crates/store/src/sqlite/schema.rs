@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::{OpenFault, Vault, audit, guard, summaries};
+use crate::{OpenFault, Vault, guard, summaries};
 
 /// The SQL of each schema version, applied in order. Released entries are never edited.
 const MIGRATIONS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
@@ -334,7 +334,7 @@ pub(crate) fn migrate(connection: &mut Connection, vault: &Vault) -> Result<(), 
         }
         // The tag covers the schema version, so it is computed again in the last migration's transaction.
         if version == newest() {
-            audit::sign_again(&tx, vault)?;
+            crate::audit_tag::sign_again(&tx, vault, newest())?;
         }
         tx.pragma_update(None, "user_version", version)?;
         tx.commit()?;

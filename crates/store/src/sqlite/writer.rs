@@ -14,8 +14,7 @@ use mfad_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use mfad_core::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use mfad_core::sync::thread::{self, JoinHandle};
 
-use super::guard::Head;
-use crate::audit::{self, Chain};
+use crate::audit::{Chain, Head};
 use crate::{Fault, OpenFault, Tx, Vault, View};
 
 /// Maximum number of waiting jobs. One more is refused as busy.
@@ -323,7 +322,7 @@ impl WriterThread {
             self.execute("RELEASE job")?;
         }
         let newest = chain.end().filter(|_| chain.end() != before);
-        audit::sign_head(&self.connection, &self.vault, newest)?;
+        crate::audit_tag::sign_head(&self.connection, &self.vault, super::schema::newest(), newest)?;
         Ok(newest)
     }
 

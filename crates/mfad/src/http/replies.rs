@@ -1,91 +1,17 @@
-//! JSON in and out. Requests are strict: no unknown member, none twice, nothing behind the object.
+//! Replies as the JSON of `mfad-api`: one match gives each its status, its `Location` and its body.
 
-use std::fmt;
-
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::HEXLOWER;
 use hyper::StatusCode;
 use mfad_api::{self as api, SecretString};
-use serde::de::{DeserializeOwned, Deserializer, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use mfad_core::model::{OtpKind, Profile, Sensitive, TokenInput};
-use mfad_core::oath::Diagnosis;
+use mfad_core::model::Sensitive;
 use mfad_service::{AuditView, AuthView, Confinement, KeySource, MasterKeyView, Phase, Reply, SecretView, UserView};
 
-use super::devices;
-use super::lenient::normalise;
+use super::device_replies as devices;
+use super::json::time;
 use super::problem::Problem;
 use super::qr::{self, QrFormat};
-
-/// A string that is a secret.
-pub struct SecretText(pub Sensitive<String>);
-
-impl<'de> Deserialize<'de> for SecretText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self(Sensitive::new(text)))
-    }
-}
-
-/// The `token` member: a string of digits or an integer.
-pub struct TokenMember(pub TokenInput);
-
-impl<'de> Deserialize<'de> for TokenMember {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Digits;
-        impl Visitor<'_> for Digits {
-            type Value = TokenMember;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a code of 6 to 8 digits")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TokenMember, E> {
-                TokenInput::from_text(text).map(TokenMember).ok_or_else(|| E::custom(WRONG_TOKEN))
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<TokenMember, E> {
-                TokenInput::from_number(number).map(TokenMember).ok_or_else(|| E::custom(WRONG_TOKEN))
-            }
-        }
-        deserializer.deserialize_any(Digits)
-    }
-}
-
-const WRONG_TOKEN: &str = "missing field `token` as a string of digits";
-
-/// Reads a body into what a route takes. The refusal names members of ours, never what was sent.
-pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    if body.is_empty() {
-        return Err(Problem::malformed("a JSON body is needed"));
-    }
-    let body = normalise(body);
-    if body.expose().iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(Problem::malformed("the body is not a JSON object"));
-    }
-    serde_json::from_slice(body.expose()).map_err(|error| Problem::malformed(explain(&error)))
-}
-
-/// For optional members: there or not, and if there then of the right type; `null` is no absence.
-pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-fn explain(error: &serde_json::Error) -> String {
-    let (line, column) = (error.line(), error.column());
-    let said = error.to_string();
-    let ours = |text: &str| text.split(" at line ").next().unwrap_or_default().to_owned();
-    if error.is_data() && (said.starts_with("missing field") || said.starts_with("duplicate field")) {
-        return ours(&said);
-    }
-    // The last one is the parser's; those before may be part of a name that was sent.
-    if let Some((_, expected)) = said.rsplit_once(", expected").filter(|_| said.starts_with("unknown field")) {
-        return format!("an unknown member, expected{}", ours(expected));
-    }
-    if error.is_data() {
-        return format!("a member of a wrong type or value at line {line} column {column}");
-    }
-    format!("not valid JSON at line {line} column {column}")
-}
 
 /// An answer to a call that was carried out.
 pub struct Written {
@@ -201,7 +127,17 @@ pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Problem> {
             method: method.name().to_owned(),
             auth_time: time(at),
         }),
-        Reply::KeySet(keys) => Written::json(&api::PublicKeySet { keys: keys.into_iter().map(public_key).collect() }),
+        Reply::KeySet(keys) => {
+            let keys = keys.into_iter().map(|key| api::PublicKey {
+                kty: "OKP".to_owned(),
+                crv: "Ed25519".to_owned(),
+                kid: key.kid,
+                x: key.x,
+                alg: key.alg.to_owned(),
+                purpose: "sig".to_owned(),
+            });
+            Written::json(&api::PublicKeySet { keys: keys.collect() })
+        }
         Reply::Audit { events, next } => {
             Written::json(&api::AuditPage { events: events.iter().map(audit_record).collect(), next })
         }
@@ -274,17 +210,6 @@ pub fn audit_record(row: &AuditView) -> api::AuditRecord {
     }
 }
 
-/// The profile under which a wrong first code would have been right.
-pub fn diagnosis(found: &Diagnosis) -> api::Diagnosis {
-    let profile = &found.profile;
-    api::Diagnosis {
-        algorithm: Some(profile.algorithm.name().to_owned()),
-        digits: Some(profile.digits.count()),
-        period: period_of(profile),
-        drift_seconds: Some(found.drift_seconds),
-    }
-}
-
 fn user_document(user: &UserView) -> api::User {
     api::User {
         uid: user.id.to_string(),
@@ -320,15 +245,7 @@ fn secret_document(secret: &SecretView) -> api::Secret {
         otp_kind: profile.map(|profile| profile.kind().to_owned()),
         algorithm: profile.map(|profile| profile.algorithm.name().to_owned()),
         digits: profile.map(|profile| profile.digits.count()),
-        period: profile.and_then(period_of),
-    }
-}
-
-/// Seconds of a step; none for counter-based codes.
-fn period_of(profile: &Profile) -> Option<u32> {
-    match profile.moving {
-        OtpKind::Totp(period) => Some(u32::from(period.seconds())),
-        OtpKind::Hotp => None,
+        period: profile.and_then(|profile| profile.period_seconds()),
     }
 }
 
@@ -347,17 +264,6 @@ fn auth_token(auth: &AuthView) -> api::AuthToken {
     }
 }
 
-fn public_key(key: mfad_service::token::PublicKey) -> api::PublicKey {
-    api::PublicKey {
-        kty: "OKP".to_owned(),
-        crv: "Ed25519".to_owned(),
-        kid: key.kid,
-        x: key.x,
-        alg: key.alg.to_owned(),
-        purpose: "sig".to_owned(),
-    }
-}
-
 /// From so many backup codes on the answer warns.
 const FEW_CODES: u32 = 3;
 
@@ -371,86 +277,4 @@ fn secret_strings(texts: &[Sensitive<String>]) -> Vec<SecretString> {
 
 fn secret_string(text: &Sensitive<String>) -> SecretString {
     SecretString::new(text.expose().clone())
-}
-
-/// RFC 3339 in UTC with three decimals.
-pub fn time(millis: i64) -> String {
-    jiff::Timestamp::from_millisecond(millis).map(|at| format!("{at:.3}")).unwrap_or_default()
-}
-
-/// Base64 with padding (RFC 4648 section 4), for pictures.
-pub fn base64(bytes: &[u8]) -> String {
-    BASE64.encode(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    #[allow(dead_code)]
-    struct Body {
-        token: TokenMember,
-        #[serde(default, deserialize_with = "present")]
-        action: Option<String>,
-    }
-
-    #[test]
-    fn otp_2_the_three_forms_of_a_token_are_taken_and_no_other() {
-        for good in [r#"{"token":"021589"}"#, r#"{"token":21589}"#, "{\"token\": 021589,}", r#"{"token":"12345678"}"#] {
-            assert!(read::<Body>(good.as_bytes()).is_ok(), "{good}");
-        }
-        for odd in [
-            r#"{"token":""}"#,
-            r#"{"token":null}"#,
-            r#"{"token":true}"#,
-            r#"{"token":-1}"#,
-            r#"{"token":1.0}"#,
-            r#"{"token":1e3}"#,
-            r#"{"token":["123456"]}"#,
-            r#"{"token":{"a":1}}"#,
-            r#"{"token":" 123456"}"#,
-            r#"{"token":100000000}"#,
-            r#"{"token":00}"#,
-            r#"{"token":-0}"#,
-            r#"{"token":"１２３４５６"}"#,
-            r#"{}"#,
-            r#"{"token":"123456","token":"123456"}"#,
-            r#"{"token":021589,"token":021589}"#,
-        ] {
-            assert!(read::<Body>(odd.as_bytes()).is_err(), "{odd}");
-        }
-    }
-
-    #[test]
-    fn http_3_json_is_strict_and_a_refusal_repeats_nothing_that_was_sent() {
-        for odd in [
-            "",
-            "null",
-            "[]",
-            "\"x\"",
-            "{",
-            r#"{"token":"123456"} x"#,
-            r#"{"token":"123456"}{}"#,
-            r#"{"token":"123456","hunter2":1}"#,
-            r#"{"token":"123456","a, expected hunter2":1}"#,
-            r#"{"token":"123456","a at line hunter2":1}"#,
-            r#"{"token":"hunter2"}"#,
-            r#"{"token":"123456","action":null}"#,
-            r#"{"token":"123456","action":NaN}"#,
-            "{\"token\":\"123456\",\"action\":\"\u{0}\"}",
-            "{'token':'123456'}",
-        ] {
-            let problem = read::<Body>(odd.as_bytes()).err().unwrap_or_else(|| panic!("{odd} was taken"));
-            assert!(!problem.detail.contains("hunter2"), "{}", problem.detail);
-        }
-        assert!(read::<Body>(b"{\"token\":\"123456\",\"action\":\"\xff\"}").is_err());
-    }
-
-    #[test]
-    fn a_time_is_utc_with_three_decimals() {
-        assert_eq!(time(1_700_000_000_120), "2023-11-14T22:13:20.120Z");
-        assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
-    }
 }

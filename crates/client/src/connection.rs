@@ -1,0 +1,198 @@
+//! One connection: bytes out and in, each wait within the time of its exchange.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use crate::framing::{Head, LONGEST_HEAD, LONGEST_SIZE_LINE, Length, chunk_size, parse_head, unexpected};
+use crate::{Error, Request};
+
+/// For how long the daemon promises to keep an idle connection (`Keep-Alive: timeout=2`).
+const IDLE_TIME: Duration = Duration::from_secs(2);
+/// The longest answer that is taken, in bytes.
+const LONGEST_BODY: u64 = 8 * 1024 * 1024;
+/// Bytes read at a time.
+const PIECE: usize = 16 * 1024;
+
+/// A connection to the daemon.
+pub(crate) struct Connection {
+    socket: UnixStream,
+    deadline: Option<Instant>,
+    rests_since: Option<Instant>,
+    /// Read and not used yet. Allocated once, so that no copy is left behind.
+    buffer: Zeroizing<Vec<u8>>,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a client measures its own patience; it decides nothing by the time of day"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Connection {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let socket =
+            UnixStream::connect(path).map_err(|cause| Error::Unreachable { socket: path.to_owned(), cause })?;
+        let buffer = Zeroizing::new(Vec::with_capacity(PIECE.saturating_add(LONGEST_HEAD)));
+        Ok(Self { socket, deadline: None, rests_since: None, buffer })
+    }
+
+    /// Whether another exchange may be made: not after the time for which the daemon promises to keep the connection, so
+    /// that a request never meets one that is being closed.
+    pub(crate) fn is_reusable(&self) -> bool {
+        let is_recent = self.rests_since.is_some_and(|since| now().duration_since(since) < IDLE_TIME);
+        is_recent && self.buffer.is_empty() && self.is_quiet()
+    }
+
+    /// Whether nothing has come since the last answer, not even the end.
+    fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        let looked = self.socket.set_nonblocking(true).and_then(|()| (&self.socket).read(&mut byte));
+        let is_quiet = matches!(looked, Err(error) if error.kind() == ErrorKind::WouldBlock);
+        self.socket.set_nonblocking(false).is_ok() && is_quiet
+    }
+
+    /// Starts the time of an exchange.
+    pub(crate) fn begin(&mut self, time: Duration) {
+        self.deadline = now().checked_add(time);
+        self.rests_since = None;
+    }
+
+    /// The exchange is over; the connection stays open.
+    pub(crate) fn rest(&mut self) {
+        self.rests_since = Some(now());
+    }
+
+    /// What is left of the time of this exchange.
+    fn left(&self) -> Result<Option<Duration>, Error> {
+        let Some(deadline) = self.deadline else { return Ok(None) };
+        match deadline.checked_duration_since(now()) {
+            Some(left) if !left.is_zero() => Ok(Some(left)),
+            Some(_) | None => Err(Error::TimedOut),
+        }
+    }
+
+    pub(crate) fn write(&mut self, request: &Request<'_>) -> Result<(), Error> {
+        let head = request.head()?;
+        self.write_all(&head)?;
+        request.body.as_ref().map_or(Ok(()), |body| self.write_all(body))
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            self.socket.set_write_timeout(self.left()?)?;
+            match self.socket.write(bytes) {
+                Ok(0) => return Err(Error::BrokenOff(ErrorKind::WriteZero.into())),
+                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The daemon may have refused and closed before it read everything; its answer says why.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads some more bytes into the buffer; false at the end.
+    pub(crate) fn fill(&mut self) -> Result<bool, Error> {
+        let mut piece = Zeroizing::new([0; PIECE]);
+        loop {
+            self.socket.set_read_timeout(self.left()?)?;
+            match self.socket.read(&mut *piece) {
+                Ok(0) => return Ok(false),
+                Ok(read) => {
+                    self.buffer.extend_from_slice(piece.get(..read).unwrap_or_default());
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn fill_or_break_off(&mut self) -> Result<(), Error> {
+        if self.fill()? { Ok(()) } else { Err(Error::BrokenOff(ErrorKind::UnexpectedEof.into())) }
+    }
+
+    pub(crate) fn read_head(&mut self) -> Result<Head, Error> {
+        loop {
+            if let Some((head, size)) = parse_head(&self.buffer)? {
+                self.buffer.drain(..size);
+                return Ok(head);
+            }
+            self.fill_or_break_off()?;
+        }
+    }
+
+    pub(crate) fn read_body(&mut self, head: &Head) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let mut body = Zeroizing::new(Vec::new());
+        match head.length {
+            Length::Known(length) => self.take_into(&mut body, length)?,
+            Length::Chunked => loop {
+                let size = self.read_chunk_size()?;
+                if size == 0 {
+                    self.read_line()?;
+                    break;
+                }
+                self.take_into(&mut body, size)?;
+                self.read_line()?;
+            },
+        }
+        Ok(body)
+    }
+
+    /// The size of the next chunk.
+    pub(crate) fn read_chunk_size(&mut self) -> Result<u64, Error> {
+        chunk_size(&self.read_line()?)
+    }
+
+    /// The next line, without its end.
+    pub(crate) fn read_line(&mut self) -> Result<Vec<u8>, Error> {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.buffer.get(..end).unwrap_or_default().to_vec();
+                self.buffer.drain(..end.saturating_add(2));
+                return Ok(line);
+            }
+            if self.buffer.len() > LONGEST_SIZE_LINE {
+                return Err(unexpected("a chunk without the end of its line"));
+            }
+            self.fill_or_break_off()?;
+        }
+    }
+
+    /// Up to so many bytes of a body, at least one.
+    pub(crate) fn take(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
+        if self.buffer.is_empty() {
+            self.fill_or_break_off()?;
+        }
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.buffer.len());
+        Ok(Zeroizing::new(self.buffer.drain(..most).collect()))
+    }
+
+    fn take_into(&mut self, body: &mut Zeroizing<Vec<u8>>, length: u64) -> Result<(), Error> {
+        let so_far = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        if so_far.saturating_add(length) > LONGEST_BODY {
+            return Err(unexpected("an answer that is too long"));
+        }
+        let mut left = length;
+        // Room at once: a vector that grows leaves copies behind.
+        body.reserve_exact(usize::try_from(length).unwrap_or(0));
+        while left > 0 {
+            let piece = self.take(left)?;
+            left = left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            body.extend_from_slice(&piece);
+        }
+        Ok(())
+    }
+
+    /// Another handle of the socket, to end a read that waits.
+    pub(crate) fn handle(&self) -> io::Result<UnixStream> {
+        self.socket.try_clone()
+    }
+}

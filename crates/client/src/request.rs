@@ -1,0 +1,142 @@
+//! Requests as values.
+
+use std::fmt;
+
+use mfad_api::SecretString;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::Error;
+
+/// Room for a body, so that it never grows and leaves copies behind.
+const BODY_ROOM: usize = 8192;
+
+/// The HTTP methods of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Read.
+    Get,
+    /// Create, or act.
+    Post,
+    /// Change.
+    Put,
+    /// Delete.
+    Delete,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        })
+    }
+}
+
+/// The right by which a request is made.
+pub enum Authority {
+    /// The rights of the calling process, as the configuration gives them.
+    Peer,
+    /// The same, as an administrator who says why.
+    Reason(String),
+    /// A token of a user.
+    Token(SecretString),
+}
+
+/// A request.
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path and the query, with `/v1`.
+    pub path: &'a str,
+    /// The right.
+    pub authority: &'a Authority,
+    /// The JSON to send along.
+    pub body: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl<'a> Request<'a> {
+    /// A request by the rights of the calling process, without a body.
+    pub fn new(method: Method, path: &'a str) -> Self {
+        Self { method, path, authority: &Authority::Peer, body: None }
+    }
+
+    /// The same by another right.
+    #[must_use]
+    pub fn by(self, authority: &'a Authority) -> Self {
+        Self { authority, ..self }
+    }
+
+    /// The same with a body.
+    pub fn with(self, body: &impl Serialize) -> Result<Self, Error> {
+        let mut json = Zeroizing::new(Vec::with_capacity(BODY_ROOM));
+        serde_json::to_writer(&mut *json, body).map_err(|_| Error::Usage("the body cannot be written as JSON"))?;
+        Ok(Self { body: Some(json), ..self })
+    }
+
+    /// The head of the request as bytes. Text that could end a header field is refused.
+    pub(crate) fn head(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        if self.path.is_empty() || !self.path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::Usage("a path has no blanks, no control characters and only ASCII; percent-encode it"));
+        }
+        let mut head = Zeroizing::new(Vec::with_capacity(BODY_ROOM));
+        let method = self.method;
+        head.extend_from_slice(format!("{method} {} HTTP/1.1\r\n", self.path).as_bytes());
+        head.extend_from_slice(b"host: mfad\r\naccept: application/json\r\n");
+        match self.authority {
+            Authority::Peer => {}
+            Authority::Reason(reason) => {
+                field(&mut head, b"mfad-reason: ", reason, "a reason has no control characters")?;
+            }
+            Authority::Token(token) => {
+                field(&mut head, b"authorization: jwt ", token.as_str(), "a token has no control characters")?;
+            }
+        }
+        if let Some(body) = &self.body {
+            let length = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+            head.extend_from_slice(length.as_bytes());
+        } else if self.method != Method::Get {
+            head.extend_from_slice(b"content-length: 0\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        Ok(head)
+    }
+}
+
+fn field(head: &mut Zeroizing<Vec<u8>>, name: &[u8], value: &str, why: &'static str) -> Result<(), Error> {
+    // RFC 9110 section 5.5: what could end the field would add one.
+    if value.bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(Error::Usage(why));
+    }
+    head.extend_from_slice(name);
+    head.extend_from_slice(value.as_bytes());
+    head.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_names_its_host_and_length() {
+        let request = Request::new(Method::Post, "/v1/users").with(&["x"]).unwrap();
+
+        let head = String::from_utf8(request.head().unwrap().to_vec()).unwrap();
+
+        assert!(head.starts_with("POST /v1/users HTTP/1.1\r\nhost: mfad\r\n"), "{head}");
+        assert!(head.contains("\r\ncontent-length: 5\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    }
+
+    #[test]
+    fn text_that_would_add_a_header_field_is_refused() {
+        let reason = Authority::Reason("x\r\nauthorization: jwt y".to_owned());
+
+        assert!(Request::new(Method::Get, "/v1/users").by(&reason).head().is_err());
+        for path in ["", "/v1/a b", "/v1/\r\nx: y", "/v1/é"] {
+            assert!(Request::new(Method::Get, path).head().is_err(), "{path:?}");
+        }
+    }
+}

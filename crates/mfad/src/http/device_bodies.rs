@@ -1,0 +1,132 @@
+//! Hardware keys in the bodies and queries that routes take.
+
+use mfad_core::model::{AccountName, SecretId, Serial};
+use mfad_service::{Activation, Call, DeviceRef, MfaOrder, OnDevice, PasswordChange, PivSlot, ProvisionOrder};
+use serde::Deserialize;
+
+use super::json::{LONGEST_PASSWORD, SecretText, present};
+use super::problem::Problem;
+
+/// The member `device` of a new factor.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceMember {
+    serial: Option<u32>,
+    any: Option<bool>,
+    password: Option<SecretText>,
+}
+
+/// The members of a new factor that go with `device`.
+#[derive(Default)]
+pub struct HardwareMembers {
+    pub touch: Option<bool>,
+    pub activate: Option<String>,
+    pub replace: Option<bool>,
+    pub protect: Option<bool>,
+    pub spare_of: Option<String>,
+}
+
+impl HardwareMembers {
+    /// Whether there is any.
+    pub fn is_there(&self) -> bool {
+        self.touch.is_some()
+            || self.activate.is_some()
+            || self.replace.is_some()
+            || self.protect.is_some()
+            || self.spare_of.is_some()
+    }
+}
+
+/// A factor to be put onto a hardware key.
+pub fn provision_order(
+    mfa: MfaOrder,
+    device: DeviceMember,
+    members: HardwareMembers,
+) -> Result<ProvisionOrder, Problem> {
+    let activation = match members.activate.as_deref() {
+        None | Some("by-code") => Activation::ByCode,
+        Some("by-device") => Activation::ByDevice,
+        Some(_) => return Err(Problem::invalid("activate")),
+    };
+    let spare_of =
+        members.spare_of.map(|id| SecretId::parse(&id).ok_or_else(|| Problem::invalid("spareOf"))).transpose()?;
+    Ok(ProvisionOrder {
+        name: mfa.name,
+        profile: mfa.profile,
+        issuer: mfa.issuer,
+        account: mfa.account,
+        device: match (device.serial, device.any) {
+            (Some(number), None) => DeviceRef::Serial(Serial::new(number).ok_or_else(|| Problem::invalid("serial"))?),
+            (None, Some(true)) => DeviceRef::Any,
+            _ => return Err(Problem::malformed("`device` has one of `serial` and `any: true`")),
+        },
+        password: device.password.map(|text| password(text, "password")).transpose()?,
+        touch: members.touch.unwrap_or(false),
+        activation,
+        replace: members.replace.unwrap_or(false),
+        protect: members.protect.unwrap_or(false),
+        spare_of,
+    })
+}
+
+fn password(text: SecretText, member: &str) -> Result<mfad_core::model::Sensitive<String>, Problem> {
+    if (1..=LONGEST_PASSWORD).contains(&text.0.expose().len()) { Ok(text.0) } else { Err(Problem::invalid(member)) }
+}
+
+/// `PUT /devices/:serial/oath/accounts/:name`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenameBody {
+    name: String,
+}
+
+impl RenameBody {
+    /// The new name.
+    pub fn name(&self) -> Result<AccountName, Problem> {
+        let is_clean = !self.name.chars().any(char::is_control);
+        AccountName::from_bytes(self.name.as_bytes()).filter(|_| is_clean).ok_or_else(|| Problem::invalid("name"))
+    }
+}
+
+/// `PUT /devices/:serial/oath/password`.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DevicePasswordBody {
+    current: Option<SecretText>,
+    new: Option<SecretText>,
+    random: Option<bool>,
+    remove: Option<bool>,
+}
+
+impl DevicePasswordBody {
+    /// What it asks for.
+    pub fn call(self, serial: Serial) -> Result<Call, Problem> {
+        let current = self.current.map(|text| password(text, "current")).transpose()?;
+        let change = match (self.new, self.random, self.remove) {
+            (None, None, None) if current.is_some() => PasswordChange::Learn,
+            (Some(new), None, None) => PasswordChange::Set(password(new, "new")?),
+            (None, Some(true), None) => PasswordChange::Random,
+            (None, None, Some(true)) => PasswordChange::Remove,
+            _ => {
+                return Err(Problem::malformed("one of `current`, `new`, `random: true` and `remove: true` is needed"));
+            }
+        };
+        Ok(Call::ChangeDevicePassword { serial, change, current })
+    }
+}
+
+/// The query parameter `device` of a factor that is to go.
+pub fn on_device(text: &str) -> Result<OnDevice, Problem> {
+    match text {
+        "erase" => Ok(OnDevice::Erase),
+        "keep" => Ok(OnDevice::Keep),
+        _ => Err(Problem::invalid("device")),
+    }
+}
+
+/// The query parameter `slot` of an attestation.
+pub fn piv_slot(text: &str) -> Result<PivSlot, Problem> {
+    PivSlot::parse(text).ok_or_else(|| Problem::invalid("slot"))
+}

@@ -1,0 +1,147 @@
+//! Hardware keys and security keys as the JSON of `mfad-api`.
+
+use mfad_api as api;
+use mfad_core::model::Serial;
+use mfad_service::error::Error;
+use mfad_service::{
+    AccountView, AppletView, CredentialView, DeviceEvent, DeviceOfSecret, GenuineView, KeyView, PROOFS, ReturnedView,
+    SecurityKeyView,
+};
+use uuid::Uuid;
+
+use super::json::time;
+use super::problem::Problem;
+
+/// A hardware key, without the factors on it.
+pub fn device(key: &KeyView) -> api::Device {
+    api::Device {
+        serial: key.serial.map(number),
+        model: key.model.map(str::to_owned),
+        firmware: key.firmware.map(|firmware| firmware.to_string()),
+        form_factor: key.form_factor.map(str::to_owned),
+        transport: if key.is_nfc { "nfc" } else { "usb" }.to_owned(),
+        reader: key.reader.clone(),
+        oath: key.oath.as_ref().map(applet),
+        fido2: key.fido2.map(|enabled| api::Fido2State { enabled }),
+        state: key.state.name().to_owned(),
+        programmed: count(key.programmed),
+        problem: key.problem.as_ref().map(problem),
+        credentials: None,
+        escrow: None,
+    }
+}
+
+fn number(serial: Serial) -> u64 {
+    u64::from(serial.number())
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn problem(error: &Error) -> api::DeviceProblem {
+    let problem = Problem::from(error);
+    api::DeviceProblem { code: problem.code.as_str().to_owned(), detail: problem.detail }
+}
+
+/// A security key in a port.
+pub fn security_key(key: &SecurityKeyView) -> api::SecurityKey {
+    let facts = key.facts.as_ref().ok();
+    api::SecurityKey {
+        node: key.node.clone(),
+        product: key.product.clone(),
+        versions: facts.map(|facts| facts.versions.clone()),
+        aaguid: facts.and_then(|facts| facts.aaguid).map(|id| Uuid::from_bytes(id).to_string()),
+        pin: facts.and_then(|facts| facts.has_pin),
+        fingerprint: facts.and_then(|facts| facts.has_fingerprint),
+        problem: key.facts.as_ref().err().map(problem),
+    }
+}
+
+fn applet(applet: &AppletView) -> api::Applet {
+    api::Applet {
+        version: applet.version.to_string(),
+        device_id: applet.device_id.as_str().to_owned(),
+        accounts: applet.accounts.map(count),
+        capacity: applet.capacity,
+        locked: applet.has_password,
+        password_known: applet.is_password_known,
+        touch: applet.has_touch,
+    }
+}
+
+/// A factor that the daemon put onto a key.
+pub fn credential(credential: &CredentialView) -> api::DeviceCredential {
+    api::DeviceCredential {
+        secret_id: credential.secret.to_string(),
+        user_id: credential.user.to_string(),
+        credential: credential.name.to_string(),
+        status: credential.status.to_owned(),
+        touch: credential.touch,
+    }
+}
+
+/// An account on a key.
+pub fn account(account: &AccountView) -> api::Account {
+    let (period, issuer, name) = account.name.parts(account.is_hotp);
+    api::Account {
+        name: account.name.to_string(),
+        issuer,
+        account: name,
+        kind: if account.is_hotp { "hotp" } else { "totp" }.to_owned(),
+        algorithm: account.algorithm.name().to_owned(),
+        secret_id: account.owner.map(|(secret, _)| secret.to_string()),
+        user_id: account.owner.map(|(_, user)| user.to_string()),
+        period: (!account.is_hotp).then_some(period),
+        touch: (!account.is_hotp).then_some(account.touch.unwrap_or(false)),
+    }
+}
+
+/// The key that a factor is on.
+pub fn on_device_of(device: &DeviceOfSecret) -> api::OnDevice {
+    api::OnDevice {
+        serial: number(device.serial),
+        firmware: device.firmware.clone(),
+        device_id: device.device_id.as_str().to_owned(),
+        credential: device.name.to_string(),
+        touch: device.touch,
+        proof: Some(api::Proof { challenges: PROOFS, time: time(device.proved) }),
+    }
+}
+
+/// A key that proved to be genuine.
+pub fn genuine(genuine: &GenuineView) -> api::GenuineDevice {
+    api::GenuineDevice {
+        serial: number(genuine.serial),
+        firmware: genuine.firmware.to_string(),
+        slot: genuine.slot.to_string(),
+        root: genuine.root.clone(),
+    }
+}
+
+/// The outcome for a factor on a returned key.
+pub fn returned(returned: &ReturnedView) -> api::ReturnedCredential {
+    api::ReturnedCredential {
+        secret_id: returned.secret.to_string(),
+        user_id: returned.user.to_string(),
+        credential: returned.name.to_string(),
+        proved: returned.is_proved,
+        erased: returned.is_erased,
+        revoked: returned.is_revoked,
+    }
+}
+
+/// A key that was plugged in or pulled, as a server-sent event.
+pub fn event_text(event: &DeviceEvent) -> String {
+    let name = if event.is_attached { "attached" } else { "removed" };
+    let event = api::DeviceEvent {
+        seq: event.seq,
+        event: name.to_owned(),
+        time: time(event.at),
+        reader: event.reader.clone(),
+        serial: event.serial.map(number),
+        state: event.state.map(|state| state.name().to_owned()),
+    };
+    let data = serde_json::to_string(&event).unwrap_or_default();
+    format!("id: {}\nevent: {name}\ndata: {data}\n\n", event.seq)
+}
