@@ -2,6 +2,7 @@
 //! same on a busy machine, so that it shows what a change costs. HTTP is not in it.
 
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

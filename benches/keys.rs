@@ -5,6 +5,7 @@
 //! proved, beside Yubico's `ykman`, which writes an account onto the same key.
 
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -1,6 +1,7 @@
 //! The pieces that a check and a login are made of, one by one: what a change of one of them costs or saves.
 
 #![allow(
+    unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,

@@ -3,6 +3,7 @@
 //! switched off, and the run says so by trying. Writes `docs/bench/load.json` and `load.svg` when `MFAD_BENCH_DOCS` is set.
 
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

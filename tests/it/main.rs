@@ -2,6 +2,7 @@
 //! contract; no test knows a module of the daemon, but for the faults of hardware keys, which come at a chosen byte.
 
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -56,6 +57,7 @@ mod raw_http;
 mod readiness;
 mod requirements;
 mod restart;
+mod rust_client;
 mod secret_sources;
 mod secrets;
 mod seed;

@@ -3,6 +3,7 @@
 //! with `shuttle::replay`. Nobody's patience ends here, so whoever is never woken is a failure too.
 
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

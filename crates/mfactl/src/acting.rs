@@ -11,7 +11,7 @@ use crate::secret_text::Hidden;
 use mfad_api::{User, UserPage};
 
 /// A user, and the authority by which a command acts on them. Call [`Acting::end`] when done, also after a failure.
-pub struct Acting {
+pub(crate) struct Acting {
     /// Uid of the user, or `me` as it was typed.
     pub uid: String,
     pub authority: Authority,
@@ -23,7 +23,7 @@ pub struct Acting {
 
 impl Acting {
     /// Looks up the user, and logs in as them if the flags say `--as-user`.
-    pub async fn begin(context: &mut Context, user: &str, how: &ActingArgs) -> Result<Self, Failure> {
+    pub(crate) async fn begin(context: &mut Context, user: &str, how: &ActingArgs) -> Result<Self, Failure> {
         if how.as_user {
             return Self::by_login(context, user).await;
         }
@@ -32,19 +32,19 @@ impl Acting {
     }
 
     /// Ends the session that `begin` started. It is not an error if the command has already ended it.
-    pub async fn end(self, context: &mut Context) {
+    pub(crate) async fn end(self, context: &mut Context) {
         if self.has_session {
             login::log_out(context, &self.authority).await;
         }
     }
 
     /// API path of the user, followed by `rest`.
-    pub fn path(&self, rest: &str) -> String {
+    pub(crate) fn path(&self, rest: &str) -> String {
         path(&self.uid, rest)
     }
 
     /// Whether an admin acts with a reason. An admin need not know the user's current password.
-    pub fn is_admin_with_reason(&self) -> bool {
+    pub(crate) fn is_admin_with_reason(&self) -> bool {
         matches!(self.authority, Authority::Reason(_))
     }
 
@@ -77,12 +77,12 @@ impl Acting {
 }
 
 /// API path of a user, followed by `rest`.
-pub fn path(uid: &str, rest: &str) -> String {
+pub(crate) fn path(uid: &str, rest: &str) -> String {
     format!("/v1/users/{}{rest}", segment(uid))
 }
 
 /// Uid of the user with this name. A uid and `me` are returned unchanged.
-pub async fn uid_of(context: &mut Context, user: &str) -> Result<String, Failure> {
+pub(crate) async fn uid_of(context: &mut Context, user: &str) -> Result<String, Failure> {
     if user == "me" || is_uid(user) {
         return Ok(user.to_owned());
     }
@@ -91,7 +91,7 @@ pub async fn uid_of(context: &mut Context, user: &str) -> Result<String, Failure
 }
 
 /// Uids of many users, in order, for one request of the user list. A name that is not found fails alone.
-pub async fn uids_of(context: &mut Context, users: &[&str]) -> Result<Vec<Result<String, Failure>>, Failure> {
+pub(crate) async fn uids_of(context: &mut Context, users: &[&str]) -> Result<Vec<Result<String, Failure>>, Failure> {
     let known = if users.iter().all(|user| is_uid(user)) {
         Vec::new()
     } else {
@@ -104,7 +104,7 @@ pub async fn uids_of(context: &mut Context, users: &[&str]) -> Result<Vec<Result
 }
 
 /// All users, fetched in pages of 200.
-pub async fn all_users(context: &mut Context) -> Result<Vec<User>, Failure> {
+pub(crate) async fn all_users(context: &mut Context) -> Result<Vec<User>, Failure> {
     let mut users = Vec::new();
     let mut after = String::new();
     loop {

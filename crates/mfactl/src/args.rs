@@ -10,7 +10,7 @@ use crate::prompt::Source;
 
 /// A user, for commands that have no `--as-user`.
 #[derive(Debug, Args)]
-pub struct UserArg {
+pub(crate) struct UserArg {
     /// Name or uid
     pub user: String,
     /// Act as an admin for this reason, recorded in the audit log
@@ -20,7 +20,7 @@ pub struct UserArg {
 
 /// A user, and the authority to act on them.
 #[derive(Debug, Args)]
-pub struct ActOnUser {
+pub(crate) struct ActOnUser {
     /// Name or uid, or `me` with --as-user
     pub user: String,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct ActOnUser {
 /// Authority to act on a user. With neither flag, the rights of the calling account apply.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub struct ActingArgs {
+pub(crate) struct ActingArgs {
     /// Log in as the user first and act with their own rights
     #[arg(long)]
     pub as_user: bool,
@@ -42,7 +42,7 @@ pub struct ActingArgs {
 /// Source of a password; with neither flag, the terminal.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub struct PasswordFrom {
+pub(crate) struct PasswordFrom {
     /// Read the password from a file
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
@@ -52,7 +52,7 @@ pub struct PasswordFrom {
 }
 
 impl PasswordFrom {
-    pub fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         Source::chosen(self.password_stdin, self.password_file.as_deref())
     }
 }
@@ -60,7 +60,7 @@ impl PasswordFrom {
 /// Source of the PIN of a security key; with neither flag, the terminal.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub struct PinFrom {
+pub(crate) struct PinFrom {
     /// Read the PIN of the security key from a file
     #[arg(long, value_name = "FILE")]
     pub pin_file: Option<PathBuf>,
@@ -71,14 +71,14 @@ pub struct PinFrom {
 
 impl PinFrom {
     /// Refuses a PIN source where no security key is asked: a PIN that is silently ignored would look accepted.
-    pub fn check(&self, is_asked: bool) -> Result<(), Failure> {
+    pub(crate) fn check(&self, is_asked: bool) -> Result<(), Failure> {
         if !is_asked && self.source() != Source::Prompt {
             return Err(Failure::Usage("a PIN is accepted only together with --device".to_owned()));
         }
         Ok(())
     }
 
-    pub fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         Source::chosen(self.pin_stdin, self.pin_file.as_deref())
     }
 }
@@ -86,7 +86,7 @@ impl PinFrom {
 /// Source of a code; with neither flag, the terminal.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub struct CodeFrom {
+pub(crate) struct CodeFrom {
     /// Read the code from a file
     #[arg(long, value_name = "FILE")]
     pub code_file: Option<PathBuf>,
@@ -96,7 +96,7 @@ pub struct CodeFrom {
 }
 
 impl CodeFrom {
-    pub fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         Source::chosen(self.code_stdin, self.code_file.as_deref())
     }
 }

@@ -16,7 +16,7 @@ use mfad_api::{AuditPage, AuditRecord};
 const PAGE: u32 = 500;
 
 /// `audit …`.
-pub async fn run(context: &mut Context, command: &AuditCommand) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, command: &AuditCommand) -> Result<(), Failure> {
     match command {
         AuditCommand::Tail { lines, follow } => tail(context, *lines, *follow).await,
         AuditCommand::Verify => verify(context).await,

@@ -23,7 +23,7 @@ const BACKUP_HEAD: usize = 14 + 16 + 8 + 16 + 32;
 const RECORD_HEAD: usize = 5;
 
 /// `backup`.
-pub async fn run(context: &mut Context, args: &BackupArgs) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, args: &BackupArgs) -> Result<(), Failure> {
     // SIGXFSZ ends the process by default. With a handler, a write beyond the file size limit fails instead, so that
     // the partial file can be removed.
     let _size_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));

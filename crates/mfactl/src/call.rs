@@ -33,7 +33,7 @@ const RESERVED: &AsciiSet = &CONTROLS
 const BODY_ROOM: usize = 8192;
 
 /// By which right a request is made.
-pub enum Authority {
+pub(crate) enum Authority {
     /// The rights of the calling account.
     Peer,
     /// The same, as an admin who says why.
@@ -44,13 +44,13 @@ pub enum Authority {
 
 impl Authority {
     /// The right that the flag `--reason` gives.
-    pub fn with_reason(reason: Option<String>) -> Self {
+    pub(crate) fn with_reason(reason: Option<String>) -> Self {
         reason.map_or(Self::Peer, Self::Reason)
     }
 }
 
 /// A request.
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     /// Method.
     pub method: Method,
     /// Path and query, under `/v1`.
@@ -63,51 +63,51 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// A request by the rights of the calling account.
-    pub fn new(method: Method, path: impl Into<String>) -> Self {
+    pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
         Self { method, path: path.into(), authority: &Authority::Peer, body: None }
     }
 
     /// Reads.
-    pub fn get(path: impl Into<String>) -> Self {
+    pub(crate) fn get(path: impl Into<String>) -> Self {
         Self::new(Method::Get, path)
     }
 
     /// Asks for a deed.
-    pub fn post(path: impl Into<String>) -> Self {
+    pub(crate) fn post(path: impl Into<String>) -> Self {
         Self::new(Method::Post, path)
     }
 
     /// Changes.
-    pub fn put(path: impl Into<String>) -> Self {
+    pub(crate) fn put(path: impl Into<String>) -> Self {
         Self::new(Method::Put, path)
     }
 
     /// Deletes.
-    pub fn delete(path: impl Into<String>) -> Self {
+    pub(crate) fn delete(path: impl Into<String>) -> Self {
         Self::new(Method::Delete, path)
     }
 
     /// With this right.
     #[must_use]
-    pub fn by(self, authority: &'a Authority) -> Self {
+    pub(crate) fn by(self, authority: &'a Authority) -> Self {
         Self { authority, ..self }
     }
 
     /// With this body.
     #[must_use]
-    pub fn with(self, body: Body) -> Self {
+    pub(crate) fn with(self, body: Body) -> Self {
         Self { body: Some(body), ..self }
     }
 }
 
 /// One segment of a path or one value of a query.
-pub fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// A piece of a text that may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// As it is.
     Plain(String),
     /// The place of a secret, as a shell variable.
@@ -115,14 +115,14 @@ pub enum Piece {
 }
 
 /// A JSON object under construction, in two copies: one to send, one to show.
-pub struct Body {
+pub(crate) struct Body {
     wire: Zeroizing<Vec<u8>>,
     shown: Vec<Piece>,
 }
 
 impl Body {
     /// No members yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut wire = Zeroizing::new(Vec::with_capacity(BODY_ROOM));
         wire.push(b'{');
         Self { wire, shown: vec![Piece::Plain("{".to_owned())] }
@@ -130,7 +130,7 @@ impl Body {
 
     /// A member that is no secret.
     #[must_use]
-    pub fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub(crate) fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.name(name);
         let value = value.into().to_string();
         self.wire.extend_from_slice(value.as_bytes());
@@ -140,7 +140,7 @@ impl Body {
 
     /// The same, if there is a value.
     #[must_use]
-    pub fn optional(self, name: &str, value: Option<impl Into<Value>>) -> Self {
+    pub(crate) fn optional(self, name: &str, value: Option<impl Into<Value>>) -> Self {
         match value {
             Some(value) => self.member(name, value),
             None => self,
@@ -149,7 +149,7 @@ impl Body {
 
     /// A secret member, shown as `placeholder` (with its dollar sign).
     #[must_use]
-    pub fn secret(mut self, name: &str, value: &Hidden, placeholder: &'static str) -> Self {
+    pub(crate) fn secret(mut self, name: &str, value: &Hidden, placeholder: &'static str) -> Self {
         self.name(name);
         // A text is always JSON and a vector takes every write.
         let _written = serde_json::to_writer(&mut *self.wire, value.as_str());
@@ -160,13 +160,13 @@ impl Body {
     }
 
     /// The bytes to send.
-    pub fn into_wire(mut self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn into_wire(mut self) -> Zeroizing<Vec<u8>> {
         self.wire.push(b'}');
         self.wire
     }
 
     /// What may be shown.
-    pub fn shown(&self) -> Vec<Piece> {
+    pub(crate) fn shown(&self) -> Vec<Piece> {
         let mut shown = self.shown.clone();
         append(&mut shown, "}");
         shown

@@ -4,7 +4,7 @@ use mfad_api::AuditRecord;
 
 /// The chain as far as it was followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
+pub(crate) struct Chain {
     /// The last row that follows; 0 before the first.
     pub seq: i64,
     /// Its hash, in hexadecimal; zeros before the first.
@@ -13,7 +13,7 @@ pub struct Chain {
 
 /// The first row that does not follow from the one before, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Break {
+pub(crate) struct Break {
     /// Its number as shown.
     pub seq: i64,
     /// In words.
@@ -22,12 +22,12 @@ pub struct Break {
 
 impl Chain {
     /// Before the first row.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { seq: 0, hash: "0".repeat(64) }
     }
 
     /// Follows one row, if it follows.
-    pub fn follow(&mut self, event: &AuditRecord) -> Result<(), Break> {
+    pub(crate) fn follow(&mut self, event: &AuditRecord) -> Result<(), Break> {
         let broken = |reason| Err(Break { seq: event.seq, reason });
         if Some(event.seq) != self.seq.checked_add(1) {
             return broken("rows before it are missing");

@@ -16,7 +16,7 @@ const GLOBAL: &str = "Global options";
 /// Manage the users of mfad and their second factors
 #[derive(Debug, Parser)]
 #[command(name = "mfactl", version, after_help = help::MFACTL)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     pub globals: Globals,
     #[command(subcommand)]
@@ -25,7 +25,7 @@ pub struct Cli {
 
 /// Flags that every command accepts, before or after its name.
 #[derive(Debug, Args)]
-pub struct Globals {
+pub(crate) struct Globals {
     /// Path of the daemon's socket
     #[arg(
         long,
@@ -58,7 +58,7 @@ pub struct Globals {
 
 /// When to use colours. The doc comments of the variants are part of the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
+pub(crate) enum Colour {
     /// On a terminal, unless NO_COLOR is set or TERM is dumb
     Auto,
     /// Even if the output is not a terminal
@@ -69,7 +69,7 @@ pub enum Colour {
 
 /// The top-level commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Manage users: add, list, show, disable, enable, delete
     #[command(subcommand)]
     User(UserCommand),
@@ -148,7 +148,7 @@ pub enum Command {
 
 /// `user …`.
 #[derive(Debug, Subcommand)]
-pub enum UserCommand {
+pub(crate) enum UserCommand {
     /// Create a user
     #[command(
         after_help = help::USER_ADD
@@ -168,7 +168,7 @@ pub enum UserCommand {
 
 /// Arguments of `user add`.
 #[derive(Debug, Args)]
-pub struct UserAddArgs {
+pub(crate) struct UserAddArgs {
     /// Name, 1 to 64 characters
     pub name: String,
     /// Use this uid instead of a generated one
@@ -189,7 +189,7 @@ pub struct UserAddArgs {
 
 /// Arguments of `passwd`.
 #[derive(Debug, Args)]
-pub struct PasswdArgs {
+pub(crate) struct PasswdArgs {
     #[command(flatten)]
     pub on: ActOnUser,
     #[command(flatten)]
@@ -201,7 +201,7 @@ pub struct PasswdArgs {
 
 /// Arguments of `login`.
 #[derive(Debug, Args)]
-pub struct LoginArgs {
+pub(crate) struct LoginArgs {
     /// Name, email address or uid
     pub user: String,
     /// Use a backup code as the second factor
@@ -223,7 +223,7 @@ pub struct LoginArgs {
 
 /// Arguments of `enroll`.
 #[derive(Debug, Args)]
-pub struct EnrollArgs {
+pub(crate) struct EnrollArgs {
     #[command(flatten)]
     pub on: ActOnUser,
     #[command(flatten)]
@@ -243,7 +243,7 @@ pub struct EnrollArgs {
 
 /// Parameters of the secret that `enroll` creates. The daemon chooses those that are not given.
 #[derive(Debug, Args)]
-pub struct ProfileArgs {
+pub(crate) struct ProfileArgs {
     /// Name of the secret, such as `phone`
     #[arg(long)]
     pub name: Option<String>,
@@ -270,7 +270,7 @@ pub struct ProfileArgs {
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// Name or uid
     pub user: String,
     /// Use the user's hardware key or security key plugged into this host; touch it when it blinks
@@ -284,14 +284,14 @@ pub struct VerifyArgs {
 
 /// `codes …`.
 #[derive(Debug, Subcommand)]
-pub enum CodesCommand {
+pub(crate) enum CodesCommand {
     /// Create new backup codes and revoke the old ones
     Renew(ActOnUser),
 }
 
 /// `secret …`.
 #[derive(Debug, Subcommand)]
-pub enum SecretCommand {
+pub(crate) enum SecretCommand {
     /// List the secrets of a user; values are never shown
     List(ActOnUser),
     /// Rename a secret
@@ -315,7 +315,7 @@ pub enum SecretCommand {
 
 /// `fido2 …`.
 #[derive(Debug, Subcommand)]
-pub enum Fido2Command {
+pub(crate) enum Fido2Command {
     /// Register the plugged-in security key as a second factor; touch it when it blinks
     #[command(after_help = help::FIDO2_ENROLL)]
     Enroll(Fido2EnrollArgs),
@@ -338,7 +338,7 @@ pub enum Fido2Command {
 
 /// Arguments of `fido2 enroll`.
 #[derive(Debug, Args)]
-pub struct Fido2EnrollArgs {
+pub(crate) struct Fido2EnrollArgs {
     #[command(flatten)]
     pub on: ActOnUser,
     /// Name of the security key, such as `blue key`
@@ -353,7 +353,7 @@ pub struct Fido2EnrollArgs {
 
 /// Arguments of `unlock`.
 #[derive(Debug, Args)]
-pub struct UnlockArgs {
+pub(crate) struct UnlockArgs {
     /// Name or uid
     pub user: String,
     /// Reason, recorded in the audit log
@@ -363,7 +363,7 @@ pub struct UnlockArgs {
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
-pub struct ImportArgs {
+pub(crate) struct ImportArgs {
     /// File with one otpauth URI per line; standard input if absent or `-`
     pub file: Option<PathBuf>,
     /// User who gets the factor, instead of the account named in the URI
@@ -384,7 +384,7 @@ pub struct ImportArgs {
 
 /// `master-key …`.
 #[derive(Debug, Subcommand)]
-pub enum MasterKeyCommand {
+pub(crate) enum MasterKeyCommand {
     /// Show where the master key is kept and the progress of a rotation
     Show,
     /// Re-encrypt everything under a new master key while the daemon runs; resumes an interrupted rotation
@@ -394,7 +394,7 @@ pub enum MasterKeyCommand {
 
 /// Arguments of `master-key rotate`.
 #[derive(Debug, Args)]
-pub struct RotateArgs {
+pub(crate) struct RotateArgs {
     /// Write the new master key to this file unencrypted, instead of encrypting it to this host with systemd-creds
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
@@ -405,7 +405,7 @@ pub struct RotateArgs {
 
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
-pub struct BackupArgs {
+pub(crate) struct BackupArgs {
     /// Backup file, written completely or not at all; `-` is standard output
     pub file: PathBuf,
     /// Replace an existing file
@@ -418,7 +418,7 @@ pub struct BackupArgs {
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// State directory of the daemon
     #[arg(long, value_name = "DIR", env = "MFAD_STATE_DIR", default_value = "/var/lib/mfad")]
     pub state_dir: PathBuf,
@@ -426,7 +426,7 @@ pub struct DoctorArgs {
 
 /// `audit …`.
 #[derive(Debug, Subcommand)]
-pub enum AuditCommand {
+pub(crate) enum AuditCommand {
     /// Show the newest events
     #[command(
         after_help = help::AUDIT_TAIL

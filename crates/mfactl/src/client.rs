@@ -20,7 +20,7 @@ use crate::problem::Problem;
 const AHEAD: usize = 4;
 
 /// A client of one daemon.
-pub struct Client {
+pub(crate) struct Client {
     socket: PathBuf,
     /// None while an exchange is under way.
     kept: Option<mfad_client::Client>,
@@ -28,7 +28,7 @@ pub struct Client {
 }
 
 /// An answer of the daemon.
-pub struct Answer {
+pub(crate) struct Answer {
     /// The HTTP status.
     pub status: u16,
     answer: mfad_client::Answer,
@@ -36,45 +36,45 @@ pub struct Answer {
 
 impl Answer {
     /// The body as it came.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.answer.text()
     }
 
     /// The body as the type that the API promises.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.answer.read().map_err(|error| failure(error, "its socket"))
     }
 
     /// The answer, unless it is a refusal.
-    pub fn granted(self) -> Result<Self, Failure> {
+    pub(crate) fn granted(self) -> Result<Self, Failure> {
         if (200..300).contains(&self.status) { Ok(self) } else { Err(Failure::Refused(Box::new(self.problem()))) }
     }
 
     /// The answer as a refusal.
-    pub fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         Problem::read(self.status, self.text())
     }
 }
 
 impl Client {
     /// A client of the daemon at `socket`. It connects when it is first used. Curl lines go to `curl_to`.
-    pub fn new(socket: PathBuf, curl_to: Option<Output>) -> Self {
+    pub(crate) fn new(socket: PathBuf, curl_to: Option<Output>) -> Self {
         let kept = Some(mfad_client::Client::new(socket.clone()));
         Self { socket, kept, curl_to }
     }
 
     /// The path of the daemon's socket.
-    pub fn socket(&self) -> &Path {
+    pub(crate) fn socket(&self) -> &Path {
         &self.socket
     }
 
     /// Another client of the same daemon, with a connection of its own.
-    pub fn another(&self) -> Self {
+    pub(crate) fn another(&self) -> Self {
         Self::new(self.socket.clone(), self.curl_to)
     }
 
     /// One exchange. A refusal is an answer like others here.
-    pub async fn send(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
+    pub(crate) async fn send(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
         self.show(&call);
         let owned = Owned::of(call);
         // An exchange that was abandoned keeps its client; the next one gets another.
@@ -90,12 +90,12 @@ impl Client {
     }
 
     /// One exchange. A refusal is a failure.
-    pub async fn ask(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
+    pub(crate) async fn ask(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
         self.send(call).await?.granted()
     }
 
     /// Opens a stream; its body comes in pieces.
-    pub async fn open(&mut self, call: Call<'_>) -> Result<Stream, Failure> {
+    pub(crate) async fn open(&mut self, call: Call<'_>) -> Result<Stream, Failure> {
         self.show(&call);
         let owned = Owned::of(call);
         let client = mfad_client::Client::new(self.socket.clone());
@@ -128,7 +128,7 @@ impl Client {
 }
 
 /// The body of a stream.
-pub struct Stream {
+pub(crate) struct Stream {
     body: mpsc::Receiver<Result<Option<Zeroizing<Vec<u8>>>, Failure>>,
     /// Dropped with the stream, it ends the thread that reads.
     _stopper: Stopper,
@@ -136,7 +136,7 @@ pub struct Stream {
 
 impl Stream {
     /// The next piece; none at the end.
-    pub async fn next(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
         self.body.recv().await.unwrap_or(Ok(None))
     }
 }

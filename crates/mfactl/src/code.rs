@@ -10,10 +10,10 @@ use crate::prompt::{PIN, Source, Wanted};
 use crate::secret_text::Hidden;
 
 /// A code or a backup code.
-pub const ANY_CODE: Wanted = Wanted { label: "code", instead: "use --code-file or --code-stdin" };
+pub(crate) const ANY_CODE: Wanted = Wanted { label: "code", instead: "use --code-file or --code-stdin" };
 /// A code, and not a backup code.
-pub const TOKEN: Wanted = Wanted { label: "authenticator code", instead: "use --code-file or --code-stdin" };
-pub const BACKUP_CODE: Wanted = Wanted { label: "backup code", instead: "use --code-file or --code-stdin" };
+pub(crate) const TOKEN: Wanted = Wanted { label: "authenticator code", instead: "use --code-file or --code-stdin" };
+pub(crate) const BACKUP_CODE: Wanted = Wanted { label: "backup code", instead: "use --code-file or --code-stdin" };
 
 /// Attempts to type a PIN in one command. A security key blocks its PIN after eight wrong ones.
 const PINS_TYPED: u8 = 3;
@@ -25,7 +25,7 @@ const BACKUP_SYMBOLS: usize = 16;
 const BACKUP_ALPHABET: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZILO";
 
 /// A typed answer to a second factor.
-pub enum Code {
+pub(crate) enum Code {
     /// 6 to 8 digits.
     Token(Hidden),
     /// 16 symbols, with or without hyphens.
@@ -34,7 +34,7 @@ pub enum Code {
 
 impl Code {
     /// Tells the two formats apart. A code of neither format is refused here, so that a typing error costs no attempt.
-    pub fn parse(text: Hidden) -> Result<Self, Failure> {
+    pub(crate) fn parse(text: Hidden) -> Result<Self, Failure> {
         if (6..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Self::Token(text));
         }
@@ -47,7 +47,7 @@ impl Code {
 
     /// Reads a code from its source. In a typed code, spaces are removed, since authenticator apps show `123 456`, and
     /// a code of neither format can be typed again.
-    pub async fn ask(context: &Context, wanted: Wanted, source: &Source) -> Result<Self, Failure> {
+    pub(crate) async fn ask(context: &Context, wanted: Wanted, source: &Source) -> Result<Self, Failure> {
         if *source != Source::Prompt {
             return Self::parse(context.prompter.secret(wanted, source).await?);
         }
@@ -61,7 +61,7 @@ impl Code {
     }
 
     /// Request body with this code.
-    pub fn body(&self) -> Body {
+    pub(crate) fn body(&self) -> Body {
         match self {
             Self::Token(token) => Body::new().secret("token", token, "$CODE"),
             Self::Backup(code) => Body::new().secret("code", code, "$BACKUP_CODE"),
@@ -70,7 +70,7 @@ impl Code {
 }
 
 /// Request body that has the user's hardware key or security key answer instead of a code.
-pub fn by_key() -> Body {
+pub(crate) fn by_key() -> Body {
     Body::new().member("device", true)
 }
 
@@ -78,7 +78,7 @@ pub fn by_key() -> Body {
 /// has the PIN. Otherwise the user is asked for it when the daemon says that the key requires one.
 ///
 /// `call` and `body` build the request anew for each attempt, since sending consumes it.
-pub async fn ask_key<'a>(
+pub(crate) async fn ask_key<'a>(
     context: &mut Context,
     call: impl Fn() -> Call<'a>,
     body: impl Fn() -> Body,
@@ -105,7 +105,7 @@ pub async fn ask_key<'a>(
 }
 
 /// Asks for a touch, on standard error. Call it before the request: the daemon waits for the touch before it responds.
-pub fn ask_for_touch(out: Output) {
+pub(crate) fn ask_for_touch(out: Output) {
     if !out.is_quiet() {
         out.aside("touch the key that blinks");
     }

@@ -5,7 +5,7 @@ use crate::output::Output;
 use crate::prompt::Prompter;
 
 /// Context of a command. Built once by `main` from the global flags.
-pub struct Context {
+pub(crate) struct Context {
     pub client: Client,
     pub out: Output,
     pub prompter: Prompter,

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::call::{Authority, Call, Piece};
 
 /// The line, without its newline. Secrets are shell variables: `$PASSWORD`, `$CODE`, `$TOKEN`.
-pub fn line(socket: &Path, call: &Call<'_>) -> String {
+pub(crate) fn line(socket: &Path, call: &Call<'_>) -> String {
     let mut words = vec!["curl".to_owned(), "--unix-socket".to_owned(), quoted(&socket.to_string_lossy())];
     if call.method != mfad_client::Method::Get {
         words.extend(["-X".to_owned(), call.method.to_string()]);

@@ -11,7 +11,7 @@ use crate::help;
 
 /// `device …`.
 #[derive(Debug, Subcommand)]
-pub enum DeviceCommand {
+pub(crate) enum DeviceCommand {
     /// List the hardware keys that are plugged in
     #[command(after_help = help::DEVICE_LIST)]
     List,
@@ -76,7 +76,7 @@ pub enum DeviceCommand {
 
 /// A hardware key, for commands that change nothing on it.
 #[derive(Debug, Args)]
-pub struct KeyArg {
+pub(crate) struct KeyArg {
     /// Serial number, as printed on the key
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub serial: u32,
@@ -84,7 +84,7 @@ pub struct KeyArg {
 
 /// A hardware key, for commands that change it and so need a reason.
 #[derive(Debug, Args)]
-pub struct ChangeKey {
+pub(crate) struct ChangeKey {
     /// Serial number, as printed on the key
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub serial: u32,
@@ -95,7 +95,7 @@ pub struct ChangeKey {
 
 /// Arguments of `device password`.
 #[derive(Debug, Args)]
-pub struct DevicePasswordArgs {
+pub(crate) struct DevicePasswordArgs {
     #[command(flatten)]
     pub on: ChangeKey,
     #[command(flatten)]
@@ -110,7 +110,7 @@ pub struct DevicePasswordArgs {
 /// Change to make to an OATH password; with none of the flags, a new one is set.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub struct PasswordDeed {
+pub(crate) struct PasswordDeed {
     /// Tell the daemon the password that the hardware key already has
     #[arg(long, conflicts_with_all = ["password_file", "password_stdin"])]
     pub learn: bool,
@@ -127,7 +127,7 @@ pub struct PasswordDeed {
 
 /// Arguments of `device provision`.
 #[derive(Debug, Args)]
-pub struct ProvisionArgs {
+pub(crate) struct ProvisionArgs {
     #[command(flatten)]
     pub on: ActOnUser,
     /// Serial number, as printed on the key; not needed if only one hardware key is plugged in
@@ -163,7 +163,7 @@ pub struct ProvisionArgs {
 
 /// Parameters of a factor on a hardware key. The daemon chooses those that are not given.
 #[derive(Clone, Debug, Args)]
-pub struct KeyProfileArgs {
+pub(crate) struct KeyProfileArgs {
     /// Time-based (TOTP) or counter-based (HOTP) codes
     #[arg(long, short = 'o', value_name = "TYPE", value_parser = ["TOTP", "HOTP"], ignore_case = true)]
     pub oath_type: Option<String>,
@@ -183,7 +183,7 @@ pub struct KeyProfileArgs {
 
 impl KeyProfileArgs {
     /// Adds the parameters that were given to a request body; the API takes lower-case kinds and upper-case algorithms.
-    pub fn add_to(&self, body: Body) -> Body {
+    pub(crate) fn add_to(&self, body: Body) -> Body {
         body.optional("kind", self.oath_type.as_deref().map(str::to_ascii_lowercase))
             .optional("digits", self.digits)
             .optional("algorithm", self.algorithm.as_deref().map(str::to_ascii_uppercase))
@@ -194,7 +194,7 @@ impl KeyProfileArgs {
 
 /// `provision …`.
 #[derive(Debug, Subcommand)]
-pub enum ProvisionCommand {
+pub(crate) enum ProvisionCommand {
     /// Program one hardware key after the other for the users in a manifest
     #[command(after_help = help::PROVISION_BATCH)]
     Batch(Box<BatchArgs>),
@@ -202,7 +202,7 @@ pub enum ProvisionCommand {
 
 /// Arguments of `provision batch`.
 #[derive(Debug, Args)]
-pub struct BatchArgs {
+pub(crate) struct BatchArgs {
     /// CSV file with the columns user, label, touch; the last two are optional
     #[arg(value_name = "MANIFEST.csv")]
     pub manifest: PathBuf,
@@ -236,7 +236,7 @@ pub struct BatchArgs {
 
 /// `receipt …`.
 #[derive(Debug, Subcommand)]
-pub enum ReceiptCommand {
+pub(crate) enum ReceiptCommand {
     /// Verify a receipt without the daemon
     #[command(after_help = help::RECEIPT_VERIFY)]
     Verify {

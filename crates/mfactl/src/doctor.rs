@@ -56,7 +56,7 @@ fn finding(check: &'static str, state: State, detail: impl Into<String>, remedy:
 }
 
 /// `doctor`.
-pub async fn run(context: &mut Context, args: &DoctorArgs) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, args: &DoctorArgs) -> Result<(), Failure> {
     let mut findings = daemon(context).await?;
     // A daemon that does not respond is one problem, and not three.
     if findings.iter().all(|finding| finding.check != "daemon" || finding.state != State::Problem) {

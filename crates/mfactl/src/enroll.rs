@@ -18,7 +18,7 @@ use mfad_api::{Diagnosis, NewFactor, Secret};
 const LONGEST_DRIFT: u64 = 1800;
 
 /// `enroll`.
-pub async fn run(context: &mut Context, args: &EnrollArgs) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, args: &EnrollArgs) -> Result<(), Failure> {
     // Refused before the secret is created: its first code could not be read.
     if context.prompter.no_input && !args.start && !args.device && args.code.source() == Source::Prompt {
         return Err(Failure::Usage("--no-input needs --start, --code-file or --code-stdin".to_owned()));

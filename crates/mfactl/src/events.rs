@@ -8,13 +8,13 @@ const LONGEST_BLOCK: usize = 1024 * 1024;
 
 /// Collects bytes until blocks are whole.
 #[derive(Debug, Default)]
-pub struct Blocks {
+pub(crate) struct Blocks {
     unfinished: Vec<u8>,
 }
 
 impl Blocks {
     /// Takes more bytes; gives the data of the blocks they complete.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<Vec<String>, Failure> {
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<Vec<String>, Failure> {
         let mut whole = Vec::new();
         for byte in bytes {
             self.unfinished.push(*byte);

@@ -8,7 +8,7 @@ use crate::problem::Problem;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Denied, not found, in conflict, or a wrong code.
     Denied,
     /// The command line or its input is wrong or not complete.
@@ -31,7 +31,7 @@ pub enum Exit {
 
 impl Exit {
     /// The number the process ends with.
-    pub fn number(self) -> u8 {
+    pub(crate) fn number(self) -> u8 {
         match self {
             Self::Denied => 1,
             Self::Usage => 2,
@@ -47,7 +47,7 @@ impl Exit {
 
     /// The one map from the daemon's refusals (status and code of the problem document) to exit
     /// codes. The code decides only for devices, whose refusals come with several statuses.
-    pub fn of_refusal(status: u16, code: &str) -> Self {
+    pub(crate) fn of_refusal(status: u16, code: &str) -> Self {
         if ErrorCode::parse(code).is_some_and(ErrorCode::is_about_device) {
             return Self::Device;
         }
@@ -64,7 +64,7 @@ impl Exit {
 
 /// Why a command was not done.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Something is missing or wrong on the command line or in what it names.
     Usage(String),
     /// A plain no that the daemon did not say: not found, not confirmed.
@@ -89,7 +89,7 @@ pub enum Failure {
 
 impl Failure {
     /// The exit code it gets; none when it is no failure worth one.
-    pub fn exit(&self) -> Option<Exit> {
+    pub(crate) fn exit(&self) -> Option<Exit> {
         match self {
             Self::Usage(_) => Some(Exit::Usage),
             Self::Denied(_) => Some(Exit::Denied),
@@ -105,7 +105,7 @@ impl Failure {
     }
 
     /// Whether there is a sentence to show.
-    pub fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         matches!(self, Self::Reported(_) | Self::OutputClosed | Self::Interrupted)
     }
 }

@@ -14,7 +14,7 @@ use crate::secrets::{find, or_dash, print_first_codes, remove};
 use mfad_api::{Secret, SecretList, SecurityKey, SecurityKeyList};
 
 /// `fido2 …`.
-pub async fn run(context: &mut Context, command: &Fido2Command) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, command: &Fido2Command) -> Result<(), Failure> {
     let (user, how) = match command {
         Fido2Command::Enroll(args) => (&args.on.user, &args.on.acting),
         Fido2Command::Delete { on, .. } => (&on.user, &on.acting),

@@ -2,7 +2,7 @@
 //! terminal: clap wraps longer lines, but never joins short ones.
 
 /// Follows the list of commands in `mfactl --help`.
-pub const MFACTL: &str = "\
+pub(crate) const MFACTL: &str = "\
 Examples:
   mfactl user add ann --password         create a user and prompt for the password
   mfactl enroll ann --as-user            enrol a factor with ann's own login
@@ -33,13 +33,13 @@ Exit codes:
   130  interrupted";
 
 /// `user add`.
-pub const USER_ADD: &str = "\
+pub(crate) const USER_ADD: &str = "\
 Examples:
   mfactl user add ann --email ann@example.org --password
   mfactl user add bot --password-file /run/keys/bot";
 
 /// `passwd`.
-pub const PASSWD: &str = "\
+pub(crate) const PASSWD: &str = "\
 Asks for the current password, unless an admin gives --reason.
 
 Examples:
@@ -47,7 +47,7 @@ Examples:
   mfactl passwd ann --reason 'forgot it' --password-stdin < new.txt";
 
 /// `login`.
-pub const LOGIN: &str = "\
+pub(crate) const LOGIN: &str = "\
 Without --show-token or --json this only tests the login: the new session is ended at once.
 
 Examples:
@@ -58,7 +58,7 @@ Examples:
   TOKEN=$(mfactl login ann --show-token --quiet)";
 
 /// `enroll`.
-pub const ENROLL: &str = "\
+pub(crate) const ENROLL: &str = "\
 Examples:
   mfactl enroll ann --as-user --name phone
   mfactl enroll ann --start --json             only create the secret
@@ -66,7 +66,7 @@ Examples:
   mfactl enroll ann --finish UID --device      the same, with a code that the hardware key computes";
 
 /// `verify`.
-pub const VERIFY: &str = "\
+pub(crate) const VERIFY: &str = "\
 Each code is accepted once. Authenticator codes and backup codes are told apart by their format.
 
 Examples:
@@ -74,25 +74,25 @@ Examples:
   mfactl verify ann --device";
 
 /// `secret rename`.
-pub const SECRET_RENAME: &str = "\
+pub(crate) const SECRET_RENAME: &str = "\
 Example:
   mfactl secret rename ann phone 'old phone'";
 
 /// `audit tail`.
-pub const AUDIT_TAIL: &str = "\
+pub(crate) const AUDIT_TAIL: &str = "\
 With --json and --follow, each event is one JSON document on its own line.
 
 Example:
   mfactl audit tail -n 50 --follow";
 
 /// `audit verify`.
-pub const AUDIT_VERIFY: &str = "\
+pub(crate) const AUDIT_VERIFY: &str = "\
 Exits with 1 and names the first event that does not follow from the one before. The chain reveals events that were
 changed or removed inside the log. It cannot reveal that the end was cut off: to detect that, keep the newest hash
 elsewhere.";
 
 /// `fido2 enroll`.
-pub const FIDO2_ENROLL: &str = "\
+pub(crate) const FIDO2_ENROLL: &str = "\
 The security key is active at once and also works in a browser. If it has a PIN, the PIN is read from the terminal, a
 file or standard input and sent to the security key.
 
@@ -101,13 +101,13 @@ Examples:
   mfactl fido2 enroll ann --reason 'ticket 7' --uv required --pin-file /run/keys/pin";
 
 /// `fido2 list`.
-pub const FIDO2_LIST: &str = "\
+pub(crate) const FIDO2_LIST: &str = "\
 Examples:
   mfactl fido2 list
   mfactl fido2 list ann";
 
 /// `device list`.
-pub const DEVICE_LIST: &str = "\
+pub(crate) const DEVICE_LIST: &str = "\
 ACCOUNTS is the number of accounts on the hardware key and how many fit, or `locked` if the daemon does not know the
 OATH password.
 
@@ -115,12 +115,12 @@ Example:
   mfactl device list";
 
 /// `device info`.
-pub const DEVICE_INFO: &str = "\
+pub(crate) const DEVICE_INFO: &str = "\
 Example:
   mfactl device info 12345678";
 
 /// `device attest`.
-pub const DEVICE_ATTEST: &str = "\
+pub(crate) const DEVICE_ATTEST: &str = "\
 The daemon needs the maker's certificates (attestationRoots), and the hardware key needs a PIV key that was generated
 on it and requires no PIN:
   ykman piv keys generate --algorithm ECCP256 --pin-policy NEVER 9e /dev/null
@@ -129,12 +129,12 @@ Example:
   mfactl device attest 12345678";
 
 /// `device accounts`.
-pub const DEVICE_ACCOUNTS: &str = "\
+pub(crate) const DEVICE_ACCOUNTS: &str = "\
 Example:
   mfactl device accounts 12345678";
 
 /// `device provision`.
-pub const DEVICE_PROVISION: &str = "\
+pub(crate) const DEVICE_PROVISION: &str = "\
 The seed is written to the hardware key and never shown. The receipt states what was written to which key. It is
 printed only once.
 
@@ -145,24 +145,24 @@ Examples:
   mfactl device provision ann --spare-of UID --reason 'ticket 7'    a second key beside a pending one";
 
 /// `device rename`.
-pub const DEVICE_RENAME: &str = "\
+pub(crate) const DEVICE_RENAME: &str = "\
 Example:
   mfactl device rename 12345678 mfad:ann mfad:ann.l --reason 'new name'";
 
 /// `device delete`.
-pub const DEVICE_DELETE: &str = "\
+pub(crate) const DEVICE_DELETE: &str = "\
 Example:
   mfactl device delete 12345678 old:ann --reason 'left over'";
 
 /// `device reset`.
-pub const DEVICE_RESET: &str = "\
+pub(crate) const DEVICE_RESET: &str = "\
 Also erases the accounts of other programs. The OATH password is not needed.
 
 Example:
   mfactl device reset 12345678 --reason 'into the drawer'";
 
 /// `device password`.
-pub const DEVICE_PASSWORD: &str = "\
+pub(crate) const DEVICE_PASSWORD: &str = "\
 Asks for the current password only if the daemon does not know it.
 
 Examples:
@@ -172,7 +172,7 @@ Examples:
   mfactl device password 12345678 --remove --reason 'ann leaves'";
 
 /// `device return`.
-pub const DEVICE_RETURN: &str = "\
+pub(crate) const DEVICE_RETURN: &str = "\
 For each factor on the hardware key, a code computed on the key must be correct. Then the account is erased and the
 factor is revoked. Exits with 1 if any of these steps failed.
 
@@ -180,14 +180,14 @@ Example:
   mfactl device return 12345678 --reason 'ann leaves'";
 
 /// `device watch`.
-pub const DEVICE_WATCH: &str = "\
+pub(crate) const DEVICE_WATCH: &str = "\
 With --json, each event is one JSON document on its own line.
 
 Example:
   mfactl device watch";
 
 /// `provision batch`.
-pub const PROVISION_BATCH: &str = "\
+pub(crate) const PROVISION_BATCH: &str = "\
 The manifest has a header line and one user per line. Lines that start with # are comments:
 
   user,label,touch
@@ -203,19 +203,19 @@ Examples:
   mfactl provision batch staff.csv --spare --receipts receipts --codes letters --reason 'ticket 71'";
 
 /// `receipt verify`.
-pub const RECEIPT_VERIFY: &str = "\
+pub(crate) const RECEIPT_VERIFY: &str = "\
 Works without the daemon. Exits with 1 if the receipt is not valid.
 
 Example:
   mfactl receipt verify receipt-ann --keys receipt-keys.json";
 
 /// `receipt keys`.
-pub const RECEIPT_KEYS: &str = "\
+pub(crate) const RECEIPT_KEYS: &str = "\
 Example:
   mfactl receipt keys > receipt-keys.json";
 
 /// `import`.
-pub const IMPORT: &str = "\
+pub(crate) const IMPORT: &str = "\
 Each factor goes to the user named as the account in its URI, or to --user. Algorithm, digits and period are taken from
 the URI; if the daemon does not support them, the URI is refused. Parameters that do not affect codes, such as icon, are
 ignored. Each factor becomes active with a code of the authenticator that has it.
@@ -230,11 +230,11 @@ Examples:
   mfactl import everybody.txt --reason 'moved from the old server'";
 
 /// `master-key`.
-pub const MASTER_KEY: &str = "\
+pub(crate) const MASTER_KEY: &str = "\
 `mfactl key` is the former name of this command. It still works in this release and will be removed in the next one.";
 
 /// `master-key rotate`.
-pub const MASTER_KEY_ROTATE: &str = "\
+pub(crate) const MASTER_KEY_ROTATE: &str = "\
 If the daemon keeps the master key in a file of its own, the daemon generates the new key and replaces the file. If the
 master key is an encrypted credential, run this as root: mfactl encrypts the new key with systemd-creds, and replaces
 the old credential once everything is encrypted under the new key.
@@ -246,7 +246,7 @@ Examples:
   mfactl master-key rotate --to new.key --reason 'yearly'   if the master key comes from elsewhere";
 
 /// `backup`.
-pub const BACKUP: &str = "\
+pub(crate) const BACKUP: &str = "\
 The backup is encrypted under a key derived from the master key, so keep the master key elsewhere. After a failure no
 file is left, but standard output may have received part of the backup. Exits with 7 if the backup cannot be written,
 for example because the disk is full.
@@ -257,7 +257,7 @@ Examples:
   mfad restore /srv/backup/mfad-2026-11-25          while the daemon is stopped";
 
 /// `doctor`.
-pub const DOCTOR: &str = "\
+pub(crate) const DOCTOR: &str = "\
 Checks the daemon, versions, sandbox, clock, pcscd, master key, socket, store and disk. Run it as root to check all of
 them. Exits with 1 if there is a problem.
 
@@ -265,6 +265,6 @@ Example:
   mfactl doctor --json";
 
 /// `completions`.
-pub const COMPLETIONS: &str = "\
+pub(crate) const COMPLETIONS: &str = "\
 The package installs these scripts. To install one by hand:
   mfactl completions bash > /etc/bash_completion.d/mfactl";

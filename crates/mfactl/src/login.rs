@@ -15,7 +15,7 @@ use crate::secret_text::Hidden;
 use mfad_api::AuthToken;
 
 /// Sources of the answers of a login.
-pub struct Answers {
+pub(crate) struct Answers {
     /// The second factor is a backup code.
     pub recovery: bool,
     /// The second factor is a key plugged into the host; `code` is not used.
@@ -27,7 +27,7 @@ pub struct Answers {
 }
 
 /// A finished login.
-pub struct Login {
+pub(crate) struct Login {
     /// From the last response: an access token, or an enrolment token if the user must enrol a factor first.
     pub token: AuthToken,
     /// The password that the daemon accepted.
@@ -46,7 +46,7 @@ struct Claims {
 }
 
 /// `login`.
-pub async fn run(context: &mut Context, args: &LoginArgs) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, args: &LoginArgs) -> Result<(), Failure> {
     args.pin.check(args.device)?;
     let answers = Answers {
         recovery: args.recovery,
@@ -65,7 +65,7 @@ pub async fn run(context: &mut Context, args: &LoginArgs) -> Result<(), Failure>
 }
 
 /// Logs in. `id` is a name, an email address or a uid.
-pub async fn log_in(context: &mut Context, id: &str, answers: &Answers) -> Result<Login, Failure> {
+pub(crate) async fn log_in(context: &mut Context, id: &str, answers: &Answers) -> Result<Login, Failure> {
     let from_stdin =
         [&answers.password, &answers.code, &answers.pin].into_iter().filter(|from| **from == Source::Stdin);
     if from_stdin.count() > 1 {
@@ -90,7 +90,7 @@ pub async fn log_in(context: &mut Context, id: &str, answers: &Answers) -> Resul
 }
 
 /// Ends the session of a token. Errors are ignored: the session may have ended already, and it expires by itself.
-pub async fn log_out(context: &mut Context, token: &Authority) {
+pub(crate) async fn log_out(context: &mut Context, token: &Authority) {
     let _already_ended = context.client.send(Call::post("/v1/auth/logout").by(token)).await;
 }
 

@@ -11,7 +11,7 @@ use crate::cli::Cli;
 use crate::failure::Failure;
 
 /// `completions`: prints the completion script of a shell.
-pub fn completions(shell: Shell) -> Result<(), Failure> {
+pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
     // Generated in memory first: clap_complete panics if it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "mfactl", &mut script);
@@ -23,7 +23,7 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
 }
 
 /// `manual`: writes a man page for mfactl and each of its commands, and the completion scripts of all shells.
-pub fn manual(dir: &Path) -> Result<(), Failure> {
+pub(crate) fn manual(dir: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::Usage(format!("{}: {error}", dir.display()));
     fs::create_dir_all(dir).map_err(failed)?;
     let mut root = Cli::command();

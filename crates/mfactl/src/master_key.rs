@@ -44,7 +44,7 @@ struct Sealed {
 }
 
 /// `master-key …`.
-pub async fn run(context: &mut Context, command: &MasterKeyCommand) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, command: &MasterKeyCommand) -> Result<(), Failure> {
     match command {
         MasterKeyCommand::Show => {
             let answer = context.client.ask(Call::get("/v1/key")).await?;

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 
 /// Both output streams and how to write to them.
 #[derive(Clone, Copy, Debug)]
-pub struct Output {
+pub(crate) struct Output {
     json: bool,
     quiet: bool,
     colour_out: bool,
@@ -19,7 +19,7 @@ pub struct Output {
 
 /// Colour of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// Table headers and names of values: bold.
     Head,
     /// Success: green.
@@ -30,7 +30,7 @@ pub enum Tone {
 
 impl Output {
     /// Reads the global flags, and asks each stream whether it is a terminal.
-    pub fn new(globals: &Globals) -> Self {
+    pub(crate) fn new(globals: &Globals) -> Self {
         Self {
             json: globals.json,
             quiet: globals.quiet,
@@ -40,53 +40,53 @@ impl Output {
     }
 
     /// Whether the output is one JSON document instead of text.
-    pub fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
     /// Whether notes are suppressed.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.quiet
     }
 
     /// Prints one line of the requested data. The caller has passed `text` through [`visible`].
-    pub fn line(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
         write_line(io::stdout().lock(), text)
     }
 
     /// Prints a note for people; suppressed by --json and --quiet.
-    pub fn note(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn note(&self, text: &str) -> Result<(), Failure> {
         if self.json || self.quiet { Ok(()) } else { self.line(text) }
     }
 
     /// Prints text that the user needs for the next step. With --json it goes to standard error, beside the document.
-    pub fn show(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn show(&self, text: &str) -> Result<(), Failure> {
         if self.json { write_line(io::stderr().lock(), text) } else { self.line(text) }
     }
 
     /// Prints the daemon's document unchanged except for escapes, or `{}` for an empty response.
-    pub fn document(&self, json: &str) -> Result<(), Failure> {
+    pub(crate) fn document(&self, json: &str) -> Result<(), Failure> {
         self.line(&if json.trim().is_empty() { "{}".to_owned() } else { visible_json(json.trim_end()) })
     }
 
     /// Prints a line to standard error. A closed standard error is not a failure.
-    pub fn aside(&self, text: &str) {
+    pub(crate) fn aside(&self, text: &str) {
         let _unread = write_line(io::stderr().lock(), text);
     }
 
     /// Prints an error message to standard error.
-    pub fn error(&self, text: &str) {
+    pub(crate) fn error(&self, text: &str) {
         let head = paint("error:", Tone::Bad, self.colour_err);
         self.aside(&format!("{head} {}", visible(text)));
     }
 
     /// Colours text for standard output.
-    pub fn tone(&self, text: &str, tone: Tone) -> String {
+    pub(crate) fn tone(&self, text: &str, tone: Tone) -> String {
         paint(text, tone, self.colour_out)
     }
 
     /// Prints a table with aligned columns; --quiet omits the header. Cells are made visible here.
-    pub fn table<const N: usize>(&self, head: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+    pub(crate) fn table<const N: usize>(&self, head: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
         let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| visible(cell))).collect();
         if !self.quiet {
             let widths = widths(head, &rows);
@@ -97,7 +97,7 @@ impl Output {
     }
 
     /// Prints names and values, one pair per line. Values are made visible here.
-    pub fn pairs(&self, pairs: &[(&str, String)]) -> Result<(), Failure> {
+    pub(crate) fn pairs(&self, pairs: &[(&str, String)]) -> Result<(), Failure> {
         let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         pairs.iter().try_for_each(|(name, value)| {
             let name = self.tone(&format!("{name:width$}"), Tone::Head);
@@ -108,7 +108,7 @@ impl Output {
 
 /// Escapes control characters and those that change the direction of writing, so that text from elsewhere can neither
 /// control the terminal nor pose as other text.
-pub fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() || turns_text(character) {

@@ -7,7 +7,7 @@ use mfad_api::ErrorCode;
 
 /// A refusal: the problem document of RFC 9457.
 #[derive(Debug, Default)]
-pub struct Problem {
+pub(crate) struct Problem {
     body: mfad_api::Problem,
     /// The document as it came; empty if the answer was none.
     pub document: String,
@@ -23,7 +23,7 @@ impl Deref for Problem {
 
 impl Problem {
     /// Reads the document; an answer that is none keeps its status.
-    pub fn read(status: u16, document: &str) -> Self {
+    pub(crate) fn read(status: u16, document: &str) -> Self {
         match serde_json::from_str::<mfad_api::Problem>(document) {
             Ok(body) => Self { body: mfad_api::Problem { status, ..body }, document: document.to_owned() },
             Err(_) => {
@@ -34,12 +34,12 @@ impl Problem {
     }
 
     /// Whether the code was wrong and another may be tried.
-    pub fn may_try_again(&self) -> bool {
+    pub(crate) fn may_try_again(&self) -> bool {
         self.known_code() == Some(ErrorCode::WrongCode) && self.remaining.is_some_and(|left| left > 0)
     }
 
     /// Whether a security key needs its PIN, or another one.
-    pub fn is_about_pin(&self) -> bool {
+    pub(crate) fn is_about_pin(&self) -> bool {
         matches!(self.known_code(), Some(ErrorCode::PinRequired | ErrorCode::PinWrong))
     }
 }
@@ -72,7 +72,7 @@ impl fmt::Display for Problem {
 }
 
 /// What the person may do about a refusal, where this program knows a way.
-pub fn advice(code: ErrorCode) -> Option<&'static str> {
+pub(crate) fn advice(code: ErrorCode) -> Option<&'static str> {
     match code {
         ErrorCode::FreshProofRequired => {
             Some("use --as-user to log in as the user (password, then code), or as an admin --reason TEXT")

@@ -10,7 +10,7 @@ use crate::secret_text::{self, Hidden};
 
 /// Source of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// Prompts on the terminal.
     Prompt,
     /// Standard input as a whole, so it can hold only one secret.
@@ -21,7 +21,7 @@ pub enum Source {
 
 impl Source {
     /// The source that the flags name; the terminal if they name none.
-    pub fn chosen(stdin: bool, file: Option<&Path>) -> Self {
+    pub(crate) fn chosen(stdin: bool, file: Option<&Path>) -> Self {
         match file {
             Some(path) => Self::File(path.to_owned()),
             None if stdin => Self::Stdin,
@@ -32,27 +32,28 @@ impl Source {
 
 /// Name of a secret for prompts and messages, and how to provide it without a terminal.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Prompt, without the colon.
     pub label: &'static str,
     /// Advice if there can be no prompt, such as `use --code-file`.
     pub instead: &'static str,
 }
 
-pub const PASSWORD: Wanted = Wanted { label: "password", instead: "use --password-file or --password-stdin" };
-pub const NEW_PASSWORD: Wanted = Wanted { label: "new password", instead: "use --password-file or --password-stdin" };
-pub const CURRENT_PASSWORD: Wanted =
+pub(crate) const PASSWORD: Wanted = Wanted { label: "password", instead: "use --password-file or --password-stdin" };
+pub(crate) const NEW_PASSWORD: Wanted =
+    Wanted { label: "new password", instead: "use --password-file or --password-stdin" };
+pub(crate) const CURRENT_PASSWORD: Wanted =
     Wanted { label: "current password", instead: "use --current-file, or --reason as an admin" };
 
 /// OATH password of a hardware key.
-pub const KEY_PASSWORD: Wanted =
+pub(crate) const KEY_PASSWORD: Wanted =
     Wanted { label: "current password of the hardware key", instead: "use --current-file" };
 
-pub const PIN: Wanted = Wanted { label: "PIN of the security key", instead: "use --pin-file or --pin-stdin" };
+pub(crate) const PIN: Wanted = Wanted { label: "PIN of the security key", instead: "use --pin-file or --pin-stdin" };
 
 /// Prompts on the terminal, as far as the global flags permit it.
 #[derive(Clone, Copy, Debug)]
-pub struct Prompter {
+pub(crate) struct Prompter {
     /// `--no-input`: a prompt is a usage error.
     pub no_input: bool,
     /// `--yes`: every confirmation is given.
@@ -62,7 +63,7 @@ pub struct Prompter {
 impl Prompter {
     /// Reads a secret from its source and refuses an empty one. [`secret_text`] defines the format of files and
     /// standard input.
-    pub async fn secret(&self, wanted: Wanted, source: &Source) -> Result<Hidden, Failure> {
+    pub(crate) async fn secret(&self, wanted: Wanted, source: &Source) -> Result<Hidden, Failure> {
         match source.clone() {
             Source::Prompt => {
                 let typed = self.hidden(wanted, wanted.label).await?;
@@ -77,7 +78,7 @@ impl Prompter {
     }
 
     /// Reads a new password. A typed one must be repeated, since the user cannot see typing errors.
-    pub async fn new_password(&self, source: &Source) -> Result<Hidden, Failure> {
+    pub(crate) async fn new_password(&self, source: &Source) -> Result<Hidden, Failure> {
         let password = self.secret(NEW_PASSWORD, source).await?;
         if *source == Source::Prompt && self.hidden(NEW_PASSWORD, "repeat the new password").await? != password {
             return Err(Failure::Usage("the passwords do not match; nothing was changed".to_owned()));
@@ -86,7 +87,7 @@ impl Prompter {
     }
 
     /// Prompts for a word that is not a secret, with echo.
-    pub async fn word(&self, label: &'static str, instead: &'static str) -> Result<String, Failure> {
+    pub(crate) async fn word(&self, label: &'static str, instead: &'static str) -> Result<String, Failure> {
         self.allowed(Wanted { label, instead })?;
         let typed = off_thread(move || answer_on_terminal(&format!("{label}: "))).await;
         typed.map_err(|error| no_terminal(&error, Wanted { label, instead }))
@@ -94,7 +95,7 @@ impl Prompter {
 
     /// Asks for confirmation and fails without a yes. The caller has passed `question` through
     /// [`visible`](crate::output::visible).
-    pub async fn confirm(&self, question: String) -> Result<(), Failure> {
+    pub(crate) async fn confirm(&self, question: String) -> Result<(), Failure> {
         const CONFIRMATION: Wanted = Wanted { label: "confirmation", instead: "use --yes" };
         if self.yes {
             return Ok(());

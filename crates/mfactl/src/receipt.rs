@@ -47,7 +47,7 @@ struct Header {
 }
 
 /// `receipt …`.
-pub async fn run(context: &mut Context, command: &ReceiptCommand) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, command: &ReceiptCommand) -> Result<(), Failure> {
     match command {
         ReceiptCommand::Verify { file, keys } => verify(context.out, file, keys),
         ReceiptCommand::Keys => {
@@ -58,7 +58,7 @@ pub async fn run(context: &mut Context, command: &ReceiptCommand) -> Result<(), 
 }
 
 /// Writes a text to a new file that only its owner can read, and makes it durable.
-pub fn keep(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn keep(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.write_all(b"\n")?;

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::failure::Failure;
 
 /// A secret text, wiped on drop (MEM-3).
-pub type Hidden = Zeroizing<String>;
+pub(crate) type Hidden = Zeroizing<String>;
 
 /// Longest secret, in bytes. The daemon accepts less, so nothing valid is refused here.
 const LONGEST: usize = 4096;
@@ -17,7 +17,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Reads a secret: one line of UTF-8, without a byte order mark at its start and without the line ending. `label` names
 /// the secret in error messages, which never quote it.
-pub fn read(source: impl Read, label: &str) -> Result<Hidden, Failure> {
+pub(crate) fn read(source: impl Read, label: &str) -> Result<Hidden, Failure> {
     let limit = LONGEST.saturating_add(1);
     // Allocated once at full size: a buffer that grows leaves copies behind. `Zeroizing` wipes only the last one.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(1)));

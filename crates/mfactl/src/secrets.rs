@@ -11,7 +11,7 @@ use crate::output::{Output, visible};
 use mfad_api::{BackupCodes, Secret, SecretList};
 
 /// `secret …`.
-pub async fn run(context: &mut Context, command: &SecretCommand) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, command: &SecretCommand) -> Result<(), Failure> {
     let on = match command {
         SecretCommand::List(on) | SecretCommand::Rename { on, .. } | SecretCommand::Delete { on, .. } => on,
     };
@@ -26,7 +26,7 @@ pub async fn run(context: &mut Context, command: &SecretCommand) -> Result<(), F
 }
 
 /// `codes renew`.
-pub async fn codes(context: &mut Context, command: &CodesCommand) -> Result<(), Failure> {
+pub(crate) async fn codes(context: &mut Context, command: &CodesCommand) -> Result<(), Failure> {
     let CodesCommand::Renew(on) = command;
     let acting = Acting::begin(context, &on.user, &on.acting).await?;
     let renewed = renew(context, &acting, on).await;
@@ -35,7 +35,7 @@ pub async fn codes(context: &mut Context, command: &CodesCommand) -> Result<(), 
 }
 
 /// Prints the backup codes of a new factor. Only the first factor of a user comes with codes.
-pub fn print_first_codes(out: Output, codes: &BackupCodes) -> Result<(), Failure> {
+pub(crate) fn print_first_codes(out: Output, codes: &BackupCodes) -> Result<(), Failure> {
     if codes.codes.is_empty() {
         return out.note("the backup codes made with the first factor remain valid");
     }
@@ -43,7 +43,7 @@ pub fn print_first_codes(out: Output, codes: &BackupCodes) -> Result<(), Failure
 }
 
 /// Prints backup codes. The daemon returns them only once.
-pub fn print_codes(out: Output, codes: &BackupCodes) -> Result<(), Failure> {
+pub(crate) fn print_codes(out: Output, codes: &BackupCodes) -> Result<(), Failure> {
     out.note("backup codes:")?;
     codes.codes.iter().try_for_each(|code| out.line(&visible(code.as_str())))?;
     out.note(
@@ -53,7 +53,7 @@ pub fn print_codes(out: Output, codes: &BackupCodes) -> Result<(), Failure> {
 }
 
 /// Finds a secret of the user by uid or by name. Fails if several match.
-pub async fn find(context: &mut Context, acting: &Acting, wanted: &str) -> Result<Secret, Failure> {
+pub(crate) async fn find(context: &mut Context, acting: &Acting, wanted: &str) -> Result<Secret, Failure> {
     let list: SecretList =
         context.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?.read()?;
     pick(list.secrets, wanted)
@@ -81,7 +81,7 @@ async fn list(context: &mut Context, acting: &Acting) -> Result<(), Failure> {
 }
 
 /// Cell of a table for a text that may be missing.
-pub fn or_dash(text: Option<String>) -> String {
+pub(crate) fn or_dash(text: Option<String>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
 }
 
@@ -128,7 +128,7 @@ async fn delete(context: &mut Context, acting: &Acting, wanted: &str) -> Result<
 }
 
 /// Asks for confirmation, then deletes the secret.
-pub async fn remove(context: &mut Context, acting: &Acting, secret: &Secret) -> Result<(), Failure> {
+pub(crate) async fn remove(context: &mut Context, acting: &Acting, secret: &Secret) -> Result<(), Failure> {
     let what = format!(
         "{} {} ({}, {})",
         secret.kind,

@@ -30,7 +30,7 @@ struct Methods {
 }
 
 /// `status`.
-pub async fn run(context: &mut Context) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context) -> Result<(), Failure> {
     // `send` instead of `ask`: a 503 is a result to show, and not a failure.
     let live = context.client.ask(Call::get("/v1/health/live")).await?;
     let ready = context.client.send(Call::get("/v1/health/ready")).await?;

@@ -16,7 +16,7 @@ use crate::secret_text::Hidden;
 use mfad_api::{NewUser, SecretList, User, Verified};
 
 /// `user …`.
-pub async fn run(context: &mut Context, command: &UserCommand) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, command: &UserCommand) -> Result<(), Failure> {
     match command {
         UserCommand::Add(args) => add(context, args).await,
         UserCommand::List => list(context).await,
@@ -147,7 +147,7 @@ async fn delete_as(context: &mut Context, acting: &Acting, user: &str) -> Result
 }
 
 /// `passwd`.
-pub async fn passwd(context: &mut Context, args: &PasswdArgs) -> Result<(), Failure> {
+pub(crate) async fn passwd(context: &mut Context, args: &PasswdArgs) -> Result<(), Failure> {
     let acting = Acting::begin(context, &args.on.user, &args.on.acting).await?;
     let set = set_password(context, &acting, args).await;
     acting.end(context).await;
@@ -196,7 +196,7 @@ async fn current_password(context: &Context, acting: &Acting, args: &PasswdArgs)
 }
 
 /// `unlock`.
-pub async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(), Failure> {
+pub(crate) async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(), Failure> {
     let uid = uid_of(context, &args.user).await?;
     let authority = Authority::Reason(args.reason.clone());
     let answer = context.client.ask(Call::post(acting::path(&uid, "/unlock")).by(&authority)).await?;
@@ -207,7 +207,7 @@ pub async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(), Fail
 }
 
 /// `verify`.
-pub async fn verify(context: &mut Context, args: &VerifyArgs) -> Result<(), Failure> {
+pub(crate) async fn verify(context: &mut Context, args: &VerifyArgs) -> Result<(), Failure> {
     args.pin.check(args.device)?;
     let source = args.code.source();
     let uid = uid_of(context, &args.user).await?;

@@ -53,7 +53,7 @@ impl Window {
 }
 
 /// A seed that is ready for many codes: HMAC processes the key only once.
-pub struct Generator {
+pub(super) struct Generator {
     keyed: Keyed,
     digits: Digits,
 }
@@ -66,12 +66,12 @@ enum Keyed {
 
 impl Generator {
     /// Returns `None` if HMAC refuses the seed. It accepts every length, so that does not happen.
-    pub fn new(seed: &[u8], algorithm: Algorithm, digits: Digits) -> Option<Self> {
+    pub(super) fn new(seed: &[u8], algorithm: Algorithm, digits: Digits) -> Option<Self> {
         Keyed::new(seed, algorithm).map(|keyed| Self { keyed, digits })
     }
 
     /// Returns the HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
-    pub fn code(&self, counter: u64) -> u32 {
+    pub(super) fn code(&self, counter: u64) -> u32 {
         // The counter is hashed with its high-order byte first (RFC 4226 section 5.2).
         let message = counter.to_be_bytes();
         let truncated = match &self.keyed {

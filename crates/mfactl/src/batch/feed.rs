@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_secs(600);
 const AHEAD: usize = 64;
 
 /// Message to the batch.
-pub enum News {
+pub(super) enum News {
     /// All attached keys: the reader of each, and its serial number if it reports one.
     All(Vec<(String, Option<u64>)>),
     /// A key was plugged in or removed.
@@ -38,7 +38,7 @@ pub enum News {
 }
 
 /// Starts a task that sends messages until the receiver is dropped.
-pub fn start(client: Client) -> mpsc::Receiver<News> {
+pub(super) fn start(client: Client) -> mpsc::Receiver<News> {
     let (news, heard) = mpsc::channel(AHEAD);
     tokio::spawn(feed(client, news));
     heard

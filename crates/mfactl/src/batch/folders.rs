@@ -9,14 +9,14 @@ use crate::failure::Failure;
 use crate::receipt;
 
 /// Directories of `--receipts` and `--codes`, as far as they are given.
-pub struct Folders {
+pub(super) struct Folders {
     receipts: Option<PathBuf>,
     codes: Option<PathBuf>,
 }
 
 /// Receipts and backup codes that were not saved.
 #[derive(Debug, Default)]
-pub struct Unkept {
+pub(super) struct Unkept {
     /// Error messages, one per file that could not be written.
     pub remarks: Vec<String>,
     /// Whether backup codes are lost, since the daemon does not return them again.
@@ -25,7 +25,7 @@ pub struct Unkept {
 
 impl Folders {
     /// Creates the directories. Call it before any key is programmed, so that no backup codes are lost to a wrong path.
-    pub fn make(args: &BatchArgs) -> Result<Self, Failure> {
+    pub(super) fn make(args: &BatchArgs) -> Result<Self, Failure> {
         for folder in args.receipts.iter().chain(&args.codes) {
             fs::create_dir_all(folder)
                 .map_err(|error| Failure::Usage(format!("cannot create {}: {error}", folder.display())))?;
@@ -34,7 +34,7 @@ impl Folders {
     }
 
     /// Saves the receipt and the backup codes that came with a factor.
-    pub fn keep(&self, placed: &ProvisionedKey) -> Unkept {
+    pub(super) fn keep(&self, placed: &ProvisionedKey) -> Unkept {
         let mut unkept = Unkept::default();
         if let (Some(folder), Some(receipt)) = (&self.receipts, &placed.receipt) {
             unkept.remarks.extend(write(folder, placed, "receipt", receipt));

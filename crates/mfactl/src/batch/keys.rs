@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The hardware keys of a batch, by serial number.
 #[derive(Debug, Default)]
-pub struct Keys {
+pub(super) struct Keys {
     /// Readers and the keys in them, oldest first. A busy key may report no serial number.
     present: Vec<(String, Option<u64>)>,
     /// Being programmed.
@@ -19,7 +19,7 @@ pub struct Keys {
 
 impl Keys {
     /// Records that a key was plugged in. Without a serial number, one that is known for the reader stays.
-    pub fn attached(&mut self, reader: String, serial: Option<u64>) {
+    pub(super) fn attached(&mut self, reader: String, serial: Option<u64>) {
         match self.present.iter_mut().find(|(name, _)| *name == reader) {
             Some((_, known)) => *known = serial.or(*known),
             None => self.present.push((reader, serial)),
@@ -27,7 +27,7 @@ impl Keys {
     }
 
     /// Records that the key in this reader was removed.
-    pub fn removed(&mut self, reader: &str) {
+    pub(super) fn removed(&mut self, reader: &str) {
         let (gone, stay): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.present).into_iter().partition(|(name, _)| name == reader);
         self.present = stay;
@@ -38,7 +38,7 @@ impl Keys {
     }
 
     /// Replaces the list of attached keys. A busy key may report no serial number and then keeps the known one.
-    pub fn all(&mut self, now: Vec<(String, Option<u64>)>) {
+    pub(super) fn all(&mut self, now: Vec<(String, Option<u64>)>) {
         let before: Vec<String> = self.present.iter().map(|(reader, _)| reader.clone()).collect();
         for reader in before.iter().filter(|reader| now.iter().all(|(name, _)| name != *reader)) {
             self.removed(reader);
@@ -49,54 +49,54 @@ impl Keys {
     }
 
     /// Forgets all attached keys: the daemon is away and lists them again after a reconnect.
-    pub fn lost(&mut self) {
+    pub(super) fn lost(&mut self) {
         self.present.clear();
     }
 
     /// Serial numbers of the attached keys.
-    pub fn present(&self) -> Vec<u64> {
+    pub(super) fn present(&self) -> Vec<u64> {
         self.present.iter().filter_map(|(_, serial)| *serial).collect()
     }
 
     /// The keys that may be programmed, in the order in which they were plugged in.
-    pub fn fresh(&self) -> Vec<u64> {
+    pub(super) fn fresh(&self) -> Vec<u64> {
         let is_fresh = |serial: &u64| {
             !self.busy.contains(serial) && !self.used.contains_key(serial) && !self.aside.contains(serial)
         };
         self.present().into_iter().filter(is_fresh).collect()
     }
 
-    pub fn begin(&mut self, serial: u64) {
+    pub(super) fn begin(&mut self, serial: u64) {
         self.busy.insert(serial);
     }
 
-    pub fn end(&mut self, serial: u64) {
+    pub(super) fn end(&mut self, serial: u64) {
         self.busy.remove(&serial);
     }
 
     /// Assigns a key to a user. It is not reported as used until it is plugged in again.
-    pub fn use_for(&mut self, serial: u64, user: &str) {
+    pub(super) fn use_for(&mut self, serial: u64, user: &str) {
         self.used.insert(serial, user.to_owned());
         self.told.insert(serial);
     }
 
     /// Records a key from the results of an earlier run.
-    pub fn used_before(&mut self, serial: u64, user: &str) {
+    pub(super) fn used_before(&mut self, serial: u64, user: &str) {
         self.used.insert(serial, user.to_owned());
     }
 
     /// Makes a used key available again.
-    pub fn free(&mut self, serial: u64) {
+    pub(super) fn free(&mut self, serial: u64) {
         self.used.remove(&serial);
     }
 
     /// Excludes a key until it is unplugged.
-    pub fn put_aside(&mut self, serial: u64) {
+    pub(super) fn put_aside(&mut self, serial: u64) {
         self.aside.insert(serial);
     }
 
     /// Returns the used keys that were plugged in, with their users; each key once per time it is plugged in.
-    pub fn tell_used(&mut self) -> Vec<(u64, String)> {
+    pub(super) fn tell_used(&mut self) -> Vec<(u64, String)> {
         let untold: Vec<u64> = self.present().into_iter().filter(|serial| !self.told.contains(serial)).collect();
         let used: Vec<(u64, String)> =
             untold.into_iter().filter_map(|serial| Some((serial, self.used.get(&serial)?.clone()))).collect();

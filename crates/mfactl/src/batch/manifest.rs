@@ -13,7 +13,7 @@ const USUAL_LABEL: &str = "key";
 
 /// A user who gets a hardware key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub(super) struct Row {
     /// Line number in the manifest, from 1.
     pub line: usize,
     /// Name or uid.
@@ -34,7 +34,7 @@ struct Columns {
 }
 
 /// Reads a manifest.
-pub fn read(path: &Path) -> Result<Vec<Row>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Vec<Row>, Failure> {
     let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
     let bytes = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {

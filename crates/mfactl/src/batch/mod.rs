@@ -31,7 +31,7 @@ use crate::device_args::{BatchArgs, ProvisionCommand};
 use crate::failure::{Exit, Failure};
 
 /// `provision …`.
-pub async fn run(context: &mut Context, command: &ProvisionCommand) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, command: &ProvisionCommand) -> Result<(), Failure> {
     let ProvisionCommand::Batch(args) = command;
     let rows = manifest::read(&args.manifest)?;
     let results = args.results.clone().unwrap_or_else(|| args.manifest.with_extension("results.csv"));

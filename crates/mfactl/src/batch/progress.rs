@@ -13,14 +13,14 @@ use crate::output::{Output, visible};
 const LOOK: &str = "{pos}/{len} keys {wide_bar} {rate} {msg}";
 
 /// Output of a batch. Everything passes through it, since a line printed beside the bar would tear it.
-pub struct Progress {
+pub(super) struct Progress {
     out: Output,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Starts at 0 of `keys`.
-    pub fn new(out: Output, keys: usize) -> Self {
+    pub(super) fn new(out: Output, keys: usize) -> Self {
         let wants_bar = io::stderr().is_terminal() && !out.is_quiet() && !out.is_json();
         let bar = wants_bar.then(|| {
             let style = ProgressStyle::with_template(LOOK).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -33,7 +33,7 @@ impl Progress {
     }
 
     /// Prints a note; suppressed by --quiet.
-    pub fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(visible(text)),
             None if self.out.is_quiet() => {}
@@ -42,7 +42,7 @@ impl Progress {
     }
 
     /// Prints an error that is final.
-    pub fn complain(&self, text: &str) {
+    pub(super) fn complain(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| self.out.error(text)),
             None => self.out.error(text),
@@ -50,7 +50,7 @@ impl Progress {
     }
 
     /// Prints a result: a JSON document with --json, otherwise a line. Failures were already printed by `complain`.
-    pub fn result(&self, entry: &Entry) -> Result<(), Failure> {
+    pub(super) fn result(&self, entry: &Entry) -> Result<(), Failure> {
         if self.out.is_json() {
             return self.out.document(&entry.document().to_string());
         }
@@ -70,7 +70,7 @@ impl Progress {
     }
 
     /// Removes the bar and prints the summary.
-    pub fn end(&self, summary: &str) -> Result<(), Failure> {
+    pub(super) fn end(&self, summary: &str) -> Result<(), Failure> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -13,7 +13,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A row that is not done, with the state of its earlier attempts.
 #[derive(Clone, Debug)]
-pub struct Open {
+pub(super) struct Open {
     pub row: Row,
     /// Uid of the user.
     pub uid: String,
@@ -27,12 +27,12 @@ pub struct Open {
 
 impl Open {
     /// Whether this run received the response about that factor.
-    pub fn has_made(&self, placed: &ProvisionedKey) -> bool {
+    pub(super) fn has_made(&self, placed: &ProvisionedKey) -> bool {
         self.first.as_ref().is_some_and(|first| first.secret == placed.secret && !first.is_found)
     }
 
     /// Delay before the next attempt.
-    pub fn pause(&self) -> Duration {
+    pub(super) fn pause(&self) -> Duration {
         match self.attempts.checked_sub(1) {
             None => Duration::ZERO,
             Some(doublings) => FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE),
@@ -42,37 +42,37 @@ impl Open {
 
 /// Rows that are neither done nor being worked on, in their order.
 #[derive(Debug, Default)]
-pub struct Queue(VecDeque<Open>);
+pub(super) struct Queue(VecDeque<Open>);
 
 impl Queue {
     /// Appends a row.
-    pub fn push(&mut self, open: Open) {
+    pub(super) fn push(&mut self, open: Open) {
         self.0.push_back(open);
     }
 
     /// Returns a row to the front after an attempt.
-    pub fn put_back(&mut self, open: Open) {
+    pub(super) fn put_back(&mut self, open: Open) {
         self.0.push_front(open);
     }
 
     /// Takes the row for an unused key: the row that may have left an account on it, otherwise the first row that does
     /// not wait for another attached key. So a key that an attempt left behind half done goes to its own user.
-    pub fn take_for(&mut self, serial: u64, present: &[u64]) -> Option<Open> {
+    pub(super) fn take_for(&mut self, serial: u64, present: &[u64]) -> Option<Open> {
         let is_its_own = |open: &Open| open.held == Some(serial);
         let is_free = |open: &Open| open.held.is_none_or(|held| !present.contains(&held));
         let at = self.0.iter().position(is_its_own).or_else(|| self.0.iter().position(is_free))?;
         self.0.remove(at)
     }
 
-    pub fn head(&self) -> Option<&Open> {
+    pub(super) fn head(&self) -> Option<&Open> {
         self.0.front()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 }

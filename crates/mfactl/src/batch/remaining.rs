@@ -5,7 +5,7 @@ use mfad_api::Secret;
 
 /// The names of a row's factors.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Labels {
+pub(super) struct Labels {
     /// Name of the factor on the first key.
     pub first: String,
     /// Name of the factor on the spare, with `--spare`.
@@ -14,18 +14,18 @@ pub struct Labels {
 
 impl Labels {
     /// The spare is named like the first factor, with ` spare` appended.
-    pub fn of(label: &str, spare: bool) -> Self {
+    pub(super) fn of(label: &str, spare: bool) -> Self {
         Self { first: label.to_owned(), second: spare.then(|| format!("{label} spare")) }
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.first.as_str()).chain(self.second.as_deref())
     }
 }
 
 /// A factor on a hardware key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProvisionedKey {
+pub(super) struct ProvisionedKey {
     /// Name of the factor.
     pub label: String,
     /// Serial number of the key.
@@ -45,7 +45,7 @@ pub struct ProvisionedKey {
 
 impl ProvisionedKey {
     /// Reads the daemon's record of a factor; `None` if it is not on a key.
-    pub fn read(secret: &Secret, label: &str) -> Option<Self> {
+    pub(super) fn read(secret: &Secret, label: &str) -> Option<Self> {
         let key = secret.device.as_ref().filter(|_| secret.kind == "mfa")?;
         Some(Self {
             label: label.to_owned(),
@@ -62,7 +62,7 @@ impl ProvisionedKey {
 
 /// What remains to do for a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remaining {
+pub(super) enum Remaining {
     /// Nothing: all factors are on keys.
     Nothing(Vec<ProvisionedKey>),
     /// Program the first factor, or the only one.
@@ -83,7 +83,7 @@ pub enum Remaining {
 impl Remaining {
     /// Decides from the user's secrets. With `pending` a pending factor counts as done. `present` has the serial
     /// numbers of the attached keys.
-    pub fn read(secrets: &[Secret], labels: &Labels, pending: bool, present: &[u64]) -> Self {
+    pub(super) fn read(secrets: &[Secret], labels: &Labels, pending: bool, present: &[u64]) -> Self {
         let second = match &labels.second {
             Some(label) => on_key(secrets, label),
             None => Ok(None),

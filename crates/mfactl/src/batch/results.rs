@@ -16,7 +16,7 @@ const NOT_OURS: &str = "not a results file; choose another file with --results";
 
 /// Result for a key, or for a user without a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub(super) enum Status {
     /// The factor is on the key.
     Done,
     /// The factor is not on a key. Another attempt in this run would fail too; the next run tries again.
@@ -25,7 +25,7 @@ pub enum Status {
 
 impl Status {
     /// Value of the column `status`.
-    pub fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed => "failed",
@@ -39,7 +39,7 @@ impl Status {
 
 /// A line of results.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Name or uid of the user, as in the manifest.
     pub user: String,
     /// Name of the factor.
@@ -57,7 +57,7 @@ pub struct Entry {
 
 impl Entry {
     /// The line as a JSON document.
-    pub fn document(&self) -> Value {
+    pub(super) fn document(&self) -> Value {
         json!({
             "user": self.user, "label": self.label, "serial": self.serial, "secret": self.secret,
             "status": self.status.word(), "detail": self.detail, "time": self.time,
@@ -92,14 +92,14 @@ impl Entry {
 }
 
 /// An open and locked results file, with the entries of earlier runs.
-pub struct ResultsFile {
+pub(super) struct ResultsFile {
     file: File,
     entries: Vec<Entry>,
 }
 
 impl ResultsFile {
     /// Opens or creates the file and locks it against other runs. Drops an incomplete last line, as after a power cut.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
         let failed = |error: io::Error| wrong(format!("cannot be used for the results: {error}"));
         let mut options = OpenOptions::new();
@@ -123,7 +123,7 @@ impl ResultsFile {
     }
 
     /// Appends lines. They are synced to disk when this returns.
-    pub fn append(&mut self, entries: Vec<Entry>) -> Result<(), Failure> {
+    pub(super) fn append(&mut self, entries: Vec<Entry>) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::Output(format!("cannot write the results: {error}"));
         let lines: io::Result<Vec<Vec<u8>>> = entries.iter().map(|entry| line(&entry.fields())).collect();
         self.write(&lines.map_err(failed)?.concat()).map_err(failed)?;
@@ -132,12 +132,12 @@ impl ResultsFile {
     }
 
     /// Whether a line says that this factor is on a key.
-    pub fn has(&self, user: &str, label: &str) -> bool {
+    pub(super) fn has(&self, user: &str, label: &str) -> bool {
         self.done().any(|entry| entry.user == user && entry.label == label)
     }
 
     /// Serial numbers of the keys that were programmed, with their users.
-    pub fn used(&self) -> impl Iterator<Item = (u64, &str)> {
+    pub(super) fn used(&self) -> impl Iterator<Item = (u64, &str)> {
         self.done().filter_map(|entry| Some((entry.serial?, entry.user.as_str())))
     }
 

@@ -15,12 +15,12 @@ use crate::failure::Failure;
 use mfad_api::{BackupCodes, Provisioned, SecretList, SecretString};
 
 /// Message if another factor of the user has the label.
-pub const TAKEN: &str = "the user has a factor of that name that is not on a hardware key; choose another label";
+pub(super) const TAKEN: &str = "the user has a factor of that name that is not on a hardware key; choose another label";
 /// Steps of one attempt, so that it ends even if the factors of the user keep changing.
 const ROUNDS: u8 = 4;
 
 /// Settings that all rows of a batch share, from the flags.
-pub struct Plan {
+pub(super) struct Plan {
     pub authority: Authority,
     pub profile: KeyProfileArgs,
     /// Factors stay pending.
@@ -32,7 +32,7 @@ pub struct Plan {
 }
 
 /// Result of an attempt.
-pub enum Outcome {
+pub(super) enum Outcome {
     /// All factors of the row are on keys.
     Done(Vec<ProvisionedKey>),
     /// The first factor of a pair is on its key.
@@ -85,14 +85,14 @@ struct Attempt<'a> {
 
 /// Programs what remains of the row onto the key with this serial number. `present` has the serial numbers of all
 /// attached keys. An earlier failed attempt delays this one.
-pub async fn work(client: &mut Client, plan: &Plan, open: &Open, serial: u64, present: &[u64]) -> Outcome {
+pub(super) async fn work(client: &mut Client, plan: &Plan, open: &Open, serial: u64, present: &[u64]) -> Outcome {
     tokio::time::sleep(open.pause()).await;
     let attempt = Attempt { plan, open, serial, present };
     attempt.run(client).await.unwrap_or_else(Outcome::of)
 }
 
 /// Asks the daemon what remains to do for a user.
-pub async fn look(
+pub(super) async fn look(
     client: &mut Client,
     plan: &Plan,
     uid: &str,

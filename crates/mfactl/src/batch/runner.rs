@@ -23,7 +23,7 @@ const TRIES: u32 = 8;
 
 /// Counts for the summary.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(super) struct Tally {
     /// Rows done in this run.
     pub done: u32,
     /// Rows that failed in this run.
@@ -33,7 +33,7 @@ pub struct Tally {
 }
 
 /// State of a batch that outlives its main loop.
-pub struct BatchRunner {
+pub(super) struct BatchRunner {
     pub client: Client,
     pub plan: Arc<Plan>,
     pub results: ResultsFile,
@@ -64,7 +64,7 @@ struct RunState<'a> {
 
 impl BatchRunner {
     /// Runs until every row is done or failed, or with `--no-wait` until no unused key is attached.
-    pub async fn run(&mut self, mut news: mpsc::Receiver<News>) -> Result<(), Failure> {
+    pub(super) async fn run(&mut self, mut news: mpsc::Receiver<News>) -> Result<(), Failure> {
         let mut state =
             RunState { runner: self, tasks: JoinSet::new(), is_connected: false, losses: 0, has_asked: false };
         loop {
@@ -82,7 +82,7 @@ impl BatchRunner {
 
     /// Records that the factors of a row are on their keys. Receipts and backup codes are saved before the result,
     /// since the next run skips a row that has one.
-    pub fn done(&mut self, row: &Row, placed: &[ProvisionedKey]) -> Result<(), Failure> {
+    pub(super) fn done(&mut self, row: &Row, placed: &[ProvisionedKey]) -> Result<(), Failure> {
         let mut entries = Vec::new();
         for one in placed {
             self.keep(one);
@@ -95,7 +95,7 @@ impl BatchRunner {
     }
 
     /// Records that a row failed.
-    pub fn failed(&mut self, row: &Row, serial: Option<u64>, code: &str, text: &str) -> Result<(), Failure> {
+    pub(super) fn failed(&mut self, row: &Row, serial: Option<u64>, code: &str, text: &str) -> Result<(), Failure> {
         let entry = Entry {
             user: row.user.clone(),
             label: row.label.clone(),

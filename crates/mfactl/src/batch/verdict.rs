@@ -5,7 +5,7 @@ use crate::problem::Problem;
 
 /// Consequence of a failure for the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// The same attempt may succeed later, or once the key is plugged in again.
     Again,
     /// Fails for this user.
@@ -17,7 +17,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    pub fn of(failure: &Failure) -> Self {
+    pub(super) fn of(failure: &Failure) -> Self {
         match failure {
             Failure::Unreachable(_) => Self::Again,
             Failure::Refused(problem) => Self::of_refusal(problem),
@@ -44,7 +44,7 @@ impl Verdict {
 }
 
 /// Whether the refusal may come from an earlier attempt whose response was lost: its factor exists, or is already gone.
-pub fn tells_of_another(failure: &Failure) -> bool {
+pub(super) fn tells_of_another(failure: &Failure) -> bool {
     let codes = ["secret-name-taken", "already-active", "expired", "not-found"];
     matches!(failure, Failure::Refused(problem) if codes.contains(&problem.code.as_str()))
 }

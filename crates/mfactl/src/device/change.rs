@@ -10,7 +10,7 @@ use crate::output::{Output, Tone, visible};
 use mfad_api::{ReturnedCredential, ReturnedDevice};
 
 /// `device rename`.
-pub async fn rename(context: &mut Context, on: &ChangeKey, name: &str, new: &str) -> Result<(), Failure> {
+pub(super) async fn rename(context: &mut Context, on: &ChangeKey, name: &str, new: &str) -> Result<(), Failure> {
     let authority = Authority::Reason(on.reason.clone());
     let body = Body::new().member("name", new);
     let answer = context.client.ask(Call::put(account(on.serial, name)).by(&authority).with(body)).await?;
@@ -21,7 +21,7 @@ pub async fn rename(context: &mut Context, on: &ChangeKey, name: &str, new: &str
 }
 
 /// `device delete`.
-pub async fn delete(context: &mut Context, on: &ChangeKey, name: &str, force: bool) -> Result<(), Failure> {
+pub(super) async fn delete(context: &mut Context, on: &ChangeKey, name: &str, force: bool) -> Result<(), Failure> {
     if !force {
         context.prompter.confirm(format!("delete account {} from hardware key {}?", visible(name), on.serial)).await?;
     }
@@ -34,7 +34,7 @@ pub async fn delete(context: &mut Context, on: &ChangeKey, name: &str, force: bo
 }
 
 /// `device reset`.
-pub async fn reset(context: &mut Context, on: &ChangeKey, force: bool) -> Result<(), Failure> {
+pub(super) async fn reset(context: &mut Context, on: &ChangeKey, force: bool) -> Result<(), Failure> {
     if !force {
         let question =
             "erase all OATH accounts, including those of other programs, and the OATH password of hardware key";
@@ -50,7 +50,7 @@ pub async fn reset(context: &mut Context, on: &ChangeKey, force: bool) -> Result
 }
 
 /// `device return`.
-pub async fn take_back(context: &mut Context, on: &ChangeKey) -> Result<(), Failure> {
+pub(super) async fn take_back(context: &mut Context, on: &ChangeKey) -> Result<(), Failure> {
     let authority = Authority::Reason(on.reason.clone());
     let path = format!("/v1/devices/{}/return", on.serial);
     // The daemon has the key compute a code for each account, and some accounts require a touch.

@@ -4,14 +4,14 @@ mod change;
 mod password;
 mod provision;
 mod show;
-pub mod watch;
+pub(crate) mod watch;
 
 use crate::context::Context;
 use crate::device_args::DeviceCommand;
 use crate::failure::Failure;
 
 /// `device …`.
-pub async fn run(context: &mut Context, command: &DeviceCommand) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, command: &DeviceCommand) -> Result<(), Failure> {
     match command {
         DeviceCommand::List => show::list(context).await,
         DeviceCommand::Info(on) => show::info(context, on.serial).await,

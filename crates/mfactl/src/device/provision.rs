@@ -15,7 +15,7 @@ use crate::secrets::{find, print_codes};
 use mfad_api::{BackupCodes, Provisioned, Secret};
 
 /// `device provision`.
-pub async fn run(context: &mut Context, args: &ProvisionArgs) -> Result<(), Failure> {
+pub(super) async fn run(context: &mut Context, args: &ProvisionArgs) -> Result<(), Failure> {
     // Checked before anything is programmed, since the receipt is returned only once.
     if let Some(file) = args.receipt.as_ref().filter(|file| file.exists()) {
         return Err(Failure::Usage(format!("{} already exists; choose a new file for the receipt", file.display())));

@@ -10,7 +10,7 @@ use crate::problem::advice;
 use mfad_api::{Account, AccountList, Applet, Device, DeviceCredential, DeviceList, ErrorCode, GenuineDevice};
 
 /// `device list`.
-pub async fn list(context: &mut Context) -> Result<(), Failure> {
+pub(super) async fn list(context: &mut Context) -> Result<(), Failure> {
     let answer = context.client.ask(Call::get("/v1/devices")).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
@@ -23,7 +23,7 @@ pub async fn list(context: &mut Context) -> Result<(), Failure> {
 }
 
 /// `device info`.
-pub async fn info(context: &mut Context, serial: u32) -> Result<(), Failure> {
+pub(super) async fn info(context: &mut Context, serial: u32) -> Result<(), Failure> {
     let answer = context.client.ask(Call::get(format!("/v1/devices/{serial}"))).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
@@ -42,7 +42,7 @@ pub async fn info(context: &mut Context, serial: u32) -> Result<(), Failure> {
 }
 
 /// `device attest`.
-pub async fn attest(context: &mut Context, serial: u32, slot: Option<&str>) -> Result<(), Failure> {
+pub(super) async fn attest(context: &mut Context, serial: u32, slot: Option<&str>) -> Result<(), Failure> {
     let slot = slot.map(|slot| format!("?slot={}", percent_encoding::utf8_percent_encode(slot, NON_ALPHANUMERIC)));
     let path = format!("/v1/devices/{serial}/attest{}", slot.unwrap_or_default());
     let answer = context.client.ask(Call::post(path)).await?;
@@ -60,7 +60,7 @@ pub async fn attest(context: &mut Context, serial: u32, slot: Option<&str>) -> R
 }
 
 /// `device accounts`.
-pub async fn accounts(context: &mut Context, serial: u32) -> Result<(), Failure> {
+pub(super) async fn accounts(context: &mut Context, serial: u32) -> Result<(), Failure> {
     let answer = context.client.ask(Call::get(format!("/v1/devices/{serial}/oath/accounts"))).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
@@ -71,7 +71,7 @@ pub async fn accounts(context: &mut Context, serial: u32) -> Result<(), Failure>
 }
 
 /// Prints the OATH password of a key, encrypted to the age recipient of the escrow.
-pub fn print_escrow(out: Output, escrow: &str) -> Result<(), Failure> {
+pub(super) fn print_escrow(out: Output, escrow: &str) -> Result<(), Failure> {
     out.note("OATH password of the hardware key, encrypted to the escrow (decrypt it with age --decrypt):")?;
     escrow.lines().try_for_each(|line| out.line(&visible(line)))
 }

@@ -8,7 +8,7 @@ use crate::output::visible;
 use mfad_api::DeviceEvent;
 
 /// `device watch`.
-pub async fn run(context: &mut Context) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context) -> Result<(), Failure> {
     let mut stream = context.client.open(Call::get("/v1/devices/events")).await?;
     let mut blocks = Blocks::default();
     while let Some(bytes) = stream.next().await? {
@@ -24,7 +24,7 @@ pub async fn run(context: &mut Context) -> Result<(), Failure> {
 }
 
 /// Parses the data of an event.
-pub fn read_event(data: &str) -> Result<DeviceEvent, Failure> {
+pub(crate) fn read_event(data: &str) -> Result<DeviceEvent, Failure> {
     serde_json::from_str(data)
         .map_err(|error| Failure::Internal(format!("invalid hardware key event from the daemon: {error}")))
 }

@@ -6,7 +6,7 @@ const SHORTEST_BASE32: usize = 16;
 
 /// Kind of input found instead of an otpauth URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Foreign {
+pub(super) enum Foreign {
     /// An image, such as a photo or screenshot of a QR code.
     Picture,
     Utf16,
@@ -25,7 +25,7 @@ pub enum Foreign {
 
 impl Foreign {
     /// Classifies bytes that are not UTF-8.
-    pub fn of_bytes(bytes: &[u8]) -> Self {
+    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
         // PNG, JPEG, GIF, and RIFF, which WebP uses.
         let pictures: [&[u8]; 4] = [b"\x89PNG", &[0xff, 0xd8, 0xff], b"GIF89a", b"RIFF"];
         if pictures.iter().any(|magic| bytes.starts_with(magic)) {
@@ -38,7 +38,7 @@ impl Foreign {
     }
 
     /// Classifies a whole text by its first character.
-    pub fn of_text(text: &str) -> Option<Self> {
+    pub(super) fn of_text(text: &str) -> Option<Self> {
         match text.trim_start().chars().next() {
             Some('{' | '[') => Some(Self::Json),
             Some('<') => Some(Self::Xml),
@@ -47,7 +47,7 @@ impl Foreign {
     }
 
     /// Classifies a line that does not start with `otpauth://`.
-    pub fn of_line(line: &str) -> Self {
+    pub(super) fn of_line(line: &str) -> Self {
         if let Some(whole) = Self::of_text(line) {
             return whole;
         }
@@ -68,7 +68,7 @@ impl Foreign {
     }
 
     /// Name of the kind and how to convert it; follows `the input is` or `this is`.
-    pub fn words(self) -> &'static str {
+    pub(super) fn words(self) -> &'static str {
         match self {
             Self::Picture => {
                 "a picture; decode its QR code, for example with zbarimg, and import the otpauth URI that this prints"

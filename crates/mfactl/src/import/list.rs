@@ -10,7 +10,7 @@ const SCHEME: &str = "otpauth://";
 const COUNTED: [&str; 6] = ["secret", "algorithm", "digits", "period", "counter", "issuer"];
 
 /// A line that is neither empty nor a comment.
-pub struct Line<'a> {
+pub(super) struct Line<'a> {
     /// Line number in the input, from 1; comments and empty lines count too.
     pub number: usize,
     text: &'a str,
@@ -18,14 +18,14 @@ pub struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Returns the URI, or the kind of input that the line is instead.
-    pub fn uri(&self) -> Result<&'a str, Foreign> {
+    pub(super) fn uri(&self) -> Result<&'a str, Foreign> {
         if self.text.starts_with(SCHEME) { Ok(self.text) } else { Err(Foreign::of_line(self.text)) }
     }
 }
 
 /// Returns the lines of an input with at least one URI. A byte order mark at its start is skipped. Other input is
 /// refused as a whole, with one message instead of one per line.
-pub fn lines(bytes: &[u8]) -> Result<Vec<Line<'_>>, Failure> {
+pub(super) fn lines(bytes: &[u8]) -> Result<Vec<Line<'_>>, Failure> {
     let is = |foreign: Foreign| Failure::Usage(format!("the input is {}", foreign.words()));
     let text = std::str::from_utf8(bytes).map_err(|_| is(Foreign::of_bytes(bytes)))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -47,7 +47,7 @@ pub fn lines(bytes: &[u8]) -> Result<Vec<Line<'_>>, Failure> {
 }
 
 /// Returns the account in the label of a URI, which follows the issuer and a colon, or is the whole label.
-pub fn account(uri: &str) -> Option<String> {
+pub(super) fn account(uri: &str) -> Option<String> {
     let label = uri.strip_prefix(SCHEME)?.split_once('/')?.1;
     let label = label.split('?').next()?;
     let label = percent_encoding::percent_decode_str(label).decode_utf8().ok()?;
@@ -56,7 +56,7 @@ pub fn account(uri: &str) -> Option<String> {
 }
 
 /// Returns the names of the parameters that the daemon accepts but ignores.
-pub fn passed_over(uri: &str) -> Vec<&str> {
+pub(super) fn passed_over(uri: &str) -> Vec<&str> {
     let query = uri.split_once('?').map_or("", |(_, query)| query);
     let names = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name);
     names.filter(|name| !COUNTED.contains(name)).collect()

@@ -29,7 +29,7 @@ use list::{Line, account, lines, passed_over};
 const LONGEST: usize = 16 * 1024 * 1024;
 
 /// `import`.
-pub async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), Failure> {
+pub(crate) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), Failure> {
     let bytes = read(args)?;
     let lines = lines(&bytes)?;
     let source = args.code.source();

@@ -192,13 +192,13 @@ impl TryFrom<ImportBody> for ImportOrder {
 /// `POST /key/rotation`, where the master key is a credential.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeyBody {
+pub(super) struct KeyBody {
     key: SecretText,
 }
 
 impl KeyBody {
     /// The new master key: 32 bytes in Base64 (RFC 4648 section 4).
-    pub fn key(&self) -> Result<MasterKey, Problem> {
+    pub(super) fn key(&self) -> Result<MasterKey, Problem> {
         let bytes =
             BASE64.decode(self.key.0.expose().as_bytes()).map(Sensitive::new).map_err(|_| Problem::invalid("key"))?;
         MasterKey::from_bytes(bytes.expose()).map_err(|_| Problem::invalid("key"))
@@ -258,7 +258,7 @@ fn label(text: Option<String>) -> Result<Option<Label>, Problem> {
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ChangeBody {
+pub(super) struct ChangeBody {
     pub version: Option<i64>,
     pub name: Option<String>,
     pub description: Option<Option<String>>,
@@ -268,7 +268,7 @@ pub struct ChangeBody {
 
 impl ChangeBody {
     /// What the body asks to do with the secret.
-    pub fn call(self, user: UserRef, secret: SecretRef) -> Result<Call, Problem> {
+    pub(super) fn call(self, user: UserRef, secret: SecretRef) -> Result<Call, Problem> {
         if self.token.is_some() || self.device.is_some() {
             if self.version.is_some() || self.name.is_some() || self.description.is_some() {
                 return Err(Problem::malformed("`token` or `device` stands alone"));
@@ -292,7 +292,7 @@ impl ChangeBody {
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PasswordBody {
+pub(super) struct PasswordBody {
     pub secret: SecretText,
     pub current: Option<SecretText>,
 }
@@ -300,7 +300,7 @@ pub struct PasswordBody {
 /// `POST /auth/password`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LoginBody {
+pub(super) struct LoginBody {
     pub id: String,
     pub password: SecretText,
 }
@@ -308,7 +308,7 @@ pub struct LoginBody {
 /// A one-time password alone.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TokenBody {
+pub(super) struct TokenBody {
     pub token: TokenMember,
 }
 
@@ -316,7 +316,7 @@ pub struct TokenBody {
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FirstCodeBody {
+pub(super) struct FirstCodeBody {
     pub token: Option<TokenMember>,
     pub device: Option<bool>,
     pub credential: Option<Map<String, Value>>,
@@ -324,7 +324,7 @@ pub struct FirstCodeBody {
 
 impl FirstCodeBody {
     /// The one that it holds.
-    pub fn first_code(self) -> Result<FirstCode, Problem> {
+    pub(super) fn first_code(self) -> Result<FirstCode, Problem> {
         match (self.token, self.device, self.credential) {
             (Some(token), None, None) => Ok(FirstCode::Token(token.0)),
             (None, Some(true), None) => Ok(FirstCode::Device),
@@ -338,7 +338,7 @@ impl FirstCodeBody {
 /// A backup code alone.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CodeBody {
+pub(super) struct CodeBody {
     pub code: SecretText,
 }
 
@@ -346,7 +346,7 @@ pub struct CodeBody {
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ProofBody {
+pub(super) struct ProofBody {
     pub token: Option<TokenMember>,
     pub code: Option<SecretText>,
     pub device: Option<bool>,
@@ -356,7 +356,7 @@ pub struct ProofBody {
 
 impl ProofBody {
     /// The one proof it holds.
-    pub fn proof(self) -> Result<Proof, Problem> {
+    pub(super) fn proof(self) -> Result<Proof, Problem> {
         let pin = pin(self.pin)?;
         if pin.is_some() && self.device != Some(true) {
             return Err(Problem::malformed("`pin` goes only with `device: true`"));
@@ -375,7 +375,7 @@ impl ProofBody {
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StepUpBody {
+pub(super) struct StepUpBody {
     pub token: Option<TokenMember>,
     pub code: Option<SecretText>,
     pub device: Option<bool>,
@@ -389,7 +389,7 @@ pub struct StepUpBody {
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SecurityKeyBody {
+pub(super) struct SecurityKeyBody {
     pub credential: Option<Map<String, Value>>,
     pub device: Option<bool>,
     pub pin: Option<SecretText>,
@@ -397,7 +397,7 @@ pub struct SecurityKeyBody {
 
 impl SecurityKeyBody {
     /// The one proof it holds.
-    pub fn proof(self) -> Result<Proof, Problem> {
+    pub(super) fn proof(self) -> Result<Proof, Problem> {
         match (self.credential, self.device, pin(self.pin)?) {
             (Some(credential), None, None) => Ok(Proof::Credential(Value::Object(credential))),
             (None, Some(true), pin) => Ok(Proof::SecurityKey { pin }),
@@ -412,7 +412,7 @@ impl SecurityKeyBody {
 /// `POST /auth/receipt`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReceiptBody {
+pub(super) struct ReceiptBody {
     pub receipt: SecretText,
     pub action: String,
 }
@@ -422,12 +422,12 @@ fn because(member: &str) -> impl Fn(&'static str) -> Problem {
 }
 
 /// The text of an action that is confirmed.
-pub fn action(text: &str) -> Result<Text, Problem> {
+pub(super) fn action(text: &str) -> Result<Text, Problem> {
     Text::parse(text, LONGEST_ACTION).map_err(because("action"))
 }
 
 /// A password that is to be stored.
-pub fn new_password(text: SecretText, member: &str) -> Result<Sensitive<String>, Problem> {
+pub(super) fn new_password(text: SecretText, member: &str) -> Result<Sensitive<String>, Problem> {
     let length = text.0.expose().len();
     if !(SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&length) {
         return Err(Problem::malformed(format!("`{member}` must have 8 to 1024 bytes")));
@@ -447,6 +447,6 @@ fn pin(text: Option<SecretText>) -> Result<Option<Pin>, Problem> {
 }
 
 /// A backup code in any spelling.
-pub fn backup_code(text: &SecretText) -> Result<BackupCode, Problem> {
+pub(super) fn backup_code(text: &SecretText) -> Result<BackupCode, Problem> {
     BackupCode::parse(text.0.expose()).ok_or_else(|| Problem::malformed("`code` is no backup code"))
 }

@@ -25,7 +25,7 @@ enum Given {
 }
 
 /// Adds the challenge of the resource to a 401, and says what is missing. Returns other problems unchanged.
-pub fn explained(problem: Problem, path: &str, headers: &HeaderMap) -> Problem {
+pub(super) fn explained(problem: Problem, path: &str, headers: &HeaderMap) -> Problem {
     if problem.status != StatusCode::UNAUTHORIZED {
         return problem;
     }

@@ -42,7 +42,7 @@ impl Clock {
 
 /// Formats the time for the header `Date` (RFC 9110 section 5.6.7). Returns `None` before 1970 and after 9999: no host
 /// is set to such a time on purpose, and the HTTP library, which formats the time too, panics there.
-pub fn http_date(now: &Moment) -> Option<String> {
+pub(super) fn http_date(now: &Moment) -> Option<String> {
     let at = Timestamp::from_millisecond(now.wall_ms).ok().filter(|at| *at >= Timestamp::UNIX_EPOCH)?;
     DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()
 }

@@ -17,10 +17,10 @@ const RESERVED: usize = 16;
 /// Time limit for a peer to accept a final response.
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// Time for which input is still read after a final response. Meanwhile the connection counts towards its limit.
-pub const LINGER: Duration = Duration::from_millis(200);
+pub(super) const LINGER: Duration = Duration::from_millis(200);
 /// The same for a connection over the limit, which counts towards none. It is longer, since the peer may not have sent
 /// its request yet.
-pub const LONG_LINGER: Duration = Duration::from_secs(1);
+pub(super) const LONG_LINGER: Duration = Duration::from_secs(1);
 /// Minimum time in milliseconds between two log entries about requests that were refused before they were read.
 const BETWEEN_NOTES: i64 = 100;
 /// Connections over the limits that are answered at the same time. Any more are closed without a response.
@@ -38,7 +38,7 @@ pub struct ConnectionLimits {
 }
 
 /// Counts open connections, and limits responses and log entries about those that are refused.
-pub struct Connections {
+pub(super) struct Connections {
     limits: ConnectionLimits,
     by_peer: Arc<Mutex<HashMap<u32, usize>>>,
     turned_away: Arc<Semaphore>,
@@ -46,20 +46,20 @@ pub struct Connections {
 }
 
 /// Permission to keep one connection open. Dropping it frees its slot.
-pub struct ConnectionPermit {
+pub(super) struct ConnectionPermit {
     uid: u32,
     by_peer: Arc<Mutex<HashMap<u32, usize>>>,
 }
 
 impl Connections {
     /// Begins without open connections.
-    pub fn new(limits: ConnectionLimits) -> Self {
+    pub(super) fn new(limits: ConnectionLimits) -> Self {
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
         Self { limits, by_peer: Arc::default(), turned_away, noted: AtomicI64::new(i64::MIN) }
     }
 
     /// Returns a permit for one more connection of a uid; `None` if a limit is reached.
-    pub fn enter(&self, uid: u32) -> Option<ConnectionPermit> {
+    pub(super) fn enter(&self, uid: u32) -> Option<ConnectionPermit> {
         let mut by_peer = lock(&self.by_peer);
         let total: usize = by_peer.values().sum();
         let of_peer = by_peer.get(&uid).copied().unwrap_or(0);
@@ -73,19 +73,19 @@ impl Connections {
     }
 
     /// Returns a permit to answer one more connection over the limit; `None` if 64 are being answered.
-    pub fn word_of_refusal(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn word_of_refusal(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.turned_away).try_acquire_owned().ok()
     }
 
     /// Whether a refusal before the request was read may be logged now. Such refusals cost the peer nothing. At most
     /// ten a second are logged, so that a flood does not push everything else out of the journal.
-    pub fn may_note(&self, now: &Moment) -> bool {
+    pub(super) fn may_note(&self, now: &Moment) -> bool {
         let next = |last: i64| (now.boot_ms.saturating_sub(last) >= BETWEEN_NOTES).then_some(now.boot_ms);
         self.noted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
     /// Returns the number of open connections.
-    pub fn open(&self) -> usize {
+    pub(super) fn open(&self) -> usize {
         lock(&self.by_peer).values().sum()
     }
 }
@@ -109,7 +109,7 @@ fn lock(by_peer: &Mutex<HashMap<u32, usize>>) -> MutexGuard<'_, HashMap<u32, usi
 
 /// Writes a final response, shuts down the sending side, and reads for a moment what the peer still sends. Closing a
 /// connection with unread bytes would take the response away from the peer.
-pub async fn say_last_word(mut stream: UnixStream, answer: &[u8], linger: Duration) {
+pub(super) async fn say_last_word(mut stream: UnixStream, answer: &[u8], linger: Duration) {
     let talk = async {
         stream.write_all(answer).await?;
         stream.shutdown().await

@@ -19,7 +19,7 @@ pub struct DeviceMember {
 
 /// The members of a new factor that go with `device`.
 #[derive(Default)]
-pub struct HardwareMembers {
+pub(super) struct HardwareMembers {
     pub touch: Option<bool>,
     pub activate: Option<String>,
     pub replace: Option<bool>,
@@ -29,7 +29,7 @@ pub struct HardwareMembers {
 
 impl HardwareMembers {
     /// Whether there is any.
-    pub fn is_there(&self) -> bool {
+    pub(super) fn is_there(&self) -> bool {
         self.touch.is_some()
             || self.activate.is_some()
             || self.replace.is_some()
@@ -39,7 +39,7 @@ impl HardwareMembers {
 }
 
 /// A factor to be put onto a hardware key.
-pub fn provision_order(
+pub(super) fn provision_order(
     mfa: MfaOrder,
     device: DeviceMember,
     members: HardwareMembers,
@@ -77,13 +77,13 @@ fn password(text: SecretText, member: &str) -> Result<mfad_core::model::Sensitiv
 /// `PUT /devices/:serial/oath/accounts/:name`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RenameBody {
+pub(super) struct RenameBody {
     name: String,
 }
 
 impl RenameBody {
     /// The new name.
-    pub fn name(&self) -> Result<AccountName, Problem> {
+    pub(super) fn name(&self) -> Result<AccountName, Problem> {
         let is_clean = !self.name.chars().any(char::is_control);
         AccountName::from_bytes(self.name.as_bytes()).filter(|_| is_clean).ok_or_else(|| Problem::invalid("name"))
     }
@@ -93,7 +93,7 @@ impl RenameBody {
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DevicePasswordBody {
+pub(super) struct DevicePasswordBody {
     current: Option<SecretText>,
     new: Option<SecretText>,
     random: Option<bool>,
@@ -102,7 +102,7 @@ pub struct DevicePasswordBody {
 
 impl DevicePasswordBody {
     /// What it asks for.
-    pub fn call(self, serial: Serial) -> Result<Call, Problem> {
+    pub(super) fn call(self, serial: Serial) -> Result<Call, Problem> {
         let current = self.current.map(|text| password(text, "current")).transpose()?;
         let change = match (self.new, self.random, self.remove) {
             (None, None, None) if current.is_some() => PasswordChange::Learn,
@@ -118,7 +118,7 @@ impl DevicePasswordBody {
 }
 
 /// The query parameter `device` of a factor that is to go.
-pub fn on_device(text: &str) -> Result<OnDevice, Problem> {
+pub(super) fn on_device(text: &str) -> Result<OnDevice, Problem> {
     match text {
         "erase" => Ok(OnDevice::Erase),
         "keep" => Ok(OnDevice::Keep),
@@ -127,6 +127,6 @@ pub fn on_device(text: &str) -> Result<OnDevice, Problem> {
 }
 
 /// The query parameter `slot` of an attestation.
-pub fn piv_slot(text: &str) -> Result<PivSlot, Problem> {
+pub(super) fn piv_slot(text: &str) -> Result<PivSlot, Problem> {
     PivSlot::parse(text).ok_or_else(|| Problem::invalid("slot"))
 }

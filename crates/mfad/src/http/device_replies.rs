@@ -13,7 +13,7 @@ use super::json::time;
 use super::problem::Problem;
 
 /// A hardware key, without the factors on it.
-pub fn device(key: &KeyView) -> api::Device {
+pub(super) fn device(key: &KeyView) -> api::Device {
     api::Device {
         serial: key.serial.map(number),
         model: key.model.map(str::to_owned),
@@ -45,7 +45,7 @@ fn problem(error: &Error) -> api::DeviceProblem {
 }
 
 /// A security key in a port.
-pub fn security_key(key: &SecurityKeyView) -> api::SecurityKey {
+pub(super) fn security_key(key: &SecurityKeyView) -> api::SecurityKey {
     let facts = key.facts.as_ref().ok();
     api::SecurityKey {
         node: key.node.clone(),
@@ -71,7 +71,7 @@ fn applet(applet: &AppletView) -> api::Applet {
 }
 
 /// A factor that the daemon put onto a key.
-pub fn credential(credential: &CredentialView) -> api::DeviceCredential {
+pub(super) fn credential(credential: &CredentialView) -> api::DeviceCredential {
     api::DeviceCredential {
         secret_id: credential.secret.to_string(),
         user_id: credential.user.to_string(),
@@ -82,7 +82,7 @@ pub fn credential(credential: &CredentialView) -> api::DeviceCredential {
 }
 
 /// An account on a key.
-pub fn account(account: &AccountView) -> api::Account {
+pub(super) fn account(account: &AccountView) -> api::Account {
     let (period, issuer, name) = account.name.parts(account.is_hotp);
     api::Account {
         name: account.name.to_string(),
@@ -98,7 +98,7 @@ pub fn account(account: &AccountView) -> api::Account {
 }
 
 /// The key that a factor is on.
-pub fn on_device_of(device: &DeviceOfSecret) -> api::OnDevice {
+pub(super) fn on_device_of(device: &DeviceOfSecret) -> api::OnDevice {
     api::OnDevice {
         serial: number(device.serial),
         firmware: device.firmware.clone(),
@@ -110,7 +110,7 @@ pub fn on_device_of(device: &DeviceOfSecret) -> api::OnDevice {
 }
 
 /// A key that proved to be genuine.
-pub fn genuine(genuine: &GenuineView) -> api::GenuineDevice {
+pub(super) fn genuine(genuine: &GenuineView) -> api::GenuineDevice {
     api::GenuineDevice {
         serial: number(genuine.serial),
         firmware: genuine.firmware.to_string(),
@@ -120,7 +120,7 @@ pub fn genuine(genuine: &GenuineView) -> api::GenuineDevice {
 }
 
 /// The outcome for a factor on a returned key.
-pub fn returned(returned: &ReturnedView) -> api::ReturnedCredential {
+pub(super) fn returned(returned: &ReturnedView) -> api::ReturnedCredential {
     api::ReturnedCredential {
         secret_id: returned.secret.to_string(),
         user_id: returned.user.to_string(),
@@ -132,7 +132,7 @@ pub fn returned(returned: &ReturnedView) -> api::ReturnedCredential {
 }
 
 /// A key that was plugged in or pulled, as a server-sent event.
-pub fn event_text(event: &DeviceEvent) -> String {
+pub(super) fn event_text(event: &DeviceEvent) -> String {
     let name = if event.is_attached { "attached" } else { "removed" };
     let event = api::DeviceEvent {
         seq: event.seq,

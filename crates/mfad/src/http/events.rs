@@ -25,17 +25,17 @@ const PAGE: u32 = 100;
 const AHEAD: usize = 4;
 
 /// The parts of an answer that is a stream, as they come.
-pub type Parts = mpsc::Receiver<Bytes>;
+pub(super) type Parts = mpsc::Receiver<Bytes>;
 
 /// The body of such an answer.
-pub struct EventStream {
+pub(super) struct EventStream {
     parts: Parts,
     _streaming: Streaming,
 }
 
 impl EventStream {
     /// On a connection that knows of it.
-    pub fn new(parts: Parts, streaming: Streaming) -> Self {
+    pub(super) fn new(parts: Parts, streaming: Streaming) -> Self {
         Self { parts, _streaming: streaming }
     }
 }
@@ -91,19 +91,19 @@ impl Source for DeviceSource {
 }
 
 /// The audit log after row `after`. It ends with the reader, the right to read, or the daemon.
-pub fn audit(server: Arc<Server>, caller: Caller, request: String, after: i64) -> Parts {
+pub(super) fn audit(server: Arc<Server>, caller: Caller, request: String, after: i64) -> Parts {
     let head = server.audit_head.clone();
     stream(server, caller, request, head, AuditSource { after })
 }
 
 /// The hardware keys that are there and those that come and go. It ends likewise.
-pub fn devices(server: Arc<Server>, caller: Caller, request: String) -> Parts {
+pub(super) fn devices(server: Arc<Server>, caller: Caller, request: String) -> Parts {
     let head = server.device_head.clone();
     stream(server, caller, request, head, DeviceSource { after: None })
 }
 
 /// A copy of the store. One that fails in the middle has no last record, so its reader knows.
-pub fn backup(mut backup: Backup, request: String) -> Parts {
+pub(super) fn backup(mut backup: Backup, request: String) -> Parts {
     let (parts, body) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         loop {

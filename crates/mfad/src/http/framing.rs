@@ -5,13 +5,13 @@
 use hyper::Uri;
 
 /// Longest request target in bytes (HTTP-2).
-pub const LONGEST_TARGET: usize = 2048;
+pub(super) const LONGEST_TARGET: usize = 2048;
 /// Longest header block in bytes, request line included (HTTP-2).
-pub const LONGEST_HEAD: usize = 16 * 1024;
+pub(super) const LONGEST_HEAD: usize = 16 * 1024;
 /// Maximum number of header fields (HTTP-2).
-pub const MOST_FIELDS: usize = 64;
+pub(super) const MOST_FIELDS: usize = 64;
 /// Longest body in bytes, with a length or chunked (HTTP-2).
-pub const LONGEST_BODY: u64 = 16 * 1024;
+pub(super) const LONGEST_BODY: u64 = 16 * 1024;
 /// Longest method name in bytes.
 const LONGEST_METHOD: usize = 32;
 /// Longest chunk-size line in bytes, extensions included.

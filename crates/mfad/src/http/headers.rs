@@ -10,9 +10,9 @@ use super::problem::Problem;
 use super::route::Basic;
 
 /// Reason of an administrator for an operation, which goes into the audit log.
-pub const REASON: HeaderName = HeaderName::from_static("mfad-reason");
+pub(super) const REASON: HeaderName = HeaderName::from_static("mfad-reason");
 /// Id of the last event that a client has seen; an event stream resumes after it.
-pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Longest reason in characters.
 const LONGEST_REASON: usize = 256;
@@ -20,7 +20,7 @@ const LONGEST_REASON: usize = 256;
 const LONGEST_KEY: usize = 64;
 
 /// Credentials and reason from the headers of a request.
-pub struct Credentials {
+pub(super) struct Credentials {
     /// Text of a token, not verified; empty if `Authorization` holds nothing that this route accepts.
     pub token: Option<Sensitive<String>>,
     /// Login and password of the Basic scheme (RFC 7617), on routes that accept it.
@@ -31,7 +31,7 @@ pub struct Credentials {
 
 /// Refuses a request that two parsers could take for requests to different hosts (RFC 9112 sections 3.2 and 3.2.2). Any
 /// host name is accepted: there is only one host here, and a proxy passes on any name.
-pub fn check_host(target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_host(target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let mut values = headers.get_all(header::HOST).iter();
     let Some(host) = values.next() else { return Err(Problem::malformed("HTTP/1.1 requires the header `Host`")) };
     if values.next().is_some() {
@@ -51,13 +51,13 @@ pub fn check_host(target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Whether the client announces that this is its last request on the connection (RFC 9112 section 9.6).
-pub fn asks_to_close(headers: &HeaderMap) -> bool {
+pub(super) fn asks_to_close(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 /// Returns the value of a header that may occur once; `None` if it is absent.
-pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -67,7 +67,7 @@ pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'
 }
 
 /// Refuses a body that `Content-Type` does not declare as JSON in UTF-8 (415).
-pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let text = single(headers, &header::CONTENT_TYPE)?.unwrap_or_default();
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
     let parameters = parameters.trim();
@@ -83,7 +83,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Reads `Authorization` and the reason. A value that this route does not accept counts as a token that no route
 /// accepts. So a caller who tried to authenticate as a user is never served with the rights of its peer alone.
-pub fn credentials(headers: &HeaderMap, takes_basic: bool) -> Result<Credentials, Problem> {
+pub(super) fn credentials(headers: &HeaderMap, takes_basic: bool) -> Result<Credentials, Problem> {
     let mut found = Credentials { token: None, basic: None, reason: reason(headers)? };
     if !headers.contains_key(header::AUTHORIZATION) {
         return Ok(found);
@@ -117,7 +117,7 @@ fn reason(headers: &HeaderMap) -> Result<Option<Text>, Problem> {
 }
 
 /// Returns the idempotency key, under which the response is kept; `None` if the request has none.
-pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
     if (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(Some(key.to_owned()))
@@ -127,7 +127,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// Returns the value of a header as bytes; empty if it is absent.
-pub fn bytes_of(headers: &HeaderMap, name: HeaderName) -> &[u8] {
+pub(super) fn bytes_of(headers: &HeaderMap, name: HeaderName) -> &[u8] {
     headers.get(name).map_or(&[], HeaderValue::as_bytes)
 }
 

@@ -27,7 +27,7 @@ const MOST_BYTES: usize = 2 * 1024 * 1024;
 
 /// A response that can be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub(super) struct Kept {
     /// Status of the response.
     pub status: StatusCode,
     /// Value of `Location`, below the version prefix; `None` if nothing was created.
@@ -42,7 +42,7 @@ pub struct Kept {
 }
 
 /// SHA-256 that identifies a request (caller, target and idempotency key), or its body.
-pub type Fingerprint = [u8; 32];
+pub(super) type Fingerprint = [u8; 32];
 
 enum State {
     Running,
@@ -66,13 +66,13 @@ impl Entry {
 }
 
 /// Responses of the last minute, and requests that are in progress.
-pub struct Idempotency {
+pub(super) struct Idempotency {
     cipher: XChaCha20Poly1305,
     entries: Mutex<HashMap<Fingerprint, Entry>>,
 }
 
 /// How to treat a request that has an idempotency key.
-pub enum Turn {
+pub(super) enum Turn {
     /// It is new: carry it out, then [`Idempotency::keep`] its response or [`Idempotency::forget`] it.
     First,
     /// It was carried out, with this response. The caller must still be allowed to see it.
@@ -81,7 +81,7 @@ pub enum Turn {
 
 /// Returns the SHA-256 of the parts, each preceded by its length, so that no other division into parts has the same
 /// input.
-pub fn fingerprint(parts: &[&[u8]]) -> Fingerprint {
+pub(super) fn fingerprint(parts: &[&[u8]]) -> Fingerprint {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -92,7 +92,7 @@ pub fn fingerprint(parts: &[&[u8]]) -> Fingerprint {
 
 impl Idempotency {
     /// Draws the encryption key of this process.
-    pub fn new() -> Result<Self, NoEntropy> {
+    pub(super) fn new() -> Result<Self, NoEntropy> {
         let key = entropy::secret::<32>()?;
         let cipher = XChaCha20Poly1305::new_from_slice(key.expose()).map_err(|_| NoEntropy)?;
         Ok(Self { cipher, entries: Mutex::default() })
@@ -100,7 +100,13 @@ impl Idempotency {
 
     /// Registers a request of a peer. Refuses an idempotency key that was used with another body, or whose first
     /// request is still in progress (409).
-    pub fn begin(&self, uid: u32, request: Fingerprint, body: Fingerprint, now: &Moment) -> Result<Turn, Problem> {
+    pub(super) fn begin(
+        &self,
+        uid: u32,
+        request: Fingerprint,
+        body: Fingerprint,
+        now: &Moment,
+    ) -> Result<Turn, Problem> {
         let mut entries = self.lock();
         // Expired entries must neither be found nor take up room.
         entries.retain(|_, entry| now.boot_ms.saturating_sub(entry.since) < LIFETIME);
@@ -128,7 +134,7 @@ impl Idempotency {
 
     /// Keeps the response of a request that was carried out. If the bodies of this peer then exceed `MOST_BYTES`, its
     /// oldest responses are dropped.
-    pub fn keep(&self, request: &Fingerprint, answer: &Kept) {
+    pub(super) fn keep(&self, request: &Fingerprint, answer: &Kept) {
         let sealed = entropy::public::<24>()
             .ok()
             .and_then(|nonce| Some((nonce, self.cipher.encrypt(&XNonce::from(nonce), answer.body.as_slice()).ok()?)));
@@ -145,12 +151,12 @@ impl Idempotency {
     }
 
     /// Removes a request that was not carried out, so that it can be sent again with the same key.
-    pub fn forget(&self, request: &Fingerprint) {
+    pub(super) fn forget(&self, request: &Fingerprint) {
         self.lock().remove(request);
     }
 
     /// Drops old responses. Housekeeping calls this, since otherwise they would stay until the next request.
-    pub fn sweep(&self, now: &Moment) {
+    pub(super) fn sweep(&self, now: &Moment) {
         self.lock().retain(|_, entry| now.boot_ms.saturating_sub(entry.since) < LIFETIME);
     }
 

@@ -11,7 +11,7 @@ use super::lenient::normalise;
 use super::problem::Problem;
 
 /// The longest password that is hashed, in bytes (AUT-5).
-pub const LONGEST_PASSWORD: usize = 1024;
+pub(super) const LONGEST_PASSWORD: usize = 1024;
 
 /// A string that is a secret.
 pub struct SecretText(pub Sensitive<String>);
@@ -23,7 +23,7 @@ impl<'de> Deserialize<'de> for SecretText {
 }
 
 /// The `token` member: a string of digits or an integer.
-pub struct TokenMember(pub TokenInput);
+pub(super) struct TokenMember(pub TokenInput);
 
 impl<'de> Deserialize<'de> for TokenMember {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for TokenMember {
 const WRONG_TOKEN: &str = "missing field `token` as a string of digits";
 
 /// Reads a body into what a route takes. The refusal names members of ours, never what was sent.
-pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.is_empty() {
         return Err(Problem::malformed("a JSON body is needed"));
     }
@@ -62,7 +62,7 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 /// For optional members: there or not, and if there then of the right type; `null` is no absence.
-pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 

@@ -5,21 +5,21 @@ use mfad_service::error::Error;
 use super::problem::Problem;
 
 /// Logs why a call was not carried out, and says it to the caller.
-pub fn refusal(request: &str, error: &Error) -> Problem {
+pub(super) fn refusal(request: &str, error: &Error) -> Problem {
     log_error(request, error);
     // Nothing is left to log with the answer, which may find nobody to go to.
     Problem { cause: None, ..Problem::from(error) }
 }
 
 /// A 500 says that the journal has its cause.
-pub fn log_cause(request: &str, problem: &Problem) {
+pub(super) fn log_cause(request: &str, problem: &Problem) {
     if let Some(cause) = &problem.cause {
         tracing::error!(request, cause, "internal error");
     }
 }
 
 /// Logs why a call was not carried out.
-pub fn log_error(request: &str, error: &Error) {
+pub(super) fn log_error(request: &str, error: &Error) {
     match error {
         Error::Tampered(cause) => {
             tracing::error!(request, cause, "the store is damaged, or was changed by another program")

@@ -37,7 +37,7 @@ impl QrFormat {
 }
 
 /// Returns the text as a QR code; `None` if it is too long for one.
-pub fn render(text: &str, format: QrFormat) -> Option<Sensitive<String>> {
+pub(super) fn render(text: &str, format: QrFormat) -> Option<Sensitive<String>> {
     let code = QrCode::new(text.as_bytes()).ok()?;
     let picture = match format {
         QrFormat::Svg => svg(&code)?,

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::qr::{self, QrFormat};
 
 /// An answer to a call that was carried out.
-pub struct Written {
+pub(super) struct Written {
     /// 200, or 204 without a body.
     pub status: StatusCode,
     /// The path of what was created, below the version of the API.
@@ -38,7 +38,7 @@ impl Written {
 }
 
 /// Writes a reply as an answer: the one place where a variant gets its status, its `Location` and its body.
-pub fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Problem> {
+pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Problem> {
     match reply {
         Reply::UserCreated { user, auth } => {
             let location = format!("/users/{}", user.id);
@@ -193,7 +193,7 @@ fn master_key_state(key: &MasterKeyView) -> api::MasterKeyState {
 }
 
 /// One row of the audit log.
-pub fn audit_record(row: &AuditView) -> api::AuditRecord {
+pub(super) fn audit_record(row: &AuditView) -> api::AuditRecord {
     api::AuditRecord {
         seq: row.seq,
         time: time(row.at),

@@ -16,11 +16,11 @@ use super::stream::ANNOUNCED;
 use super::ui;
 
 /// The media type of most answers.
-pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// The media type of a backup.
-pub const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+pub(super) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// The media type of events.
-pub const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+pub(super) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 /// Names the answer in the journal and in the audit log.
@@ -30,17 +30,17 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const VERSION: &str = "/v1";
 
 /// The body of an answer.
-pub type AnswerBody = Either<Full<Bytes>, EventStream>;
+pub(super) type AnswerBody = Either<Full<Bytes>, EventStream>;
 /// An answer for the HTTP library.
-pub type Answer = Response<AnswerBody>;
+pub(super) type Answer = Response<AnswerBody>;
 
 /// An answer with a body that is there already.
-pub fn plain_answer(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Answer {
+pub(super) fn plain_answer(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Answer {
     answer(status, content_type, Either::Left(Full::new(Bytes::from(body))))
 }
 
 /// An answer with any body.
-pub fn answer(status: StatusCode, content_type: HeaderValue, body: AnswerBody) -> Answer {
+pub(super) fn answer(status: StatusCode, content_type: HeaderValue, body: AnswerBody) -> Answer {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -49,7 +49,7 @@ pub fn answer(status: StatusCode, content_type: HeaderValue, body: AnswerBody) -
 }
 
 /// The answer to a call that was carried out, to a request for `path`.
-pub fn kept_answer(kept: Kept, path: &str) -> Answer {
+pub(super) fn kept_answer(kept: Kept, path: &str) -> Answer {
     let content_type = if kept.is_metrics { PROMETHEUS } else { JSON };
     let mut answer = plain_answer(kept.status, content_type, kept.body);
     if kept.status == StatusCode::NO_CONTENT {
@@ -63,7 +63,7 @@ pub fn kept_answer(kept: Kept, path: &str) -> Answer {
 }
 
 /// A refusal.
-pub fn problem_answer(problem: &Problem, id: &str) -> Answer {
+pub(super) fn problem_answer(problem: &Problem, id: &str) -> Answer {
     let mut answer = plain_answer(problem.status, PROBLEM, problem.body(id));
     let headers = answer.headers_mut();
     if let Some(allow) = problem.allow.as_deref().and_then(|a| HeaderValue::try_from(a).ok()) {
@@ -79,7 +79,7 @@ pub fn problem_answer(problem: &Problem, id: &str) -> Answer {
 }
 
 /// A file of the self-service page.
-pub fn page_answer(file: ui::File, method: &Method) -> Result<Answer, Problem> {
+pub(super) fn page_answer(file: ui::File, method: &Method) -> Result<Answer, Problem> {
     if *method != ui::METHOD {
         return Err(Problem::method_not_allowed(ui::METHOD.as_str().to_owned()));
     }
@@ -89,7 +89,7 @@ pub fn page_answer(file: ui::File, method: &Method) -> Result<Answer, Problem> {
 }
 
 /// The way to the self-service page.
-pub fn ui_redirect() -> Answer {
+pub(super) fn ui_redirect() -> Answer {
     let mut answer = plain_answer(StatusCode::PERMANENT_REDIRECT, ui::TEXT, Vec::new());
     answer.headers_mut().insert(header::LOCATION, ui::HOME);
     ui::guard(answer.headers_mut());
@@ -97,7 +97,7 @@ pub fn ui_redirect() -> Answer {
 }
 
 /// What every answer says of itself and of its connection: its id, its time, and for how long the connection stays open.
-pub fn stamp(answer: &mut Answer, id: &str, now: &Moment, stays_open: bool) {
+pub(super) fn stamp(answer: &mut Answer, id: &str, now: &Moment, stays_open: bool) {
     let headers = answer.headers_mut();
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(REQUEST_ID, id);
@@ -117,7 +117,7 @@ pub fn stamp(answer: &mut Answer, id: &str, now: &Moment, stays_open: bool) {
 }
 
 /// An answer as bytes, for connections that the HTTP library does not serve, or no longer.
-pub fn raw_answer(problem: &Problem, id: &str, now: &Moment) -> Vec<u8> {
+pub(super) fn raw_answer(problem: &Problem, id: &str, now: &Moment) -> Vec<u8> {
     let body = problem.body(id);
     let retry = problem.retry_after.map(|s| format!("retry-after: {s}\r\n")).unwrap_or_default();
     let date = http_date(now).map(|date| format!("date: {date}\r\n")).unwrap_or_default();

@@ -28,13 +28,13 @@ const IDLE_TIME: Duration = Duration::from_secs(3);
 /// Idle time that responses announce in `Keep-Alive`. It is shorter than the real limit by the time that a response and
 /// the next request may be in transit. So a client that respects it never sends a request into a connection that is
 /// being closed.
-pub const ANNOUNCED: Duration = Duration::from_secs(2);
+pub(super) const ANNOUNCED: Duration = Duration::from_secs(2);
 /// Time limit for the peer to accept the next part of a response.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
 /// State that the stream and the request handlers of one connection share.
 #[derive(Debug, Default)]
-pub struct Signals {
+pub(super) struct Signals {
     streaming: AtomicBool,
     answering: AtomicBool,
     begun: Notify,
@@ -44,29 +44,29 @@ pub struct Signals {
 impl Signals {
     /// Marks that the response is an event stream or a download, until the result is dropped. A client that only
     /// listens is not idle.
-    pub fn start_streaming(self: &Arc<Self>) -> Streaming {
+    pub(super) fn start_streaming(self: &Arc<Self>) -> Streaming {
         self.streaming.store(true, Ordering::Relaxed);
         Streaming(Arc::clone(self))
     }
 
     /// Marks that a request of this connection is being processed.
-    pub fn start_answering(&self) {
+    pub(super) fn start_answering(&self) {
         self.answering.store(true, Ordering::Relaxed);
         self.begun.notify_one();
     }
 
     /// Marks that the request has its response, which is then written.
-    pub fn end_answering(&self) {
+    pub(super) fn end_answering(&self) {
         self.answering.store(false, Ordering::Relaxed);
     }
 
     /// Waits until processing of the first request of this connection has begun.
-    pub async fn first_request(&self) {
+    pub(super) async fn first_request(&self) {
         self.begun.notified().await;
     }
 
     /// Returns why the framing check refused to read on, only once, so that the refusal gets one response.
-    pub fn take_reject(&self) -> Option<Reject> {
+    pub(super) fn take_reject(&self) -> Option<Reject> {
         self.reject.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -83,7 +83,7 @@ impl Signals {
 /// Marks a response as a stream until it is dropped. After that, the idle time runs again and refused bytes are
 /// answered.
 #[derive(Debug)]
-pub struct Streaming(Arc<Signals>);
+pub(super) struct Streaming(Arc<Signals>);
 
 impl Drop for Streaming {
     fn drop(&mut self) {
@@ -102,7 +102,7 @@ enum Wait {
 }
 
 /// A socket with the framing check and the time limits.
-pub struct LimitedStream {
+pub(super) struct LimitedStream {
     inner: UnixStream,
     framing: StrictFraming,
     signals: Arc<Signals>,
@@ -123,7 +123,7 @@ enum Refused {
 
 impl LimitedStream {
     /// Takes a socket, and starts the time limit of its first header block.
-    pub fn new(inner: UnixStream, signals: Arc<Signals>) -> Self {
+    pub(super) fn new(inner: UnixStream, signals: Arc<Signals>) -> Self {
         Self {
             inner,
             framing: StrictFraming::default(),
@@ -214,25 +214,25 @@ impl LimitedStream {
 }
 
 /// The stream as the HTTP library uses it. A request on it reaches it through a [`DisconnectProbe`].
-pub struct SharedStream(Arc<Mutex<LimitedStream>>);
+pub(super) struct SharedStream(Arc<Mutex<LimitedStream>>);
 
 /// Tells a request whether its client has disconnected. It does not keep the connection open.
 #[derive(Clone)]
-pub struct DisconnectProbe(Weak<Mutex<LimitedStream>>);
+pub(super) struct DisconnectProbe(Weak<Mutex<LimitedStream>>);
 
 impl SharedStream {
     /// Wraps a stream that the library is going to use.
-    pub fn new(stream: LimitedStream) -> Self {
+    pub(super) fn new(stream: LimitedStream) -> Self {
         Self(Arc::new(Mutex::new(stream)))
     }
 
     /// Returns a probe for the requests on this connection.
-    pub fn probe(&self) -> DisconnectProbe {
+    pub(super) fn probe(&self) -> DisconnectProbe {
         DisconnectProbe(Arc::downgrade(&self.0))
     }
 
     /// Returns the socket, to write a final response; `None` while a probe looks at it.
-    pub fn into_inner(self) -> Option<UnixStream> {
+    pub(super) fn into_inner(self) -> Option<UnixStream> {
         Some(Arc::into_inner(self.0)?.into_inner().unwrap_or_else(PoisonError::into_inner).inner)
     }
 
@@ -244,7 +244,7 @@ impl SharedStream {
 impl DisconnectProbe {
     /// Whether the peer has closed the connection. A peer that only shut down its sending side still waits for its
     /// response.
-    pub fn has_disconnected(&self) -> bool {
+    pub(super) fn has_disconnected(&self) -> bool {
         // Without the stream there is no connection any more.
         let Some(stream) = self.0.upgrade() else { return true };
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// A file of the page, compiled into the program.
-pub struct File {
+pub(super) struct File {
     /// Value of `Content-Type`.
     pub media_type: HeaderValue,
     /// Body of the response.
@@ -20,7 +20,7 @@ pub struct File {
 }
 
 /// Returns the file at exactly this path.
-pub fn file(path: &str) -> Option<File> {
+pub(super) fn file(path: &str) -> Option<File> {
     let (media_type, contents): (_, &'static [u8]) = match path {
         "/ui/" => ("text/html; charset=utf-8", include_bytes!("ui/index.html")),
         "/ui/ui.css" => ("text/css; charset=utf-8", include_bytes!("ui/ui.css")),
@@ -31,17 +31,17 @@ pub fn file(path: &str) -> Option<File> {
 }
 
 /// Path that people type; it redirects to `HOME`.
-pub const WITHOUT_SLASH: &str = "/ui";
+pub(super) const WITHOUT_SLASH: &str = "/ui";
 /// Target of the redirect. It is relative, so that it works below any path at which the proxy has the page.
-pub const HOME: HeaderValue = HeaderValue::from_static("ui/");
+pub(super) const HOME: HeaderValue = HeaderValue::from_static("ui/");
 /// Media type of the redirect, whose body is empty.
-pub const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+pub(super) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// The only method that the files support.
-pub const METHOD: Method = Method::GET;
+pub(super) const METHOD: Method = Method::GET;
 
 /// Adds the security headers of every response of the page.
-pub fn guard(headers: &mut HeaderMap) {
+pub(super) fn guard(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

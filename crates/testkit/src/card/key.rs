@@ -84,7 +84,7 @@ pub(super) struct Command {
 }
 
 impl Command {
-    pub fn parse(apdu: &[u8]) -> Option<Self> {
+    pub(super) fn parse(apdu: &[u8]) -> Option<Self> {
         let (&[cla, ins, p1, p2], body) = apdu.split_first_chunk::<4>()?;
         let data: &[u8] = match body {
             [] | [_] | [0, _, _] => &[],

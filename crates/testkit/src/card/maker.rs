@@ -27,7 +27,7 @@ const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1D, 0x13];
 const YUBICO: &[u8] = &[0x2B, 0x06, 0x01, 0x04, 0x01, 0x82, 0xC4, 0x0A, 0x03];
 
 /// A key that signs certificates.
-pub enum Pen {
+pub(super) enum Pen {
     Rsa(Box<rsa::pkcs1v15::SigningKey<sha2::Sha256>>),
     P256(p256::ecdsa::SigningKey),
     P384(p384::ecdsa::SigningKey),
@@ -40,11 +40,11 @@ impl Pen {
         Self::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(key)))
     }
 
-    pub fn p256() -> Self {
+    pub(super) fn p256() -> Self {
         Self::P256(p256::ecdsa::SigningKey::generate())
     }
 
-    pub fn p384() -> Self {
+    pub(super) fn p384() -> Self {
         Self::P384(p384::ecdsa::SigningKey::generate())
     }
 
@@ -79,7 +79,7 @@ impl Pen {
     }
 
     /// Signs a digest, as the PIV applet does.
-    pub fn sign_digest(&self, digest: &[u8]) -> Vec<u8> {
+    pub(super) fn sign_digest(&self, digest: &[u8]) -> Vec<u8> {
         use p256::ecdsa::signature::hazmat::PrehashSigner;
         match self {
             Self::Rsa(_) => unreachable!("the virtual key has no RSA keys in its slots"),
@@ -95,7 +95,7 @@ impl Pen {
     }
 
     /// The algorithm's number in the PIV applet.
-    pub fn number(&self) -> u8 {
+    pub(super) fn number(&self) -> u8 {
         match self {
             Self::Rsa(_) => 0x07,
             Self::P256(_) => 0x11,
@@ -196,7 +196,7 @@ impl Default for Attested {
 }
 
 /// What a key has in its PIV applet.
-pub struct Papers {
+pub(super) struct Papers {
     pub slot: u8,
     pub policies: [u8; 2],
     pub statement: Vec<u8>,

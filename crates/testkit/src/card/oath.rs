@@ -115,23 +115,23 @@ pub(super) struct Oath {
 }
 
 impl Oath {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { salt: random(), accounts: Vec::new(), access: None, challenge: random(), unlocked: false }
     }
 
-    pub fn set_password(&mut self, password: &str) {
+    pub(super) fn set_password(&mut self, password: &str) {
         self.access = Some(Access { algorithm: SHA1, key: derived(password.as_bytes(), &self.salt) });
     }
 
-    pub fn has_password(&self) -> bool {
+    pub(super) fn has_password(&self) -> bool {
         self.access.is_some()
     }
 
-    pub fn lock(&mut self) {
+    pub(super) fn lock(&mut self) {
         self.unlocked = false;
     }
 
-    pub fn select(&mut self, (major, minor, patch): Firmware) -> Vec<u8> {
+    pub(super) fn select(&mut self, (major, minor, patch): Firmware) -> Vec<u8> {
         self.challenge = random();
         self.unlocked = self.access.is_none();
         let mut out = tlv::one(VERSION, &[major, minor, patch]);
@@ -143,7 +143,7 @@ impl Oath {
         out
     }
 
-    pub fn execute(&mut self, command: &Command, conditions: &Conditions) -> Answer {
+    pub(super) fn execute(&mut self, command: &Command, conditions: &Conditions) -> Answer {
         if !self.unlocked && !matches!(command.ins, VALIDATE | RESET) {
             return Err(NOT_ALLOWED);
         }

@@ -1,14 +1,14 @@
 //! BER-TLV as the YubiKey's applets use it: tags of one byte, lengths of one to three.
 
 /// The value with its tag and length before it.
-pub fn one(tag: u8, value: &[u8]) -> Vec<u8> {
+pub(super) fn one(tag: u8, value: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     push(&mut out, tag, value);
     out
 }
 
 /// Appends tag, length and value.
-pub fn push(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+pub(super) fn push(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
     out.push(tag);
     match value.len() {
         length @ 0..=0x7F => out.push(length as u8),
@@ -22,7 +22,7 @@ pub fn push(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
 }
 
 /// Takes the first element off; `None` if there is no whole one.
-pub fn take<'a>(data: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+pub(super) fn take<'a>(data: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let whole: &'a [u8] = data;
     let (length, rest) = match *whole.get(1)? {
         short @ 0..=0x7F => (usize::from(short), whole.get(2..)?),
@@ -36,7 +36,7 @@ pub fn take<'a>(data: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
 }
 
 /// Takes the first element off if it has this tag; otherwise `None`, and nothing is taken.
-pub fn take_tagged<'a>(data: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+pub(super) fn take_tagged<'a>(data: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     let mut rest: &'a [u8] = data;
     let (found, value) = take(&mut rest)?;
     if found != tag {
@@ -47,7 +47,7 @@ pub fn take_tagged<'a>(data: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
 }
 
 /// All elements; `None` if something is left over that is none.
-pub fn parse(mut data: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+pub(super) fn parse(mut data: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut elements = Vec::new();
     while !data.is_empty() {
         elements.push(take(&mut data)?);
