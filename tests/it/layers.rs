@@ -218,13 +218,14 @@ fn circles(mut graph: Graph) -> Graph {
 
 #[test]
 fn no_files_of_a_crate_name_each_other_in_a_circle() {
+    let mut arrows = 0;
     for (name, ..) in CRATES.iter().filter(|(name, ..)| *name != "testkit") {
         let graph = graph_of(&source_dir(name));
-        let arrows: usize = graph.values().map(BTreeSet::len).sum();
+        arrows += graph.values().map(BTreeSet::len).sum::<usize>();
 
-        assert!(arrows > 3, "the arrows of {name} were not found");
         assert_eq!(circles(graph), Graph::new(), "{name}");
     }
+    assert!(arrows > 300, "the arrows were not found");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod decoy;
 mod devices;
 mod dispatch;
 mod enroll;
+mod future_steps;
 mod hasher;
 mod health;
 mod host_clock;

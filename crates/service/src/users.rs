@@ -7,8 +7,8 @@ use mfad_core::model::{Amr, Email, Text, UserId};
 use mfad_store::{MfaState, NewUser, Outcome, Taken, Tx, UserRow};
 
 use super::authorise::{Authority, UserAccess};
+use super::future_steps::{FutureUses, lower_future_steps};
 use super::password::insert_password;
-use super::second_factor::{FutureUses, lower_future_steps};
 use super::tokens::{Granted, open_session};
 use super::{NewUserOrder, Reply, RequestContext, Service, Stop, UserChange, UserView};
 

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use mfad_core::model::{Email, Text, UserId, UserName};
 
-use super::secrets::SecretType;
+use super::secret_rows::SecretType;
 use super::{Fault, Tx, View};
 
 /// A user as stored.

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use mfad_core::model::{SecretId, UserId};
 
-use super::secrets::SecretType;
+use super::secret_rows::SecretType;
 use super::{Fault, SecretRow, Tx, View};
 use crate::meta;
 

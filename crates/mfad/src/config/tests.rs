@@ -1,5 +1,7 @@
 //! Which settings are accepted, which are refused, and what the messages say.
 
+use mfad_service::token::{AccessType, SigningAlgorithm, TokenFormat};
+
 use super::*;
 use mfad_core::model::Right;
 

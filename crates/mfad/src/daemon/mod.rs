@@ -219,6 +219,34 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     }
     check_state_dir(dir)?;
     let _lock = lock(dir)?;
+    let (server, close) = server(config)?;
+    let server = Arc::new(server);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(|cause| Failure::Internal(cause.to_string()))?;
+    let attending = attend_devices(&server)?;
+    let ended = runtime.block_on(serve_until_told(config, overrides, starter, &log, Arc::clone(&server), &close));
+    // Sent even if serving did not begin: the device thread runs until then.
+    close.send_replace(true);
+    // Writes that have begun are in the store's queue and complete there. Nothing else is worth a longer wait.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    if attending.join().is_err() {
+        tracing::error!("the thread that follows hardware keys panicked");
+    }
+    match Arc::try_unwrap(server) {
+        Ok(server) => server.into_service().close(),
+        Err(_) => tracing::warn!("a request is still in progress; the store recovers at the next start"),
+    }
+    tracing::info!("stopped");
+    ended
+}
+
+/// Opens the store and builds the server over it, before the process has any other thread. Also returns the sender that
+/// tells the server to stop.
+fn server(config: &Config) -> Result<(Server, watch::Sender<bool>), Failure> {
+    let dir = &config.state_dir;
     let key = master_key(dir)?;
     let key_store = Box::new(HostKeyStore::of(dir));
     let guard_dir = guard_dir(config)?;
@@ -248,34 +276,14 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
         device_head.send_if_modified(|newest| std::mem::replace(newest, seq) != seq);
     });
     let (devices, security_keys) = hardware(config)?;
-    let equipment = Dependencies { key_store, devices, security_keys, on_device, metrics, confinement };
-    let service = Service::new(store, config.policy.clone(), equipment, &clock.now())?;
+    let dependencies = Dependencies { key_store, devices, security_keys, on_device, metrics, confinement };
+    let service = Service::new(store, config.policy.clone(), dependencies, &clock.now())?;
     service.make_ready(&clock.now()).map_err(|error| failed_store(&service).unwrap_or_else(|| error.into()))?;
     scrub_stack();
     let (close, closing) = watch::channel(false);
     let server = Server::new(service, clock, config.limits, config.has_page, audit_seen, device_seen, closing)
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .build()
-        .map_err(|cause| Failure::Internal(cause.to_string()))?;
-    let server = Arc::new(server);
-    let attending = attend_devices(&server)?;
-    let ended = runtime.block_on(serve_until_told(config, overrides, starter, &log, Arc::clone(&server), &close));
-    // Sent even if serving did not begin: the device thread runs until then.
-    close.send_replace(true);
-    // Writes that have begun are in the store's queue and complete there. Nothing else is worth a longer wait.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    if attending.join().is_err() {
-        tracing::error!("the thread that follows hardware keys panicked");
-    }
-    match Arc::try_unwrap(server) {
-        Ok(server) => server.into_service().close(),
-        Err(_) => tracing::warn!("a request is still in progress; the store recovers at the next start"),
-    }
-    tracing::info!("stopped");
-    ended
+    Ok((server, close))
 }
 
 /// Returns the directory of the roll-back guard, created if it is missing. If the default directory cannot be created,

@@ -37,11 +37,12 @@ use super::log::{log_cause, refusal};
 use super::problem::Problem;
 use super::qr::QrFormat;
 use super::replies::{self, Written};
+use super::resource::Resource;
 use super::responses::{
     Answer, BYTES, EVENT_STREAM, JSON, answer, kept_answer, page_answer, plain_answer, problem_answer, raw_answer,
     stamp, ui_redirect,
 };
-use super::route::{self, Ask, Resource};
+use super::route::{self, Ask};
 use super::stream::{DisconnectProbe, LimitedStream, SharedStream, Signals};
 use super::{PATIENCE, Server, ui};
 

@@ -7,7 +7,7 @@ use mfad_api::ErrorCode;
 
 use super::headers::single;
 use super::problem::Problem;
-use super::route::Resource;
+use super::resource::Resource;
 
 /// Challenge for login and password, which are UTF-8 (RFC 7617 section 2.1).
 const BASIC: &str = "Basic realm=\"mfad\", charset=\"UTF-8\"";

@@ -19,6 +19,7 @@ mod peer;
 mod problem;
 mod qr;
 mod replies;
+mod resource;
 mod responses;
 mod route;
 mod stream;
@@ -29,7 +30,8 @@ mod ui;
 pub mod inside {
     pub use super::framing::{FramingPhase, Refusal, Reject, StrictFraming};
     pub use super::problem::Problem;
-    pub use super::route::{Ask, Basic, Request, Resource, route};
+    pub use super::resource::Resource;
+    pub use super::route::{Ask, Basic, Request, route};
 }
 
 use std::pin::pin;

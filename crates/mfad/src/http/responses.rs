@@ -140,7 +140,7 @@ fn version_of(path: &str) -> &'static str {
 mod tests {
     use mfad_service::error::Error;
 
-    use super::super::route::Resource;
+    use super::super::resource::Resource;
     use super::*;
     use mfad_service::Told;
 

@@ -4,8 +4,8 @@
 use data_encoding::BASE64;
 use hyper::Method;
 
-use mfad_core::model::{AccountName, SecretId, Sensitive, Serial, UserId, UserRef};
-use mfad_service::{Call, Proof, SecretOrder, SecretRef};
+use mfad_core::model::{Sensitive, UserId};
+use mfad_service::{Call, Proof, SecretOrder};
 
 use super::bodies::{
     ChangeBody, CodeBody, FirstCodeBody, ImportBody, KeyBody, LoginBody, NewUserBody, PasswordBody, ProofBody,
@@ -15,99 +15,7 @@ use super::device_bodies::{DevicePasswordBody, RenameBody, on_device, piv_slot};
 use super::json::{LONGEST_PASSWORD, read};
 use super::problem::Problem;
 use super::qr::QrFormat;
-
-/// A path that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resource {
-    /// `/users`
-    Users,
-    /// `/users/:id`
-    User(UserRef),
-    /// `/users/:id/unlock`
-    Unlock(UserRef),
-    /// `/users/:id/codes`
-    Codes(UserRef),
-    /// `/users/:id/verify`
-    Verify(UserRef),
-    /// `/users/:id/secrets`
-    Secrets(UserRef),
-    /// `/users/:id/secrets/password`
-    PasswordOf(UserRef),
-    /// `/users/:id/secrets/import`
-    Import(UserRef),
-    /// `/users/:id/secrets/:id`
-    Secret(UserRef, SecretRef),
-    /// `/users/:id/secrets/:id/enroll`
-    Enroll(UserRef, SecretRef),
-    /// `/auth`
-    Auth,
-    /// `/auth/password`
-    AuthPassword,
-    /// `/auth/totp`
-    AuthTotp,
-    /// `/auth/recovery`
-    AuthRecovery,
-    /// `/auth/mfa`
-    AuthMfa,
-    /// `/auth/fido2`
-    AuthFido2,
-    /// `/auth/fido2/options`
-    AuthFido2Options,
-    /// `/users/:id/fido2/options`
-    KeyOptionsOf(UserRef),
-    /// `/auth/stepup`
-    AuthStepUp,
-    /// `/auth/receipt`
-    AuthReceipt,
-    /// `/auth/refresh`
-    AuthRefresh,
-    /// `/auth/logout`
-    AuthLogout,
-    /// `/.well-known/jwks.json`
-    KeySet,
-    /// `/.well-known/receipt-keys.json`
-    ReceiptKeys,
-    /// `/devices`
-    Devices,
-    /// `/devices/fido2`
-    SecurityKeys,
-    /// `/devices/events`
-    DeviceEvents,
-    /// `/devices/:serial`
-    Device(Serial),
-    /// `/devices/:serial/oath/accounts`
-    DeviceAccounts(Serial),
-    /// `/devices/:serial/oath/accounts/:name`
-    DeviceAccount(Serial, AccountName),
-    /// `/devices/:serial/oath/reset`
-    DeviceReset(Serial),
-    /// `/devices/:serial/oath/password`
-    DevicePassword(Serial),
-    /// `/devices/:serial/attest`
-    DeviceAttest(Serial),
-    /// `/devices/:serial/return`
-    DeviceReturn(Serial),
-    /// `/key`
-    Key,
-    /// `/key/rotation`
-    KeyRotation,
-    /// `/backup`
-    Backup,
-    /// `/health/live`
-    Live,
-    /// `/health/ready`
-    Ready,
-    /// `/metrics`
-    Metrics,
-    /// `/openapi.json`
-    OpenApi,
-    /// `/version`
-    Version,
-    /// `/audit`
-    Audit,
-    /// `/audit/events`
-    AuditEvents,
-}
+use super::resource::Resource;
 
 /// What a request asks for.
 pub enum Ask {
@@ -154,112 +62,6 @@ impl Basic {
         let bytes = Sensitive::new(BASE64.decode(encoded.as_bytes()).ok()?);
         let (login, password) = std::str::from_utf8(bytes.expose()).ok()?.split_once(':')?;
         Some(Self { login: login.to_owned(), password: Sensitive::new(password.to_owned()) })
-    }
-}
-
-impl Resource {
-    /// The resource of a path, with or without `/v1` before it.
-    pub fn of_path(path: &str) -> Option<Self> {
-        let path = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-        Some(match segments.as_slice() {
-            ["users"] => Self::Users,
-            ["users", user] => Self::User(UserRef::parse(named(user)?)),
-            ["users", user, "unlock"] => Self::Unlock(UserRef::parse(named(user)?)),
-            ["users", user, "codes"] => Self::Codes(UserRef::parse(named(user)?)),
-            ["users", user, "verify"] => Self::Verify(UserRef::parse(named(user)?)),
-            ["users", user, "secrets"] => Self::Secrets(UserRef::parse(named(user)?)),
-            ["users", user, "secrets", "password"] => Self::PasswordOf(UserRef::parse(named(user)?)),
-            ["users", user, "secrets", "import"] => Self::Import(UserRef::parse(named(user)?)),
-            ["users", user, "secrets", secret] => {
-                Self::Secret(UserRef::parse(named(user)?), secret_ref(named(secret)?))
-            }
-            ["users", user, "secrets", secret, "enroll"] => {
-                Self::Enroll(UserRef::parse(named(user)?), secret_ref(named(secret)?))
-            }
-            ["auth"] => Self::Auth,
-            ["auth", "password"] => Self::AuthPassword,
-            ["auth", "totp"] => Self::AuthTotp,
-            ["auth", "recovery"] => Self::AuthRecovery,
-            ["auth", "mfa"] => Self::AuthMfa,
-            ["auth", "fido2"] => Self::AuthFido2,
-            ["auth", "fido2", "options"] => Self::AuthFido2Options,
-            ["users", user, "fido2", "options"] => Self::KeyOptionsOf(UserRef::parse(named(user)?)),
-            ["auth", "stepup"] => Self::AuthStepUp,
-            ["auth", "receipt"] => Self::AuthReceipt,
-            ["auth", "refresh"] => Self::AuthRefresh,
-            ["auth", "logout"] => Self::AuthLogout,
-            [".well-known", "jwks.json"] => Self::KeySet,
-            [".well-known", "receipt-keys.json"] => Self::ReceiptKeys,
-            ["devices"] => Self::Devices,
-            ["devices", "fido2"] => Self::SecurityKeys,
-            ["devices", "events"] => Self::DeviceEvents,
-            ["devices", serial] => Self::Device(Serial::parse(serial)?),
-            ["devices", serial, "oath", "accounts"] => Self::DeviceAccounts(Serial::parse(serial)?),
-            ["devices", serial, "oath", "accounts", name] => {
-                Self::DeviceAccount(Serial::parse(serial)?, account_name(name)?)
-            }
-            ["devices", serial, "oath", "reset"] => Self::DeviceReset(Serial::parse(serial)?),
-            ["devices", serial, "oath", "password"] => Self::DevicePassword(Serial::parse(serial)?),
-            ["devices", serial, "attest"] => Self::DeviceAttest(Serial::parse(serial)?),
-            ["devices", serial, "return"] => Self::DeviceReturn(Serial::parse(serial)?),
-            ["key"] => Self::Key,
-            ["key", "rotation"] => Self::KeyRotation,
-            ["backup"] => Self::Backup,
-            ["health", "live"] => Self::Live,
-            ["health", "ready"] => Self::Ready,
-            ["metrics"] => Self::Metrics,
-            ["openapi.json"] => Self::OpenApi,
-            ["version"] => Self::Version,
-            ["audit"] => Self::Audit,
-            ["audit", "events"] => Self::AuditEvents,
-            _ => return None,
-        })
-    }
-
-    /// The methods that the resource takes.
-    pub fn methods(&self) -> &'static [Method] {
-        match self {
-            Self::Users | Self::Secrets(_) => &[Method::GET, Method::POST],
-            Self::User(_) | Self::Secret(..) => &[Method::GET, Method::PUT, Method::DELETE],
-            Self::AuthPassword | Self::AuthRefresh => &[Method::GET, Method::POST],
-            Self::Unlock(_)
-            | Self::Codes(_)
-            | Self::Verify(_)
-            | Self::AuthTotp
-            | Self::AuthRecovery
-            | Self::AuthMfa
-            | Self::AuthFido2
-            | Self::AuthFido2Options
-            | Self::KeyOptionsOf(_)
-            | Self::AuthStepUp
-            | Self::AuthReceipt
-            | Self::AuthLogout
-            | Self::Import(_)
-            | Self::KeyRotation
-            | Self::Backup
-            | Self::DeviceReset(_)
-            | Self::DeviceAttest(_)
-            | Self::DeviceReturn(_) => &[Method::POST],
-            Self::PasswordOf(_) | Self::Enroll(..) | Self::DevicePassword(_) => &[Method::PUT],
-            Self::DeviceAccount(..) => &[Method::PUT, Method::DELETE],
-            Self::Auth
-            | Self::KeySet
-            | Self::ReceiptKeys
-            | Self::Devices
-            | Self::SecurityKeys
-            | Self::DeviceEvents
-            | Self::Device(_)
-            | Self::DeviceAccounts(_)
-            | Self::Key
-            | Self::Live
-            | Self::Ready
-            | Self::Metrics
-            | Self::OpenApi
-            | Self::Version
-            | Self::Audit
-            | Self::AuditEvents => &[Method::GET],
-        }
     }
 }
 
@@ -479,20 +281,6 @@ impl<'a> Query<'a> {
 
 fn plain_number(text: &str) -> Option<i64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-}
-
-/// The name of an account on a key, percent-encoded (RFC 3986 section 2.1).
-fn account_name(segment: &str) -> Option<AccountName> {
-    AccountName::from_bytes(&percent_encoding::percent_decode_str(segment).collect::<Vec<u8>>())
-}
-
-/// A segment that names something is not empty.
-fn named(segment: &str) -> Option<&str> {
-    (!segment.is_empty()).then_some(segment)
-}
-
-fn secret_ref(segment: &str) -> SecretRef {
-    SecretId::parse(segment).map_or(SecretRef::Malformed, SecretRef::Id)
 }
 
 fn log_in(login: String, password: Sensitive<String>) -> Result<Call, Problem> {

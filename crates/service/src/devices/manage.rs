@@ -10,7 +10,7 @@ use mfad_hardware::oath::Applet;
 use mfad_store::{OathAccount, Outcome};
 
 use super::super::{Reply, RequestContext, Service};
-use super::provision::drop_factor;
+use super::provisioning::drop_factor;
 use super::session::{KeyIdentity, VISIT, meet};
 use super::types::{AccountView, DeviceRef, ReturnedView};
 

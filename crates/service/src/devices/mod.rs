@@ -8,6 +8,7 @@ mod manage;
 mod password;
 mod proof;
 mod provision;
+mod provisioning;
 mod queries;
 mod receipt;
 mod reconcile;
@@ -18,7 +19,7 @@ pub use attached::Announce;
 pub use escrow::Recipient;
 pub use genuine::{Attestation, GenuineView};
 pub use mfad_hardware::piv::Slot as PivSlot;
-pub use provision::PROOFS;
+pub use provisioning::PROOFS;
 pub use types::{
     AccountView, Activation, AppletView, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, KeyState, KeyView,
     OnDevice, PasswordChange, ProvisionOrder, ReturnedView,

@@ -6,7 +6,7 @@ use mfad_hardware::card::CardSession;
 use mfad_store::{OathAccount, ProvisioningState, Status, View};
 
 use super::super::{RequestContext, Service, Stop};
-use super::provision::first_code;
+use super::provisioning::first_code;
 use super::session::{VISIT, meet};
 use super::types::{DeviceRef, OnDevice};
 

@@ -12,7 +12,7 @@ use mfad_store::{Decision, Purpose, SigningKeyRow};
 
 use super::super::authorise::UserAccess;
 use super::super::{Reply, RequestContext, SecretView, Service};
-use super::provision::PROOFS;
+use super::provisioning::PROOFS;
 use super::session::{KeyIdentity, PATIENCE};
 
 /// Type and audience of a receipt. They differ from those of tokens, so that neither passes for the other.
