@@ -1,9 +1,12 @@
 //! Output: data and notes go to standard output, errors and asides to standard error. Text from elsewhere, such as a
 //! user name, passes [`visible`] first, so that it cannot control the terminal.
 
-use std::env;
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr;
 
 use crate::cli::{Colour, Globals};
 use crate::failure::Failure;
@@ -34,8 +37,8 @@ impl Output {
         Self {
             json: globals.json,
             quiet: globals.quiet,
-            colour_out: coloured(globals.color, io::stdout().is_terminal()),
-            colour_err: coloured(globals.color, io::stderr().is_terminal()),
+            colour_out: coloured(globals.color, || AutoStream::choice(&io::stdout())),
+            colour_err: coloured(globals.color, || AutoStream::choice(&io::stderr())),
         }
     }
 
@@ -98,9 +101,9 @@ impl Output {
 
     /// Prints names and values, one pair per line. Values are made visible here.
     pub(crate) fn pairs(&self, pairs: &[(&str, String)]) -> Result<(), Failure> {
-        let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let width = pairs.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
         pairs.iter().try_for_each(|(name, value)| {
-            let name = self.tone(&format!("{name:width$}"), Tone::Head);
+            let name = self.tone(&padded(name, width), Tone::Head);
             self.line(&format!("{name}  {}", visible(value)))
         })
     }
@@ -139,39 +142,41 @@ fn turns_text(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn coloured(choice: Colour, terminal: bool) -> bool {
+/// Whether to colour. `Auto` is anstream's choice: a terminal, `NO_COLOR`, `CLICOLOR`, `TERM`.
+fn coloured(choice: Colour, auto: impl FnOnce() -> ColorChoice) -> bool {
     match choice {
         Colour::Always => true,
         Colour::Never => false,
-        Colour::Auto => {
-            terminal
-                && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-                && env::var_os("TERM").is_none_or(|term| term != "dumb")
-        }
+        Colour::Auto => auto() != ColorChoice::Never,
     }
 }
 
 fn paint(text: &str, tone: Tone, coloured: bool) -> String {
-    let code = match tone {
-        Tone::Head => "1",
-        Tone::Good => "32",
-        Tone::Bad => "31",
+    let style = match tone {
+        Tone::Head => Style::new().bold(),
+        Tone::Good => AnsiColor::Green.on_default(),
+        Tone::Bad => AnsiColor::Red.on_default(),
     };
-    if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    if coloured { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+/// Text filled up with blanks to so many columns of a terminal. A wide character takes two, a combining one none.
+fn padded(text: &str, width: usize) -> String {
+    format!("{text}{:1$}", "", width.saturating_sub(text.width()))
 }
 
 fn widths<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> [usize; N] {
-    let mut widths = head.map(|title| title.chars().count());
+    let mut widths = head.map(UnicodeWidthStr::width);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
+            *width = cell.width().max(*width);
         }
     }
     widths
 }
 
 fn aligned<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> String {
-    let cells: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+    let cells: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| padded(cell, *width)).collect();
     cells.join("  ").trim_end().to_owned()
 }
 
@@ -210,9 +215,21 @@ mod tests {
     }
 
     #[test]
+    fn a_wide_character_takes_two_columns_and_a_combining_one_none() {
+        let rows = [["日本".to_owned(), "x".to_owned()], ["e\u{301}".to_owned(), "x".to_owned()]];
+
+        let widths = widths(["N", "M"], &rows);
+
+        assert_eq!(widths, [4, 1]);
+        assert_eq!(rows.map(|row| aligned(&row, &widths)), ["日本  x", "e\u{301}     x"]);
+    }
+
+    #[test]
     fn no_colour_means_plain_text() {
         assert_eq!(paint("ok", Tone::Good, false), "ok");
-        assert!(!coloured(Colour::Never, true));
-        assert!(coloured(Colour::Always, false));
+        assert_eq!(paint("ok", Tone::Good, true), "\x1b[32mok\x1b[0m");
+        assert!(!coloured(Colour::Never, || ColorChoice::Always));
+        assert!(coloured(Colour::Always, || ColorChoice::Never));
+        assert!(!coloured(Colour::Auto, || ColorChoice::Never) && coloured(Colour::Auto, || ColorChoice::Always));
     }
 }

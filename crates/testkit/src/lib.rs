@@ -12,6 +12,7 @@
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::new_without_default,
     missing_docs,
     reason = "a tool of the tests: it fails by panicking, and its names say what it does"
 )]
