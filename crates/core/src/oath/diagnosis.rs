@@ -49,7 +49,7 @@ impl Search {
     /// Returns `None` if no code of this profile can look like the input.
     fn new(profile: Profile, seed: &[u8], input: &TokenInput, unix_seconds: i64) -> Option<Self> {
         let code = input.for_digits(profile.digits)?;
-        let generator = Generator::new(seed, profile.algorithm, profile.digits)?;
+        let generator = Generator::new(seed, profile.algorithm, profile.digits);
         Some(Self { profile, generator, code, unix_seconds })
     }
 

@@ -3,11 +3,8 @@
 
 use std::ops::RangeInclusive;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
-use sha2::{Sha256, Sha512};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-use zeroize::Zeroize;
+use totp_rs::{Builder, Totp};
 
 use crate::model::{Algorithm, Digits, Period, Sensitive};
 
@@ -52,62 +49,47 @@ impl Window {
     }
 }
 
-/// A seed that is ready for many codes: HMAC processes the key only once.
-pub(super) struct Generator {
-    keyed: Keyed,
-    digits: Digits,
-}
-
-enum Keyed {
-    Sha1(Hmac<Sha1>),
-    Sha256(Hmac<Sha256>),
-    Sha512(Hmac<Sha512>),
-}
+/// A seed that is ready for many codes.
+pub(super) struct Generator(Totp);
 
 impl Generator {
-    /// Returns `None` if HMAC refuses the seed. It accepts every length, so that does not happen.
-    pub(super) fn new(seed: &[u8], algorithm: Algorithm, digits: Digits) -> Option<Self> {
-        Keyed::new(seed, algorithm).map(|keyed| Self { keyed, digits })
+    pub(super) fn new(seed: &[u8], algorithm: Algorithm, digits: Digits) -> Self {
+        // With steps of one second, the time is the counter.
+        let totp = Builder::new()
+            .with_algorithm(named(algorithm))
+            .with_digits(digits.count())
+            .with_step_duration(1)
+            .with_skew(0)
+            .with_secret(seed.to_vec());
+        // The strict constructor refuses seeds of less than 16 bytes, which are for the caller to judge (OTP-1).
+        Self(totp.build_noncompliant())
     }
 
     /// Returns the HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
     pub(super) fn code(&self, counter: u64) -> u32 {
-        // The counter is hashed with its high-order byte first (RFC 4226 section 5.2).
-        let message = counter.to_be_bytes();
-        let truncated = match &self.keyed {
-            Keyed::Sha1(mac) => truncate(mac.clone().chain_update(message).finalize().into_bytes()),
-            Keyed::Sha256(mac) => truncate(mac.clone().chain_update(message).finalize().into_bytes()),
-            Keyed::Sha512(mac) => truncate(mac.clone().chain_update(message).finalize().into_bytes()),
-        };
-        // The modulus is never 0. The default only avoids a panic.
-        truncated.checked_rem(self.digits.modulus()).unwrap_or(NO_CODE)
+        // A token shows its digits and nothing else. The default only avoids a panic.
+        self.0.generate(counter).to_string().parse().unwrap_or(NO_CODE)
     }
 }
 
-impl Keyed {
-    fn new(seed: &[u8], algorithm: Algorithm) -> Option<Self> {
-        Some(match algorithm {
-            Algorithm::Sha1 => Self::Sha1(KeyInit::new_from_slice(seed).ok()?),
-            Algorithm::Sha256 => Self::Sha256(KeyInit::new_from_slice(seed).ok()?),
-            Algorithm::Sha512 => Self::Sha512(KeyInit::new_from_slice(seed).ok()?),
-        })
+fn named(algorithm: Algorithm) -> totp_rs::Algorithm {
+    match algorithm {
+        Algorithm::Sha1 => totp_rs::Algorithm::SHA1,
+        Algorithm::Sha256 => totp_rs::Algorithm::SHA256,
+        Algorithm::Sha512 => totp_rs::Algorithm::SHA512,
     }
 }
 
 /// Returns one HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
 pub fn hotp(seed: &[u8], algorithm: Algorithm, counter: u64, digits: Digits) -> u32 {
-    Generator::new(seed, algorithm, digits).map_or(NO_CODE, |generator| generator.code(counter))
+    Generator::new(seed, algorithm, digits).code(counter)
 }
 
-/// Returns the whole HMAC that a code is cut out of (RFC 4226 section 5.3 step 1). Returns `None` if HMAC refuses the
-/// seed, which does not happen.
-pub fn hmac_of(seed: &[u8], algorithm: Algorithm, message: &[u8; 8]) -> Option<Sensitive<Vec<u8>>> {
-    let digest = match Keyed::new(seed, algorithm)? {
-        Keyed::Sha1(mac) => mac.chain_update(message).finalize().into_bytes().to_vec(),
-        Keyed::Sha256(mac) => mac.chain_update(message).finalize().into_bytes().to_vec(),
-        Keyed::Sha512(mac) => mac.chain_update(message).finalize().into_bytes().to_vec(),
-    };
-    Some(Sensitive::new(digest))
+/// Returns the whole HMAC that a code is cut out of (RFC 4226 section 5.3 step 1).
+pub fn hmac_of(seed: &[u8], algorithm: Algorithm, message: &[u8; 8]) -> Sensitive<Vec<u8>> {
+    let Generator(totp) = Generator::new(seed, algorithm, Digits::SIX);
+    // The counter is hashed with its high-order byte first (RFC 4226 section 5.2).
+    Sensitive::new(totp.sign(u64::from_be_bytes(*message)).as_ref().to_vec())
 }
 
 /// Returns the TOTP step of a time in Unix seconds (RFC 6238 section 4.2). A time before 1970 is in step 0.
@@ -127,7 +109,7 @@ pub fn match_step(
     window: Window,
     last_step: Option<u64>,
 ) -> Option<u64> {
-    let generator = Generator::new(seed, algorithm, digits)?;
+    let generator = Generator::new(seed, algorithm, digits);
     let mut found = Choice::from(0);
     let mut step = 0u64;
     for candidate in window.steps(current) {
@@ -170,7 +152,7 @@ pub fn match_counter(
     expected: u64,
     remembered: Option<u64>,
 ) -> CounterMatch {
-    let Some(generator) = Generator::new(seed, algorithm, digits) else { return CounterMatch::Unknown };
+    let generator = Generator::new(seed, algorithm, digits);
     let mut near = Choice::from(0);
     let mut far = Choice::from(0);
     let mut again = Choice::from(0);
@@ -195,16 +177,4 @@ pub fn match_counter(
         Some(_) if bool::from(far) => CounterMatch::Ahead { counter: at },
         Some(_) | None => CounterMatch::Unknown,
     }
-}
-
-/// Dynamic truncation (RFC 4226 section 5.3). Wipes the digest.
-fn truncate(mut digest: impl AsMut<[u8]>) -> u32 {
-    let digest = digest.as_mut();
-    let offset = usize::from(digest.last().copied().unwrap_or(0) & 0x0f);
-    let mut window = [0u8; 4];
-    for (to, from) in window.iter_mut().zip(digest.iter().skip(offset)) {
-        *to = *from;
-    }
-    digest.zeroize();
-    u32::from_be_bytes(window) & 0x7fff_ffff
 }

@@ -1,6 +1,9 @@
 //! Test vectors of the two RFCs, properties, and comparison with a second implementation.
 
+use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
 
 use super::*;
 use crate::model::{Algorithm, Digits, OtpKind, Period, Profile, Text, TokenInput};
@@ -161,7 +164,7 @@ fn otp_9_a_counter_without_room_to_move_on_is_not_taken_over() {
 #[test]
 fn a_code_is_cut_out_of_its_hmac() {
     for algorithm in Algorithm::ALL {
-        let hmac = hmac_of(SEED, algorithm, &7u64.to_be_bytes()).unwrap();
+        let hmac = hmac_of(SEED, algorithm, &7u64.to_be_bytes());
 
         assert_eq!(hmac.expose().len(), algorithm.seed_length());
         let offset = usize::from(hmac.expose().last().unwrap() & 0x0f);
@@ -303,29 +306,56 @@ proptest! {
     }
 
     #[test]
-    fn totp_rs_computes_the_same_codes(
+    fn thirty_lines_of_our_own_compute_the_same_codes_and_hmacs(
         seed in proptest::collection::vec(any::<u8>(), 16..=64),
-        time in 0u64..10_000_000_000,
+        counter in any::<u64>(),
         algorithm in 0usize..3,
         count in 6u64..=8,
-        period in 15u64..=120,
     ) {
-        let (ours, theirs) = [
-            (Algorithm::Sha1, totp_rs::Algorithm::SHA1),
-            (Algorithm::Sha256, totp_rs::Algorithm::SHA256),
-            (Algorithm::Sha512, totp_rs::Algorithm::SHA512),
-        ][algorithm];
-        let other = totp_rs::Builder::new()
-            .with_algorithm(theirs)
-            .with_digits(u8::try_from(count).unwrap())
-            .with_skew(0)
-            .with_step_duration(period)
-            .with_secret(seed.clone())
-            .build_noncompliant();
+        let algorithm = [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512][algorithm];
 
-        let step = step_at(i64::try_from(time).unwrap(), Period::new(period).unwrap());
-        let code = hotp(&seed, ours, step, digits(count));
+        let hmac = own_hmac(&seed, algorithm, counter);
 
-        prop_assert_eq!(format!("{code:0width$}", width = usize::try_from(count).unwrap()), other.generate(time).to_string());
+        let theirs = hmac_of(&seed, algorithm, &counter.to_be_bytes());
+        prop_assert_eq!(theirs.expose(), &hmac);
+        prop_assert_eq!(hotp(&seed, algorithm, counter, digits(count)), truncated(&hmac) % digits(count).modulus());
     }
+}
+
+#[test]
+fn totp_rs_reads_the_uris_that_are_written_here() {
+    for (algorithm, count, period) in [(Algorithm::Sha1, 6, 30), (Algorithm::Sha256, 8, 60), (Algorithm::Sha512, 7, 15)]
+    {
+        let moving = OtpKind::Totp(Period::new(period).unwrap());
+        let profile = Profile { algorithm, digits: digits(count), moving };
+        let part = |text| Text::parse_label_part(text).unwrap();
+
+        let uri = otpauth_uri(&profile, SEED, &part("Big Co"), &part("ann@example.org"));
+
+        let read = totp_rs::Totp::from_url(uri.expose()).unwrap();
+        assert_eq!((read.issuer(), read.account_name()), (Some("Big Co"), "ann@example.org"));
+        let code = hotp(SEED, algorithm, 100, digits(count));
+        assert_eq!(
+            read.generate(100 * period).to_string(),
+            format!("{code:0width$}", width = usize::try_from(count).unwrap())
+        );
+    }
+}
+
+/// The second implementation: HMAC and dynamic truncation (RFC 4226 section 5.3).
+fn own_hmac(seed: &[u8], algorithm: Algorithm, counter: u64) -> Vec<u8> {
+    fn of<M: KeyInit + Mac>(seed: &[u8], counter: u64) -> Vec<u8> {
+        let mac = <M as KeyInit>::new_from_slice(seed).unwrap();
+        mac.chain_update(counter.to_be_bytes()).finalize().into_bytes().to_vec()
+    }
+    match algorithm {
+        Algorithm::Sha1 => of::<Hmac<Sha1>>(seed, counter),
+        Algorithm::Sha256 => of::<Hmac<Sha256>>(seed, counter),
+        Algorithm::Sha512 => of::<Hmac<Sha512>>(seed, counter),
+    }
+}
+
+fn truncated(hmac: &[u8]) -> u32 {
+    let offset = usize::from(hmac[hmac.len() - 1] & 0x0f);
+    u32::from_be_bytes(hmac[offset..offset + 4].try_into().unwrap()) & 0x7fff_ffff
 }
