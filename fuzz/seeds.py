@@ -287,6 +287,7 @@ def token():
             "epoch": 3,
             "amr": ["pwd", "otp", "mfa"],
             "authTime": 1_700_000_000,
+            "auth_time": 1_700_000_000,
             "peer": 1000,
             "roles": ["admin"],
         }

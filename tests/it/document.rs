@@ -249,7 +249,7 @@ impl Watch {
     }
 }
 
-/// What holds for every answer whatever was asked (HTTP-6, HTTP-7; `api.md` section 0).
+/// Checks the rules for every answer (HTTP-6, HTTP-7, and `info.description` in `docs/openapi.yaml`).
 pub fn check_house_rules(to_head: bool, answer: &Answer) {
     assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
     assert_eq!(answer.header("content-encoding"), None, "{answer:?}");

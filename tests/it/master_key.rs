@@ -615,7 +615,7 @@ fn a_factor_of_another_program_is_taken_over_as_it_is_or_refused() {
         "otpauth://hotp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&counter=9223372036854775807",
     ] {
         let refused = import(uri).refused(400, "malformed");
-        assert!(!refused["detail"].as_str().unwrap().contains("GEZDGNBV"), "ERR-2: {refused}");
+        assert!(!refused["detail"].as_str().unwrap().contains("GEZDGNBV"), "HTTP-6: {refused}");
     }
     host.ask(&Request::post(&path, &json!({"otpauth_url": "otpauth://totp/a?secret=x"}))).refused(400, "malformed");
     let good = json!({"otpauth_url": "otpauth://totp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"});

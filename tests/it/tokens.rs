@@ -48,7 +48,7 @@ fn tok_3_an_access_token_carries_every_claim_in_its_type() {
     assert_eq!(header["alg"], "EdDSA");
     let keys = jwks(&host)["keys"].as_array().unwrap().clone();
     assert!(header["typ"].is_string() && keys.iter().any(|key| key["kid"] == header["kid"]), "{header}");
-    for member in ["iat", "nbf", "exp", "epoch", "authTime", "peer"] {
+    for member in ["iat", "nbf", "exp", "epoch", "authTime", "auth_time", "peer"] {
         assert!(claims[member].is_u64(), "{member}: {claims}");
     }
     assert!(claims["iss"].is_string() && claims["jti"].is_string() && claims["roles"].is_array(), "{claims}");

@@ -102,9 +102,10 @@ pub struct PublicKey {
     pub kid: String,
     /// The public key, base64url without padding.
     pub x: String,
-    /// `EdDSA` or `Ed25519`.
+    /// `EdDSA` or `Ed25519`. Other programs may leave it out of a set (RFC 7517 section 4.4).
+    #[serde(default)]
     pub alg: String,
     /// `sig`.
-    #[serde(rename = "use")]
+    #[serde(rename = "use", default)]
     pub purpose: String,
 }

@@ -44,8 +44,8 @@ pub struct ReceiptClaims {
     /// How many challenges the key answered.
     pub proof: u32,
     /// The root certificate that attests the key, if that was asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vouched_by: Option<String>,
+    #[serde(rename = "vouchedBy", default, skip_serializing_if = "Option::is_none")]
+    pub attested_by: Option<String>,
     /// Seconds of a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<u32>,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, VerifyingKey};
+use mfad_api::{PROVISIONING_AUDIENCE, PublicKeySet, RECEIPT_TYPE};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -18,24 +19,6 @@ use crate::output::{Output, Tone, visible};
 
 /// The only header that is taken.
 const ALGORITHM: &str = "EdDSA";
-const TYPE: &str = "RECEIPT";
-/// Whom a receipt is for.
-const AUDIENCE: &str = "mfad:provision";
-
-/// The keys that sign receipts (RFC 7517 section 5).
-#[derive(Deserialize)]
-struct KeySet {
-    keys: Vec<Key>,
-}
-
-/// One of them (RFC 8037 section 2).
-#[derive(Deserialize)]
-struct Key {
-    kty: String,
-    crv: String,
-    kid: String,
-    x: String,
-}
 
 /// The header of a receipt: these members and no other.
 #[derive(Deserialize)]
@@ -67,7 +50,7 @@ pub(crate) fn keep(path: &Path, text: &str) -> io::Result<()> {
 
 fn verify(out: Output, file: &Path, keys: &Path) -> Result<(), Failure> {
     let receipt = read(file)?;
-    let set: KeySet = serde_json::from_str(&read(keys)?)
+    let set: PublicKeySet = serde_json::from_str(&read(keys)?)
         .map_err(|error| Failure::Usage(format!("{} is no set of keys: {error}", keys.display())))?;
     match claims(receipt.trim_ascii(), &set) {
         Ok(claims) if out.is_json() => out.document(&Value::Object(claims).to_string()),
@@ -96,11 +79,11 @@ fn plain(value: &Value) -> String {
 }
 
 /// The claims, if they are signed by one of the keys (RFC 7515 section 5.2, RFC 8032 section 5.1.7).
-fn claims(receipt: &str, set: &KeySet) -> Result<Map<String, Value>, &'static str> {
+fn claims(receipt: &str, set: &PublicKeySet) -> Result<Map<String, Value>, &'static str> {
     let (signed, signature) = receipt.rsplit_once('.').ok_or("it does not have three parts")?;
     let (header, payload) = signed.split_once('.').ok_or("it does not have three parts")?;
     let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| "its header is none of a receipt")?;
-    if header.alg != ALGORITHM || header.typ != TYPE {
+    if header.alg != ALGORITHM || header.typ != RECEIPT_TYPE {
         return Err("its header is none of a receipt");
     }
     let key = public_key(set, &header.kid)?;
@@ -109,12 +92,12 @@ fn claims(receipt: &str, set: &KeySet) -> Result<Map<String, Value>, &'static st
     let claims: Map<String, Value> =
         serde_json::from_slice(&decode(payload)?).map_err(|_| "its claims are not an object")?;
     match claims.get("aud").and_then(Value::as_str) {
-        Some(AUDIENCE) => Ok(claims),
+        Some(PROVISIONING_AUDIENCE) => Ok(claims),
         Some(_) | None => Err("it is signed, but not as a receipt of a programmed key"),
     }
 }
 
-fn public_key(set: &KeySet, kid: &str) -> Result<VerifyingKey, &'static str> {
+fn public_key(set: &PublicKeySet, kid: &str) -> Result<VerifyingKey, &'static str> {
     let key = set.keys.iter().find(|key| key.kid == kid).ok_or("the key that signed it is not in the set")?;
     if key.kty != "OKP" || key.crv != "Ed25519" {
         return Err("the key that signed it is of another kind");
@@ -140,7 +123,7 @@ mod tests {
         SigningKey::from_bytes(&[7; 32])
     }
 
-    fn set() -> KeySet {
+    fn set() -> PublicKeySet {
         let x = BASE64URL_NOPAD.encode(key().verifying_key().as_bytes());
         serde_json::from_value(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x, "use": "sig"}]}))
             .unwrap()

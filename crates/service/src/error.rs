@@ -18,7 +18,7 @@ use mfad_store::Fault;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     // The request is at fault.
-    /// A member or parameter is missing or invalid. The text says which, and never repeats a secret (ERR-2).
+    /// A member or parameter is missing or invalid. The text says which, and never repeats a secret (HTTP-6).
     #[error("{0}")]
     Malformed(String),
     /// The path says `me`, but the request has no user's token.

@@ -1,4 +1,4 @@
-//! A fault at every call that a change makes of the kernel, and a kill there (STO-3, STO-6, A7): what was acknowledged is
+//! A fault at every call that a change makes of the kernel, and a kill there (R2, R4, STO-3, STO-6, A7): what was acknowledged is
 //! there, what was refused is not, and where nobody was told it is one or the other, whole.
 
 use std::collections::BTreeMap;

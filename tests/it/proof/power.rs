@@ -1,4 +1,4 @@
-//! Power cuts: disks as they may be after one, from the record of what the daemon wrote and synced (STO-2, R2). What was not
+//! Power cuts: disks as they may be after one, from the record of what the daemon wrote and synced (STO-2, R3). What was not
 //! synced is there, or half there, or not, in any mixture; what was acknowledged is there.
 
 use std::collections::BTreeMap;
@@ -264,7 +264,7 @@ fn keeps(host: &mut Host, user: &str, factor: &Factor, next: u64, acknowledged: 
 }
 
 #[test]
-fn r2_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
+fn r3_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
     let dirs = TestDirs::new("guardDir = \"\"\n");
     assert!(dirs.init().success(), "{}", dirs.log_text());
     let mut host = Host::on(dirs);

@@ -1,5 +1,5 @@
 //! A model of what users, factors, challenges and sessions have to do, against what the service does: random stories, and of
-//! one in which they part the shortest that still does (R6: AUT-1, AUT-2, ENR-2, ENR-9, TOK-6, THR-1, BKC-4).
+//! one in which they part the shortest that still does (SUP-4: AUT-1, AUT-2, ENR-2, ENR-9, TOK-6, THR-1, BKC-4).
 //!
 //! Counters only, and a clock that goes forward by seconds to days; codes of a clock that jumps are in `model.rs`. Now and then
 //! the store refuses a write in the middle of a step, which then has to have changed nothing (STO-5).

@@ -41,7 +41,7 @@ const PASSED_OVER: [&str; 8] = ["image", "icon", "color", "lock", "codeDisplay",
 /// longer name may be a seed in the wrong place.
 const LONGEST_NAME_SHOWN: usize = 15;
 
-/// Why a URI is refused: the part that is wrong, and never a value in it (ERR-2).
+/// Why a URI is refused: the part that is wrong, and never a value in it (HTTP-6).
 type Refusal = Cow<'static, str>;
 
 /// The content of an otpauth URI of another program. Nothing is guessed: parameters that cannot be kept are refused.

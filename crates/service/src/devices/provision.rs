@@ -39,7 +39,7 @@ impl Service {
             DeviceRef::Any => attested.as_ref().map(|said| said.serial),
         };
         let (mut key, mut applet) = meet(&mut session, meant)?;
-        key.vouched_by = attested.map(|said| said.root);
+        key.attested_by = attested.map(|said| said.root);
         let known = self.device_row(key.serial)?;
         self.unlock_for(context, &access, known.as_ref(), &mut applet, order.password.as_ref())?;
         self.settle(context, key.serial, &mut applet)?;

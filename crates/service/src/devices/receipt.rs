@@ -1,7 +1,7 @@
 //! Provisioning receipts: a signed statement of the account that was written to a key, by which operator, and when. It
 //! holds no secret, and can be verified on another machine with the public keys alone.
 
-use serde_json::{Value, json};
+use mfad_api::{PROVISIONING_AUDIENCE, RECEIPT_TYPE, ReceiptClaims};
 
 use crate::error::Error;
 use crate::token::{SigningKey, public_keys, sign_statement};
@@ -15,10 +15,6 @@ use super::super::{Reply, RequestContext, SecretView, Service};
 use super::provisioning::PROOFS;
 use super::session::{KeyIdentity, PATIENCE};
 
-/// Type and audience of a receipt. They differ from those of tokens, so that neither passes for the other.
-const TYP: &str = "RECEIPT";
-const AUDIENCE: &str = "mfad:provision";
-
 impl Service {
     /// Signs a statement of what was programmed.
     pub(super) fn receipt(
@@ -31,36 +27,34 @@ impl Service {
         touch: bool,
     ) -> Result<String, Error> {
         let profile = secret.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
-        let mut claims = json!({
-            "iss": self.policy().issuer,
-            "aud": AUDIENCE,
-            "jti": SecretId::at(context.now.wall_ms, &entropy::public()?).to_string(),
-            "iat": context.now.unix_seconds(),
-            "sub": access.user.id.to_string(),
-            "secretId": secret.id.to_string(),
-            "serial": key.serial.number(),
-            "firmware": key.firmware.to_string(),
-            "deviceId": key.device_id.as_str(),
-            "credential": name.to_string(),
-            "kind": profile.kind(),
-            "algorithm": profile.algorithm.name(),
-            "digits": profile.digits.count(),
-            "touch": touch,
-            "operatorUid": context.caller.peer.uid,
-            "proof": PROOFS,
-        });
-        if let Some(root) = &key.vouched_by {
-            put(&mut claims, "vouchedBy", json!(root));
-        }
-        let (first, value) = match profile.moving {
-            OtpKind::Totp(period) => {
-                put(&mut claims, "period", json!(period.seconds()));
-                ("firstStep", step_at(context.now.unix_seconds(), period))
-            }
-            OtpKind::Hotp => ("firstCounter", secret.counter.unwrap_or(u64::from(PROOFS))),
+        let step = |period| step_at(context.now.unix_seconds(), period);
+        let (first_step, first_counter) = match profile.moving {
+            OtpKind::Totp(period) => (Some(step(period)), None),
+            OtpKind::Hotp => (None, Some(secret.counter.unwrap_or(u64::from(PROOFS)))),
         };
-        put(&mut claims, first, json!(value));
-        Ok(sign_statement(&self.receipt_keys_in_use()?, TYP, &claims)?)
+        let claims = ReceiptClaims {
+            iss: self.policy().issuer.clone(),
+            aud: PROVISIONING_AUDIENCE.to_owned(),
+            jti: SecretId::at(context.now.wall_ms, &entropy::public()?).to_string(),
+            iat: context.now.unix_seconds(),
+            sub: access.user.id.to_string(),
+            secret_id: secret.id.to_string(),
+            serial: key.serial.number(),
+            firmware: key.firmware.to_string(),
+            device_id: key.device_id.as_str().to_owned(),
+            credential: name.to_string(),
+            kind: profile.kind().to_owned(),
+            algorithm: profile.algorithm.name().to_owned(),
+            digits: profile.digits.count(),
+            touch,
+            operator_uid: context.caller.peer.uid,
+            proof: PROOFS,
+            attested_by: key.attested_by.clone(),
+            period: profile.period_seconds(),
+            first_step,
+            first_counter,
+        };
+        Ok(sign_statement(&self.receipt_keys_in_use()?, RECEIPT_TYPE, &claims)?)
     }
 
     /// Returns the public keys that verify receipts.
@@ -84,11 +78,5 @@ impl Service {
     fn receipt_keys_in_use(&self) -> Result<Vec<SigningKey>, Error> {
         let rows = self.store.read(PATIENCE, |view| view.signing_keys(Purpose::Receipt))?;
         Ok(rows.iter().map(|row| SigningKey::new(&row.seed, row.created)).collect())
-    }
-}
-
-fn put(claims: &mut Value, name: &str, value: Value) {
-    if let Some(members) = claims.as_object_mut() {
-        members.insert(name.to_owned(), value);
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct KeyIdentity {
     pub(super) firmware: Firmware,
     pub(super) model: &'static str,
     /// Name of the root certificate that its attestation leads to, if attestation was required.
-    pub(super) vouched_by: Option<String>,
+    pub(super) attested_by: Option<String>,
 }
 
 impl Service {
@@ -153,7 +153,7 @@ pub(super) fn key_identity(identity: &Identity, applet: &Applet<'_, '_>) -> Resu
         device_id: applet.device_id()?,
         firmware: identity.firmware.unwrap_or_else(|| applet.version()),
         model: identity.model,
-        vouched_by: None,
+        attested_by: None,
     })
 }
 

@@ -57,6 +57,9 @@ pub(super) struct Wire {
     epoch: i64,
     amr: Vec<String>,
     auth_time: i64,
+    /// The same under its registered name (OpenID Connect Core section 2), which other verifiers look for.
+    #[serde(rename = "auth_time")]
+    registered_auth_time: i64,
     peer: u32,
     roles: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +80,7 @@ impl Claims {
             epoch: self.epoch,
             amr: self.amr.values().iter().map(|v| (*v).to_owned()).collect(),
             auth_time: self.auth_time,
+            registered_auth_time: self.auth_time,
             peer: self.peer,
             roles: self.roles.clone(),
             sid: self.session.map(|s| s.to_string()),
@@ -85,6 +89,9 @@ impl Claims {
 
     /// Checks every claim by the rules of the kind that the header fixed. `now` is in seconds since 1970.
     pub(super) fn from_wire(wire: Wire, kind: TokenKind, issuer: &str, now: i64) -> Result<Self, TokenFault> {
+        if wire.auth_time != wire.registered_auth_time {
+            return Err(TokenFault::Claims);
+        }
         if wire.iss != issuer || wire.typ != kind.name() || wire.aud != kind.audience() {
             return Err(TokenFault::Claims);
         }

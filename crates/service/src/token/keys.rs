@@ -2,6 +2,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, Signer};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use mfad_core::model::{Sensitive, TokenKind, scrub_stack};
@@ -85,7 +86,7 @@ fn headers(kid: &str) -> Vec<Header> {
 
 /// Signs a statement that is not a token, such as a provisioning receipt: a compact JWS (RFC 7515) with the type `typ`,
 /// by the newest of `keys`. These keys sign nothing else, so a statement cannot pass for a token.
-pub fn sign_statement(keys: &[SigningKey], typ: &str, claims: &serde_json::Value) -> Result<String, TokenFault> {
+pub fn sign_statement(keys: &[SigningKey], typ: &str, claims: &impl Serialize) -> Result<String, TokenFault> {
     let key = keys.last().ok_or(TokenFault::NoKey)?;
     let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"{typ}"}}"#, key.kid);
     let body = serde_json::to_vec(claims).map_err(|_| TokenFault::Claims)?;
