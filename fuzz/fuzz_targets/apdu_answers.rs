@@ -1,22 +1,22 @@
-//! What a card answers. The first line of an input says what it is asked, a letter each; the rest are its answers, each
-//! behind a length of one byte. Nothing that it says makes a value out of bounds, and no card proves a password that it
-//! does not know.
+//! Responses of a smart card. The first line of an input lists the operations, one letter each. The rest are the
+//! responses, each behind a length of one byte. No response leads to a value out of bounds, and no card proves a
+//! password that it does not know.
 
 #![no_main]
 
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mfad_hardware::card::{CardFault, CardSession, identify};
 use mfad_core::model::{AccountName, Algorithm, Digits, OtpKind, Period, Profile, Sensitive};
-use mfad_hardware::oath::{AccessKey, Applet, NewAccount};
-use mfad_hardware::piv::{Slot, papers};
 use mfad_fuzz::ScriptedCard;
+use mfad_hardware::card::{CardFault, CardSession, identify};
+use mfad_hardware::oath::{AccessKey, Applet, NewAccount};
+use mfad_hardware::piv::{Slot, attestation_chain};
 
-/// More than the script takes.
+/// Longer than any script takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MOST_STEPS: usize = 16;
-/// The longest answer that is put together.
+/// The longest response after its parts are joined, in bytes.
 const LONGEST: usize = 16 * 1024;
 const CHALLENGE: [u8; 8] = [0, 0, 0, 0, 3, 0x60, 0x21, 0x35];
 
@@ -38,8 +38,8 @@ fn take(session: &mut CardSession<'_>, step: u8) -> Result<(), CardFault> {
             assert!(!found.model.is_empty() && found.serial.is_none_or(|serial| serial.number() != 0));
         }
         b'p' => {
-            let papers = papers(session, Slot::CARD_AUTHENTICATION)?;
-            assert!(papers.statement.len() <= LONGEST && papers.issuer.len() <= LONGEST);
+            let chain = attestation_chain(session, Slot::CARD_AUTHENTICATION)?;
+            assert!(chain.statement.len() <= LONGEST && chain.issuer.len() <= LONGEST);
         }
         _ => ask(Applet::select(session)?, step)?,
     }
@@ -76,14 +76,14 @@ fn access_key() -> AccessKey {
     AccessKey::from_bytes(&[7; AccessKey::LENGTH]).expect("a key of that length")
 }
 
-/// The challenge is new each time, and a script cannot know it.
+/// The challenge is random, so no script can answer it.
 fn check_unlock(applet: &mut Applet<'_, '_>) {
     let was_locked = applet.is_locked();
     assert_eq!(applet.unlock(&access_key()).is_err(), was_locked);
     assert_eq!(applet.is_locked(), was_locked);
 }
 
-/// The longest account that there is.
+/// Writes the largest possible account.
 fn write(applet: &mut Applet<'_, '_>, name: &AccountName) -> Result<(), CardFault> {
     for moving in [OtpKind::Totp(Period::THIRTY), OtpKind::Hotp] {
         let profile = Profile { algorithm: Algorithm::Sha512, digits: Digits::SIX, moving };

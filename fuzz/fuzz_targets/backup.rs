@@ -1,5 +1,5 @@
-//! Backups. An input is either all of one, behind a zero; or changes, six bytes each, of one that is genuine. Nothing but
-//! the whole of a genuine one is ever restored, and what is refused leaves no store.
+//! Backups. An input is a whole backup behind a zero byte, or else changes, six bytes each, to a genuine backup. Only a
+//! complete, unchanged backup is restored, and a refused one leaves no store behind.
 
 #![no_main]
 
@@ -8,26 +8,25 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mfad_core::model::Sensitive;
 use mfad_store::{
-    AuditEntry, Backup, BackupFault, DATABASE, Decision, Listeners, MasterKey, Outcome, Restoration,
-    RestoreFault, Restored, Source, Store,
+    AuditEntry, Backup, BackupFault, DATABASE, Decision, Listeners, MasterKey, Outcome, Restoration, RestoreFault,
+    Restored, Source, Store,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Rows of the audit log, so that the store takes more than one record.
+/// Enough rows of the audit log that the backup has more than one record.
 const ROWS: i64 = 300;
 const MOST_CHANGES: usize = 8;
 
 static GENUINE: LazyLock<Genuine> = LazyLock::new(Genuine::make);
 
-/// Two backups of one store, as a head and its records.
+/// Two backups of one store, each as a head and its records.
 struct Genuine {
     first: Vec<Vec<u8>>,
     second: Vec<Vec<u8>>,
 }
 
-/// What to do, to which part, at which place (three bytes), with which byte.
+/// The kind of change, the part, the position in it (three bytes), and the byte to use.
 type Change = [u8; 6];
 
 fuzz_target!(|data: &[u8]| {

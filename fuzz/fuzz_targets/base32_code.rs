@@ -1,5 +1,5 @@
-//! Short texts that people type: backup codes, one-time passwords, names, addresses, PINs, numbers, ids, public keys. Each
-//! has one canonical form, which reads back as itself.
+//! Short texts that people type: backup codes, one-time passwords, names, addresses, PINs, numbers, ids, public keys.
+//! Each has one canonical form, and parsing that form returns it unchanged.
 
 #![no_main]
 
@@ -10,8 +10,8 @@ use mfad_core::model::{
 use mfad_hardware::piv::Slot;
 use mfad_service::Recipient;
 
-/// How much longer in bytes a text gets when its compatibility characters are taken apart: at most 11 times (Unicode
-/// Standard Annex 15, section 9), with room.
+/// The growth in bytes when compatibility characters are decomposed. The maximum is 11 times (Unicode Standard Annex
+/// 15, section 9); the rest is reserve.
 const LONGEST_KEY: usize = 16;
 
 fuzz_target!(|data: &[u8]| {
@@ -33,7 +33,7 @@ fn check_backup_code(text: &str) {
     assert_eq!(read(&text.to_ascii_uppercase()), code.symbols());
 }
 
-/// Every spelling of a code is that code.
+/// Every spelling of a code is parsed as the same code.
 fn check_same(code: &BackupCode) {
     let is_symbol = |byte: &u8| (byte.is_ascii_digit() || byte.is_ascii_uppercase()) && !b"ILOU".contains(byte);
     assert!(code.symbols().len() == CODE_SYMBOLS && code.symbols().iter().all(is_symbol));

@@ -1,5 +1,6 @@
-//! What a security key answers. The first byte of an input says what it is asked, the rest are its answers, each behind a
-//! length of two bytes. They go the whole way: CTAP2, the part of a browser, and the judgement of the relying party.
+//! Responses of a security key. The first byte of an input selects the requests. The rest are the responses, each
+//! behind a length of two bytes. They pass through CTAP2, the stand-in for a browser, and the checks of the relying
+//! party.
 
 #![no_main]
 
@@ -7,24 +8,24 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mfad_hardware::ctap::{Authenticator, CtapFault, Permission, Verified};
-use mfad_hardware::device::Wait;
-use mfad_service::fido::{AuthenticationAnswer, KeyRecord, Location, RegistrationAnswer, RelyingParty, Verification};
 use mfad_core::model::Sensitive;
 use mfad_core::stopwatch::Stopwatch;
 use mfad_fuzz::ScriptedKey;
+use mfad_hardware::ctap::{Authenticator, CtapFault, Permission, Verified};
+use mfad_hardware::device::Wait;
+use mfad_service::fido::{AuthenticationAnswer, KeyRecord, Location, RegistrationAnswer, RelyingParty, Verification};
 use url::Url;
 
 const ID: &str = "example.org";
 const HASH: [u8; 32] = [9; 32];
-/// More than the script takes.
+/// Longer than any script takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NEVER: &(dyn Fn() -> bool + Sync) = &|| false;
 
-/// Bits of the first byte, above two for the verification of the user.
+/// Bits of the first byte. The two lowest bits select the user verification.
 const WITH_PIN: u8 = 0x04;
 const WITH_KNOWN: u8 = 0x08;
-/// Not a ceremony, but each question by itself.
+/// Single requests instead of a ceremony.
 const BARE: u8 = 0x80;
 
 static PARTY: LazyLock<RelyingParty> = LazyLock::new(|| {
@@ -33,7 +34,7 @@ static PARTY: LazyLock<RelyingParty> = LazyLock::new(|| {
 });
 
 fuzz_target!(
-    // A panic of the library that judges answers is caught and refused; the hook of the fuzzer would end the run before.
+    // A panic in the WebAuthn library counts as a refusal. The fuzzer's own hook would end the run first.
     init: std::panic::set_hook(Box::new(|panic| eprintln!("{panic}"))),
     |data: &[u8]| {
         let Some((&how, script)) = data.split_first() else { return };
@@ -74,11 +75,11 @@ fn question(key: &mut ScriptedKey<'_>, pin: Option<&Sensitive<String>>) -> Resul
     let token = key.verify_user(pin, ID, Permission::Assert)?;
     let user = token.as_ref().map_or(Verified::ByItself, Verified::ByToken);
     key.assert(ID, &HASH, &ids, user)?;
-    // Where only one may answer, a key may leave out which one did.
+    // If only one credential may answer, a key may leave out its id.
     key.assert(ID, &HASH, &ids[..1], Verified::No).map(drop)
 }
 
-/// A record, if the relying party took what the key made.
+/// Returns the record if the relying party accepts the new credential.
 fn register(
     key: &mut ScriptedKey<'_>,
     pin: Option<&Sensitive<String>>,
@@ -101,7 +102,7 @@ fn register(
     Ok(Some(record))
 }
 
-/// The record as it comes back from the store.
+/// Returns the record after a round trip through its stored form.
 fn stored(record: &KeyRecord) -> KeyRecord {
     let bytes = record.to_bytes().expect("a record can be stored");
     KeyRecord::from_bytes(&bytes, record.counter()).expect("what was stored can be read")

@@ -1,5 +1,5 @@
-//! The configuration file. What is taken is within its ranges and is taken the same way twice; what is refused is refused
-//! with a sentence that says where.
+//! The configuration file. Accepted settings are within their ranges, and a second read gives the same ones. A refusal
+//! names the file or the setting.
 
 #![no_main]
 
@@ -13,11 +13,11 @@ use libfuzzer_sys::fuzz_target;
 use mfad::config::{Config, ConfigFault, Overrides};
 use mfad_core::model::Text;
 
-/// A file without a name: nothing is left of it, however a run ends.
+/// A file without a name, so that nothing is left of it however a run ends.
 static FILE: LazyLock<File> = LazyLock::new(|| tempfile::tempfile().expect("a file"));
 
 fuzz_target!(|data: &[u8]| {
-    // These files would be read whole, and some files have no end.
+    // The daemon reads these files as a whole, and some files have no end.
     if contains(data, b"attestationRoots") && data.contains(&b'/') {
         return;
     }
@@ -53,7 +53,7 @@ fn write(data: &[u8]) {
 fn check(config: &Config) {
     let (mode, policy) = (config.socket_mode, &config.policy);
     assert!(mode & !0o666 == 0 && mode & 0o600 == 0o600, "{mode:o}");
-    assert!(config.caps.total > 0 && config.caps.per_peer > 0);
+    assert!(config.limits.total > 0 && config.limits.per_peer > 0);
     assert!(config.readers.iter().all(|reader| !reader.is_empty()));
     assert!(policy.hashing.is_sane());
     assert!(Text::parse_label_part(&policy.issuer).is_ok());
@@ -70,6 +70,6 @@ fn check_refusal(fault: &ConfigFault, length: usize) {
     };
     let why = said.strip_prefix(&place).and_then(|rest| rest.strip_prefix(": "));
     assert!(why.is_some_and(|why| !why.trim().is_empty()), "{said}");
-    // A line of the file, what is wrong in it, and a pointer below.
+    // A line of the file, the fault in it, and a marker below it.
     assert!(said.len() <= 4096 + 16 * length, "{} bytes", said.len());
 }

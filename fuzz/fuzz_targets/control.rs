@@ -1,5 +1,5 @@
-//! A defect on purpose, of the kind that is looked for: a text taken for UTF-8 because it begins like a URI. What runs the
-//! targets has to find it, or what it says of the others means nothing.
+//! A deliberate defect: it takes bytes for UTF-8 because they begin like a URI. A run must find it. Otherwise the
+//! results of the other targets mean nothing.
 
 #![no_main]
 

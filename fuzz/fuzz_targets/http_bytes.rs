@@ -1,6 +1,6 @@
-//! The bytes of a connection, as the sieve sees them. The first line of an input is not among them: each of its bytes is the
-//! length of a piece, over and over. However they are cut the verdict is one, and a head that passes is one for the HTTP
-//! library too.
+//! The framing check of a connection. The bytes of an input's first line are lengths of pieces, used in a cycle. The
+//! rest are the bytes of the connection, cut into these pieces. The verdict does not depend on the pieces, and the HTTP
+//! library can parse every header block that passes.
 
 #![no_main]
 
@@ -9,10 +9,10 @@ use std::iter;
 use libfuzzer_sys::fuzz_target;
 use mfad::http::inside::{FramingPhase, Reject, StrictFraming};
 
-/// The most header fields that pass.
+/// Maximum number of header fields.
 const MOST_FIELDS: usize = 64;
 
-/// The phase at the end; or why it was refused, and behind how many bytes of whole messages.
+/// The phase at the end; or the reason of the refusal, and the bytes of the complete messages before it.
 type Verdict = Result<FramingPhase, (Reject, usize)>;
 
 fuzz_target!(|data: &[u8]| {
@@ -40,7 +40,7 @@ fn feed<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Verdict {
     let (mut before, mut good) = (0, 0);
     for piece in pieces {
         if let Err(refusal) = framing.feed(piece) {
-            // Within a piece the sieve counts; before it, messages that end where a piece does are known to be whole.
+            // The check counts within this piece. Before it, a message is known to be complete if a piece ends there.
             return Err((refusal.reason, if refusal.good > 0 { before + refusal.good } else { good }));
         }
         before += piece.len();
@@ -65,7 +65,7 @@ fn pieces<'a>(mut bytes: &'a [u8], lengths: &[u8]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// What passes here the library must not refuse by itself, nor see another body behind it.
+/// The HTTP library must accept a header block that passes, and agree on whether a body follows.
 fn check_head(bytes: &[u8]) {
     let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return };
     let head = &bytes[..at + 4];

@@ -1,6 +1,6 @@
-//! Requests behind the HTTP library: the first line of an input is `METHOD TARGET`, then perhaps what stands behind `Basic`
-//! and a `Last-Event-ID`; the rest is the body. What becomes a call is within its bounds, and a refusal is a short sentence
-//! of ours that repeats nothing that was sent.
+//! Requests after the HTTP library has parsed them. The first line of an input is `METHOD TARGET`, optionally followed
+//! by the value after `Basic` and a `Last-Event-ID`. The rest is the body. A resulting call is within its bounds, and a
+//! refusal is a short sentence that repeats nothing of the request.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use mfad_core::model::Sensitive;
 use mfad_service::{Call, SecretOrder};
 use serde_json::Value;
 
-/// No refusal has this word by itself; the seeds have it wherever something can be sent.
+/// A word that no refusal contains. The seeds have it wherever a request can hold a text.
 const SENT: &str = "hunter2";
 const LONGEST_DETAIL: usize = 512;
 
@@ -62,7 +62,7 @@ fn check_call(call: &Call) {
         Call::StepUp { action, .. } | Call::RedeemReceipt { action, .. } => {
             assert!((1..=256).contains(&action.as_str().chars().count()));
         }
-        // The types of the others leave nothing to check.
+        // The types of the other calls cannot hold values out of bounds.
         _ => {}
     }
 }
@@ -73,7 +73,7 @@ fn check_new_password(password: &Sensitive<String>) {
 
 fn check_refusal(problem: &Problem) {
     let status = problem.status.as_u16();
-    assert!(matches!((status, problem.code), (400, "malformed") | (401, "unauthenticated")), "{problem:?}");
+    assert!(matches!((status, problem.code.as_str()), (400, "malformed") | (401, "unauthenticated")), "{problem:?}");
     assert!(!problem.detail.is_empty() && problem.detail.len() <= LONGEST_DETAIL, "{problem:?}");
     assert!(!problem.detail.contains(SENT), "{problem:?}");
     let body: Value = serde_json::from_slice(&problem.body("request")).expect("a problem document is JSON");

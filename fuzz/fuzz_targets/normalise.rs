@@ -1,4 +1,4 @@
-//! The two leniencies about JSON. Whatever comes in, nothing but those two is changed, and never JSON.
+//! The two leniencies beyond JSON. No input is changed in any other way, and valid JSON is not changed at all.
 
 #![no_main]
 
@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use mfad::http::normalise;
 use serde_json::Value;
 
-/// The member whose digits get quotes.
+/// The member whose digits are quoted.
 const MEMBER: &[u8] = b"\"token\"";
 
 fuzz_target!(|data: &[u8]| {
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     check_same(data, done);
 });
 
-/// But for quotes, and for commas that became spaces, it is the same.
+/// The result differs only in quotes, and in commas that became spaces.
 fn check_same(data: &[u8], done: &[u8]) {
     let without_quotes = |bytes: &[u8]| bytes.iter().copied().filter(|byte| *byte != b'"').collect::<Vec<u8>>();
     let (before, after) = (without_quotes(data), without_quotes(done));

@@ -1,4 +1,4 @@
-//! otpauth URIs of other programs. What is taken is within bounds, and what can be written reads back the same.
+//! otpauth URIs of other programs. An accepted URI is within bounds, and a URI written from it is read back the same.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Only such texts are ever written into a URI.
+/// The daemon writes only such texts into a URI.
 fn part(text: Option<&str>) -> Result<Text, &'static str> {
     Text::parse_label_part(text.unwrap_or_default())
 }
@@ -36,7 +36,7 @@ fn check_print(uri: &OtpauthUri, issuer: &Text, account: &Text) {
     let back = OtpauthUri::parse(printed.expose()).expect("what is written here can be read here");
     assert_eq!((back.profile, back.seed.expose()), (uri.profile, uri.seed.expose()));
     assert_eq!((back.issuer.as_deref(), back.account.as_str()), (Some(issuer.as_str()), account.as_str()));
-    // A factor that is made here begins at the first counter.
+    // The daemon writes URIs only for new factors, which begin at the first counter.
     assert_eq!(back.counter, 0);
     if let Ok(name) = AccountName::of(&uri.profile, issuer.as_str(), account.as_str()) {
         assert!((1..=64).contains(&name.as_bytes().len()));

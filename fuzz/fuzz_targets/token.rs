@@ -1,5 +1,6 @@
-//! Tokens. An input is read three ways: as the text of a token, which no stranger can write; as JSON, which becomes the
-//! claims of a token with a right signature; and as the place and the value of one changed byte, with the role of a user.
+//! Tokens. An input is read in three ways: as the text of a token, which only this program can write; as JSON, the
+//! claims of a token with a valid signature; and as the position and the value of one changed byte, with the role of a
+//! user.
 
 #![no_main]
 
@@ -9,9 +10,9 @@ use mfad_service::token::{Claims, KeySet, SigningKey, TokenFault, sign_statement
 use serde_json::Value;
 
 const NOW: i64 = 1_700_000_000;
-/// Seconds that the longest token is good for.
+/// Lifetime of the token that lasts longest, in seconds.
 const LIFETIME: i64 = 15 * 60;
-/// The longest token that is looked at.
+/// The longest token that is parsed, in bytes.
 const LONGEST: usize = 4096;
 
 fuzz_target!(|data: &[u8]| {
@@ -28,12 +29,12 @@ fn keys() -> Vec<SigningKey> {
     vec![SigningKey::new(&Sensitive::new([1; 32]), 0)]
 }
 
-/// A set that has seen no token yet, so that it computes every signature.
+/// Returns a set with an empty cache, so that it computes every signature.
 fn fresh() -> KeySet {
     KeySet::new("mfad".to_owned(), keys())
 }
 
-/// There is one spelling of a token that counts: the one that was signed here.
+/// Only one spelling of a token is accepted: the one that was signed here.
 fn check_text(text: &str) {
     let set = fresh();
     for now in [i64::MIN, NOW, i64::MAX] {
@@ -42,7 +43,7 @@ fn check_text(text: &str) {
     }
 }
 
-/// Statements are signed like tokens, which lets any claims come with a right signature.
+/// Statements are signed like tokens, so any claims can get a valid signature.
 fn check_signed(claims: &Value) {
     for kind in TokenKind::ALL {
         let token = sign_statement(&keys(), kind.name(), claims).expect("there is a key");

@@ -1,31 +1,31 @@
-//! Cards and security keys that answer by a script: what the fuzzer feeds is what they say. On the way they check what they
-//! are asked, because no answer may make the daemon ask for nonsense.
+//! Cards and security keys whose responses are the fuzzer's input. They also check the requests, because no response
+//! may make the daemon send an invalid one.
 
 use std::time::Duration;
 
-use mfad_hardware::device::{Card, DeviceFault, REPORT, Report, Reports, SecurityKey, Wait};
 use mfad_core::model::Sensitive;
+use mfad_hardware::device::{Card, DeviceFault, REPORT, Report, Reports, SecurityKey, Wait};
 
 /// The longest command APDU without extended length (ISO 7816-4 section 5.1): header, Lc, data, Le.
 const LONGEST_COMMAND: usize = 4 + 1 + 255 + 1;
-/// The longest wait for one answer of a card, which is that for a touch.
+/// The longest wait for one response of a card: the one for a touch.
 const LONGEST_WAIT: Duration = Duration::from_secs(16);
 /// The longest message of CTAPHID (CTAP 2.1 section 11.2.4): one first report and 128 that continue it.
 pub const LONGEST_MESSAGE: usize = (REPORT - 7) + 128 * (REPORT - 5);
-/// The reports of that message, one that asks for a channel, and one that cancels.
+/// The reports of that message, one to open a channel, and one to cancel.
 const MOST_REPORTS: usize = 1 + 128 + 1 + 1;
 
-/// Answers one after another, each behind its length. The last one may be shorter than it says.
+/// Responses in a row, each behind its length. The last one may be shorter than its length.
 struct Script<'a>(&'a [u8]);
 
 impl<'a> Script<'a> {
-    /// The next answer, behind a length of one byte.
+    /// The next response, behind a length of one byte.
     fn short(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.0.split_first()?;
         Some(self.take(usize::from(*length), rest))
     }
 
-    /// The next answer, behind a length of two bytes.
+    /// The next response, behind a length of two bytes.
     fn long(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.0.split_first_chunk::<2>()?;
         Some(self.take(usize::from(u16::from_be_bytes(*length)), rest))
@@ -87,8 +87,8 @@ impl SecurityKey for ScriptedKey<'_> {
     }
 }
 
-/// A security key at the reports of CTAPHID, removed at the end of its script. Lengths have one byte; what is left of a
-/// report is zeros, and an empty one is a time in which none came.
+/// A security key at the reports of CTAPHID, removed at the end of its script. Lengths have one byte. A short report is
+/// filled with zeros, and an empty one means that none came in time.
 pub struct ScriptedReports<'a> {
     script: Script<'a>,
     sent: usize,

@@ -1,6 +1,6 @@
-//! The smallest way to a second factor: create a user, create a factor, enrol it, log in with a backup code. The bodies use
-//! both leniencies that `info.description` in `docs/openapi.yaml` allows: a comma before the closing brace, and a `token`
-//! that is a bare run of digits and begins with a zero. The user has the nil UUID (AZ-3).
+//! The smallest way to a second factor: create a user, create a factor, enrol it, log in with a backup code. The bodies
+//! use both leniencies that `info.description` in `docs/openapi.yaml` allows: a comma before the closing brace, and a
+//! `token` that is a bare run of digits and begins with a zero. The user has the nil UUID (AZ-3).
 
 use std::process::Command;
 

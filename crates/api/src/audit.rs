@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 use crate::closed_list::closed_list;
 
 closed_list! {
-    /// What an audit row is about.
+    /// The events of the audit log, named by area and verb.
     AuditEvent {
-        /// A code of a step that lies in the future was accepted.
+        /// The newest used step of a factor lies in the future: the clock was ahead when its code was accepted.
         ClockFutureStep = "clock.future-step",
         /// The wall clock moved by more than a minute against the boot clock.
         ClockStep = "clock.step",
@@ -17,17 +17,17 @@ closed_list! {
         CodeUse = "code.use",
         /// Backup codes were replaced.
         CodesRenew = "codes.renew",
-        /// A key was asked to prove that it is genuine.
+        /// The attestation of a hardware key was checked.
         DeviceAttest = "device.attest",
         /// An account was deleted from a key.
         DeviceDelete = "device.delete",
-        /// An account that is not needed any more was erased from a key.
+        /// An account whose factor was deleted was erased from a key.
         DeviceErase = "device.erase",
         /// The password of a key's applet was learned, set or removed.
         DevicePassword = "device.password",
         /// The password of a key's applet that the daemon keeps was refused.
         DevicePasswordWrong = "device.password-wrong",
-        /// A factor was put onto a key.
+        /// A factor was programmed onto a key.
         DeviceProgram = "device.program",
         /// An account on a key was renamed.
         DeviceRename = "device.rename",
@@ -35,37 +35,37 @@ closed_list! {
         DeviceReset = "device.reset",
         /// A key was found to have been reset elsewhere.
         DeviceResetSeen = "device.reset-seen",
-        /// A key was taken back.
+        /// A hardware key was taken back from its user: its factors were checked, erased and revoked.
         DeviceReturn = "device.return",
-        /// Half-finished provisioning was rolled back on a key.
+        /// Unfinished provisioning was rolled back on a key.
         DeviceUndo = "device.undo",
         /// A factor became active.
         FactorEnroll = "factor.enroll",
         /// The factors of a user were locked.
         FactorLock = "factor.lock",
-        /// The counter of a security key went backwards: it may have been copied.
+        /// The signature counter of a security key did not increase: the key may have been cloned.
         KeyCopied = "key.copied",
         /// The PIN of a security key was wrong.
         KeyPinWrong = "key.pin-wrong",
-        /// The answer of a security key was not valid.
+        /// The response of a security key was not valid.
         KeyRefused = "key.refused",
         /// The new master key has replaced the old one.
         KeyReplaced = "key.replaced",
-        /// Every sealed value is under the new master key.
+        /// The last sealed value was re-encrypted under the new master key.
         KeyResealed = "key.resealed",
-        /// A rotation of the master key was begun.
+        /// A rotation of the master key started.
         KeyRotate = "key.rotate",
-        /// A security key was not touched.
+        /// A security key was not touched within its time limit.
         KeyUntouched = "key.untouched",
-        /// The second step of a login.
+        /// The second step of a login: a code, a backup code or a security key.
         LoginFactor = "login.factor",
-        /// The first step of a login.
+        /// The first step of a login: the password.
         LoginPassword = "login.password",
         /// An action was confirmed with a second factor.
         LoginStepUp = "login.step-up",
         /// A password was changed.
         PasswordChange = "password.change",
-        /// A user got a first password.
+        /// A password was set for a user who had none.
         PasswordCreate = "password.create",
         /// The receipt of a step-up was redeemed.
         ReceiptRedeem = "receipt.redeem",
@@ -75,7 +75,7 @@ closed_list! {
         SecretDelete = "secret.delete",
         /// A secret was renamed or described.
         SecretRename = "secret.rename",
-        /// A session ended.
+        /// A session was ended by a logout, or at a refresh because it lacks the second factor that is now required.
         SessionEnd = "session.end",
         /// A refresh token was used a second time, and its session ended.
         SessionReuse = "session.reuse",
@@ -102,18 +102,18 @@ closed_list! {
     }
 }
 
-/// The fields of a row in the order in which they are hashed.
+/// The fields of an audit row, in the order in which they are hashed.
 #[derive(Clone, Copy, Debug)]
 pub struct HashedRow<'a> {
     /// 1, 2, 3, … without a gap.
     pub seq: i64,
-    /// Milliseconds since 1970.
+    /// Time of the event in milliseconds since 1970.
     pub at: i64,
     /// The name of the event.
     pub event: &'a str,
-    /// The id of the user concerned.
+    /// The id of the user that the event concerns.
     pub subject: Option<&'a str>,
-    /// The id of the secret concerned.
+    /// The id of the secret that the event concerns.
     pub object: Option<&'a str>,
     /// The uid of the caller.
     pub peer_uid: Option<u32>,
@@ -121,15 +121,15 @@ pub struct HashedRow<'a> {
     pub peer_pid: Option<i64>,
     /// The id of the request.
     pub request: Option<&'a str>,
-    /// `ok` or `refused`.
+    /// Whether the request was carried out: `ok` or `refused`.
     pub outcome: &'a str,
-    /// A detail for people.
+    /// A detail for people to read.
     pub detail: Option<&'a str>,
 }
 
 impl HashedRow<'_> {
-    /// SHA-256 over the hash of the row before and these fields as one compact JSON array. Anybody who reads the log can
-    /// recompute it. None if the fields cannot be written as JSON, which no text and number can cause.
+    /// Returns the SHA-256 over the hash of the previous row and these fields as one compact JSON array. Every reader
+    /// of the log can recompute it. `None` if the fields cannot be written as JSON, which no text and number can cause.
     pub fn hash(&self, previous: &[u8; 32]) -> Option<[u8; 32]> {
         let fields = (
             self.seq,
@@ -154,13 +154,13 @@ impl HashedRow<'_> {
 pub struct AuditRecord {
     /// 1, 2, 3, … without a gap.
     pub seq: i64,
-    /// When, RFC 3339 in UTC with three decimals.
+    /// Time of the event, RFC 3339 in UTC with exactly three decimals.
     pub time: String,
-    /// The name of the event: one of [`AuditEvent`], or one of another version.
+    /// The name of an [`AuditEvent`]. A daemon of another version may have others.
     pub event: String,
-    /// The id of the user concerned.
+    /// The id of the user that the event concerns.
     pub subject: Option<String>,
-    /// The id of the secret concerned.
+    /// The id of the secret that the event concerns.
     pub object: Option<String>,
     /// The uid of the caller.
     pub peer_uid: Option<u32>,
@@ -168,18 +168,19 @@ pub struct AuditRecord {
     pub peer_pid: Option<i64>,
     /// The id of the request.
     pub request_id: Option<String>,
-    /// `ok` or `refused`.
+    /// Whether the request was carried out: `ok` or `refused`.
     pub outcome: String,
-    /// A detail for people.
+    /// A detail for people to read.
     pub detail: Option<String>,
-    /// The hash of the row before, hexadecimal.
+    /// The hash of the previous row, in hexadecimal; 64 zeros in the first row.
     pub prev: String,
-    /// The hash of this row, hexadecimal.
+    /// The hash of this row, in hexadecimal.
     pub hash: String,
 }
 
 impl AuditRecord {
-    /// The hash that this row should have, for its time in milliseconds since 1970. None if `prev` is not a hash.
+    /// Computes the hash that this row should have; `at` is its time in milliseconds since 1970. `None` if `prev` is
+    /// not a hash.
     pub fn computed_hash(&self, at: i64) -> Option<String> {
         let previous = HEXLOWER.decode(self.prev.as_bytes()).ok()?;
         let row = HashedRow {
@@ -203,7 +204,7 @@ impl AuditRecord {
 pub struct AuditPage {
     /// The rows, oldest first.
     pub events: Vec<AuditRecord>,
-    /// The number to ask after for the next page; none on the last.
+    /// The value of `after` for the next page; `None` on the last page.
     #[serde(default)]
     pub next: Option<i64>,
 }

@@ -1,111 +1,113 @@
-//! Logins and checks.
+//! Responses to logins, to checks of a second factor and to redeemed receipts, and the public signing keys.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::SecretString;
 
-/// The answer to a step of a login.
+/// The response to one step of a login, to a refresh, or to a step-up.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthToken {
-    /// The token, a compact JWS.
+    /// The token, a compact JWS (RFC 7515).
     pub token: SecretString,
-    /// `ACCESS`, `CHALLENGE` or `ENROLL`.
+    /// `ACCESS` (a session), `CHALLENGE` (a second factor is required) or `ENROLL` (a first factor must be set up).
     #[serde(rename = "type")]
     pub kind: String,
-    /// Seconds for which the token is valid.
+    /// Lifetime of the token in seconds.
     pub expires_in: u64,
-    /// The user's id; absent where a user has just been created.
+    /// The user's id; absent in the response that creates a user, which has the user document beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_uid: Option<String>,
-    /// The refresh token of a session.
+    /// The refresh token of the session; absent after a step-up, and with `CHALLENGE` and `ENROLL`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh: Option<SecretString>,
-    /// The second factors that a challenge takes.
+    /// The methods that answer the challenge: `totp`, `device`, `recovery`, `fido2`. Only with `CHALLENGE`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
-    /// Backup codes left, after one was used.
+    /// Number of unused backup codes; present after one was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u32>,
-    /// A remark that few backup codes are left.
+    /// A warning for the user that at most three backup codes are left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// The receipt of a step-up.
+    /// The receipt of a step-up, which one app can redeem once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<SecretString>,
 }
 
-/// The ways to log in.
+/// The login methods and registration policy of this daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthMethods {
-    /// The methods that this daemon offers.
+    /// The methods that this daemon offers: `password`, `totp`, `recovery`, and `fido2` if security keys are
+    /// configured.
     pub methods: Vec<String>,
     /// `open` or `closed`: whether any peer may create users.
     pub registration: String,
-    /// Whether every user needs a second factor.
+    /// Whether every user must have a second factor.
     pub mfa_required: bool,
 }
 
-/// The answer to a check that an app made.
+/// The response to an app that had a second factor checked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verified {
-    /// Always true; a refusal is a problem document.
+    /// Always true: a wrong code is answered with a problem document.
     pub ok: bool,
-    /// The factor that was used.
+    /// The id of the factor that was used.
     pub secret_id: String,
     /// `totp`, `hotp`, `recovery` or `fido2`.
     pub method: String,
-    /// When, RFC 3339 in UTC.
+    /// When the factor was checked, RFC 3339 in UTC.
     pub auth_time: String,
 }
 
-/// The answer to redeeming the receipt of a step-up.
+/// The response to an app that redeemed the receipt of a step-up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedeemedReceipt {
-    /// Always true; a refusal is a problem document.
+    /// Always true: a refused receipt is answered with a problem document.
     pub ok: bool,
     /// The user who confirmed the action.
     pub user_id: String,
-    /// When, RFC 3339 in UTC.
+    /// When the user gave the second factor, RFC 3339 in UTC.
     pub auth_time: String,
-    /// How (RFC 8176).
+    /// How the user authenticated: authentication method references (RFC 8176).
     pub amr: Vec<String>,
 }
 
-/// What a browser is given to make or use a credential (WebAuthn level 3, section 5).
+/// The options with which a browser creates or uses a credential (WebAuthn Level 3 section 5.1).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublicKeyOptions {
-    /// The options as JSON.
+    /// The options as JSON, ready for `parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON`.
     pub public_key: Value,
 }
 
 /// A set of public keys (RFC 7517 section 5).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PublicKeySet {
-    /// The keys.
+    /// The public keys that verify new and still valid tokens, or receipts of provisioning.
     pub keys: Vec<PublicKey>,
 }
 
-/// An Ed25519 key (RFC 8037 section 2).
+/// A public Ed25519 signing key (RFC 8037 section 2).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PublicKey {
-    /// `OKP`.
+    /// The key type, always `OKP`.
     pub kty: String,
-    /// `Ed25519`.
+    /// The curve, always `Ed25519`.
     pub crv: String,
-    /// The name of the key, as tokens have it in their header.
+    /// The id of the key. The header of a token names the key that signed it.
     pub kid: String,
     /// The public key, base64url without padding.
     pub x: String,
-    /// `EdDSA` or `Ed25519`. Other programs may leave it out of a set (RFC 7517 section 4.4).
+    /// `EdDSA` (RFC 8037) or `Ed25519` (RFC 9864), the same as in the headers of new tokens. Other programs may leave
+    /// it out of a set (RFC 7517 section 4.4).
     #[serde(default)]
     pub alg: String,
-    /// `sig`.
+    /// The use of the key: `sig`, for signatures. Empty if the set leaves it out.
     #[serde(rename = "use", default)]
     pub purpose: String,
 }

@@ -1,6 +1,6 @@
 //! Enums whose variants have a fixed name on the wire.
 
-/// Defines an enum with its names, a list of all variants, and serde by name.
+/// Defines an enum with a fixed name for each variant, a list of all variants, and serialisation as that name.
 macro_rules! closed_list {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$about])*
@@ -11,12 +11,12 @@ macro_rules! closed_list {
             /// Every variant, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name on the wire.
+            /// Returns the name in JSON.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
 
-            /// The variant of that name; none for a name that this version does not know.
+            /// Parses a name; `None` if this version does not know it.
             pub fn parse(name: &str) -> Option<Self> {
                 match name { $($text => Some(Self::$variant),)* _ => None }
             }

@@ -1,183 +1,185 @@
-//! Hardware keys in readers and security keys in ports.
+//! Hardware keys (PC/SC) and security keys (FIDO2) that are plugged into the daemon's host.
 
 use serde::{Deserialize, Serialize};
 
 use crate::closed_list::closed_list;
 
 closed_list! {
-    /// What the daemon knows of a hardware key.
+    /// The state of a hardware key, as the daemon knows it.
     DeviceState {
-        /// Nothing was put onto it.
+        /// This daemon has never programmed the key.
         New = "new",
-        /// The daemon put something onto it.
+        /// This daemon has programmed the key.
         Known = "known",
-        /// It was reset since.
+        /// This daemon has programmed the key, but its OATH applet was reset since, or the key was swapped.
         Reset = "reset",
-        /// It does not answer.
+        /// The key does not answer.
         Unreachable = "unreachable",
     }
 }
 
-/// The hardware keys that are plugged in.
+/// All hardware keys that are plugged in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeviceList {
-    /// The keys.
+    /// The keys, including those that cannot be reached.
     pub devices: Vec<Device>,
 }
 
-/// A hardware key.
+/// A hardware key in a reader of this host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Device {
-    /// The serial number, if the key tells it.
+    /// The serial number that is printed on the key; `None` if the key does not report it, or could not be read.
     pub serial: Option<u64>,
-    /// The model.
+    /// The model, such as `YubiKey 5 NFC`; `None` if it is not known.
     pub model: Option<String>,
-    /// The firmware.
+    /// The firmware version, such as `5.4.3`; `None` if the key could not be read.
     pub firmware: Option<String>,
-    /// The shape.
+    /// The shape, such as `usb-a-keychain` or `usb-c-nano`; `None` if the key does not report it.
     pub form_factor: Option<String>,
     /// `usb` or `nfc`.
     pub transport: String,
     /// The name of the reader.
     pub reader: String,
-    /// The OATH applet, if it can be reached.
+    /// The OATH applet; `None` if the key has none, or could not be read.
     pub oath: Option<Applet>,
-    /// Whether FIDO2 is enabled, if the key tells.
+    /// Whether FIDO2 is enabled; `None` if the key has no FIDO2 application, or could not be read.
     pub fido2: Option<Fido2State>,
-    /// `new`, `known`, `reset` or `unreachable`.
+    /// The name of a [`DeviceState`]: `new`, `known`, `reset` or `unreachable`.
     pub state: String,
-    /// Factors of this daemon on it.
+    /// Number of factors of this daemon on the key.
     pub programmed: u64,
-    /// Why it cannot be reached.
+    /// Why the key cannot be reached; `None` in every other state.
     pub problem: Option<DeviceProblem>,
-    /// The factors on it; only where one key is shown.
+    /// The factors of this daemon on the key; `None` in a list of keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Vec<DeviceCredential>>,
-    /// The password of its applet, sealed to the escrow's recipient; only where one key is shown.
+    /// The OATH password, encrypted with age to the recipient of the escrow. The outer `None`: not shown, as in a list
+    /// of keys. The inner `None`: no escrow, no known password, or the caller is not an administrator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escrow: Option<Option<String>>,
 }
 
-/// The OATH applet of a key.
+/// The OATH applet of a hardware key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Applet {
-    /// Its version.
+    /// The version of the applet, such as `5.4.3`.
     pub version: String,
-    /// Its id; a reset changes it.
+    /// The id of the applet, as `ykman` shows it; a reset changes it.
     pub device_id: String,
-    /// Accounts on it; unknown while it is locked.
+    /// Number of accounts; `None` if the daemon does not know the password and cannot count them.
     pub accounts: Option<u64>,
-    /// How many accounts fit.
+    /// Maximum number of accounts, 32 or 64; `None` if it is not known.
     pub capacity: Option<u32>,
-    /// Whether it has a password.
+    /// Whether an OATH password is set.
     pub locked: bool,
-    /// Whether the daemon keeps that password.
+    /// Whether the daemon stores that password.
     pub password_known: bool,
-    /// Whether it can require a touch.
+    /// Whether the key can require a touch for a code.
     pub touch: bool,
 }
 
-/// FIDO2 on a key.
+/// The FIDO2 application of a hardware key.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Fido2State {
-    /// Whether it is enabled.
+    /// Whether FIDO2 is switched on in the settings of the key.
     pub enabled: bool,
 }
 
-/// Why a key cannot be reached.
+/// The error of the last attempt to reach a key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeviceProblem {
-    /// An error code.
+    /// The name of an [`ErrorCode`](crate::ErrorCode).
     pub code: String,
-    /// A sentence for people.
+    /// A sentence for people: what is wrong, and what to do.
     pub detail: String,
 }
 
-/// A factor of the daemon on a key.
+/// A factor of this daemon on a hardware key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceCredential {
-    /// The factor.
+    /// The id of the factor.
     pub secret_id: String,
-    /// Its user.
+    /// The id of the user who owns the factor.
     pub user_id: String,
     /// The name of the account on the key.
     pub credential: String,
-    /// `intended`, `programmed` or `erase`.
+    /// `intended`: writing it was not confirmed. `programmed`: it is on the key and was proved. `erase`: it is erased
+    /// at the next contact with the key.
     pub status: String,
     /// Whether each code needs a touch.
     pub touch: bool,
 }
 
-/// The accounts on a key.
+/// The OATH accounts on a hardware key, including those of other programs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AccountList {
-    /// The accounts.
+    /// At most 64 accounts, the capacity of a key.
     pub accounts: Vec<Account>,
 }
 
-/// An account on a key, of this daemon or of another program.
+/// An OATH account on a hardware key, of this daemon or of another program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Account {
-    /// The name on the key.
+    /// The name on the key: period and `/`, issuer and `:`, account. A period of 30 s is left out.
     pub name: String,
-    /// The issuer in that name.
+    /// The issuer in that name; `None` if the name has none.
     #[serde(default)]
     pub issuer: Option<String>,
-    /// The account in that name.
+    /// The account in that name, after period and issuer.
     #[serde(default)]
     pub account: String,
-    /// `totp` or `hotp`.
+    /// `totp` (RFC 6238) or `hotp` (RFC 4226).
     pub kind: String,
-    /// `SHA1`, `SHA256` or `SHA512`.
+    /// The hash algorithm: `SHA1`, `SHA256` or `SHA512`.
     pub algorithm: String,
-    /// The factor, if it is one of this daemon.
+    /// The id of the factor that the account belongs to; `None` for accounts of other programs.
     pub secret_id: Option<String>,
-    /// Its user.
+    /// The id of the user who owns that factor.
     pub user_id: Option<String>,
-    /// Seconds of a step; time-based accounts only.
+    /// Period in seconds, according to the name; only for TOTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub period: Option<u64>,
-    /// Whether each code needs a touch; time-based accounts only.
+    /// Whether each code needs a touch; only for TOTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub touch: Option<bool>,
 }
 
-/// The password of a key's applet.
+/// The state of a hardware key's OATH password after a change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DevicePassword {
-    /// Whether there is one.
+    /// Whether an OATH password is set now.
     pub locked: bool,
-    /// Whether the daemon keeps it.
+    /// Whether the daemon stores the password.
     pub password_known: bool,
-    /// The new one, sealed to the escrow's recipient.
+    /// The new password, encrypted with age to the recipient of the escrow; `None` without an escrow.
     pub escrow: Option<String>,
 }
 
-/// A key that proved to be genuine.
+/// A hardware key whose attestation proves that it is genuine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GenuineDevice {
-    /// The serial number.
+    /// The serial number that is printed on the key, which the attestation confirms.
     pub serial: u64,
-    /// The firmware.
+    /// The firmware version that the attestation names.
     pub firmware: String,
     /// The PIV slot whose key was attested.
     pub slot: String,
-    /// The name of the root certificate.
+    /// The name of the root certificate to which the attestation leads.
     pub root: String,
 }
 
-/// A key that was taken back from its user.
+/// A hardware key that was taken back from its user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReturnedDevice {
-    /// The serial number.
+    /// The serial number that is printed on the key.
     #[serde(default)]
     pub serial: u64,
-    /// The outcome for each factor on it.
+    /// The outcome for each factor of this daemon on the key.
     pub credentials: Vec<ReturnedCredential>,
 }
 
@@ -185,69 +187,69 @@ pub struct ReturnedDevice {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReturnedCredential {
-    /// The factor.
+    /// The id of the factor.
     pub secret_id: String,
-    /// Its user.
+    /// The id of the user who owns the factor.
     pub user_id: String,
     /// The name of the account on the key.
     pub credential: String,
-    /// Whether the key gave a right code.
+    /// Whether the key computed a correct code before the account was erased.
     pub proved: bool,
-    /// Whether the account is gone from the key.
+    /// Whether the account is no longer on the key.
     pub erased: bool,
-    /// Whether the factor is gone from the store.
+    /// Whether the factor was deleted from the store.
     pub revoked: bool,
 }
 
-/// The security keys that are plugged in.
+/// All security keys that are plugged in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecurityKeyList {
-    /// The keys.
+    /// The keys, including those that do not answer.
     pub security_keys: Vec<SecurityKey>,
 }
 
 /// A security key in a port of this host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SecurityKey {
-    /// The name of its device node.
+    /// The name of its device node, such as `hidraw3`.
     pub node: String,
-    /// What it calls itself.
+    /// The product name that the key reports.
     pub product: String,
-    /// The protocol versions that it speaks.
+    /// The protocol versions that the key supports, such as `FIDO_2_0`; `None` if it does not answer.
     pub versions: Option<Vec<String>>,
-    /// The id of its model (AAGUID).
+    /// The id of its model (AAGUID), a UUID; `None` if the key does not report it.
     #[serde(default)]
     pub aaguid: Option<String>,
-    /// Whether it has a PIN; none if it cannot have one.
+    /// Whether a PIN is set; `None` if the key cannot have one.
     pub pin: Option<bool>,
-    /// Whether it knows a fingerprint; none if it cannot.
+    /// Whether the key verifies its user by fingerprint; `None` if it cannot.
     pub fingerprint: Option<bool>,
-    /// Why it does not answer.
+    /// Why the daemon cannot communicate with the key; `None` if it can.
     pub problem: Option<DeviceProblem>,
 }
 
-/// A key that was plugged in or pulled.
+/// The data of an event: a hardware key was plugged in or removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeviceEvent {
-    /// 1, 2, 3, …
+    /// The number of the event since the daemon started, from 1.
     #[serde(default)]
     pub seq: u64,
-    /// `attached` or `removed`.
+    /// The kind of event: `attached` or `removed`.
     pub event: String,
-    /// When, RFC 3339 in UTC.
+    /// When it happened, RFC 3339 in UTC.
     #[serde(default)]
     pub time: String,
     /// The name of the reader.
     pub reader: String,
-    /// The serial number, if the key tells it.
+    /// The serial number of the key; `None` if the key does not report it.
     pub serial: Option<u64>,
-    /// `new`, `known`, `reset` or `unreachable`.
+    /// The name of a [`DeviceState`]; `None` if the key was removed.
     pub state: Option<String>,
 }
 
 impl Device {
-    /// The factors on the key; none where they are not shown.
+    /// Returns the factors on the key; empty if they are not shown.
     pub fn credentials(&self) -> &[DeviceCredential] {
         self.credentials.as_deref().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Refusals: the problem document of RFC 9457 and its closed list of codes.
+//! Errors of the API: the problem document of RFC 9457 and the closed list of error codes.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::closed_list::closed_list;
 closed_list! {
     /// Why a request was refused. `docs/errors.md` says what to do about each.
     ErrorCode {
-        /// The request cannot be understood (400).
+        /// The request is malformed: its framing, a header, the JSON or a value (400).
         Malformed = "malformed",
         /// The body is longer than 16 KiB (413).
         BodyTooLarge = "body-too-large",
@@ -17,37 +17,37 @@ closed_list! {
         UnsupportedMediaType = "unsupported-media-type",
         /// The header block is too long or has too many fields (431).
         HeadersTooLarge = "headers-too-large",
-        /// The path does not take this method (405).
+        /// The path does not support this method (405).
         MethodNotAllowed = "method-not-allowed",
-        /// The path or the thing is unknown, or not the caller's (404).
+        /// No such path, or no such object that belongs to this caller (404).
         NotFound = "not-found",
-        /// `me` was asked without a user's token (403).
+        /// The path names `me`, and the request has no user's token (403).
         MeWithoutUser = "me-without-user",
-        /// No valid token (401).
+        /// No credentials, or a token that is not valid here (401).
         Unauthenticated = "unauthenticated",
         /// Wrong login or password (401).
         WrongCredentials = "wrong-credentials",
         /// Wrong code (401), or wrong first code (422).
         WrongCode = "wrong-code",
-        /// The challenge has ended (401).
+        /// The challenge token has expired or was used up (401).
         ChallengeEnded = "challenge-ended",
-        /// The session has ended (401).
+        /// The refresh token is invalid, or its session has ended (401).
         RefreshEnded = "refresh-ended",
         /// The receipt of a step-up is not valid (401).
         ReceiptRefused = "receipt-refused",
         /// The caller lacks a right (403).
         Forbidden = "forbidden",
-        /// A second factor of the last five minutes is needed (403).
+        /// A second factor given in the last five minutes is required (403).
         FreshProofRequired = "fresh-proof-required",
-        /// A login of the last five minutes is needed (403).
+        /// A login in the last five minutes is required (403).
         FreshLoginRequired = "fresh-login-required",
-        /// It was changed meanwhile (409).
+        /// The object was changed since the version that the request names (409).
         Version = "version",
-        /// The name is taken (409).
+        /// The name belongs to another user, or to another account on the hardware key (409).
         NameTaken = "name-taken",
         /// The mail address is taken (409).
         EmailTaken = "email-taken",
-        /// The id is taken (409).
+        /// The id of the new user is taken (409).
         IdTaken = "id-taken",
         /// Another secret of the user has the name (409).
         SecretNameTaken = "secret-name-taken",
@@ -59,71 +59,73 @@ closed_list! {
         NoFactor = "no-factor",
         /// The user has reached the limit on secrets (409).
         TooManySecrets = "too-many-secrets",
-        /// The idempotency key belongs to another request (409).
+        /// The idempotency key was used with another body, its first request is still in progress, or its response can
+        /// no longer be repeated (409).
         IdempotencyConflict = "idempotency-conflict",
-        /// The pending secret has ended (410).
+        /// The pending secret has expired (410).
         Expired = "expired",
-        /// The smart card service does not run (503).
+        /// The smart card service (pcscd) does not run (503).
         NoPcscd = "no-pcscd",
-        /// The smart card service refuses the daemon (503).
+        /// The smart card service (pcscd) denies the daemon access (503).
         PcscdDenied = "pcscd-denied",
-        /// The key is not plugged in (503).
+        /// The hardware key or security key is not plugged in (503).
         NoDevice = "no-device",
-        /// Several keys could be meant (409).
+        /// Several keys are plugged in, and the request does not say which (409).
         ManyDevices = "many-devices",
         /// Another program holds the key (503).
         DeviceBusy = "device-busy",
         /// The key was pulled during the operation (503).
         DeviceRemoved = "device-removed",
-        /// The key has no room (409).
+        /// The key has no room for another account or credential (409).
         DeviceFull = "device-full",
-        /// The key's applet has a password that is not known (423).
+        /// The key's OATH applet has a password that the daemon does not know (423).
         DeviceLocked = "device-locked",
-        /// Wrong password of the key's applet (422).
+        /// Wrong password of the key's OATH applet (422).
         WrongDevicePassword = "wrong-device-password",
         /// The key was not touched in time (409).
         TouchTimeout = "touch-timeout",
-        /// Another key, or a reset one (409).
+        /// The key was swapped or reset since it was last seen (409).
         DeviceChanged = "device-changed",
-        /// The key cannot do that (409).
+        /// The key, or the configuration of the daemon, does not support this (409).
         Unsupported = "unsupported",
-        /// The daemon may not open the security key (503).
+        /// The daemon has no permission to open the security key's device node (503).
         HidDenied = "hid-denied",
         /// The security key is not registered for the user (409).
         NotThisKey = "not-this-key",
-        /// The request was declined on the security key (409).
+        /// The user declined the request on the security key (409).
         TouchDenied = "touch-denied",
-        /// The security key needs its PIN (409).
+        /// The security key requires its PIN (409).
         PinRequired = "pin-required",
-        /// Wrong PIN (422).
+        /// Wrong PIN of the security key (422).
         PinWrong = "pin-wrong",
-        /// The security key takes no PIN (423).
+        /// The security key accepts no PIN, or none until it is unplugged (423).
         PinBlocked = "pin-blocked",
-        /// The key does not answer as it should (503).
+        /// The key gives no answer or an invalid one (503).
         DeviceFailed = "device-failed",
-        /// The key did not prove to be genuine (409).
+        /// The attestation of the hardware key does not prove that it is genuine (409).
         NotGenuine = "not-genuine",
-        /// A factor depends on the account (409).
+        /// An account on the hardware key belongs to a factor (409).
         DeviceInUse = "device-in-use",
-        /// Locked after too many wrong codes (423).
+        /// The user's second factors are locked after too many wrong codes (423).
         FactorLocked = "factor-locked",
         /// Delayed after wrong attempts, or over a rate limit (429).
         TooManyAttempts = "too-many-attempts",
-        /// A queue is full, or the answer would come too late (503).
+        /// A queue is full, or the request could not complete in time (503).
         Busy = "busy",
         /// The store cannot be written (503).
         StorageUnavailable = "storage-unavailable",
         /// The store is damaged (503).
         StorageDamaged = "storage-damaged",
-        /// The daemon is not ready (503).
+        /// The daemon cannot do its work, or the host's clock is before 1970 or after 9999 (503).
         NotReady = "not-ready",
-        /// A defect (500).
+        /// A defect of the daemon; its journal has the cause (500).
         Internal = "internal",
     }
 }
 
 impl ErrorCode {
-    /// Whether it is about a hardware key or a security key. `name-taken` is not, since users share it.
+    /// Returns whether the error concerns a hardware key or a security key. `name-taken` does not count, since it can
+    /// concern a user as well.
     pub fn is_about_device(self) -> bool {
         matches!(
             self,
@@ -152,61 +154,62 @@ impl ErrorCode {
     }
 }
 
-/// A refusal.
+/// A problem document (RFC 9457): why a request was not carried out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Problem {
     /// `urn:mfad:error:` and the code.
     #[serde(rename = "type")]
     pub kind: String,
-    /// A short name of this kind of refusal.
+    /// A short name of the kind of error, the same for each `code` and status.
     pub title: String,
-    /// The HTTP status.
+    /// The HTTP status, 400 to 599.
     pub status: u16,
-    /// What is wrong here, and what to do.
+    /// A sentence for people: what is wrong with this request, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// One of [`ErrorCode`]; a newer daemon may have others.
+    /// The name of an [`ErrorCode`]. A newer daemon may send others.
     pub code: String,
-    /// The id of the request, as in the journal.
+    /// The id of the request, the same as in the journal and in the audit log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// Seconds after which a repetition makes sense.
+    /// Seconds to wait before the next attempt; with status 429 and 503.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
-    /// Attempts left.
+    /// Attempts left for the challenge, the pending factor or the PIN; with `wrong-code` and `pin-wrong`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u32>,
-    /// Another profile under which a wrong first code would have been right.
+    /// The parameters under which a wrong first code would have been correct, if any; with `wrong-code`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
-    /// The serial numbers of the keys that could be meant.
+    /// The serial numbers of the keys to choose from; with `many-devices`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub devices: Option<Vec<u64>>,
-    /// The program that likely holds the key.
+    /// The program that probably holds the key; with `device-busy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
 }
 
 impl Problem {
-    /// The code, if this version knows it.
+    /// Returns the error code; `None` if this version does not know it.
     pub fn known_code(&self) -> Option<ErrorCode> {
         ErrorCode::parse(&self.code)
     }
 }
 
-/// The profile under which a wrong first code would have been right.
+/// The parameters under which a wrong first code would have been correct. They show which setting of the authenticator
+/// is wrong.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnosis {
-    /// The hash algorithm.
+    /// `SHA1`, `SHA256` or `SHA512`.
     pub algorithm: Option<String>,
-    /// Digits of a code.
+    /// Number of digits of a code, 6 to 8.
     pub digits: Option<u8>,
-    /// Seconds of a step, for time-based codes.
+    /// Period of a code in seconds; only for TOTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub period: Option<u32>,
-    /// Seconds by which the authenticator's clock is ahead; negative when behind.
+    /// Seconds by which the authenticator's clock is ahead of the daemon's; negative if it is behind.
     pub drift_seconds: Option<i64>,
 }
 

@@ -1,8 +1,8 @@
-//! The JSON of the API, written once: the daemon serialises these types and its clients read them. Also the closed lists of
-//! error codes and audit events, the hash of an audit row, and the claims of a provisioning receipt.
+//! The JSON types of the API, shared by the daemon, which writes them, and its clients, which read them. Also here: the
+//! closed lists of error codes and audit events, the hash of an audit row, and the claims of a provisioning receipt.
 //!
-//! It knows no socket, no store and no async runtime. `docs/openapi.yaml` is the contract; a client ignores members that it
-//! does not know, so that a newer daemon may add some.
+//! The crate knows no socket, no store and no async runtime. `docs/openapi.yaml` is the contract. A client ignores
+//! members that it does not know, so that a newer daemon may add some.
 
 mod audit;
 mod auth;

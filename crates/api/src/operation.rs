@@ -2,49 +2,50 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The answer of a health probe.
+/// The response of `GET /health/live` and `GET /health/ready`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
-    /// `ok` (alive) or `ready`.
+    /// `ok` from the liveness probe, `ready` from the readiness probe.
     pub status: String,
 }
 
-/// What is running.
+/// The versions of the daemon and its parts, and how the process is protected.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionInfo {
-    /// `mfad`.
+    /// The name of the program, always `mfad`.
     pub name: String,
     /// The version of the program.
     pub version: String,
-    /// The version of SQLite that is linked in.
+    /// The version of the SQLite library that is linked into the daemon.
     pub sqlite: String,
-    /// The version of the API.
+    /// The version of the API, always `v1`.
     pub api: String,
     /// `full`, `partial` or `none`: how far Landlock confines the process.
     pub landlock: String,
-    /// Whether the keys are locked in memory.
+    /// Whether the keys that encrypt the store are locked in memory, so that they are never swapped out.
     pub keys_locked: bool,
 }
 
-/// Where the master key is, and how far its rotation is.
+/// Where the master key is kept, and the progress of its rotation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MasterKeyState {
-    /// `file` or `credential`.
+    /// `file` if the daemon can replace the key itself; `credential` if systemd passes it to the daemon.
     pub source: String,
-    /// The version of the key that new values are sealed under.
+    /// The number of the newest master key of this store, from 1. New values are sealed under it.
     pub version: u32,
-    /// `settled`, `resealing` or `awaiting-key`.
+    /// `settled`: no rotation in progress. `resealing`: values are being re-encrypted. `awaiting-key`: all values are
+    /// re-encrypted, but the file or credential still holds the old key.
     pub state: String,
-    /// The sealed values.
+    /// How many values are sealed, and how many of them under the newest master key.
     pub sealed: SealedValues,
 }
 
-/// Sealed values in the store.
+/// Numbers of sealed values in the store.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SealedValues {
-    /// All of them.
+    /// Sealed values in all, under any master key.
     pub total: u64,
-    /// Those under the newest key.
+    /// Sealed values under the newest master key; equal to `total` once a rotation is complete.
     pub current: u64,
 }

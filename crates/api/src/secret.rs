@@ -1,59 +1,60 @@
-//! Secrets of users: passwords, factors, security keys, API keys, backup codes. Values are shown once, when they are made.
+//! Secrets of users: passwords, factors, security keys, API keys, backup codes. The value of a secret appears only in
+//! the response that creates it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{PublicKeyOptions, SecretString};
 
-/// A secret without its value.
+/// The record of a secret, without its value.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Secret {
     /// The id, a UUID.
     pub uid: String,
-    /// The user it belongs to.
+    /// The id of the user who owns the secret.
     #[serde(default)]
     pub user_id: String,
-    /// `password`, `mfa`, `fido2`, `apikey` or `mfabackup`.
+    /// `password`, `mfa` (TOTP or HOTP), `fido2`, `apikey` or `mfabackup` (the set of backup codes).
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its name, unique among the secrets of the user.
+    /// The name, unique among the secrets of the user.
     pub name: Option<String>,
-    /// `pending` or `active`.
+    /// `pending` until the first correct code, then `active`. A pending factor counts for nothing.
     pub status: String,
-    /// When it was made, RFC 3339 in UTC.
+    /// When it was created, RFC 3339 in UTC.
     pub date_created: String,
     /// When it was last changed, RFC 3339 in UTC.
     #[serde(default)]
     pub date_modified: String,
-    /// When it was last used, RFC 3339 in UTC.
+    /// When it was last used, RFC 3339 in UTC; `None` if never.
     pub last_used: Option<String>,
-    /// Counts the changes; a change names the version that it was made from.
+    /// The number of changes, from 1. A change must name the version that it is based on.
     pub version: i64,
-    /// Words of the user's.
+    /// A description that the user wrote, up to 256 characters.
     #[serde(default)]
     pub description: Option<String>,
-    /// When a pending secret ends, RFC 3339 in UTC.
+    /// When a pending secret expires, RFC 3339 in UTC; absent once it is active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
-    /// The next counter of a counter-based factor.
+    /// The next counter that is expected; only for HOTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counter: Option<u64>,
-    /// Backup codes left.
+    /// Number of unused backup codes; only for `mfabackup`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u32>,
-    /// The hardware key that the factor is on.
+    /// The hardware key that the factor is on; absent for other factors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<OnDevice>,
-    /// `totp` or `hotp`.
+    /// `totp` or `hotp`; only for `mfa`.
     #[serde(rename = "kind", skip_serializing_if = "Option::is_none")]
     pub otp_kind: Option<String>,
-    /// `SHA1`, `SHA256` or `SHA512`.
+    /// `SHA1`, `SHA256` or `SHA512`; only for `mfa`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
-    /// Digits of a code, 6 to 8.
+    /// Number of digits of a code, 6 to 8; only for `mfa`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digits: Option<u8>,
-    /// Seconds of a step, for time-based factors.
+    /// Period of a code in seconds; only for TOTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub period: Option<u32>,
 }
@@ -62,12 +63,12 @@ pub struct Secret {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OnDevice {
-    /// The serial number of the key.
+    /// The serial number that is printed on the key.
     pub serial: u64,
-    /// Its firmware.
+    /// The firmware version of the key, such as `5.4.3`.
     #[serde(default)]
     pub firmware: String,
-    /// The id of its OATH applet; a reset changes it.
+    /// The id of the key's OATH applet, as `ykman` shows it; a reset changes it.
     #[serde(default)]
     pub device_id: String,
     /// The name of the account on the key.
@@ -75,46 +76,46 @@ pub struct OnDevice {
     /// Whether each code needs a touch.
     #[serde(default)]
     pub touch: bool,
-    /// The proof that the key computes with the seed.
+    /// The proof that the account on the key has the right seed.
     pub proof: Option<Proof>,
 }
 
-/// The proof that a key computes with the seed that was written to it.
+/// The proof, made right after programming, that a key computes codes with the seed that was written to it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Proof {
-    /// How many challenges it answered.
+    /// Number of challenges that the key answered correctly.
     #[serde(default)]
     pub challenges: u32,
-    /// When, RFC 3339 in UTC.
+    /// When the key answered them, RFC 3339 in UTC.
     pub time: String,
 }
 
-/// The secrets of a user.
+/// All secrets of a user, pending ones included.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SecretList {
-    /// The secrets.
+    /// At most 64 secrets, without their values.
     pub secrets: Vec<Secret>,
 }
 
-/// A secret with a value that is shown this once.
+/// A new secret with its value, which no later response repeats.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NewSecret<V> {
-    /// The secret's record.
+    /// The record, whose members are merged into this object.
     #[serde(flatten)]
     pub record: Secret,
-    /// Its value.
+    /// The value, in the shape of its type.
     pub secret: V,
 }
 
-/// A pending factor and its seed.
+/// A pending factor with its seed, which no later response repeats.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NewFactor {
     /// The factor's record.
     #[serde(flatten)]
     pub record: Secret,
-    /// The seed.
+    /// The seed, as a URI and in Base32.
     pub secret: Seed,
-    /// A QR code of the URI, in the form that was asked for.
+    /// A QR code of the URI: SVG text, PNG in Base64, or lines of text. Absent if none was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qr: Option<SecretString>,
 }
@@ -122,45 +123,45 @@ pub struct NewFactor {
 /// A seed in the two forms that authenticator apps take.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Seed {
-    /// The `otpauth` URI, for a QR code.
+    /// The `otpauth` URI, which authenticator apps read from a QR code.
     pub otpauth_url: SecretString,
-    /// The seed in Base32, for typing.
+    /// The seed in Base32 without padding, for typing.
     pub secret: SecretString,
 }
 
-/// An API key with its value.
+/// A new API key, with its value.
 pub type ApiKey = NewSecret<ApiKeyValue>;
 
-/// The value of an API key.
+/// The value of a new API key.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ApiKeyValue {
-    /// The key.
+    /// The API key, `mfad_…`. It is sent like a token: `Authorization: jwt mfad_…`.
     pub apikey: SecretString,
 }
 
-/// A pending security key, and what a browser is given to make its credential.
+/// A pending security key, with the options for the browser that creates its credential.
 pub type KeyRegistration = NewSecret<PublicKeyOptions>;
 
-/// A factor that was put onto a hardware key.
+/// A factor that was programmed onto a hardware key.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Provisioned {
     /// The factor's record.
     #[serde(flatten)]
     pub record: Secret,
-    /// The signed statement of what was put where.
+    /// The receipt of provisioning, a compact JWS: [`ReceiptClaims`](crate::ReceiptClaims), signed.
     pub receipt: String,
-    /// Backup codes, if it is active and the user's first factor.
+    /// Absent while the factor is pending. Ten backup codes with the user's first active factor, otherwise empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codes: Option<Vec<SecretString>>,
 }
 
-/// Backup codes, shown this once, with the record of the factor that brought them.
+/// New backup codes, which no later response repeats, and the factor whose activation created them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct BackupCodes {
-    /// The factor that became active; none where the codes alone were made anew.
+    /// The factor that became active; `None` if only the codes were renewed.
     #[serde(flatten)]
     pub record: Option<Secret>,
-    /// The codes; empty for a user who had a factor before.
+    /// Ten codes; empty if the user already had an active factor.
     #[serde(default)]
     pub codes: Vec<SecretString>,
 }

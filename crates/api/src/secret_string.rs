@@ -1,26 +1,26 @@
-//! Text that is secret on its way to or from the wire.
+//! A string type for secrets in requests and responses.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-/// A secret text: wiped when dropped, absent from debug output, written only as JSON.
+/// A secret text. It is wiped when dropped, and its debug output omits it. Only serialisation writes it out.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretString(Zeroizing<String>);
 
 impl SecretString {
-    /// Takes the text over.
+    /// Takes ownership of the text, so that it is wiped on drop.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text.
+    /// Borrows the text. A copy that the caller makes of it is not wiped.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text, still wiped when dropped.
+    /// Returns the text in a wrapper that still wipes it on drop.
     pub fn into_inner(self) -> Zeroizing<String> {
         self.0
     }

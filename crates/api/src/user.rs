@@ -1,33 +1,33 @@
-//! Users.
+//! The user document, pages of users, and the response to creating a user.
 
 use serde::{Deserialize, Serialize};
 
 use crate::AuthToken;
 
-/// A user.
+/// A user, without its secrets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// The id, a UUID.
     pub uid: String,
-    /// The login name.
+    /// The login name, 1 to 64 characters, as the user wrote it.
     pub name: String,
-    /// A name for people.
+    /// A name to show to people, up to 128 characters. It cannot be used to log in.
     pub display_name: Option<String>,
-    /// The mail address.
+    /// The e-mail address, which works as a login name too.
     pub email: Option<String>,
-    /// The roles; `admin` is the one that the daemon itself knows.
+    /// The roles, at most 16. The daemon gives a meaning to `admin` only; all others are for apps to read.
     #[serde(default)]
     pub roles: Vec<String>,
-    /// Whether logins are refused.
+    /// Whether the user is disabled: logins are refused, and all sessions have ended.
     pub disabled: bool,
     /// When the user was created, RFC 3339 in UTC.
     pub date_created: String,
     /// When the user was last changed, RFC 3339 in UTC.
     pub date_modified: String,
-    /// Counts the changes; a change names the version that it was made from.
+    /// The number of changes, from 1. A change must name the version that it is based on.
     pub version: i64,
-    /// `none`, `pending` or `active`: whether a second factor protects the user.
+    /// `none`, `pending` (a factor waits for its first code) or `active` (logins require a second factor).
     pub mfa: String,
 }
 
@@ -36,16 +36,16 @@ pub struct User {
 pub struct UserPage {
     /// The users, in the order of their ids.
     pub users: Vec<User>,
-    /// The id to ask after for the next page; none on the last.
+    /// The value of `after` for the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
-/// The answer to creating a user.
+/// The response to the creation of a user.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NewUser {
-    /// The user.
+    /// The user that was created.
     pub user: User,
-    /// A login, if the user was created with a password.
+    /// A login of the new user, if it was created with a password.
     #[serde(flatten)]
     pub auth: Option<AuthToken>,
 }

@@ -1,4 +1,4 @@
-//! One connection: bytes out and in, each wait within the time of its exchange.
+//! One connection: writes requests and reads responses. Every wait ends with the time limit of its exchange.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,11 +10,11 @@ use zeroize::Zeroizing;
 use crate::framing::{Head, LONGEST_HEAD, LONGEST_SIZE_LINE, Length, chunk_size, parse_head, unexpected};
 use crate::{Error, Request};
 
-/// For how long the daemon promises to keep an idle connection (`Keep-Alive: timeout=2`).
+/// Time for which the daemon promises to keep an idle connection (`Keep-Alive: timeout=2`).
 const IDLE_TIME: Duration = Duration::from_secs(2);
-/// The longest answer that is taken, in bytes.
+/// Longest accepted response body, in bytes.
 const LONGEST_BODY: u64 = 8 * 1024 * 1024;
-/// Bytes read at a time.
+/// Maximum number of bytes per read.
 const PIECE: usize = 16 * 1024;
 
 /// A connection to the daemon.
@@ -22,7 +22,8 @@ pub(crate) struct Connection {
     socket: UnixStream,
     deadline: Option<Instant>,
     rests_since: Option<Instant>,
-    /// Read and not used yet. Allocated once, so that no copy is left behind.
+    /// Bytes that were received and not consumed yet. It has its full capacity from the start: a vector that grows
+    /// would leave copies of secrets in freed memory.
     buffer: Zeroizing<Vec<u8>>,
 }
 
@@ -42,14 +43,14 @@ impl Connection {
         Ok(Self { socket, deadline: None, rests_since: None, buffer })
     }
 
-    /// Whether another exchange may be made: not after the time for which the daemon promises to keep the connection, so
-    /// that a request never meets one that is being closed.
+    /// Whether another exchange may use the connection. Only within the time for which the daemon promises to keep it,
+    /// so that no request is sent into a connection that is being closed.
     pub(crate) fn is_reusable(&self) -> bool {
         let is_recent = self.rests_since.is_some_and(|since| now().duration_since(since) < IDLE_TIME);
         is_recent && self.buffer.is_empty() && self.is_quiet()
     }
 
-    /// Whether nothing has come since the last answer, not even the end.
+    /// Whether nothing was received since the last response, not even the end of the stream.
     fn is_quiet(&self) -> bool {
         let mut byte = [0];
         let looked = self.socket.set_nonblocking(true).and_then(|()| (&self.socket).read(&mut byte));
@@ -57,18 +58,18 @@ impl Connection {
         self.socket.set_nonblocking(false).is_ok() && is_quiet
     }
 
-    /// Starts the time of an exchange.
+    /// Starts the time limit of an exchange.
     pub(crate) fn begin(&mut self, time: Duration) {
         self.deadline = now().checked_add(time);
         self.rests_since = None;
     }
 
-    /// The exchange is over; the connection stays open.
+    /// Marks the exchange as complete. The connection stays open, and its idle time starts.
     pub(crate) fn rest(&mut self) {
         self.rests_since = Some(now());
     }
 
-    /// What is left of the time of this exchange.
+    /// Returns the time left for this exchange; [`Error::TimedOut`] if it is over.
     fn left(&self) -> Result<Option<Duration>, Error> {
         let Some(deadline) = self.deadline else { return Ok(None) };
         match deadline.checked_duration_since(now()) {
@@ -90,7 +91,7 @@ impl Connection {
                 Ok(0) => return Err(Error::BrokenOff(ErrorKind::WriteZero.into())),
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The daemon may have refused and closed before it read everything; its answer says why.
+                // The daemon may have refused the request and closed before it read everything. Its response says why.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
@@ -98,7 +99,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads some more bytes into the buffer; false at the end.
+    /// Reads more bytes into the buffer; `false` at the end of the stream.
     pub(crate) fn fill(&mut self) -> Result<bool, Error> {
         let mut piece = Zeroizing::new([0; PIECE]);
         loop {
@@ -146,12 +147,12 @@ impl Connection {
         Ok(body)
     }
 
-    /// The size of the next chunk.
+    /// Reads the size of the next chunk.
     pub(crate) fn read_chunk_size(&mut self) -> Result<u64, Error> {
         chunk_size(&self.read_line()?)
     }
 
-    /// The next line, without its end.
+    /// Reads the next line and returns it without its line ending.
     pub(crate) fn read_line(&mut self) -> Result<Vec<u8>, Error> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
@@ -166,7 +167,7 @@ impl Connection {
         }
     }
 
-    /// Up to so many bytes of a body, at least one.
+    /// Takes at least one and at most `most` bytes of a body.
     pub(crate) fn take(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
         if self.buffer.is_empty() {
             self.fill_or_break_off()?;
@@ -181,7 +182,7 @@ impl Connection {
             return Err(unexpected("an answer that is too long"));
         }
         let mut left = length;
-        // Room at once: a vector that grows leaves copies behind.
+        // Reserved at once: a vector that grows would leave copies of secrets in freed memory.
         body.reserve_exact(usize::try_from(length).unwrap_or(0));
         while left > 0 {
             let piece = self.take(left)?;
@@ -191,7 +192,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Another handle of the socket, to end a read that waits.
+    /// Returns another handle to the socket, to end a waiting read from another thread.
     pub(crate) fn handle(&self) -> io::Result<UnixStream> {
         self.socket.try_clone()
     }

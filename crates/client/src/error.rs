@@ -1,4 +1,4 @@
-//! What can go wrong between a program and the daemon.
+//! Errors of an exchange with the daemon.
 
 use std::fmt;
 use std::io;
@@ -6,25 +6,25 @@ use std::path::PathBuf;
 
 use mfad_api::{ErrorCode, Problem};
 
-/// Why there is no answer, or not the one that was asked for.
+/// The reason why an exchange has no answer, or why the answer is an error.
 #[derive(Debug)]
 pub enum Error {
-    /// The request cannot be sent as it is.
+    /// The request is invalid and was not sent; the text says why.
     Usage(&'static str),
-    /// There is no connection to the daemon.
+    /// No connection to the daemon could be opened. The request was not sent.
     Unreachable {
-        /// The socket.
+        /// The path of the daemon's socket.
         socket: PathBuf,
         /// The operating system's reason.
         cause: io::Error,
     },
-    /// The connection broke off. It is unknown whether the request was carried out.
+    /// The connection broke. It is unknown whether the request was carried out.
     BrokenOff(io::Error),
-    /// The answer did not come in time. It is unknown whether the request was carried out.
+    /// The answer did not arrive within the time limit. It is unknown whether the request was carried out.
     TimedOut,
-    /// The answer is not one of this API; the text says where, never what.
+    /// The answer does not fit this version of the API. The text names the place, never the contents.
     Unexpected(String),
-    /// The daemon refused.
+    /// The daemon refused the request: a status other than 2xx.
     Refused(Box<Refusal>),
 }
 
@@ -52,24 +52,24 @@ impl std::error::Error for Error {}
 impl From<io::Error> for Error {
     fn from(cause: io::Error) -> Self {
         match cause.kind() {
-            // What a read or a write with a timeout ends with differs between systems.
+            // The kind of error after a timeout differs between operating systems.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
             _ => Self::BrokenOff(cause),
         }
     }
 }
 
-/// A refusal of the daemon.
+/// A refusal of the daemon, with its problem document.
 #[derive(Debug)]
 pub struct Refusal {
-    /// The problem document (RFC 9457); of an answer without one only the status is filled in.
+    /// The problem document (RFC 9457). If the answer has none, only status and title are set.
     pub problem: Problem,
-    /// The document as it came; empty if there was none.
+    /// The document as received; empty if there was none.
     pub document: String,
 }
 
 impl Refusal {
-    /// Reads a refusal.
+    /// Parses the body of a refusal. A body that is no problem document is dropped; the status stays.
     pub fn read(status: u16, document: &str) -> Self {
         match serde_json::from_str::<Problem>(document) {
             Ok(problem) => Self { problem: Problem { status, ..problem }, document: document.to_owned() },
@@ -80,7 +80,7 @@ impl Refusal {
         }
     }
 
-    /// The code, if this version knows it.
+    /// Returns the error code; `None` if this version does not know it.
     pub fn code(&self) -> Option<ErrorCode> {
         self.problem.known_code()
     }

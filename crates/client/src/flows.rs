@@ -1,25 +1,25 @@
-//! The flows that programs need most, typed: a login in two steps, and a check of a second factor.
+//! Typed calls for the most common tasks: a login in two steps, and a check of a second factor.
 
 use mfad_api::{AuthToken, SecretString, Verified};
 use serde::Serialize;
 
 use crate::{Authority, Client, Error, Method, Request};
 
-/// Whose login it is.
+/// The name and password of a login.
 pub struct Credentials<'a> {
-    /// The name, the mail address or the id of the user.
+    /// The login name, e-mail address or id of the user.
     pub id: &'a str,
-    /// The password.
+    /// The password, sent exactly as it is.
     pub password: &'a SecretString,
 }
 
 /// The outcome of the first step of a login.
 pub enum LoginStep {
-    /// The user has no second factor, and none is demanded.
+    /// The login is complete: the user has no second factor, and the daemon demands none.
     LoggedIn(AuthToken),
-    /// The password was right; a second factor has to answer this challenge.
+    /// The password was correct. A second factor must answer this challenge within five minutes.
     SecondFactor(AuthToken),
-    /// The password was right; the user has to enrol a second factor with this token.
+    /// The password was correct. The user must first enrol a second factor with this token.
     MustEnroll(AuthToken),
 }
 
@@ -40,7 +40,7 @@ struct CodeBody<'a> {
 }
 
 impl Client {
-    /// The first step of a login.
+    /// Does the first step of a login: sends the password. A wrong password is [`Error::Refused`].
     pub fn log_in(&mut self, credentials: &Credentials<'_>) -> Result<LoginStep, Error> {
         let body = PasswordBody { id: credentials.id, password: credentials.password };
         let answer = self.ask(&Request::new(Method::Post, "/v1/auth/password").with(&body)?)?;
@@ -49,17 +49,17 @@ impl Client {
             "ACCESS" => Ok(LoginStep::LoggedIn(token)),
             "CHALLENGE" => Ok(LoginStep::SecondFactor(token)),
             "ENROLL" => Ok(LoginStep::MustEnroll(token)),
-            // A kind that is unknown must not pass for a login.
+            // An unknown type must not pass for a login.
             _ => Err(Error::Unexpected("a token of an unknown type".to_owned())),
         }
     }
 
-    /// The second step of a login, with a one-time password of 6 to 8 digits.
+    /// Does the second step of a login with a one-time password of 6 to 8 digits. Returns the access token.
     pub fn answer_with_code(&mut self, challenge: &AuthToken, code: &SecretString) -> Result<AuthToken, Error> {
         self.answer(challenge, "/v1/auth/totp", &TokenBody { token: code })
     }
 
-    /// The second step of a login, with a backup code.
+    /// Does the second step of a login with a backup code. Returns the access token.
     pub fn answer_with_backup_code(&mut self, challenge: &AuthToken, code: &SecretString) -> Result<AuthToken, Error> {
         self.answer(challenge, "/v1/auth/recovery", &CodeBody { code })
     }
@@ -70,7 +70,8 @@ impl Client {
         if token.kind == "ACCESS" { Ok(token) } else { Err(Error::Unexpected("a login without access".to_owned())) }
     }
 
-    /// Checks a one-time password of a user, by the right `app` of the calling process. The id is the user's UUID.
+    /// Checks a one-time password of a user. The calling process needs the right `app`. `user` is the user's id, a
+    /// UUID.
     pub fn verify(&mut self, user: &str, code: &SecretString) -> Result<Verified, Error> {
         if !user.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
             return Err(Error::Usage("the id of a user is a UUID"));
@@ -81,7 +82,7 @@ impl Client {
         if verified.ok { Ok(verified) } else { Err(Error::Unexpected("a check without a result".to_owned())) }
     }
 
-    /// Ends a session.
+    /// Ends the session of an access token, and with it its refresh token.
     pub fn log_out(&mut self, token: AuthToken) -> Result<(), Error> {
         let authority = Authority::Token(token.token);
         self.ask(&Request::new(Method::Post, "/v1/auth/logout").by(&authority)).map(drop)

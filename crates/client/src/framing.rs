@@ -1,24 +1,24 @@
-//! The part of HTTP/1.1 that the daemon's answers use: a head, then a body of a known length or in chunks (RFC 9112).
+//! The part of HTTP/1.1 that the daemon's responses use: a head, then a body of known length or in chunks (RFC 9112).
 
 use crate::Error;
 
-/// The longest head of an answer, in bytes.
+/// Longest accepted head of a response, in bytes.
 pub(crate) const LONGEST_HEAD: usize = 16 * 1024;
-/// Header fields of an answer.
+/// Maximum number of header fields of a response.
 const MOST_FIELDS: usize = 64;
-/// The longest line that gives the size of a chunk.
+/// Longest accepted chunk-size line, in bytes.
 pub(crate) const LONGEST_SIZE_LINE: usize = 64;
 
-/// The length of a body.
+/// How the end of a body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// So many bytes.
+    /// After this number of bytes (`Content-Length`).
     Known(u64),
-    /// Chunks, the last of which is empty.
+    /// After the last chunk, which is empty (`Transfer-Encoding: chunked`).
     Chunked,
 }
 
-/// What the head of an answer says.
+/// The parts of a response head that the client needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) status: u16,
@@ -27,7 +27,7 @@ pub(crate) struct Head {
     pub(crate) closes: bool,
 }
 
-/// Parses a head if it is whole; the number is that of its bytes.
+/// Parses a head and returns it with its size in bytes; `None` if it is not complete yet.
 pub(crate) fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Error> {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
@@ -54,13 +54,13 @@ pub(crate) fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Error> {
         (Some(length), false) => Length::Known(length),
         (None, false) if status == 204 => Length::Known(0),
         (None, false) => return Err(unexpected("a body of unknown length")),
-        // Two lengths could be understood in two ways.
+        // Two parsers could disagree where such a body ends (RFC 9112 section 6.3).
         (Some(_), true) => return Err(unexpected("a body with two lengths")),
     };
     Ok(Some((Head { status, length, closes }, size)))
 }
 
-/// The size of a chunk from its line, without the line's end (RFC 9112 section 7.1).
+/// Parses the size of a chunk from its line, given without the line ending (RFC 9112 section 7.1).
 pub(crate) fn chunk_size(line: &[u8]) -> Result<u64, Error> {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
     let text = std::str::from_utf8(digits).unwrap_or_default().trim_ascii();

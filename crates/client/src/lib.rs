@@ -1,5 +1,5 @@
-//! A small blocking client of mfad's Unix socket: what `mfactl` and programs that log users in need, without an async
-//! runtime and with few dependencies.
+//! A small blocking client of mfad's Unix socket, for `mfactl` and for programs that log users in. It needs no async
+//! runtime and few dependencies.
 //!
 //! ```no_run
 //! use mfad_client::{Client, Credentials, LoginStep, SecretString};
@@ -20,8 +20,8 @@
 //! # }
 //! ```
 //!
-//! It knows the API and nothing inside the daemon. It starts no thread, installs no signal handler and prints nothing. Every
-//! wait has a deadline, and buffers that held a secret are wiped.
+//! The crate knows the API and nothing of the daemon's inside. It starts no thread, installs no signal handler and prints
+//! nothing. Every wait has a deadline, and buffers that held a secret are wiped.
 
 mod connection;
 mod error;
@@ -44,10 +44,10 @@ pub use mfad_api::SecretString;
 pub use request::{Authority, Method, Request};
 pub use stream::{Stopper, Stream};
 
-/// How long one exchange may take by default: as long as the daemon itself works on a request.
+/// Default time limit of one exchange: the longest time that the daemon works on a request.
 const EXCHANGE_TIME: Duration = Duration::from_secs(30);
 
-/// A client of one daemon. It keeps one connection between exchanges.
+/// A client of one daemon. It keeps one connection open between exchanges.
 pub struct Client {
     socket: PathBuf,
     time: Duration,
@@ -55,12 +55,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the daemon at that socket. It connects when it is first used.
+    /// Creates a client of the daemon at this socket. It connects at the first exchange.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self { socket: socket.into(), time: EXCHANGE_TIME, kept: None }
     }
 
-    /// The same with another limit on the time of an exchange.
+    /// Sets the time limit of an exchange, 30 s by default.
     #[must_use]
     pub fn with_time(self, time: Duration) -> Self {
         Self { time, ..self }
@@ -71,7 +71,7 @@ impl Client {
         &self.socket
     }
 
-    /// One exchange. A refusal of the daemon is an answer like others here.
+    /// Sends a request and reads its answer, whatever the status: a refusal of the daemon is not an error here.
     pub fn send(&mut self, request: &Request<'_>) -> Result<Answer, Error> {
         let mut connection = match self.kept.take().filter(Connection::is_reusable) {
             Some(connection) => connection,
@@ -88,12 +88,12 @@ impl Client {
         Ok(Answer { status: head.status, body })
     }
 
-    /// One exchange. A refusal is [`Error::Refused`].
+    /// Sends a request and reads its answer. A refusal of the daemon is [`Error::Refused`].
     pub fn ask(&mut self, request: &Request<'_>) -> Result<Answer, Error> {
         self.send(request)?.granted()
     }
 
-    /// Opens a stream (events, a backup) on a connection of its own.
+    /// Opens a stream, such as events or a backup, on a connection of its own.
     pub fn open(&self, request: &Request<'_>) -> Result<Stream, Error> {
         let mut connection = Connection::open(&self.socket)?;
         connection.begin(self.time);
@@ -107,27 +107,27 @@ impl Client {
     }
 }
 
-/// An answer of the daemon.
+/// The daemon's response to a request, read completely.
 pub struct Answer {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub status: u16,
     body: Zeroizing<Vec<u8>>,
 }
 
 impl Answer {
-    /// The body as text; empty if it is not UTF-8, which the daemon's always is.
+    /// Returns the body as text; empty if it is not UTF-8. The daemon always sends UTF-8.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap_or_default()
     }
 
-    /// The body as the type that the API promises.
+    /// Parses the body as a type of `mfad-api`. The error names the position, never the contents.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        // The library's own words would quote the answer, which may hold a secret.
+        // The message of serde_json could quote the body, which may hold a secret.
         serde_json::from_slice(&self.body)
             .map_err(|error| Error::Unexpected(format!("line {}, column {}", error.line(), error.column())))
     }
 
-    /// The answer, unless it is a refusal.
+    /// Returns the answer if its status is 2xx, otherwise [`Error::Refused`].
     pub fn granted(self) -> Result<Self, Error> {
         if (200..300).contains(&self.status) { Ok(self) } else { Err(self.into_refusal()) }
     }

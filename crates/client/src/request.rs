@@ -1,4 +1,4 @@
-//! Requests as values.
+//! A request as a value, and its head as bytes.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 
-/// Room for a body, so that it never grows and leaves copies behind.
+/// Initial capacity of a buffer. A buffer that grows would leave copies of secrets in freed memory.
 const BODY_ROOM: usize = 8192;
 
 /// The HTTP methods of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Read.
+    /// Reads, and changes nothing.
     Get,
-    /// Create, or act.
+    /// Creates an object, or performs an action.
     Post,
-    /// Change.
+    /// Changes an existing object.
     Put,
-    /// Delete.
+    /// Deletes an existing object.
     Delete,
 }
 
@@ -35,48 +35,48 @@ impl fmt::Display for Method {
     }
 }
 
-/// The right by which a request is made.
+/// The authority by which a request is made.
 pub enum Authority {
-    /// The rights of the calling process, as the configuration gives them.
+    /// The rights that the daemon's configuration gives to the calling process.
     Peer,
-    /// The same, as an administrator who says why.
+    /// The rights of an administrator, with the reason for the audit log (`Mfad-Reason`).
     Reason(String),
-    /// A token of a user.
+    /// A token of a user, or an API key (`Authorization`).
     Token(SecretString),
 }
 
-/// A request.
+/// A request to the API.
 pub struct Request<'a> {
-    /// The method.
+    /// The HTTP method.
     pub method: Method,
-    /// The path and the query, with `/v1`.
+    /// The path with `/v1`, and the query, both percent-encoded.
     pub path: &'a str,
-    /// The right.
+    /// The authority, which becomes a header field.
     pub authority: &'a Authority,
-    /// The JSON to send along.
+    /// The JSON body; `None` sends no body.
     pub body: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl<'a> Request<'a> {
-    /// A request by the rights of the calling process, without a body.
+    /// Builds a request with the rights of the calling process and without a body.
     pub fn new(method: Method, path: &'a str) -> Self {
         Self { method, path, authority: &Authority::Peer, body: None }
     }
 
-    /// The same by another right.
+    /// Sets the authority.
     #[must_use]
     pub fn by(self, authority: &'a Authority) -> Self {
         Self { authority, ..self }
     }
 
-    /// The same with a body.
+    /// Sets the body. Fails if it cannot be written as JSON.
     pub fn with(self, body: &impl Serialize) -> Result<Self, Error> {
         let mut json = Zeroizing::new(Vec::with_capacity(BODY_ROOM));
         serde_json::to_writer(&mut *json, body).map_err(|_| Error::Usage("the body cannot be written as JSON"))?;
         Ok(Self { body: Some(json), ..self })
     }
 
-    /// The head of the request as bytes. Text that could end a header field is refused.
+    /// Writes the head of the request. Refuses text that could end a header field.
     pub(crate) fn head(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         if self.path.is_empty() || !self.path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::Usage("a path has no blanks, no control characters and only ASCII; percent-encode it"));
@@ -106,7 +106,7 @@ impl<'a> Request<'a> {
 }
 
 fn field(head: &mut Zeroizing<Vec<u8>>, name: &[u8], value: &str, why: &'static str) -> Result<(), Error> {
-    // RFC 9110 section 5.5: what could end the field would add one.
+    // RFC 9110 section 5.5: a line break in a value would start another field.
     if value.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(Error::Usage(why));
     }

@@ -1,4 +1,4 @@
-//! Answers that are streams: events and backups.
+//! Responses that are streams: events and backups.
 
 use std::io;
 use std::net::Shutdown;
@@ -11,10 +11,10 @@ use crate::Error;
 use crate::connection::Connection;
 use crate::framing::{Head, Length};
 
-/// How long a stream may be silent: the daemon sends something every 15 s.
+/// Time limit without any data. The daemon sends at least a keep-alive comment every 15 s.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The body of an answer, piece by piece.
+/// The body of a streamed response, read piece by piece.
 pub struct Stream {
     connection: Connection,
     state: State,
@@ -26,7 +26,7 @@ enum State {
         left: u64,
         is_chunk: bool,
     },
-    /// Before the size of a chunk.
+    /// Before the line with the size of the next chunk.
     Between,
     Ended,
 }
@@ -41,7 +41,8 @@ impl Stream {
         Self { connection, state }
     }
 
-    /// The next piece; none at the end. An end before the last chunk is [`Error::BrokenOff`].
+    /// Waits for the next piece; `None` at the end. A connection that ends before the last chunk is
+    /// [`Error::BrokenOff`].
     pub fn next_piece(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         self.connection.begin(SILENCE);
         loop {
@@ -70,18 +71,18 @@ impl Stream {
         }
     }
 
-    /// A handle that ends the stream from another thread.
+    /// Returns a handle that ends the stream from another thread.
     pub fn stopper(&self) -> io::Result<Stopper> {
         self.connection.handle().map(Stopper)
     }
 }
 
-/// Ends a stream when dropped: a read that waits returns at once.
+/// Ends a stream when dropped, so that a waiting read returns at once.
 pub struct Stopper(UnixStream);
 
 impl Drop for Stopper {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The stream may have ended already.
         let _ended = self.0.shutdown(Shutdown::Both);
     }
 }

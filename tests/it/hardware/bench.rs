@@ -151,6 +151,16 @@ impl Bench {
         said.trim().to_owned()
     }
 
+    /// The facts that the crate `yubikey` reads of the key in the first reader.
+    #[track_caller]
+    pub fn yubikey_facts(&self) -> Value {
+        let mut command = Command::new(mfad_testkit::program("examples/yubikey-facts"));
+        command.arg(self.pcscd.reader_name(0)).env("PCSCLITE_CSOCK_NAME", self.pcscd.socket());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// Another program that holds the key of the first reader for itself, until it is killed.
     pub fn occupied(&self) -> Occupied {
         let program = "

@@ -1,6 +1,7 @@
 //! Genuine keys: what proves one, and everything that must not. The virtual maker's certificates and the papers of
 //! its keys are read by Yubico's `ykman` and checked by the Python library `cryptography` as well.
 
+use data_encoding::HEXLOWER;
 use mfad_hardware::piv::{AttestationError, Roots, Slot};
 use mfad_service::error::Error;
 use mfad_service::{Attestation, Call, Reply};
@@ -200,4 +201,28 @@ print(statement.extensions.get_extension_for_oid(oid).value.value.hex())";
         assert!(audit.iter().any(|(e, d)| e == event && d.contains(detail)), "{event} {detail}: {audit:?}");
     }
     println!("papers of 1 key read by ykman and checked by cryptography and the daemon alike");
+}
+
+/// The crate `yubikey` shares no code with the daemon or the virtual key, and is written from Yubico's documents.
+#[test]
+fn the_crate_yubikey_reads_of_a_key_what_the_daemon_says_of_it() {
+    if !can_have_readers("the_crate_yubikey_reads_of_a_key_what_the_daemon_says_of_it") {
+        return;
+    }
+    let maker = Maker::new();
+    let dir = tempfile::Builder::new().prefix("mfad-maker-").tempdir().unwrap();
+    let roots = dir.path().join("maker.pem");
+    std::fs::write(&roots, maker.pem()).unwrap();
+    let bench = Bench::new(1, &format!("[devices]\nattestationRoots = [{roots:?}]\n"));
+    bench.insert(0, Key::new(3_000_000_007).attested(&maker, &Attested::default()));
+
+    let facts = bench.yubikey_facts();
+    let genuine = bench.host.ask(&Request::new("POST", "/devices/3000000007/attest")).ok();
+
+    assert_eq!((&facts["serial"], &facts["firmware"]), (&genuine["serial"], &genuine["firmware"]));
+    let statement = HEXLOWER.decode(text(&facts["statement"]).as_bytes()).unwrap();
+    assert_eq!(statement[0], 0x30, "an X.509 certificate in DER");
+    assert!(!text(&facts["issuer"]).is_empty() && !text(&facts["signature"]).is_empty(), "{facts}");
+    let listed = bench.devices();
+    assert_eq!((&listed[0]["serial"], &listed[0]["firmware"]), (&facts["serial"], &facts["firmware"]));
 }

@@ -1,5 +1,5 @@
-//! A fault at every call that a change makes of the kernel, and a kill there (R2, R4, STO-3, STO-6, A7): what was acknowledged is
-//! there, what was refused is not, and where nobody was told it is one or the other, whole.
+//! Injects a fault, or a kill, at each system call of a change (R2, R4, STO-3, STO-6, A7). Acknowledged changes must be
+//! there, and refused ones must not. A change that got no answer is there or not, but never in part.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Power cuts: disks as they may be after one, from the record of what the daemon wrote and synced (STO-2, R3). What was not
-//! synced is there, or half there, or not, in any mixture; what was acknowledged is there.
+//! Builds the disks that a power cut may leave, from the record of what the daemon wrote and synced (STO-2, R3).
+//! Unsynced data is present, partly present or absent, in any mixture. Acknowledged changes must be there.
 
 use std::collections::BTreeMap;
 use std::fs;

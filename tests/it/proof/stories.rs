@@ -1,8 +1,8 @@
-//! A model of what users, factors, challenges and sessions have to do, against what the service does: random stories, and of
-//! one in which they part the shortest that still does (SUP-4: AUT-1, AUT-2, ENR-2, ENR-9, TOK-6, THR-1, BKC-4).
+//! Compares the service with a model of users, factors, challenges and sessions, over random stories (SUP-4: AUT-1,
+//! AUT-2, ENR-2, ENR-9, TOK-6, THR-1, BKC-4). Of a story in which they differ, it reports the shortest that still does.
 //!
-//! Counters only, and a clock that goes forward by seconds to days; codes of a clock that jumps are in `model.rs`. Now and then
-//! the store refuses a write in the middle of a step, which then has to have changed nothing (STO-5).
+//! The factors are counter-based, and the clock moves forward by seconds to days; `model.rs` has codes of a clock that
+//! jumps. Now and then the store refuses a write in the middle of a step, which then must have changed nothing (STO-5).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
