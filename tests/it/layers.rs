@@ -275,8 +275,7 @@ fn every_file_says_what_it_is_for_and_none_is_too_long() {
     assert!(files.len() > 150, "the sources were not found");
     for path in files {
         let text = fs::read_to_string(&path).unwrap();
-        let is_test_kit = path.starts_with(source_dir("testkit"));
         assert!(text.starts_with("//! "), "{} does not open with //!", path.display());
-        assert!(text.lines().count() <= LONGEST_FILE || is_test_kit, "{} is too long", path.display());
+        assert!(text.lines().count() <= LONGEST_FILE, "{} is too long", path.display());
     }
 }
