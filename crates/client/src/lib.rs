@@ -20,8 +20,8 @@
 //! # }
 //! ```
 //!
-//! The crate knows the API and nothing of the daemon's inside. It starts no thread, installs no signal handler and prints
-//! nothing. Every wait has a deadline, and buffers that held a secret are wiped.
+//! The crate knows the API and nothing of the daemon's inside. It starts no thread, installs no signal handler and
+//! prints nothing. Every wait has a deadline, and buffers that held a secret are wiped.
 
 mod connection;
 mod error;

@@ -3,7 +3,7 @@
 
 use memmap2::MmapMut;
 
-/// The reserve in bytes: more than the small allocations of all requests under way.
+/// The reserve in bytes: more than the small allocations of all requests in progress.
 const SPARE: usize = 16 * 1024 * 1024;
 
 /// Returns whether `bytes` can be allocated while the reserve stays free. Maps the memory without touching it, which

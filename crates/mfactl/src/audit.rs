@@ -12,10 +12,9 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, visible};
 use mfad_api::{AuditPage, AuditRecord};
 
-/// Rows asked for at once; the daemon gives no more.
+/// Rows per request; the daemon returns at most 500.
 const PAGE: u32 = 500;
 
-/// `audit …`.
 pub(crate) async fn run(context: &mut Context, command: &AuditCommand) -> Result<(), Failure> {
     match command {
         AuditCommand::Tail { lines, follow } => tail(context, *lines, *follow).await,
@@ -64,15 +63,15 @@ async fn follow_after(context: &mut Context, after: i64) -> Result<(), Failure> 
     Err(Failure::Unreachable("the daemon ended the stream".to_owned()))
 }
 
-/// The newest row's number, 0 when there is none. The log can be read from its old end only, and
-/// rows have no gaps: so the end is found by doubling and halving, not by reading all of it.
+/// Returns the number of the newest row; 0 if there is none. The API reads the log from its old end only, and numbers
+/// have no gaps. So the end is found by doubling and bisection instead of reading the whole log.
 async fn newest(context: &mut Context) -> Result<i64, Failure> {
     let (mut low, mut high) = (0_i64, 1_i64);
     while has_rows_after(context, high.saturating_sub(1)).await? {
         low = high;
         high = high.saturating_mul(2);
     }
-    // INVARIANT: row `low` is there (or 0), row `high` is not.
+    // INVARIANT: row `low` exists (or is 0), and row `high` does not.
     while high.saturating_sub(low) > 1 {
         let middle = low.midpoint(high);
         if has_rows_after(context, middle.saturating_sub(1)).await? { low = middle } else { high = middle }

@@ -22,7 +22,6 @@ const BACKUP_HEAD: usize = 14 + 16 + 8 + 16 + 32;
 /// Bytes before the contents of a record: 1 for the last record or 0, then the length as a big-endian u32.
 const RECORD_HEAD: usize = 5;
 
-/// `backup`.
 pub(crate) async fn run(context: &mut Context, args: &BackupArgs) -> Result<(), Failure> {
     // SIGXFSZ ends the process by default. With a handler, a write beyond the file size limit fails instead, so that
     // the partial file can be removed.
@@ -68,9 +67,9 @@ fn cannot_write(name: &str, error: &io::Error) -> Failure {
 /// Destination of a backup.
 struct Target {
     file: File,
-    /// Name for messages.
+    /// Name of the destination in messages.
     name: String,
-    /// The names of the file before and after it is complete; none for standard output.
+    /// The file under its temporary name; `None` for standard output.
     partial: Option<Partial>,
 }
 

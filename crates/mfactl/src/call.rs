@@ -1,4 +1,4 @@
-//! One request to the daemon as a value: what is sent, and beside it what may be shown of it.
+//! A request to the daemon as a value. It has two copies of its body: one to send, and one without secrets to show.
 
 use mfad_client::Method;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::secret_text::Hidden;
 
-/// All that may not stand in one segment of a path or one value of a query (RFC 3986, section 3.3).
+/// Characters that are percent-encoded in a path segment or a query value (RFC 3986 section 3.3).
 const RESERVED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -28,107 +28,98 @@ const RESERVED: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
-/// Room for a body, so that it never grows and leaves copies behind: a password of 1024 bytes, each
-/// escaped to six, and the rest.
+/// Capacity for the longest body: a password of 1024 bytes, each escaped to six, and the rest. A buffer that grows
+/// would leave copies of secrets in freed memory.
 const BODY_ROOM: usize = 8192;
 
-/// By which right a request is made.
+/// The authority by which a request is made.
 pub(crate) enum Authority {
-    /// The rights of the calling account.
+    /// The rights that the daemon gives to the calling account.
     Peer,
-    /// The same, as an admin who says why.
+    /// The rights of an admin, with the reason for the audit log.
     Reason(String),
-    /// A token of a user.
+    /// A user's token, which acts with the rights of that user.
     Token(Hidden),
 }
 
 impl Authority {
-    /// The right that the flag `--reason` gives.
+    /// Returns the authority that the flag `--reason` selects.
     pub(crate) fn with_reason(reason: Option<String>) -> Self {
         reason.map_or(Self::Peer, Self::Reason)
     }
 }
 
-/// A request.
+/// A request that has not been sent yet.
 pub(crate) struct Call<'a> {
-    /// Method.
     pub method: Method,
-    /// Path and query, under `/v1`.
+    /// Path with `/v1`, and query, both percent-encoded.
     pub path: String,
-    /// By which right.
     pub authority: &'a Authority,
-    /// What is sent along.
     pub body: Option<Body>,
 }
 
 impl<'a> Call<'a> {
-    /// A request by the rights of the calling account.
+    /// Builds a request with the rights of the calling account and without a body.
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
         Self { method, path: path.into(), authority: &Authority::Peer, body: None }
     }
 
-    /// Reads.
     pub(crate) fn get(path: impl Into<String>) -> Self {
         Self::new(Method::Get, path)
     }
 
-    /// Asks for a deed.
     pub(crate) fn post(path: impl Into<String>) -> Self {
         Self::new(Method::Post, path)
     }
 
-    /// Changes.
     pub(crate) fn put(path: impl Into<String>) -> Self {
         Self::new(Method::Put, path)
     }
 
-    /// Deletes.
     pub(crate) fn delete(path: impl Into<String>) -> Self {
         Self::new(Method::Delete, path)
     }
 
-    /// With this right.
     #[must_use]
     pub(crate) fn by(self, authority: &'a Authority) -> Self {
         Self { authority, ..self }
     }
 
-    /// With this body.
     #[must_use]
     pub(crate) fn with(self, body: Body) -> Self {
         Self { body: Some(body), ..self }
     }
 }
 
-/// One segment of a path or one value of a query.
+/// Percent-encodes a path segment or a query value.
 pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// A piece of a text that may be shown.
+/// A piece of the copy of a body that may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// As it is.
+    /// Text that is no secret.
     Plain(String),
-    /// The place of a secret, as a shell variable.
+    /// The name of a shell variable in place of a secret, such as `$PASSWORD`.
     Secret(&'static str),
 }
 
-/// A JSON object under construction, in two copies: one to send, one to show.
+/// A JSON object under construction, in two copies: one to send, and one to show.
 pub(crate) struct Body {
     wire: Zeroizing<Vec<u8>>,
     shown: Vec<Piece>,
 }
 
 impl Body {
-    /// No members yet.
+    /// Starts an object without members.
     pub(crate) fn new() -> Self {
         let mut wire = Zeroizing::new(Vec::with_capacity(BODY_ROOM));
         wire.push(b'{');
         Self { wire, shown: vec![Piece::Plain("{".to_owned())] }
     }
 
-    /// A member that is no secret.
+    /// Adds a member that is no secret.
     #[must_use]
     pub(crate) fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.name(name);
@@ -138,7 +129,7 @@ impl Body {
         self
     }
 
-    /// The same, if there is a value.
+    /// Adds a member that is no secret, if there is a value.
     #[must_use]
     pub(crate) fn optional(self, name: &str, value: Option<impl Into<Value>>) -> Self {
         match value {
@@ -147,11 +138,11 @@ impl Body {
         }
     }
 
-    /// A secret member, shown as `placeholder` (with its dollar sign).
+    /// Adds a secret member, shown as `placeholder` (with its dollar sign).
     #[must_use]
     pub(crate) fn secret(mut self, name: &str, value: &Hidden, placeholder: &'static str) -> Self {
         self.name(name);
-        // A text is always JSON and a vector takes every write.
+        // Cannot fail: every text can be written as JSON, and a vector accepts every write.
         let _written = serde_json::to_writer(&mut *self.wire, value.as_str());
         append(&mut self.shown, "\"");
         self.shown.push(Piece::Secret(placeholder));
@@ -159,13 +150,13 @@ impl Body {
         self
     }
 
-    /// The bytes to send.
+    /// Returns the complete JSON object to send.
     pub(crate) fn into_wire(mut self) -> Zeroizing<Vec<u8>> {
         self.wire.push(b'}');
         self.wire
     }
 
-    /// What may be shown.
+    /// Returns the copy to show, with placeholders in place of secrets.
     pub(crate) fn shown(&self) -> Vec<Piece> {
         let mut shown = self.shown.clone();
         append(&mut shown, "}");

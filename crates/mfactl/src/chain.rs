@@ -1,32 +1,32 @@
-//! The hash chain of the audit log, computed anew from what the daemon shows of it.
+//! Verifies the hash chain of the audit log, by computing the hash of each row again. It must not send requests.
 
 use mfad_api::AuditRecord;
 
-/// The chain as far as it was followed.
+/// Position in the chain up to which every row was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chain {
-    /// The last row that follows; 0 before the first.
+    /// Number of the last verified row; 0 before the first.
     pub seq: i64,
     /// Its hash, in hexadecimal; zeros before the first.
     pub hash: String,
 }
 
-/// The first row that does not follow from the one before, and why.
+/// The first row that does not follow from the row before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Break {
-    /// Its number as shown.
+    /// Number of the row, as the daemon reports it.
     pub seq: i64,
-    /// In words.
+    /// The check that failed, as the end of a sentence.
     pub reason: &'static str,
 }
 
 impl Chain {
-    /// Before the first row.
+    /// Starts before the first row.
     pub(crate) fn start() -> Self {
         Self { seq: 0, hash: "0".repeat(64) }
     }
 
-    /// Follows one row, if it follows.
+    /// Verifies the next row against the last one, and moves on to it.
     pub(crate) fn follow(&mut self, event: &AuditRecord) -> Result<(), Break> {
         let broken = |reason| Err(Break { seq: event.seq, reason });
         if Some(event.seq) != self.seq.checked_add(1) {
@@ -50,7 +50,8 @@ fn row_hash(event: &AuditRecord) -> Option<String> {
     event.computed_hash(milliseconds(&event.time)?)
 }
 
-/// Milliseconds since 1970. Only the form with three decimals counts, so that no digit is unhashed.
+/// Parses a time into milliseconds since 1970. Accepts only three decimals: the hash covers milliseconds, and other
+/// digits would not be covered.
 fn milliseconds(time: &str) -> Option<i64> {
     let moment: jiff::Timestamp = time.parse().ok()?;
     (format!("{moment:.3}") == time).then(|| moment.as_millisecond())

@@ -67,7 +67,6 @@ pub(crate) enum Colour {
     Never,
 }
 
-/// The top-level commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Manage users: add, list, show, disable, enable, delete
@@ -146,7 +145,6 @@ pub(crate) enum Command {
     },
 }
 
-/// `user …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
     /// Create a user
@@ -166,7 +164,6 @@ pub(crate) enum UserCommand {
     Delete(ActOnUser),
 }
 
-/// Arguments of `user add`.
 #[derive(Debug, Args)]
 pub(crate) struct UserAddArgs {
     /// Name, 1 to 64 characters
@@ -187,7 +184,6 @@ pub(crate) struct UserAddArgs {
     pub password_from: PasswordFrom,
 }
 
-/// Arguments of `passwd`.
 #[derive(Debug, Args)]
 pub(crate) struct PasswdArgs {
     #[command(flatten)]
@@ -199,7 +195,6 @@ pub(crate) struct PasswdArgs {
     pub current_file: Option<PathBuf>,
 }
 
-/// Arguments of `login`.
 #[derive(Debug, Args)]
 pub(crate) struct LoginArgs {
     /// Name, email address or uid
@@ -221,7 +216,6 @@ pub(crate) struct LoginArgs {
     pub code: CodeFrom,
 }
 
-/// Arguments of `enroll`.
 #[derive(Debug, Args)]
 pub(crate) struct EnrollArgs {
     #[command(flatten)]
@@ -268,7 +262,6 @@ pub(crate) struct ProfileArgs {
     pub account: Option<String>,
 }
 
-/// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// Name or uid
@@ -282,14 +275,12 @@ pub(crate) struct VerifyArgs {
     pub code: CodeFrom,
 }
 
-/// `codes …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CodesCommand {
     /// Create new backup codes and revoke the old ones
     Renew(ActOnUser),
 }
 
-/// `secret …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
     /// List the secrets of a user; values are never shown
@@ -313,7 +304,6 @@ pub(crate) enum SecretCommand {
     },
 }
 
-/// `fido2 …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Fido2Command {
     /// Register the plugged-in security key as a second factor; touch it when it blinks
@@ -336,7 +326,6 @@ pub(crate) enum Fido2Command {
     },
 }
 
-/// Arguments of `fido2 enroll`.
 #[derive(Debug, Args)]
 pub(crate) struct Fido2EnrollArgs {
     #[command(flatten)]
@@ -351,7 +340,6 @@ pub(crate) struct Fido2EnrollArgs {
     pub pin: PinFrom,
 }
 
-/// Arguments of `unlock`.
 #[derive(Debug, Args)]
 pub(crate) struct UnlockArgs {
     /// Name or uid
@@ -361,7 +349,6 @@ pub(crate) struct UnlockArgs {
     pub reason: String,
 }
 
-/// Arguments of `import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// File with one otpauth URI per line; standard input if absent or `-`
@@ -382,7 +369,6 @@ pub(crate) struct ImportArgs {
     pub code: CodeFrom,
 }
 
-/// `master-key …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum MasterKeyCommand {
     /// Show where the master key is kept and the progress of a rotation
@@ -392,7 +378,6 @@ pub(crate) enum MasterKeyCommand {
     Rotate(RotateArgs),
 }
 
-/// Arguments of `master-key rotate`.
 #[derive(Debug, Args)]
 pub(crate) struct RotateArgs {
     /// Write the new master key to this file unencrypted, instead of encrypting it to this host with systemd-creds
@@ -403,7 +388,6 @@ pub(crate) struct RotateArgs {
     pub reason: String,
 }
 
-/// Arguments of `backup`.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     /// Backup file, written completely or not at all; `-` is standard output
@@ -416,7 +400,6 @@ pub(crate) struct BackupArgs {
     pub reason: String,
 }
 
-/// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// State directory of the daemon
@@ -424,7 +407,6 @@ pub(crate) struct DoctorArgs {
     pub state_dir: PathBuf,
 }
 
-/// `audit …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// Show the newest events

@@ -1,5 +1,5 @@
-//! The way to the daemon. The exchanges themselves are those of `mfad-client`, which blocks; here they run on threads of their
-//! own, so that Control-C and several keys at a time go on.
+//! Sends requests to the daemon through `mfad-client`. That client blocks, so each exchange runs on a thread of its
+//! own: Control-C and other hardware keys need not wait for it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,48 +16,49 @@ use crate::failure::Failure;
 use crate::output::{Output, visible};
 use crate::problem::Problem;
 
-/// Pieces of a stream that wait to be used.
+/// Pieces of a stream that are buffered for their reader.
 const AHEAD: usize = 4;
 
 /// A client of one daemon.
 pub(crate) struct Client {
     socket: PathBuf,
-    /// None while an exchange is under way.
+    /// `None` while an exchange is in progress.
     kept: Option<mfad_client::Client>,
     curl_to: Option<Output>,
 }
 
-/// An answer of the daemon.
+/// The daemon's response to a request, read completely.
 pub(crate) struct Answer {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub status: u16,
     answer: mfad_client::Answer,
 }
 
 impl Answer {
-    /// The body as it came.
+    /// Returns the body as received.
     pub(crate) fn text(&self) -> &str {
         self.answer.text()
     }
 
-    /// The body as the type that the API promises.
+    /// Parses the body as a type of `mfad-api`.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.answer.read().map_err(|error| failure(error, "its socket"))
     }
 
-    /// The answer, unless it is a refusal.
+    /// Returns the answer if its status is 2xx, otherwise the refusal as a failure.
     pub(crate) fn granted(self) -> Result<Self, Failure> {
         if (200..300).contains(&self.status) { Ok(self) } else { Err(Failure::Refused(Box::new(self.problem()))) }
     }
 
-    /// The answer as a refusal.
+    /// Parses the answer as a problem document.
     pub(crate) fn problem(&self) -> Problem {
         Problem::read(self.status, self.text())
     }
 }
 
 impl Client {
-    /// A client of the daemon at `socket`. It connects when it is first used. Curl lines go to `curl_to`.
+    /// Creates a client of the daemon at `socket`. It connects at the first exchange. `curl_to` prints each request as
+    /// a curl command (`--curl`).
     pub(crate) fn new(socket: PathBuf, curl_to: Option<Output>) -> Self {
         let kept = Some(mfad_client::Client::new(socket.clone()));
         Self { socket, kept, curl_to }
@@ -68,16 +69,16 @@ impl Client {
         &self.socket
     }
 
-    /// Another client of the same daemon, with a connection of its own.
+    /// Creates another client of the same daemon, with a connection of its own.
     pub(crate) fn another(&self) -> Self {
         Self::new(self.socket.clone(), self.curl_to)
     }
 
-    /// One exchange. A refusal is an answer like others here.
+    /// Sends a request and reads its answer, whatever the status.
     pub(crate) async fn send(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
         self.show(&call);
         let owned = Owned::of(call);
-        // An exchange that was abandoned keeps its client; the next one gets another.
+        // An abandoned exchange keeps its client, so the next exchange needs a new one.
         let mut client = self.kept.take().unwrap_or_else(|| mfad_client::Client::new(self.socket.clone()));
         let exchange = spawn_blocking(move || {
             let answer = client.send(&owned.request());
@@ -89,12 +90,12 @@ impl Client {
         Ok(Answer { status: answer.status, answer })
     }
 
-    /// One exchange. A refusal is a failure.
+    /// Sends a request and reads its answer. A refusal is a failure.
     pub(crate) async fn ask(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
         self.send(call).await?.granted()
     }
 
-    /// Opens a stream; its body comes in pieces.
+    /// Opens a stream, such as events or a backup, whose body is read in pieces.
     pub(crate) async fn open(&mut self, call: Call<'_>) -> Result<Stream, Failure> {
         self.show(&call);
         let owned = Owned::of(call);
@@ -127,21 +128,21 @@ impl Client {
     }
 }
 
-/// The body of a stream.
+/// The body of a streamed response.
 pub(crate) struct Stream {
     body: mpsc::Receiver<Result<Option<Zeroizing<Vec<u8>>>, Failure>>,
-    /// Dropped with the stream, it ends the thread that reads.
+    /// Ends the reading thread when the stream is dropped.
     _stopper: Stopper,
 }
 
 impl Stream {
-    /// The next piece; none at the end.
+    /// Waits for the next piece; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
         self.body.recv().await.unwrap_or(Ok(None))
     }
 }
 
-/// A request that a thread can own.
+/// A request that owns its parts, so that it can be moved to a thread.
 struct Owned {
     method: mfad_client::Method,
     path: String,
@@ -169,7 +170,7 @@ fn panicked() -> Failure {
     Failure::Internal("the thread of an exchange panicked".to_owned())
 }
 
-/// A failure of an exchange in words.
+/// Converts an error of an exchange into a failure with its message.
 fn failure(error: Error, socket: impl std::fmt::Display) -> Failure {
     match error {
         Error::Usage(why) => Failure::Usage(why.to_owned()),

@@ -1,10 +1,11 @@
-//! The curl line that does what a call does. It never holds a secret: it is made of the shown copy.
+//! Writes a request as a curl command (`--curl`). The command holds no secret, since it is made of the copy of the body
+//! that may be shown.
 
 use std::path::Path;
 
 use crate::call::{Authority, Call, Piece};
 
-/// The line, without its newline. Secrets are shell variables: `$PASSWORD`, `$CODE`, `$TOKEN`.
+/// Returns the command as one line without a newline. Secrets are shell variables: `$PASSWORD`, `$CODE`, `$TOKEN`.
 pub(crate) fn line(socket: &Path, call: &Call<'_>) -> String {
     let mut words = vec!["curl".to_owned(), "--unix-socket".to_owned(), quoted(&socket.to_string_lossy())];
     if call.method != mfad_client::Method::Get {
@@ -30,7 +31,7 @@ fn piece(piece: &Piece) -> String {
     }
 }
 
-/// One word of a POSIX shell.
+/// Quotes a text as one word of a POSIX shell.
 fn quoted(text: &str) -> String {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:,%@".contains(&byte);
     if !text.is_empty() && text.bytes().all(harmless) {

@@ -9,7 +9,6 @@ use crate::args::{ActOnUser, PasswordFrom};
 use crate::call::Body;
 use crate::help;
 
-/// `device …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
     /// List the hardware keys that are plugged in
@@ -93,7 +92,6 @@ pub(crate) struct ChangeKey {
     pub reason: String,
 }
 
-/// Arguments of `device password`.
 #[derive(Debug, Args)]
 pub(crate) struct DevicePasswordArgs {
     #[command(flatten)]
@@ -125,7 +123,6 @@ pub(crate) struct PasswordDeed {
     pub remove: bool,
 }
 
-/// Arguments of `device provision`.
 #[derive(Debug, Args)]
 pub(crate) struct ProvisionArgs {
     #[command(flatten)]
@@ -192,7 +189,6 @@ impl KeyProfileArgs {
     }
 }
 
-/// `provision …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProvisionCommand {
     /// Program one hardware key after the other for the users in a manifest
@@ -200,7 +196,6 @@ pub(crate) enum ProvisionCommand {
     Batch(Box<BatchArgs>),
 }
 
-/// Arguments of `provision batch`.
 #[derive(Debug, Args)]
 pub(crate) struct BatchArgs {
     /// CSV file with the columns user, label, touch; the last two are optional
@@ -234,7 +229,6 @@ pub(crate) struct BatchArgs {
     pub no_wait: bool,
 }
 
-/// `receipt …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReceiptCommand {
     /// Verify a receipt without the daemon

@@ -55,7 +55,6 @@ fn finding(check: &'static str, state: State, detail: impl Into<String>, remedy:
     Finding { check, state, detail: detail.into(), remedy }
 }
 
-/// `doctor`.
 pub(crate) async fn run(context: &mut Context, args: &DoctorArgs) -> Result<(), Failure> {
     let mut findings = daemon(context).await?;
     // A daemon that does not respond is one problem, and not three.

@@ -17,7 +17,6 @@ use mfad_api::{Diagnosis, NewFactor, Secret};
 /// docs/openapi.yaml).
 const LONGEST_DRIFT: u64 = 1800;
 
-/// `enroll`.
 pub(crate) async fn run(context: &mut Context, args: &EnrollArgs) -> Result<(), Failure> {
     // Refused before the secret is created: its first code could not be read.
     if context.prompter.no_input && !args.start && !args.device && args.code.source() == Source::Prompt {

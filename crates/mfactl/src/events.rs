@@ -1,19 +1,19 @@
-//! The part of server-sent events that the daemon uses (HTML standard, section 9.2.6): blocks of
-//! lines, of which the `data` ones count.
+//! Parses the part of server-sent events that the daemon uses (HTML standard section 9.2.6): blocks of lines, of which
+//! only the `data` lines matter.
 
 use crate::failure::Failure;
 
-/// The longest unfinished block, in bytes.
+/// Maximum size of an unfinished block, in bytes.
 const LONGEST_BLOCK: usize = 1024 * 1024;
 
-/// Collects bytes until blocks are whole.
+/// Collects bytes until a block is complete.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     unfinished: Vec<u8>,
 }
 
 impl Blocks {
-    /// Takes more bytes; gives the data of the blocks they complete.
+    /// Takes more bytes, and returns the data of the blocks that they complete.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<Vec<String>, Failure> {
         let mut whole = Vec::new();
         for byte in bytes {

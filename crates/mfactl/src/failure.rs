@@ -1,4 +1,4 @@
-//! What can go wrong for the person at the command line, and the exit code each gets.
+//! Failures of a command, and the exit code of each (docs/errors.md).
 
 use std::fmt;
 
@@ -6,31 +6,31 @@ use mfad_api::ErrorCode;
 
 use crate::problem::Problem;
 
-/// How the program ends.
+/// Exit codes of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Denied, not found, in conflict, or a wrong code.
+    /// 1: denied, not found, in conflict, or a wrong code or password.
     Denied,
-    /// The command line or its input is wrong or not complete.
+    /// 2: the command line or its input is wrong or incomplete.
     Usage,
-    /// The daemon does not answer or is not ready.
+    /// 3: the daemon does not answer or is not ready.
     Unreachable,
-    /// The caller may not do this.
+    /// 4: the caller is not permitted to do this.
     Forbidden,
-    /// Something about a hardware key.
+    /// 5: a hardware key or security key is missing, busy or refuses.
     Device,
-    /// Locked, or too many attempts.
+    /// 6: locked or rate limited.
     Limited,
-    /// The output cannot be written, such as for want of room.
+    /// 7: the output cannot be written, for example because the disk is full.
     Output,
-    /// A defect, here or in the daemon.
+    /// 70: a defect of this program or of the daemon.
     Internal,
-    /// Control-C.
+    /// 130: interrupted by Control-C.
     Interrupted,
 }
 
 impl Exit {
-    /// The number the process ends with.
+    /// Returns the number with which the process exits.
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::Denied => 1,
@@ -45,8 +45,8 @@ impl Exit {
         }
     }
 
-    /// The one map from the daemon's refusals (status and code of the problem document) to exit
-    /// codes. The code decides only for devices, whose refusals come with several statuses.
+    /// Maps a refusal of the daemon (status and code of its problem document) to an exit code. The code decides only
+    /// for hardware and security keys, whose refusals have several statuses.
     pub(crate) fn of_refusal(status: u16, code: &str) -> Self {
         if ErrorCode::parse(code).is_some_and(ErrorCode::is_about_device) {
             return Self::Device;
@@ -62,33 +62,33 @@ impl Exit {
     }
 }
 
-/// Why a command was not done.
+/// Why a command was not carried out. Each text is a message for the user.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Something is missing or wrong on the command line or in what it names.
+    /// The command line, or a file or input that it names, is wrong or incomplete.
     Usage(String),
-    /// A plain no that the daemon did not say: not found, not confirmed.
+    /// Denied without asking the daemon: not found in a list, or not confirmed by the user.
     Denied(String),
-    /// The daemon could not be reached or broke off.
+    /// The daemon could not be reached, or the connection broke.
     Unreachable(String),
-    /// The operating system does not let the caller.
+    /// The operating system denies the caller access.
     Forbidden(String),
-    /// The daemon refused.
+    /// The daemon refused the request.
     Refused(Box<Problem>),
-    /// The result is already told; only the exit code is left.
+    /// The result was printed already; only the exit code is left.
     Reported(Exit),
-    /// The output cannot be written.
+    /// The output cannot be written, for example because the disk is full.
     Output(String),
-    /// A defect, or an answer that makes no sense.
+    /// A defect, or a response that cannot be parsed.
     Internal(String),
-    /// Nobody reads our output any more.
+    /// The reader of the output has closed it, as `head` does.
     OutputClosed,
-    /// Control-C.
+    /// The user pressed Control-C.
     Interrupted,
 }
 
 impl Failure {
-    /// The exit code it gets; none when it is no failure worth one.
+    /// Returns the exit code; `None` if the output was closed, which is no error.
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self {
             Self::Usage(_) => Some(Exit::Usage),
@@ -104,7 +104,7 @@ impl Failure {
         }
     }
 
-    /// Whether there is a sentence to show.
+    /// Whether there is no message to print.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self, Self::Reported(_) | Self::OutputClosed | Self::Interrupted)
     }

@@ -13,7 +13,6 @@ use crate::output::{Output, visible};
 use crate::secrets::{find, or_dash, print_first_codes, remove};
 use mfad_api::{Secret, SecretList, SecurityKey, SecurityKeyList};
 
-/// `fido2 …`.
 pub(crate) async fn run(context: &mut Context, command: &Fido2Command) -> Result<(), Failure> {
     let (user, how) = match command {
         Fido2Command::Enroll(args) => (&args.on.user, &args.on.acting),

@@ -1,5 +1,5 @@
-//! The longer help texts, which follow the list of flags in `--help` and in the man pages. They use the width of a
-//! terminal: clap wraps longer lines, but never joins short ones.
+//! The longer help texts, one constant per command, which follow the list of flags in `--help` and in the man pages.
+//! They use the width of a terminal: clap wraps longer lines, but never joins short ones.
 
 /// Follows the list of commands in `mfactl --help`.
 pub(crate) const MFACTL: &str = "\
@@ -32,13 +32,11 @@ Exit codes:
   70   internal error
   130  interrupted";
 
-/// `user add`.
 pub(crate) const USER_ADD: &str = "\
 Examples:
   mfactl user add ann --email ann@example.org --password
   mfactl user add bot --password-file /run/keys/bot";
 
-/// `passwd`.
 pub(crate) const PASSWD: &str = "\
 Asks for the current password, unless an admin gives --reason.
 
@@ -46,7 +44,6 @@ Examples:
   mfactl passwd ann --as-user
   mfactl passwd ann --reason 'forgot it' --password-stdin < new.txt";
 
-/// `login`.
 pub(crate) const LOGIN: &str = "\
 Without --show-token or --json this only tests the login: the new session is ended at once.
 
@@ -57,7 +54,6 @@ Examples:
   mfactl login ann --device --pin-file /run/user/1000/pin
   TOKEN=$(mfactl login ann --show-token --quiet)";
 
-/// `enroll`.
 pub(crate) const ENROLL: &str = "\
 Examples:
   mfactl enroll ann --as-user --name phone
@@ -65,7 +61,6 @@ Examples:
   mfactl enroll ann --finish UID --code-stdin  activate it with its first code
   mfactl enroll ann --finish UID --device      the same, with a code that the hardware key computes";
 
-/// `verify`.
 pub(crate) const VERIFY: &str = "\
 Each code is accepted once. Authenticator codes and backup codes are told apart by their format.
 
@@ -73,25 +68,21 @@ Examples:
   printf %s \"$answer\" | mfactl verify ann --code-stdin --quiet && echo welcome
   mfactl verify ann --device";
 
-/// `secret rename`.
 pub(crate) const SECRET_RENAME: &str = "\
 Example:
   mfactl secret rename ann phone 'old phone'";
 
-/// `audit tail`.
 pub(crate) const AUDIT_TAIL: &str = "\
 With --json and --follow, each event is one JSON document on its own line.
 
 Example:
   mfactl audit tail -n 50 --follow";
 
-/// `audit verify`.
 pub(crate) const AUDIT_VERIFY: &str = "\
 Exits with 1 and names the first event that does not follow from the one before. The chain reveals events that were
 changed or removed inside the log. It cannot reveal that the end was cut off: to detect that, keep the newest hash
 elsewhere.";
 
-/// `fido2 enroll`.
 pub(crate) const FIDO2_ENROLL: &str = "\
 The security key is active at once and also works in a browser. If it has a PIN, the PIN is read from the terminal, a
 file or standard input and sent to the security key.
@@ -100,13 +91,11 @@ Examples:
   mfactl fido2 enroll ann --as-user --name 'blue key'
   mfactl fido2 enroll ann --reason 'ticket 7' --uv required --pin-file /run/keys/pin";
 
-/// `fido2 list`.
 pub(crate) const FIDO2_LIST: &str = "\
 Examples:
   mfactl fido2 list
   mfactl fido2 list ann";
 
-/// `device list`.
 pub(crate) const DEVICE_LIST: &str = "\
 ACCOUNTS is the number of accounts on the hardware key and how many fit, or `locked` if the daemon does not know the
 OATH password.
@@ -114,12 +103,10 @@ OATH password.
 Example:
   mfactl device list";
 
-/// `device info`.
 pub(crate) const DEVICE_INFO: &str = "\
 Example:
   mfactl device info 12345678";
 
-/// `device attest`.
 pub(crate) const DEVICE_ATTEST: &str = "\
 The daemon needs the maker's certificates (attestationRoots), and the hardware key needs a PIV key that was generated
 on it and requires no PIN:
@@ -128,12 +115,10 @@ on it and requires no PIN:
 Example:
   mfactl device attest 12345678";
 
-/// `device accounts`.
 pub(crate) const DEVICE_ACCOUNTS: &str = "\
 Example:
   mfactl device accounts 12345678";
 
-/// `device provision`.
 pub(crate) const DEVICE_PROVISION: &str = "\
 The seed is written to the hardware key and never shown. The receipt states what was written to which key. It is
 printed only once.
@@ -144,24 +129,20 @@ Examples:
   mfactl device provision ann --pending --reason 'ticket 7'         active with ann's first code
   mfactl device provision ann --spare-of UID --reason 'ticket 7'    a second key beside a pending one";
 
-/// `device rename`.
 pub(crate) const DEVICE_RENAME: &str = "\
 Example:
   mfactl device rename 12345678 mfad:ann mfad:ann.l --reason 'new name'";
 
-/// `device delete`.
 pub(crate) const DEVICE_DELETE: &str = "\
 Example:
   mfactl device delete 12345678 old:ann --reason 'left over'";
 
-/// `device reset`.
 pub(crate) const DEVICE_RESET: &str = "\
 Also erases the accounts of other programs. The OATH password is not needed.
 
 Example:
   mfactl device reset 12345678 --reason 'into the drawer'";
 
-/// `device password`.
 pub(crate) const DEVICE_PASSWORD: &str = "\
 Asks for the current password only if the daemon does not know it.
 
@@ -171,7 +152,6 @@ Examples:
   mfactl device password 12345678 --password-file new.txt --current-file old.txt --reason 'policy'
   mfactl device password 12345678 --remove --reason 'ann leaves'";
 
-/// `device return`.
 pub(crate) const DEVICE_RETURN: &str = "\
 For each factor on the hardware key, a code computed on the key must be correct. Then the account is erased and the
 factor is revoked. Exits with 1 if any of these steps failed.
@@ -179,14 +159,12 @@ factor is revoked. Exits with 1 if any of these steps failed.
 Example:
   mfactl device return 12345678 --reason 'ann leaves'";
 
-/// `device watch`.
 pub(crate) const DEVICE_WATCH: &str = "\
 With --json, each event is one JSON document on its own line.
 
 Example:
   mfactl device watch";
 
-/// `provision batch`.
 pub(crate) const PROVISION_BATCH: &str = "\
 The manifest has a header line and one user per line. Lines that start with # are comments:
 
@@ -202,19 +180,16 @@ Examples:
   mfactl provision batch staff.csv --reason 'new staff, ticket 71'
   mfactl provision batch staff.csv --spare --receipts receipts --codes letters --reason 'ticket 71'";
 
-/// `receipt verify`.
 pub(crate) const RECEIPT_VERIFY: &str = "\
 Works without the daemon. Exits with 1 if the receipt is not valid.
 
 Example:
   mfactl receipt verify receipt-ann --keys receipt-keys.json";
 
-/// `receipt keys`.
 pub(crate) const RECEIPT_KEYS: &str = "\
 Example:
   mfactl receipt keys > receipt-keys.json";
 
-/// `import`.
 pub(crate) const IMPORT: &str = "\
 Each factor goes to the user named as the account in its URI, or to --user. Algorithm, digits and period are taken from
 the URI; if the daemon does not support them, the URI is refused. Parameters that do not affect codes, such as icon, are
@@ -229,11 +204,9 @@ Examples:
   mfactl import --user ann --reason 'moved from the old server' < ann.uri
   mfactl import everybody.txt --reason 'moved from the old server'";
 
-/// `master-key`.
 pub(crate) const MASTER_KEY: &str = "\
 `mfactl key` is the former name of this command. It still works in this release and will be removed in the next one.";
 
-/// `master-key rotate`.
 pub(crate) const MASTER_KEY_ROTATE: &str = "\
 If the daemon keeps the master key in a file of its own, the daemon generates the new key and replaces the file. If the
 master key is an encrypted credential, run this as root: mfactl encrypts the new key with systemd-creds, and replaces
@@ -245,7 +218,6 @@ Examples:
   mfactl master-key rotate --reason 'yearly'
   mfactl master-key rotate --to new.key --reason 'yearly'   if the master key comes from elsewhere";
 
-/// `backup`.
 pub(crate) const BACKUP: &str = "\
 The backup is encrypted under a key derived from the master key, so keep the master key elsewhere. After a failure no
 file is left, but standard output may have received part of the backup. Exits with 7 if the backup cannot be written,
@@ -256,7 +228,6 @@ Examples:
   mfactl backup - | ssh vault 'cat > mfad-backup'   set -o pipefail, to notice a failure on this side
   mfad restore /srv/backup/mfad-2026-11-25          while the daemon is stopped";
 
-/// `doctor`.
 pub(crate) const DOCTOR: &str = "\
 Checks the daemon, versions, sandbox, clock, pcscd, master key, socket, store and disk. Run it as root to check all of
 them. Exits with 1 if there is a problem.
@@ -264,7 +235,6 @@ them. Exits with 1 if there is a problem.
 Example:
   mfactl doctor --json";
 
-/// `completions`.
 pub(crate) const COMPLETIONS: &str = "\
 The package installs these scripts. To install one by hand:
   mfactl completions bash > /etc/bash_completion.d/mfactl";

@@ -16,9 +16,9 @@ use mfad_api::AuthToken;
 
 /// Sources of the answers of a login.
 pub(crate) struct Answers {
-    /// The second factor is a backup code.
+    /// Whether the second factor is a backup code.
     pub recovery: bool,
-    /// The second factor is a key plugged into the host; `code` is not used.
+    /// Whether the second factor is a key plugged into the host; then `code` is not used.
     pub device: bool,
     pub password: Source,
     pub code: Source,
@@ -26,7 +26,7 @@ pub(crate) struct Answers {
     pub pin: Source,
 }
 
-/// A finished login.
+/// The result of a completed login.
 pub(crate) struct Login {
     /// From the last response: an access token, or an enrolment token if the user must enrol a factor first.
     pub token: AuthToken,
@@ -45,7 +45,6 @@ struct Claims {
     amr: Vec<String>,
 }
 
-/// `login`.
 pub(crate) async fn run(context: &mut Context, args: &LoginArgs) -> Result<(), Failure> {
     args.pin.check(args.device)?;
     let answers = Answers {

@@ -1,4 +1,4 @@
-//! mfactl: the command line of mfad. It knows the HTTP API and nothing of the daemon's inside.
+//! mfactl, the command line of mfad. It uses only the HTTP API, and nothing of the daemon's inside.
 
 mod acting;
 mod args;
@@ -49,7 +49,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::prompt::Prompter;
 
-/// Freed memory is wiped: libraries copy what they are given (MEM-3).
+/// Wipes memory when it is freed, since libraries make copies of secrets (MEM-3).
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
@@ -67,12 +67,12 @@ fn in_runtime(cli: Cli, out: Output) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
     let done = runtime.block_on(until_interrupted(cli, out));
-    // A prompt that was interrupted gets the time to put the terminal right; others are not waited for.
+    // An interrupted prompt gets time to restore the terminal. Other threads are not waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
     done
 }
 
-/// Passwords and tokens pass through this process (MEM-4).
+/// Switches core dumps off, since passwords and tokens pass through this process (MEM-4).
 fn leave_no_dump() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -119,7 +119,7 @@ async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
     }
 }
 
-/// Says what went wrong. With `--json` a refusal is also the one document: the daemon's own.
+/// Prints a failure. With `--json`, the document of a refusal is the daemon's own problem document.
 fn report(failure: &Failure, out: Output) -> ExitCode {
     if let Failure::Refused(problem) = failure
         && out.is_json()

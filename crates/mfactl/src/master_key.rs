@@ -43,7 +43,6 @@ struct Sealed {
     current: u64,
 }
 
-/// `master-key …`.
 pub(crate) async fn run(context: &mut Context, command: &MasterKeyCommand) -> Result<(), Failure> {
     match command {
         MasterKeyCommand::Show => {

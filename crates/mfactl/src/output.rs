@@ -25,9 +25,9 @@ pub(crate) struct Output {
 pub(crate) enum Tone {
     /// Table headers and names of values: bold.
     Head,
-    /// Success: green.
+    /// Green, for success.
     Good,
-    /// Failure: red.
+    /// Red, for failures.
     Bad,
 }
 
@@ -110,7 +110,7 @@ impl Output {
 }
 
 /// Escapes control characters and those that change the direction of writing, so that text from elsewhere can neither
-/// control the terminal nor pose as other text.
+/// control the terminal nor look like other text.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -123,7 +123,7 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
-/// The same for a JSON document, with JSON's own escapes. Whitespace between tokens stays.
+/// Escapes the same characters in a JSON document, as JSON does. Whitespace between tokens stays.
 fn visible_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for character in json.chars() {
@@ -137,7 +137,7 @@ fn visible_json(json: &str) -> String {
     shown
 }
 
-/// Whether it is a bidirectional control of Unicode (UAX 9 section 2).
+/// Whether the character is a bidirectional control of Unicode (UAX 9 section 2).
 fn turns_text(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -160,7 +160,7 @@ fn paint(text: &str, tone: Tone, coloured: bool) -> String {
     if coloured { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
 
-/// Text filled up with blanks to so many columns of a terminal. A wide character takes two, a combining one none.
+/// Pads a text with spaces to `width` columns of a terminal. A wide character takes two columns, a combining one none.
 fn padded(text: &str, width: usize) -> String {
     format!("{text}{:1$}", "", width.saturating_sub(text.width()))
 }

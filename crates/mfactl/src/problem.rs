@@ -1,4 +1,4 @@
-//! A refusal of the daemon, as the person at the terminal reads it.
+//! A refusal of the daemon, as a message with advice for the user.
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,7 +9,7 @@ use mfad_api::ErrorCode;
 #[derive(Debug, Default)]
 pub(crate) struct Problem {
     body: mfad_api::Problem,
-    /// The document as it came; empty if the answer was none.
+    /// The document as received; empty if the response was none.
     pub document: String,
 }
 
@@ -22,7 +22,7 @@ impl Deref for Problem {
 }
 
 impl Problem {
-    /// Reads the document; an answer that is none keeps its status.
+    /// Parses a problem document. If the text is none, only the status is kept.
     pub(crate) fn read(status: u16, document: &str) -> Self {
         match serde_json::from_str::<mfad_api::Problem>(document) {
             Ok(body) => Self { body: mfad_api::Problem { status, ..body }, document: document.to_owned() },
@@ -38,7 +38,7 @@ impl Problem {
         self.known_code() == Some(ErrorCode::WrongCode) && self.remaining.is_some_and(|left| left > 0)
     }
 
-    /// Whether a security key needs its PIN, or another one.
+    /// Whether the security key requires its PIN, or the PIN was wrong.
     pub(crate) fn is_about_pin(&self) -> bool {
         matches!(self.known_code(), Some(ErrorCode::PinRequired | ErrorCode::PinWrong))
     }
@@ -71,7 +71,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What the person may do about a refusal, where this program knows a way.
+/// Returns advice for the user about a refusal; `None` if this program has none.
 pub(crate) fn advice(code: ErrorCode) -> Option<&'static str> {
     match code {
         ErrorCode::FreshProofRequired => {

@@ -1,4 +1,4 @@
-//! `receipt …`: the signed statements of what was put onto keys, checked without the daemon, and kept.
+//! `receipt …`: verifies receipts of provisioning without the daemon, and saves them to files.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -17,10 +17,10 @@ use crate::device_args::ReceiptCommand;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, visible};
 
-/// The only header that is taken.
+/// The only signature algorithm that is accepted.
 const ALGORITHM: &str = "EdDSA";
 
-/// The header of a receipt: these members and no other.
+/// The JWS header of a receipt. Any other member is refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -29,7 +29,6 @@ struct Header {
     kid: String,
 }
 
-/// `receipt …`.
 pub(crate) async fn run(context: &mut Context, command: &ReceiptCommand) -> Result<(), Failure> {
     match command {
         ReceiptCommand::Verify { file, keys } => verify(context.out, file, keys),
@@ -40,7 +39,7 @@ pub(crate) async fn run(context: &mut Context, command: &ReceiptCommand) -> Resu
     }
 }
 
-/// Writes a text to a new file that only its owner can read, and makes it durable.
+/// Writes a text to a new file that only its owner can read, and syncs it to disk.
 pub(crate) fn keep(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
@@ -78,7 +77,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The claims, if they are signed by one of the keys (RFC 7515 section 5.2, RFC 8032 section 5.1.7).
+/// Returns the claims if one of the keys has signed them (RFC 7515 section 5.2, RFC 8032 section 5.1.7).
 fn claims(receipt: &str, set: &PublicKeySet) -> Result<Map<String, Value>, &'static str> {
     let (signed, signature) = receipt.rsplit_once('.').ok_or("it does not have three parts")?;
     let (header, payload) = signed.split_once('.').ok_or("it does not have three parts")?;

@@ -10,7 +10,6 @@ use crate::failure::Failure;
 use crate::output::{Output, visible};
 use mfad_api::{BackupCodes, Secret, SecretList};
 
-/// `secret …`.
 pub(crate) async fn run(context: &mut Context, command: &SecretCommand) -> Result<(), Failure> {
     let on = match command {
         SecretCommand::List(on) | SecretCommand::Rename { on, .. } | SecretCommand::Delete { on, .. } => on,
@@ -25,7 +24,6 @@ pub(crate) async fn run(context: &mut Context, command: &SecretCommand) -> Resul
     done
 }
 
-/// `codes renew`.
 pub(crate) async fn codes(context: &mut Context, command: &CodesCommand) -> Result<(), Failure> {
     let CodesCommand::Renew(on) = command;
     let acting = Acting::begin(context, &on.user, &on.acting).await?;

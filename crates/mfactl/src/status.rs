@@ -29,7 +29,6 @@ struct Methods {
     mfa_required: bool,
 }
 
-/// `status`.
 pub(crate) async fn run(context: &mut Context) -> Result<(), Failure> {
     // `send` instead of `ask`: a 503 is a result to show, and not a failure.
     let live = context.client.ask(Call::get("/v1/health/live")).await?;

@@ -15,7 +15,6 @@ use crate::prompt::{CURRENT_PASSWORD, Source};
 use crate::secret_text::Hidden;
 use mfad_api::{NewUser, SecretList, User, Verified};
 
-/// `user …`.
 pub(crate) async fn run(context: &mut Context, command: &UserCommand) -> Result<(), Failure> {
     match command {
         UserCommand::Add(args) => add(context, args).await,
@@ -146,7 +145,6 @@ async fn delete_as(context: &mut Context, acting: &Acting, user: &str) -> Result
     context.out.note(&format!("deleted user {}", visible(user)))
 }
 
-/// `passwd`.
 pub(crate) async fn passwd(context: &mut Context, args: &PasswdArgs) -> Result<(), Failure> {
     let acting = Acting::begin(context, &args.on.user, &args.on.acting).await?;
     let set = set_password(context, &acting, args).await;
@@ -195,7 +193,6 @@ async fn current_password(context: &Context, acting: &Acting, args: &PasswdArgs)
     context.prompter.secret(CURRENT_PASSWORD, &source).await.map(Some)
 }
 
-/// `unlock`.
 pub(crate) async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(), Failure> {
     let uid = uid_of(context, &args.user).await?;
     let authority = Authority::Reason(args.reason.clone());
@@ -206,7 +203,6 @@ pub(crate) async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(
     context.out.note(&format!("cleared the locks and delays of {}", visible(&args.user)))
 }
 
-/// `verify`.
 pub(crate) async fn verify(context: &mut Context, args: &VerifyArgs) -> Result<(), Failure> {
     args.pin.check(args.device)?;
     let source = args.code.source();

@@ -41,7 +41,7 @@ pub enum ConfigFault {
     /// The file is not TOML, or it has an unknown key or a value of the wrong type.
     #[error("{path}: {cause}")]
     Malformed {
-        /// The configuration file.
+        /// Path of the configuration file.
         path: PathBuf,
         /// The parser's message, with the line and its position.
         cause: String,

@@ -1,4 +1,4 @@
-//! Access that each call requires: one table, which every path that carries out, streams or repeats a call asks.
+//! The access that each call requires, in one table. Carrying out, streaming and repeating a call all consult it.
 
 use crate::error::Error;
 use crate::token::Claims;
@@ -26,7 +26,7 @@ pub(super) enum Access<'a> {
     Confirmation(UserRef, SecretRef),
     /// The access token of a login session.
     Session,
-    /// A challenge token.
+    /// A challenge token, from the first step of a login.
     Challenge,
     /// A challenge token or a login session; the use case finds out which.
     ChallengeOrSession,
@@ -37,7 +37,7 @@ pub(super) enum Access<'a> {
 /// The rate limit that a call counts towards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rate {
-    /// No limit.
+    /// The call counts towards no limit.
     Unlimited,
     /// Changes made with one session or API key.
     Change,
@@ -105,7 +105,7 @@ pub(super) fn required(call: &Call) -> Access<'_> {
 pub(super) enum Evidence {
     /// The access comes without a user, session or claims.
     Granted,
-    /// The user that is acted on, and by what right.
+    /// The user to act on, and the right by which the caller may.
     User(UserAccess),
     /// A user with a login session.
     Session(Session),
@@ -116,8 +116,8 @@ pub(super) enum Evidence {
 }
 
 impl Evidence {
-    /// Returns the user that is acted on. An error means that the row of the table does not fit the use case: a defect,
-    /// so the call is refused.
+    /// Returns the user to act on. An error means that the row of the table does not fit the use case: a defect, so the
+    /// call is refused.
     pub(super) fn user(self) -> Result<UserAccess, Error> {
         if let Self::User(access) = self { Ok(access) } else { Err(misfit()) }
     }

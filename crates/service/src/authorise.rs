@@ -1,4 +1,4 @@
-//! Who may do what. A request with a token acts for that token's user alone: the peer's own rights are not added. So an
+//! Authorisation. A request with a token acts for that token's user alone: the peer's own rights are not added. So an
 //! app can pass a user's token through and rely on the daemon to refuse what the user may not do.
 
 use crate::error::Error;

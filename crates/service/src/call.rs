@@ -1,5 +1,4 @@
-//! The whole API as two enums: everything that can be asked, and every reply to it. Refusals are in
-//! [`error`](super::error).
+//! The API as two enums: every call, and every reply to one. Refusals are in [`error`](super::error).
 
 use serde_json::Value;
 
@@ -22,7 +21,7 @@ use super::master_key::MasterKeyView;
 use super::security_keys::KeyOrder;
 use super::views::{AuditView, AuthView, SecretView, UserView};
 
-/// Everything that the API can be asked. All text from outside has been checked for its form.
+/// Every call of the API. All text from outside has been checked for its form.
 pub enum Call {
     /// Create a user, with a first password if one is given.
     CreateUser(NewUserOrder),
@@ -33,7 +32,7 @@ pub enum Call {
         /// Maximum number of users to return.
         limit: u32,
     },
-    /// Show a user.
+    /// Show a user, without secrets.
     ShowUser(UserRef),
     /// Change a user's names, address, roles, or whether it is disabled.
     UpdateUser(UserRef, UserChange),
@@ -83,7 +82,7 @@ pub enum Call {
     AnswerChallenge(Proof),
     /// Confirm one action with a second factor, which gives a receipt for it.
     StepUp {
-        /// The second factor.
+        /// The second factor that confirms the action.
         proof: Proof,
         /// The action that the receipt is valid for.
         action: Text,
@@ -128,7 +127,7 @@ pub enum Call {
     ResetDevice(Serial),
     /// Learn, set or remove the password of a hardware key's OATH applet.
     ChangeDevicePassword {
-        /// The hardware key.
+        /// Serial number of the hardware key.
         serial: Serial,
         /// The change to make.
         change: PasswordChange,
@@ -153,11 +152,11 @@ pub enum Call {
     RotateKey(Option<MasterKey>),
     /// Take an encrypted copy of the store.
     BackUp,
-    /// Liveness probe.
+    /// Liveness probe, which reads no store.
     Live,
     /// Readiness probe, which writes to the store.
     Ready,
-    /// Get the metrics.
+    /// Get the metrics in the Prometheus text format.
     Metrics,
     /// Show the versions and the protection of the running process.
     Version,
@@ -176,7 +175,7 @@ pub enum SecretRef {
 pub enum Proof {
     /// A one-time password (TOTP or HOTP).
     Token(TokenInput),
-    /// A backup code.
+    /// A backup code, in any spelling.
     Code(BackupCode),
     /// A key of the user in a port of this host. A registered security key is asked first; otherwise a hardware key
     /// gives a code.
@@ -209,7 +208,7 @@ pub struct NewUserOrder {
     pub id: Option<UserId>,
     /// Login name, unique among names and addresses.
     pub name: UserName,
-    /// Name for display.
+    /// Name for display, up to 128 characters.
     pub display_name: Option<Text>,
     /// E-mail address, which can be used to log in.
     pub email: Option<Email>,
@@ -222,11 +221,11 @@ pub struct NewUserOrder {
 pub struct UserChange {
     /// The version that the caller read. If it is outdated the change is refused.
     pub version: i64,
-    /// New login name.
+    /// New login name, unique among names and addresses.
     pub name: Option<UserName>,
-    /// New name for display.
+    /// New name for display; `Some(None)` removes it.
     pub display_name: Option<Option<Text>>,
-    /// New e-mail address.
+    /// New e-mail address; `Some(None)` removes it.
     pub email: Option<Option<Email>>,
     /// Whether the user is disabled. Users cannot change this for themselves.
     pub disabled: Option<bool>,
@@ -246,7 +245,7 @@ pub enum SecretOrder {
     LocalKey(KeyOrder, Option<Pin>),
     /// A password, 8–1024 bytes. A user has at most one.
     Password(Sensitive<String>),
-    /// An API key.
+    /// An API key, which acts as the user without a login.
     ApiKey {
         /// Its name; `None` to have one chosen.
         name: Option<Label>,
@@ -289,13 +288,13 @@ pub struct SecretChange {
 pub enum Reply {
     /// A user was created.
     UserCreated {
-        /// The new user.
+        /// The user that was created.
         user: UserView,
         /// Tokens of a first login, if a password was given. If a second factor is required they only allow an
         /// enrolment.
         auth: Option<AuthView>,
     },
-    /// A user.
+    /// A user; after a change, in its new state.
     User(UserView),
     /// A page of users.
     Users {
@@ -312,7 +311,7 @@ pub enum Reply {
     SecretCreated(SecretView),
     /// A pending software factor. Its seed is shown only here.
     FactorCreated {
-        /// The pending factor.
+        /// The entry of the pending factor.
         secret: SecretView,
         /// The otpauth URI, for authenticator apps.
         uri: Sensitive<String>,
@@ -353,7 +352,7 @@ pub enum Reply {
     },
     /// A pending factor was confirmed and is active.
     Enrolled {
-        /// The active factor.
+        /// The entry of the factor, active now.
         secret: SecretView,
         /// Backup codes if this is the user's first factor, else empty. They are shown only here.
         codes: Vec<Sensitive<String>>,
@@ -386,7 +385,7 @@ pub enum Reply {
         secret: SecretId,
         /// Kind of the factor.
         method: Method,
-        /// Time of the check.
+        /// Time of the check, in milliseconds since 1970.
         at: i64,
     },
     /// Public keys that verify tokens, or provisioning receipts.
@@ -397,7 +396,7 @@ pub enum Reply {
     SecurityKeys(Vec<SecurityKeyView>),
     /// A hardware key with the factors on it.
     Device {
-        /// The hardware key.
+        /// The hardware key, and its state compared with the store.
         key: KeyView,
         /// The accounts that the daemon has put onto it.
         credentials: Vec<CredentialView>,
@@ -428,7 +427,7 @@ pub enum Reply {
     },
     /// A hardware key was taken back.
     Returned {
-        /// The hardware key.
+        /// Serial number of the hardware key.
         serial: Serial,
         /// The result for each factor on it.
         credentials: Vec<ReturnedView>,
@@ -444,7 +443,7 @@ pub enum Reply {
     MasterKey(MasterKeyView),
     /// An encrypted copy of the store, read while it is sent.
     Backup(Box<Backup>),
-    /// The process answers.
+    /// The process is alive.
     Live,
     /// The service can do its work.
     Ready,

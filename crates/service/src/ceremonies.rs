@@ -17,7 +17,7 @@ use super::tokens::later;
 const MOST: usize = 4096;
 /// Maximum opened by one peer uid, a quarter of all, so that one app cannot end the ceremonies of all others.
 const MOST_OF_PEER: usize = 1024;
-/// Maximum of one user.
+/// Maximum for one user.
 const MOST_OF_USER: usize = 8;
 
 /// The purpose of a ceremony. An answer counts only for the purpose that it was asked for.
@@ -45,7 +45,7 @@ struct Ceremony {
     peer: u32,
 }
 
-/// Security keys on both paths: in the ports of this host, and asked by a browser.
+/// Both ways to reach a security key: the ports of this host, and the ceremonies that are open in browsers.
 pub(super) struct WebAuthn {
     pub(super) ports: Arc<dyn SecurityKeys>,
     pub(super) ceremonies: Ceremonies,
@@ -57,7 +57,7 @@ impl WebAuthn {
     }
 }
 
-/// The ceremonies that are open.
+/// The open ceremonies, at most [`MOST`].
 #[derive(Default)]
 pub(super) struct Ceremonies(Mutex<Open>);
 

@@ -1,4 +1,5 @@
-//! The work that checks a code of an unknown user, so that the time of the refusal does not tell who exists (AUT-4).
+//! Decoy work for unknown users: a code is checked as for a known user, so that the time of the refusal does not tell
+//! which users exist (AUT-4).
 
 use mfad_core::model::{Algorithm, Digits, Moment, Period, TokenInput, UserId};
 use mfad_core::oath::{Window, match_step, step_at};
@@ -8,7 +9,7 @@ use mfad_store::{AssociatedData, Fault, Vault, View};
 pub(super) struct Decoy {
     nobody: UserId,
     sealed: Vec<u8>,
-    /// Opened as a known user's sealed summary would be.
+    /// A sealed value of the size of a summary, opened as the summary of a known user would be.
     summary: Vec<u8>,
 }
 

@@ -1,5 +1,5 @@
-//! Steps that were used up while the clock was ahead: reported when it happens, and lowered again when an administrator
-//! unlocks the user.
+//! TOTP steps that were used up while the clock was ahead: an audit row reports them, and they are lowered again when
+//! an administrator unlocks the user.
 
 use std::collections::BTreeSet;
 
@@ -30,8 +30,8 @@ pub(super) fn report_future_step(
     Ok(())
 }
 
-/// When those factors were used whose newest step is ahead of the clock, from the audit log up to the row `up_to`. Read
-/// beforehand in a snapshot, because reading the whole log would keep the writer busy.
+/// The times at which the user's factors were used, from the audit log up to row `up_to`. Read beforehand in a
+/// snapshot, because reading the whole log would keep the writer busy.
 pub(super) struct FutureUses {
     up_to: i64,
     times: Option<Vec<i64>>,
@@ -44,7 +44,8 @@ const WIDEST: (u64, u64) = (2, 1);
 const JUST_BEFORE: i64 = 240_000;
 
 impl FutureUses {
-    /// Reads the whole audit log, if the user has such a factor. Call it in a read snapshot, not in a writing job.
+    /// Reads the whole audit log if a factor of the user has a step in the future. Call it in a read snapshot, not in a
+    /// writing job.
     pub(super) fn read(view: &View<'_>, user: UserId, now: &Moment) -> Result<Self, Fault> {
         let up_to = view.newest_audit_row()?;
         let is_needed = !factors_ahead(view, user, now)?.is_empty();
@@ -60,8 +61,8 @@ impl FutureUses {
     }
 }
 
-/// When any of the user's factors was used, in milliseconds since 1970, from the audit rows after `after`. All factors
-/// are searched: a code may belong to several, and the log names only one of them.
+/// Returns when any of the user's factors was used, in milliseconds since 1970, from the audit rows after `after`. All
+/// factors are searched: a code may belong to several, and the log names only one of them.
 fn uses_after(view: &View<'_>, user: UserId, after: i64, now: &Moment) -> Result<Vec<i64>, Fault> {
     let from = now.wall_ms.saturating_sub(JUST_BEFORE);
     let factors = view.active_factors(user)?.into_iter();
@@ -69,7 +70,7 @@ fn uses_after(view: &View<'_>, user: UserId, after: i64, now: &Moment) -> Result
     Ok(times.concat())
 }
 
-/// The TOTP factors whose newest used step lies in the future, each with its period and the present step.
+/// Returns the TOTP factors whose newest used step lies in the future, each with its period and the present step.
 fn factors_ahead(view: &View<'_>, user: UserId, now: &Moment) -> Result<Vec<(SecretRow, Period, u64)>, Fault> {
     let factors = view.active_factors(user)?.into_iter();
     let ahead = factors.filter_map(|factor| {

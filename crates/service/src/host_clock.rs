@@ -1,4 +1,4 @@
-//! Movement of the wall clock against the boot clock, which cannot be set.
+//! Detects steps of the wall clock, by comparison with the boot clock, which cannot be set.
 
 use mfad_core::model::Moment;
 use mfad_core::sync::{Mutex, PoisonError};
@@ -6,11 +6,11 @@ use mfad_core::sync::{Mutex, PoisonError};
 /// Smallest movement that counts as a step of the clock, in milliseconds.
 const CLOCK_STEP: i64 = 60_000;
 
-/// The offset between the two clocks at earlier times.
+/// Offsets between the two clocks, recorded at start and at the last check.
 pub(super) struct HostClock {
     /// Wall clock minus boot clock at start, in milliseconds.
     at_start: i64,
-    /// The same at the last call of [`HostClock::step`]; `None` before the first.
+    /// The offset at the last call of [`HostClock::step`]; `None` before the first.
     last: Mutex<Option<i64>>,
 }
 
@@ -34,7 +34,7 @@ impl HostClock {
     }
 }
 
-/// Wall clock minus boot clock, in milliseconds.
+/// Returns wall clock minus boot clock, in milliseconds.
 fn offset_of(now: &Moment) -> i64 {
     now.wall_ms.saturating_sub(now.boot_ms)
 }

@@ -9,7 +9,7 @@ use mfad_store::{Decision, Fault, Tx, View};
 
 use super::{RequestContext, Service};
 
-/// Why a write job stops without success.
+/// The reason why a write job ends without a value, and what happens to its changes.
 pub(super) enum Stop {
     /// Refused. The job's changes are rolled back.
     Rollback(Error),
@@ -37,7 +37,7 @@ impl Service {
         self.change_within(context.patience, context, job)
     }
 
-    /// The same with another limit on the wait.
+    /// Runs a write job, and waits for it at most `patience` instead of the request's own limit.
     pub(super) fn change_within<T: Send + 'static>(
         &self,
         patience: Duration,
@@ -48,7 +48,7 @@ impl Service {
         self.store.write(patience, move |tx| decide(job(tx, &context)))?
     }
 
-    /// The same without a thread that waits. The change is made even if the caller stops waiting for it (STO-7).
+    /// Runs a write job without blocking a thread. The change is made even if the caller stops waiting for it (STO-7).
     pub(super) async fn change_async<T: Send + 'static>(
         &self,
         context: &RequestContext,

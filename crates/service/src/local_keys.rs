@@ -25,7 +25,7 @@ const CEREMONY: Duration = Duration::from_secs(15);
 
 /// Time limit for a security key to report its model and features.
 const LOOK: Duration = Duration::from_secs(2);
-/// Time limit for all security keys together to do that.
+/// Time limit for all security keys together to report model and features.
 const ALL_KEYS: Duration = Duration::from_secs(8);
 /// How long to wait for a security key that another program or request uses, and the interval between attempts.
 const QUEUE: Duration = Duration::from_millis(1500);

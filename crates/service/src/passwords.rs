@@ -18,20 +18,20 @@ impl Passwords {
         Ok(Self { hasher: Hasher::new(cost)?, locks: Locks::default() })
     }
 
-    /// Waits for the lock with this key, at most for the caller's patience. The lock is held until the result is
-    /// dropped. So parallel guesses are evaluated one after the other, each under the throttle of the one before
+    /// Waits for the lock with this key, at most for the request's patience. The lock is held until the result is
+    /// dropped, so parallel guesses are evaluated one after the other, each under the throttle of the one before
     /// (THR-2).
     pub(super) fn hold(&self, context: &RequestContext, key: &[u8]) -> Result<Held<'_>, Error> {
         self.locks.hold(key, context.caller.peer.uid, context.patience)
     }
 
-    /// Waits for a permit to run one hash, for the caller's patience at most. Permits are limited per peer uid, so that
-    /// one local user cannot starve the others (THR-8).
+    /// Waits for a permit to run one hash, at most for the request's patience. Permits are limited per peer uid, so
+    /// that one local user cannot starve the others (THR-8).
     pub(super) fn permit(&self, context: &RequestContext) -> Result<Permit<'_>, Error> {
         self.hasher.permit(context.caller.peer.uid, context.patience)
     }
 
-    /// The number of requests that wait for a permit, for the metrics.
+    /// Returns the number of requests that wait for a permit, for the metrics.
     pub(super) fn waiting(&self) -> usize {
         self.hasher.waiting()
     }

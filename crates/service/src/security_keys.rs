@@ -167,7 +167,8 @@ impl Service {
             move |tx, context, codes| {
                 let row = row(tx, context, &access)?;
                 access.may_begin_factor(tx, context, row.created)?;
-                // Not before: what reads the user's factors compares them with a summary that does not know the codes yet.
+                // Only after `may_begin_factor`, which compares the user's secrets with the summary: the summary does
+                // not have the new codes yet.
                 let shown = codes.store(tx, context, user)?;
                 if !tx.activate_key(&row, &bytes, now)? {
                     let why = pending(tx, now, user, row.id, SecretType::Fido2)?.err();

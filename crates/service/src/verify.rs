@@ -1,4 +1,4 @@
-//! Checking a second factor for an app, which has its own login. No session or token comes of it.
+//! Checks a second factor for an app, which has its own login. It opens no session and issues no token.
 
 use std::sync::Arc;
 

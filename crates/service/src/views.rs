@@ -41,7 +41,7 @@ pub struct SecretView {
     pub kind: &'static str,
     /// The name, unique among the secrets of the user.
     pub name: String,
-    /// `pending` or `active`.
+    /// `pending` until the first correct code, then `active`.
     pub status: &'static str,
     /// When it was created.
     pub created: i64,
@@ -90,7 +90,7 @@ pub struct AuthView {
 pub struct AuditView {
     /// Consecutive number, from 1.
     pub seq: i64,
-    /// When it happened.
+    /// Time of the event, in milliseconds since 1970.
     pub at: i64,
     /// The event, such as `login.password`.
     pub event: String,
@@ -104,7 +104,7 @@ pub struct AuditView {
     pub peer_pid: Option<i32>,
     /// The id of the request.
     pub request: Option<String>,
-    /// `ok` or `refused`.
+    /// Outcome of the event: `ok` or `refused`.
     pub outcome: String,
     /// Details for people, such as an administrator's reason.
     pub detail: Option<String>,

@@ -1,4 +1,4 @@
-//! Sealed values wherever they lie: how each table lists them and takes them back, for a rotation of the master key.
+//! Access to the sealed values of every table: listing and replacing them, for a rotation of the master key.
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use crate::Fault;
 use crate::vault::AssociatedData;
 
-/// A sealed value of any table, with all that is needed to open and to replace it.
+/// A sealed value of any table, with everything that is needed to open and to replace it.
 pub(crate) struct SealedValue {
     /// Primary key of its row.
     pub(crate) key: Value,
@@ -35,11 +35,11 @@ impl OwnedAssociatedData {
     }
 }
 
-/// How to walk through the sealed values of one table.
+/// The statements that list and replace the sealed values of one table.
 pub(crate) struct Sealed {
     /// A value below every primary key.
     pub(crate) first: fn() -> Value,
-    /// The next values after a primary key, in the order of the keys, up to a number.
+    /// Returns the next values after a primary key, in the order of the keys, up to a number.
     pub(crate) after: fn(&Connection, &Value, u32) -> Result<Vec<SealedValue>, Fault>,
     /// SQL statement that puts a value (`?2`) into the row of a primary key (`?1`).
     pub(crate) put: &'static str,

@@ -37,7 +37,7 @@ impl Command {
         self
     }
 
-    /// Appends bytes that are not tag, length and value.
+    /// Appends bytes that have no tag and length.
     pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
         self.data.extend_from_slice(bytes);
         self

@@ -29,7 +29,7 @@ pub enum CtapFault {
     /// The key already has a credential that must not be on it.
     #[error("the security key is already registered")]
     Excluded,
-    /// The key must verify its user, and there is no PIN to give it.
+    /// The key must verify its user, and no PIN was given.
     #[error("the security key requires its PIN")]
     PinRequired,
     /// The PIN is wrong; the key has counted the attempt.

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Keys {
     /// Readers and the keys in them, oldest first. A busy key may report no serial number.
     present: Vec<(String, Option<u64>)>,
-    /// Being programmed.
+    /// Keys that are being programmed now.
     busy: BTreeSet<u64>,
-    /// Programmed in this batch or an earlier run, with the user.
+    /// Keys that were programmed in this batch or an earlier run, with the user of each.
     used: BTreeMap<u64, String>,
-    /// Not used until it is unplugged.
+    /// Keys that are not used again until they are unplugged.
     aside: BTreeSet<u64>,
     /// Used keys that were already reported since they were plugged in.
     told: BTreeSet<u64>,

@@ -16,7 +16,7 @@ const USUAL_LABEL: &str = "key";
 pub(super) struct Row {
     /// Line number in the manifest, from 1.
     pub line: usize,
-    /// Name or uid.
+    /// Name or uid of the user.
     pub user: String,
     /// Name of the factor.
     pub label: String,
@@ -33,7 +33,7 @@ struct Columns {
     count: usize,
 }
 
-/// Reads a manifest.
+/// Reads and checks the whole manifest.
 pub(super) fn read(path: &Path) -> Result<Vec<Row>, Failure> {
     let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
     let bytes = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;

@@ -30,7 +30,6 @@ use crate::context::Context;
 use crate::device_args::{BatchArgs, ProvisionCommand};
 use crate::failure::{Exit, Failure};
 
-/// `provision …`.
 pub(crate) async fn run(context: &mut Context, command: &ProvisionCommand) -> Result<(), Failure> {
     let ProvisionCommand::Batch(args) = command;
     let rows = manifest::read(&args.manifest)?;

@@ -8,7 +8,7 @@ use super::remaining::ProvisionedKey;
 
 /// First delay before a row is tried again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// Longest delay.
+/// Longest delay before a row is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A row that is not done, with the state of its earlier attempts.
@@ -45,7 +45,6 @@ impl Open {
 pub(super) struct Queue(VecDeque<Open>);
 
 impl Queue {
-    /// Appends a row.
     pub(super) fn push(&mut self, open: Open) {
         self.0.push_back(open);
     }

@@ -32,14 +32,15 @@ pub(super) struct ProvisionedKey {
     pub serial: u64,
     /// Uid of the factor.
     pub secret: String,
-    /// Active, otherwise pending.
+    /// Whether the factor is active; otherwise it is pending.
     pub is_active: bool,
     /// When the daemon verified the key (RFC 3339).
     pub time: Option<String>,
-    /// The daemon already had the factor: the response that reported it was lost, and with it receipt and backup codes.
+    /// Whether the daemon already had the factor: the response that reported it was lost, and with it receipt and
+    /// backup codes.
     pub is_found: bool,
     pub receipt: Option<String>,
-    /// Only the first active factor of a user comes with backup codes.
+    /// Backup codes. Only the first active factor of a user comes with them.
     pub codes: Vec<String>,
 }
 
@@ -60,7 +61,7 @@ impl ProvisionedKey {
     }
 }
 
-/// What remains to do for a row.
+/// The next step for a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Remaining {
     /// Nothing: all factors are on keys.
@@ -97,7 +98,7 @@ impl Remaining {
         }
     }
 
-    /// All factors exist. Of those still to be activated, prefers one whose key is attached.
+    /// Decides for a row whose factors all exist. Of those still to be activated, prefers one whose key is attached.
     fn of_all(placed: Vec<ProvisionedKey>, pending: bool, present: &[u64]) -> Self {
         let is_open = |one: &&ProvisionedKey| !one.is_active && !pending;
         let is_here = |one: &&ProvisionedKey| present.contains(&one.serial);

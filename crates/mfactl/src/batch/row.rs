@@ -23,11 +23,11 @@ const ROUNDS: u8 = 4;
 pub(super) struct Plan {
     pub authority: Authority,
     pub profile: KeyProfileArgs,
-    /// Factors stay pending.
+    /// Factors stay pending until the users enter a code (`--pending`).
     pub pending: bool,
-    /// Each user gets two keys.
+    /// Each user gets two keys (`--spare`).
     pub spare: bool,
-    /// Keys without an OATH password get a random one.
+    /// Keys without an OATH password get a random one (`--protect`).
     pub protect: bool,
 }
 
@@ -37,15 +37,15 @@ pub(super) enum Outcome {
     Done(Vec<ProvisionedKey>),
     /// The first factor of a pair is on its key.
     Half(ProvisionedKey),
-    /// A passing failure: try the row again.
+    /// A temporary failure: try the row again.
     Again(Failure),
-    /// A final failure.
+    /// A failure that another attempt in this run would not cure.
     Failed {
         /// Error code, for the results file.
         code: String,
         /// Error message, for the terminal.
         text: String,
-        /// The key would fail for other users too.
+        /// Whether the key would fail for other users too.
         spoils_key: bool,
     },
     /// The batch cannot continue.
@@ -131,7 +131,7 @@ impl Attempt<'_> {
         Ok(Outcome::taken())
     }
 
-    /// What remains if no response was lost. Saves a request per row in the normal case.
+    /// Returns what remains if no response was lost. Saves a request per row in the normal case.
     fn expected(&self, labels: &Labels) -> Remaining {
         match (&self.open.first, &labels.second) {
             (Some(first), Some(label)) => Remaining::Second { first: first.clone(), label: label.clone() },

@@ -54,11 +54,11 @@ struct RunState<'a> {
     runner: &'a mut BatchRunner,
     /// Attempts that are running, one per key.
     tasks: JoinSet<Ended>,
-    /// The list of attached keys is current.
+    /// Whether the list of attached keys is current.
     is_connected: bool,
     /// Failed reconnects since the last successful one.
     losses: u32,
-    /// The user was asked to plug in a key, and no attempt has started since.
+    /// Whether the user was asked to plug in a key, and no attempt has started since.
     has_asked: bool,
 }
 

@@ -8,11 +8,11 @@ use crate::problem::Problem;
 pub(super) enum Verdict {
     /// The same attempt may succeed later, or once the key is plugged in again.
     Again,
-    /// Fails for this user.
+    /// The row of this user fails. The key can be used for other users.
     Failed,
-    /// Fails with this key, for any user.
+    /// The row of this user fails, and so would any other user's row on this key.
     Spoiled,
-    /// Fails for every user and key.
+    /// Attempts fail for every user and key, so the batch stops.
     Stop,
 }
 

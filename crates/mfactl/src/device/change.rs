@@ -9,7 +9,6 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, visible};
 use mfad_api::{ReturnedCredential, ReturnedDevice};
 
-/// `device rename`.
 pub(super) async fn rename(context: &mut Context, on: &ChangeKey, name: &str, new: &str) -> Result<(), Failure> {
     let authority = Authority::Reason(on.reason.clone());
     let body = Body::new().member("name", new);
@@ -20,7 +19,6 @@ pub(super) async fn rename(context: &mut Context, on: &ChangeKey, name: &str, ne
     context.out.note(&format!("renamed {} to {} on hardware key {}", visible(name), visible(new), on.serial))
 }
 
-/// `device delete`.
 pub(super) async fn delete(context: &mut Context, on: &ChangeKey, name: &str, force: bool) -> Result<(), Failure> {
     if !force {
         context.prompter.confirm(format!("delete account {} from hardware key {}?", visible(name), on.serial)).await?;
@@ -33,7 +31,6 @@ pub(super) async fn delete(context: &mut Context, on: &ChangeKey, name: &str, fo
     context.out.note(&format!("deleted {} from hardware key {}", visible(name), on.serial))
 }
 
-/// `device reset`.
 pub(super) async fn reset(context: &mut Context, on: &ChangeKey, force: bool) -> Result<(), Failure> {
     if !force {
         let question =
@@ -49,7 +46,7 @@ pub(super) async fn reset(context: &mut Context, on: &ChangeKey, force: bool) ->
     context.out.note(&format!("reset the OATH application of hardware key {}", on.serial))
 }
 
-/// `device return`.
+/// Carries out `device return`: the daemon checks the factors on the key, revokes them and erases them.
 pub(super) async fn take_back(context: &mut Context, on: &ChangeKey) -> Result<(), Failure> {
     let authority = Authority::Reason(on.reason.clone());
     let path = format!("/v1/devices/{}/return", on.serial);

@@ -10,7 +10,6 @@ use crate::context::Context;
 use crate::device_args::DeviceCommand;
 use crate::failure::Failure;
 
-/// `device …`.
 pub(crate) async fn run(context: &mut Context, command: &DeviceCommand) -> Result<(), Failure> {
     match command {
         DeviceCommand::List => show::list(context).await,

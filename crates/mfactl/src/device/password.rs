@@ -18,7 +18,6 @@ enum Deed {
     Remove,
 }
 
-/// `device password`.
 pub(super) async fn run(context: &mut Context, args: &DevicePasswordArgs) -> Result<(), Failure> {
     // `--learn` always needs the current password. Otherwise it is asked for only if the daemon does not know it.
     let source = Source::chosen(false, args.current_file.as_deref());

@@ -14,7 +14,6 @@ use crate::receipt;
 use crate::secrets::{find, print_codes};
 use mfad_api::{BackupCodes, Provisioned, Secret};
 
-/// `device provision`.
 pub(super) async fn run(context: &mut Context, args: &ProvisionArgs) -> Result<(), Failure> {
     // Checked before anything is programmed, since the receipt is returned only once.
     if let Some(file) = args.receipt.as_ref().filter(|file| file.exists()) {

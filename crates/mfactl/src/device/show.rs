@@ -9,7 +9,6 @@ use crate::output::{Output, Tone, visible};
 use crate::problem::advice;
 use mfad_api::{Account, AccountList, Applet, Device, DeviceCredential, DeviceList, ErrorCode, GenuineDevice};
 
-/// `device list`.
 pub(super) async fn list(context: &mut Context) -> Result<(), Failure> {
     let answer = context.client.ask(Call::get("/v1/devices")).await?;
     if context.out.is_json() {
@@ -22,7 +21,6 @@ pub(super) async fn list(context: &mut Context) -> Result<(), Failure> {
     if list.devices.is_empty() { context.out.note("no hardware key is plugged in") } else { Ok(()) }
 }
 
-/// `device info`.
 pub(super) async fn info(context: &mut Context, serial: u32) -> Result<(), Failure> {
     let answer = context.client.ask(Call::get(format!("/v1/devices/{serial}"))).await?;
     if context.out.is_json() {
@@ -41,7 +39,6 @@ pub(super) async fn info(context: &mut Context, serial: u32) -> Result<(), Failu
     Ok(())
 }
 
-/// `device attest`.
 pub(super) async fn attest(context: &mut Context, serial: u32, slot: Option<&str>) -> Result<(), Failure> {
     let slot = slot.map(|slot| format!("?slot={}", percent_encoding::utf8_percent_encode(slot, NON_ALPHANUMERIC)));
     let path = format!("/v1/devices/{serial}/attest{}", slot.unwrap_or_default());
@@ -59,7 +56,6 @@ pub(super) async fn attest(context: &mut Context, serial: u32, slot: Option<&str
     context.out.note(&context.out.tone("the hardware key is genuine", Tone::Good))
 }
 
-/// `device accounts`.
 pub(super) async fn accounts(context: &mut Context, serial: u32) -> Result<(), Failure> {
     let answer = context.client.ask(Call::get(format!("/v1/devices/{serial}/oath/accounts"))).await?;
     if context.out.is_json() {

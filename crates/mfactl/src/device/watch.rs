@@ -7,7 +7,6 @@ use crate::failure::Failure;
 use crate::output::visible;
 use mfad_api::DeviceEvent;
 
-/// `device watch`.
 pub(crate) async fn run(context: &mut Context) -> Result<(), Failure> {
     let mut stream = context.client.open(Call::get("/v1/devices/events")).await?;
     let mut blocks = Blocks::default();

@@ -10,7 +10,7 @@ pub(super) enum Foreign {
     /// An image, such as a photo or screenshot of a QR code.
     Picture,
     Utf16,
-    /// Not text.
+    /// Bytes that are neither text nor a known image.
     Binary,
     Json,
     Xml,

@@ -28,7 +28,6 @@ use list::{Line, account, lines, passed_over};
 /// Longest input, in bytes.
 const LONGEST: usize = 16 * 1024 * 1024;
 
-/// `import`.
 pub(crate) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), Failure> {
     let bytes = read(args)?;
     let lines = lines(&bytes)?;

@@ -147,7 +147,8 @@ impl Default for ThrottleEntry {
 }
 
 impl ThrottleEntry {
-    /// Returns the limits of second factors, or without a lock (`locks` is false) those of passwords.
+    /// Returns the limits of second factors; with `locks` false those of passwords, which are delayed but never locked
+    /// (THR-5).
     pub(super) fn checked(&self, locks: bool) -> Result<Limits, ConfigFault> {
         if !(1..=MOST_BEFORE_DELAY).contains(&self.delay_after) {
             return Err(value("throttle.delayAfter", "must be 1 to 5"));

@@ -1,8 +1,7 @@
 //! `--daemonize`: runs the daemon in the background, for hosts without a supervisor. The parent process waits until the
 //! daemon serves or has failed, and exits with that code.
 //!
-//! The crate `daemonize2` calls fork(2) and setsid(2). The crate `daemonize` lets the parent exit at once, so that a
-//! failed start looks like a successful one; it is also unmaintained.
+//! The crate `daemonize2` calls fork(2) and setsid(2). It is the maintained fork of `daemonize` (RUSTSEC-2025-0069).
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks the daemon to do.
+/// The action that a signal requests.
 pub(super) enum Told {
     /// Complete open requests and stop (SIGTERM, SIGINT, SIGQUIT).
     Stop,

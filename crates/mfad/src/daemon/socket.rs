@@ -15,7 +15,7 @@ use crate::config::Config;
 use super::failure::{Failure, file_fault};
 use super::places::{check_ancestors, directory_of, is_ours};
 
-/// A socket that listens.
+/// The listening socket of the daemon, and who created it.
 pub(super) struct Listening {
     pub(super) listener: UnixListener,
     /// For an inherited socket, the path that it is bound to, whatever the configuration says.

@@ -1,4 +1,5 @@
-//! One connection, one request after another: read, route, hand over to the service, answer.
+//! Serves one connection: reads each request, routes it, calls the service and writes the response. It knows no rules
+//! about who may do what.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -46,18 +47,18 @@ use super::route::{self, Ask};
 use super::stream::{DisconnectProbe, LimitedStream, SharedStream, Signals};
 use super::{PATIENCE, Server, ui};
 
-/// How long a whole request may last (HTTP-1).
+/// Time limit of a whole request, from the end of its header block to its response (HTTP-1).
 const REQUEST_TIME: Duration = Duration::from_secs(30);
-/// How often to look whether the caller of a call that takes long is still there.
+/// Interval at which a long call checks whether its client has disconnected.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long a daemon that stops waits for the first request of a new connection.
+/// Time that a stopping daemon waits for the first request of a connection that it has accepted.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
-/// Why nobody is served (TIME-1).
+/// Refusal of all requests while the host's clock cannot be right (TIME-1).
 const WRONG_CLOCK: &str = "the clock of this host shows a year before 1970 or after 9999; set it";
-/// The description of this API, made from `docs/openapi.yaml` at build time.
+/// The OpenAPI document as JSON, made from `docs/openapi.yaml` at build time.
 const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 
-/// Who asks on this connection.
+/// State of one connection, which all its requests share.
 #[derive(Clone)]
 struct Connection {
     server: Arc<Server>,
@@ -66,11 +67,12 @@ struct Connection {
     probe: DisconnectProbe,
 }
 
-/// Serves one connection until it ends.
+/// Serves one connection until the peer closes it, a time limit ends, or the daemon stops.
 pub(super) async fn serve_connection(server: &Arc<Server>, stream: UnixStream, peer: Peer) {
     let uid = peer.uid;
     if http_date(&server.clock.now()).is_none() {
-        // At each of its steps the HTTP library writes down the time for its own header `Date`, asked for or not, and panics.
+        // The HTTP library formats the time for a `Date` header at each step, even if that header is off, and panics
+        // outside the range that it can format.
         return refuse_unread(server, stream, uid, &Problem::from(&Error::NotReady(WRONG_CLOCK))).await;
     }
     let signals = Arc::new(Signals::default());
@@ -83,7 +85,8 @@ pub(super) async fn serve_connection(server: &Arc<Server>, stream: UnixStream, p
         Box::pin(async move { Ok::<_, Infallible>(connection.answer(request).await) })
     });
     let longest_head = LONGEST_HEAD.saturating_add(1024);
-    // The guard keeps all times, so the library's own header timer stays off; the time of an answer is one of the clock's.
+    // `LimitedStream` has all time limits, so the library's header timer is off. `stamp` sets `Date` from the daemon's
+    // clock.
     let mut served = http1::Builder::new()
         .max_buf_size(longest_head.max(8192))
         .max_headers(MOST_FIELDS)
@@ -94,11 +97,11 @@ pub(super) async fn serve_connection(server: &Arc<Server>, stream: UnixStream, p
     let mut closing = server.closing.clone();
     let may_close = async {
         super::closed(&mut closing).await;
-        // Whoever connected and was let in has a request under way.
+        // The first request of a connection that was accepted before the stop still gets its response.
         let _ = tokio::time::timeout(FIRST_REQUEST, signals.first_request()).await;
     };
     let ended = tokio::select! {
-        // A request that has arrived comes before the end.
+        // Requests that have arrived are served before the stop is noticed.
         biased;
         ended = poll_fn(|cx| served.poll_without_shutdown(cx)) => Some(ended),
         () = may_close => None,
@@ -114,18 +117,18 @@ pub(super) async fn serve_connection(server: &Arc<Server>, stream: UnixStream, p
     }
 }
 
-/// Answers on a connection whose bytes are not read as a request, and ends it.
+/// Writes a final response on a connection whose bytes are not read as a request, and closes it.
 async fn refuse_unread(server: &Server, stream: UnixStream, uid: u32, problem: &Problem) {
     server.service.metrics().count_request(problem.status.as_u16());
     say_last_word(stream, &unread_answer(server, uid, problem), LINGER).await;
 }
 
-/// Tells a connection over the limit to come again.
+/// Answers a connection over the limit with 503, and closes it.
 pub(super) async fn turn_away(server: &Server, stream: UnixStream, uid: u32) {
     say_last_word(stream, &unread_answer(server, uid, &Problem::busy()), LONG_LINGER).await;
 }
 
-/// A refusal as bytes, under an id that the journal has too.
+/// Builds a final response as bytes, and logs the refusal under the same request id.
 fn unread_answer(server: &Server, uid: u32, problem: &Problem) -> Vec<u8> {
     let now = server.clock.now();
     let id = request_id(&now);
@@ -140,7 +143,8 @@ impl Connection {
         let (parts, body) = request.into_parts();
         let mut is_read = false;
         let attempt = async {
-            // Whatever becomes of the request: a connection goes on only where one request ends and the next begins.
+            // The body is read even if the request is going to be refused: the next request on the connection starts
+            // after it.
             let body = read_body(body, &self.signals).await;
             let body = body.inspect_err(|problem| self.server.note_refusal(&id, self.peer.uid, problem))?;
             is_read = true;
@@ -167,7 +171,8 @@ impl Connection {
         if path == ui::WITHOUT_SLASH && self.server.has_page {
             return Ok(ui_redirect());
         }
-        // Not before the body is there: whoever sends it late must not have a code of then count (OTP-4).
+        // Read after the body: a client that holds its body back must not have a code checked at an earlier time
+        // (OTP-4).
         let now = self.server.clock.now();
         let (caller, ask) = self.ask(parts, &body)?;
         let key = if is_change(&parts.method) { idempotency_key(&parts.headers)? } else { None };
@@ -203,7 +208,7 @@ impl Connection {
         Ok(kept_answer(kept, path))
     }
 
-    /// Who asks, and for what.
+    /// Finds the caller's credentials and the operation that the request asks for.
     fn ask(&self, parts: &request::Parts, body: &Sensitive<Vec<u8>>) -> Result<(Caller, Ask), Problem> {
         let resource = Resource::of_path(parts.uri.path()).ok_or_else(Problem::not_found)?;
         if !resource.methods().contains(&parts.method) {
@@ -228,8 +233,8 @@ impl Connection {
         Ok((Caller { peer: self.peer.clone(), token, reason: credentials.reason }, ask))
     }
 
-    /// Names a request that is to have the same answer again. Rights go by groups too, and some calls want a reason: an
-    /// answer is for whoever may ask for it.
+    /// Returns the identity of a request for `Idempotency-Key`. It includes the peer's groups, the token and the
+    /// reason, because they decide whether the caller may see the response.
     fn fingerprint(&self, parts: &request::Parts, key: &str) -> Fingerprint {
         let ids: Vec<u8> =
             [self.peer.uid, self.peer.gid].iter().chain(&self.peer.groups).flat_map(|id| id.to_be_bytes()).collect();
@@ -243,7 +248,7 @@ impl Connection {
         ])
     }
 
-    /// Carries a call out. What it changes is changed even if the caller leaves (STO-7).
+    /// Carries out a call. Its changes are made even if the client disconnects (STO-7).
     async fn perform(&self, context: RequestContext, call: Call, qr: Option<QrFormat>) -> Result<Kept, Problem> {
         let at = context.now.wall_ms;
         let reply = match Service::cost(&context, &call) {
@@ -259,15 +264,15 @@ impl Connection {
         Ok(Kept { status, location, is_metrics, body, told })
     }
 
-    /// Carries a call out on a thread that may block.
+    /// Carries out a call on a thread that may block. Cancels it if the client disconnects or the daemon stops.
     async fn perform_on_thread(&self, context: RequestContext, call: Call) -> Result<Reply, Problem> {
-        // It may be a thread that is not there yet.
+        // The thread pool may have to start a thread, which needs memory.
         if !headroom::is_there_for(0) {
             return Err(Problem::busy());
         }
         let server = Arc::clone(&self.server);
         let id = context.request.clone();
-        // Noted as well when this future is dropped, because the answer would come too late.
+        // Also cancels when this future is dropped, as at the time limit of the request.
         let leaving = Leaving(context.cancellation.clone());
         let mut work = tokio::task::spawn_blocking(move || {
             server.service.handle(&context, call).map_err(|error| refusal(&context.request, &error))
@@ -276,7 +281,7 @@ impl Connection {
         let done = loop {
             tokio::select! {
                 done = &mut work => break done,
-                // A daemon that stops waits for nobody's touch.
+                // A stopping daemon does not wait for a touch.
                 () = super::closed(&mut closing), if !leaving.0.is_cancelled() => leaving.0.cancel(),
                 () = tokio::time::sleep(LOOK) => if self.probe.has_disconnected() { leaving.0.cancel() },
             }
@@ -289,7 +294,8 @@ impl Connection {
         Problem::internal("it panicked")
     }
 
-    /// The same with an idempotency key. The answer is kept even if the caller is gone by then.
+    /// Carries out a call that has an idempotency key, or repeats its kept response. A response is kept even if the
+    /// client has disconnected.
     async fn perform_once(
         &self,
         request: Fingerprint,
@@ -315,7 +321,7 @@ impl Connection {
         work.await.unwrap_or_else(|_| Err(self.panicked(&id)))
     }
 
-    /// An answer that was kept, for whoever may still have it.
+    /// Returns a kept response, if the caller may still make the call and see the response.
     async fn repeat(&self, kept: Kept, context: RequestContext, call: Call) -> Result<Kept, Problem> {
         let server = Arc::clone(&self.server);
         let id = context.request.clone();
@@ -328,7 +334,7 @@ impl Connection {
         Ok(kept)
     }
 
-    /// A stream, if the caller may make the call that its pages are.
+    /// Opens an event stream, if the caller may make `first`, the call that reads a page of it.
     async fn event_answer(
         &self,
         caller: Caller,
@@ -354,7 +360,7 @@ impl Connection {
         Ok(self.stream_answer(EVENT_STREAM, parts))
     }
 
-    /// A copy of the store, sent as it is encrypted.
+    /// Streams a backup of the store while it is being encrypted.
     async fn backup_answer(&self, caller: Caller, now: Moment, id: &str) -> Result<Answer, Problem> {
         let context = RequestContext {
             caller,
@@ -373,14 +379,14 @@ impl Connection {
         }
     }
 
-    /// The connection knows of it until its last part is sent.
+    /// Builds a streamed response. The connection counts as busy until the last part is sent.
     fn stream_answer(&self, media_type: HeaderValue, parts: Parts) -> Answer {
         let body = EventStream::new(parts, self.signals.start_streaming());
         answer(StatusCode::OK, media_type, Either::Right(body))
     }
 }
 
-/// What a future comes to, or nothing if it panics: that is the end of this request or connection, and of no other.
+/// Polls a future, and returns `None` if it panics. A panic ends only the request or connection that caused it.
 pub(super) async fn caught<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Some),
@@ -389,7 +395,7 @@ pub(super) async fn caught<F: Future>(mut future: Pin<&mut F>) -> Option<F::Outp
     .await
 }
 
-/// Tells a call that nobody waits for its answer any more, when it is dropped at the latest.
+/// Cancels a call when it is dropped, unless it was cancelled before.
 struct Leaving(CancellationToken);
 
 impl Drop for Leaving {
@@ -420,7 +426,7 @@ fn is_change(method: &Method) -> bool {
 }
 
 fn request_id(now: &Moment) -> String {
-    // An id is no secret; without random bytes it is merely less unique.
+    // An id is not secret. Without random bytes it is only less unique.
     let random = mfad_core::entropy::public().unwrap_or_default();
     mfad_core::model::SecretId::at(now.wall_ms, &random).to_string()
 }

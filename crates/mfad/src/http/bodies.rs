@@ -1,4 +1,4 @@
-//! The bodies that routes take, and the one way from each to the checked parts of a call.
+//! The JSON bodies of requests, and their conversion into the checked arguments of calls. It knows no paths.
 
 use data_encoding::BASE64;
 use serde::Deserialize;
@@ -17,15 +17,15 @@ use super::device_bodies::{DeviceMember, HardwareMembers, provision_order};
 use super::json::{LONGEST_PASSWORD, SecretText, TokenMember, present};
 use super::problem::Problem;
 
-/// The shortest new password, in bytes (AUT-5).
+/// Minimum length of a new password in bytes (AUT-5).
 const SHORTEST_PASSWORD: usize = 8;
-/// The longest text of an action that is confirmed, in bytes.
+/// Maximum length of an action that a step-up confirms, and of a description, in characters.
 const LONGEST_ACTION: usize = 256;
-/// The longest role name, and how many there may be.
+/// Maximum length of a role name in bytes.
 const LONGEST_ROLE: usize = 32;
 const MOST_ROLES: usize = 16;
 
-/// `POST /users`.
+/// Body of `POST /users`.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -51,7 +51,7 @@ impl TryFrom<NewUserBody> for NewUserOrder {
     }
 }
 
-/// `PUT /users/:id`.
+/// Body of `PUT /users/:id`. In members with two `Option`s, the inner `None` is `null`, which removes the value.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -100,7 +100,7 @@ fn roles(mut roles: Vec<String>) -> Result<Vec<String>, Problem> {
     Ok(roles)
 }
 
-/// `POST /users/:id/secrets`.
+/// Body of `POST /users/:id/secrets`: the members of all types of secrets, of which each type accepts some.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -167,7 +167,7 @@ impl TryFrom<SecretBody> for SecretOrder {
     }
 }
 
-/// `POST /users/:id/secrets/import`.
+/// Body of `POST /users/:id/secrets/import`.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -189,7 +189,7 @@ impl TryFrom<ImportBody> for ImportOrder {
     }
 }
 
-/// `POST /key/rotation`, where the master key is a credential.
+/// Body of `POST /key/rotation` if the master key is a credential, which the daemon cannot replace itself.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyBody {
@@ -197,7 +197,7 @@ pub(super) struct KeyBody {
 }
 
 impl KeyBody {
-    /// The new master key: 32 bytes in Base64 (RFC 4648 section 4).
+    /// Decodes the new master key: 32 bytes in Base64 (RFC 4648 section 4).
     pub(super) fn key(&self) -> Result<MasterKey, Problem> {
         let bytes =
             BASE64.decode(self.key.0.expose().as_bytes()).map(Sensitive::new).map_err(|_| Problem::invalid("key"))?;
@@ -254,7 +254,7 @@ fn label(text: Option<String>) -> Result<Option<Label>, Problem> {
     text.map(|text| Label::parse(&text).map_err(because("name"))).transpose()
 }
 
-/// Either changes of the entry, or the first code of a pending factor.
+/// Body of `PUT /users/:id/secrets/:id`: a new name or description, or the first code of a pending factor.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -267,7 +267,7 @@ pub(super) struct ChangeBody {
 }
 
 impl ChangeBody {
-    /// What the body asks to do with the secret.
+    /// Returns the call: `Enroll` if the body has a first code, otherwise `ChangeSecret`.
     pub(super) fn call(self, user: UserRef, secret: SecretRef) -> Result<Call, Problem> {
         if self.token.is_some() || self.device.is_some() {
             if self.version.is_some() || self.name.is_some() || self.description.is_some() {
@@ -288,7 +288,7 @@ impl ChangeBody {
     }
 }
 
-/// `PUT /users/:id/secrets/password`.
+/// Body of `PUT /users/:id/secrets/password`.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -297,7 +297,7 @@ pub(super) struct PasswordBody {
     pub current: Option<SecretText>,
 }
 
-/// `POST /auth/password`.
+/// Body of `POST /auth/password`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LoginBody {
@@ -305,14 +305,15 @@ pub(super) struct LoginBody {
     pub password: SecretText,
 }
 
-/// A one-time password alone.
+/// Body of `POST /auth/totp`: a one-time password.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenBody {
     pub token: TokenMember,
 }
 
-/// The first code of a factor: from the user, or from the hardware key itself.
+/// Body of `PUT /users/:id/secrets/:id/enroll`: the first proof of a pending factor, from the user, a hardware key or a
+/// browser.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -323,7 +324,7 @@ pub(super) struct FirstCodeBody {
 }
 
 impl FirstCodeBody {
-    /// The one that it holds.
+    /// Returns the proof. Refuses a body with none, or with more than one.
     pub(super) fn first_code(self) -> Result<FirstCode, Problem> {
         match (self.token, self.device, self.credential) {
             (Some(token), None, None) => Ok(FirstCode::Token(token.0)),
@@ -335,14 +336,14 @@ impl FirstCodeBody {
     }
 }
 
-/// A backup code alone.
+/// Body of `POST /auth/recovery`: a backup code.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CodeBody {
     pub code: SecretText,
 }
 
-/// One second factor of any kind.
+/// Body of `POST /auth/mfa` and of `POST /users/:id/verify`: a second factor of any kind.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -355,7 +356,7 @@ pub(super) struct ProofBody {
 }
 
 impl ProofBody {
-    /// The one proof it holds.
+    /// Returns the proof. Refuses a body with none, or with more than one.
     pub(super) fn proof(self) -> Result<Proof, Problem> {
         let pin = pin(self.pin)?;
         if pin.is_some() && self.device != Some(true) {
@@ -371,7 +372,7 @@ impl ProofBody {
     }
 }
 
-/// `POST /auth/stepup`.
+/// Body of `POST /auth/stepup`: the members of [`ProofBody`], the action, and the app that may redeem the receipt.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -385,7 +386,8 @@ pub(super) struct StepUpBody {
     pub redeemer: Option<u32>,
 }
 
-/// `POST /auth/fido2`: what a security key answered in a browser, or the one in this host.
+/// Body of `POST /auth/fido2`: the response of a security key in a browser, or a security key that is plugged into this
+/// host.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -396,7 +398,7 @@ pub(super) struct SecurityKeyBody {
 }
 
 impl SecurityKeyBody {
-    /// The one proof it holds.
+    /// Returns the proof. Refuses a body with none, or with more than one.
     pub(super) fn proof(self) -> Result<Proof, Problem> {
         match (self.credential, self.device, pin(self.pin)?) {
             (Some(credential), None, None) => Ok(Proof::Credential(Value::Object(credential))),
@@ -409,24 +411,24 @@ impl SecurityKeyBody {
     }
 }
 
-/// `POST /auth/receipt`.
+/// Body of `POST /auth/receipt`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReceiptBody {
     pub receipt: SecretText,
     pub action: String,
 }
-/// The refusal of a member, with the reason.
+/// Returns a function that builds the refusal of a member from a reason.
 fn because(member: &str) -> impl Fn(&'static str) -> Problem {
     move |why| Problem::malformed(format!("`{member}` {why}"))
 }
 
-/// The text of an action that is confirmed.
+/// Parses the action that a step-up confirms.
 pub(super) fn action(text: &str) -> Result<Text, Problem> {
     Text::parse(text, LONGEST_ACTION).map_err(because("action"))
 }
 
-/// A password that is to be stored.
+/// Accepts a password that is going to be stored: 8 to 1024 bytes without control characters (AUT-5).
 pub(super) fn new_password(text: SecretText, member: &str) -> Result<Sensitive<String>, Problem> {
     let length = text.0.expose().len();
     if !(SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&length) {
@@ -440,13 +442,13 @@ pub(super) fn new_password(text: SecretText, member: &str) -> Result<Sensitive<S
     Ok(text.0)
 }
 
-/// The PIN of a security key.
+/// Parses the PIN of a security key: 4 characters to 63 bytes (CTAP 2.1 section 6.5.1).
 fn pin(text: Option<SecretText>) -> Result<Option<Pin>, Problem> {
     let refused = || Problem::malformed("`pin` has 4 characters to 63 bytes");
     text.map(|text| Pin::parse(text.0.expose()).ok_or_else(refused)).transpose()
 }
 
-/// A backup code in any spelling.
+/// Parses a backup code, in either case and with hyphens anywhere.
 pub(super) fn backup_code(text: &SecretText) -> Result<BackupCode, Problem> {
     BackupCode::parse(text.0.expose()).ok_or_else(|| Problem::malformed("`code` is no backup code"))
 }

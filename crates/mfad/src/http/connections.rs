@@ -18,8 +18,8 @@ const RESERVED: usize = 16;
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// Time for which input is still read after a final response. Meanwhile the connection counts towards its limit.
 pub(super) const LINGER: Duration = Duration::from_millis(200);
-/// The same for a connection over the limit, which counts towards none. It is longer, since the peer may not have sent
-/// its request yet.
+/// As [`LINGER`], for a connection over the limit, which counts towards none. It is longer, since the peer may not have
+/// sent its request yet.
 pub(super) const LONG_LINGER: Duration = Duration::from_secs(1);
 /// Minimum time in milliseconds between two log entries about requests that were refused before they were read.
 const BETWEEN_NOTES: i64 = 100;
@@ -52,7 +52,7 @@ pub(super) struct ConnectionPermit {
 }
 
 impl Connections {
-    /// Begins without open connections.
+    /// Starts with no open connection.
     pub(super) fn new(limits: ConnectionLimits) -> Self {
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
         Self { limits, by_peer: Arc::default(), turned_away, noted: AtomicI64::new(i64::MIN) }
@@ -72,7 +72,7 @@ impl Connections {
         Some(ConnectionPermit { uid, by_peer: Arc::clone(&self.by_peer) })
     }
 
-    /// Returns a permit to answer one more connection over the limit; `None` if 64 are being answered.
+    /// Returns a permit to answer one more connection over the limit; `None` if 64 are being answered already.
     pub(super) fn word_of_refusal(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.turned_away).try_acquire_owned().ok()
     }

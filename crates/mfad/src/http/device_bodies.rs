@@ -1,4 +1,4 @@
-//! Hardware keys in the bodies and queries that routes take.
+//! Bodies and query parameters about hardware keys, and their conversion into the arguments of calls.
 
 use mfad_core::model::{AccountName, SecretId, Serial};
 use mfad_service::{Activation, Call, DeviceRef, MfaOrder, OnDevice, PasswordChange, PivSlot, ProvisionOrder};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::json::{LONGEST_PASSWORD, SecretText, present};
 use super::problem::Problem;
 
-/// The member `device` of a new factor.
+/// The member `device` of a new factor: the hardware key to program, by serial number or as the only one attached.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,7 +17,7 @@ pub struct DeviceMember {
     password: Option<SecretText>,
 }
 
-/// The members of a new factor that go with `device`.
+/// The members of a new factor that are accepted only together with `device`.
 #[derive(Default)]
 pub(super) struct HardwareMembers {
     pub touch: Option<bool>,
@@ -28,7 +28,7 @@ pub(super) struct HardwareMembers {
 }
 
 impl HardwareMembers {
-    /// Whether there is any.
+    /// Whether any of the members is present.
     pub(super) fn is_there(&self) -> bool {
         self.touch.is_some()
             || self.activate.is_some()
@@ -38,7 +38,7 @@ impl HardwareMembers {
     }
 }
 
-/// A factor to be put onto a hardware key.
+/// Builds the order to program a factor onto a hardware key.
 pub(super) fn provision_order(
     mfa: MfaOrder,
     device: DeviceMember,
@@ -74,7 +74,7 @@ fn password(text: SecretText, member: &str) -> Result<mfad_core::model::Sensitiv
     if (1..=LONGEST_PASSWORD).contains(&text.0.expose().len()) { Ok(text.0) } else { Err(Problem::invalid(member)) }
 }
 
-/// `PUT /devices/:serial/oath/accounts/:name`.
+/// Body of `PUT /devices/:serial/oath/accounts/:name`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RenameBody {
@@ -82,14 +82,14 @@ pub(super) struct RenameBody {
 }
 
 impl RenameBody {
-    /// The new name.
+    /// Parses the new name, which must have no control characters.
     pub(super) fn name(&self) -> Result<AccountName, Problem> {
         let is_clean = !self.name.chars().any(char::is_control);
         AccountName::from_bytes(self.name.as_bytes()).filter(|_| is_clean).ok_or_else(|| Problem::invalid("name"))
     }
 }
 
-/// `PUT /devices/:serial/oath/password`.
+/// Body of `PUT /devices/:serial/oath/password`.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,7 +101,8 @@ pub(super) struct DevicePasswordBody {
 }
 
 impl DevicePasswordBody {
-    /// What it asks for.
+    /// Returns the call. `current` alone lets the daemon learn the password that the key has; otherwise one change is
+    /// required.
     pub(super) fn call(self, serial: Serial) -> Result<Call, Problem> {
         let current = self.current.map(|text| password(text, "current")).transpose()?;
         let change = match (self.new, self.random, self.remove) {
@@ -117,7 +118,7 @@ impl DevicePasswordBody {
     }
 }
 
-/// The query parameter `device` of a factor that is to go.
+/// Parses the query parameter `device` of a deletion: whether to erase the factor's account on its hardware key.
 pub(super) fn on_device(text: &str) -> Result<OnDevice, Problem> {
     match text {
         "erase" => Ok(OnDevice::Erase),
@@ -126,7 +127,7 @@ pub(super) fn on_device(text: &str) -> Result<OnDevice, Problem> {
     }
 }
 
-/// The query parameter `slot` of an attestation.
+/// Parses the query parameter `slot` of an attestation.
 pub(super) fn piv_slot(text: &str) -> Result<PivSlot, Problem> {
     PivSlot::parse(text).ok_or_else(|| Problem::invalid("slot"))
 }

@@ -1,4 +1,4 @@
-//! Hardware keys and security keys as the JSON of `mfad-api`.
+//! Converts views of hardware keys and security keys into the JSON of `mfad-api`.
 
 use mfad_api as api;
 use mfad_core::model::Serial;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::json::time;
 use super::problem::Problem;
 
-/// A hardware key, without the factors on it.
+/// Converts a hardware key, without the factors on it.
 pub(super) fn device(key: &KeyView) -> api::Device {
     api::Device {
         serial: key.serial.map(number),
@@ -44,7 +44,7 @@ fn problem(error: &Error) -> api::DeviceProblem {
     api::DeviceProblem { code: problem.code.as_str().to_owned(), detail: problem.detail }
 }
 
-/// A security key in a port.
+/// Converts a security key that is plugged into this host.
 pub(super) fn security_key(key: &SecurityKeyView) -> api::SecurityKey {
     let facts = key.facts.as_ref().ok();
     api::SecurityKey {
@@ -70,7 +70,7 @@ fn applet(applet: &AppletView) -> api::Applet {
     }
 }
 
-/// A factor that the daemon put onto a key.
+/// Converts a factor of this daemon on a hardware key.
 pub(super) fn credential(credential: &CredentialView) -> api::DeviceCredential {
     api::DeviceCredential {
         secret_id: credential.secret.to_string(),
@@ -81,7 +81,7 @@ pub(super) fn credential(credential: &CredentialView) -> api::DeviceCredential {
     }
 }
 
-/// An account on a key.
+/// Converts an OATH account on a hardware key.
 pub(super) fn account(account: &AccountView) -> api::Account {
     let (period, issuer, name) = account.name.parts(account.is_hotp);
     api::Account {
@@ -97,7 +97,7 @@ pub(super) fn account(account: &AccountView) -> api::Account {
     }
 }
 
-/// The key that a factor is on.
+/// Converts the hardware key that a factor is on.
 pub(super) fn on_device_of(device: &DeviceOfSecret) -> api::OnDevice {
     api::OnDevice {
         serial: number(device.serial),
@@ -109,7 +109,7 @@ pub(super) fn on_device_of(device: &DeviceOfSecret) -> api::OnDevice {
     }
 }
 
-/// A key that proved to be genuine.
+/// Converts the result of an attestation.
 pub(super) fn genuine(genuine: &GenuineView) -> api::GenuineDevice {
     api::GenuineDevice {
         serial: number(genuine.serial),
@@ -119,7 +119,7 @@ pub(super) fn genuine(genuine: &GenuineView) -> api::GenuineDevice {
     }
 }
 
-/// The outcome for a factor on a returned key.
+/// Converts the outcome for one factor on a returned hardware key.
 pub(super) fn returned(returned: &ReturnedView) -> api::ReturnedCredential {
     api::ReturnedCredential {
         secret_id: returned.secret.to_string(),
@@ -131,7 +131,7 @@ pub(super) fn returned(returned: &ReturnedView) -> api::ReturnedCredential {
     }
 }
 
-/// A key that was plugged in or pulled, as a server-sent event.
+/// Writes the arrival or removal of a hardware key as a server-sent event.
 pub(super) fn event_text(event: &DeviceEvent) -> String {
     let name = if event.is_attached { "attached" } else { "removed" };
     let event = api::DeviceEvent {

@@ -1,5 +1,5 @@
-//! Answers that are sent as they come: the audit log and the hardware keys as server-sent events (WHATWG HTML section
-//! 9.2), and copies of the store.
+//! Streamed responses: the audit log and the hardware keys as server-sent events (WHATWG HTML section 9.2), and backups
+//! of the store.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,24 +17,24 @@ use super::device_replies::event_text;
 use super::replies::audit_record;
 use super::stream::Streaming;
 
-/// A comment is sent when nothing else was for so long.
+/// Interval at which a silent event stream sends a comment, so that the client sees that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Rows read at a time.
+/// Maximum number of audit rows per read.
 const PAGE: u32 = 100;
-/// Parts that may wait for a slow reader.
+/// Parts that are buffered for a slow client.
 const AHEAD: usize = 4;
 
-/// The parts of an answer that is a stream, as they come.
+/// The parts of a streamed response, in order.
 pub(super) type Parts = mpsc::Receiver<Bytes>;
 
-/// The body of such an answer.
+/// The body of a streamed response, for the HTTP library.
 pub(super) struct EventStream {
     parts: Parts,
     _streaming: Streaming,
 }
 
 impl EventStream {
-    /// On a connection that knows of it.
+    /// Takes the parts, and the mark that keeps the connection from counting as idle until this body is dropped.
     pub(super) fn new(parts: Parts, streaming: Streaming) -> Self {
         Self { parts, _streaming: streaming }
     }
@@ -49,11 +49,11 @@ impl Body for EventStream {
     }
 }
 
-/// What a stream reads, one page after another.
+/// The contents of an event stream, read page by page.
 trait Source: Send + 'static {
-    /// What to ask next.
+    /// Returns the call that reads the next page.
     fn question(&self) -> Call;
-    /// The answer as text, or `None` if it is no answer to that; where to go on is kept.
+    /// Writes a reply as events, and remembers where the next page starts. `None` if it is not the reply to that call.
     fn text(&mut self, reply: Reply) -> Option<String>;
 }
 
@@ -73,7 +73,7 @@ impl Source for AuditSource {
     }
 }
 
-/// At first the keys that are there, then what happens.
+/// The first page has the hardware keys that are plugged in, later pages have events.
 struct DeviceSource {
     after: Option<u64>,
 }
@@ -90,19 +90,21 @@ impl Source for DeviceSource {
     }
 }
 
-/// The audit log after row `after`. It ends with the reader, the right to read, or the daemon.
+/// Streams the rows of the audit log after row `after`. The stream ends when the client disconnects, the caller loses
+/// the right, or the daemon stops.
 pub(super) fn audit(server: Arc<Server>, caller: Caller, request: String, after: i64) -> Parts {
     let head = server.audit_head.clone();
     stream(server, caller, request, head, AuditSource { after })
 }
 
-/// The hardware keys that are there and those that come and go. It ends likewise.
+/// Streams the hardware keys that are plugged in, then arrivals and removals. The stream ends as that of [`audit`]
+/// does.
 pub(super) fn devices(server: Arc<Server>, caller: Caller, request: String) -> Parts {
     let head = server.device_head.clone();
     stream(server, caller, request, head, DeviceSource { after: None })
 }
 
-/// A copy of the store. One that fails in the middle has no last record, so its reader knows.
+/// Streams a backup of the store. If it fails half-way, its last record is missing, so the reader notices.
 pub(super) fn backup(mut backup: Backup, request: String) -> Parts {
     let (parts, body) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
@@ -168,7 +170,7 @@ async fn feed<T: Send + Sync + 'static>(
     }
 }
 
-/// One page, asked as any other call is, so that a lost right ends the stream.
+/// Reads one page. The call is authorised like any other, so the stream ends once the caller has lost the right.
 async fn page(server: &Arc<Server>, caller: Caller, request: &str, question: Call) -> Option<Reply> {
     let context = RequestContext {
         caller,

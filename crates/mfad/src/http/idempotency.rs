@@ -20,7 +20,7 @@ use super::problem::Problem;
 const LIFETIME: i64 = 60_000;
 /// Maximum number of kept responses and of requests in progress, together.
 const MOST: usize = 1024;
-/// The same for one peer uid.
+/// Maximum number of them for one peer uid.
 const MOST_OF_ONE: usize = 256;
 /// Maximum size of the kept bodies of one peer uid, in bytes. A body with a QR code has some 100 KiB.
 const MOST_BYTES: usize = 2 * 1024 * 1024;
@@ -138,7 +138,7 @@ impl Idempotency {
         let sealed = entropy::public::<24>()
             .ok()
             .and_then(|nonce| Some((nonce, self.cipher.encrypt(&XNonce::from(nonce), answer.body.as_slice()).ok()?)));
-        // What cannot be encrypted is not kept.
+        // A response that cannot be encrypted is not kept.
         let Some((nonce, sealed)) = sealed else { return self.forget(request) };
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(request) else { return };

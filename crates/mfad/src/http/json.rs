@@ -1,5 +1,5 @@
-//! JSON at the edge: strict reading of bodies, and the forms of secrets, codes and times. Requests are strict: no unknown
-//! member, none twice, nothing behind the object.
+//! Reads JSON bodies, and defines the JSON form of secrets, codes and times. Reading is strict: no unknown member, no
+//! duplicate, nothing after the object.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use super::lenient::normalise;
 use super::problem::Problem;
 
-/// The longest password that is hashed, in bytes (AUT-5).
+/// Maximum length of a password in bytes; a longer one is refused and never hashed (AUT-5).
 pub(super) const LONGEST_PASSWORD: usize = 1024;
 
-/// A string that is a secret.
+/// A JSON string that holds a secret, wiped on drop.
 pub struct SecretText(pub Sensitive<String>);
 
 impl<'de> Deserialize<'de> for SecretText {
@@ -22,7 +22,7 @@ impl<'de> Deserialize<'de> for SecretText {
     }
 }
 
-/// The `token` member: a string of digits or an integer.
+/// The member `token`: a string of digits, or an integer without its leading zeros.
 pub(super) struct TokenMember(pub TokenInput);
 
 impl<'de> Deserialize<'de> for TokenMember {
@@ -49,7 +49,7 @@ impl<'de> Deserialize<'de> for TokenMember {
 
 const WRONG_TOKEN: &str = "missing field `token` as a string of digits";
 
-/// Reads a body into what a route takes. The refusal names members of ours, never what was sent.
+/// Parses a body as the type that a route expects. A refusal names only members of the API, and never quotes the body.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.is_empty() {
         return Err(Problem::malformed("a JSON body is needed"));
@@ -61,7 +61,7 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body.expose()).map_err(|error| Problem::malformed(explain(&error)))
 }
 
-/// For optional members: there or not, and if there then of the right type; `null` is no absence.
+/// Deserialises an optional member. It may be absent, but `null` is not accepted in place of absence.
 pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
@@ -73,7 +73,7 @@ fn explain(error: &serde_json::Error) -> String {
     if error.is_data() && (said.starts_with("missing field") || said.starts_with("duplicate field")) {
         return ours(&said);
     }
-    // The last one is the parser's; those before may be part of a name that was sent.
+    // Only the last match is serde_json's own text. An earlier one may be part of a member name in the request.
     if let Some((_, expected)) = said.rsplit_once(", expected").filter(|_| said.starts_with("unknown field")) {
         return format!("an unknown member, expected{}", ours(expected));
     }
@@ -83,7 +83,7 @@ fn explain(error: &serde_json::Error) -> String {
     format!("not valid JSON at line {line} column {column}")
 }
 
-/// RFC 3339 in UTC with three decimals.
+/// Formats milliseconds since 1970 as RFC 3339 in UTC with three decimals.
 pub fn time(millis: i64) -> String {
     jiff::Timestamp::from_millisecond(millis).map(|at| format!("{at:.3}")).unwrap_or_default()
 }

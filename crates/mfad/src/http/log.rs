@@ -1,24 +1,25 @@
-//! What the journal gets of refusals and defects: codes and causes under the id of the request, nothing that was sent.
+//! Logs refusals and defects to the journal: causes under the id of the request, and nothing that the client sent.
 
 use mfad_service::error::Error;
 
 use super::problem::Problem;
 
-/// Logs why a call was not carried out, and says it to the caller.
+/// Logs why a call was not carried out, and returns the problem document for the caller.
 pub(super) fn refusal(request: &str, error: &Error) -> Problem {
     log_error(request, error);
-    // Nothing is left to log with the answer, which may find nobody to go to.
+    // The cause is removed because it has been logged just now. The response may never be sent, if the client has
+    // disconnected.
     Problem { cause: None, ..Problem::from(error) }
 }
 
-/// A 500 says that the journal has its cause.
+/// Logs the cause of a 500 that was not logged before. The response says that the journal has it.
 pub(super) fn log_cause(request: &str, problem: &Problem) {
     if let Some(cause) = &problem.cause {
         tracing::error!(request, cause, "internal error");
     }
 }
 
-/// Logs why a call was not carried out.
+/// Logs why a call was not carried out, at a level that depends on who is at fault.
 pub(super) fn log_error(request: &str, error: &Error) {
     match error {
         Error::Tampered(cause) => {

@@ -179,7 +179,7 @@ pub async fn serve(listener: UnixListener, server: Arc<Server>) {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            // Collects tasks that have ended.
+            // Removes tasks that have ended from the set.
             Some(_) = open.join_next(), if !open.is_empty() => {}
             () = closed(&mut closing) => break,
         }

@@ -1,4 +1,4 @@
-//! Errors on the wire: the single map from an error to its code, title and status (RFC 9457).
+//! Problem documents (RFC 9457): the only mapping from errors of the service to code, title and status.
 
 use std::time::Duration;
 
@@ -10,32 +10,32 @@ use mfad_service::error::Error;
 
 use super::framing::Reject;
 
-/// An error as the caller sees it.
+/// A refusal of a request: the members of its problem document and its header fields.
 #[derive(Debug)]
 pub struct Problem {
-    /// The HTTP status.
+    /// The HTTP status, also a member of the document.
     pub status: StatusCode,
     /// The stable code, one of the closed list in `docs/errors.md`.
     pub code: ErrorCode,
-    /// A short name of the kind of problem.
+    /// A short name of the kind of problem, for people.
     pub title: &'static str,
-    /// What is wrong here, and what to do.
+    /// A sentence for people: what is wrong with this request, and what to do.
     pub detail: String,
-    /// For the header `Allow`.
+    /// The methods that the path supports, for the header `Allow`; with 405.
     pub allow: Option<String>,
-    /// For the header `WWW-Authenticate`, which goes by the resource.
+    /// The scheme that the resource accepts, for the header `WWW-Authenticate`; with 401.
     pub challenge: Option<&'static str>,
-    /// For the header `Retry-After` and the member `retryAfter`, in seconds.
+    /// Seconds to wait, for the header `Retry-After` and the member `retryAfter`; with 429 and 503.
     pub retry_after: Option<u64>,
-    /// Attempts left.
+    /// Attempts left for the challenge, the pending factor or the PIN.
     pub remaining: Option<u32>,
-    /// The profile under which a wrong first code would have been right.
+    /// The parameters under which a wrong first code would have been correct.
     pub diagnosis: Option<api::Diagnosis>,
-    /// The keys that could be meant.
+    /// The serial numbers of the keys to choose from.
     pub devices: Option<Vec<u64>>,
-    /// The program that likely holds the key.
+    /// The program that probably holds the key.
     pub holder: Option<String>,
-    /// Why, for the journal alone; none if it is there already, or if it is no defect.
+    /// The cause of a defect, for the journal only; `None` for other problems and once it is logged.
     pub cause: Option<String>,
 }
 
@@ -57,22 +57,22 @@ impl Problem {
         }
     }
 
-    /// 400: this part of the request cannot be what it is.
+    /// 400: a part of the request is malformed; `detail` says which.
     pub fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::Malformed, "Malformed request", detail)
     }
 
-    /// 400: this member or parameter has a value that it cannot have.
+    /// 400: a member or parameter has an invalid value.
     pub fn invalid(member: &str) -> Self {
         Self::malformed(format!("invalid value for `{member}`"))
     }
 
-    /// 404: no such path, or nothing there for this caller.
+    /// 404: no such path, or no such object that belongs to this caller.
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, ErrorCode::NotFound, "Not found", Error::NotFound.to_string())
     }
 
-    /// 405: the path is there, the method is not.
+    /// 405: the path does not support this method.
     pub fn method_not_allowed(allow: String) -> Self {
         let detail = format!("this path takes {allow}");
         Self {
@@ -101,17 +101,17 @@ impl Problem {
         )
     }
 
-    /// 409: the idempotency key belongs to another request.
+    /// 409: the idempotency key was used for another request, or its response cannot be repeated.
     pub fn idempotency_conflict(detail: &str) -> Self {
         Self::new(StatusCode::CONFLICT, ErrorCode::IdempotencyConflict, "Idempotency key in use", detail)
     }
 
-    /// 503: over a limit, or the answer did not come in time.
+    /// 503: a limit is reached, or the request could not complete in time.
     pub fn busy() -> Self {
         Self::from(&Error::Busy)
     }
 
-    /// 500: a defect. The caller is told nothing about it, the journal its cause, which must hold nothing secret.
+    /// 500: a defect. Only the journal gets the cause, which must hold no secret.
     pub fn internal(cause: impl Into<String>) -> Self {
         let detail = "the daemon has a defect; its journal has the cause under this request id";
         Self {
@@ -120,7 +120,7 @@ impl Problem {
         }
     }
 
-    /// The JSON body.
+    /// Returns the problem document as JSON, with the id of the request.
     pub fn body(&self, request: &str) -> Vec<u8> {
         let document = api::Problem {
             kind: format!("urn:mfad:error:{}", self.code),

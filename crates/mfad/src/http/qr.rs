@@ -16,7 +16,7 @@ const QUIET: usize = 4;
 /// Format of a QR code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QrFormat {
-    /// SVG document.
+    /// SVG document as text.
     Svg,
     /// PNG file in Base64.
     Png,

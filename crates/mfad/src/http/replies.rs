@@ -1,4 +1,4 @@
-//! Replies as the JSON of `mfad-api`: one match gives each its status, its `Location` and its body.
+//! Converts replies of the service into the JSON of `mfad-api`. It knows no connections and no limits.
 
 use data_encoding::HEXLOWER;
 use hyper::StatusCode;
@@ -13,11 +13,11 @@ use super::json::time;
 use super::problem::Problem;
 use super::qr::{self, QrFormat};
 
-/// An answer to a call that was carried out.
+/// The response to a call that was carried out, before its header fields are set.
 pub(super) struct Written {
-    /// 200, or 204 without a body.
+    /// The status: 200, or 204 without a body.
     pub status: StatusCode,
-    /// The path of what was created, below the version of the API.
+    /// The path of the created object, without the version prefix; `None` if nothing was created.
     pub location: Option<String>,
     /// Whether the body is Prometheus text instead of JSON.
     pub is_metrics: bool,
@@ -27,7 +27,7 @@ pub(super) struct Written {
 
 impl Written {
     fn json(value: &impl Serialize) -> Result<Self, Problem> {
-        // The library's own words are left out: they could quote the value.
+        // The message of serde_json is dropped, since it could quote the value.
         let body = serde_json::to_vec(value).map_err(|_| Problem::internal("an answer cannot be written as JSON"))?;
         Ok(Self { status: StatusCode::OK, location: None, is_metrics: false, body })
     }
@@ -37,12 +37,12 @@ impl Written {
     }
 }
 
-/// Writes a reply as an answer: the one place where a variant gets its status, its `Location` and its body.
+/// Converts a reply into its response. Only this function decides on status, `Location` and body.
 pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Problem> {
     match reply {
         Reply::UserCreated { user, auth } => {
             let location = format!("/users/{}", user.id);
-            // Whose login it is stands in the user beside it.
+            // The user document beside it already has the id.
             let auth = auth.map(|auth| api::AuthToken { user_uid: None, methods: None, ..auth_token(&auth) });
             Written::created(&api::NewUser { user: user_document(&user), auth }, location)
         }
@@ -92,7 +92,7 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
             escrow: Some(escrow),
             ..devices::device(&key)
         }),
-        // Only ever a stream, which writes each event by itself.
+        // Sent only as a stream, which writes each event itself.
         Reply::DeviceEvents { events, .. } => {
             Written::json(&events.iter().map(devices::event_text).collect::<String>())
         }
@@ -142,7 +142,7 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
             Written::json(&api::AuditPage { events: events.iter().map(audit_record).collect(), next })
         }
         Reply::MasterKey(key) => Written::json(&master_key_state(&key)),
-        // It is no JSON and has a way of its own.
+        // A backup is not JSON; `backup_answer` streams it.
         Reply::Backup(_) => Err(Problem::internal("a backup is sent as a stream only")),
         Reply::Live => Written::json(&api::Status { status: "ok".to_owned() }),
         Reply::Ready => Written::json(&api::Status { status: "ready".to_owned() }),
@@ -168,7 +168,7 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
     }
 }
 
-/// The path of a secret, below the version of the API.
+/// Returns the path of a secret, without the version prefix.
 fn path_of(secret: &SecretView) -> String {
     format!("/users/{}/secrets/{}", secret.user, secret.id)
 }
@@ -192,7 +192,7 @@ fn master_key_state(key: &MasterKeyView) -> api::MasterKeyState {
     }
 }
 
-/// One row of the audit log.
+/// Converts a row of the audit log.
 pub(super) fn audit_record(row: &AuditView) -> api::AuditRecord {
     api::AuditRecord {
         seq: row.seq,
@@ -264,7 +264,7 @@ fn auth_token(auth: &AuthView) -> api::AuthToken {
     }
 }
 
-/// From so many backup codes on the answer warns.
+/// Number of unused backup codes at or below which a response carries a warning.
 const FEW_CODES: u32 = 3;
 
 fn with_codes(secret: &SecretView, codes: &[Sensitive<String>]) -> api::BackupCodes {

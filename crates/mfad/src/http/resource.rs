@@ -1,11 +1,11 @@
-//! The paths of the API: which resource each names, and the methods that it takes.
+//! The paths of the API: the resource that each names, and the methods that it supports.
 
 use hyper::Method;
 
 use mfad_core::model::{AccountName, SecretId, Serial, UserRef};
 use mfad_service::SecretRef;
 
-/// A path that exists.
+/// A path of the API, with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// `/users`
@@ -99,7 +99,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// The resource of a path, with or without `/v1` before it.
+    /// Returns the resource of a path, with or without the prefix `/v1`; `None` if there is none.
     pub fn of_path(path: &str) -> Option<Self> {
         let path = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path);
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
@@ -158,7 +158,7 @@ impl Resource {
         })
     }
 
-    /// The methods that the resource takes.
+    /// Returns the methods that the resource supports.
     pub fn methods(&self) -> &'static [Method] {
         match self {
             Self::Users | Self::Secrets(_) => &[Method::GET, Method::POST],
@@ -204,12 +204,12 @@ impl Resource {
     }
 }
 
-/// The name of an account on a key, percent-encoded (RFC 3986 section 2.1).
+/// Decodes the percent-encoded name of an OATH account (RFC 3986 section 2.1).
 fn account_name(segment: &str) -> Option<AccountName> {
     AccountName::from_bytes(&percent_encoding::percent_decode_str(segment).collect::<Vec<u8>>())
 }
 
-/// A segment that names something is not empty.
+/// Refuses an empty segment where an id is expected.
 fn named(segment: &str) -> Option<&str> {
     (!segment.is_empty()).then_some(segment)
 }

@@ -1,5 +1,5 @@
-//! Makes the answers of the server: status, header fields, bytes. Every answer passes [`stamp`], or is one of
-//! [`raw_answer`], so that no header can be left out.
+//! Builds responses: status, header fields and body. Every response passes through [`stamp`] or is built by
+//! [`raw_answer`], so that no header can be forgotten.
 
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
@@ -15,31 +15,31 @@ use super::problem::Problem;
 use super::stream::ANNOUNCED;
 use super::ui;
 
-/// The media type of most answers.
+/// The media type of most responses.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// The media type of a backup.
 pub(super) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
-/// The media type of events.
+/// The media type of server-sent events.
 pub(super) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-/// Names the answer in the journal and in the audit log.
+/// Header with the request id, which the journal and the audit log have too.
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-/// The version of the interface in a path.
+/// The version prefix of paths, which a client may leave out.
 const VERSION: &str = "/v1";
 
-/// The body of an answer.
+/// The body of a response: complete bytes or a stream.
 pub(super) type AnswerBody = Either<Full<Bytes>, EventStream>;
-/// An answer for the HTTP library.
+/// A response for the HTTP library.
 pub(super) type Answer = Response<AnswerBody>;
 
-/// An answer with a body that is there already.
+/// Builds a response whose body is complete.
 pub(super) fn plain_answer(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Answer {
     answer(status, content_type, Either::Left(Full::new(Bytes::from(body))))
 }
 
-/// An answer with any body.
+/// Builds a response with any body. No cache may store it.
 pub(super) fn answer(status: StatusCode, content_type: HeaderValue, body: AnswerBody) -> Answer {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
@@ -48,7 +48,8 @@ pub(super) fn answer(status: StatusCode, content_type: HeaderValue, body: Answer
     answer
 }
 
-/// The answer to a call that was carried out, to a request for `path`.
+/// Builds the response to a call that was carried out. `path` is that of the request: `Location` begins with `/v1` if
+/// it does.
 pub(super) fn kept_answer(kept: Kept, path: &str) -> Answer {
     let content_type = if kept.is_metrics { PROMETHEUS } else { JSON };
     let mut answer = plain_answer(kept.status, content_type, kept.body);
@@ -62,7 +63,7 @@ pub(super) fn kept_answer(kept: Kept, path: &str) -> Answer {
     answer
 }
 
-/// A refusal.
+/// Builds the response to a refused request, with the header fields that belong to its status.
 pub(super) fn problem_answer(problem: &Problem, id: &str) -> Answer {
     let mut answer = plain_answer(problem.status, PROBLEM, problem.body(id));
     let headers = answer.headers_mut();
@@ -78,7 +79,7 @@ pub(super) fn problem_answer(problem: &Problem, id: &str) -> Answer {
     answer
 }
 
-/// A file of the self-service page.
+/// Builds the response with a file of the self-service page.
 pub(super) fn page_answer(file: ui::File, method: &Method) -> Result<Answer, Problem> {
     if *method != ui::METHOD {
         return Err(Problem::method_not_allowed(ui::METHOD.as_str().to_owned()));
@@ -88,7 +89,7 @@ pub(super) fn page_answer(file: ui::File, method: &Method) -> Result<Answer, Pro
     Ok(answer)
 }
 
-/// The way to the self-service page.
+/// Builds the redirect from `/ui` to the self-service page.
 pub(super) fn ui_redirect() -> Answer {
     let mut answer = plain_answer(StatusCode::PERMANENT_REDIRECT, ui::TEXT, Vec::new());
     answer.headers_mut().insert(header::LOCATION, ui::HOME);
@@ -96,7 +97,7 @@ pub(super) fn ui_redirect() -> Answer {
     answer
 }
 
-/// What every answer says of itself and of its connection: its id, its time, and for how long the connection stays open.
+/// Adds the header fields of every response: the request id, `Date`, and how long the connection stays open.
 pub(super) fn stamp(answer: &mut Answer, id: &str, now: &Moment, stays_open: bool) {
     let headers = answer.headers_mut();
     if let Ok(id) = HeaderValue::try_from(id) {
@@ -105,7 +106,7 @@ pub(super) fn stamp(answer: &mut Answer, id: &str, now: &Moment, stays_open: boo
     if let Some(date) = http_date(now).and_then(|date| HeaderValue::try_from(date).ok()) {
         headers.insert(header::DATE, date);
     }
-    // A field about the connection is named in `Connection` (RFC 9110 section 7.6.1).
+    // `Keep-Alive` is a field about the connection, so RFC 9110 section 7.6.1 wants it named in `Connection`.
     if stays_open {
         headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
         if let Ok(timeout) = HeaderValue::try_from(format!("timeout={}", ANNOUNCED.as_secs())) {
@@ -116,7 +117,7 @@ pub(super) fn stamp(answer: &mut Answer, id: &str, now: &Moment, stays_open: boo
     }
 }
 
-/// An answer as bytes, for connections that the HTTP library does not serve, or no longer.
+/// Builds a final response as bytes, for connections that the HTTP library does not serve or has given up.
 pub(super) fn raw_answer(problem: &Problem, id: &str, now: &Moment) -> Vec<u8> {
     let body = problem.body(id);
     let retry = problem.retry_after.map(|s| format!("retry-after: {s}\r\n")).unwrap_or_default();
@@ -131,7 +132,7 @@ pub(super) fn raw_answer(problem: &Problem, id: &str, now: &Moment) -> Vec<u8> {
     [head.into_bytes(), body].concat()
 }
 
-/// The version of the interface as the request's path names it: `/v1`, or nothing.
+/// Returns the version prefix of a request's path: `/v1`, or an empty text.
 fn version_of(path: &str) -> &'static str {
     if path.strip_prefix(VERSION).is_some_and(|rest| rest.starts_with('/')) { VERSION } else { "" }
 }

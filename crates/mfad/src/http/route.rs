@@ -1,5 +1,5 @@
-//! From (method, path, query, body) to a [`Call`]: one match. From here on no outside text exists
-//! that has not been checked for its shape.
+//! Routes a request: turns method, resource, query and body into a [`Call`]. After this, every text from outside has
+//! been checked for its shape.
 
 use data_encoding::BASE64;
 use hyper::Method;
@@ -17,47 +17,47 @@ use super::problem::Problem;
 use super::qr::QrFormat;
 use super::resource::Resource;
 
-/// What a request asks for.
+/// The operation that a request asks for.
 pub enum Ask {
-    /// A call to the service, and how to draw the QR code if one is wanted.
+    /// A call to the service, and the format of the QR code if one was requested.
     Call(Call, Option<QrFormat>),
-    /// The description of this API.
+    /// The OpenAPI document of this API.
     OpenApi,
-    /// The hardware keys that come and go, as a stream.
+    /// A stream of hardware keys that are plugged in and removed.
     DeviceEvents,
-    /// A copy of the store.
+    /// A backup of the store, as a stream.
     Backup,
-    /// The audit log as a stream, from this number on.
+    /// A stream of audit rows.
     AuditEvents {
-        /// Only rows after this one.
+        /// Number of the last row that the client has; 0 for all rows.
         after: i64,
     },
 }
 
 /// The parts of a request that a route reads.
 pub struct Request<'a> {
-    /// The method.
+    /// The HTTP method, which the resource supports.
     pub method: &'a Method,
     /// The query, without the question mark.
     pub query: Option<&'a str>,
     /// The login and password of an `Authorization: Basic` header.
     pub basic: Option<Basic>,
-    /// The body.
+    /// The body, read completely; empty if there is none.
     pub body: &'a [u8],
-    /// The header `Last-Event-ID`.
+    /// The header `Last-Event-ID`, after which an event stream resumes.
     pub last_event: Option<&'a str>,
 }
 
 /// The credentials of HTTP's Basic scheme (RFC 7617).
 pub struct Basic {
-    /// Before the first colon.
+    /// The login: the text before the first colon.
     pub login: String,
-    /// After it.
+    /// The password: the text after the first colon, which may hold further colons.
     pub password: Sensitive<String>,
 }
 
 impl Basic {
-    /// Decodes what stands behind the scheme's name.
+    /// Decodes the Base64 after the name of the scheme; `None` if it is malformed.
     pub fn decode(encoded: &str) -> Option<Self> {
         let bytes = Sensitive::new(BASE64.decode(encoded.as_bytes()).ok()?);
         let (login, password) = std::str::from_utf8(bytes.expose()).ok()?.split_once(':')?;
@@ -65,7 +65,7 @@ impl Basic {
     }
 }
 
-/// Reads what a request asks of a resource that takes its method.
+/// Returns the operation. The caller has checked that the resource supports the method.
 pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> {
     let is = |method: Method| *request.method == method;
     let mut query = Query::parse(request.query)?;
@@ -227,7 +227,7 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
 }
 
 impl Request<'_> {
-    /// A route without a body takes nothing, or an empty object.
+    /// Refuses a body on a route that has none, except `{}` with POST.
     fn no_body(&self) -> Result<(), Problem> {
         if self.body.is_empty() || (*self.method == Method::POST && self.body.trim_ascii() == b"{}") {
             Ok(())
@@ -241,7 +241,7 @@ impl Request<'_> {
     }
 }
 
-/// The parameters of a query: each known, each once.
+/// The query parameters. Duplicates are refused, and so are parameters that the route does not take.
 struct Query<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Query<'a> {

@@ -65,7 +65,8 @@ impl Signals {
         self.begun.notified().await;
     }
 
-    /// Returns why the framing check refused to read on, only once, so that the refusal gets one response.
+    /// Takes the reason for which the framing check refused the connection. Later calls return `None`, so that the
+    /// refusal gets one response.
     pub(super) fn take_reject(&self) -> Option<Reject> {
         self.reject.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -91,7 +92,7 @@ impl Drop for Streaming {
     }
 }
 
-/// What the stream waits for.
+/// The event that the stream waits for, which decides its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     Head,
@@ -112,7 +113,7 @@ pub(super) struct LimitedStream {
     refusal: Option<Refused>,
 }
 
-/// What happens to bytes that the framing check refused.
+/// State of a connection whose bytes the framing check refused.
 #[derive(Clone, Copy, Debug)]
 enum Refused {
     /// They have been reported: every read fails.

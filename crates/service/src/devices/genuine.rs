@@ -12,7 +12,7 @@ use mfad_store::Outcome;
 use super::super::{Reply, RequestContext, Service};
 use super::session::VISIT;
 
-/// Attestation settings.
+/// Settings of attestation: the trusted roots, the slot, and whether keys must be genuine.
 #[derive(Clone, Debug)]
 pub struct Attestation {
     /// Trusted root certificates; `None` if none are configured, in which case no key can be attested.

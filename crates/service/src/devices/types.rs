@@ -23,7 +23,7 @@ pub enum Activation {
     ByDevice,
 }
 
-/// What happens to the account on the key when its factor is deleted.
+/// Whether the account on the key is erased when its factor is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDevice {
     /// It is erased, now or at the next contact with the key.
@@ -64,11 +64,11 @@ pub struct ProvisionOrder {
 pub enum PasswordChange {
     /// Store the present password.
     Learn,
-    /// Set this password.
+    /// Set this password, 1 to 1024 bytes.
     Set(Sensitive<String>),
     /// Set a random one, which only the daemon and the escrow holder, if there is one, can know.
     Random,
-    /// Remove the password.
+    /// Remove the password, so that the applet opens without one.
     Remove,
 }
 
@@ -146,9 +146,9 @@ pub struct AppletView {
 /// A factor of this daemon on a key, as shown.
 #[derive(Clone, Debug)]
 pub struct CredentialView {
-    /// The factor's id.
+    /// Id of the factor.
     pub secret: SecretId,
-    /// The factor's user.
+    /// Id of the user who owns the factor.
     pub user: UserId,
     /// Name of its account on the key.
     pub name: AccountName,
@@ -165,7 +165,7 @@ pub struct AccountView {
     pub name: AccountName,
     /// Whether it is counter-based (HOTP).
     pub is_hotp: bool,
-    /// Its hash algorithm.
+    /// Hash algorithm of its codes.
     pub algorithm: Algorithm,
     /// Whether each code requires a touch; `None` for HOTP, since the key does not report it.
     pub touch: Option<bool>,
@@ -193,9 +193,9 @@ pub struct DeviceOfSecret {
 /// Result for one factor on a returned key.
 #[derive(Clone, Debug)]
 pub struct ReturnedView {
-    /// The factor's id.
+    /// Id of the factor.
     pub secret: SecretId,
-    /// The factor's user.
+    /// Id of the user who owns the factor.
     pub user: UserId,
     /// Name of its account on the key.
     pub name: AccountName,

@@ -34,7 +34,7 @@ pub struct AuthenticationAnswer {
 pub(super) struct ClientData {
     /// `type`: `webauthn.create` or `webauthn.get`.
     pub(super) kind: String,
-    /// The challenge, base64url.
+    /// The challenge that the response claims to answer, in base64url.
     pub(super) challenge: String,
     /// The origin of the page that called the API.
     pub(super) origin: String,

@@ -109,7 +109,7 @@ mod tests {
 
     /// `{1: 2, 3: -7, -1: 1}` in CBOR: the members of a key that are checked.
     const KEY: &[u8] = &[0xa3, 1, 2, 3, 0x26, 0x20, 1];
-    /// `{"a": true}`.
+    /// `{"a": true}` in CBOR, in place of extension results.
     const EXTENSIONS: &[u8] = &[0xa1, 0x61, b'a', 0xf5];
 
     fn data(flags: u8, parts: &[&[u8]]) -> Vec<u8> {

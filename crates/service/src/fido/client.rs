@@ -128,14 +128,14 @@ impl Client<'_> {
     }
 }
 
-/// Whether a key has one of the credentials.
+/// Whether a key has one of the listed credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Location {
     /// The key has the credential at this index of the list, and proved it.
     Here(usize),
     /// The key did not answer the probe, so it may have any of them.
     Perhaps,
-    /// The key has none of them.
+    /// The key has none of the credentials.
     Elsewhere,
 }
 
@@ -153,7 +153,7 @@ enum Known {
     No,
     /// By a PIN or fingerprint, for which the key gave a token.
     ByToken(PinToken),
-    /// The key does it itself during the command.
+    /// The key verifies the user itself during the command.
     ByItself,
 }
 

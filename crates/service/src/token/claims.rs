@@ -20,7 +20,7 @@ const LEEWAY: i64 = 30;
 pub struct Claims {
     /// The kind of token: `typ` and `aud`.
     pub kind: TokenKind,
-    /// The user: `sub`.
+    /// The user for whom the token speaks: `sub`.
     pub subject: UserId,
     /// The id of the token: `jti`. For a challenge token it is the id of the challenge.
     pub id: [u8; 16],

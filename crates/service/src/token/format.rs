@@ -38,7 +38,7 @@ pub enum SigningAlgorithm {
     /// `EdDSA` (RFC 8037 section 3.1).
     #[default]
     EdDsa,
-    /// `Ed25519` (RFC 9864).
+    /// `Ed25519`, the fully specified name (RFC 9864).
     Ed25519,
 }
 

@@ -46,7 +46,7 @@ pub struct Restoration<'a> {
     pub now: i64,
 }
 
-/// What the restored store contains, and what the restore changed.
+/// The result of a restore: counts of what the restored store contains and of what the restore changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Restored {
     /// When the backup was made, in milliseconds since 1970. `None` if the existing store was used.

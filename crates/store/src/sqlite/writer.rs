@@ -33,7 +33,8 @@ trait Job: Send {
     fn answer(self: Box<Self>, committed: Result<(), Fault>);
 }
 
-/// What happens to the changes of a job that ran without a fault. Either way the value is returned to the caller.
+/// The decision of a job that ran without a fault: keep or roll back its changes. Either way the value is returned to
+/// the caller.
 pub enum Decision<T> {
     /// The changes become part of the batch.
     Commit(T),
