@@ -88,8 +88,8 @@ def authority(below):
     return x509.BasicConstraints(ca=True, path_length=below), True
 
 
-def der(paper):
-    return paper.public_bytes(serialization.Encoding.DER)
+def der(certificate):
+    return certificate.public_bytes(serialization.Encoding.DER)
 
 
 def certificates():
@@ -112,13 +112,13 @@ def certificates():
 
 def piv_chain(root, issuer, statement):
     pem = root.public_bytes(serialization.Encoding.PEM)
-    papers = struct.pack(">H", len(der(statement))) + der(statement) + der(issuer)
+    attestation = struct.pack(">H", len(der(statement))) + der(statement) + der(issuer)
     data = HERE / "data"
     data.mkdir(exist_ok=True)
     (data / "piv_root.pem").write_bytes(pem)
     (data / "piv_issuer.der").write_bytes(der(issuer))
-    (data / "piv_papers.bin").write_bytes(papers)
-    seed("piv_chain", "genuine_papers", b"D" + papers)
+    (data / "piv_attestation.bin").write_bytes(attestation)
+    seed("piv_chain", "genuine", b"D" + attestation)
     seed("piv_chain", "text_of_a_certificate", b"S" + statement.tbs_certificate_bytes)
     seed("piv_chain", "root", b"P" + pem)
     line = issuer.public_bytes(serialization.Encoding.PEM)
@@ -169,7 +169,7 @@ def apdu_answers(issuer, statement):
     ask("identity", b"i", b"Virtual mgr - FW version 5.7.1" + OK, bytes([len(config)]) + config + OK)
     ask("identity_of_an_old_key", b"i", b"\x6a\x82", b"\x03\x04\x05\x01\x00\x00" + OK, struct.pack(">I", 7) + OK)
     slot_f9 = tlv(0x53, tlv(0x70, der(issuer)) + tlv(0x71, b"\x00") + tlv(0xFE, b""))
-    ask("papers", b"p", OK, *parts(der(statement)), *parts(slot_f9))
+    ask("attestation", b"p", OK, *parts(der(statement)), *parts(slot_f9))
 
 
 # Security keys: CTAP 2.1 over CBOR (RFC 8949), and the reports under it.
@@ -334,9 +334,9 @@ def backup():
 
 
 if __name__ == "__main__":
-    papers = certificates()
-    piv_chain(*papers)
-    apdu_answers(*papers[1:])
+    attestation = certificates()
+    piv_chain(*attestation)
+    apdu_answers(*attestation[1:])
     security_keys()
     token()
     http_bytes()

@@ -16,7 +16,7 @@ use p256::ecdsa::{DerSignature, SigningKey};
 /// A root, the issuer under it, and a valid chain in the form that follows a `D`. `seeds.py` makes them.
 const ROOT: &[u8] = include_bytes!("../data/piv_root.pem");
 const ISSUER: &[u8] = include_bytes!("../data/piv_issuer.der");
-const GENUINE: &[u8] = include_bytes!("../data/piv_papers.bin");
+const GENUINE: &[u8] = include_bytes!("../data/piv_attestation.bin");
 
 /// The years 2024 and 10000. No certificate is valid in the second one.
 const NOW: i64 = 1_704_067_200;
