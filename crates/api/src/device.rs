@@ -37,9 +37,9 @@ pub struct Device {
     pub firmware: Option<String>,
     /// The shape, such as `usb-a-keychain` or `usb-c-nano`; `None` if the key does not report it.
     pub form_factor: Option<String>,
-    /// `usb` or `nfc`.
+    /// The connection: `usb` (a port), or `nfc` (a contactless reader).
     pub transport: String,
-    /// The name of the reader.
+    /// The name of the PC/SC reader that holds the key.
     pub reader: String,
     /// The OATH applet; `None` if the key has none, or could not be read.
     pub oath: Option<Applet>,
@@ -240,7 +240,7 @@ pub struct DeviceEvent {
     /// When it happened, RFC 3339 in UTC.
     #[serde(default)]
     pub time: String,
-    /// The name of the reader.
+    /// The name of the PC/SC reader.
     pub reader: String,
     /// The serial number of the key; `None` if the key does not report it.
     pub serial: Option<u64>,

@@ -44,8 +44,8 @@ pub struct MasterKeyState {
 /// Numbers of sealed values in the store.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SealedValues {
-    /// Sealed values in all, under any master key.
+    /// Number of sealed values, under any master key.
     pub total: u64,
-    /// Sealed values under the newest master key; equal to `total` once a rotation is complete.
+    /// Number of sealed values under the newest master key; equal to `total` once a rotation is complete.
     pub current: u64,
 }

@@ -14,7 +14,7 @@ pub const PROVISIONING_AUDIENCE: &str = "mfad:provision";
 pub struct ReceiptClaims {
     /// The issuer name of the daemon, from its configuration.
     pub iss: String,
-    /// Always [`PROVISIONING_AUDIENCE`].
+    /// The audience, always [`PROVISIONING_AUDIENCE`].
     pub aud: String,
     /// The id of the receipt, unique among all receipts.
     pub jti: String,

@@ -110,7 +110,7 @@ pub struct NewSecret<V> {
 /// A pending factor with its seed, which no later response repeats.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NewFactor {
-    /// The factor's record.
+    /// The record of the factor, whose members are merged into this object.
     #[serde(flatten)]
     pub record: Secret,
     /// The seed, as a URI and in Base32.
@@ -145,7 +145,7 @@ pub type KeyRegistration = NewSecret<PublicKeyOptions>;
 /// A factor that was programmed onto a hardware key.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Provisioned {
-    /// The factor's record.
+    /// The record of the factor, whose members are merged into this object.
     #[serde(flatten)]
     pub record: Secret,
     /// The receipt of provisioning, a compact JWS: [`ReceiptClaims`](crate::ReceiptClaims), signed.

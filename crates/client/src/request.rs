@@ -63,7 +63,7 @@ impl<'a> Request<'a> {
         Self { method, path, authority: &Authority::Peer, body: None }
     }
 
-    /// Sets the authority.
+    /// Sets the authority, which is [`Authority::Peer`] by default.
     #[must_use]
     pub fn by(self, authority: &'a Authority) -> Self {
         Self { authority, ..self }

@@ -7,7 +7,7 @@ use mfad_api::AuditRecord;
 pub(crate) struct Chain {
     /// Number of the last verified row; 0 before the first.
     pub seq: i64,
-    /// Its hash, in hexadecimal; zeros before the first.
+    /// Hash of that row, in hexadecimal; zeros before the first.
     pub hash: String,
 }
 

@@ -39,7 +39,7 @@ struct Key {
 #[derive(Deserialize)]
 struct Sealed {
     total: u64,
-    /// Those already encrypted under the newest key.
+    /// Number of values that are already encrypted under the newest key.
     current: u64,
 }
 

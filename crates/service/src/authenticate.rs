@@ -1,4 +1,5 @@
-//! From a challenge to a session, and the uses of a session: step-up, refresh, logout.
+//! The second step of a login, which turns a challenge into a session, and the uses of a session: step-up, refresh,
+//! logout.
 
 use crate::error::Error;
 use crate::token::Claims;
@@ -28,7 +29,7 @@ impl Service {
         self.answered(context, outcome)
     }
 
-    /// The same for a one-time code, without a thread that waits for the store.
+    /// [`Service::answer_challenge`] for a one-time code. It awaits the commit, so that it needs no thread.
     pub(super) async fn answer_challenge_async(
         &self,
         context: &RequestContext,

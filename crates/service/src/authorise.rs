@@ -152,7 +152,7 @@ impl UserAccess {
         self.may_begin_factor(view, context, context.now.wall_ms)
     }
 
-    /// The same for a first factor that was begun at the time `begun` (milliseconds since 1970).
+    /// As [`Self::must_be_recent`], for a first factor that was begun at the time `begun` (milliseconds since 1970).
     pub(super) fn may_begin_factor(
         &self,
         view: &View<'_>,

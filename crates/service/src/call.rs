@@ -247,7 +247,7 @@ pub enum SecretOrder {
     Password(Sensitive<String>),
     /// An API key, which acts as the user without a login.
     ApiKey {
-        /// Its name; `None` to have one chosen.
+        /// Name; `None` for a default one.
         name: Option<Label>,
     },
 }
@@ -255,7 +255,7 @@ pub enum SecretOrder {
 /// A software factor to be created.
 #[derive(Debug)]
 pub struct MfaOrder {
-    /// Its name; `None` to have one chosen.
+    /// Name; `None` for a default one.
     pub name: Option<Label>,
     /// Algorithm, digits, and period or counter.
     pub profile: Profile,
@@ -267,9 +267,9 @@ pub struct MfaOrder {
 
 /// A factor of another program to be imported.
 pub struct ImportOrder {
-    /// Its name here; `None` to have one chosen.
+    /// Name of the secret; `None` for a default one.
     pub name: Option<Label>,
-    /// Its parameters and seed, as authenticator apps read them from a QR code.
+    /// Parameters and seed, as authenticator apps read them from a QR code.
     pub uri: OtpauthUri,
 }
 
@@ -420,7 +420,7 @@ pub enum Reply {
     DevicePassword {
         /// Whether the applet has a password now.
         has_password: bool,
-        /// Whether the daemon keeps it.
+        /// Whether the daemon stores that password.
         is_known: bool,
         /// A newly set password, encrypted for the escrow recipient if one is configured.
         escrow: Option<String>,

@@ -1,4 +1,5 @@
-//! From a [`Call`] to a [`Reply`]: authorise by the table in [`access`](super::access), then call one use case.
+//! Carries out a [`Call`]: authorises it by the table in [`access`](super::access), then calls the use case that makes
+//! its [`Reply`].
 
 use crate::error::Error;
 use crate::token::KeySet;

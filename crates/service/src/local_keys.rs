@@ -38,7 +38,7 @@ pub struct SecurityKeyView {
     pub node: String,
     /// The product name that the key reports over USB.
     pub product: String,
-    /// Its features, or the reason why it cannot be read.
+    /// Features of the key, or the reason why they cannot be read.
     pub facts: Result<SecurityKeyFacts, Error>,
 }
 

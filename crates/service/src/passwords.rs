@@ -1,5 +1,5 @@
-//! Limits around the hashing of passwords and backup codes: how many hashes run at a time, and that only one caller at
-//! a time checks a given secret. It knows no store and no throttle.
+//! Limits on the checks of passwords and backup codes: a bounded number of hashes runs at a time, and only one caller
+//! at a time checks a given secret. It knows no store and no throttle.
 
 use crate::error::Error;
 

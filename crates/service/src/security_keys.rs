@@ -73,7 +73,7 @@ impl Service {
     }
 
     /// Finishes a registration with the browser's response. An invalid response ends the ceremony and the pending key.
-    /// One that cannot be parsed ends nothing: that is a mistake of the page, and nothing of it was judged.
+    /// A response that cannot be parsed ends nothing: it is a mistake of the page, and was not evaluated.
     pub(super) fn register_key(
         &self,
         context: &RequestContext,

@@ -71,7 +71,7 @@ pub struct AuthView {
     pub token: Sensitive<String>,
     /// Whether it is an access, challenge or enrolment token.
     pub kind: TokenKind,
-    /// Its lifetime in seconds.
+    /// Lifetime of the token in seconds.
     pub expires_in: u64,
     /// The refresh token, if a session was opened or refreshed.
     pub refresh: Option<Sensitive<String>>,

@@ -1,5 +1,4 @@
-//! The keyed tag over the newest audit row. It shows when the end of the log was cut off, or the whole chain was computed
-//! anew.
+//! The keyed tag over the newest audit row. It detects a log whose end was cut off, and a chain that was computed anew.
 
 use rusqlite::Connection;
 

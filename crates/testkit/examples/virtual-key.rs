@@ -1,5 +1,5 @@
-//! `virtual-key DIR [SERIAL]`: a private pcscd in that directory with a virtual YubiKey in its one reader, to
-//! try things by hand. Commands come in by line: `pull`, `insert`, `touch on`, `touch off`, `accounts`.
+//! `virtual-key DIR [SERIAL]`: runs a private pcscd in that directory, with a virtual YubiKey in its only reader, for
+//! manual tests. It reads one command per line: `pull`, `insert`, `touch on`, `touch off`, `accounts`.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use mfad_testkit::card::{Key, Pcscd, Reader, Touch, attach};
 
-/// The name under which `ykman` finds the key.
+/// Name of the reader. `ykman` looks for it to find the key.
 const READER: &str = "Yubico YubiKey OTP+FIDO+CCID";
 
 fn main() -> ExitCode {
@@ -78,7 +78,7 @@ fn obey(line: &str, reader: &Reader, outside: &mut Option<Key>) {
     }
 }
 
-/// Where the key is: it can be looked at in both places.
+/// The place of the key: in the reader or pulled. Its accounts can be listed in both.
 enum Holder<'a> {
     Hand(&'a mut Key),
     Reader(&'a Reader),
@@ -93,7 +93,7 @@ impl Holder<'_> {
     }
 }
 
-/// Prints a line at once, also into a pipe.
+/// Prints a line and flushes it, so that a pipe gets it at once.
 fn say(line: &str) {
     println!("{line}");
     drop(std::io::stdout().flush());

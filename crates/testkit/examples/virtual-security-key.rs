@@ -1,5 +1,6 @@
-//! `virtual-security-key [PIN]`: a security key behind `/dev/uhid`, to try things by hand and for the checks in the guests.
-//! Commands come in by line: `touch`, `deny`, `away`, `pull`, `insert`; it says when it blinks and when it is told to give up.
+//! `virtual-security-key [PIN]`: plugs a virtual security key in through `/dev/uhid`, for manual tests and for the
+//! checks in virtual machines. It reads one command per line: `touch`, `deny`, `away`, `pull`, `insert`. It prints when
+//! the key blinks and when it is told to cancel.
 
 #![allow(
     clippy::unwrap_used,
@@ -78,7 +79,7 @@ fn run(key: &Key, lines: &Receiver<String>) -> std::io::Result<()> {
     }
 }
 
-/// Prints a line at once, also into a file.
+/// Prints a line and flushes it, so that a file gets it at once.
 fn say(line: &str) {
     println!("{line}");
     drop(std::io::stdout().flush());

@@ -1,4 +1,4 @@
-//! What people do, asked of the use cases in this process, at moments that the test chooses.
+//! Calls of users on the service in this process, at moments that the test chooses.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use mfad_service::{AuthView, Call, Caller, FirstCode, MfaOrder, Proof, Reply, Re
 use crate::fixture::{HardwareFixture, totp};
 use crate::otp;
 
-/// The password of everybody.
+/// The password of every test user.
 pub const PASSWORD: &str = "correct horse battery staple";
 
 pub fn ask_with(shop: &HardwareFixture, now: Moment, token: &Sensitive<String>, call: Call) -> Result<Reply, Error> {
@@ -19,7 +19,7 @@ pub fn ask_with(shop: &HardwareFixture, now: Moment, token: &Sensitive<String>, 
     shop.service.handle(&RequestContext { now, caller, ..shop.context() }, call)
 }
 
-/// A pending factor of a user: its id and seed.
+/// Creates a pending factor of a user. Returns its id and seed.
 pub fn pending_at(shop: &HardwareFixture, now: Moment, user: UserId, profile: Profile) -> (SecretId, Vec<u8>) {
     let order = MfaOrder { name: None, profile, issuer: None, account: None };
     let made = shop.ask_at(now, Call::CreateSecret(UserRef::Id(user), SecretOrder::Mfa(order)));
@@ -49,7 +49,7 @@ pub fn enrol_at(
     shop.ask_at(now, Call::Enroll(UserRef::Id(user), SecretRef::Id(secret), FirstCode::Token(code)))
 }
 
-/// A user with a password and a factor that counts, and how far it has.
+/// A user with a password and an active HOTP factor, and the next counter of that factor.
 pub struct Person<'a> {
     shop: &'a HardwareFixture,
     pub user: UserId,
@@ -70,7 +70,7 @@ impl<'a> Person<'a> {
         Proof::Token(code_of(&self.seed, counter))
     }
 
-    /// A code of none of the counters that are looked at: those from here on, of which there are fewer.
+    /// Returns a code that matches none of the next 100 counters.
     pub fn wrong(&self) -> Proof {
         let near = (0..100).map(|ahead| digits_of(&self.seed, self.counter.get() + ahead)).collect();
         Proof::Token(TokenInput::from_text(&otp::codes_but(near, 6).next().unwrap()).unwrap())

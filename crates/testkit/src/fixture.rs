@@ -1,5 +1,5 @@
-//! The use cases with virtual keys and a real store, in this process: for faults at a chosen byte, by the
-//! hundred. Everything that can be seen through the real daemon is tested there.
+//! The service with virtual keys and a real store, in this process, for tests that inject hundreds of faults at chosen
+//! points. Behaviour that is visible through the real daemon is tested there.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -27,14 +27,14 @@ use crate::card::{Key, Reader, VirtualDevices};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A service over readers, with one user.
+/// A service over virtual readers, with one user.
 pub struct HardwareFixture {
     pub service: Service,
     pub devices: Arc<VirtualDevices>,
     pub readers: Vec<Reader>,
     pub user: UserId,
     pub clock: Clock,
-    /// The newest event that whoever listens was told of.
+    /// Number of the newest event that the service has announced.
     announced: Arc<AtomicU64>,
     dir: TempDir,
 }
@@ -47,7 +47,7 @@ pub fn totp() -> Profile {
     profile(Algorithm::Sha1, 6, OtpKind::Totp(Period::THIRTY))
 }
 
-/// A moment on both clocks, so much later than another.
+/// Returns the moment `millis` milliseconds later, on both clocks.
 pub fn after(begin: Moment, millis: i64) -> Moment {
     Moment { wall_ms: begin.wall_ms + millis, boot_ms: begin.boot_ms + millis, ..begin }
 }
@@ -77,7 +77,7 @@ pub fn order(profile: Profile) -> ProvisionOrder {
 }
 
 impl HardwareFixture {
-    /// With so many empty readers.
+    /// Creates a fixture with this number of empty readers.
     pub fn new(readers: usize) -> Self {
         Self::with_policy(readers, policy())
     }
@@ -96,12 +96,12 @@ impl HardwareFixture {
         fixture
     }
 
-    /// Ends the service and begins another one on the same store.
+    /// Ends the service, and starts another one on the same store.
     pub fn restart(self) -> Self {
         self.restart_under(policy())
     }
 
-    /// The same with hashes that are dearer than before.
+    /// As [`Self::restart`], with a higher cost of password hashes.
     pub fn restart_with_dearer_hashes(self) -> Self {
         let mut dearer = policy();
         dearer.hashing.memory_kib *= 2;
@@ -111,7 +111,7 @@ impl HardwareFixture {
     fn restart_under(self, policy: Policy) -> Self {
         let Self { service, devices, readers, user, clock, announced, dir } = self;
         service.close();
-        // A store with a trigger of others does not open.
+        // A store with a foreign trigger does not open.
         let store = rusqlite::Connection::open(dir.path().join(mfad_store::DATABASE)).unwrap();
         store.execute_batch("DROP TRIGGER IF EXISTS refusal").unwrap();
         drop(store);
@@ -119,13 +119,13 @@ impl HardwareFixture {
         Self { service, devices, readers, user, clock, announced, dir }
     }
 
-    /// Ends the service; the bytes of its store.
+    /// Ends the service, and returns the bytes of its store.
     pub fn store_at_the_end(self) -> Vec<u8> {
         self.service.close();
         std::fs::read(self.dir.path().join(mfad_store::DATABASE)).unwrap()
     }
 
-    /// On a store of these bytes, without a reader; none if it does not open.
+    /// Starts a service on a store of these bytes, without a reader; `None` if the store does not open.
     pub fn on_store(bytes: &[u8]) -> Option<Self> {
         // In memory: a test may ask for thousands.
         let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir_in("/dev/shm").unwrap();
@@ -140,22 +140,22 @@ impl HardwareFixture {
         Some(Self { service, devices, readers: Vec::new(), user, clock, announced, dir })
     }
 
-    /// From now on the store refuses one kind of write, like `INSERT ON audit`, and says why.
+    /// Makes the store refuse one kind of write, such as `INSERT ON audit`, with the message `why`.
     pub fn refuse(&self, write: &str, why: &str) {
         self.behind(&format!("CREATE TRIGGER refusal BEFORE {write} BEGIN SELECT RAISE(ABORT, '{why}'); END"));
     }
 
-    /// It takes all of them again.
+    /// Makes the store accept all writes again.
     pub fn refuse_nothing(&self) {
         self.behind("DROP TRIGGER IF EXISTS refusal");
     }
 
-    /// The store no longer knows which steps were used while the clock was ahead.
+    /// Deletes the record of the steps that were used while the clock was ahead.
     pub fn forget_future_steps(&self) {
         self.behind("DELETE FROM future_steps");
     }
 
-    /// Changes the store without the service.
+    /// Runs a statement on the database file, bypassing the service.
     pub fn behind(&self, statement: &str) {
         let store = rusqlite::Connection::open(self.dir.path().join(mfad_store::DATABASE)).unwrap();
         store.execute_batch(&format!("PRAGMA synchronous = OFF; {statement}")).unwrap();
@@ -179,7 +179,7 @@ impl HardwareFixture {
         }
     }
 
-    /// One with a key in it.
+    /// Creates a fixture with one reader that holds this key.
     pub fn with_key(key: Key) -> Self {
         let fixture = Self::new(1);
         fixture.readers[0].insert(key);
@@ -187,7 +187,7 @@ impl HardwareFixture {
         fixture
     }
 
-    /// With so many readers, and in them keys with the numbers from 1 on.
+    /// Creates a fixture with this number of readers, whose keys have the serial numbers from 1 on.
     pub fn with_keys(keys: usize) -> Self {
         let fixture = Self::new(keys);
         for (reader, number) in fixture.readers.iter().zip(1..) {
@@ -197,7 +197,7 @@ impl HardwareFixture {
         fixture
     }
 
-    /// The same where keys have to be genuine.
+    /// Creates a fixture with one reader that holds this key, under these settings of attestation.
     pub fn under(attestation: Attestation, key: Key) -> Self {
         let fixture = Self::with_policy(1, Policy { attestation, ..policy() });
         fixture.reader().insert(key);
@@ -227,12 +227,12 @@ impl HardwareFixture {
         self.service.handle(&self.context(), call)
     }
 
-    /// The same at a moment that the test chooses.
+    /// As [`Self::ask`], at a moment that the test chooses.
     pub fn ask_at(&self, now: Moment, call: Call) -> Result<Reply, Error> {
         self.service.handle(&RequestContext { now, ..self.context() }, call)
     }
 
-    /// What the daemon's own thread does when keys come or go.
+    /// Does the work of the daemon's device thread after keys were inserted or removed. Returns the slots of new keys.
     pub fn attend(&self) -> Vec<Slot> {
         let (_, new) = self.service.attend_devices(u64::MAX, Duration::ZERO, &self.clock.now());
         for slot in new.iter().chain(&self.service.unsettled_slots()) {
@@ -263,7 +263,7 @@ impl HardwareFixture {
         }
     }
 
-    /// What came and went after that event, and the number of the newest.
+    /// Returns the events after that number, and the number of the newest.
     pub fn events_after(&self, after: u64) -> (Vec<DeviceEvent>, u64) {
         match self.ask(Call::DeviceEvents { after: Some(after) }) {
             Ok(Reply::DeviceEvents { events, next }) => (events, next),
@@ -282,7 +282,7 @@ impl HardwareFixture {
         }
     }
 
-    /// The words with which events of that name were written down.
+    /// Returns the details of all audit rows with this event.
     pub fn noted(&self, event: &str) -> Vec<String> {
         let rows = self.audit().into_iter().filter(|row| row.event == event);
         rows.map(|row| row.detail.unwrap_or_default()).collect()
@@ -297,7 +297,7 @@ impl HardwareFixture {
         self.ask(Call::Verify(UserRef::Id(self.user), Proof::Device { pin: None })).map(drop)
     }
 
-    /// The names of all accounts on the key, in the reader or beside it.
+    /// Returns the names of all accounts on the key, which is in the reader or beside it.
     pub fn names_on_key(&self) -> Vec<String> {
         self.reader().with_key(|key| {
             key.accounts().iter().map(|account| String::from_utf8_lossy(&account.name).into_owned()).collect()
@@ -305,7 +305,7 @@ impl HardwareFixture {
     }
 }
 
-/// The master key stays as it is.
+/// A master key in a place that the daemon cannot write, as with a systemd credential.
 pub struct NoKeyStore;
 
 impl MasterKeyStore for NoKeyStore {
@@ -356,7 +356,7 @@ fn policy() -> Policy {
         window: Window::DEFAULT,
         factor_limits: limits(Some(100)),
         password_limits: limits(None),
-        // Nothing here is about what a hash costs, and a configuration cannot say so little.
+        // Far below the minimum of the configuration, so that tests do not wait for hashes.
         hashing: HashCost { memory_kib: 64, passes: 1, lanes: 1, workers: 2, queue: 64 },
         protect_keys: false,
         escrow: None,

@@ -1,6 +1,6 @@
-//! What the tests and benchmarks of several crates share: a virtual hardware key and a virtual security key that speak the
-//! protocols byte for byte, the readers and ports to put them into, a service over them, and one-time passwords computed
-//! apart from the daemon. No program is built with it.
+//! Shared by the tests and benchmarks of several crates: a virtual hardware key and a virtual security key that
+//! implement the protocols byte for byte, the readers and ports to put them into, a service over them, and one-time
+//! passwords computed independently of the daemon. No program links to it.
 
 #![allow(
     clippy::unwrap_used,

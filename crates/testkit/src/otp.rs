@@ -1,4 +1,4 @@
-//! One-time passwords computed apart from the daemon: RFC 4226 and RFC 6238 in twenty lines.
+//! One-time passwords computed independently of the daemon: RFC 4226 and RFC 6238 in twenty lines.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,7 +23,7 @@ impl Hash {
         }
     }
 
-    /// The length of a seed made for it (OTP-1).
+    /// Length in bytes of a seed that the daemon generates for this hash (OTP-1).
     pub fn seed_bytes(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -47,7 +47,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// The members of an order for a factor of this profile.
+    /// Returns the request body that creates a factor of this profile.
     pub fn order(self) -> Value {
         let mut order = json!({"type": "mfa", "algorithm": self.hash.name(), "digits": self.digits});
         match self.moving {
@@ -57,7 +57,7 @@ impl Profile {
         order
     }
 
-    /// What a `Secret` says about itself.
+    /// Reads the profile from the JSON of a secret.
     pub fn of(secret: &Value) -> Self {
         let hash = Hash::ALL.into_iter().find(|hash| secret["algorithm"] == hash.name()).expect("a known algorithm");
         let digits = u32::try_from(secret["digits"].as_u64().expect("digits")).unwrap();
@@ -73,7 +73,7 @@ impl Profile {
     }
 }
 
-/// The code of `seed` at a step or counter.
+/// Returns the code of `seed` at a step or counter.
 pub fn code(seed: &[u8], hash: Hash, digits: u32, moving: u64) -> String {
     let message = moving.to_be_bytes();
     let mac = match hash {
@@ -92,7 +92,7 @@ pub fn code(seed: &[u8], hash: Hash, digits: u32, moving: u64) -> String {
     format!("{:0width$}", word % 10_u32.pow(digits), width = digits as usize)
 }
 
-/// All codes of so many digits but these.
+/// Returns all codes with this number of digits, except these.
 pub fn codes_but(these: Vec<String>, digits: u32) -> impl Iterator<Item = String> {
     let width = digits as usize;
     (0..10_u64.pow(digits)).map(move |number| format!("{number:0width$}")).filter(move |code| !these.contains(code))
@@ -102,7 +102,7 @@ pub fn seed_of(base32: &str) -> Vec<u8> {
     data_encoding::BASE32_NOPAD.decode(base32.as_bytes()).expect("unpadded upper-case Base32")
 }
 
-/// Seconds since 1970.
+/// Returns the present time in seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
@@ -111,8 +111,8 @@ pub fn step(period: u64) -> u64 {
     now() / period
 }
 
-/// A period in whose step the present is neither near the beginning nor the end, so that "one step ago" means
-/// the same to a test and to the daemon for the next half minute. No waiting, whatever the time is.
+/// Returns a period in whose step the present is at least 5 s after the start and 40 s before the end. So "one step
+/// ago" means the same to a test and to the daemon for the next half minute, and no test has to wait.
 pub fn roomy_period() -> u64 {
     let now = now();
     (60..=120)

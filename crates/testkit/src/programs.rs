@@ -1,19 +1,19 @@
-//! Where the programs under test are.
+//! Finds the programs under test, and builds them if necessary.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
-/// The top of the repository.
+/// Returns the root directory of the repository.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap().to_owned()
 }
 
-/// The program of that name (`mfad` or `mfactl`), built with the same profile as this test. Cargo builds the programs of
-/// another package for no test, so they are built here if they are missing or older than one of their sources. Where
-/// `MFAD_TEST_PROGRAMS` names their directory, they are taken from there as they are.
+/// Returns the path of a program (`mfad` or `mfactl`), built with the same profile as this test. Cargo does not build
+/// programs of another package for a test. So this builds them if they are missing or older than one of their sources.
+/// If `MFAD_TEST_PROGRAMS` names a directory, the programs in it are used as they are.
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(build_if_stale).join(name)
@@ -53,7 +53,7 @@ fn build_if_stale() -> PathBuf {
     dir
 }
 
-/// Whether the program is there and newer than all its sources, which Cargo lists in a file beside it.
+/// Whether the program exists and is newer than all its sources, which Cargo lists in a file beside it.
 fn is_fresh(dir: &Path, name: &str) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     let Some(built) = modified(&dir.join(name)) else { return false };

@@ -1,21 +1,21 @@
-//! Users put into a store by its own verbs, far faster than anybody could ask for them.
+//! Inserts users into a store directly, which is much faster than through the API.
 
 use mfad_core::model::{Algorithm, Digits, Label, OtpKind, Profile, SecretId, Sensitive, UserId, UserName};
 use mfad_store::{Fault, NewSecret, NewUser, SecretType, Tx};
 
 const EIGHT: u64 = 8;
-/// When the first of them was made, in milliseconds since 1970; the others came one in a second.
+/// When the first user was created, in milliseconds since 1970. Each further one is a second later.
 const MADE: i64 = 1_500_000_000_000;
 const APART: i64 = 1_000;
 
-/// A user as it was put there: its id, that of its factor, and the seed.
+/// An inserted user: its id, the id of its factor, and the seed.
 pub type Put = (UserId, SecretId, [u8; 20]);
 
 pub fn name(number: usize) -> String {
     format!("user {number}")
 }
 
-/// A user with an active factor of eight digits, and with these other secrets.
+/// Inserts a user with an active factor of eight digits, and with these other secrets.
 pub fn put(tx: &Tx<'_>, number: usize, moving: OtpKind, others: &[(SecretType, &[u8])]) -> Result<Put, Fault> {
     let random = || -> [u8; 10] {
         let mut bytes = [0; 10];

@@ -41,7 +41,7 @@ pub enum CtapFault {
     /// Three wrong PINs in a row. The key accepts the next one after it was unplugged.
     #[error("the security key accepts no PIN until it is unplugged and plugged in again")]
     PinPaused,
-    /// So few attempts are left that none is used here. The last ones are for the person who holds the key.
+    /// So few attempts are left that the daemon uses none of them. The last ones are reserved for the owner of the key.
     #[error("the last PIN attempts of the security key are not used here; attempts left: {remaining}")]
     PinSpared {
         /// Attempts left before the key blocks its PIN.

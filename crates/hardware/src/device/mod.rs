@@ -90,7 +90,7 @@ pub struct Port {
     pub product: String,
 }
 
-/// How long to wait for a security key, which itself may wait for a person.
+/// The limits of a wait for a security key, which may itself wait for a touch.
 #[derive(Clone, Copy)]
 pub struct Wait<'a> {
     /// The time that is left for all requests together.

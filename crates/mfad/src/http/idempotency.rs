@@ -73,9 +73,9 @@ pub(super) struct Idempotency {
 
 /// How to treat a request that has an idempotency key.
 pub(super) enum Turn {
-    /// It is new: carry it out, then [`Idempotency::keep`] its response or [`Idempotency::forget`] it.
+    /// The request is new: carry it out, then [`Idempotency::keep`] its response or [`Idempotency::forget`] it.
     First,
-    /// It was carried out, with this response. The caller must still be allowed to see it.
+    /// The request was carried out, with this response. The caller must still be allowed to see it.
     Again(Kept),
 }
 

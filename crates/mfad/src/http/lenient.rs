@@ -81,7 +81,7 @@ fn ends_object(after_comma: &[u8]) -> bool {
     after_comma.iter().find(|b| !is_space(**b)) == Some(&b'}')
 }
 
-/// Whether a comma after this output separates a value; after an opening bracket or another comma it stays an error.
+/// Whether a comma at this place follows a value. After an opening bracket, a colon or another comma it stays an error.
 fn follows_value(out: &[u8]) -> bool {
     let before = out.iter().rev().find(|b| !is_space(**b));
     before.is_some_and(|b| !matches!(b, b'{' | b'[' | b',' | b':'))

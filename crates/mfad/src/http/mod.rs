@@ -194,7 +194,7 @@ pub async fn serve(listener: UnixListener, server: Arc<Server>) {
     }
 }
 
-/// Returns when the daemon stops.
+/// Waits until the daemon stops.
 async fn closed(closing: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone, and then the daemon stops as well.
     let _ = closing.wait_for(|closing| *closing).await.map(|_| ());

@@ -116,9 +116,9 @@ pub(super) struct LimitedStream {
 /// State of a connection whose bytes the framing check refused.
 #[derive(Clone, Copy, Debug)]
 enum Refused {
-    /// They have been reported: every read fails.
+    /// The refusal has been reported: every read fails.
     Now,
-    /// A request before them still needs its response; they are reported after that.
+    /// A request before the refused bytes still needs its response; the refusal is reported after that.
     Later(Reject),
 }
 

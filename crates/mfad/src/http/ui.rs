@@ -13,7 +13,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 /// A file of the page, compiled into the program.
 pub(super) struct File {
-    /// Value of `Content-Type`.
+    /// Value of the header `Content-Type`.
     pub media_type: HeaderValue,
     /// Body of the response.
     pub contents: &'static [u8],

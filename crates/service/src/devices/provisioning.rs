@@ -1,5 +1,5 @@
-//! The steps of provisioning, in order: record the intent, write and prove the account, insert the pending factor, confirm
-//! it by the key. Each may fail; [`Provisioning::give_up`] then rolls back what was begun.
+//! The steps of provisioning, in order: record the intent, write and prove the account, insert the pending factor,
+//! confirm it by the key. Each may fail; [`Provisioning::give_up`] then rolls back the steps before it.
 
 use sha2::{Digest, Sha256};
 
@@ -34,7 +34,7 @@ pub(super) struct Credential {
     pub(super) replaces: bool,
 }
 
-/// One account on its way onto one key, for one user.
+/// The provisioning of one account onto one key, for one user.
 pub(super) struct Provisioning<'a> {
     pub(super) service: &'a Service,
     pub(super) context: &'a RequestContext,

@@ -44,7 +44,7 @@ pub enum FidoFault {
     Malformed {
         /// The path of the member in the response, names separated by dots.
         member: &'static str,
-        /// What is wrong with the member, as the end of the sentence.
+        /// The fault of the member, as the end of the error message.
         why: &'static str,
     },
     /// The response does not belong to the ceremony, or a check failed. The reason is for the audit log only.

@@ -57,7 +57,7 @@ pub(super) struct Wire {
     epoch: i64,
     amr: Vec<String>,
     auth_time: i64,
-    /// The same under its registered name (OpenID Connect Core section 2), which other verifiers look for.
+    /// The login time under its registered name (OpenID Connect Core section 2), which other verifiers look for.
     #[serde(rename = "auth_time")]
     registered_auth_time: i64,
     peer: u32,

@@ -1,4 +1,5 @@
-//! Readers behind the daemon's own traits, without pcscd: held by one at a time, pulled, hanging, refused.
+//! Virtual readers behind the daemon's `Devices` and `Card` traits, without pcscd. Each is held by one caller at a
+//! time; tests can pull its key, make it hang, or make it refuse.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,12 +10,12 @@ use mfad_hardware::device::{Card, DeviceFault, Devices, Slot};
 
 use super::slot::{Gone, Reader, Watcher};
 
-/// The virtual hardware of a host. Handles to the readers stay with whoever made them.
+/// The virtual readers of a host. The test keeps handles to them.
 pub struct VirtualDevices {
     places: Vec<Place>,
     bell: Arc<Bell>,
     refusal: Mutex<Option<DeviceFault>>,
-    /// Keeps the readers ringing the bell.
+    /// Keeps the watcher alive, since the readers hold only weak references to it.
     _watcher: Arc<Watcher>,
 }
 
@@ -31,7 +32,7 @@ impl Place {
 }
 
 impl VirtualDevices {
-    /// The host has these readers, under these names.
+    /// Builds a host with these readers, each with its PC/SC name.
     pub fn new(mut readers: Vec<(String, Reader)>) -> Self {
         readers.sort_by(|(one, _), (other, _)| one.cmp(other));
         let bell = Arc::new(Bell::default());
@@ -45,7 +46,7 @@ impl VirtualDevices {
         Self { places, bell, refusal: Mutex::default(), _watcher: watcher }
     }
 
-    /// Makes everything fail in this way from now on, or work again.
+    /// Makes every call fail with this fault from now on; `None` makes them work again.
     pub fn refuse(&self, refusal: Option<DeviceFault>) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
         self.bell.ring();
@@ -89,7 +90,7 @@ struct Command {
     answer: SyncSender<Result<Vec<u8>, Gone>>,
 }
 
-/// The exclusive use of a card. After a fault it only repeats the fault.
+/// A card held exclusively. After a fault every command fails with the same fault.
 struct VirtualCard {
     commands: Sender<Command>,
     fault: Option<DeviceFault>,
@@ -125,17 +126,17 @@ impl Card for VirtualCard {
     }
 }
 
-/// Carries commands to the card, and may hang there for as long as it likes.
+/// Passes commands to the card on a thread of its own, which may block without limit.
 fn carry(reader: &Reader, insertion: u64, turn: &Turn, commands: &Receiver<Command>) {
     while let Ok(command) = commands.recv() {
         let answer = reader.transmit_during(insertion, &command.bytes);
         turn.set_working(None);
-        // Who asked may have given up by now.
+        // The caller may have given up waiting.
         drop(command.answer.send(answer));
     }
 }
 
-/// Who has the card: one at a time.
+/// Lock on a card, which one caller holds at a time.
 #[derive(Default)]
 struct Turn {
     state: Mutex<Turns>,
@@ -145,7 +146,7 @@ struct Turn {
 #[derive(Default)]
 struct Turns {
     is_held: bool,
-    /// The insertion whose card has a command and has not answered.
+    /// The insertion whose card has not answered its last command yet.
     working: Option<u64>,
 }
 
@@ -156,7 +157,7 @@ impl Turn {
         if state.is_held {
             return Err(DeviceFault::Busy { holder: None });
         }
-        // Left alone by an earlier holder, and still not back.
+        // An earlier holder gave up on a command that the card has still not answered.
         if state.working == Some(insertion) {
             return Err(DeviceFault::Hung);
         }
@@ -182,7 +183,7 @@ impl Drop for Held {
     }
 }
 
-/// Counts changes and wakes those who wait for one.
+/// Counts changes of the readers, and wakes threads that wait for one.
 #[derive(Default)]
 struct Bell {
     rings: Mutex<u64>,

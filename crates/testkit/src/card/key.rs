@@ -1,5 +1,5 @@
-//! The virtual YubiKey itself: which applet is selected, how commands and answers are cut into APDUs
-//! (ISO 7816-4), and what the key is told from outside: power and touch. The applets are next door.
+//! The virtual YubiKey: selection of applets, command chaining and split responses (ISO 7816-4), power and touch. The
+//! applets are in other modules.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use super::maker::{Attested, Maker, Papers};
 use super::oath::{Account, Conditions, Oath};
 use super::{management, otp, piv, tlv};
 
-/// Major, minor, patch.
+/// A firmware version: major, minor, patch.
 pub type Firmware = (u8, u8, u8);
 
-/// What an applet says: data with 9000, or another status word.
+/// The response of an applet: data, sent with 0x9000, or another status word.
 pub(super) type Answer = Result<Vec<u8>, u16>;
 
 pub(super) const WRONG_LENGTH: u16 = 0x6700;
@@ -26,10 +26,10 @@ pub(super) const NO_SUCH_CLASS: u16 = 0x6E00;
 
 const SELECT: u8 = 0xA4;
 const BY_NAME: u8 = 0x04;
-/// The class bit of a command whose data go on in the next one.
+/// Class bit of a command whose data continue in the next command.
 const CHAINED: u8 = 0x10;
 
-/// An applet that the virtual key has; it has none of the others.
+/// The applets of the virtual key. It has no FIDO or OpenPGP applet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applet {
     Management,
@@ -43,7 +43,7 @@ impl Applet {
         match aid {
             [0xA0, 0x00, 0x00, 0x05, 0x27, 0x47, 0x11, 0x17] => Some(Self::Management),
             [0xA0, 0x00, 0x00, 0x05, 0x27, 0x21, 0x01] => Some(Self::Oath),
-            // By its name, or by that and the version behind it.
+            // With or without the version after the name.
             [0xA0, 0x00, 0x00, 0x05, 0x27, 0x20, 0x01] | [0xA0, 0x00, 0x00, 0x05, 0x27, 0x20, 0x01, 0x01] => {
                 Some(Self::Otp)
             }
@@ -53,7 +53,7 @@ impl Applet {
         }
     }
 
-    /// The instruction that fetches the rest of a long answer.
+    /// The instruction that fetches the rest of a long response.
     fn send_remaining(self) -> u8 {
         match self {
             Self::Oath => 0xA5,
@@ -62,14 +62,14 @@ impl Applet {
     }
 }
 
-/// Whether somebody touches the key when it blinks.
+/// Whether the key is touched when it blinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
     Given,
     Refused,
 }
 
-/// What does not change while the key is in use.
+/// Properties of the key that no command changes.
 pub(super) struct Identity {
     pub serial: u32,
     pub firmware: Firmware,
@@ -77,7 +77,7 @@ pub(super) struct Identity {
     pub hidden: Vec<Applet>,
 }
 
-/// A command as it came over the wire; what length of answer it expects is not looked at.
+/// A parsed command APDU. The expected length of its response (Le) is ignored.
 pub(super) struct Command {
     pub cla: u8,
     pub ins: u8,
@@ -98,20 +98,20 @@ impl Command {
     }
 }
 
-/// The data of a command, after which its expected length may stand in up to `most` bytes.
+/// Splits the data of a command from Le, which may follow in up to `most` bytes.
 fn carried(rest: &[u8], length: usize, most: usize) -> Option<&[u8]> {
     let (data, expected) = rest.split_at_checked(length)?;
     (expected.len() <= most).then_some(data)
 }
 
-/// A virtual YubiKey.
+/// A virtual YubiKey with its applets and settings.
 pub struct Key {
-    /// What becomes of a request for touch.
+    /// The outcome of each request for a touch.
     pub touch: Touch,
-    /// How long the key blinks before it is touched, or gives up. The [`super::Reader`] waits so long;
-    /// [`Key::transmit`] itself never does.
+    /// How long the key blinks before it is touched or gives up. [`super::Reader`] waits that long; [`Key::transmit`]
+    /// never waits.
     pub touch_delay: Duration,
-    /// The longest answer in one APDU, at most 256 bytes; the rest of a longer one must be fetched.
+    /// Maximum data in one response APDU, at most 256 bytes. The rest of a longer response must be fetched.
     pub chunk: usize,
     identity: Identity,
     capacity: Option<usize>,
@@ -141,61 +141,61 @@ impl Key {
         }
     }
 
-    /// A YubiKey NEO: no touch for accounts, no SHA-512, no renaming, and a serial number that only the
-    /// OTP applet tells.
+    /// A YubiKey NEO: no touch for accounts, no SHA-512, no renaming, and a serial number that only the OTP applet
+    /// reports.
     pub fn neo(serial: u32) -> Self {
         Self::new(serial).with_firmware(3, 4, 9)
     }
 
-    /// The same key with that firmware; what it can and cannot do follows from it.
+    /// Sets the firmware, on which the features of the key depend.
     pub fn with_firmware(mut self, major: u8, minor: u8, patch: u8) -> Self {
         self.identity.firmware = (major, minor, patch);
         self
     }
 
-    /// The same key with another shape, by Yubico's number for it (1 USB-A, 2 nano, 3 USB-C, ...).
+    /// Sets the form factor, by Yubico's number for it (1 USB-A, 2 nano, 3 USB-C, …).
     pub fn with_form_factor(mut self, form_factor: u8) -> Self {
         self.identity.form_factor = form_factor;
         self
     }
 
-    /// The same key with room for that many accounts.
+    /// Sets the maximum number of accounts.
     pub fn with_capacity(mut self, accounts: usize) -> Self {
         self.capacity = Some(accounts);
         self
     }
 
-    /// The same key with its OATH applet locked by a password, derived as Yubico's programs do it.
+    /// Locks the OATH applet with a password, derived as in Yubico's programs.
     pub fn with_password(mut self, password: &str) -> Self {
         self.oath.set_password(password);
         self
     }
 
-    /// The same key with that account on it already.
+    /// Adds an account, as another program would.
     pub fn with_account(mut self, account: Account) -> Self {
         self.oath.accounts.push(account);
         self
     }
 
-    /// The same key after another program removed that account.
+    /// Removes an account, as another program would.
     pub fn without_account(mut self, name: &str) -> Self {
         self.oath.accounts.retain(|account| account.name != name.as_bytes());
         self
     }
 
-    /// The same key with papers of its maker, and a PIV key that they attest.
+    /// Adds an attestation of this maker: the certificates, and the PIV key that they attest.
     pub fn attested(mut self, maker: &Maker, how: &Attested) -> Self {
         self.papers = Some(maker.papers(self.identity.serial, self.identity.firmware, how));
         self
     }
 
-    /// The same key with an applet switched off.
+    /// Switches an applet off.
     pub fn without(mut self, applet: Applet) -> Self {
         self.identity.hidden.push(applet);
         self
     }
 
-    /// Executes one command APDU and returns data and status word.
+    /// Executes one command APDU, and returns data and status word.
     pub fn transmit(&mut self, apdu: &[u8]) -> Vec<u8> {
         self.apdus += 1;
         match self.answer(apdu) {
@@ -204,7 +204,8 @@ impl Key {
         }
     }
 
-    /// Like [`Key::transmit`], but an account that is stored gets another, random key, and nothing shows it.
+    /// As [`Key::transmit`], but an account that the command stores gets a random key instead, and the response does
+    /// not show it.
     pub fn transmit_falsely(&mut self, apdu: &[u8]) -> Vec<u8> {
         let answer = self.transmit(apdu);
         if let Some(account) = self.addressed(apdu, 0x01).filter(|_| answer == [0x90, 0x00]) {
@@ -213,13 +214,13 @@ impl Key {
         answer
     }
 
-    /// How long the key would blink before it answers this command.
+    /// Returns how long the key would blink before it answers this command.
     pub fn blinks(&mut self, apdu: &[u8]) -> Duration {
         let delay = self.touch_delay;
         self.addressed(apdu, 0xA2).filter(|account| account.touch).map_or(Duration::ZERO, |_| delay)
     }
 
-    /// Takes the power away: nothing is selected or unlocked any more, and half-given answers are lost.
+    /// Cuts the power: the applet is deselected and locked, and the rest of a split response is lost.
     pub fn power_off(&mut self) {
         self.selected = None;
         self.chained.clear();
@@ -232,12 +233,12 @@ impl Key {
         &self.oath.accounts
     }
 
-    /// The account of that name, if there is one.
+    /// Returns the account of that name.
     pub fn account(&self, name: impl AsRef<[u8]>) -> Option<&Account> {
         self.accounts().iter().find(|account| account.name == name.as_ref())
     }
 
-    /// What an authenticator shows for a TOTP account at that time, in seconds since 1970.
+    /// Returns the code that an authenticator shows for a TOTP account at that time, in seconds since 1970.
     pub fn code_at(&self, name: impl AsRef<[u8]>, unix_seconds: u64) -> String {
         self.account(name).expect("no such account on the key").code_at(unix_seconds)
     }
@@ -247,22 +248,22 @@ impl Key {
         self.identity.serial
     }
 
-    /// The firmware version.
+    /// Returns the firmware version that the applets report.
     pub fn firmware(&self) -> Firmware {
         self.identity.firmware
     }
 
-    /// The random bytes that stand for the OATH applet from one reset to the next.
+    /// Returns the salt of the OATH applet, which identifies it until its next reset.
     pub fn salt(&self) -> [u8; 8] {
         self.oath.salt
     }
 
-    /// Whether the OATH applet asks for a password.
+    /// Whether the OATH applet has a password.
     pub fn has_password(&self) -> bool {
         self.oath.has_password()
     }
 
-    /// How many APDUs the key has executed.
+    /// Returns the number of APDUs that the key has executed.
     pub fn apdus(&self) -> usize {
         self.apdus
     }
@@ -308,7 +309,7 @@ impl Key {
         })
     }
 
-    /// As much of an answer as goes into one APDU; the rest waits to be fetched.
+    /// Returns the part of a response that fits into one APDU, and keeps the rest for GET RESPONSE.
     fn give(&mut self, mut data: Vec<u8>) -> Vec<u8> {
         let chunk = self.chunk.clamp(1, 256);
         if data.len() <= chunk {
@@ -316,7 +317,7 @@ impl Key {
             return data;
         }
         self.remaining = data.split_off(chunk);
-        // More than 255 bytes are announced as 00 (ISO 7816-4, 5.3.4).
+        // 00 announces more than 255 bytes (ISO 7816-4 section 5.3.4).
         data.extend([0x61, u8::try_from(self.remaining.len()).unwrap_or(0)]);
         data
     }
@@ -331,7 +332,7 @@ impl Key {
         Conditions { firmware, capacity: self.capacity.unwrap_or(usual), touch: self.touch }
     }
 
-    /// The account that a command with this instruction names, if the OATH applet is selected.
+    /// Returns the account that a command with this instruction names, if the OATH applet is selected.
     fn addressed(&mut self, apdu: &[u8], ins: u8) -> Option<&mut Account> {
         let command = Command::parse(apdu)?;
         if self.selected != Some(Applet::Oath) || command.ins != ins {

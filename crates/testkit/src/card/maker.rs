@@ -1,5 +1,5 @@
-//! A maker of keys: its certificates, written byte by byte (X.690, RFC 5280), and the papers it gives its keys,
-//! in order or with one thing wrong.
+//! A maker of virtual keys: its certificates, encoded byte by byte (X.690, RFC 5280), and the attestations of its keys,
+//! either correct or with one fault.
 
 use data_encoding::BASE64;
 use p256::elliptic_curve::Generate;
@@ -23,10 +23,10 @@ const ECDSA_SHA256: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02];
 const ECDSA_SHA384: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x03];
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1D, 0x13];
-/// 1.3.6.1.4.1.41482.3, to which the number of what is told is added.
+/// OID 1.3.6.1.4.1.41482.3, below which each extension of Yubico has a number.
 const YUBICO: &[u8] = &[0x2B, 0x06, 0x01, 0x04, 0x01, 0x82, 0xC4, 0x0A, 0x03];
 
-/// A key that signs certificates.
+/// A signing key, of a certificate authority or in a PIV slot.
 pub(super) enum Pen {
     Rsa(Box<rsa::pkcs1v15::SigningKey<sha2::Sha256>>),
     P256(p256::ecdsa::SigningKey),
@@ -94,7 +94,7 @@ impl Pen {
         }
     }
 
-    /// The algorithm's number in the PIV applet.
+    /// Returns the number of the algorithm in PIV commands.
     pub(super) fn number(&self) -> u8 {
         match self {
             Self::Rsa(_) => 0x07,
@@ -104,7 +104,7 @@ impl Pen {
     }
 }
 
-/// What is to be in a certificate.
+/// The fields of a certificate to issue.
 struct Text<'a> {
     issuer: &'a str,
     subject: &'a str,
@@ -142,7 +142,7 @@ fn extension(id: &[u8], is_critical: bool, value: &[u8]) -> Vec<u8> {
     one(SEQUENCE, &[one(OBJECT_ID, id), critical, one(OCTET_STRING, value)].concat())
 }
 
-/// Basic constraints of a certificate that may issue others, with so many issuers under it.
+/// Returns the basic constraints of an issuer with at most `below` issuers under it (RFC 5280 section 4.2.1.9).
 fn authority(below: u8) -> Vec<u8> {
     extension(BASIC_CONSTRAINTS, true, &one(SEQUENCE, &[one(BOOLEAN, &[0xFF]), one(INTEGER, &[below])].concat()))
 }
@@ -151,29 +151,29 @@ fn told(what: u8, value: &[u8]) -> Vec<u8> {
     extension(&[YUBICO, &[what]].concat(), false, value)
 }
 
-/// How a key is attested; by default with nothing wrong.
+/// Options of an attestation. The defaults give a correct one.
 pub struct Attested {
-    /// The PIV slot.
+    /// The PIV slot of the attested key, such as 0x9E.
     pub slot: u8,
-    /// 1 never, 2 once, 3 always.
+    /// PIN policy: 1 never, 2 once, 3 always.
     pub pin_policy: u8,
-    /// 1 never, 2 always.
+    /// Touch policy: 1 never, 2 always.
     pub touch_policy: u8,
-    /// Whether the attested key is on P-384.
+    /// Whether the attested key is on P-384 instead of P-256.
     pub is_p384: bool,
-    /// The serial number in the attestation, if it is not the key's.
+    /// A serial number in the attestation that is not the key's own.
     pub serial: Option<u32>,
-    /// The firmware in the attestation, if it is not the key's.
+    /// A firmware version in the attestation that is not the key's own.
     pub firmware: Option<Firmware>,
-    /// Whether papers of another key were copied onto this one, without what is secret.
+    /// Whether the certificates were copied from another key, without its private keys.
     pub is_copied: bool,
     /// Whether the key's own certificate may issue others.
     pub is_authority: bool,
-    /// Until when the key's own certificate is valid.
+    /// End of validity of the key's own certificate, as GeneralizedTime.
     pub until: &'static str,
-    /// A critical extension that nobody knows.
+    /// Whether the key's own certificate has an unknown critical extension.
     pub has_demand: bool,
-    /// Whether the serial number is told at all.
+    /// Whether the attestation contains the serial number.
     pub tells_serial: bool,
 }
 
@@ -195,7 +195,7 @@ impl Default for Attested {
     }
 }
 
-/// What a key has in its PIV applet.
+/// The attestation in a key's PIV applet: certificates, policies and the attested key.
 pub(super) struct Papers {
     pub slot: u8,
     pub policies: [u8; 2],
@@ -204,7 +204,7 @@ pub(super) struct Papers {
     pub pen: Pen,
 }
 
-/// A maker of keys.
+/// A maker of keys, with its certificate authorities.
 pub struct Maker {
     name: &'static str,
     certificates: Vec<Vec<u8>>,
@@ -213,7 +213,7 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// Its RSA root signs the certificates of its keys.
+    /// Creates a maker whose RSA root signs the certificates of its keys directly.
     pub fn new() -> Self {
         let (name, root) = ("Virtual PIV Root CA", Pen::rsa());
         let text = Text {
@@ -226,7 +226,7 @@ impl Maker {
         Self { name, certificates: vec![certificate(&text, &root)], last: root, last_name: name }
     }
 
-    /// Between its root and its keys stands another certificate.
+    /// Creates a maker with an intermediate certificate between its root and its keys.
     pub fn with_line() -> Self {
         let (name, root, line_name, line) = ("Virtual Attestation Root", Pen::p384(), "Virtual PIV Line", Pen::p384());
         let until = "99991231235959Z";
@@ -237,12 +237,12 @@ impl Maker {
         Self { name, certificates: vec![certificate(&text, &root), root_der], last: line, last_name: line_name }
     }
 
-    /// The name of its root.
+    /// Returns the common name of the root certificate.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Its certificates.
+    /// Returns the root and any intermediate certificate in PEM.
     pub fn pem(&self) -> String {
         let text =
             |der: &Vec<u8>| format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64.encode(der));

@@ -1,15 +1,16 @@
-//! The Management applet, as far as it is asked who the key is (Yubico, "Management application").
+//! The Management applet, limited to READ CONFIG, which reports the identity of the key (Yubico, "Management
+//! application").
 
 use super::key::{Answer, Applet, Command, Identity, NO_SUCH_INSTRUCTION, WRONG_PARAMETERS};
 use super::tlv;
 
 const READ_CONFIG: u8 = 0x1D;
 
-/// OTP, U2F, CCID, OpenPGP, PIV, OATH.
+/// Applications of a YubiKey 4: OTP, U2F, CCID, OpenPGP, PIV, OATH.
 const YUBIKEY_4: u16 = 0x003F;
-/// And FIDO2.
+/// Applications of a YubiKey 5: those of a YubiKey 4, and FIDO2.
 const YUBIKEY_5: u16 = 0x023F;
-/// And YubiHSM Auth.
+/// Applications of firmware 5.4 and later: those of a YubiKey 5, and YubiHSM Auth.
 const YUBIKEY_5_4: u16 = 0x033F;
 
 pub(super) fn select(identity: &Identity) -> Vec<u8> {

@@ -1,6 +1,6 @@
-//! A virtual YubiKey at the APDU line, and the readers to put it into: in-process behind the daemon's `Card`
-//! and `Devices`, or behind a real pcscd through vsmartcard's vpcd. It follows Yubico's published protocols,
-//! is checked by Yubico's own `ykman`, and shares no code with the daemon's side of them.
+//! A virtual YubiKey at the level of APDUs, and the readers to put it into: in this process behind the daemon's traits
+//! `Card` and `Devices`, or behind a real pcscd through vsmartcard's vpcd. It implements Yubico's published protocols,
+//! is checked with Yubico's own `ykman`, and shares no code with the daemon's implementation of them.
 
 mod devices;
 mod key;

@@ -1,5 +1,5 @@
-//! The OATH applet, after Yubico's YKOATH protocol. Time comes in as the challenge: like the real one,
-//! it has no clock.
+//! The OATH applet (YKOATH, Yubico's protocol). The time comes in as the challenge: like the real applet, it has no
+//! clock.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
@@ -11,9 +11,9 @@ use super::key::{
 };
 use super::tlv;
 
-/// The kind of an account whose codes follow a counter (RFC 4226).
+/// Kind of a counter-based account (RFC 4226).
 pub const HOTP: u8 = 0x10;
-/// The kind of an account whose codes follow the time (RFC 6238).
+/// Kind of a time-based account (RFC 6238).
 pub const TOTP: u8 = 0x20;
 
 pub const SHA1: u8 = 0x01;
@@ -45,15 +45,15 @@ const NEEDS_TOUCH: u8 = 0x7C;
 
 const TOUCH_PROPERTY: u8 = 0x02;
 
-/// The rounds and bytes of the key that Yubico's programs derive from a password.
+/// Rounds of PBKDF2 and length in bytes of the key that Yubico's programs derive from a password.
 const ROUNDS: usize = 1000;
 const DERIVED: usize = 16;
 
-/// An account as the key keeps it.
+/// An account as stored on the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub name: Vec<u8>,
-    /// [`HOTP`] or [`TOTP`].
+    /// Either [`HOTP`] or [`TOTP`].
     pub kind: u8,
     /// [`SHA1`], [`SHA256`] or [`SHA512`].
     pub algorithm: u8,
@@ -70,8 +70,8 @@ impl Account {
         Self { name, kind: TOTP, algorithm: SHA1, digits: 6, key, touch: false, counter: 0 }
     }
 
-    /// What an authenticator shows for this account at that time, in seconds since 1970. The period is the
-    /// number before the first slash of the name, or 30 seconds.
+    /// Returns the code that an authenticator shows for this account at that time, in seconds since 1970. The period is
+    /// the number before the first slash of the name, or 30 seconds.
     pub fn code_at(&self, unix_seconds: u64) -> String {
         let step = unix_seconds / self.period();
         let truncated = truncate(&self.response(&step.to_be_bytes()));
@@ -94,7 +94,7 @@ impl Account {
     }
 }
 
-/// What an answer depends on besides the applet's own memory.
+/// The state outside the applet on which its responses depend.
 pub(super) struct Conditions {
     pub firmware: Firmware,
     pub capacity: usize,
@@ -268,7 +268,7 @@ impl Oath {
     }
 }
 
-/// The values of elements with exactly these tags in this order.
+/// Returns the values of elements with exactly these tags in this order.
 fn fields<const N: usize>(data: &[u8], tags: [u8; N]) -> Result<[&[u8]; N], u16> {
     let elements = tlv::parse(data).ok_or(WRONG_SYNTAX)?;
     if !elements.iter().map(|(tag, _)| *tag).eq(tags) {
@@ -297,7 +297,7 @@ fn parse_account(data: &[u8], firmware: Firmware) -> Result<Account, u16> {
     Ok(Account { name: name.to_vec(), kind, algorithm, digits: *digits, key: key.to_vec(), touch, counter })
 }
 
-/// The property is the one element of the protocol without a length.
+/// Takes the property off the data: the only element of the protocol without a length.
 fn take_touch(rest: &mut &[u8]) -> bool {
     let whole: &[u8] = rest;
     let [PROPERTY, bits, after @ ..] = whole else { return false };

@@ -1,4 +1,4 @@
-//! The OTP applet, as far as it is asked for its state and the key's serial number.
+//! The OTP applet, limited to its status and the serial number of the key.
 
 use super::key::{Answer, Command, Identity, NO_SUCH_INSTRUCTION, WRONG_PARAMETERS};
 
@@ -6,7 +6,7 @@ const CONFIGURE: u8 = 0x01;
 const DEVICE_SERIAL: u8 = 0x10;
 const STATUS: u8 = 0x03;
 
-/// Version, programming sequence, and which of the two touch slots are in use: none.
+/// Returns the status: version, programming sequence, and the touch slots in use, of which there are none.
 pub(super) fn status(identity: &Identity) -> Vec<u8> {
     let (major, minor, patch) = identity.firmware;
     vec![major, minor, patch, 0x00, 0x00, 0x00]

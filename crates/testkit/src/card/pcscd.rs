@@ -1,5 +1,5 @@
-//! A pcscd of our own with virtual readers, apart from every other one and from real hardware: it has its own
-//! network, because vpcd listens on all addresses, its own `/run/pcscd`, and no drivers but vpcd's.
+//! A private pcscd with virtual readers, isolated from the host's pcscd and from real hardware. It has a network
+//! namespace of its own, because vpcd listens on all addresses, its own `/run/pcscd`, and only the driver of vpcd.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 const DRIVER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
-/// vpcd's usual port, used where nobody else can have it.
+/// Default port of vpcd, used in a network namespace of its own, where no other process can have it.
 const FIRST_PORT: u16 = 35963;
 /// Each reader has a second slot that cannot be switched off, on the next port; it stays empty.
 const PORTS_PER_READER: u16 = 16;
@@ -21,7 +21,7 @@ const SETTLING: Duration = Duration::from_secs(10);
 const ENDING: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Runs in the new namespaces and becomes pcscd, so that its process is the one that was started.
+/// Runs in the new namespaces, and executes pcscd in its own process, so that the process id stays the same.
 const SCRIPT: &str = r#"set -e
 if [ "$1" = isolated ]; then
     if command -v ip > /dev/null; then
@@ -39,18 +39,19 @@ mount -t tmpfs tmpfs /usr/lib/pcsc/drivers
 exec pcscd --foreground "$@"
 "#;
 
-/// A running pcscd; it ends when this is dropped.
+/// A running pcscd. Dropping it ends the process.
 pub struct Pcscd {
     directory: PathBuf,
     names: Vec<String>,
     first_port: u16,
-    /// The network that pcscd is started in again. `None` without root: then it is the one of everybody.
+    /// The network namespace in which pcscd is started again. `None` without root: then it is the namespace of the
+    /// host.
     network: Option<File>,
     child: Option<Child>,
 }
 
 impl Pcscd {
-    /// What is missing on this host to run it, if anything is.
+    /// Returns the program or driver that this host lacks to run pcscd; `None` if it can run.
     pub fn missing() -> Option<String> {
         if !Path::new(DRIVER).exists() {
             return Some(format!("{DRIVER} (Debian: vsmartcard-vpcd)"));
@@ -60,8 +61,8 @@ impl Pcscd {
         Some(format!("the program {missing}"))
     }
 
-    /// Starts pcscd with a reader of each name, which must differ, and waits until it can be asked. Its
-    /// configuration, socket and log are kept in the directory.
+    /// Starts pcscd with one reader per name, and waits until it accepts clients. The names must differ. Its
+    /// configuration, socket and log are in `directory`.
     pub fn start(directory: &Path, reader_names: &[&str]) -> Result<Self, String> {
         let directory = directory.canonicalize().map_err(|cause| format!("{}: {cause}", directory.display()))?;
         let names = reader_names.iter().map(ToString::to_string).collect();
@@ -72,7 +73,7 @@ impl Pcscd {
         Ok(pcscd)
     }
 
-    /// Ends pcscd and starts it again, in the same network: readers that were attached call it again.
+    /// Restarts pcscd in the same network namespace. Readers that were attached reconnect.
     pub fn restart(&mut self) -> Result<(), String> {
         self.stop();
         let child = self.spawn().map_err(|cause| format!("pcscd cannot be started: {cause}"))?;
@@ -86,10 +87,10 @@ impl Pcscd {
         Ok(())
     }
 
-    /// Ends pcscd, gently at first. What is running can be killed at any time; nothing is kept in it.
+    /// Ends pcscd with SIGTERM, and with SIGKILL if it does not end in time. It keeps no state.
     pub fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = kill_process(Pid::from_child(&child), Signal::TERM);
         let started = Instant::now();
         while matches!(child.try_wait(), Ok(None)) && started.elapsed() < ENDING {
@@ -99,17 +100,17 @@ impl Pcscd {
         drop(child.wait());
     }
 
-    /// Where clients find pcscd (`PCSCLITE_CSOCK_NAME`), before and after a restart.
+    /// Returns the path of the socket for clients (`PCSCLITE_CSOCK_NAME`). A restart does not change it.
     pub fn socket(&self) -> PathBuf {
         self.run_directory().join("pcscd.comm")
     }
 
-    /// What pcscd sees as `/run/pcscd`.
+    /// Returns the directory that pcscd sees as `/run/pcscd`.
     fn run_directory(&self) -> PathBuf {
         self.directory.join("run")
     }
 
-    /// The file that stands for pcscd's network, for [`super::attach`].
+    /// Returns the file of pcscd's network namespace, for [`super::attach`].
     pub fn net_namespace(&self) -> PathBuf {
         match &self.network {
             Some(network) => format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd()).into(),
@@ -117,17 +118,17 @@ impl Pcscd {
         }
     }
 
-    /// The port of the reader of that number, from 0.
+    /// Returns the port of a reader, by its number from 0.
     pub fn port(&self, reader: usize) -> u16 {
         self.first_port + PORTS_PER_READER * reader as u16
     }
 
-    /// The name that pcscd gives to the reader of that number, from 0.
+    /// Returns the name that pcscd gives to a reader, by its number from 0.
     pub fn reader_name(&self, reader: usize) -> String {
         format!("{} 00 00", self.names[reader])
     }
 
-    /// What pcscd has said.
+    /// Returns the log of pcscd.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -135,7 +136,7 @@ impl Pcscd {
     fn configure(&self) -> std::io::Result<()> {
         let mut configuration = String::new();
         for (reader, name) in self.names.iter().enumerate() {
-            // The driver keeps its sockets in globals, so each reader has a copy of it.
+            // The driver keeps its sockets in global variables, so each reader needs a copy of the driver.
             let driver = self.directory.join(format!("libifdvpcd-{reader}.so"));
             std::fs::copy(DRIVER, &driver)?;
             let (driver, port) = (driver.display(), self.port(reader));
@@ -176,7 +177,7 @@ impl Pcscd {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
     }
 
-    /// Waits until the process has become pcscd and has its socket.
+    /// Waits until the process has executed pcscd and its socket exists.
     fn settle(&mut self, process: &Path) -> Result<(), String> {
         let socket = self.socket();
         let started = Instant::now();
@@ -210,7 +211,7 @@ impl Drop for Pcscd {
     }
 }
 
-/// A program, also of those that only root has in the path.
+/// Builds a command that also finds programs in the sbin directories.
 fn command(program: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(program);
@@ -218,7 +219,8 @@ fn command(program: &str) -> Command {
     command
 }
 
-/// Newer ones ask polkit about their clients, which is not reachable from there.
+/// Whether this pcscd asks polkit about its clients, as newer ones do. Polkit cannot be reached from the new
+/// namespaces.
 fn knows_polkit() -> bool {
     let help = command("pcscd").arg("--help").output();
     help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--disable-polkit"))
@@ -233,8 +235,8 @@ fn free_port() -> Result<u16, String> {
     address.map(|address| address.port()).map_err(|cause| format!("there is no port for vpcd: {cause}"))
 }
 
-/// In place of a pcscd: one that lets nobody in, as the real one does where polkit says no. It speaks as much of
-/// pcsclite's protocol (winscard_msg.h) as it takes to be refused.
+/// Serves a socket like a pcscd whose polkit rules deny every client. Implements only the part of pcsclite's protocol
+/// (winscard_msg.h) that a refusal needs.
 pub fn refuse_everybody(socket: &Path) -> std::io::Result<()> {
     const VERSION: u32 = 0x11;
     const SECURITY_VIOLATION: u32 = 0x8010_006A;

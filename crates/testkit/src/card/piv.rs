@@ -14,10 +14,10 @@ const GET_SERIAL: u8 = 0xF8;
 const ATTEST: u8 = 0xF9;
 const GET_VERSION: u8 = 0xFD;
 
-/// The same status words as those of a file that is not there, and of data that are not.
+/// Status words for a missing file and for missing data.
 const NO_SUCH_FILE: u16 = NO_SUCH_APPLET;
 const NO_SUCH_DATA: u16 = 0x6A88;
-/// Three tries left.
+/// Status word of VERIFY without a PIN: three attempts left.
 const PIN_WANTED: u16 = 0x63C3;
 
 pub(super) fn select() -> Vec<u8> {

@@ -1,36 +1,36 @@
-//! A reader with a key in it or not, and the plan of what goes wrong at which APDU. Who sends the APDUs,
-//! the daemon's own traits or a real pcscd, makes no difference here.
+//! A reader that may hold a key, and the faults that are planned for single APDUs. The APDUs may come through the
+//! daemon's traits or from a real pcscd.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::key::Key;
 
-/// The key is not in the reader, or not any more.
+/// The key is not in the reader, or is no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 
-/// What goes wrong at one APDU.
+/// A fault at one APDU.
 pub enum Fault {
     /// The key is pulled before it executes the command.
     Gone,
     /// The key executes the command and is pulled before it answers.
     LostAnswer,
-    /// The command is not executed and answered with this status word.
+    /// The command is not executed, and is answered with this status word.
     Status(u16),
-    /// An account that is stored gets another key, and the answer is that all went well.
+    /// An account that the command stores gets a random key, and the response reports success.
     Lie,
-    /// The answer takes that much longer.
+    /// The response is delayed by this time.
     Slow(Duration),
-    /// Nothing happens until [`Reader::release`], after which the command is executed, or until the key is pulled.
+    /// The command hangs until [`Reader::release`], and is executed then, or until the key is pulled.
     Hang,
-    /// The key is pulled before it executes the command, and this one put in.
+    /// The key is pulled before it executes the command, and this key is inserted instead.
     Swap(Box<Key>),
-    /// The command is executed and answered with random bytes and 9000.
+    /// The command is executed, and answered with random bytes and 0x9000.
     Garbage,
 }
 
-/// Something to do when an APDU comes by. The reader can be used from within, only not to transmit.
+/// A callback at an APDU. It may use the reader, except to transmit.
 pub type Hook = Box<dyn FnOnce() + Send>;
 
 /// Called after each insertion and each removal.
@@ -53,7 +53,7 @@ struct State {
     key: Option<Key>,
     beside: Option<Key>,
     insertions: u64,
-    /// An APDU is under way; the next one waits.
+    /// Whether an APDU is in progress; the next one waits.
     is_busy: bool,
     is_hanging: bool,
     releases: u64,
@@ -72,7 +72,7 @@ impl State {
         self.key.as_ref().map(|_| self.insertions)
     }
 
-    /// The powered-off key goes in; one that is there comes out and lies beside.
+    /// Inserts a powered-off key. A key that is in the reader comes out and lies beside it.
     fn put_in(&mut self, key: Key) {
         self.take_out();
         self.key = Some(key);
@@ -87,7 +87,7 @@ impl State {
     }
 }
 
-/// What was planned for the APDU that arrives.
+/// The fault and the callbacks that were planned for the arriving APDU.
 struct Arrival {
     fault: Option<Fault>,
     before: Vec<Hook>,
@@ -96,17 +96,17 @@ struct Arrival {
 }
 
 impl Reader {
-    /// An empty reader.
+    /// Creates a reader without a key.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts a key in, without power. A key that is there already comes out and lies beside the reader.
+    /// Inserts a key, powered off. A key that is in the reader comes out and lies beside it.
     pub fn insert(&self, key: Key) {
         self.change(|state| state.put_in(key));
     }
 
-    /// Takes the key away, out of the reader or from beside it.
+    /// Takes the key away, from inside the reader or from beside it.
     pub fn pull(&self) -> Option<Key> {
         self.change(|state| {
             let is_inside = state.key.is_some();
@@ -121,8 +121,8 @@ impl Reader {
         self.state().beside.is_some()
     }
 
-    /// Puts the key that lies beside the reader back in, which is a new insertion; a key that is there comes
-    /// out in exchange. Says whether there was one.
+    /// Inserts the key that lies beside the reader, which is a new insertion. A key in the reader comes out in
+    /// exchange. Returns whether there was a key to insert.
     pub fn reinsert(&self) -> bool {
         self.change(|state| match state.beside.take() {
             Some(key) => {
@@ -133,32 +133,32 @@ impl Reader {
         })
     }
 
-    /// Looks at the key in the reader, or else at the one beside it; there must be one.
+    /// Calls `look` with the key in the reader, or else with the one beside it. Panics if there is none.
     pub fn with_key<T>(&self, look: impl FnOnce(&mut Key) -> T) -> T {
         let mut state = self.state();
         let state = &mut *state;
         look(state.key.as_mut().or(state.beside.as_mut()).expect("no key in the reader, nor beside it"))
     }
 
-    /// The number of this insertion, if a key is in the reader.
+    /// Returns the number of the present insertion; `None` without a key.
     pub fn insertion(&self) -> Option<u64> {
         self.state().insertion()
     }
 
-    /// Takes the power from the key and gives it back.
+    /// Switches the power of the key off and on.
     pub fn power_cycle(&self) {
         if let Some(key) = &mut self.state().key {
             key.power_off();
         }
     }
 
-    /// Sends an APDU to the key that is there and waits for the answer: data and status word.
+    /// Sends an APDU to the present key, and waits for the response: data and status word.
     pub fn transmit(&self, apdu: &[u8]) -> Result<Vec<u8>, Gone> {
         let insertion = self.insertion().ok_or(Gone)?;
         self.transmit_during(insertion, apdu)
     }
 
-    /// Like [`Reader::transmit`], but only to the key of that insertion.
+    /// As [`Reader::transmit`], but only to the key of that insertion.
     pub fn transmit_during(&self, insertion: u64, apdu: &[u8]) -> Result<Vec<u8>, Gone> {
         self.begin(insertion)?;
         let started = Instant::now();
@@ -170,29 +170,29 @@ impl Reader {
         answer
     }
 
-    /// Plans a fault for a coming APDU: 0 is the next one.
+    /// Plans a fault for a later APDU; 0 is the next one.
     pub fn plan(&self, at: usize, fault: Fault) {
         let mut state = self.state();
         let at = state.apdus + at;
         state.faults.push((at, fault));
     }
 
-    /// Does something when that coming APDU arrives, before its fault and its execution.
+    /// Plans a callback for the arrival of a later APDU, before its fault and its execution; 0 is the next one.
     pub fn on_apdu(&self, at: usize, hook: Hook) {
         let mut state = self.state();
         let at = state.apdus + at;
         state.before.push((at, hook));
     }
 
-    /// Does something when that coming APDU has been executed, before the answer goes back. What a fault
-    /// keeps from being answered does not come so far, except for [`Fault::LostAnswer`].
+    /// Plans a callback after the execution of a later APDU, before its response is returned; 0 is the next one. A
+    /// fault that prevents the response prevents the callback too, except for [`Fault::LostAnswer`].
     pub fn after_apdu(&self, at: usize, hook: Hook) {
         let mut state = self.state();
         let at = state.apdus + at;
         state.after.push((at, hook));
     }
 
-    /// Forgets all faults and hooks that have not come up yet.
+    /// Drops all faults and callbacks that are still planned.
     pub fn clear(&self) {
         let mut state = self.state();
         state.faults.clear();
@@ -200,7 +200,7 @@ impl Reader {
         state.after.clear();
     }
 
-    /// Lets an APDU that hangs go on.
+    /// Lets a hanging APDU continue.
     pub fn release(&self) {
         self.state().releases += 1;
         self.shared.changed.notify_all();
@@ -211,32 +211,32 @@ impl Reader {
         self.state().is_hanging
     }
 
-    /// How many APDUs have arrived here.
+    /// Returns the number of APDUs that have arrived.
     pub fn apdus(&self) -> usize {
         self.state().apdus
     }
 
-    /// Instruction, P1 and P2 of every APDU that has arrived here.
+    /// Returns instruction, P1 and P2 of every APDU that has arrived.
     pub fn log(&self) -> Vec<(u8, u8, u8)> {
         self.state().log.clone()
     }
 
-    /// The time that APDUs have spent here in all, waiting for each other not counted.
+    /// Returns the total duration of all APDUs, without the time that they waited for each other.
     pub fn apdu_time(&self) -> Duration {
         self.state().spent
     }
 
-    /// Makes each APDU take that long at least, as a real key does.
+    /// Makes each APDU take at least this long, as on a real key.
     pub fn set_cost(&self, cost: Duration) {
         self.state().cost = cost;
     }
 
-    /// Calls the watcher after each insertion and removal, for as long as it lives.
+    /// Calls the watcher after each insertion and removal, until it is dropped.
     pub fn watch(&self, watcher: &Arc<Watcher>) {
         self.state().watchers.push(Arc::downgrade(watcher));
     }
 
-    /// Waits until no other APDU is under way.
+    /// Waits until no other APDU is in progress.
     fn begin(&self, insertion: u64) -> Result<(), Gone> {
         let waits = |state: &mut State| state.insertion() == Some(insertion) && state.is_busy;
         let waited = self.shared.changed.wait_while(self.state(), waits);
@@ -300,7 +300,7 @@ impl Reader {
         }
     }
 
-    /// Waits for touch if the command needs it, then lets the key execute it.
+    /// Waits for a touch if the command needs one, then lets the key execute the command.
     fn reach_key(&self, insertion: u64, apdu: &[u8], act: fn(&mut Key, &[u8]) -> Vec<u8>) -> Result<Vec<u8>, Gone> {
         let blinks = self.state().key.as_mut().map_or(Duration::ZERO, |key| key.blinks(apdu));
         self.linger(insertion, blinks)?;
@@ -311,7 +311,7 @@ impl Reader {
         state.key.as_mut().map(|key| act(key, apdu)).ok_or(Gone)
     }
 
-    /// Lets time pass, unless the key is pulled.
+    /// Waits for `delay`. Fails at once if the key is pulled.
     fn linger(&self, insertion: u64, delay: Duration) -> Result<(), Gone> {
         let is_there = |state: &mut State| state.insertion() == Some(insertion);
         let waited = self.shared.changed.wait_timeout_while(self.state(), delay, is_there);
@@ -329,7 +329,7 @@ impl Reader {
         waited.unwrap_or_else(PoisonError::into_inner).is_hanging = false;
     }
 
-    /// Moves keys about, then tells everybody who waits or watches.
+    /// Changes the state. If the insertion changed, wakes the waiting threads and calls the watchers.
     fn change<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let before = state.insertion();
@@ -340,7 +340,7 @@ impl Reader {
         drop(state);
         if is_changed {
             self.shared.changed.notify_all();
-            // Watchers look at the reader, so it is not locked here.
+            // The lock is released first, because watchers read the state of the reader.
             watchers.iter().filter_map(Weak::upgrade).for_each(|watcher| watcher());
         }
         outcome
@@ -351,7 +351,7 @@ impl Reader {
     }
 }
 
-/// What is planned for now, taken out of the plan.
+/// Removes and returns the entries that are planned for this APDU.
 fn due<T>(plan: &mut Vec<(usize, T)>, now: usize) -> Vec<T> {
     plan.extract_if(.., |(at, _)| *at == now).map(|(_, planned)| planned).collect()
 }

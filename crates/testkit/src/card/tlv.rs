@@ -1,6 +1,6 @@
 //! BER-TLV as the YubiKey's applets use it: tags of one byte, lengths of one to three.
 
-/// The value with its tag and length before it.
+/// Encodes one value with its tag and length.
 pub(super) fn one(tag: u8, value: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     push(&mut out, tag, value);
@@ -21,7 +21,7 @@ pub(super) fn push(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
     out.extend(value);
 }
 
-/// Takes the first element off; `None` if there is no whole one.
+/// Takes the first element off; `None` if it is incomplete or there is none.
 pub(super) fn take<'a>(data: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let whole: &'a [u8] = data;
     let (length, rest) = match *whole.get(1)? {
@@ -46,7 +46,7 @@ pub(super) fn take_tagged<'a>(data: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> 
     Some(value)
 }
 
-/// All elements; `None` if something is left over that is none.
+/// Parses all elements; `None` if bytes are left that form no element.
 pub(super) fn parse(mut data: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut elements = Vec::new();
     while !data.is_empty() {

@@ -1,5 +1,6 @@
-//! A reader behind vsmartcard's vpcd driver, and so behind a real pcscd: the card's side of vpcd's protocol,
-//! messages with two bytes of length over TCP. A key that is pulled hangs up, one that is put in calls.
+//! A reader behind vsmartcard's driver vpcd, and so behind a real pcscd. Implements the card's side of vpcd's protocol:
+//! messages over TCP, each with its length in two bytes. A key that is pulled closes the connection; a key that is
+//! inserted opens one.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -25,22 +26,22 @@ const POWER_ON: u8 = 0x01;
 const RESET: u8 = 0x02;
 const TELL_ATR: u8 = 0x04;
 
-/// pcscd asks for the card some twice a second. A key that was away for less would not be missed.
+/// Minimum time between two keys. pcscd polls the card about twice a second, and would miss a shorter absence.
 const AWAY: Duration = Duration::from_secs(1);
-/// The pause before the driver is called again.
+/// Pause between two attempts to connect to the driver.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long the driver is called for one insertion, or after it has hung up.
+/// Time limit of the attempts to connect, after an insertion or after the driver has closed the connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The connection of a reader to its driver; dropping it is like unplugging the reader.
+/// The connection of a reader to its driver. Dropping it unplugs the reader.
 pub struct Attached {
     line: Arc<Line>,
-    /// Keeps the reader telling the line of insertions and removals.
+    /// Keeps the watcher alive, since the reader holds only a weak reference to it.
     _watcher: Arc<Watcher>,
 }
 
-/// Connects the reader to the driver that listens on that port, for each key that is put in. The thread that
-/// does so enters the network namespace, if one is given by its file in `/proc`, alone.
+/// Connects the reader to the driver that listens on that port, for each key that is inserted. If `namespace` names a
+/// network namespace by its file in `/proc`, only the connecting thread enters it.
 pub fn attach(reader: Reader, port: u16, namespace: Option<PathBuf>) -> Attached {
     let line = Arc::new(Line { reader, state: Mutex::default(), changed: Condvar::new() });
     let watched = Arc::clone(&line);
@@ -77,7 +78,7 @@ impl Drop for Attached {
     }
 }
 
-/// Enters a network namespace, unless this thread is in it already, which needs no rights.
+/// Enters a network namespace. If this thread is in it already, no rights are needed.
 fn enter(namespace: &Path) -> std::io::Result<()> {
     let there = File::open(namespace)?;
     let here = File::open("/proc/thread-self/ns/net")?;
@@ -88,7 +89,7 @@ fn enter(namespace: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What the serving thread shares with those who end its work.
+/// State that the serving thread shares with the threads that end the connection.
 struct Line {
     reader: Reader,
     state: Mutex<State>,
@@ -98,19 +99,19 @@ struct Line {
 #[derive(Default)]
 struct State {
     is_over: bool,
-    /// The insertion that is connected, and the means to hang up.
+    /// The insertion that is connected, and its connection.
     connection: Option<(u64, TcpStream)>,
 }
 
 impl Line {
-    /// Hangs up if the key that is connected is not there any more, and wakes the serving thread.
+    /// Closes the connection if its key was pulled, and wakes the serving thread.
     fn look(&self) {
         let state = self.state();
         let inserted = self.reader.insertion();
         if let Some((insertion, stream)) = &state.connection
             && (state.is_over || inserted != Some(*insertion))
         {
-            // It may be down already from the other side.
+            // The driver may have closed the connection already.
             drop(stream.shutdown(Shutdown::Both));
         }
         self.changed.notify_all();
@@ -119,7 +120,7 @@ impl Line {
     fn serve(&self, port: u16) {
         let mut hung_up: Option<(u64, Instant)> = None;
         while let Some(insertion) = self.await_key() {
-            // Only another insertion must be seen as one; the same key calls again at once.
+            // Only another insertion needs the pause. The same key reconnects at once.
             if let Some(since) = hung_up.filter(|(before, _)| *before != insertion).map(|(_, since)| since) {
                 self.rest(AWAY.saturating_sub(since.elapsed()), insertion);
             }
@@ -134,7 +135,7 @@ impl Line {
         }
     }
 
-    /// Waits for a key in the reader; `None` when the reader is unplugged.
+    /// Waits for a key in the reader; `None` once the reader is unplugged.
     fn await_key(&self) -> Option<u64> {
         let mut state = self.state();
         while !state.is_over {
@@ -146,7 +147,7 @@ impl Line {
         None
     }
 
-    /// Calls the driver until it answers, the key is pulled, or patience ends.
+    /// Connects to the driver. Tries again until it accepts, the key is pulled, or the time limit ends.
     fn call(&self, port: u16, insertion: u64) -> Option<TcpStream> {
         let started = Instant::now();
         while self.wants(insertion) && started.elapsed() < PATIENCE {
@@ -162,12 +163,12 @@ impl Line {
         stream.set_nodelay(true).ok()?;
         let handle = stream.try_clone().ok()?;
         self.state().connection = Some((insertion, handle));
-        // Pulled in between: nobody has hung up then.
+        // If the key was pulled in the meantime, `look` found no connection to close.
         self.look();
         Some(stream)
     }
 
-    /// Lets time pass as long as there is nothing new.
+    /// Waits for `time`, or until the state changes.
     fn rest(&self, time: Duration, insertion: u64) {
         let is_same = |state: &mut State| !state.is_over && self.reader.insertion() == Some(insertion);
         drop(self.changed.wait_timeout_while(self.state(), time, is_same));
@@ -182,7 +183,7 @@ impl Line {
     }
 }
 
-/// Answers the driver until one of the two hangs up.
+/// Answers the driver until either side closes the connection.
 fn converse(reader: &Reader, insertion: u64, mut stream: TcpStream) {
     while let Ok(message) = receive(&mut stream) {
         let answer = match message.as_slice() {
@@ -203,7 +204,7 @@ fn converse(reader: &Reader, insertion: u64, mut stream: TcpStream) {
 fn receive(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 2];
     stream.read_exact(&mut length)?;
-    // The driver sends the rest once this is acknowledged (RFC 896), which would be 40 ms later.
+    // Without it the driver would wait 40 ms for the acknowledgement before it sends the rest (RFC 896).
     rustix::net::sockopt::set_tcp_quickack(&*stream, true)?;
     let mut message = vec![0; u16::from_be_bytes(length).into()];
     stream.read_exact(&mut message)?;

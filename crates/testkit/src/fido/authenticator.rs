@@ -1,5 +1,6 @@
-//! A virtual security key at the messages of CTAP2 (CTAP 2.1 section 6), written from the standard and checked by
-//! libfido2's programs. A message that wants a touch is begun again once there is an answer to that.
+//! A virtual security key at the level of CTAP2 messages (CTAP 2.1 section 6), written from the standard and checked
+//! with libfido2's programs. A message that needs a touch is handled again from its start once the touch was given or
+//! denied.
 
 use std::collections::BTreeMap;
 
@@ -16,27 +17,27 @@ use sha2::{Digest, Sha256};
 
 type Map = BTreeMap<Value, Value>;
 
-/// What a key has been made to be.
+/// The features and quirks of a virtual security key.
 #[derive(Clone, Debug)]
 pub struct Make {
     pub pin: Option<String>,
-    /// Knows its user by a fingerprint.
+    /// Verifies its user by a fingerprint.
     pub fingerprint: bool,
-    /// Speaks CTAP 2.0 only, with the first PIN protocol.
+    /// Supports only CTAP 2.0, with PIN protocol one.
     pub is_old: bool,
-    /// Counts its answers.
+    /// Has a signature counter; otherwise it reports 0.
     pub counts: bool,
-    /// The length of its credential ids.
+    /// Length of its credential ids in bytes.
     pub id_length: usize,
-    /// The longest credential id that it reads; longer ones it takes for nonsense.
+    /// Longest credential id that it accepts in a request; a longer one is an error.
     pub longest_id: Option<usize>,
-    /// Says nothing without its PIN, not even what it has.
+    /// Refuses every assertion, silent probes included, until it has verified its user.
     pub is_closed: bool,
-    /// Other programs speak to it at the same time, and are heard on the line.
+    /// Other programs use it at the same time, and their reports are received too.
     pub has_neighbours: bool,
-    /// The COSE algorithm that it calls its credentials by.
+    /// COSE algorithm number that it reports for its credentials.
     pub algorithm: i128,
-    /// Makes credentials of its algorithm whatever it is asked for.
+    /// Creates credentials of its algorithm even if the request does not list it.
     pub is_stubborn: bool,
 }
 
@@ -57,19 +58,19 @@ impl Default for Make {
     }
 }
 
-/// Whether somebody touches it.
+/// The user's reaction when the key blinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
     Given,
     Denied,
-    /// Nobody came for as long as the key waits.
+    /// No touch within the time limit of the key.
     TimedOut,
 }
 
-/// What becomes of a message.
+/// The result of handling a message.
 pub enum Answer {
     Done(Vec<u8>),
-    /// Somebody has to touch it first.
+    /// The message needs a touch first.
     WantsTouch,
 }
 
@@ -101,17 +102,17 @@ const PUAT_REQUIRED: u8 = 0x36;
 const RETRIES: u8 = 8;
 const AAGUID: &[u8; 16] = b"mfad-virtual-key";
 
-/// The key's memory.
+/// The state of the key: its PIN attempts, credentials and tokens.
 pub struct Authenticator {
     make: Make,
     pub retries: u8,
-    /// Wrong PINs since it was plugged in.
+    /// Wrong PINs in a row since the key was plugged in.
     wrong_in_a_row: u8,
     credentials: Vec<(Vec<u8>, String, SigningKey)>,
     pub counter: u32,
     agreement: SecretKey,
     token: [u8; 32],
-    /// What the token is for, and for whom, where the key was told.
+    /// Permissions and relying party of the token, if the request named them.
     scope: Option<(i128, String)>,
     touch: Option<Touch>,
 }
@@ -131,14 +132,14 @@ impl Authenticator {
         }
     }
 
-    /// It was unplugged and plugged in again.
+    /// Resets the state that does not survive unplugging.
     pub fn reset_power(&mut self) {
         self.wrong_in_a_row = 0;
         self.agreement = SecretKey::generate();
         self.token = random();
     }
 
-    /// The answer to a message, once it is known whether it was touched.
+    /// Handles a message. `touch` is the outcome of a touch that was awaited; `None` at the first attempt.
     pub fn handle(&mut self, message: &[u8], touch: Option<Touch>) -> Answer {
         self.touch = touch;
         let (command, parameters) = message.split_first().expect("a command");
@@ -194,7 +195,7 @@ impl Authenticator {
         ])
     }
 
-    /// Whether it knows who asks.
+    /// Checks whether the request has verified its user.
     fn verified(
         &self,
         parameters: &Map,
@@ -315,7 +316,7 @@ impl Authenticator {
         }
     }
 
-    /// The keys of MAC and cipher that both sides have.
+    /// Derives the MAC key and the cipher key that both sides share.
     fn shared(&self, parameters: &Map, protocol: i128) -> Result<([u8; 32], [u8; 32]), Stop> {
         let Some(Value::Map(theirs)) = parameters.get(&Value::Integer(3)) else {
             return Err(Stop::Status(MISSING_PARAMETER));

@@ -1,4 +1,5 @@
-//! A virtual security key at the reports of CTAPHID (CTAP 2.1 section 11.2): channels, messages, keep-alives, cancel.
+//! A virtual security key at the level of CTAPHID reports (CTAP 2.1 section 11.2): channels, messages, keep-alives,
+//! cancel.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -18,20 +19,20 @@ const ERROR: u8 = 0x3F;
 const BROADCAST: u32 = u32::MAX;
 const KEEPALIVE_CANCEL: u8 = 0x2D;
 
-/// Who touches the key.
+/// The behaviour of the user at the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finger {
-    /// Touches, or declines, or stays away, whenever the key blinks.
+    /// The same reaction each time the key blinks.
     Always(Touch),
-    /// Leaves it blinking.
+    /// No reaction: the key keeps blinking.
     Away,
 }
 
-/// A handle to a key; it stays with whoever made it.
+/// A handle to a virtual security key. Clones are handles to the same key.
 #[derive(Clone)]
 pub struct Key(Arc<Shared>);
 
-/// One program's open line to a key: as with hidraw, each hears all that the key says.
+/// An open connection of one program to a key. As with hidraw, each connection receives all reports of the key.
 pub struct Line {
     key: Key,
     number: usize,
@@ -52,19 +53,19 @@ struct State {
     authenticator: Authenticator,
     finger: Finger,
     is_pulled: bool,
-    /// Pulled once so many messages have come.
+    /// Number of further messages after which the key is pulled.
     pull_after: Option<usize>,
     knows_only_u2f: bool,
-    /// Answers nothing any more.
+    /// Whether the key has stopped answering.
     is_deaf: bool,
     has_neighbours: bool,
     channels: u32,
-    /// A message in parts: channel, command, length, bytes, next sequence.
+    /// A message that is being received: channel, command, length, bytes so far, next sequence number.
     coming: Option<(u32, u8, usize, Vec<u8>, u8)>,
-    /// A message that waits for a touch, on its channel.
+    /// The message that waits for a touch, with its channel.
     waiting: Option<(u32, Vec<u8>)>,
     cancelled: usize,
-    /// What each line has not heard yet.
+    /// Reports that each connection has not received yet.
     going: BTreeMap<usize, VecDeque<Report>>,
     lines: usize,
 }
@@ -89,7 +90,7 @@ impl Key {
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
     }
 
-    /// Opens a line to it.
+    /// Opens a connection to the key.
     pub fn line(&self) -> Line {
         let mut state = self.state();
         state.lines += 1;
@@ -99,19 +100,19 @@ impl Key {
         Line { key: self.clone(), number }
     }
 
-    /// One that is older than FIDO2.
+    /// Creates a key that is older than FIDO2 and supports only U2F.
     pub fn of_u2f() -> Self {
         let key = Self::new(Make::default());
         key.state().knows_only_u2f = true;
         key
     }
 
-    /// One whose credentials have long ids, as those of phones are.
+    /// Creates a key whose credential ids are long, as those of phones are.
     pub fn with_long_ids() -> Self {
         Self::new(Make { id_length: 200, ..Make::default() })
     }
 
-    /// Uses up all PINs.
+    /// Uses up all PIN attempts, so that the PIN is blocked.
     pub fn spend_pins(&self) {
         self.state().authenticator.retries = 0;
     }
@@ -121,7 +122,7 @@ impl Key {
         self.0.changed.notify_all();
     }
 
-    /// It answers nothing any more.
+    /// Makes the key stop answering.
     pub fn go_deaf(&self) {
         self.state().is_deaf = true;
     }
@@ -139,7 +140,7 @@ impl Key {
         state.authenticator.reset_power();
     }
 
-    /// Pulls it as soon as it got so many more messages.
+    /// Pulls the key once it has received this number of further messages.
     pub fn pull_after(&self, messages: usize) {
         self.state().pull_after = Some(messages);
     }
@@ -148,30 +149,30 @@ impl Key {
         self.state().is_pulled
     }
 
-    /// Whether it waits for a touch.
+    /// Whether the key waits for a touch.
     pub fn is_blinking(&self) -> bool {
         self.state().waiting.is_some()
     }
 
-    /// How often it was told to give up.
+    /// Returns the number of cancel requests that the key has received.
     pub fn cancelled(&self) -> usize {
         self.state().cancelled
     }
 
-    /// Waits until it blinks.
+    /// Waits until the key waits for a touch; panics after 20 s.
     pub fn wait_for_blink(&self) {
         let waited = self.0.changed.wait_timeout_while(self.state(), Duration::from_secs(20), |s| s.waiting.is_none());
         assert!(!waited.unwrap().1.timed_out(), "the key does not blink");
     }
 
-    /// Waits until it was told to give up so many times.
+    /// Waits until the key has received this number of cancel requests; panics after 20 s.
     pub fn wait_for_cancel(&self, times: usize) {
         let waited =
             self.0.changed.wait_timeout_while(self.state(), Duration::from_secs(20), |state| state.cancelled < times);
         assert!(!waited.unwrap().1.timed_out(), "nobody told the key to give up");
     }
 
-    /// A message put to it by somebody else than the daemon, with a touch.
+    /// Handles a message of another program than the daemon, with a touch.
     pub fn ask(&self, message: &[u8]) -> Vec<u8> {
         match self.state().authenticator.handle(message, Some(Touch::Given)) {
             Answer::Done(answer) => answer,
@@ -234,7 +235,7 @@ impl State {
         self.going.values_mut().for_each(|line| line.push_back(report));
     }
 
-    /// A touch that was waited for has come.
+    /// Handles the waiting message, if the user reacts to the blinking.
     fn see_finger(&mut self) {
         let Finger::Always(touch) = self.finger else { return };
         if let Some((channel, message)) = self.waiting.take() {
@@ -269,7 +270,8 @@ impl State {
                 let given = if channel == BROADCAST { 0x1000 + self.channels } else { channel };
                 let capabilities = if self.knows_only_u2f { 0x01 } else { 0x01 | 0x04 | 0x08 };
                 let answer = [&bytes[..], &given.to_be_bytes(), &[2, 1, 0, 0, capabilities]].concat();
-                // Somebody else asked at the same time, and hears it on the same channel.
+                // The response to another program that requested a channel at the same time, on the broadcast channel
+                // too.
                 if self.has_neighbours {
                     self.answer(channel, INIT, &[&[0xEE; 8][..], &[0; 9]].concat());
                 }
@@ -315,7 +317,7 @@ impl State {
             report[..4].copy_from_slice(&channel.to_be_bytes());
             report[4] = sequence;
             report[5..5 + part.len()].copy_from_slice(part);
-            // A report of another program's channel in between.
+            // A report on the channel of another program, in between.
             if self.has_neighbours {
                 self.say([0x55; REPORT]);
             }

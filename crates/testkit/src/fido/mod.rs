@@ -1,4 +1,4 @@
-//! Virtual security keys: at the reports of CTAPHID, in ports of this process or behind `/dev/uhid`.
+//! Virtual security keys at the level of CTAPHID reports, in ports of this process or behind `/dev/uhid`.
 
 pub mod authenticator;
 mod key;

@@ -1,4 +1,4 @@
-//! The ports of a host with virtual security keys in them, behind the daemon's own trait.
+//! The ports of a host with virtual security keys in them, behind the daemon's trait `SecurityKeys`.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use mfad_hardware::device::{Channel, DeviceFault, Port, SecurityKey, SecurityKey
 
 use super::key::{Key, Line};
 
-/// The ports; each key may be held by one at a time.
+/// The ports. Each key can be held by one caller at a time.
 #[derive(Default)]
 pub struct VirtualPorts {
     keys: Mutex<Vec<(String, Key, Arc<AtomicBool>)>>,
@@ -29,12 +29,12 @@ impl VirtualPorts {
         keys.push((node, key, Arc::default()));
     }
 
-    /// Makes every opening fail like this from now on, or work again.
+    /// Makes every attempt to open a key fail with this fault from now on; `None` makes them work again.
     pub fn refuse(&self, refusal: Option<DeviceFault>) {
         *self.refusal.lock().unwrap() = refusal;
     }
 
-    /// Makes the next so many openings find the key with another program.
+    /// Makes the next `times` attempts to open a key fail, as if another program held it.
     pub fn be_busy(&self, times: usize) {
         self.busy.store(times, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! A virtual security key behind `/dev/uhid`, where the kernel and every program take it for one in a USB port.
+//! A virtual security key behind `/dev/uhid`. The kernel and all programs treat it as one in a USB port.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,11 +17,11 @@ const GET_REPORT: u32 = 9;
 const GET_REPORT_REPLY: u32 = 10;
 const SET_REPORT: u32 = 13;
 const SET_REPORT_REPLY: u32 = 14;
-/// The size of any event.
+/// Size of every event in bytes.
 const EVENT: usize = 4380;
 const DATA: usize = 4096;
 const BUS_USB: u16 = 3;
-/// The command that says that the key is still there, and how often it is said (CTAP 2.1 section 11.2.9.2.1).
+/// The keep-alive command, and the interval at which it is sent (CTAP 2.1 section 11.2.9.2.1).
 const KEEPALIVE: u8 = 0x3B | 0x80;
 const BETWEEN: Duration = Duration::from_millis(100);
 const EIO: u16 = 5;
@@ -32,11 +32,11 @@ const DESCRIPTOR: [u8; 34] = [
     0x02, 0x09, 0x21, 0x15, 0x00, 0x26, 0xFF, 0x00, 0x75, 0x08, 0x95, 0x40, 0x91, 0x02, 0xC0,
 ];
 
-/// Plugs the key in; it is pulled when this is dropped.
+/// A key that is plugged in. Dropping this pulls it.
 pub struct Plugged {
     kernel: File,
     line: Line,
-    /// When it last said that it is still there.
+    /// When the last keep-alive was sent.
     kept_alive: Instant,
 }
 
@@ -51,7 +51,7 @@ impl Plugged {
         let mut event = [CREATE.to_le_bytes().to_vec(), text(name, 128), text("mfad-test", 64), text("1", 64)].concat();
         event.extend(u16::try_from(DESCRIPTOR.len()).unwrap().to_le_bytes());
         event.extend(BUS_USB.to_le_bytes());
-        // Vendor, product, version, country: of nobody.
+        // Vendor, product, version and country, which belong to no real key.
         event.extend([0xF1D0u32, 1, 1, 0].iter().flat_map(|number| number.to_le_bytes()));
         event.extend(DESCRIPTOR);
         event.resize(EVENT, 0);
@@ -59,7 +59,7 @@ impl Plugged {
         Ok(Self { kernel, line: key.line(), kept_alive: Instant::now() })
     }
 
-    /// Carries reports for that long, or until one came.
+    /// Passes reports between kernel and key for this long, or until one was received.
     pub fn carry(&mut self, patience: Duration) -> std::io::Result<()> {
         while let Ok(Some(report)) = self.line.receive(Duration::ZERO) {
             let is_keepalive = report[4] == KEEPALIVE;
@@ -84,7 +84,7 @@ impl Plugged {
         match u32::from_le_bytes(event[..4].try_into().unwrap()) {
             OUTPUT => {
                 let size = usize::from(u16::from_le_bytes([event[4 + DATA], event[5 + DATA]]));
-                // A number of the report comes first where there is one more byte.
+                // An event with one more byte has the report number before the report.
                 let start = if size > REPORT { 5 } else { 4 };
                 drop(self.line.send(&event[start..start + REPORT].try_into().unwrap()));
             }
