@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::maker::{Attested, Maker, Papers};
+use super::maker::{Attestation, Attested, Maker};
 use super::oath::{Account, Conditions, Oath};
 use super::{management, otp, piv, tlv};
 
@@ -116,7 +116,7 @@ pub struct Key {
     identity: Identity,
     capacity: Option<usize>,
     oath: Oath,
-    papers: Option<Papers>,
+    attestation: Option<Attestation>,
     selected: Option<Applet>,
     chained: Vec<u8>,
     remaining: Vec<u8>,
@@ -133,7 +133,7 @@ impl Key {
             identity: Identity { serial, firmware: (5, 4, 3), form_factor: 0x01, hidden: Vec::new() },
             capacity: None,
             oath: Oath::new(),
-            papers: None,
+            attestation: None,
             selected: None,
             chained: Vec::new(),
             remaining: Vec::new(),
@@ -185,7 +185,7 @@ impl Key {
 
     /// Adds an attestation of this maker: the certificates, and the PIV key that they attest.
     pub fn attested(mut self, maker: &Maker, how: &Attested) -> Self {
-        self.papers = Some(maker.papers(self.identity.serial, self.identity.firmware, how));
+        self.attestation = Some(maker.attestation(self.identity.serial, self.identity.firmware, how));
         self
     }
 
@@ -290,7 +290,7 @@ impl Key {
         match applet {
             Applet::Management => management::execute(&command, &self.identity),
             Applet::Otp => otp::execute(&command, &self.identity),
-            Applet::Piv => piv::execute(&command, &self.identity, self.papers.as_ref(), self.touch),
+            Applet::Piv => piv::execute(&command, &self.identity, self.attestation.as_ref(), self.touch),
             Applet::Oath => self.oath.execute(&command, &self.conditions()),
         }
     }

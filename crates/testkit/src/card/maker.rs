@@ -196,7 +196,7 @@ impl Default for Attested {
 }
 
 /// The attestation in a key's PIV applet: certificates, policies and the attested key.
-pub(super) struct Papers {
+pub(super) struct Attestation {
     pub slot: u8,
     pub policies: [u8; 2],
     pub statement: Vec<u8>,
@@ -249,7 +249,7 @@ impl Maker {
         self.certificates.iter().map(text).collect()
     }
 
-    pub(super) fn papers(&self, serial: u32, firmware: Firmware, how: &Attested) -> Papers {
+    pub(super) fn attestation(&self, serial: u32, firmware: Firmware, how: &Attested) -> Attestation {
         let (own, own_name) = (Pen::p256(), "Virtual PIV Attestation");
         let attested = if how.is_p384 { Pen::p384() } else { Pen::p256() };
         let (major, minor, patch) = how.firmware.unwrap_or(firmware);
@@ -274,6 +274,6 @@ impl Maker {
             Text { issuer: own_name, subject: &subject, until: how.until, public: attested.public(), extensions };
         let statement = certificate(&text, &own);
         let pen = if how.is_copied { Pen::p256() } else { attested };
-        Papers { slot: how.slot, policies: [how.pin_policy, how.touch_policy], statement, issuer, pen }
+        Attestation { slot: how.slot, policies: [how.pin_policy, how.touch_policy], statement, issuer, pen }
     }
 }
