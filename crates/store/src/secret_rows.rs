@@ -63,7 +63,7 @@ impl Status {
     }
 }
 
-/// A secret as stored. Its value stays sealed until [`View::open_secret`] opens it.
+/// A secret as stored. Its value stays sealed until [`View::open_secret`](crate::View::open_secret) opens it.
 #[derive(Clone, Debug)]
 pub struct SecretRow {
     /// The id, unique over all users.
@@ -109,7 +109,7 @@ pub struct SecretRow {
     pub(super) sealed: Option<Vec<u8>>,
 }
 
-/// A secret to be stored; see [`Tx::insert_secret`].
+/// A secret to be stored; see [`Tx::insert_secret`](crate::Tx::insert_secret).
 pub struct NewSecret {
     /// The id, chosen by the caller.
     pub id: SecretId,
