@@ -9,7 +9,7 @@ use mfad_core::model::{
 };
 use mfad_core::oath::OtpauthUri;
 use mfad_hardware::piv::Slot as PivSlot;
-use mfad_store::{Backup, MasterKey};
+use mfad_store::{AuditRow, Backup, MasterKey};
 
 use super::Confinement;
 use super::devices::{
@@ -19,7 +19,7 @@ use super::devices::{
 use super::local_keys::SecurityKeyView;
 use super::master_key::MasterKeyView;
 use super::security_keys::KeyOrder;
-use super::views::{AuditView, AuthView, SecretView, UserView};
+use super::views::{AuthView, SecretView, UserView};
 
 /// Every call of the API. All text from outside has been checked for its form.
 pub enum Call {
@@ -435,7 +435,7 @@ pub enum Reply {
     /// A page of the audit log.
     Audit {
         /// The rows, oldest first.
-        events: Vec<AuditView>,
+        events: Vec<AuditRow>,
         /// The sequence number after which the next page begins; `None` if this page is not full.
         next: Option<i64>,
     },

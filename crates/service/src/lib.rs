@@ -68,12 +68,12 @@ pub use local_keys::{SecurityKeyFacts, SecurityKeyView};
 pub use master_key::{KeySource, MasterKeyStore, MasterKeyView};
 pub use metrics::Metrics;
 pub use mfad_core::oath::OtpauthUri;
-pub use mfad_store::{Backup, MasterKey, Phase};
+pub use mfad_store::{AuditRow, Backup, MasterKey, Phase};
 pub use policy::{PeerRule, Policy, Who};
 pub use repeat::Told;
 pub use secrets::LONGEST_URI;
 pub use security_keys::KeyOrder;
-pub use views::{AuditView, AuthView, SecretView, UserView};
+pub use views::{AuthView, SecretView, UserView};
 
 use ceremonies::WebAuthn;
 use host_clock::HostClock;

@@ -1,4 +1,4 @@
-//! Users, secrets, logins and audit rows as replies show them. The only secrets in them are new tokens. Times are
+//! Users, secrets and logins as replies show them. The only secrets in them are new tokens. Times are
 //! milliseconds since 1970.
 
 use mfad_core::model::{Profile, SecretId, Sensitive, TokenKind, UserId};
@@ -83,33 +83,4 @@ pub struct AuthView {
     pub remaining: Option<u32>,
     /// The receipt for the confirmed action, after a step-up.
     pub receipt: Option<Sensitive<String>>,
-}
-
-/// One row of the audit log as replies show it. With all fields a reader can recompute the hash chain.
-#[derive(Clone, Debug)]
-pub struct AuditView {
-    /// Consecutive number, from 1.
-    pub seq: i64,
-    /// Time of the event, in milliseconds since 1970.
-    pub at: i64,
-    /// The event, such as `login.password`.
-    pub event: String,
-    /// The user whom it concerns.
-    pub subject: Option<UserId>,
-    /// The secret that it concerns.
-    pub object: Option<SecretId>,
-    /// The uid of the peer that made the request.
-    pub peer_uid: Option<u32>,
-    /// The process id of that peer, as it was when it connected.
-    pub peer_pid: Option<i32>,
-    /// The id of the request.
-    pub request: Option<String>,
-    /// Outcome of the event: `ok` or `refused`.
-    pub outcome: String,
-    /// Details for people, such as an administrator's reason.
-    pub detail: Option<String>,
-    /// The hash of the previous row.
-    pub previous: [u8; 32],
-    /// SHA-256 over the previous hash and the JSON array of this row's fields.
-    pub hash: [u8; 32],
 }

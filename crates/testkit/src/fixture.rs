@@ -16,7 +16,7 @@ use mfad_hardware::device::{NoDevices, Slot};
 use mfad_service::error::Error;
 use mfad_service::token::TokenFormat;
 use mfad_service::{
-    Activation, Attestation, AuditView, Call, Caller, CancellationToken, Confinement, Dependencies, DeviceEvent,
+    Activation, Attestation, AuditRow, Call, Caller, CancellationToken, Confinement, Dependencies, DeviceEvent,
     DeviceRef, HashCost, KeySource, KeyView, MasterKey, MasterKeyStore, Metrics, NewUserOrder, Policy, Proof,
     ProvisionOrder, Reply, RequestContext, SecretOrder, SecretView, Service,
 };
@@ -275,7 +275,7 @@ impl HardwareFixture {
         self.announced.load(Ordering::SeqCst)
     }
 
-    pub fn audit(&self) -> Vec<AuditView> {
+    pub fn audit(&self) -> Vec<AuditRow> {
         match self.ask(Call::AuditRows { after: 0, limit: 500 }) {
             Ok(Reply::Audit { events, .. }) => events,
             _ => panic!("no rows"),

@@ -45,7 +45,7 @@ use super::responses::{
 };
 use super::route::{self, Ask};
 use super::stream::{DisconnectProbe, LimitedStream, SharedStream, Signals};
-use super::{PATIENCE, Server, ui};
+use super::{Server, context_of, ui};
 
 /// Time limit of a whole request, from the end of its header block to its response (HTTP-1).
 const REQUEST_TIME: Duration = Duration::from_secs(30);
@@ -191,13 +191,7 @@ impl Connection {
                 return self.event_answer(caller, now, id, Call::DeviceEvents { after: None }, events::devices).await;
             }
         };
-        let context = RequestContext {
-            caller,
-            now,
-            patience: PATIENCE,
-            request: id.to_owned(),
-            cancellation: CancellationToken::default(),
-        };
+        let context = context_of(caller, now, id);
         let kept = match key {
             None => self.perform(context, call, qr).await?,
             Some(key) => {
@@ -343,13 +337,7 @@ impl Connection {
         first: Call,
         parts: impl FnOnce(Arc<Server>, Caller, String) -> Parts,
     ) -> Result<Answer, Problem> {
-        let context = RequestContext {
-            caller,
-            now,
-            patience: PATIENCE,
-            request: id.to_owned(),
-            cancellation: CancellationToken::default(),
-        };
+        let context = context_of(caller, now, id);
         let server = Arc::clone(&self.server);
         let allowed = tokio::task::spawn_blocking(move || match server.service.may(&context, &first) {
             Ok(()) => Ok(context.caller),
@@ -362,13 +350,7 @@ impl Connection {
 
     /// Streams a backup of the store while it is being encrypted.
     async fn backup_answer(&self, caller: Caller, now: Moment, id: &str) -> Result<Answer, Problem> {
-        let context = RequestContext {
-            caller,
-            now,
-            patience: PATIENCE,
-            request: id.to_owned(),
-            cancellation: CancellationToken::default(),
-        };
+        let context = context_of(caller, now, id);
         let server = Arc::clone(&self.server);
         let made = tokio::task::spawn_blocking(move || {
             server.service.handle(&context, Call::BackUp).map_err(|error| refusal(&context.request, &error))

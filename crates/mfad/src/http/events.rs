@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::{mpsc, watch};
 
-use mfad_service::{AuditView, Backup, Call, Caller, CancellationToken, Reply, RequestContext};
+use mfad_service::{AuditRow, Backup, Call, Caller, Reply};
 
 use super::Server;
 use super::device_replies::event_text;
@@ -172,13 +172,7 @@ async fn feed<T: Send + Sync + 'static>(
 
 /// Reads one page. The call is authorised like any other, so the stream ends once the caller has lost the right.
 async fn page(server: &Arc<Server>, caller: Caller, request: &str, question: Call) -> Option<Reply> {
-    let context = RequestContext {
-        caller,
-        now: server.clock.now(),
-        patience: super::PATIENCE,
-        request: request.to_owned(),
-        cancellation: CancellationToken::default(),
-    };
+    let context = super::context_of(caller, server.clock.now(), request);
     let asked = Arc::clone(server);
     let work = tokio::task::spawn_blocking(move || {
         let reply = asked.service.handle(&context, question);
@@ -190,7 +184,7 @@ async fn page(server: &Arc<Server>, caller: Caller, request: &str, question: Cal
     })
 }
 
-fn event(row: &AuditView) -> String {
+fn event(row: &AuditRow) -> String {
     let data = serde_json::to_string(&audit_record(row)).unwrap_or_default();
     format!("id: {}\nevent: audit\ndata: {}\n\n", row.seq, data)
 }

@@ -48,8 +48,8 @@ pub use json::time as time_text;
 pub use lenient::normalise;
 pub use peer::Peers;
 
-use mfad_core::model::scrub_stack;
-use mfad_service::Service;
+use mfad_core::model::{Moment, scrub_stack};
+use mfad_service::{Caller, CancellationToken, RequestContext, Service};
 
 use connections::Connections;
 use idempotency::Idempotency;
@@ -232,4 +232,15 @@ fn admit(server: &Arc<Server>, stream: UnixStream, open: &mut JoinSet<()>) {
         drop(place);
         server.service.metrics().set_connections(server.connections.open());
     });
+}
+
+/// Returns the context of a request, or of one page of a stream, that nobody has cancelled yet.
+fn context_of(caller: Caller, now: Moment, request: &str) -> RequestContext {
+    RequestContext {
+        caller,
+        now,
+        patience: PATIENCE,
+        request: request.to_owned(),
+        cancellation: CancellationToken::default(),
+    }
 }

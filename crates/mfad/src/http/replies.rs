@@ -6,7 +6,7 @@ use mfad_api::{self as api, SecretString};
 use serde::Serialize;
 
 use mfad_core::model::Sensitive;
-use mfad_service::{AuditView, AuthView, Confinement, KeySource, MasterKeyView, Phase, Reply, SecretView, UserView};
+use mfad_service::{AuditRow, AuthView, Confinement, KeySource, MasterKeyView, Phase, Reply, SecretView, UserView};
 
 use super::device_replies as devices;
 use super::json::time;
@@ -193,7 +193,7 @@ fn master_key_state(key: &MasterKeyView) -> api::MasterKeyState {
 }
 
 /// Converts a row of the audit log.
-pub(super) fn audit_record(row: &AuditView) -> api::AuditRecord {
+pub(super) fn audit_record(row: &AuditRow) -> api::AuditRecord {
     api::AuditRecord {
         seq: row.seq,
         time: time(row.at),
