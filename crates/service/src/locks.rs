@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::error::Error;
 use mfad_core::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Maximum number of requests that wait for one key, and of requests of one peer uid that wait for any key.
+/// Maximum number of requests that wait for one key. The same maximum applies to the requests of one peer uid, for all
+/// keys together.
 const WAITING_EACH: usize = 64;
 /// Maximum number of waiting requests in all; fewer than the threads that can wait.
 const WAITING_IN_ALL: usize = 128;

@@ -15,13 +15,13 @@ const WRITES_AT_ONCE: u32 = 16;
 
 /// The place outside the store where the master key is kept.
 pub trait MasterKeyStore: Send + Sync {
-    /// Returns the kind of place.
+    /// Returns how the master key is stored.
     fn source(&self) -> KeySource;
     /// Replaces the old master key with a new one, durably. Called only if the source is [`KeySource::File`].
     fn replace(&self, key: &MasterKey) -> Result<(), String>;
 }
 
-/// The kind of place where the master key is kept.
+/// How the master key is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// A file in the daemon's state directory, which the daemon can replace.
@@ -33,7 +33,7 @@ pub enum KeySource {
 /// The master key as shown: everything but the key itself.
 #[derive(Clone, Copy, Debug)]
 pub struct MasterKeyView {
-    /// The kind of place where it is kept.
+    /// How it is stored.
     pub source: KeySource,
     /// Progress of its rotation.
     pub rotation: Rotation,

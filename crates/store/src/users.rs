@@ -53,9 +53,9 @@ pub struct NewUser {
 pub enum Taken {
     /// A user with this id exists.
     Id,
-    /// The name, which is the name or e-mail address of another user.
+    /// The name: another user has it as name or e-mail address.
     Name,
-    /// The e-mail address, which is the name or e-mail address of another user.
+    /// The e-mail address: another user has it as name or e-mail address.
     Email,
 }
 
