@@ -239,6 +239,7 @@ fn sto_13_damage_that_is_found_after_the_start_ends_the_daemon_with_its_code() {
             request: None,
             outcome: Outcome::Ok,
             detail: Some("x".repeat(300_000)),
+            used: None,
         };
         store.write(PATIENCE, move |tx| Ok(Decision::Commit(tx.audit(&entry)?))).unwrap();
     }

@@ -11,6 +11,8 @@ closed_list! {
     AuditEvent {
         /// The newest used step of a factor lies in the future: the clock was ahead when its code was accepted.
         ClockFutureStep = "clock.future-step",
+        /// A newest used step that lay in the future was lowered to the present step.
+        ClockStepLowered = "clock.step-lowered",
         /// The wall clock moved by more than a minute against the boot clock.
         ClockStep = "clock.step",
         /// A backup code was used.
@@ -41,6 +43,8 @@ closed_list! {
         DeviceUndo = "device.undo",
         /// A factor became active.
         FactorEnroll = "factor.enroll",
+        /// A code that was accepted for one factor of a user was also used up in this one.
+        FactorSameCode = "factor.same-code",
         /// The factors of a user were locked.
         FactorLock = "factor.lock",
         /// The signature counter of a security key did not increase: the key may have been cloned.
@@ -125,6 +129,9 @@ pub struct HashedRow<'a> {
     pub outcome: &'a str,
     /// A detail for people to read.
     pub detail: Option<&'a str>,
+    /// The step or counter that was used up. It is hashed only where there is one, so that rows from before it was
+    /// recorded keep their hashes.
+    pub used: Option<i64>,
 }
 
 impl HashedRow<'_> {
@@ -143,7 +150,15 @@ impl HashedRow<'_> {
             self.outcome,
             self.detail,
         );
-        let json = serde_json::to_vec(&fields).ok()?;
+        let json = match self.used {
+            None => serde_json::to_vec(&fields),
+            Some(used) => {
+                let (seq, at, event, subject, object, peer_uid, peer_pid, request, outcome, detail) = fields;
+                let fields = (seq, at, event, subject, object, peer_uid, peer_pid, request, outcome, detail, used);
+                serde_json::to_vec(&fields)
+            }
+        };
+        let json = json.ok()?;
         Some(Sha256::new().chain_update(previous).chain_update(json).finalize().into())
     }
 }
@@ -172,6 +187,9 @@ pub struct AuditRecord {
     pub outcome: String,
     /// A detail for people to read.
     pub detail: Option<String>,
+    /// The step (RFC 6238) or counter (RFC 4226) that was used up, if a one-time password was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<i64>,
     /// The hash of the previous row, in hexadecimal; 64 zeros in the first row.
     pub prev: String,
     /// The hash of this row, in hexadecimal.
@@ -194,6 +212,7 @@ impl AuditRecord {
             request: self.request_id.as_deref(),
             outcome: &self.outcome,
             detail: self.detail.as_deref(),
+            used: self.used,
         };
         Some(HEXLOWER.encode(&row.hash(&previous.try_into().ok()?)?))
     }
@@ -234,10 +253,16 @@ mod tests {
             request: Some("r"),
             outcome: "ok",
             detail: Some("a \"quoted\" détail\n"),
+            used: None,
         };
         let json = r#"[1,1767323045678,"login.password","00000000-0000-0000-0000-000000000000",null,1000,null,"r","ok","a \"quoted\" détail\n"]"#;
 
         let expected: [u8; 32] = Sha256::new().chain_update([7; 32]).chain_update(json).finalize().into();
         assert_eq!(row.hash(&[7; 32]), Some(expected));
+
+        let used = HashedRow { used: Some(58_910_768), ..row };
+        let json = json.replace("]", ",58910768]");
+        let expected: [u8; 32] = Sha256::new().chain_update([7; 32]).chain_update(json).finalize().into();
+        assert_eq!(used.hash(&[7; 32]), Some(expected));
     }
 }

@@ -76,6 +76,7 @@ mod tests {
             request_id: Some("r".to_owned()),
             outcome: "ok".to_owned(),
             detail: Some("a \"quoted\"\u{7f} détail\n".to_owned()),
+            used: None,
             prev: prev.to_owned(),
             hash: String::new(),
         };

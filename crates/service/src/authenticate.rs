@@ -64,7 +64,8 @@ impl Service {
             if !is_open {
                 return Err(Error::ChallengeEnded.into());
             }
-            let verdict = judge(tx, context, rules, user.id, &prepared)?;
+            let found = tx.login_factors(user.id)?.ok_or(Error::ChallengeEnded)?;
+            let verdict = judge(tx, context, rules, user.id, &found.factors, &prepared)?;
             let mut remaining = 0;
             if matches!(verdict, Verdict::Wrong) {
                 remaining = tx.count_wrong_answer(&challenge, CHALLENGE_ANSWERS)?;
@@ -75,13 +76,7 @@ impl Service {
             if !tx.end_challenge(id)? {
                 return Err(Error::ChallengeEnded.into());
             }
-            tx.audit(&context.entry_with(
-                AuditEvent::LoginFactor,
-                Outcome::Ok,
-                Some(user.id),
-                Some(accepted.secret),
-                accepted.method.name(),
-            ))?;
+            tx.audit(&accepted.entry(context, AuditEvent::LoginFactor, Some(user.id)))?;
             let granted = open_session(tx, context, user, Amr::after(accepted.method))?;
             Ok((granted, accepted))
         };
@@ -115,7 +110,8 @@ impl Service {
         let (receipt, mut row) = new_receipt(context, &signed.user, action, redeemer)?;
         let outcome = self.change(context, move |tx, context| {
             let session = live_session(tx, context, &signed)?;
-            let verdict = judge(tx, context, rules, signed.user.id, &prepared)?;
+            let found = tx.login_factors(signed.user.id)?.ok_or(Error::Unauthenticated)?;
+            let verdict = judge(tx, context, rules, signed.user.id, &found.factors, &prepared)?;
             if matches!(verdict, Verdict::Wrong) {
                 tx.audit(&context.entry(AuditEvent::LoginStepUp, Outcome::Refused, Some(signed.user.id), None))?;
             }
@@ -126,13 +122,7 @@ impl Service {
                 SessionRow { amr: Amr::after(accepted.method), auth_time: context.now.unix_seconds(), ..session };
             row.amr = session.amr;
             tx.insert_receipt(&row, super::receipts::OPEN_RECEIPTS)?;
-            tx.audit(&context.entry_with(
-                AuditEvent::LoginStepUp,
-                Outcome::Ok,
-                Some(signed.user.id),
-                Some(accepted.secret),
-                accepted.method.name(),
-            ))?;
+            tx.audit(&accepted.entry(context, AuditEvent::LoginStepUp, Some(signed.user.id)))?;
             Ok((session, signed.user, accepted))
         });
         self.metrics.count_login("step-up", outcome.is_ok());

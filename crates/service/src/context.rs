@@ -100,6 +100,7 @@ impl RequestContext {
             request: Some(self.request.clone()),
             outcome,
             detail: None,
+            used: None,
         }
     }
 

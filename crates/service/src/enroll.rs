@@ -25,12 +25,6 @@ pub(super) struct CodeSet {
     record: Sensitive<Vec<u8>>,
 }
 
-/// The step or counter that a first code used up.
-struct FirstCode {
-    last_step: Option<u64>,
-    counter: Option<u64>,
-}
-
 /// Backup codes for a factor that may turn out to be the user's first. `None` if the read beforehand found another
 /// active factor, or a proof that does not hold.
 pub(super) struct FirstCodes(Option<CodeSet>);
@@ -100,15 +94,15 @@ impl Service {
         let (secret, codes) = self.with_first_codes(context, user, holds, move |tx, context, codes| {
             let row = pending(tx, context.now.wall_ms, user, id, SecretType::Mfa)??;
             access.may_begin_factor(tx, context, row.created)?;
-            let Some(first) = check_first_code(tx, context, window, &row, &first_code)? else {
+            let Some(used) = check_first_code(tx, context, window, &row, &first_code)? else {
                 return Err(refuse_first_code(tx, context, &row, &first_code)?);
             };
             let shown = codes.store(tx, context, user)?;
-            if !tx.activate(&row, first.last_step, first.counter, context.now.wall_ms)? {
+            if !tx.activate(&row, Some(used), context.now.wall_ms)? {
                 return Err(Error::AlreadyActive.into());
             }
             activate_pair(tx, context, &row)?;
-            after_enrolment(tx, context, &access, id)?;
+            after_enrolment(tx, context, &access, id, Some(used))?;
             let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
             Ok((view_with_device(tx, &row)?, shown))
         })?;
@@ -241,7 +235,7 @@ fn activate_pair(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow) -> Resu
     let pending = tx.pending_factors(row.user, now)?;
     let Some(other) = pending.iter().find(is_other) else { return Ok(()) };
     // The code came from the key of `row`, so the other key keeps its counter.
-    if tx.activate(other, None, other.counter, now)? {
+    if tx.activate(other, None, now)? {
         tx.audit(&context.entry_with(
             AuditEvent::FactorEnroll,
             Outcome::Ok,
@@ -253,12 +247,13 @@ fn activate_pair(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow) -> Resu
     Ok(())
 }
 
-/// Everything that follows from a new factor of any kind.
+/// Everything that follows from a new factor of any kind. `used` is the step or counter of its first code.
 pub(super) fn after_enrolment(
     tx: &Tx<'_>,
     context: &RequestContext,
     access: &UserAccess,
     id: SecretId,
+    used: Option<u64>,
 ) -> Result<(), Fault> {
     let user = access.user.id;
     // A factor bound anew starts with a clear throttle (THR-1).
@@ -267,6 +262,7 @@ pub(super) fn after_enrolment(
     tx.bump_epoch(user)?;
     let mut entry = context.entry(AuditEvent::FactorEnroll, Outcome::Ok, Some(user), Some(id));
     entry.detail = access.reason();
+    entry.used = used;
     tx.audit(&entry)
 }
 
@@ -286,13 +282,14 @@ pub(super) fn pending(
     }))
 }
 
+/// Returns the step or counter of a right first code.
 fn check_first_code(
     view: &View<'_>,
     context: &RequestContext,
     window: Window,
     row: &SecretRow,
     token: &TokenInput,
-) -> Result<Option<FirstCode>, Fault> {
+) -> Result<Option<u64>, Fault> {
     let profile = row.profile.ok_or(Fault::Corrupt("a factor without parameters"))?;
     let Some(code) = token.for_digits(profile.digits) else { return Ok(None) };
     let seed = view.open_secret(row)?;
@@ -300,12 +297,11 @@ fn check_first_code(
         OtpKind::Totp(period) => {
             let current = step_at(context.now.unix_seconds(), period);
             match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, None)
-                .map(|step| FirstCode { last_step: Some(step), counter: None })
         }
         OtpKind::Hotp => {
             match match_counter(seed.expose(), profile.algorithm, profile.digits, code, row.counter.unwrap_or(0), None)
             {
-                CounterMatch::Accepted { next } => Some(FirstCode { last_step: None, counter: Some(next) }),
+                CounterMatch::Accepted { next } => next.checked_sub(1),
                 // There is no resynchronisation before the factor is active: only the look-ahead counts.
                 CounterMatch::Ahead { .. } | CounterMatch::Unknown => None,
             }

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use mfad_api::AuditEvent;
-use mfad_core::model::{Moment, OtpKind, Period, UserId};
+use mfad_core::model::{Moment, OtpKind, Period, SecretId, UserId};
 use mfad_core::oath::step_at;
-use mfad_store::{Fault, Outcome, SecretRow, Tx, View};
+use mfad_store::{AuditEntry, Fault, Outcome, SecretRow, Tx, View};
 
 use super::RequestContext;
 
@@ -15,15 +15,17 @@ use super::RequestContext;
 pub(super) fn report_future_step(
     tx: &Tx<'_>,
     context: &RequestContext,
-    factor: &SecretRow,
+    user: UserId,
+    factor: SecretId,
+    last_step: Option<u64>,
     current: u64,
 ) -> Result<(), Fault> {
-    if factor.last_step.is_some_and(|last| last > current.saturating_add(1)) {
+    if last_step.is_some_and(|last| last > current.saturating_add(1)) {
         tx.audit(&context.entry_with(
             AuditEvent::ClockFutureStep,
             Outcome::Refused,
-            Some(factor.user),
-            Some(factor.id),
+            Some(user),
+            Some(factor),
             "the newest used step lies in the future; was the clock ahead?",
         ))?;
     }
@@ -84,7 +86,13 @@ fn factors_ahead(view: &View<'_>, user: UserId, now: &Moment) -> Result<Vec<(Sec
 
 /// Lowers each newest used step that lies in the future of `now` to the present step, and returns for how many factors.
 /// Steps beyond it that may have been used stay used: each use lies within the widest window around its time (OTP-3).
-pub(super) fn lower_future_steps(tx: &Tx<'_>, user: UserId, now: &Moment, uses: &FutureUses) -> Result<u32, Fault> {
+pub(super) fn lower_future_steps(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: UserId,
+    uses: &FutureUses,
+) -> Result<u32, Fault> {
+    let now = &context.now;
     let mut lowered = 0u32;
     let ahead = factors_ahead(tx, user, now)?;
     let times = if ahead.is_empty() { Vec::new() } else { uses.all(tx, user, now)? };
@@ -94,7 +102,10 @@ pub(super) fn lower_future_steps(tx: &Tx<'_>, user: UserId, now: &Moment, uses: 
             let step = step_at(at.div_euclid(1000), period);
             used.extend(step.saturating_sub(WIDEST.0)..=step.saturating_add(WIDEST.1));
         }
-        if tx.lower_last_step(factor.id, current, &used)? {
+        if tx.lower_last_step(&factor, current, &used)? {
+            // This row is the durable record of the lowered step.
+            let entry = context.entry(AuditEvent::ClockStepLowered, Outcome::Ok, Some(user), Some(factor.id));
+            tx.audit(&AuditEntry { used: Some(current), ..entry })?;
             lowered = lowered.saturating_add(1);
         }
     }

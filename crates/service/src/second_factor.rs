@@ -11,10 +11,10 @@ use mfad_core::model::{
     TokenInput, UserId,
 };
 use mfad_core::oath::{CounterMatch, LOOK_AHEAD, Window, match_counter, match_step, step_at};
-use mfad_store::{Class, Fault, Outcome, SecretRow, Subject, Tx};
+use mfad_store::{ActiveFactor, AuditEntry, Class, Fault, LoginFactors, Outcome, Subject, Tx};
 
 use super::ceremonies::Purpose;
-use super::decoy::Decoy;
+use super::decoy;
 use super::future_steps::report_future_step;
 use super::hasher::find_code;
 use super::locks::Held;
@@ -46,8 +46,18 @@ pub(super) struct Accepted {
     pub(super) method: Method,
     /// Backup codes that are left, if one was used.
     pub(super) remaining: Option<u32>,
+    /// TOTP and HOTP: the step or counter of the code, for the audit row that the caller writes.
+    pub(super) used: Option<u64>,
     /// TOTP: how many steps the authenticator is ahead of this host; negative if it is behind. For the metrics.
     pub(super) steps_ahead: Option<i64>,
+}
+
+impl Accepted {
+    /// Builds the audit row of a successful attempt. It is also the durable record that the code is used up.
+    pub(super) fn entry(&self, context: &RequestContext, event: AuditEvent, user: Option<UserId>) -> AuditEntry {
+        let entry = context.entry_with(event, Outcome::Ok, user, Some(self.secret), self.method.name());
+        AuditEntry { used: self.used, ..entry }
+    }
 }
 
 /// The result of an attempt. Counting it and using the code up are already done in the transaction, so the caller must
@@ -188,11 +198,13 @@ impl Service {
 
 /// Judges an attempt on a user's second factors. All factors share one throttle: every failure counts on it, and every
 /// success clears it. A code does not say which factor it is for, so a count per factor would charge all of them.
+/// `factors` are the user's, read in the same transaction. The caller writes the audit row, with [`Accepted::used`].
 pub(super) fn judge(
     tx: &Tx<'_>,
     context: &RequestContext,
     rules: Rules,
     user: UserId,
+    factors: &[ActiveFactor],
     prepared: &Prepared,
 ) -> Result<Verdict, Stop> {
     let subject = Subject::factors(user);
@@ -203,15 +215,14 @@ pub(super) fn judge(
         Gate::Locked => return Ok(Verdict::Locked),
     }
     if !matches!(prepared, Prepared::Token(_)) {
-        // One-time passwords do not need it: `active_factors` compares the rows that it reads with the summary.
+        // One-time passwords do not need it: their factors are read from the summary itself.
         tx.check_summary(user)?;
     }
     let mut odds = Odds::NONE;
     let found = match prepared {
         Prepared::Token(token) => {
-            let factors = tx.active_factors(user)?;
             // Eleven HOTP counters or several factors make one guess likelier, so the lock comes earlier (R9).
-            odds = odds_of_all(&factors, rules.window, token)?;
+            odds = odds_of_all(factors, rules.window, token);
             if odds == Odds::NONE && !factors.is_empty() {
                 return Ok(Verdict::Misshapen);
             }
@@ -219,13 +230,19 @@ pub(super) fn judge(
                 keep(tx, context, rules, &subject, &throttle.lock(), Some(user))?;
                 return Ok(Verdict::LockedNow);
             }
-            find_factor(tx, context, rules.window, &factors, token)?
+            find_factor(tx, context, rules.window, user, factors, token)?
         }
         Prepared::Code { set, hash } => use_code(tx, context, user, *set, hash)?,
         Prepared::Key(None) => None,
         Prepared::Key(Some(assertion)) => {
             let secret = use_assertion(tx, user, assertion, context.now.wall_ms)?;
-            secret.map(|secret| Accepted { secret, method: Method::Fido2, remaining: None, steps_ahead: None })
+            secret.map(|secret| Accepted {
+                secret,
+                method: Method::Fido2,
+                remaining: None,
+                used: None,
+                steps_ahead: None,
+            })
         }
     };
     match found {
@@ -249,8 +266,7 @@ pub(super) fn judge_nobody(
     context: &RequestContext,
     rules: Rules,
     subject: &Subject,
-    decoy: &Decoy,
-    named: Option<UserId>,
+    decoy: Option<&LoginFactors>,
     prepared: &Prepared,
 ) -> Result<Verdict, Stop> {
     let throttle = tx.throttle(subject, Class::Factor)?;
@@ -260,7 +276,7 @@ pub(super) fn judge_nobody(
         Gate::Locked => return Ok(Verdict::Locked),
     }
     if let Prepared::Token(token) = prepared {
-        decoy.refuse(tx, named, rules.window, &context.now, token)?;
+        decoy::refuse(decoy, rules.window, &context.now, token);
     }
     charge(tx, context, rules, subject, throttle, Odds::of(rules.window.width(), Digits::SIX), None)?;
     Ok(Verdict::Wrong)
@@ -322,15 +338,9 @@ fn no_key_here() -> Error {
 }
 
 /// The probability that one guess matches any of the factors of its length.
-fn odds_of_all(factors: &[SecretRow], window: Window, token: &TokenInput) -> Result<Odds, Fault> {
-    factors.iter().try_fold(Odds::NONE, |odds, factor| {
-        let profile = profile_of(factor)?;
-        Ok(if token.for_digits(profile.digits).is_some() { odds.or(odds_of(&profile, window)) } else { odds })
-    })
-}
-
-fn profile_of(factor: &SecretRow) -> Result<Profile, Fault> {
-    factor.profile.ok_or(Fault::Corrupt("a factor without parameters"))
+fn odds_of_all(factors: &[ActiveFactor], window: Window, token: &TokenInput) -> Odds {
+    let of_length = factors.iter().filter(|factor| token.for_digits(factor.profile.digits).is_some());
+    of_length.fold(Odds::NONE, |odds, factor| odds.or(odds_of(&factor.profile, window)))
 }
 
 /// Compares a code with every active factor of its length, and uses it up in each that it matches. It does not stop at
@@ -339,22 +349,22 @@ fn find_factor(
     tx: &Tx<'_>,
     context: &RequestContext,
     window: Window,
-    factors: &[SecretRow],
+    user: UserId,
+    factors: &[ActiveFactor],
     token: &TokenInput,
 ) -> Result<Option<Accepted>, Fault> {
     let mut accepted = None;
     for factor in factors {
-        let profile = profile_of(factor)?;
-        let Some(code) = token.for_digits(profile.digits) else { continue };
-        let matched = match_factor(tx, context, window, factor, &profile, code)?;
+        let Some(code) = token.for_digits(factor.profile.digits) else { continue };
+        let Some(matched) = match_factor(tx, context, window, user, factor, code)? else { continue };
         if accepted.is_none() {
-            accepted = matched.map(|(method, steps_ahead)| Accepted {
-                secret: factor.id,
-                method,
-                remaining: None,
-                steps_ahead,
-            });
+            accepted = Some(matched);
+            continue;
         }
+        // The caller's audit row names the first factor alone, and each use needs a row.
+        let (event, object) = (AuditEvent::FactorSameCode, Some(factor.id));
+        let entry = context.entry(event, Outcome::Ok, Some(user), object);
+        tx.audit(&AuditEntry { used: matched.used, ..entry })?;
     }
     Ok(accepted)
 }
@@ -372,40 +382,46 @@ fn match_factor(
     tx: &Tx<'_>,
     context: &RequestContext,
     window: Window,
-    factor: &SecretRow,
-    profile: &Profile,
+    user: UserId,
+    factor: &ActiveFactor,
     code: u32,
-) -> Result<Option<(Method, Option<i64>)>, Fault> {
+) -> Result<Option<Accepted>, Fault> {
     let now = context.now.wall_ms;
-    let seed = tx.open_secret(factor)?;
+    let (profile, seed) = (&factor.profile, factor.seed.expose());
+    let position = tx.position(factor)?;
+    let accepted = |method, used, steps_ahead| {
+        Some(Accepted { secret: factor.id, method, remaining: None, used: Some(used), steps_ahead })
+    };
     match profile.moving {
         OtpKind::Totp(period) => {
             let current = step_at(context.now.unix_seconds(), period);
-            report_future_step(tx, context, factor, current)?;
-            let step =
-                match_step(seed.expose(), profile.algorithm, profile.digits, code, current, window, factor.last_step);
+            let last = position.last_step();
+            report_future_step(tx, context, user, factor.id, last, current)?;
+            let step = match_step(seed, profile.algorithm, profile.digits, code, current, window, last);
             let Some(step) = step else { return Ok(None) };
+            if !tx.use_up(factor, &position, step, now)? {
+                return Ok(None);
+            }
             let ahead = i64::try_from(step).ok().zip(i64::try_from(current).ok());
-            let ahead = ahead.map(|(step, current)| step.saturating_sub(current));
-            Ok(tx.consume_step(factor.id, step, now)?.then_some((Method::Totp, ahead)))
+            Ok(accepted(Method::Totp, step, ahead.map(|(step, current)| step.saturating_sub(current))))
         }
         OtpKind::Hotp => {
-            let expected = factor.counter.ok_or(Fault::Corrupt("a counter-based factor without a counter"))?;
-            let matched =
-                match_counter(seed.expose(), profile.algorithm, profile.digits, code, expected, factor.resync);
+            let matched = match_counter(seed, profile.algorithm, profile.digits, code, position.next, position.resync);
             match matched {
                 CounterMatch::Accepted { next } => {
-                    Ok(tx.consume_counter(factor.id, next, now)?.then_some((Method::Hotp, None)))
+                    let counter = next.saturating_sub(1);
+                    let is_new = tx.use_up(factor, &position, counter, now)?;
+                    Ok(if is_new { accepted(Method::Hotp, counter, None) } else { None })
                 }
                 // Beyond the look-ahead a single code could be a guess. If the next code follows it in sequence, the
                 // counter is resynchronised (RFC 4226 section 7.4).
                 CounterMatch::Ahead { counter } => {
-                    tx.remember_resync(factor.id, Some(counter))?;
+                    tx.remember_resync(factor, Some(counter))?;
                     Ok(None)
                 }
                 CounterMatch::Unknown => {
-                    if factor.resync.is_some() {
-                        tx.remember_resync(factor.id, None)?;
+                    if position.resync.is_some() {
+                        tx.remember_resync(factor, None)?;
                     }
                     Ok(None)
                 }
@@ -439,5 +455,11 @@ fn use_code(
         Some(row.id),
         format!("{remaining} backup codes left"),
     ))?;
-    Ok(Some(Accepted { secret: row.id, method: Method::Recovery, remaining: Some(remaining), steps_ahead: None }))
+    Ok(Some(Accepted {
+        secret: row.id,
+        method: Method::Recovery,
+        remaining: Some(remaining),
+        used: None,
+        steps_ahead: None,
+    }))
 }

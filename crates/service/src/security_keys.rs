@@ -178,7 +178,7 @@ impl Service {
                     // The credential is registered already, by this user or another one (FIDO-6).
                     return Err(Error::AlreadyActive.into());
                 }
-                after_enrolment(tx, context, &access, row.id)?;
+                after_enrolment(tx, context, &access, row.id, None)?;
                 Ok((view_in(tx, user, row.id)?, shown))
             },
         )?;

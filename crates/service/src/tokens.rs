@@ -236,6 +236,7 @@ fn clock_entry(at: i64, millis: i64) -> AuditEntry {
         request: None,
         outcome: Outcome::Ok,
         detail: Some(format!("the wall clock moved by {seconds} s against the boot clock")),
+        used: None,
     }
 }
 

@@ -139,7 +139,7 @@ impl Service {
         let uses = self.look(context, |view| FutureUses::read(view, user, &context.now))?;
         self.change(context, move |tx, context| {
             tx.clear_throttles(user)?;
-            let lowered = lower_future_steps(tx, user, &context.now, &uses)?;
+            let lowered = lower_future_steps(tx, context, user, &uses)?;
             let detail = match lowered {
                 0 => reason,
                 count => format!("{reason} ({count} future steps reset)"),

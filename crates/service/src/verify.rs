@@ -61,14 +61,17 @@ impl Service {
         let (prepared, held) = self.prepare(context, known.map(|user| user.id), &nobody, purpose, proof)?;
         let decoy = Arc::clone(&self.decoy);
         let job = move |tx: &Tx<'_>, context: &RequestContext| {
-            let user = match named {
-                Some(id) => tx.user(id)?.filter(|user| !user.disabled),
+            let found = match named {
+                Some(id) => tx.login_factors(id)?.filter(|found| !found.is_disabled).map(|found| (id, found)),
                 None => None,
             };
-            let subject = user.as_ref().map(|user| user.id);
-            let verdict = match subject {
-                Some(id) => judge(tx, context, rules, id, &prepared)?,
-                None => judge_nobody(tx, context, rules, &nobody, &decoy, named, &prepared)?,
+            let subject = found.as_ref().map(|(id, _)| *id);
+            let verdict = match &found {
+                Some((id, found)) => judge(tx, context, rules, *id, &found.factors, &prepared)?,
+                None => {
+                    let decoy = decoy.read(tx, named)?;
+                    judge_nobody(tx, context, rules, &nobody, decoy.as_ref(), &prepared)?
+                }
             };
             // An unknown user gets an audit row too, or the refusal would take less time. Filling the disk this way is
             // no concern: only peers with a right may call this.
@@ -76,13 +79,7 @@ impl Service {
                 tx.audit(&context.entry(AuditEvent::Verify, Outcome::Refused, named, None))?;
             }
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
-            tx.audit(&context.entry_with(
-                AuditEvent::Verify,
-                Outcome::Ok,
-                subject,
-                Some(accepted.secret),
-                accepted.method.name(),
-            ))?;
+            tx.audit(&accepted.entry(context, AuditEvent::Verify, subject))?;
             Ok(accepted)
         };
         Ok((job, held))

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use mfad_api::{AuditEvent, HashedRow};
 use mfad_core::model::{SecretId, UserId};
 
+use super::moving_factors::stored;
 use super::{Fault, Tx, View};
 
 /// Number and hash of a row of the audit chain.
@@ -54,6 +55,9 @@ pub struct AuditEntry {
     pub outcome: Outcome,
     /// A sentence for administrators. It must never contain a secret (LOG-1).
     pub detail: Option<String>,
+    /// The step or counter of `object` that was used up, if a one-time password was. The row is the durable record of
+    /// that use. For a step that was lowered after a clock that was ahead: the step that it was lowered to.
+    pub used: Option<u64>,
 }
 
 /// A row of the audit log as stored, together with the hash of the row before it.
@@ -79,6 +83,8 @@ pub struct AuditRow {
     pub outcome: String,
     /// A sentence for administrators, if the event has one.
     pub detail: Option<String>,
+    /// The step or counter that was used up, if a one-time password was.
+    pub used: Option<i64>,
     /// The hash of the previous row; 32 zero bytes for the first row.
     pub previous: [u8; 32],
     /// SHA-256 over `previous` and the fields of this row; see [`HashedRow::hash`].
@@ -91,6 +97,7 @@ impl Tx<'_> {
         let (seq, previous) = self.chain.end().map_or((1, [0; 32]), |(seq, hash)| (seq.saturating_add(1), hash));
         let subject = entry.subject.map(|id| id.to_string());
         let object = entry.object.map(|id| id.to_string());
+        let used = entry.used.map(stored).transpose()?;
         let row = HashedRow {
             seq,
             at: entry.at,
@@ -102,12 +109,14 @@ impl Tx<'_> {
             request: entry.request.as_deref(),
             outcome: entry.outcome.name(),
             detail: entry.detail.as_deref(),
+            used,
         };
         let hash = row.hash(&previous).ok_or(Fault::Corrupt("an audit row"))?;
         self.connection
             .prepare_cached(
-                "INSERT INTO audit (seq, at, event, subject, object, peer_uid, peer_pid, request, outcome, detail, hash)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                "INSERT INTO audit (seq, at, event, subject, object, peer_uid, peer_pid, request, outcome, detail, hash,
+                                    used)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(params![
                 seq,
@@ -121,7 +130,11 @@ impl Tx<'_> {
                 entry.outcome.name(),
                 entry.detail,
                 hash,
+                used,
             ])?;
+        if let Some(used) = entry.used {
+            self.uses.note_logged(entry.object, used);
+        }
         // Later rows of the same transaction build on this one.
         self.chain.0.set(Some((seq, hash)));
         Ok(())
@@ -159,7 +172,8 @@ impl View<'_> {
             .optional()?
             .unwrap_or([0; 32]);
         let mut statement = self.connection.prepare_cached(
-            "SELECT seq, at, event, subject, object, peer_uid, peer_pid, request, outcome, detail, hash
+            "SELECT seq, at, event, subject, object, peer_uid, peer_pid, request, outcome, detail, hash,
+                    used
              FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         )?;
         let mut rows = statement.query(params![after, limit])?;
@@ -180,9 +194,10 @@ impl View<'_> {
     /// Returns when a secret was used or changed successfully, in milliseconds since 1970. Considers rows with a number
     /// greater than `after` and a time of at least `from`. Reads all of those rows, since no index covers them.
     pub fn done_with(&self, secret: SecretId, after: i64, from: i64) -> Result<Vec<i64>, Fault> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT at FROM audit WHERE seq > ?1 AND object = ?2 AND at >= ?3 AND outcome = 'ok'")?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT at FROM audit WHERE seq > ?1 AND object = ?2 AND at >= ?3 AND outcome = 'ok'
+                              AND event <> 'clock.step-lowered'",
+        )?;
         let times = statement.query_map(params![after, secret.as_bytes(), from], |row| row.get(0))?;
         Ok(times.collect::<Result<_, _>>()?)
     }
@@ -204,6 +219,7 @@ fn read_row(row: &Row<'_>, previous: [u8; 32]) -> Result<AuditRow, Fault> {
         detail: row.get(9)?,
         previous,
         hash: row.get(10)?,
+        used: row.get(11)?,
     })
 }
 

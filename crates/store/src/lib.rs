@@ -8,9 +8,12 @@ mod audit;
 mod audit_tag;
 mod devices;
 mod fault;
+mod folding;
 mod logins;
 mod meta;
+mod moving_factors;
 mod oath_accounts;
+mod recent_uses;
 mod rotation;
 mod sealed;
 mod secret_rows;
@@ -39,6 +42,7 @@ pub use audit::{AuditEntry, AuditRow, Outcome};
 pub use devices::DeviceRow;
 pub use fault::{Fault, OpenFault};
 pub use logins::{ChallengeRow, StepUpReceipt};
+pub use moving_factors::{ActiveFactor, Position};
 pub use oath_accounts::{OathAccount, ProvisioningState};
 pub use rotation::{Cursor, Phase, Rotation};
 pub use secret_rows::{BackupSet, NewSecret, SecretRow, SecretType, Status};
@@ -48,6 +52,7 @@ pub use sqlite::backup::{Backup, BackupFault};
 pub use sqlite::files::{DATABASE, create, is_prepared, prepare, settle};
 pub use sqlite::restore::{Restoration, RestoreFault, Restored, Source, restore};
 pub use sqlite::writer::{Decision, Depth};
+pub use summaries::{LoginFactors, seal_decoy};
 pub use throttles::{Class, Subject};
 pub use users::{MfaState, NewUser, Taken, UserRow};
 pub use vault::{AssociatedData, FIRST_KEY_VERSION, MasterKey, Vault, same_tag};
@@ -76,6 +81,7 @@ pub struct Store {
     guard_worker: Option<guard::RollbackGuard>,
     had_guard: bool,
     vault: Arc<Vault>,
+    recent: Arc<recent_uses::RecentUses>,
     writer: writer::Writer,
     readers: readers::Readers,
     inspection: Option<inspection::Inspection>,
@@ -85,6 +91,7 @@ pub struct Store {
 pub struct View<'a> {
     connection: &'a Connection,
     vault: &'a Vault,
+    recent: &'a recent_uses::RecentUses,
 }
 
 /// Reads and writes within one job of the writer. The changes are kept if the job returns [`Decision::Commit`] and the
@@ -92,6 +99,7 @@ pub struct View<'a> {
 pub struct Tx<'a> {
     view: View<'a>,
     chain: &'a audit::Chain,
+    uses: &'a recent_uses::UsesOfBatch,
 }
 
 impl<'a> Deref for Tx<'a> {
@@ -145,12 +153,14 @@ impl Store {
         // The triggers that record changes are temporary and belong to this connection, so they are set up before its
         // first job.
         summaries::take_notes(&connection)?;
-        let writer = writer::Writer::start(connection, Arc::clone(&vault), on_audit, listeners.committed)?;
+        let folder = folding::Folder::read(&connection)?;
+        let recent = folder.recent();
+        let writer = writer::Writer::start(connection, Arc::clone(&vault), folder, on_audit, listeners.committed)?;
         // The integrity check of a large store would delay the start by seconds, so it runs while the daemon serves
         // (STO-13).
         let look = || inspection::Inspection::start(&files::database(state_dir), Arc::clone(&vault), writer.state());
         let inspection = is_large.then(look).transpose()?;
-        Ok(Self { dir: state_dir.to_owned(), guard_worker, had_guard, vault, writer, readers, inspection })
+        Ok(Self { dir: state_dir.to_owned(), guard_worker, had_guard, vault, recent, writer, readers, inspection })
     }
 
     /// Runs `job` in the next write batch, and returns the value of its decision once the batch is durable. On an error
@@ -179,7 +189,7 @@ impl Store {
     /// [`Fault::Busy`].
     pub fn read<T>(&self, patience: Duration, job: impl FnOnce(&View<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let reader = self.readers.take(patience)?;
-        reader.snapshot(|connection| job(&View { connection, vault: &self.vault }))
+        reader.snapshot(|connection| job(&View { connection, vault: &self.vault, recent: &self.recent }))
     }
 
     /// The keys that seal and authenticate stored values.
@@ -210,7 +220,7 @@ impl Store {
 
     /// Waits until the write queue is empty, checkpoints the WAL into the database file, and closes the files.
     pub fn close(self) {
-        let Self { dir: _, guard_worker, had_guard: _, writer, readers, vault, inspection } = self;
+        let Self { dir: _, guard_worker, had_guard: _, writer, readers, vault, recent: _, inspection } = self;
         // SQLite checkpoints and removes the WAL when the last connection closes, so the readers go before the writer.
         drop((inspection, readers));
         writer.stop();

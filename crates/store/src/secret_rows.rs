@@ -93,9 +93,6 @@ pub struct SecretRow {
     pub profile: Option<Profile>,
     /// HOTP: the next counter that is expected.
     pub counter: Option<u64>,
-    /// HOTP: a counter beyond the look-ahead whose code was just given. The code that follows it resynchronises
-    /// (OTP-9).
-    pub resync: Option<u64>,
     /// TOTP: the newest step that was used up (OTP-3).
     pub last_step: Option<u64>,
     /// Number of wrong first codes while pending (ENR-5).
@@ -107,6 +104,8 @@ pub struct SecretRow {
     /// The factor that this one is the spare of. The spare is on another hardware key.
     pub spare_of: Option<SecretId>,
     pub(super) sealed: Option<Vec<u8>>,
+    /// TOTP and HOTP: the factor's row in `moving_factors`.
+    pub(super) number: Option<i64>,
 }
 
 /// A secret to be stored; see [`Tx::insert_secret`](crate::Tx::insert_secret).
@@ -172,10 +171,6 @@ pub(super) fn binding(profile: Option<&Profile>) -> String {
     profile.map(Profile::binding).unwrap_or_default()
 }
 
-pub(super) fn unstored(number: Option<i64>) -> Result<Option<u64>, Fault> {
-    number.map(u64::try_from).transpose().map_err(|_| Fault::Corrupt("a negative step or counter"))
-}
-
 pub(super) fn read(row: &Row<'_>) -> Result<SecretRow, Fault> {
     let id: Vec<u8> = row.get(0)?;
     let user: Vec<u8> = row.get(1)?;
@@ -194,14 +189,15 @@ pub(super) fn read(row: &Row<'_>) -> Result<SecretRow, Fault> {
         expires: row.get(9)?,
         version: row.get(10)?,
         profile: read_profile(row)?,
-        counter: unstored(row.get(14)?)?,
-        resync: unstored(row.get(15)?)?,
-        last_step: unstored(row.get(16)?)?,
-        wrong: row.get(17)?,
-        used: row.get(18)?,
-        sealed: row.get(19)?,
-        spare_of: row.get::<_, Option<Vec<u8>>>(20)?.and_then(|id| SecretId::from_slice(&id)),
-        is_guarded: row.get(21)?,
+        // `View::with_position` adds what changes with each use.
+        counter: None,
+        last_step: None,
+        wrong: row.get(14)?,
+        used: row.get(15)?,
+        sealed: row.get(16)?,
+        spare_of: row.get::<_, Option<Vec<u8>>>(17)?.and_then(|id| SecretId::from_slice(&id)),
+        is_guarded: row.get(18)?,
+        number: row.get(19)?,
     })
 }
 

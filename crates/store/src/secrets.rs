@@ -1,20 +1,18 @@
 //! Secrets of users: passwords, one-time password factors, API keys, backup codes and security keys. Each value is
 //! sealed for its row, user, type and parameters. This module stores and counts; it compares no code.
 
-use std::collections::BTreeSet;
-
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, params};
 
 use mfad_core::model::{Label, OtpKind, SecretId, Sensitive, UserId};
 
+use super::moving_factors::{after, stored};
 use super::sealed::{OwnedAssociatedData, Sealed, SealedValue};
 use super::secret_rows::{BackupSet, NewSecret, SecretRow, SecretType, Status, associated_data, binding, read};
 use super::{Fault, Tx, View};
 
 const COLUMNS: &str = "id, user, type, status, name, description, created, modified, last_used, expires, version, \
-                       algorithm, digits, period, counter, resync, last_step, wrong, used, sealed, \
-                       spare_of, guarded";
+                       algorithm, digits, period, wrong, used, sealed, spare_of, guarded, number";
 
 /// The sealed values, for master key rotation. Every secret that has not ended has one.
 pub(super) const SEALED: Sealed = Sealed {
@@ -59,12 +57,13 @@ impl View<'_> {
         let sql = format!("SELECT {COLUMNS} FROM secrets INDEXED BY secrets_by_user WHERE user = ?1 AND id = ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params![user.as_bytes(), id.as_bytes()])?;
-        rows.next()?.map(read).transpose()
+        rows.next()?.map(read).transpose()?.map(|row| self.with_position(row)).transpose()
     }
 
     /// Returns all secrets of a user that have not ended, oldest first.
     pub fn secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
-        self.rows(&format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status <> 'ended' ORDER BY id"), user)
+        let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status <> 'ended' ORDER BY id");
+        self.rows(&sql, user)?.into_iter().map(|row| self.with_position(row)).collect()
     }
 
     fn rows(&self, sql: &str, user: UserId) -> Result<Vec<SecretRow>, Fault> {
@@ -88,12 +87,12 @@ impl View<'_> {
     /// Returns the active one-time password factors, oldest first. Fails if they do not match the user's summary, so a
     /// lost factor is never "no factor" (STO-13).
     pub fn active_factors(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
-        let rows = self.checked_secrets(user)?.into_iter();
-        Ok(rows.filter(|row| row.kind == SecretType::Mfa).collect())
+        let rows = self.checked_secrets(user)?.into_iter().filter(|row| row.kind == SecretType::Mfa);
+        rows.map(|row| self.with_position(row)).collect()
     }
 
-    /// Returns all active secrets, oldest first, without comparing them with the summary. For callers that have just
-    /// changed them; a login must not be decided by this.
+    /// Returns all active secrets, oldest first, without comparing them with the summary and without the position of a
+    /// factor. For callers that have just changed them; a login must not be decided by this.
     pub fn active_secrets(&self, user: UserId) -> Result<Vec<SecretRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM secrets WHERE user = ?1 AND status = 'active' ORDER BY id");
         self.rows(&sql, user)
@@ -105,28 +104,6 @@ impl View<'_> {
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([id.as_bytes()])?;
         rows.next()?.map(read).transpose()
-    }
-
-    /// Does the work of reading the secrets of a user with a factor, for a user who does not exist, so that time
-    /// reveals nothing (AUT-4). The rows are searched, read and compared with a summary like real ones. Their sealed
-    /// value is `sealed`.
-    pub fn decoy_secrets(&self, nobody: UserId, sealed: &[u8]) -> Result<[SecretRow; 3], Fault> {
-        self.check_summary(nobody)?;
-        self.active_secrets(nobody)?;
-        // Reads the page where the row would be, then a constant row.
-        let mut page = self.connection.prepare_cached("SELECT 1 FROM secrets WHERE id = ?1")?;
-        page.exists([nobody.as_bytes()])?;
-        let mut statement = self.connection.prepare_cached(
-            "SELECT ?1, ?1, 'mfa', 'active', 'totp', NULL, 0, 0, NULL, NULL, 1, 'SHA1', 6, 30, NULL, NULL, NULL, 0, 0, ?2, NULL, 0",
-        )?;
-        let mut row = || -> Result<SecretRow, Fault> {
-            let mut rows = statement.query(params![nobody.as_bytes(), sealed])?;
-            rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("the row of a decoy"))
-        };
-        let secrets = [row()?, row()?, row()?];
-        // `black_box` keeps the compiler from removing a comparison whose result is not used.
-        std::hint::black_box(self.summary_of("", false, &secrets) == self.summary_of("admin", false, &secrets));
-        Ok(secrets)
     }
 
     /// Opens the sealed value. The caller must use it at once and drop it (MEM-2).
@@ -157,12 +134,13 @@ impl Tx<'_> {
             None => (None, None),
         };
         let status = if new.expires.is_some() { Status::Pending } else { Status::Active };
+        let number = new.profile.map(|_| self.insert_moving_factor(new.first_counter)).transpose()?;
         let inserted = self
             .connection
             .prepare_cached(
                 "INSERT INTO secrets (id, user, type, status, name, name_key, created, modified, expires, algorithm,
-                                      digits, period, counter, sealed, spare_of, guarded)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                                      digits, period, counter, sealed, spare_of, guarded, number)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
             )?
             .execute(params![
                 new.id.as_bytes(),
@@ -180,10 +158,15 @@ impl Tx<'_> {
                 sealed,
                 new.spare_of.as_ref().map(SecretId::as_bytes),
                 new.is_guarded,
+                number,
             ]);
         match inserted {
             Ok(_) => Ok(true),
-            Err(error) if super::fault::is_duplicate(&error) => Ok(false),
+            Err(error) if super::fault::is_duplicate(&error) => {
+                let unused = "DELETE FROM moving_factors WHERE number = ?1";
+                self.connection.prepare_cached(unused)?.execute([number])?;
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -254,63 +237,21 @@ impl Tx<'_> {
         Ok(row.wrong.saturating_add(1))
     }
 
-    /// Makes a pending secret active, and uses up the step or counter of the code that proved it, in one statement
-    /// (ENR-4). Returns `false` if it was not pending any more.
-    pub fn activate(
-        &self,
-        row: &SecretRow,
-        last_step: Option<u64>,
-        counter: Option<u64>,
-        now: i64,
-    ) -> Result<bool, Fault> {
+    /// Makes a pending secret active (ENR-4). `used` is the step or counter of the code that proved a factor: it and
+    /// all earlier ones are used up. Returns `false` if the secret was not pending any more.
+    pub fn activate(&self, row: &SecretRow, used: Option<u64>, now: i64) -> Result<bool, Fault> {
         let changed = self
             .connection
             .prepare_cached(
-                "UPDATE secrets SET status = 'active', expires = NULL, wrong = 0, last_step = ?2, counter = ?3,
-                                    modified = ?4, last_used = ?4, version = version + 1
+                "UPDATE secrets SET status = 'active', expires = NULL, wrong = 0, modified = ?2, last_used = ?2,
+                                    version = version + 1
                  WHERE id = ?1 AND status = 'pending'",
             )?
-            .execute(params![
-                row.id.as_bytes(),
-                last_step.map(stored).transpose()?,
-                counter.map(stored).transpose()?,
-                now
-            ])?;
+            .execute(params![row.id.as_bytes(), now])?;
+        if let (1, Some(used)) = (changed, used) {
+            self.set_moving_factor(row, after(used)?, now)?;
+        }
         Ok(changed == 1)
-    }
-
-    /// Uses up a TOTP step and all earlier ones. Returns `false` if it was used up already (OTP-3).
-    pub fn consume_step(&self, id: SecretId, step: u64, now: i64) -> Result<bool, Fault> {
-        // `future_steps`: steps that were used while the clock was ahead, although the last step was lowered since.
-        let changed = self
-            .connection
-            .prepare_cached(
-                "UPDATE secrets SET last_step = ?2, last_used = ?3
-                 WHERE id = ?1 AND status = 'active' AND coalesce(last_step, -1) < ?2
-                 AND NOT EXISTS (SELECT 1 FROM future_steps WHERE secret = ?1 AND step = ?2)",
-            )?
-            .execute(params![id.as_bytes(), stored(step)?, now])?;
-        Ok(changed == 1)
-    }
-
-    /// Moves a HOTP counter on to `next`. Returns `false` if it is there or further already (OTP-9).
-    pub fn consume_counter(&self, id: SecretId, next: u64, now: i64) -> Result<bool, Fault> {
-        let changed = self
-            .connection
-            .prepare_cached(
-                "UPDATE secrets SET counter = ?2, resync = NULL, last_used = ?3
-                 WHERE id = ?1 AND status = 'active' AND counter < ?2",
-            )?
-            .execute(params![id.as_bytes(), stored(next)?, now])?;
-        Ok(changed == 1)
-    }
-
-    /// Stores the counter of a code beyond the look-ahead, or clears it (`None`); see [`SecretRow::resync`].
-    pub fn remember_resync(&self, id: SecretId, counter: Option<u64>) -> Result<(), Fault> {
-        self.connection
-            .prepare_cached("UPDATE secrets SET resync = ?2 WHERE id = ?1")?
-            .execute(params![id.as_bytes(), counter.map(stored).transpose()?])?;
-        Ok(())
     }
 
     /// Uses up one backup code, given by its position in the set. Returns `false` if it was used already (BKC-4).
@@ -337,22 +278,6 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Lowers a last used step that lies beyond `current` back to `current`, after a clock that was ahead (TIME-2).
-    /// `used` are steps that may have been used; those beyond `current` are recorded, so that they stay used (OTP-3).
-    /// Returns `false` if the last step was not beyond `current`.
-    pub fn lower_last_step(&self, id: SecretId, current: u64, used: &BTreeSet<u64>) -> Result<bool, Fault> {
-        let mut keep =
-            self.connection.prepare_cached("INSERT OR IGNORE INTO future_steps (secret, step) VALUES (?1, ?2)")?;
-        for step in used.iter().filter(|step| **step > current) {
-            keep.execute(params![id.as_bytes(), stored(*step)?])?;
-        }
-        let changed = self
-            .connection
-            .prepare_cached("UPDATE secrets SET last_step = ?2 WHERE id = ?1 AND last_step > ?2")?
-            .execute(params![id.as_bytes(), stored(current)?])?;
-        Ok(changed == 1)
-    }
-
     /// Ends pending secrets that have expired at `now`, and deletes those that ended before `forget_before` (both in
     /// milliseconds since 1970).
     pub fn sweep_secrets(&self, now: i64, forget_before: i64) -> Result<(), Fault> {
@@ -368,12 +293,11 @@ impl Tx<'_> {
         // A recorded step is deleted once a later step was used, not once it lies in the past: the clock that says so
         // may be wrong again.
         self.connection
-            .prepare_cached("DELETE FROM future_steps WHERE step <= (SELECT last_step FROM secrets WHERE id = secret)")?
+            .prepare_cached(
+                "DELETE FROM future_steps WHERE step < (
+                    SELECT next FROM moving_factors JOIN secrets USING (number) WHERE secrets.id = future_steps.secret)",
+            )?
             .execute([])?;
         Ok(())
     }
-}
-
-fn stored(number: u64) -> Result<i64, Fault> {
-    i64::try_from(number).map_err(|_| Fault::Corrupt("a step or counter out of range"))
 }

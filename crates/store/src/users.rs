@@ -81,13 +81,6 @@ impl View<'_> {
         rows.next()?.map(read).transpose()
     }
 
-    /// Reads a constant row for a user who does not exist, at the cost of reading a real one (AUT-4).
-    pub fn decoy_user(&self, nobody: UserId) -> Result<UserRow, Fault> {
-        let mut statement = self.connection.prepare_cached("SELECT ?1, 'nobody', NULL, NULL, '', 0, 0, 0, 1, 1")?;
-        let mut rows = statement.query([nobody.as_bytes()])?;
-        rows.next()?.map(read).transpose()?.ok_or(Fault::Corrupt("the row of a decoy"))
-    }
-
     /// Returns the user with that name or e-mail address, given as its canonical key.
     pub fn user_by_login(&self, key: &str) -> Result<Option<UserRow>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM users WHERE id = (SELECT user FROM logins WHERE key = ?1)");

@@ -131,6 +131,21 @@ impl Profile {
         }
     }
 
+    /// Reads the text of [`Profile::binding`].
+    pub fn from_binding(text: &str) -> Option<Self> {
+        let mut parts = text.split('/');
+        let (kind, algorithm, digits) = (parts.next()?, parts.next()?, parts.next()?);
+        let moving = match (kind, parts.next()) {
+            ("totp", Some(period)) => OtpKind::Totp(Period::new(period.parse().ok()?)?),
+            ("hotp", None) => OtpKind::Hotp,
+            _ => return None,
+        };
+        let profile =
+            Self { algorithm: Algorithm::parse(algorithm)?, digits: Digits::new(digits.parse().ok()?)?, moving };
+        // One text for each profile: what is written in another way was not written here.
+        (profile.binding() == text).then_some(profile)
+    }
+
     /// `totp` or `hotp`, the type in otpauth URIs.
     pub fn kind(&self) -> &'static str {
         match self.moving {
@@ -143,6 +158,27 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_binding_reads_back_and_nothing_else_does() {
+        for algorithm in [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
+            for moving in [OtpKind::Totp(Period::THIRTY), OtpKind::Totp(Period(120)), OtpKind::Hotp] {
+                let profile = Profile { algorithm, digits: Digits(8), moving };
+                assert_eq!(Profile::from_binding(&profile.binding()), Some(profile));
+            }
+        }
+        for text in [
+            "",
+            "totp/SHA1/6",
+            "totp/SHA1/6/30/",
+            "totp/SHA1/06/30",
+            "totp/sha1/6/30",
+            "hotp/SHA1/6/30",
+            "totp/SHA1/9/30",
+        ] {
+            assert_eq!(Profile::from_binding(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn otp_7_parameters_outside_the_list_do_not_exist() {

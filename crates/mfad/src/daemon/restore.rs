@@ -83,6 +83,7 @@ fn entry(now: i64, restored: &Restored) -> AuditEntry {
         request: Some(SecretId::at(now, &entropy::public().unwrap_or_default()).to_string()),
         outcome: Outcome::Ok,
         detail: Some(source),
+        used: None,
     }
 }
 

@@ -205,6 +205,7 @@ pub(super) fn audit_record(row: &AuditRow) -> api::AuditRecord {
         request_id: row.request.clone(),
         outcome: row.outcome.clone(),
         detail: row.detail.clone(),
+        used: row.used,
         prev: HEXLOWER.encode(&row.previous),
         hash: HEXLOWER.encode(&row.hash),
     }

@@ -13,8 +13,9 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::backup::{BackupFault, unpack};
 use super::guard::{self, GuardRecord};
+use crate::recent_uses::{RecentUses, UsesOfBatch};
 use crate::vault::{MasterKey, Vault};
-use crate::{AuditEntry, Fault, OpenFault, Tx, View, audit, files, summaries};
+use crate::{AuditEntry, Fault, OpenFault, Tx, View, audit, files, folding, summaries};
 
 const NEW: &str = "mfad.db.restoring";
 const OLD: &str = "mfad.db.replaced";
@@ -122,9 +123,13 @@ pub fn restore(
     summaries::check_all(&connection, &vault)?;
     let mut restored = Restored { made, ..Restored::default() };
     let tx = connection.unchecked_transaction()?;
+    // Before the hardening, which raises what is in the table.
+    folding::fold_all(&tx)?;
     harden(&tx, how, &mut restored)?;
     let chain = audit::Chain::read(&tx)?;
-    Tx { view: View { connection: &tx, vault: &vault }, chain: &chain }.audit(&entry(&restored))?;
+    let (recent, uses) = (RecentUses::default(), UsesOfBatch::default());
+    let view = View { connection: &tx, vault: &vault, recent: &recent };
+    Tx { view, chain: &chain, uses: &uses }.audit(&entry(&restored))?;
     guard::note(&tx, how.guard_dir.is_some())?;
     // The marker may have changed the data that the tag covers, so the tag is computed last.
     crate::audit_tag::sign_head(&tx, &vault, super::schema::newest(), chain.end())?;
@@ -163,12 +168,13 @@ fn harden(tx: &Transaction<'_>, how: &Restoration<'_>, restored: &mut Restored) 
     }
     tx.execute(
         // One step beyond the present one, since the window may accept the next step's code (OTP-4).
-        "UPDATE secrets SET last_step = max(coalesce(last_step, 0), ?1 / 1000 / period + 1)
-         WHERE status <> 'ended' AND period IS NOT NULL",
+        "UPDATE moving_factors SET next = max(next, ?1 / 1000 / period + 2)
+         FROM secrets WHERE secrets.number = moving_factors.number AND period IS NOT NULL",
         [how.now],
     )?;
     tx.execute(
-        "UPDATE secrets SET counter = min(counter, 9223372036854775807 - ?1) + ?1, resync = NULL WHERE status <> 'ended' AND counter IS NOT NULL",
+        "UPDATE moving_factors SET next = min(next, 9223372036854775807 - ?1) + ?1, resync = NULL
+         FROM secrets WHERE secrets.number = moving_factors.number AND counter IS NOT NULL",
         [COUNTERS_FORWARD],
     )?;
     if !how.keep_codes {

@@ -3,12 +3,14 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::{OpenFault, Vault, guard, summaries};
+use crate::{OpenFault, Vault, folding, guard, summaries};
 
 /// The SQL of each schema version, applied in order. Released entries are never edited.
-const MIGRATIONS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+const MIGRATIONS: [&str; 7] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
 /// First schema version in which every user has a summary.
 const SUMMARIZED: u32 = 6;
+/// First schema version with a marker of the roll-back guard.
+const GUARD_MARKED: u32 = 6;
 
 const VERSION_1: &str = "
 CREATE TABLE meta (
@@ -290,6 +292,32 @@ CREATE TABLE future_steps (
 ) STRICT, WITHOUT ROWID;
 ";
 
+// How far the codes of a factor are used up leaves the wide rows of `secrets` for a table of narrow ones, which are
+// numbered in the order of the users. Between two changes of that table, the audit log has the uses.
+const VERSION_7: &str = "
+CREATE TABLE moving_factors (
+    -- Never given again, so that a late use of a deleted factor reaches no other.
+    number  INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- The first TOTP step that is not used up, or the next HOTP counter.
+    next    INTEGER NOT NULL CHECK (next >= 0),
+    used_at INTEGER,
+    resync  INTEGER
+) STRICT;
+ALTER TABLE secrets ADD COLUMN number INTEGER;
+UPDATE secrets SET number = numbered.number FROM (
+    SELECT id, row_number() OVER (ORDER BY user, id) AS number FROM secrets WHERE type = 'mfa') AS numbered
+WHERE numbered.id = secrets.id;
+INSERT INTO moving_factors (number, next, used_at, resync)
+    SELECT number, coalesce(last_step + 1, counter, 0), last_used, resync FROM secrets WHERE type = 'mfa' ORDER BY number;
+ALTER TABLE secrets DROP COLUMN last_step;
+ALTER TABLE secrets DROP COLUMN resync;
+CREATE TRIGGER moving_factor_of_deleted AFTER DELETE ON secrets WHEN OLD.number IS NOT NULL BEGIN
+    DELETE FROM moving_factors WHERE number = OLD.number;
+END;
+
+ALTER TABLE audit ADD COLUMN used INTEGER;
+";
+
 /// The newest schema version that this program knows.
 pub(crate) fn newest() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
@@ -319,25 +347,28 @@ pub(crate) fn check_acting(connection: &Connection, version: u32) -> Result<(), 
     Err(OpenFault::Damaged("its triggers, views or indexes are not those of its schema version".to_owned()))
 }
 
-/// Migrates the schema from any older version to the newest, in one transaction per version.
+/// Migrates the schema from any older version to the newest, in one transaction.
 pub(crate) fn migrate(connection: &mut Connection, vault: &Vault) -> Result<(), OpenFault> {
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > newest() {
         return Err(OpenFault::Newer { found, known: newest() });
     }
+    if found == newest() {
+        return Ok(());
+    }
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for (version, sql) in (1u32..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
-        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute_batch(sql)?;
-        if version == SUMMARIZED {
-            summaries::write_all(&tx, vault)?;
+        if version == GUARD_MARKED {
             guard::take_over(&tx)?;
         }
-        // The tag covers the schema version, so it is computed again in the last migration's transaction.
-        if version == newest() {
-            crate::audit_tag::sign_again(&tx, vault, newest())?;
-        }
-        tx.pragma_update(None, "user_version", version)?;
-        tx.commit()?;
     }
+    // The seeds became part of the summaries in version 7. An older summary is compared before it is replaced.
+    summaries::write_all(&tx, vault, found >= SUMMARIZED)?;
+    folding::mark_newest(&tx)?;
+    // The tag covers the schema version, so it is computed again.
+    crate::audit_tag::sign_again(&tx, vault, newest())?;
+    tx.pragma_update(None, "user_version", newest())?;
+    tx.commit()?;
     Ok(())
 }

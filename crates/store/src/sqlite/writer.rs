@@ -15,6 +15,8 @@ use mfad_core::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError
 use mfad_core::sync::thread::{self, JoinHandle};
 
 use crate::audit::{Chain, Head};
+use crate::folding::{Folder, Step};
+use crate::recent_uses::{RecentUses, UsesOfBatch};
 use crate::{Fault, OpenFault, Tx, Vault, View};
 
 /// Maximum number of waiting jobs. One more is refused as busy.
@@ -57,8 +59,8 @@ where
     fn run(&mut self, tx: &Tx<'_>) -> bool {
         let Some(job) = self.job.take() else { return false };
         let (keep, outcome) = match catch_unwind(AssertUnwindSafe(|| job(tx))) {
-            // The summaries are part of the job's own savepoint: if they do not match, only this job is rolled back.
-            Ok(Ok(Decision::Commit(value))) => match tx.settle_summaries() {
+            // Both are part of the job's own savepoint: if one fails, only this job is rolled back.
+            Ok(Ok(Decision::Commit(value))) => match tx.settle_summaries().and_then(|()| tx.uses.must_be_logged()) {
                 Ok(()) => (true, Ok(value)),
                 Err(fault) => (false, Err(fault)),
             },
@@ -142,12 +144,14 @@ impl Writer {
     pub(crate) fn start(
         connection: Connection,
         vault: Arc<Vault>,
+        folder: Folder,
         on_audit: Box<dyn Fn(Head) + Send>,
         on_commit: Box<dyn Fn(Duration) + Send>,
     ) -> Result<Self, OpenFault> {
         let (jobs, queue) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
-        let worker = WriterThread { connection, vault, on_audit, on_commit, state: Arc::clone(&state) };
+        let recent = folder.recent();
+        let worker = WriterThread { connection, vault, recent, folder, on_audit, on_commit, state: Arc::clone(&state) };
         let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(move || worker.serve(&queue))?;
         Ok(Self { jobs, state, thread })
     }
@@ -219,6 +223,8 @@ impl Writer {
 struct WriterThread {
     connection: Connection,
     vault: Arc<Vault>,
+    recent: Arc<RecentUses>,
+    folder: Folder,
     on_audit: Box<dyn Fn(Head) + Send>,
     on_commit: Box<dyn Fn(Duration) + Send>,
     state: Arc<State>,
@@ -244,6 +250,7 @@ impl WriterThread {
                     was_log_moved = false;
                 }
                 Err(RecvTimeoutError::Timeout) => {
+                    self.fold_while_idle();
                     self.checkpoint();
                     was_log_moved = true;
                 }
@@ -253,6 +260,31 @@ impl WriterThread {
         if let Err((_, error)) = self.connection.close() {
             tracing::error!(%error, "the database was not closed cleanly");
         }
+    }
+
+    /// Folds the recent uses of codes into their table while no caller waits.
+    fn fold_while_idle(&self) {
+        while !self.state.failed.load(Ordering::Acquire) && !self.state.is_busy() {
+            match self.fold_some() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(fault) => {
+                    tracing::error!(%fault, "the used codes were not folded; they stay in the audit log");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Returns whether there may be more to fold.
+    fn fold_some(&self) -> Result<bool, Fault> {
+        self.execute("BEGIN IMMEDIATE")?;
+        let step = self.folder.step_when_idle(&self.connection).inspect_err(|_| self.roll_back())?;
+        self.commit()?;
+        if let Some(step) = &step {
+            self.folder.committed(step);
+        }
+        Ok(step.is_some())
     }
 
     /// Checkpoints the WAL while no caller waits, so that it is seldom necessary under load. Passive: it waits for no
@@ -288,27 +320,39 @@ impl WriterThread {
             return Err(Fault::Failed);
         }
         self.execute("BEGIN IMMEDIATE")?;
-        let newest = self.run_all(batch).inspect_err(|_| self.roll_back())?;
-        let watch = Stopwatch::start(Duration::ZERO);
-        match self.execute("COMMIT") {
-            Ok(()) => {
-                (self.on_commit)(watch.elapsed());
-                Ok(newest)
-            }
-            Err(error) => {
-                let fault = self.failed_commit(error);
-                self.roll_back();
-                Err(fault)
-            }
+        let uses = UsesOfBatch::default();
+        let done = self.run_all(batch, &uses).inspect_err(|_| self.roll_back()).and_then(|done| {
+            let watch = Stopwatch::start(Duration::ZERO);
+            self.commit()?;
+            (self.on_commit)(watch.elapsed());
+            Ok(done)
+        });
+        // What was not committed did not use a code up.
+        let (newest, folded) = done.inspect_err(|_| uses.undo_all(&self.recent))?;
+        if let Some(step) = &folded {
+            self.folder.committed(step);
         }
+        Ok(newest)
     }
 
-    fn run_all(&self, batch: &mut [Box<dyn Job>]) -> Result<Option<Head>, Fault> {
+    /// Commits the transaction, or rolls it back.
+    fn commit(&self) -> Result<(), Fault> {
+        self.execute("COMMIT").map_err(|error| {
+            let fault = self.failed_commit(error);
+            self.roll_back();
+            fault
+        })
+    }
+
+    fn run_all(&self, batch: &mut [Box<dyn Job>], uses: &UsesOfBatch) -> Result<(Option<Head>, Option<Step>), Fault> {
         let chain = Chain::read(&self.connection)?;
         let before = chain.end();
-        let tx = Tx { view: View { connection: &self.connection, vault: &self.vault }, chain: &chain };
+        let folded = self.folder.step(&self.connection, before.map_or(0, |(seq, _)| seq), batch.len())?;
+        let view = View { connection: &self.connection, vault: &self.vault, recent: &self.recent };
+        let tx = Tx { view, chain: &chain, uses };
         for job in batch {
             let end = chain.end();
+            let used = uses.begin_job();
             self.execute("SAVEPOINT job")?;
             let is_kept = job.run(&tx);
             // After some disk errors SQLite rolls back the whole transaction by itself.
@@ -317,14 +361,15 @@ impl WriterThread {
             }
             if !is_kept {
                 self.execute("ROLLBACK TO job")?;
-                // The cached end of the audit chain follows the savepoint.
+                // What is kept in memory follows the savepoint.
                 chain.cut(end);
+                uses.undo(&self.recent, used);
             }
             self.execute("RELEASE job")?;
         }
         let newest = chain.end().filter(|_| chain.end() != before);
         crate::audit_tag::sign_head(&self.connection, &self.vault, super::schema::newest(), newest)?;
-        Ok(newest)
+        Ok((newest, folded))
     }
 
     /// Runs one of a few constant statements, prepared once.

@@ -26,6 +26,7 @@ fn audit_chain(view: &View<'_>) -> Result<ChainState, Fault> {
             request: row.request.as_deref(),
             outcome: &row.outcome,
             detail: row.detail.as_deref(),
+            used: row.used,
         };
         if row.seq != after + 1 || fields.hash(&row.previous) != Some(row.hash) {
             return Ok(ChainState::BrokenAt(row.seq));

@@ -1,12 +1,13 @@
 //! Damage and manipulation: what no longer agrees is refused, never read as "no factor" (STO-13).
 
 use super::*;
+use crate::recent_uses::RecentUses;
 
 /// The state that a login would see if the store were opened without an integrity check.
 fn state_as_it_is(path: &Path) -> Result<MfaState, Fault> {
     let connection = Connection::open(path)?;
     let vault = Vault::new(&key(1), FIRST_KEY_VERSION)?;
-    View { connection: &connection, vault: &vault }.mfa_state(user(1).id, 0)
+    View { connection: &connection, vault: &vault, recent: &RecentUses::default() }.mfa_state(user(1).id, 0)
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn sto_13_no_flipped_bit_makes_an_active_factor_look_like_none() {
 fn is_gone(path: &Path) -> bool {
     let connection = Connection::open(path).unwrap();
     let vault = Vault::new(&key(1), FIRST_KEY_VERSION).unwrap();
-    matches!(View { connection: &connection, vault: &vault }.user(user(1).id), Ok(None))
+    matches!(View { connection: &connection, vault: &vault, recent: &RecentUses::default() }.user(user(1).id), Ok(None))
 }
 
 /// A store with a factor, changed by another program.
@@ -236,12 +237,14 @@ fn a_store_that_was_made_older_is_not_upgraded_anew() {
         request: None,
         outcome: Outcome::Ok,
         detail: None,
+        used: None,
     };
     store.write(PATIENCE, move |tx| keep(tx.audit(&entry)?)).unwrap();
     store.close();
     raw(dir.path())
         .execute_batch(
-            "DELETE FROM secrets; DROP TABLE future_steps; ALTER TABLE users DROP COLUMN summary;
+            "DELETE FROM secrets; DROP TRIGGER moving_factor_of_deleted; DROP TABLE moving_factors;
+             ALTER TABLE secrets DROP COLUMN number; ALTER TABLE audit DROP COLUMN used; DROP TABLE future_steps; ALTER TABLE users DROP COLUMN summary;
              ALTER TABLE secrets DROP COLUMN guarded; ALTER TABLE sessions DROP COLUMN rotated;
              ALTER TABLE challenges DROP COLUMN peer; ALTER TABLE receipts DROP COLUMN peer; PRAGMA user_version = 5;",
         )

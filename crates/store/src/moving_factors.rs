@@ -1,0 +1,161 @@
+//! How far the codes of each factor are used up: the moving factor of RFC 4226 section 5.1, a TOTP step or a HOTP
+//! counter. A use is appended to the audit log (see [`crate::recent_uses`]) and folded into the table
+//! `moving_factors` later. The newest of both counts.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{OptionalExtension, params};
+
+use mfad_core::model::{OtpKind, Profile, SecretId, Sensitive};
+
+use super::recent_uses::Use;
+use super::secret_rows::{SecretRow, SecretType, Status};
+use super::{Fault, Tx, View};
+
+/// A factor that counts at login, with its seed in clear. The caller must use it at once and drop it (MEM-2).
+pub struct ActiveFactor {
+    /// The id of the factor's secret.
+    pub id: SecretId,
+    /// Algorithm, digits and kind.
+    pub profile: Profile,
+    /// The seed.
+    pub seed: Sensitive<Vec<u8>>,
+    /// The factor's row in `moving_factors`.
+    pub(super) number: i64,
+}
+
+/// How far the codes of a factor are used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The first step that is not used up (OTP-3), or the next counter that is expected (OTP-9).
+    pub next: u64,
+    /// When the factor was last used, in milliseconds since 1970.
+    pub used_at: Option<i64>,
+    /// HOTP: a counter beyond the look-ahead whose code was just given. The code that follows it resynchronises
+    /// (OTP-9).
+    pub resync: Option<u64>,
+}
+
+impl Position {
+    /// The newest step that was used up, if any was.
+    pub fn last_step(&self) -> Option<u64> {
+        self.next.checked_sub(1)
+    }
+}
+
+impl View<'_> {
+    /// Returns how far the codes of a factor are used up. Fails if the factor's row is missing: a factor must never
+    /// look as if no code had been used.
+    pub fn position(&self, factor: &ActiveFactor) -> Result<Position, Fault> {
+        self.position_of(factor.id, factor.number)
+    }
+
+    pub(super) fn position_of(&self, id: SecretId, number: i64) -> Result<Position, Fault> {
+        let row: Option<(i64, Option<i64>, Option<i64>)> = self
+            .connection
+            .prepare_cached("SELECT next, used_at, resync FROM moving_factors WHERE number = ?1")?
+            .query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let (next, used_at, resync) = row.ok_or(Fault::Corrupt("a factor without its moving factor"))?;
+        let unstored = |number: i64| u64::try_from(number).map_err(|_| Fault::Corrupt("a negative step or counter"));
+        let kept = Position { next: unstored(next)?, used_at, resync: resync.map(unstored).transpose()? };
+        Ok(match self.recent.of(id) {
+            // Not the maximum of both: an administrator may have lowered the step since (TIME-2).
+            Some(newest) => Position { next: newest.next, used_at: newest.at.or(kept.used_at), ..kept },
+            None => kept,
+        })
+    }
+
+    /// Adds to a row of a TOTP or HOTP factor how far its codes are used up.
+    pub(super) fn with_position(&self, row: SecretRow) -> Result<SecretRow, Fault> {
+        if row.kind != SecretType::Mfa || row.status == Status::Ended {
+            return Ok(row);
+        }
+        let position = self.position_of(row.id, row.number.ok_or(Fault::Corrupt("a factor without a number"))?)?;
+        let is_counted = row.profile.is_some_and(|profile| matches!(profile.moving, OtpKind::Hotp));
+        let (last_step, counter) = if is_counted { (None, Some(position.next)) } else { (position.last_step(), None) };
+        Ok(SecretRow { last_step, counter, last_used: row.last_used.max(position.used_at), ..row })
+    }
+}
+
+impl Tx<'_> {
+    /// Stores the moving factor of a new factor. Returns its number.
+    pub(super) fn insert_moving_factor(&self, first: u64) -> Result<i64, Fault> {
+        self.connection.prepare_cached("INSERT INTO moving_factors (next) VALUES (?1)")?.execute([stored(first)?])?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// Uses up a step or counter and all earlier ones. `position` is that of the factor, read in the same job. Returns
+    /// `false` if it was used up already (OTP-3, OTP-9). The job must write an audit row about the factor with
+    /// [`AuditEntry::used`](crate::AuditEntry::used); otherwise it is rolled back.
+    pub fn use_up(&self, factor: &ActiveFactor, position: &Position, used: u64, now: i64) -> Result<bool, Fault> {
+        // Compared again with the recent uses: `position` may be older than a use in the same job.
+        let next = self.recent.of(factor.id).map_or(position.next, |newest| newest.next);
+        if used < next || self.was_used_ahead(factor.id, used)? {
+            return Ok(false);
+        }
+        if position.resync.is_some() {
+            self.remember_resync(factor, None)?;
+        }
+        let newest = Use { next: after(used)?, at: Some(now), number: Some(factor.number) };
+        self.uses.record(self.recent, factor.id, used, newest);
+        Ok(true)
+    }
+
+    /// Whether a step was used while the clock was ahead, although the last step was lowered since.
+    fn was_used_ahead(&self, factor: SecretId, step: u64) -> Result<bool, Fault> {
+        if !self.recent.has_future_steps() {
+            return Ok(false);
+        }
+        let mut found = self.connection.prepare_cached("SELECT 1 FROM future_steps WHERE secret = ?1 AND step = ?2")?;
+        Ok(found.exists(params![factor.as_bytes(), stored(step)?])?)
+    }
+
+    /// Stores the counter of a code beyond the look-ahead, or clears it (`None`); see [`Position::resync`].
+    pub fn remember_resync(&self, factor: &ActiveFactor, counter: Option<u64>) -> Result<(), Fault> {
+        self.connection
+            .prepare_cached("UPDATE moving_factors SET resync = ?2 WHERE number = ?1")?
+            .execute(params![factor.number, counter.map(stored).transpose()?])?;
+        Ok(())
+    }
+
+    /// Lowers a last used step that lies beyond `current` back to `current`, after a clock that was ahead (TIME-2).
+    /// `used` are steps that may have been used; those beyond `current` are recorded, so that they stay used (OTP-3).
+    /// Returns `false` if the last step was not beyond `current`. Otherwise the job must write an audit row about the
+    /// factor with `current` as its [`AuditEntry::used`](crate::AuditEntry::used), which a restart obeys.
+    pub fn lower_last_step(&self, row: &SecretRow, current: u64, used: &BTreeSet<u64>) -> Result<bool, Fault> {
+        let number = row.number.ok_or(Fault::Corrupt("a factor without a number"))?;
+        let position = self.position_of(row.id, number)?;
+        let next = after(current)?;
+        if position.next <= next {
+            return Ok(false);
+        }
+        let mut keep =
+            self.connection.prepare_cached("INSERT OR IGNORE INTO future_steps (secret, step) VALUES (?1, ?2)")?;
+        for step in used.iter().filter(|step| **step > current) {
+            keep.execute(params![row.id.as_bytes(), stored(*step)?])?;
+        }
+        self.recent.note_future_steps();
+        let lowered = Use { next, at: position.used_at, number: Some(number) };
+        self.uses.record(self.recent, row.id, current, lowered);
+        Ok(true)
+    }
+
+    /// Sets how far the codes of a factor are used up, when it becomes active.
+    pub(super) fn set_moving_factor(&self, row: &SecretRow, next: u64, now: i64) -> Result<(), Fault> {
+        let number = row.number.ok_or(Fault::Corrupt("a factor without a number"))?;
+        self.connection
+            .prepare_cached("UPDATE moving_factors SET next = ?2, used_at = ?3, resync = NULL WHERE number = ?1")?
+            .execute(params![number, stored(next)?, now])?;
+        Ok(())
+    }
+}
+
+/// The step or counter after a used one.
+pub(super) fn after(used: u64) -> Result<u64, Fault> {
+    used.checked_add(1).ok_or(Fault::Corrupt("a step or counter out of range"))
+}
+
+pub(super) fn stored(number: u64) -> Result<i64, Fault> {
+    i64::try_from(number).map_err(|_| Fault::Corrupt("a step or counter out of range"))
+}
