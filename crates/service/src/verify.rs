@@ -4,13 +4,18 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use mfad_api::AuditEvent;
-use mfad_core::model::{TokenInput, UserRef};
-use mfad_store::{Outcome, Subject, Tx};
+use mfad_core::model::{TokenInput, UserId, UserRef};
+use mfad_store::{Outcome, Subject, Tx, Vault};
 
 use super::ceremonies::Purpose;
 use super::locks::Held;
-use super::second_factor::{Accepted, Verdict, accept, judge, judge_nobody};
+use super::second_factor::{Accepted, Prepared, Verdict, accept, judge, judge_nobody};
 use super::{Job, Proof, Reply, RequestContext, Service, Stop};
+
+/// Returns where failures for an unknown user are counted: in one of 65,536 buckets, so that the table stays small.
+fn bucket(vault: &Vault, named: Option<UserId>, uid: u32) -> Subject {
+    Subject::nobody(vault.unknown_login_place(&format!("{named:?}")), uid)
+}
 
 impl Service {
     /// Judges a second factor of a user. A wrong or used code, an unknown user and a user with only a pending factor
@@ -52,13 +57,17 @@ impl Service {
             Some(id) => self.look(context, |view| view.user(id))?.filter(|user| !user.disabled),
             None => None,
         };
-        // Failures for unknown users are counted in one of 65,536 buckets, so that the table stays small.
-        let place = format!("{named:?}");
-        let nobody = Subject::nobody(self.store.vault().unknown_login_place(&place), context.caller.peer.uid);
+        let uid = context.caller.peer.uid;
         let rules = self.rules();
-        // For an unknown user a backup code is hashed too, so that the time does not tell (AUT-4).
-        let purpose = Purpose::Verify(context.caller.peer.uid);
-        let (prepared, held) = self.prepare(context, known.map(|user| user.id), &nobody, purpose, proof)?;
+        let purpose = Purpose::Verify(uid);
+        let (prepared, held) = match proof {
+            Proof::Token(token) => (Prepared::Token(token), None),
+            // For an unknown user a backup code is hashed too, so that the time does not tell (AUT-4).
+            proof => {
+                let nobody = bucket(self.store.vault(), named, uid);
+                self.prepare(context, known.map(|user| user.id), &nobody, purpose, proof)?
+            }
+        };
         let decoy = Arc::clone(&self.decoy);
         let job = move |tx: &Tx<'_>, context: &RequestContext| {
             let found = match named {
@@ -67,9 +76,17 @@ impl Service {
             };
             let subject = found.as_ref().map(|(id, _)| *id);
             let verdict = match &found {
-                Some((id, found)) => judge(tx, context, rules, *id, &found.factors, &prepared)?,
+                Some((id, found)) => {
+                    let verdict = judge(tx, context, rules, *id, &found.factors, &prepared)?;
+                    if !matches!(verdict, Verdict::Accepted(_)) {
+                        // An unknown user's refusal costs this, so a known one's does too (AUT-4).
+                        std::hint::black_box(bucket(tx.vault(), named, uid));
+                    }
+                    verdict
+                }
                 None => {
                     let decoy = decoy.read(tx, named)?;
+                    let nobody = bucket(tx.vault(), named, uid);
                     judge_nobody(tx, context, rules, &nobody, decoy.as_ref(), &prepared)?
                 }
             };
