@@ -50,7 +50,10 @@ impl Window {
 }
 
 /// A seed that is ready for many codes.
-pub(super) struct Generator(Totp);
+pub(super) struct Generator {
+    totp: Totp,
+    modulus: u32,
+}
 
 impl Generator {
     pub(super) fn new(seed: &[u8], algorithm: Algorithm, digits: Digits) -> Self {
@@ -62,13 +65,17 @@ impl Generator {
             .with_skew(0)
             .with_secret(seed.to_vec());
         // The strict constructor refuses seeds of less than 16 bytes, which are for the caller to judge (OTP-1).
-        Self(totp.build_noncompliant())
+        Self { totp: totp.build_noncompliant(), modulus: digits.modulus() }
     }
 
     /// Returns the HOTP value (RFC 4226 section 5.3), below `digits.modulus()`.
     pub(super) fn code(&self, counter: u64) -> u32 {
-        // A token shows its digits and nothing else. The default only avoids a panic.
-        self.0.generate(counter).to_string().parse().unwrap_or(NO_CODE)
+        let mac = self.totp.sign(counter);
+        // Dynamic truncation: the low four bits of the last byte say which four bytes are taken.
+        let taken = mac.as_ref().last().and_then(|last| mac.as_ref().get(usize::from(last & 0x0F)..));
+        // An HMAC has at least 20 bytes. The default only avoids a panic.
+        let Some(taken) = taken.and_then(|taken| taken.first_chunk::<4>()) else { return NO_CODE };
+        (u32::from_be_bytes(*taken) & 0x7FFF_FFFF).checked_rem(self.modulus).unwrap_or(NO_CODE)
     }
 }
 
@@ -87,7 +94,7 @@ pub fn hotp(seed: &[u8], algorithm: Algorithm, counter: u64, digits: Digits) -> 
 
 /// Returns the whole HMAC that a code is cut out of (RFC 4226 section 5.3 step 1).
 pub fn hmac_of(seed: &[u8], algorithm: Algorithm, message: &[u8; 8]) -> Sensitive<Vec<u8>> {
-    let Generator(totp) = Generator::new(seed, algorithm, Digits::SIX);
+    let Generator { totp, .. } = Generator::new(seed, algorithm, Digits::SIX);
     // The counter is hashed with its high-order byte first (RFC 4226 section 5.2).
     Sensitive::new(totp.sign(u64::from_be_bytes(*message)).as_ref().to_vec())
 }
