@@ -31,6 +31,7 @@ fn hash(event: &Value) -> String {
     let members = ["event", "subject", "object", "peerUid", "peerPid", "requestId", "outcome", "detail"];
     let mut row = vec![event["seq"].clone(), json!(millis(&text(&event["time"])))];
     row.extend(members.map(|member| event[member].clone()));
+    row.extend(event.get("used").cloned());
     let mut hasher = Sha256::new();
     hasher.update(data_encoding::HEXLOWER.decode(text(&event["prev"]).as_bytes()).unwrap());
     hasher.update(Value::Array(row).to_string().as_bytes());
@@ -40,8 +41,9 @@ fn hash(event: &Value) -> String {
 #[test]
 fn log_5_the_rows_are_a_chain_that_anybody_can_check_also_over_restarts() {
     let mut host = Host::start("");
-    let (person, factor, _) = host.guarded("anna");
+    let (person, mut factor, _) = host.guarded("anna");
     host.verify(&person.id, &json!({"token": factor.wrong()})).refused(401, "wrong-code");
+    host.verify(&person.id, &json!({"token": factor.next()})).ok();
     host.restart();
     host.ask(
         &Request::new("POST", format!("{}/unlock", person.path())).header("Mfad-Reason", "she said \"1 / 2\" \\ <now>"),
@@ -51,6 +53,8 @@ fn log_5_the_rows_are_a_chain_that_anybody_can_check_also_over_restarts() {
     let events = read(&host);
 
     assert!(events.len() >= 5, "{events:#?}");
+    let used: Vec<_> = events.iter().filter(|event| event["used"].is_u64()).map(|event| &event["event"]).collect();
+    assert_eq!(used, ["factor.enroll", "verify"]);
     let mut previous = "0".repeat(64);
     for (at, event) in events.iter().enumerate() {
         assert_eq!(event["seq"], at + 1, "no row is missing");
