@@ -42,8 +42,10 @@ fn step() -> u64 {
 pub struct Seeded {
     /// Id and seed.
     pub users: Vec<(String, [u8; 20])>,
-    shown: Vec<AtomicU64>,
+    shown: Arc<Vec<AtomicU64>>,
     next: AtomicUsize,
+    /// The users that `right` goes through.
+    range: Range<usize>,
     dir: PathBuf,
 }
 
@@ -82,8 +84,21 @@ impl Seeded {
             made.extend(chunk.unwrap());
         }
         store.close();
-        let shown = made.iter().map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Self { users: made, shown, next: AtomicUsize::new(0), dir: state })
+        // Wrong codes and logins are measured with the others.
+        let range = 0..users * 3 / 4;
+        Arc::new(Self { shown: unshown(users), users: made, next: AtomicUsize::new(0), range, dir: state })
+    }
+
+    /// The same users in a copy of the store.
+    pub fn copy(&self, state: PathBuf) -> Arc<Self> {
+        let (users, range) = (self.users.clone(), self.range.clone());
+        Arc::new(Self { shown: unshown(users.len()), users, next: AtomicUsize::new(0), range, dir: state })
+    }
+
+    /// The same users and codes; `right` goes through those of `range`.
+    pub fn ranged(&self, range: Range<usize>) -> Arc<Self> {
+        let (users, shown, dir) = (self.users.clone(), Arc::clone(&self.shown), self.dir.clone());
+        Arc::new(Self { users, shown, next: AtomicUsize::new(0), range, dir })
     }
 
     /// The next code of a user that was not shown yet, as long as the window has one.
@@ -94,10 +109,10 @@ impl Seeded {
         next(last).map(|step| code(&self.users[user].1, step))
     }
 
-    /// A right code of one user after another, in no order of their age, without those whose wrong codes and logins are measured.
+    /// A right code of one user after another, in no order of their age.
     pub fn right(&self) -> Shot {
         for _ in 0..self.users.len() {
-            let user = self.next.fetch_add(STRIDE, Ordering::Relaxed) % (self.users.len() * 3 / 4);
+            let user = self.next.fetch_add(STRIDE, Ordering::Relaxed) % self.range.len() + self.range.start;
             if let Some(code) = self.code_of(user) {
                 return self.verify(user, &code);
             }
@@ -123,10 +138,17 @@ pub struct Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if self.process.try_wait().unwrap().is_some() {
+            return;
+        }
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), rustix::process::Signal::TERM)
             .unwrap();
         let _ = self.process.wait();
     }
+}
+
+fn unshown(users: usize) -> Arc<Vec<AtomicU64>> {
+    Arc::new((0..users).map(|_| AtomicU64::new(0)).collect())
 }
 
 impl Daemon {
@@ -151,7 +173,12 @@ impl Daemon {
 
     /// Until it is ready.
     pub fn start(dir: &Path) -> Self {
-        let process = Self::command(dir).spawn().unwrap();
+        Self::start_program(&mfad_testkit::program("mfad"), dir)
+    }
+
+    /// As [`Daemon::start`], of another build.
+    pub fn start_program(program: &Path, dir: &Path) -> Self {
+        let process = Self::as_started_by(Command::new(program), dir).spawn().unwrap();
         let mut daemon = Self { process, socket: dir.join("mfad.sock") };
         while std::os::unix::net::UnixStream::connect(&daemon.socket).is_err() {
             assert!(daemon.process.try_wait().unwrap().is_none(), "the daemon ended");
@@ -180,6 +207,16 @@ impl Daemon {
         // Whoever holds a socket takes it away; this holder has become the daemon, which leaves it.
         std::fs::remove_file(socket).unwrap();
         first
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Kills it, as a power failure of the process would.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     pub fn socket(&self) -> &Path {

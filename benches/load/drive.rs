@@ -87,6 +87,11 @@ impl Load {
         Self { times, seconds: took.as_secs_f64(), processor: None }
     }
 
+    /// Number of requests.
+    pub fn count(&self) -> usize {
+        self.times.len()
+    }
+
     /// Requests in a second.
     pub fn rate(&self) -> f64 {
         self.times.len() as f64 / self.seconds
@@ -121,6 +126,27 @@ impl Line {
         let status = answer.status().as_u16();
         (status, answer.into_body().collect().await.unwrap().to_bytes())
     }
+}
+
+/// Sends requests on so many connections until the daemon is gone.
+pub async fn drive_until_gone(
+    socket: &Path,
+    width: usize,
+    shot: impl Fn(usize, usize) -> Shot + Send + Sync + 'static,
+) -> JoinSet<()> {
+    let shot = Arc::new(shot);
+    let mut loops = JoinSet::new();
+    for number in 0..width {
+        let (shot, mut line) = (Arc::clone(&shot), Line::open(socket).await);
+        loops.spawn(async move {
+            for turn in 0.. {
+                if line.0.ready().await.is_err() || line.0.send_request(shot(number, turn).request()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    loops
 }
 
 /// When a connection sends its next request.

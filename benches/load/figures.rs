@@ -43,6 +43,10 @@ impl Figures {
         Self { users, loads: Vec::new(), ratios: Vec::new(), notes: Vec::new() }
     }
 
+    pub fn users(&self) -> usize {
+        self.users
+    }
+
     pub fn add(&mut self, name: &'static str, width: usize, load: Load) {
         println!("{name} with {width}: {:.0}/s", load.rate());
         self.loads.push((name, width, load));
