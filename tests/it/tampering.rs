@@ -9,9 +9,8 @@ use crate::host::Host;
 use crate::people::text;
 use crate::wire::Request;
 
-/// Puts what is sealed of anna's secret of that type in the place of boris's, while the daemon does not run.
-fn move_sealed(host: &mut Host, kind: &str) {
-    host.stop();
+/// Puts what is sealed of anna's secret of that type in the place of boris's.
+fn move_sealed(host: &Host, kind: &str) {
     let database = Connection::open(host.dirs.state.join("mfad.db")).unwrap();
     let moved = database.execute(
         "UPDATE secrets SET sealed = (SELECT s.sealed FROM secrets s JOIN users u ON u.id = s.user
@@ -19,16 +18,17 @@ fn move_sealed(host: &mut Host, kind: &str) {
         [kind],
     );
     assert_eq!(moved.unwrap(), 1);
-    drop(database);
-    host.start_again();
 }
 
+/// A check of a code takes the seed from the summary in the user's row.
 #[test]
 fn key_3_a_seed_moved_to_another_user_opens_for_nobody_and_is_audited() {
-    let mut host = Host::start("");
+    let host = Host::start("");
     let (anna, mut annas, _) = host.guarded("anna");
     let (boris, mut boriss, _) = host.guarded("boris");
-    move_sealed(&mut host, "mfa");
+    let database = Connection::open(host.dirs.state.join("mfad.db")).unwrap();
+    let put = "UPDATE users SET summary = (SELECT summary FROM users WHERE name = 'anna') WHERE name = 'boris'";
+    assert_eq!(database.execute(put, []).unwrap(), 1);
 
     for token in [annas.next(), boriss.next()] {
         assert_eq!(host.verify(&boris.id, &json!({"token": token})).status, 503, "AUT-6: a refusal");
@@ -41,10 +41,27 @@ fn key_3_a_seed_moved_to_another_user_opens_for_nobody_and_is_audited() {
 }
 
 #[test]
+fn key_3_a_seed_moved_to_the_row_of_another_factor_is_damage() {
+    let mut host = Host::start("");
+    host.guarded("anna");
+    let (boris, _, _) = host.guarded("boris");
+    move_sealed(&host, "mfa");
+
+    assert_eq!(host.password(&boris).status, 503, "AUT-6: a refusal");
+
+    host.stop();
+    let mut serving = host.dirs.serve().spawn().unwrap();
+    let ended = crate::host::wait(&mut serving, std::time::Duration::from_secs(20)).expect("it does not serve");
+    assert_eq!(ended.code(), Some(9));
+}
+
+#[test]
 fn key_3_a_password_moved_to_another_user_opens_for_nobody_and_is_audited() {
     let mut host = Host::start("");
     let (anna, boris) = (host.person("anna"), host.person("boris"));
-    move_sealed(&mut host, "password");
+    host.stop();
+    move_sealed(&host, "password");
+    host.start_again();
 
     assert_eq!(host.password(&boris).status, 503, "AUT-6: a refusal");
     host.password(&anna).ok();

@@ -57,6 +57,9 @@ pub use throttles::{Class, Subject};
 pub use users::{MfaState, NewUser, Taken, UserRow};
 pub use vault::{AssociatedData, FIRST_KEY_VERSION, MasterKey, Vault, same_tag};
 
+/// Empties the page cache of a connection.
+const SHRINK: &str = "PRAGMA shrink_memory";
+
 /// Number of read-only connections.
 const READERS: usize = 4;
 
@@ -190,6 +193,15 @@ impl Store {
     pub fn read<T>(&self, patience: Duration, job: impl FnOnce(&View<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let reader = self.readers.take(patience)?;
         reader.snapshot(|connection| job(&View { connection, vault: &self.vault, recent: &self.recent }))
+    }
+
+    /// Empties the page caches, for a store that is not used for a while.
+    pub fn shrink(&self, patience: Duration) -> Result<(), Fault> {
+        self.readers.for_each(|connection| connection.execute_batch(SHRINK))?;
+        self.write(patience, |tx| {
+            tx.connection.execute_batch(SHRINK)?;
+            Ok(Decision::Rollback(()))
+        })
     }
 
     /// The keys that seal and authenticate stored values.

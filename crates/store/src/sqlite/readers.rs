@@ -35,6 +35,12 @@ impl Readers {
         let connection = idle.pop().ok_or(Fault::Busy)?;
         Ok(Reader { pool: self, connection: Some(connection) })
     }
+
+    /// Runs `job` on the connections that are not in use.
+    pub(crate) fn for_each(&self, job: impl Fn(&Connection) -> rusqlite::Result<()>) -> Result<(), Fault> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(idle.iter().try_for_each(job)?)
+    }
 }
 
 impl Reader<'_> {

@@ -311,7 +311,14 @@ INSERT INTO moving_factors (number, next, used_at, resync)
     SELECT number, coalesce(last_step + 1, counter, 0), last_used, resync FROM secrets WHERE type = 'mfa' ORDER BY number;
 ALTER TABLE secrets DROP COLUMN last_step;
 ALTER TABLE secrets DROP COLUMN resync;
+-- Without this row no code is accepted. So it goes with its factor, also if something else than mfad ends or moves that.
 CREATE TRIGGER moving_factor_of_deleted AFTER DELETE ON secrets WHEN OLD.number IS NOT NULL BEGIN
+    DELETE FROM moving_factors WHERE number = OLD.number;
+END;
+CREATE TRIGGER moving_factor_of_ended AFTER UPDATE OF status ON secrets WHEN NEW.status = 'ended' BEGIN
+    DELETE FROM moving_factors WHERE number = OLD.number;
+END;
+CREATE TRIGGER moving_factor_of_moved AFTER UPDATE OF id, user, number ON secrets BEGIN
     DELETE FROM moving_factors WHERE number = OLD.number;
 END;
 

@@ -243,7 +243,8 @@ fn a_store_that_was_made_older_is_not_upgraded_anew() {
     store.close();
     raw(dir.path())
         .execute_batch(
-            "DELETE FROM secrets; DROP TRIGGER moving_factor_of_deleted; DROP TABLE moving_factors;
+            "DELETE FROM secrets; DROP TRIGGER moving_factor_of_deleted; DROP TRIGGER moving_factor_of_ended;
+             DROP TRIGGER moving_factor_of_moved; DROP TABLE moving_factors;
              ALTER TABLE secrets DROP COLUMN number; ALTER TABLE audit DROP COLUMN used; DROP TABLE future_steps; ALTER TABLE users DROP COLUMN summary;
              ALTER TABLE secrets DROP COLUMN guarded; ALTER TABLE sessions DROP COLUMN rotated;
              ALTER TABLE challenges DROP COLUMN peer; ALTER TABLE receipts DROP COLUMN peer; PRAGMA user_version = 5;",

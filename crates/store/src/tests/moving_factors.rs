@@ -266,7 +266,8 @@ fn to_version_6(dir: &TempDir) {
                  WHERE m.number = secrets.number AND period IS NOT NULL;
              UPDATE secrets SET counter = next FROM moving_factors AS m WHERE m.number = secrets.number
                  AND period IS NULL;
-             DROP TRIGGER moving_factor_of_deleted; DROP TABLE moving_factors; DELETE FROM meta WHERE key = 'folded';
+             DROP TRIGGER moving_factor_of_deleted; DROP TRIGGER moving_factor_of_ended;
+             DROP TRIGGER moving_factor_of_moved; DROP TABLE moving_factors; DELETE FROM meta WHERE key = 'folded';
              PRAGMA user_version = 6;",
         )
         .unwrap();
