@@ -61,7 +61,8 @@ fn to_version_6(path: &Path, vault: &Vault) {
     connection
         .execute_batch(
             "ALTER TABLE secrets ADD COLUMN resync INTEGER; ALTER TABLE secrets ADD COLUMN last_step INTEGER;
-             DROP TRIGGER moving_factor_of_deleted; DROP TABLE moving_factors; DELETE FROM meta WHERE key = 'folded';
+             DROP TRIGGER moving_factor_of_deleted; DROP TRIGGER moving_factor_of_ended;
+             DROP TRIGGER moving_factor_of_moved; DROP TABLE moving_factors; DELETE FROM meta WHERE key = 'folded';
              ALTER TABLE secrets DROP COLUMN number; ALTER TABLE audit DROP COLUMN used; PRAGMA user_version = 6;",
         )
         .unwrap();

@@ -1,6 +1,6 @@
 //! Metrics for Prometheus. Labels are fixed words, never names or ids of users (SVC-4).
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -41,6 +41,8 @@ pub(super) type KeyCounts = [(&'static str, usize); 4];
 pub struct Metrics {
     registry: Registry,
     requests: Family<StatusLabel, Counter>,
+    /// All answers, whatever their status.
+    answered: AtomicU64,
     logins: Family<LoginLabels, Counter>,
     enrolments: Counter,
     panics: Counter<u64, AtomicU64>,
@@ -94,6 +96,7 @@ impl Default for Metrics {
         Self {
             registry,
             requests,
+            answered: AtomicU64::new(0),
             logins,
             enrolments,
             panics,
@@ -114,6 +117,12 @@ impl Metrics {
     /// Counts an answer with this HTTP status.
     pub fn count_request(&self, status: u16) {
         self.requests.get_or_create(&StatusLabel { status }).inc();
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many answers were counted.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Counts a request that panicked. From then on the daemon is not ready (HTTP-10).

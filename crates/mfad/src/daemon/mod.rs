@@ -3,6 +3,7 @@
 
 mod detach;
 mod failure;
+mod idle;
 mod journal;
 mod manual;
 mod master_key;
@@ -37,6 +38,7 @@ use mfad_store::{Listeners, OpenFault, Store};
 
 use detach::Starter;
 use failure::{Failure, file_fault};
+use idle::{FileMappings, Quiet};
 use journal::Journal;
 use master_key::{HostKeyStore, KEY_FILE, credential_key, key_of_file, master_key, new_key, write_key};
 use places::{check_state_dir, lock, make_state_dir};
@@ -219,15 +221,19 @@ fn daemon(config: &Config, overrides: &Overrides, starter: &Starter) -> Result<(
     }
     check_state_dir(dir)?;
     let _lock = lock(dir)?;
+    // The sandbox hides `/proc`.
+    let mappings = Arc::new(FileMappings::read());
     let (server, close) = server(config)?;
     let server = Arc::new(server);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(connection_threads())
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
     let attending = attend_devices(&server)?;
-    let ended = runtime.block_on(serve_until_told(config, overrides, starter, &log, Arc::clone(&server), &close));
+    let ended =
+        runtime.block_on(serve_until_told(config, overrides, starter, &log, Arc::clone(&server), mappings, &close));
     // Sent even if serving did not begin: the device thread runs until then.
     close.send_replace(true);
     // Writes that have begun are in the store's queue and complete there. Nothing else is worth a longer wait.
@@ -286,6 +292,12 @@ fn server(config: &Config) -> Result<(Server, watch::Sender<bool>), Failure> {
     Ok((server, close))
 }
 
+/// Number of threads that serve connections: one for two processors. The writer's thread does as much for a check of a
+/// code as they do, and threads that wait for a processor only take turns with it.
+fn connection_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+}
+
 /// Returns the directory of the roll-back guard, created if it is missing. If the default directory cannot be created,
 /// there is no guard: the parent of the state directory need not belong to this account.
 fn guard_dir(config: &Config) -> Result<Option<&Path>, Failure> {
@@ -330,6 +342,7 @@ async fn serve_until_told(
     starter: &Starter,
     log: &LogLevel,
     server: Arc<Server>,
+    mappings: Arc<FileMappings>,
     close: &watch::Sender<bool>,
 ) -> Result<(), Failure> {
     let socket_fault = |cause| Failure::Socket { path: config.socket.clone(), cause };
@@ -337,7 +350,7 @@ async fn serve_until_told(
     let mut signals = Signals::take().map_err(socket_fault)?;
     let unknown_peers = Arc::new(UnknownPeers::new(config.unknown_peers.clone()));
     let serving = tokio::spawn(serve(listener, Arc::clone(&server)));
-    let tending = tokio::spawn(tend(Arc::clone(&server), Arc::clone(&unknown_peers)));
+    let tending = tokio::spawn(tend(Arc::clone(&server), Arc::clone(&unknown_peers), mappings));
     let watching = tokio::spawn(supervisor::feed_watchdog(path.clone()));
     tracing::info!(socket = %path.display(), sqlite = mfad_store::sqlite_version(), "ready");
     supervisor::ready();
@@ -401,14 +414,20 @@ fn take_new_settings(config: &Config, overrides: &Overrides, log: &LogLevel, ser
     supervisor::ready();
 }
 
-/// Does the housekeeping at intervals, on a thread that may block.
-async fn tend(server: Arc<Server>, unknown_peers: Arc<UnknownPeers>) {
+/// Does the housekeeping at intervals, on a thread that may block. Gives memory back after a minute without a request.
+async fn tend(server: Arc<Server>, unknown_peers: Arc<UnknownPeers>, mappings: Arc<FileMappings>) {
     let mut rounds = tokio::time::interval(TEND);
+    let mut quiet = Quiet::default();
     loop {
         rounds.tick().await;
-        let (server, unknown_peers) = (Arc::clone(&server), Arc::clone(&unknown_peers));
+        let is_quiet = quiet.is_long(server.service().metrics().answered());
+        let (server, unknown_peers, mappings) =
+            (Arc::clone(&server), Arc::clone(&unknown_peers), Arc::clone(&mappings));
         let round = move || {
             server.tend();
+            if is_quiet {
+                server.service().shrink();
+            }
             // Looking up names may take long. With a weak reference it does not keep the store from being closed.
             let open = Arc::downgrade(&server);
             drop(server);
@@ -417,6 +436,9 @@ async fn tend(server: Arc<Server>, unknown_peers: Arc<UnknownPeers>) {
                     server.service().admit(rule);
                 }
             });
+            if is_quiet {
+                mappings.release();
+            }
         };
         let _ = tokio::task::spawn_blocking(round).await;
     }

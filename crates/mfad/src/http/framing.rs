@@ -116,7 +116,7 @@ impl StrictFraming {
         let mut good = 0;
         while !bytes.is_empty() {
             let taken = match self.state {
-                // Contents are passed over as a whole; everything else is read byte by byte.
+                // Contents are passed over as a whole, and so is text within a line.
                 State::FixedBody(left) => self.skip(bytes, left, |left| match left {
                     0 => State::RequestLine,
                     left => State::FixedBody(left),
@@ -126,9 +126,14 @@ impl StrictFraming {
                     left => State::ChunkData(left),
                 }),
                 State::RequestLine | State::Field | State::ChunkSize | State::ChunkEnd | State::Trailer => {
-                    let byte = bytes.first().copied().unwrap_or(0);
-                    self.take_line_byte(byte).map_err(|reason| Refusal { reason, good })?;
-                    1
+                    match self.take_text(bytes) {
+                        0 => {
+                            let byte = bytes.first().copied().unwrap_or(0);
+                            self.take_line_byte(byte).map_err(|reason| Refusal { reason, good })?;
+                            1
+                        }
+                        taken => taken,
+                    }
                 }
             };
             bytes = bytes.get(taken..).unwrap_or(&[]);
@@ -143,6 +148,24 @@ impl StrictFraming {
         let taken = u64::try_from(bytes.len()).unwrap_or(u64::MAX).min(left);
         self.state = next(left.saturating_sub(taken));
         usize::try_from(taken).unwrap_or(usize::MAX)
+    }
+
+    /// Takes the bytes up to the next that means something in a line. Takes none if a limit is near: then the byte that
+    /// exceeds it is found one by one.
+    fn take_text(&mut self, bytes: &[u8]) -> usize {
+        let length = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n' | 0)).unwrap_or(bytes.len());
+        let is_head = matches!(self.state, State::RequestLine | State::Field | State::Trailer);
+        let line = self.line.len().saturating_add(length);
+        let head = self.head_length.saturating_add(length);
+        // The shortest limit of any line.
+        if self.last_was_cr || line > LONGEST_CHUNK_LINE && !is_head || line > LONGEST_TARGET || head > LONGEST_HEAD {
+            return 0;
+        }
+        self.line.extend_from_slice(bytes.get(..length).unwrap_or(&[]));
+        if is_head {
+            self.head_length = head;
+        }
+        length
     }
 
     fn take_line_byte(&mut self, byte: u8) -> Result<(), Reject> {
@@ -463,6 +486,31 @@ mod tests {
             let result = result.map_err(|refusal| refusal.reason);
 
             prop_assert_eq!(result, feed(bytes));
+        }
+
+        #[test]
+        fn limits_hold_at_the_same_byte_however_much_arrives_at_once(
+            target in 2_000usize..2_100, field in prop_oneof![0usize..10, 16_300usize..16_400, 13_900usize..14_400],
+            chunk in 55usize..75
+        ) {
+            let (target, field, chunk) = ("a".repeat(target), "b".repeat(field), "0".repeat(chunk));
+            for text in [
+                format!("GET /{target} HTTP/1.1\r\nA: {field}\r\n\r\n"),
+                format!("GET / HTTP/1.1\r\nA: {field}\r\n\r\n"),
+                format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}\r\n\r\n"),
+            ] {
+                let mut single = StrictFraming::default();
+                let mut fed = 0;
+                let one_by_one = text.bytes().try_for_each(|byte| {
+                    single.feed(&[byte]).map_err(|refusal| refusal.reason)?;
+                    fed += 1;
+                    Ok(())
+                });
+
+                prop_assert_eq!(one_by_one.map(|()| single.phase()), feed(text.as_bytes()));
+                // Nothing is refused earlier than one by one.
+                prop_assert!(feed(&text.as_bytes()[..fed]).is_ok());
+            }
         }
 
         #[test]
