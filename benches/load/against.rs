@@ -1,13 +1,12 @@
 //! The same loads on an older build of the daemon, in turn with this one, so that their ratio does not depend on what
 //! else the machine does. The build is named by `MFAD_BENCH_AGAINST`, the path of its `mfad`. It gets a copy of the
-//! store in schema version 6, the one of the builds before codes were appended.
+//! store in schema version 5, which later builds upgrade at their start.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mfad_core::model::UserId;
-use mfad_store::{AssociatedData, FIRST_KEY_VERSION, MasterKey, Vault};
-use rusqlite::{Connection, params};
+use mfad_store::{FIRST_KEY_VERSION, MasterKey, Vault};
+use rusqlite::Connection;
 use tokio::runtime::Runtime;
 
 use super::daemon::{Daemon, Seeded};
@@ -35,56 +34,31 @@ pub fn copy(seeded: &Arc<Seeded>, from: &Path, dir: &Path) -> Arc<Seeded> {
         std::fs::copy(from.join("state").join(file), state.join(file)).unwrap();
     }
     let key = MasterKey::from_bytes(&std::fs::read(state.join("master.key")).unwrap()).unwrap();
-    to_version_6(&state.join("mfad.db"), &Vault::new(&key, FIRST_KEY_VERSION).unwrap());
+    to_version_5(&state.join("mfad.db"), &Vault::new(&key, FIRST_KEY_VERSION).unwrap());
     seeded.copy(state)
 }
 
-/// Takes away what schema version 7 added, and the seeds from the summaries.
-fn to_version_6(path: &Path, vault: &Vault) {
+/// Takes away what the schema versions after 5 added.
+fn to_version_5(path: &Path, vault: &Vault) {
     let connection = Connection::open(path).unwrap();
-    connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY; BEGIN;").unwrap();
-    let users: Vec<(Vec<u8>, Vec<u8>)> = {
-        let mut statement = connection.prepare("SELECT id, summary FROM users").unwrap();
-        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
-    };
-    for (id, sealed) in users {
-        let data = AssociatedData { table: "users", row: &id, user: &id, kind: "summary", parameters: "" };
-        assert!(UserId::from_slice(&id).is_some());
-        let opened = vault.open(&data, &sealed).unwrap();
-        let sealed = vault.seal(&data, &without_seeds(opened.expose())).unwrap();
-        connection
-            .prepare_cached("UPDATE users SET summary = ?2 WHERE id = ?1")
-            .unwrap()
-            .execute(params![id, sealed])
-            .unwrap();
-    }
     connection
         .execute_batch(
-            "ALTER TABLE secrets ADD COLUMN resync INTEGER; ALTER TABLE secrets ADD COLUMN last_step INTEGER;
+            "PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY; BEGIN;
+             ALTER TABLE secrets ADD COLUMN resync INTEGER; ALTER TABLE secrets ADD COLUMN last_step INTEGER;
              DROP TRIGGER moving_factor_of_deleted; DROP TRIGGER moving_factor_of_ended;
              DROP TRIGGER moving_factor_of_moved; DROP TABLE moving_factors; DELETE FROM meta WHERE key = 'folded';
-             ALTER TABLE secrets DROP COLUMN number; ALTER TABLE audit DROP COLUMN used; PRAGMA user_version = 6;",
+             ALTER TABLE secrets DROP COLUMN number; ALTER TABLE audit DROP COLUMN used; DROP TABLE future_steps;
+             ALTER TABLE users DROP COLUMN summary; ALTER TABLE secrets DROP COLUMN guarded;
+             ALTER TABLE sessions DROP COLUMN rotated; ALTER TABLE challenges DROP COLUMN peer;
+             ALTER TABLE receipts DROP COLUMN peer; PRAGMA user_version = 5;",
         )
         .unwrap();
     let newest = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
     let (seq, hash): (i64, Vec<u8>) = connection.query_row(newest, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    // The schema version, and that there is no roll-back guard.
-    let tag = vault.audit_head(&[0, 0, 0, 6, 0], seq, &hash);
+    // The tag covered nothing else then.
+    let tag = vault.audit_head(&[], seq, &hash);
     connection.execute("UPDATE meta SET value = ?1 WHERE key = 'audit-head'", [tag]).unwrap();
     connection.execute_batch("COMMIT; PRAGMA journal_mode = WAL;").unwrap();
-}
-
-fn without_seeds(mut summary: &[u8]) -> Vec<u8> {
-    let mut kept = Vec::new();
-    while let Some((length, _)) = summary.split_first_chunk::<4>() {
-        let end = 4 + usize::try_from(u32::from_be_bytes(*length)).unwrap();
-        let (part, rest) = summary.split_at(end);
-        if !part.get(4 + 16..).is_some_and(|part| part.starts_with(b"seed:")) {
-            kept.extend_from_slice(part);
-        }
-        summary = rest;
-    }
-    kept
 }
 
 /// Loads both builds in turn, and reports the medians of the ratios.

@@ -52,7 +52,7 @@ const FREE: usize = 4;
 /// Kills under load after which a start is measured.
 const KILLS: usize = 11;
 /// How long the daemon has nothing to do before its memory is measured.
-const REST: Duration = Duration::from_secs(65);
+const REST: Duration = Duration::from_secs(85);
 
 fn main() {
     if let Some(socket) = std::env::args().skip_while(|argument| argument != "--echo").nth(1) {
@@ -100,13 +100,13 @@ fn main() {
     let half = figures.get("check", 64).rate() / 2.0;
     figures.add("check, open at half", 64, daemon.load(&runtime, 64, Pace::Open(half), LENGTH, None, seeded.checks()));
     wrong_codes(&daemon, &runtime, &mut figures, &seeded);
+    different_users(&daemon, &runtime, &mut figures, &seeded);
     let after_checks = daemon.resident_mib();
     // Before all else that hashes, so that what the hashes leave is seen.
     passwords(&daemon, &runtime, &mut figures, &seeded, after_checks);
     second_steps(&daemon, &runtime, &mut figures, &seeded);
     figures.add("enrol", 8, daemon.enrol(&runtime, 8, ENROLMENTS));
     writes::count(&runtime, dir.path(), &mut figures, &daemon, &seeded);
-    different_users(&daemon, &runtime, &mut figures, &seeded);
     std::thread::sleep(REST);
     figures.ratio("idle RSS after a minute, MiB", daemon.resident_mib(), Goal::AtMost(8.0));
     let daemon = kills(daemon, dir.path(), &runtime, &mut figures, &seeded);

@@ -45,3 +45,25 @@ fn sto_11_a_store_of_0_1_0_opens_with_its_users_factors_and_spent_codes() {
     assert_eq!(pending["status"], "pending", "and it goes on from there");
     assert!(host.dirs.state.join("mfad.db.before-v1-upgrade").exists(), "the store was copied before");
 }
+
+/// The user of the golden store of schema version 5, its active counter-based factor, and that one's seed. The codes of
+/// the counters 0, 1 and 4 were used, and then that of 60 was refused.
+const USER_5: &str = "01a22b80-dfdc-7310-9fee-2cee5022bc02";
+const FACTOR_5: &str = "01a22b80-e013-72a7-9146-bbdbef1a043f";
+const SEED_5: &str = "TF4TVBRVQYE7RHFCO6MDRHCCG7WLEX4L";
+
+#[test]
+fn otp_9_a_store_of_schema_version_5_keeps_its_counters_and_a_resynchronisation_under_way() {
+    let mut host = golden("schema-5");
+    let factor = host.ask(&Request::get(format!("/users/{USER_5}/secrets/{FACTOR_5}"))).ok();
+    let code = |counter| Profile::of(&factor).code(&otp::seed_of(SEED_5), counter);
+
+    assert_eq!(factor["lastUsed"], "2026-11-30T08:09:56.291Z");
+    host.verify(USER_5, &json!({"token": code(61)})).ok();
+    for used in [4, 60, 61] {
+        host.verify(USER_5, &json!({"token": code(used)})).refused(401, "wrong-code");
+    }
+    host.verify(USER_5, &json!({"token": code(62)})).ok();
+    host.restart();
+    host.verify(USER_5, &json!({"token": code(62)})).refused(401, "wrong-code");
+}

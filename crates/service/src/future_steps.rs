@@ -93,6 +93,8 @@ pub(super) fn lower_future_steps(
     uses: &FutureUses,
 ) -> Result<u32, Fault> {
     let now = &context.now;
+    // Uses by earlier jobs of the batch must be seen.
+    tx.settle_audit()?;
     let mut lowered = 0u32;
     let ahead = factors_ahead(tx, user, now)?;
     let times = if ahead.is_empty() { Vec::new() } else { uses.all(tx, user, now)? };

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use mfad_api::{AuditEvent, HashedRow};
 use mfad_core::model::{SecretId, UserId};
 
+use super::batch::WaitingRow;
 use super::moving_factors::stored;
 use super::{Fault, Tx, View};
 
@@ -112,32 +113,15 @@ impl Tx<'_> {
             used,
         };
         let hash = row.hash(&previous).ok_or(Fault::Corrupt("an audit row"))?;
-        self.connection
-            .prepare_cached(
-                "INSERT INTO audit (seq, at, event, subject, object, peer_uid, peer_pid, request, outcome, detail, hash,
-                                    used)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-            )?
-            .execute(params![
-                seq,
-                entry.at,
-                entry.event.as_str(),
-                entry.subject.as_ref().map(UserId::as_bytes),
-                entry.object.as_ref().map(SecretId::as_bytes),
-                entry.peer_uid,
-                entry.peer_pid,
-                entry.request,
-                entry.outcome.name(),
-                entry.detail,
-                hash,
-                used,
-            ])?;
-        if let Some(used) = entry.used {
-            self.uses.note_logged(entry.object, used);
-        }
+        self.batch.append(WaitingRow { seq, entry: entry.clone(), hash });
         // Later rows of the same transaction build on this one.
         self.chain.0.set(Some((seq, hash)));
         Ok(())
+    }
+
+    /// Makes the rows of earlier jobs of the batch visible to reads in this job.
+    pub fn settle_audit(&self) -> Result<(), Fault> {
+        self.writing().map(drop)
     }
 }
 

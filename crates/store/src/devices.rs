@@ -98,7 +98,7 @@ impl Tx<'_> {
         model: &str,
         now: i64,
     ) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "INSERT INTO devices (serial, device_id, firmware, model, seen) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT DO UPDATE SET
@@ -115,7 +115,7 @@ impl Tx<'_> {
     /// known, so that the caller audits it only once.
     pub fn note_reset(&self, serial: Serial, now: i64) -> Result<bool, Fault> {
         let changed = self
-            .connection
+            .writing()?
             .prepare_cached("UPDATE devices SET was_reset = 1, seen = ?2 WHERE serial = ?1 AND was_reset = 0")?
             .execute(params![serial.number(), now])?;
         Ok(changed == 1)
@@ -133,7 +133,7 @@ impl Tx<'_> {
         let number = serial.number().to_be_bytes();
         let sealed =
             access.map(|key| self.vault.seal(&associated_data(&number, device_id.as_str()), key)).transpose()?;
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE devices SET access = ?3, escrow = ?4 WHERE serial = ?1 AND device_id = ?2")?
             .execute(params![serial.number(), device_id.as_str(), sealed, escrow])?;
         Ok(())

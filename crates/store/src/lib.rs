@@ -6,6 +6,7 @@
 
 mod audit;
 mod audit_tag;
+mod batch;
 mod devices;
 mod fault;
 mod folding;
@@ -102,7 +103,7 @@ pub struct View<'a> {
 pub struct Tx<'a> {
     view: View<'a>,
     chain: &'a audit::Chain,
-    uses: &'a recent_uses::UsesOfBatch,
+    batch: &'a batch::Batch,
 }
 
 impl<'a> Deref for Tx<'a> {
@@ -121,10 +122,16 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
+    /// The connection, for a change. From now on the job has a savepoint.
+    fn writing(&self) -> Result<&Connection, Fault> {
+        self.batch.begin_changes(self.connection)?;
+        Ok(self.connection)
+    }
+
     /// Writes a value that nothing depends on, so that the commit shows whether the disk accepts writes. `now` is in
     /// milliseconds since 1970.
     pub fn probe(&self, now: i64) -> Result<(), Fault> {
-        Ok(meta::put_meta(self.connection, "probe", &now.to_be_bytes())?)
+        Ok(meta::put_meta(self.writing()?, "probe", &now.to_be_bytes())?)
     }
 }
 
@@ -199,7 +206,7 @@ impl Store {
     pub fn shrink(&self, patience: Duration) -> Result<(), Fault> {
         self.readers.for_each(|connection| connection.execute_batch(SHRINK))?;
         self.write(patience, |tx| {
-            tx.connection.execute_batch(SHRINK)?;
+            tx.writing()?.execute_batch(SHRINK)?;
             Ok(Decision::Rollback(()))
         })
     }

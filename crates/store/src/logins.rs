@@ -70,7 +70,7 @@ impl Tx<'_> {
     /// creation time in the future end first: a clock that was ahead made them. Challenges of other peers stay, so one
     /// app cannot push out those of another.
     pub fn insert_challenge(&self, challenge: &ChallengeRow, most: u32) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "INSERT INTO challenges (id, user, epoch, created, expires, peer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
@@ -83,7 +83,7 @@ impl Tx<'_> {
                 challenge.peer,
             ])?;
         // The new one is always kept, then those whose time is not in the future, newest first.
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "DELETE FROM challenges WHERE user = ?1 AND peer = ?5 AND id NOT IN
                  (SELECT id FROM challenges WHERE user = ?1 AND peer = ?5
@@ -106,7 +106,7 @@ impl Tx<'_> {
             self.end_challenge(challenge.id)?;
             return Ok(0);
         }
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE challenges SET wrong = ?2 WHERE id = ?1")?
             .execute(params![challenge.id.as_bytes(), wrong])?;
         Ok(most.saturating_sub(wrong))
@@ -114,14 +114,14 @@ impl Tx<'_> {
 
     /// Ends a challenge. Returns whether it was still open.
     pub fn end_challenge(&self, id: ChallengeId) -> Result<bool, Fault> {
-        let gone = self.connection.prepare_cached("DELETE FROM challenges WHERE id = ?1")?.execute([id.as_bytes()])?;
+        let gone = self.writing()?.prepare_cached("DELETE FROM challenges WHERE id = ?1")?.execute([id.as_bytes()])?;
         Ok(gone == 1)
     }
 
     /// Stores a receipt. If the user then has more than `most`, the oldest end, and those with a later expiry than the
     /// new one end first: a clock that was ahead made them.
     pub fn insert_receipt(&self, receipt: &StepUpReceipt, most: u32) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "INSERT INTO receipts (digest, user, epoch, action, amr, auth_time, expires, peer)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -137,7 +137,7 @@ impl Tx<'_> {
                 receipt.peer,
             ])?;
         // The new one is always kept, then those whose time is not in the future, newest first.
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "DELETE FROM receipts WHERE user = ?1 AND digest NOT IN
                  (SELECT digest FROM receipts WHERE user = ?1
@@ -151,7 +151,7 @@ impl Tx<'_> {
     /// rejects it. `None` if it does not exist or has expired.
     pub fn take_receipt(&self, digest: &[u8; 32], now: i64) -> Result<Option<StepUpReceipt>, Fault> {
         let found = self
-            .connection
+            .writing()?
             .prepare_cached(
                 "DELETE FROM receipts WHERE digest = ?1 RETURNING user, epoch, action, amr, auth_time, expires, peer",
             )?
@@ -190,7 +190,7 @@ impl Tx<'_> {
             "DELETE FROM receipts WHERE expires <= ?1",
             "DELETE FROM sessions WHERE expires <= ?1",
         ] {
-            self.connection.prepare_cached(sql)?.execute([now])?;
+            self.writing()?.prepare_cached(sql)?.execute([now])?;
         }
         Ok(())
     }

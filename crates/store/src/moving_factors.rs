@@ -81,8 +81,8 @@ impl View<'_> {
 impl Tx<'_> {
     /// Stores the moving factor of a new factor. Returns its number.
     pub(super) fn insert_moving_factor(&self, first: u64) -> Result<i64, Fault> {
-        self.connection.prepare_cached("INSERT INTO moving_factors (next) VALUES (?1)")?.execute([stored(first)?])?;
-        Ok(self.connection.last_insert_rowid())
+        self.writing()?.prepare_cached("INSERT INTO moving_factors (next) VALUES (?1)")?.execute([stored(first)?])?;
+        Ok(self.writing()?.last_insert_rowid())
     }
 
     /// Uses up a step or counter and all earlier ones. `position` is that of the factor, read in the same job. Returns
@@ -98,7 +98,7 @@ impl Tx<'_> {
             self.remember_resync(factor, None)?;
         }
         let newest = Use { next: after(used)?, at: Some(now), number: Some(factor.number) };
-        self.uses.record(self.recent, factor.id, used, newest);
+        self.batch.uses.record(self.recent, factor.id, used, newest);
         Ok(true)
     }
 
@@ -113,7 +113,7 @@ impl Tx<'_> {
 
     /// Stores the counter of a code beyond the look-ahead, or clears it (`None`); see [`Position::resync`].
     pub fn remember_resync(&self, factor: &ActiveFactor, counter: Option<u64>) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE moving_factors SET resync = ?2 WHERE number = ?1")?
             .execute(params![factor.number, counter.map(stored).transpose()?])?;
         Ok(())
@@ -131,20 +131,20 @@ impl Tx<'_> {
             return Ok(false);
         }
         let mut keep =
-            self.connection.prepare_cached("INSERT OR IGNORE INTO future_steps (secret, step) VALUES (?1, ?2)")?;
+            self.writing()?.prepare_cached("INSERT OR IGNORE INTO future_steps (secret, step) VALUES (?1, ?2)")?;
         for step in used.iter().filter(|step| **step > current) {
             keep.execute(params![row.id.as_bytes(), stored(*step)?])?;
         }
         self.recent.note_future_steps();
         let lowered = Use { next, at: position.used_at, number: Some(number) };
-        self.uses.record(self.recent, row.id, current, lowered);
+        self.batch.uses.record(self.recent, row.id, current, lowered);
         Ok(true)
     }
 
     /// Sets how far the codes of a factor are used up, when it becomes active.
     pub(super) fn set_moving_factor(&self, row: &SecretRow, next: u64, now: i64) -> Result<(), Fault> {
         let number = row.number.ok_or(Fault::Corrupt("a factor without a number"))?;
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE moving_factors SET next = ?2, used_at = ?3, resync = NULL WHERE number = ?1")?
             .execute(params![number, stored(next)?, now])?;
         Ok(())

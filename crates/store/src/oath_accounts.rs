@@ -125,7 +125,7 @@ impl View<'_> {
 impl Tx<'_> {
     /// Records what is about to be written to a key, before it is written (HW-1).
     pub fn intend(&self, row: &OathAccount) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "INSERT INTO credentials (id, user, serial, device_id, firmware, name, state, replaces, touch, counts,
                                           challenge, responses, created)
@@ -150,7 +150,7 @@ impl Tx<'_> {
 
     /// Records that the account of the same name was overwritten.
     pub fn overwritten(&self, id: SecretId) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE credentials SET replaces = 0 WHERE id = ?1")?
             .execute([id.as_bytes()])?;
         Ok(())
@@ -159,7 +159,7 @@ impl Tx<'_> {
     /// Moves an entry from intended to programmed. Returns `false` if it was not intended any more.
     pub fn programmed(&self, id: SecretId, now: i64) -> Result<bool, Fault> {
         let changed = self
-            .connection
+            .writing()?
             .prepare_cached(
                 "UPDATE credentials SET state = 'programmed', proved = ?2 WHERE id = ?1 AND state = 'intended'",
             )?
@@ -169,7 +169,7 @@ impl Tx<'_> {
 
     /// Records that the account was renamed on its key.
     pub fn rename_oath_account(&self, id: SecretId, name: &AccountName) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE credentials SET name = ?2 WHERE id = ?1")?
             .execute(params![id.as_bytes(), name.as_bytes()])?;
         Ok(())
@@ -177,7 +177,7 @@ impl Tx<'_> {
 
     /// Deletes the entry of an account that is known to be gone, or that is to stay on the key without a factor.
     pub fn forget_oath_account(&self, id: SecretId) -> Result<(), Fault> {
-        self.connection.prepare_cached("DELETE FROM credentials WHERE id = ?1")?.execute([id.as_bytes()])?;
+        self.writing()?.prepare_cached("DELETE FROM credentials WHERE id = ?1")?.execute([id.as_bytes()])?;
         Ok(())
     }
 }

@@ -185,7 +185,7 @@ impl Tx<'_> {
     /// the end.
     fn reencrypt(&self, cursor: &Cursor) -> Result<Option<Cursor>, Fault> {
         let Some(table) = TABLES.get(cursor.table) else { return Ok(None) };
-        let values = (table.after)(self.connection, &cursor.after, PAGE)?;
+        let values = (table.after)(self.writing()?, &cursor.after, PAGE)?;
         for value in &values {
             let data = value.home.associated_data();
             if !self.vault.is_current(&data, &value.sealed) {
@@ -199,7 +199,7 @@ impl Tx<'_> {
                     opened => opened?,
                 };
                 let sealed = self.vault.seal(&data, plain.expose())?;
-                self.connection.prepare_cached(table.put)?.execute(params![value.key, sealed])?;
+                self.writing()?.prepare_cached(table.put)?.execute(params![value.key, sealed])?;
             }
         }
         let next = values.into_iter().next_back().map(|last| Cursor { table: cursor.table, after: last.key });
@@ -232,7 +232,7 @@ impl Store {
             }
             let sealed = tx.vault.seal(&STAGED, copy.expose())?;
             let note = [tx.vault.key_version().to_be_bytes().as_slice(), &sealed].concat();
-            meta::put_meta(tx.connection, NEXT, &note)?;
+            meta::put_meta(tx.writing()?, NEXT, &note)?;
             tx.audit(&entry)?;
             Ok(Decision::Commit(true))
         })?;
@@ -291,9 +291,9 @@ impl Store {
             if total != done || tx.phase()? != Phase::Reencrypting {
                 return Ok(Decision::Rollback(None));
             }
-            let instance = meta::instance(tx.connection)?;
-            meta::put_meta(tx.connection, "key-check", &tx.vault.key_check(&instance))?;
-            meta::put_meta(tx.connection, VERSION, &tx.vault.key_version().to_be_bytes())?;
+            let instance = meta::instance(tx.writing()?)?;
+            meta::put_meta(tx.writing()?, "key-check", &tx.vault.key_check(&instance))?;
+            meta::put_meta(tx.writing()?, VERSION, &tx.vault.key_version().to_be_bytes())?;
             tx.audit(&entry(total))?;
             Ok(Decision::Commit(Some(total)))
         })
@@ -314,7 +314,7 @@ impl Store {
             if tx.phase()? != Phase::AwaitingSwap {
                 return Ok(Decision::Rollback(()));
             }
-            meta::delete_meta(tx.connection, NEXT)?;
+            meta::delete_meta(tx.writing()?, NEXT)?;
             tx.audit(&entry)?;
             Ok(Decision::Commit(()))
         })?;

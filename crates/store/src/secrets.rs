@@ -136,7 +136,7 @@ impl Tx<'_> {
         let status = if new.expires.is_some() { Status::Pending } else { Status::Active };
         let number = new.profile.map(|_| self.insert_moving_factor(new.first_counter)).transpose()?;
         let inserted = self
-            .connection
+            .writing()?
             .prepare_cached(
                 "INSERT INTO secrets (id, user, type, status, name, name_key, created, modified, expires, algorithm,
                                       digits, period, counter, sealed, spare_of, guarded, number)
@@ -164,7 +164,7 @@ impl Tx<'_> {
             Ok(_) => Ok(true),
             Err(error) if super::fault::is_duplicate(&error) => {
                 let unused = "DELETE FROM moving_factors WHERE number = ?1";
-                self.connection.prepare_cached(unused)?.execute([number])?;
+                self.writing()?.prepare_cached(unused)?.execute([number])?;
                 Ok(false)
             }
             Err(error) => Err(error.into()),
@@ -174,7 +174,7 @@ impl Tx<'_> {
     /// Changes name and description. Returns `false` if the name is taken.
     pub fn relabel(&self, row: &SecretRow, name: &Label, description: Option<&str>, now: i64) -> Result<bool, Fault> {
         let updated = self
-            .connection
+            .writing()?
             .prepare_cached(
                 "UPDATE secrets SET name = ?2, name_key = ?3, description = ?4, modified = ?5, version = version + 1
                  WHERE id = ?1",
@@ -195,7 +195,7 @@ impl Tx<'_> {
     /// Replaces the value of a secret, such as a password, and counts its version up.
     pub fn replace_value(&self, row: &SecretRow, value: &Sensitive<Vec<u8>>, now: i64) -> Result<(), Fault> {
         let sealed = self.seal_for(row, value.expose())?;
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE secrets SET sealed = ?2, modified = ?3, version = version + 1 WHERE id = ?1")?
             .execute(params![row.id.as_bytes(), sealed, now])?;
         Ok(())
@@ -205,7 +205,7 @@ impl Tx<'_> {
     /// secret is unchanged.
     pub fn strengthen(&self, row: &SecretRow, value: &Sensitive<Vec<u8>>, now: i64) -> Result<(), Fault> {
         let sealed = self.seal_for(row, value.expose())?;
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE secrets SET sealed = ?2, last_used = ?3 WHERE id = ?1")?
             .execute(params![row.id.as_bytes(), sealed, now])?;
         Ok(())
@@ -213,7 +213,7 @@ impl Tx<'_> {
 
     /// Ends the user's pending secret of a type, if there is one, and wipes its value (ENR-2).
     pub fn end_pending(&self, user: UserId, kind: SecretType, now: i64) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "UPDATE secrets SET status = 'ended', sealed = NULL, modified = ?2
                  WHERE user = ?1 AND type = ?3 AND status = 'pending'",
@@ -231,7 +231,7 @@ impl Tx<'_> {
 
     /// Counts a wrong first code, and returns the new count.
     pub fn count_wrong_code(&self, row: &SecretRow) -> Result<u32, Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE secrets SET wrong = wrong + 1 WHERE id = ?1 AND status = 'pending'")?
             .execute([row.id.as_bytes()])?;
         Ok(row.wrong.saturating_add(1))
@@ -241,7 +241,7 @@ impl Tx<'_> {
     /// all earlier ones are used up. Returns `false` if the secret was not pending any more.
     pub fn activate(&self, row: &SecretRow, used: Option<u64>, now: i64) -> Result<bool, Fault> {
         let changed = self
-            .connection
+            .writing()?
             .prepare_cached(
                 "UPDATE secrets SET status = 'active', expires = NULL, wrong = 0, modified = ?2, last_used = ?2,
                                     version = version + 1
@@ -258,7 +258,7 @@ impl Tx<'_> {
     pub fn consume_code(&self, id: SecretId, place: u8, now: i64) -> Result<bool, Fault> {
         let bit = 1i64.checked_shl(u32::from(place)).ok_or(Fault::Corrupt("the position of a backup code"))?;
         let changed = self
-            .connection
+            .writing()?
             .prepare_cached("UPDATE secrets SET used = used | ?2, last_used = ?3 WHERE id = ?1 AND used & ?2 = 0")?
             .execute(params![id.as_bytes(), bit, now])?;
         Ok(changed == 1)
@@ -266,7 +266,7 @@ impl Tx<'_> {
 
     /// Records that a secret was used at `now` (milliseconds since 1970).
     pub fn touch(&self, id: SecretId, now: i64) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE secrets SET last_used = ?2 WHERE id = ?1")?
             .execute(params![id.as_bytes(), now])?;
         Ok(())
@@ -274,25 +274,25 @@ impl Tx<'_> {
 
     /// Deletes a secret with its value.
     pub fn delete_secret(&self, id: SecretId) -> Result<(), Fault> {
-        self.connection.prepare_cached("DELETE FROM secrets WHERE id = ?1")?.execute([id.as_bytes()])?;
+        self.writing()?.prepare_cached("DELETE FROM secrets WHERE id = ?1")?.execute([id.as_bytes()])?;
         Ok(())
     }
 
     /// Ends pending secrets that have expired at `now`, and deletes those that ended before `forget_before` (both in
     /// milliseconds since 1970).
     pub fn sweep_secrets(&self, now: i64, forget_before: i64) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "UPDATE secrets SET status = 'ended', sealed = NULL, modified = ?1
                  WHERE status = 'pending' AND expires <= ?1",
             )?
             .execute([now])?;
-        self.connection
+        self.writing()?
             .prepare_cached("DELETE FROM secrets WHERE status = 'ended' AND modified < ?1")?
             .execute([forget_before])?;
         // A recorded step is deleted once a later step was used, not once it lies in the past: the clock that says so
         // may be wrong again.
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "DELETE FROM future_steps WHERE step < (
                     SELECT next FROM moving_factors JOIN secrets USING (number) WHERE secrets.id = future_steps.secret)",

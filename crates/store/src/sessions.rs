@@ -69,7 +69,7 @@ impl Tx<'_> {
     /// Opens a session. If the user then has more than `most`, the oldest end, and those with a creation time in the
     /// future end first: a clock that was ahead made them.
     pub fn insert_session(&self, session: &SessionRow, most: u32) -> Result<(), Fault> {
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "INSERT INTO sessions (id, user, epoch, peer, generation, amr, auth_time, created, expires)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -86,7 +86,7 @@ impl Tx<'_> {
                 session.expires,
             ])?;
         // The new one is always kept, then those whose time is not in the future, newest first.
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "DELETE FROM sessions WHERE user = ?1 AND id NOT IN
                  (SELECT id FROM sessions WHERE user = ?1
@@ -99,7 +99,7 @@ impl Tx<'_> {
     /// Moves the refresh token on to the next generation. Returns `false` if `generation` is not the valid one.
     pub fn rotate_session(&self, id: SessionId, generation: u32, expires: i64, now: i64) -> Result<bool, Fault> {
         let changed = self
-            .connection
+            .writing()?
             .prepare_cached(
                 "UPDATE sessions SET generation = generation + 1, expires = ?3, rotated = ?4
                  WHERE id = ?1 AND generation = ?2",
@@ -110,7 +110,7 @@ impl Tx<'_> {
 
     /// Ends a session with all its tokens. Returns whether it was open.
     pub fn end_session(&self, id: SessionId) -> Result<bool, Fault> {
-        let gone = self.connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id.as_bytes()])?;
+        let gone = self.writing()?.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id.as_bytes()])?;
         Ok(gone == 1)
     }
 }

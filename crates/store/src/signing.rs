@@ -96,7 +96,7 @@ impl Tx<'_> {
     /// Seals and stores a key.
     pub fn insert_signing_key(&self, purpose: Purpose, key: &SigningKeyRow) -> Result<(), Fault> {
         let sealed = self.vault.seal(&associated_data(purpose, &key.kid), key.seed.expose())?;
-        self.connection
+        self.writing()?
             .prepare_cached("INSERT INTO signing_keys (kid, created, sealed, purpose) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![key.kid, key.created, sealed, purpose.name()])?;
         Ok(())
@@ -104,7 +104,7 @@ impl Tx<'_> {
 
     /// Deletes a key that has signed nothing that is still valid.
     pub fn delete_signing_key(&self, kid: &str) -> Result<(), Fault> {
-        self.connection.prepare_cached("DELETE FROM signing_keys WHERE kid = ?1")?.execute([kid])?;
+        self.writing()?.prepare_cached("DELETE FROM signing_keys WHERE kid = ?1")?.execute([kid])?;
         Ok(())
     }
 }

@@ -315,7 +315,7 @@ impl Tx<'_> {
     /// Writes the summaries of all users whose rows a job changed, before the changes are kept. Rows that it did not
     /// change must still match the old summary, so a summary is never computed from damaged rows.
     pub(super) fn settle_summaries(&self) -> Result<(), Fault> {
-        let mut statement = self.connection.prepare_cached("SELECT user, part FROM temp.changed ORDER BY user")?;
+        let mut statement = self.writing()?.prepare_cached("SELECT user, part FROM temp.changed ORDER BY user")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let rows: Vec<(Vec<u8>, Vec<u8>)> = rows.collect::<Result<_, _>>()?;
         for changed in rows.chunk_by(|one, next| one.0 == next.0) {
@@ -324,7 +324,7 @@ impl Tx<'_> {
             self.settle_summary(UserId::from_slice(user).ok_or(Fault::Corrupt("a user id"))?, &parts)?;
         }
         if !rows.is_empty() {
-            self.connection.prepare_cached("DELETE FROM temp.changed")?.execute([])?;
+            self.writing()?.prepare_cached("DELETE FROM temp.changed")?.execute([])?;
         }
         Ok(())
     }

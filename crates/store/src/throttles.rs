@@ -86,12 +86,12 @@ impl Tx<'_> {
     /// Stores a state. A clear state deletes the row.
     pub fn set_throttle(&self, subject: &Subject, class: Class, throttle: &Throttle) -> Result<(), Fault> {
         if throttle.is_clear() {
-            self.connection
+            self.writing()?
                 .prepare_cached("DELETE FROM throttles WHERE subject = ?1 AND class = ?2")?
                 .execute(params![subject.as_bytes(), class.name()])?;
             return Ok(());
         }
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "INSERT INTO throttles (subject, class, failures, spent, until_wall, until_boot, boot)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -116,7 +116,7 @@ impl Tx<'_> {
         // A subject is the user id alone, or followed by the four bytes of a peer uid. Five bytes 0xff sort after all
         // of them.
         let last = [user.as_bytes().as_slice(), &[0xff; 5]].concat();
-        self.connection
+        self.writing()?
             .prepare_cached("DELETE FROM throttles WHERE subject BETWEEN ?1 AND ?2")?
             .execute(params![user.as_bytes(), last])?;
         Ok(())

@@ -139,7 +139,7 @@ impl Tx<'_> {
         if self.user(user.id)?.is_some() {
             return Ok(Err(Taken::Id));
         }
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "INSERT INTO users (id, name, display_name, email, created, modified, epoch)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?5, max(?5, 1))",
@@ -158,7 +158,7 @@ impl Tx<'_> {
     pub fn update_user(&self, user: &UserRow, now: i64) -> Result<Result<(), Taken>, Fault> {
         let name = UserName::parse(&user.name).map_err(|_| Fault::Corrupt("a user name"))?;
         let email = user.email.as_deref().map(Email::parse).transpose().map_err(|_| Fault::Corrupt("an e-mail"))?;
-        self.connection
+        self.writing()?
             .prepare_cached(
                 "UPDATE users SET name = ?2, display_name = ?3, email = ?4, roles = ?5, disabled = ?6, modified = ?7,
                  version = version + 1 WHERE id = ?1",
@@ -177,7 +177,7 @@ impl Tx<'_> {
 
     /// Deletes a user and everything that belongs to it. Returns whether it existed.
     pub fn delete_user(&self, id: UserId) -> Result<bool, Fault> {
-        let gone = self.connection.prepare_cached("DELETE FROM users WHERE id = ?1")?.execute([id.as_bytes()])?;
+        let gone = self.writing()?.prepare_cached("DELETE FROM users WHERE id = ?1")?.execute([id.as_bytes()])?;
         self.clear_throttles(id)?;
         Ok(gone == 1)
     }
@@ -190,13 +190,13 @@ impl Tx<'_> {
             "DELETE FROM sessions WHERE user = ?1",
             "DELETE FROM receipts WHERE user = ?1",
         ] {
-            self.connection.prepare_cached(sql)?.execute([id.as_bytes()])?;
+            self.writing()?.prepare_cached(sql)?.execute([id.as_bytes()])?;
         }
         Ok(())
     }
 
     fn set_logins(&self, id: UserId, name: &UserName, email: Option<&Email>) -> Result<Result<(), Taken>, Fault> {
-        self.connection.prepare_cached("DELETE FROM logins WHERE user = ?1")?.execute([id.as_bytes()])?;
+        self.writing()?.prepare_cached("DELETE FROM logins WHERE user = ?1")?.execute([id.as_bytes()])?;
         if !self.claim_login(id, name.key(), "name")? {
             return Ok(Err(Taken::Name));
         }
@@ -208,14 +208,14 @@ impl Tx<'_> {
 
     fn claim_login(&self, id: UserId, key: &str, kind: &str) -> Result<bool, Fault> {
         let owner: Option<Vec<u8>> = self
-            .connection
+            .writing()?
             .prepare_cached("SELECT user FROM logins WHERE key = ?1")?
             .query_row([key], |row| row.get(0))
             .optional()?;
         if owner.is_some() {
             return Ok(false);
         }
-        self.connection
+        self.writing()?
             .prepare_cached("INSERT INTO logins (key, user, kind) VALUES (?1, ?2, ?3)")?
             .execute(params![key, id.as_bytes(), kind])?;
         Ok(true)

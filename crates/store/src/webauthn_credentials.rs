@@ -80,7 +80,7 @@ impl Tx<'_> {
         relying_party: &str,
     ) -> Result<bool, Fault> {
         let inserted = self
-            .connection
+            .writing()?
             .prepare_cached("INSERT INTO fido2 (credential, secret, counter) VALUES (?1, ?2, ?3)")?
             .execute(params![credential, secret.as_bytes(), counter]);
         match inserted {
@@ -88,7 +88,7 @@ impl Tx<'_> {
             Err(error) if super::fault::is_duplicate(&error) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        meta::put_meta(self.connection, RELYING_PARTY, relying_party.as_bytes())?;
+        meta::put_meta(self.writing()?, RELYING_PARTY, relying_party.as_bytes())?;
         Ok(true)
     }
 
@@ -96,7 +96,7 @@ impl Tx<'_> {
     /// without a counter reports 0 each time, which is accepted (FIDO-5).
     pub fn consume_counter_of_key(&self, secret: SecretId, counter: u32, now: i64) -> Result<bool, Fault> {
         let moved = self
-            .connection
+            .writing()?
             .prepare_cached(
                 "UPDATE fido2 SET counter = ?2 WHERE secret = ?1 AND (counter < ?2 OR (counter = 0 AND ?2 = 0))",
             )?
@@ -104,7 +104,7 @@ impl Tx<'_> {
         if moved != 1 {
             return Ok(false);
         }
-        self.connection
+        self.writing()?
             .prepare_cached("UPDATE secrets SET last_used = ?2 WHERE id = ?1")?
             .execute(params![secret.as_bytes(), now])?;
         Ok(true)
@@ -115,7 +115,7 @@ impl Tx<'_> {
     pub fn activate_key(&self, row: &SecretRow, record: &[u8], now: i64) -> Result<bool, Fault> {
         let sealed = self.seal_for(row, record)?;
         let changed = self
-            .connection
+            .writing()?
             .prepare_cached(
                 "UPDATE secrets SET status = 'active', expires = NULL, sealed = ?2, modified = ?3
                  WHERE id = ?1 AND status = 'pending'",

@@ -13,7 +13,8 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::backup::{BackupFault, unpack};
 use super::guard::{self, GuardRecord};
-use crate::recent_uses::{RecentUses, UsesOfBatch};
+use crate::batch::Batch;
+use crate::recent_uses::RecentUses;
 use crate::vault::{MasterKey, Vault};
 use crate::{AuditEntry, Fault, OpenFault, Tx, View, audit, files, folding, summaries};
 
@@ -127,9 +128,10 @@ pub fn restore(
     folding::fold_all(&tx)?;
     harden(&tx, how, &mut restored)?;
     let chain = audit::Chain::read(&tx)?;
-    let (recent, uses) = (RecentUses::default(), UsesOfBatch::default());
+    let (recent, batch) = (RecentUses::default(), Batch::of_one_job());
     let view = View { connection: &tx, vault: &vault, recent: &recent };
-    Tx { view, chain: &chain, uses: &uses }.audit(&entry(&restored))?;
+    Tx { view, chain: &chain, batch: &batch }.audit(&entry(&restored))?;
+    batch.insert_all_rows(&tx)?;
     guard::note(&tx, how.guard_dir.is_some())?;
     // The marker may have changed the data that the tag covers, so the tag is computed last.
     crate::audit_tag::sign_head(&tx, &vault, super::schema::newest(), chain.end())?;

@@ -15,8 +15,9 @@ use mfad_core::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError
 use mfad_core::sync::thread::{self, JoinHandle};
 
 use crate::audit::{Chain, Head};
+use crate::batch::Batch;
 use crate::folding::{Folder, Step};
-use crate::recent_uses::{RecentUses, UsesOfBatch};
+use crate::recent_uses::RecentUses;
 use crate::{Fault, OpenFault, Tx, Vault, View};
 
 /// Maximum number of waiting jobs. One more is refused as busy.
@@ -60,7 +61,7 @@ where
         let Some(job) = self.job.take() else { return false };
         let (keep, outcome) = match catch_unwind(AssertUnwindSafe(|| job(tx))) {
             // Both are part of the job's own savepoint: if one fails, only this job is rolled back.
-            Ok(Ok(Decision::Commit(value))) => match tx.settle_summaries().and_then(|()| tx.uses.must_be_logged()) {
+            Ok(Ok(Decision::Commit(value))) => match settle(tx) {
                 Ok(()) => (true, Ok(value)),
                 Err(fault) => (false, Err(fault)),
             },
@@ -82,6 +83,14 @@ where
         };
         (self.answer)(outcome);
     }
+}
+
+/// Completes the changes of a job.
+fn settle(tx: &Tx<'_>) -> Result<(), Fault> {
+    if tx.batch.has_changes() {
+        tx.settle_summaries()?;
+    }
+    tx.batch.uses.must_be_logged()
 }
 
 /// The fill level of the write queue.
@@ -320,15 +329,15 @@ impl WriterThread {
             return Err(Fault::Failed);
         }
         self.execute("BEGIN IMMEDIATE")?;
-        let uses = UsesOfBatch::default();
-        let done = self.run_all(batch, &uses).inspect_err(|_| self.roll_back()).and_then(|done| {
+        let state = Batch::default();
+        let done = self.run_all(batch, &state).inspect_err(|_| self.roll_back()).and_then(|done| {
             let watch = Stopwatch::start(Duration::ZERO);
             self.commit()?;
             (self.on_commit)(watch.elapsed());
             Ok(done)
         });
         // What was not committed did not use a code up.
-        let (newest, folded) = done.inspect_err(|_| uses.undo_all(&self.recent))?;
+        let (newest, folded) = done.inspect_err(|_| state.uses.undo_all(&self.recent))?;
         if let Some(step) = &folded {
             self.folder.committed(step);
         }
@@ -344,29 +353,29 @@ impl WriterThread {
         })
     }
 
-    fn run_all(&self, batch: &mut [Box<dyn Job>], uses: &UsesOfBatch) -> Result<(Option<Head>, Option<Step>), Fault> {
+    fn run_all(&self, jobs: &mut [Box<dyn Job>], batch: &Batch) -> Result<(Option<Head>, Option<Step>), Fault> {
         let chain = Chain::read(&self.connection)?;
         let before = chain.end();
-        let folded = self.folder.step(&self.connection, before.map_or(0, |(seq, _)| seq), batch.len())?;
+        let folded = self.folder.step(&self.connection, before.map_or(0, |(seq, _)| seq), jobs.len())?;
         let view = View { connection: &self.connection, vault: &self.vault, recent: &self.recent };
-        let tx = Tx { view, chain: &chain, uses };
-        for job in batch {
+        let tx = Tx { view, chain: &chain, batch };
+        for job in jobs {
             let end = chain.end();
-            let used = uses.begin_job();
-            self.execute("SAVEPOINT job")?;
+            let mark = batch.begin_job(&self.connection);
             let is_kept = job.run(&tx);
             // After some disk errors SQLite rolls back the whole transaction by itself.
             if self.connection.is_autocommit() {
                 return Err(Fault::Unwritable("SQLite rolled back the transaction".to_owned()));
             }
-            if !is_kept {
-                self.execute("ROLLBACK TO job")?;
+            if is_kept {
+                batch.keep_job(&self.connection, &mark)?;
+            } else {
                 // What is kept in memory follows the savepoint.
                 chain.cut(end);
-                uses.undo(&self.recent, used);
+                batch.undo_job(&self.connection, &self.recent, &mark)?;
             }
-            self.execute("RELEASE job")?;
         }
+        batch.insert_all_rows(&self.connection)?;
         let newest = chain.end().filter(|_| chain.end() != before);
         crate::audit_tag::sign_head(&self.connection, &self.vault, super::schema::newest(), newest)?;
         Ok((newest, folded))

@@ -422,7 +422,7 @@ fn key_5_a_key_that_is_noted_and_not_held_is_taken_up() {
     let note = [1u32.to_be_bytes().as_slice(), &note].concat();
 
     // As if a write was committed after its caller ran out of patience.
-    let write = move |tx: &Tx<'_>| Ok(Decision::Commit(meta::put_meta(tx.connection, "next-key", &note)?));
+    let write = move |tx: &Tx<'_>| Ok(Decision::Commit(meta::put_meta(tx.writing()?, "next-key", &note)?));
     store.write(PATIENCE, write).unwrap();
     store.take_up_staged_key(PATIENCE).unwrap();
 

@@ -327,3 +327,46 @@ fn all_uses_are_folded_before_a_restore_raises_them() {
     assert_eq!(folded_row(&dir), (8, Some(3)));
     assert!(Folder::read(&raw(dir.path())).unwrap().step_when_idle(&raw(dir.path())).unwrap().is_none());
 }
+
+/// Jobs that change no table have no savepoint. The jobs around them are kept and undone as before.
+#[test]
+fn jobs_of_one_batch_are_kept_or_undone_each_alone() {
+    let dir = home();
+    let store = Arc::new(open(dir.path()));
+    let (owner, _) = with_factor(&store, TIME);
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    // Holds the writer, so that the jobs after it come into one batch.
+    store.submit(move |_| Ok(Decision::Rollback(held.recv().is_ok())), |_| ()).unwrap();
+    let (done, outcomes) = std::sync::mpsc::channel();
+    let submit = |job: fn(&Tx<'_>, UserId) -> Result<Decision<bool>, Fault>| {
+        let done = done.clone();
+        store.submit(move |tx| job(tx, owner), move |outcome| done.send(outcome.ok()).unwrap()).unwrap();
+    };
+    submit(|tx, owner| Ok(Decision::Commit(use_in(tx, owner, 7, 3)?)));
+    submit(|tx, owner| Ok(Decision::Rollback(use_in(tx, owner, 8, 3)?)));
+    submit(|tx, owner| {
+        let is_new = use_in(tx, owner, 9, 3)?;
+        tx.insert_user(&user(7))?.unwrap();
+        Ok(Decision::Rollback(is_new))
+    });
+    submit(|tx, owner| {
+        tx.insert_user(&user(8))?.unwrap();
+        Ok(Decision::Commit(use_in(tx, owner, 10, 3)?))
+    });
+    submit(|tx, owner| Ok(Decision::Commit(use_in(tx, owner, 10, 3)?)));
+    submit(|tx, _| {
+        tx.settle_audit()?;
+        Ok(Decision::Commit(tx.newest_audit_row()? == 2))
+    });
+    hold.send(()).unwrap();
+
+    let outcomes: Vec<_> = outcomes.iter().take(6).collect();
+    assert_eq!(outcomes, [Some(true), Some(true), Some(true), Some(true), Some(false), Some(true)]);
+    let store = reopened(Arc::into_inner(store).unwrap(), &dir);
+    let rows = store.read(PATIENCE, |view| view.audit_rows(0, 10)).unwrap();
+    assert_eq!(rows.iter().map(|row| row.used).collect::<Vec<_>>(), [Some(7), Some(10)]);
+    assert!(
+        store.read(PATIENCE, |view| Ok(view.user(user(7).id)?.is_none() && view.user(user(8).id)?.is_some())).unwrap()
+    );
+    assert_eq!(position(&store, owner).next, 11);
+}
