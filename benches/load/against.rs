@@ -83,6 +83,13 @@ pub fn pairs(
             let other = load(old);
             (load(new), other)
         };
+        println!(
+            "round {round}: echo {bare:.0}/s, here {:.0}/s, older build {:.0}/s; CPU {:.0} and {:.0} us",
+            one.rate(),
+            other.rate(),
+            one.processor_us().unwrap(),
+            other.processor_us().unwrap()
+        );
         of_echo.push(one.rate() / bare);
         pairs.push((one, other));
     }

@@ -143,6 +143,8 @@ pub(crate) fn open_at(path: &Path, state_dir: &Path, master: &MasterKey) -> Resu
     if version < newest() {
         back_up(&connection, state_dir, version)?;
         migrate(&mut connection, &vault)?;
+        // The migration of a large store leaves a long WAL. The integrity check of a large store waits for a short one.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     }
     if is_looked_over {
         summaries::check_all(&connection, &vault)?;
