@@ -54,7 +54,7 @@ fn log_5_the_rows_are_a_chain_that_anybody_can_check_also_over_restarts() {
 
     assert!(events.len() >= 5, "{events:#?}");
     let used: Vec<_> = events.iter().filter(|event| event["used"].is_u64()).map(|event| &event["event"]).collect();
-    assert_eq!(used, ["factor.enroll", "verify"]);
+    assert_eq!(used, ["factor.enroll", "login.factor", "verify"]);
     let mut previous = "0".repeat(64);
     for (at, event) in events.iter().enumerate() {
         assert_eq!(event["seq"], at + 1, "no row is missing");
