@@ -150,20 +150,24 @@ impl StrictFraming {
         usize::try_from(taken).unwrap_or(usize::MAX)
     }
 
-    /// Takes the bytes up to the next that means something in a line. Takes none if a limit is near: then the byte that
-    /// exceeds it is found one by one.
+    /// Takes the bytes up to the next that means something in a line, or to the nearest limit. At a limit it takes none:
+    /// the byte that exceeds it is found one by one.
     fn take_text(&mut self, bytes: &[u8]) -> usize {
-        let length = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n' | 0)).unwrap_or(bytes.len());
-        let is_head = matches!(self.state, State::RequestLine | State::Field | State::Trailer);
-        let line = self.line.len().saturating_add(length);
-        let head = self.head_length.saturating_add(length);
-        // The shortest limit of any line.
-        if self.last_was_cr || line > LONGEST_CHUNK_LINE && !is_head || line > LONGEST_TARGET || head > LONGEST_HEAD {
-            return 0;
-        }
-        self.line.extend_from_slice(bytes.get(..length).unwrap_or(&[]));
+        let (is_head, longest) = match self.state {
+            State::RequestLine => (true, LONGEST_TARGET),
+            State::Field | State::Trailer => (true, LONGEST_HEAD),
+            State::ChunkSize | State::ChunkEnd | State::FixedBody(_) | State::ChunkData(_) => {
+                (false, LONGEST_CHUNK_LINE)
+            }
+        };
+        let left_in_head = if is_head { LONGEST_HEAD.saturating_sub(self.head_length) } else { usize::MAX };
+        let room = longest.saturating_sub(self.line.len()).min(left_in_head);
+        // Never looks further than it may take, so that a long line is not read again for each of its bytes.
+        let near = if self.last_was_cr { &[] } else { bytes.get(..room).unwrap_or(bytes) };
+        let length = near.iter().position(|byte| matches!(byte, b'\r' | b'\n' | 0)).unwrap_or(near.len());
+        self.line.extend_from_slice(near.get(..length).unwrap_or(&[]));
         if is_head {
-            self.head_length = head;
+            self.head_length = self.head_length.saturating_add(length);
         }
         length
     }
