@@ -141,6 +141,28 @@ impl Tx<'_> {
         Ok(true)
     }
 
+    /// Deletes recorded steps of factors whose later steps were used. It waits for a later use and not for the time to
+    /// pass: the clock that says so may be wrong again.
+    pub(super) fn sweep_future_steps(&self) -> Result<(), Fault> {
+        if !self.recent.has_future_steps() {
+            return Ok(());
+        }
+        let factors: Vec<(Vec<u8>, i64)> = self
+            .connection
+            .prepare_cached("SELECT id, number FROM secrets WHERE id IN (SELECT secret FROM future_steps)")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for (id, number) in factors {
+            let factor = SecretId::from_slice(&id).ok_or(Fault::Corrupt("a secret id"))?;
+            // Not the row of the table alone: it may be of before the step was lowered.
+            let next = self.position_of(factor, number)?.next;
+            self.writing()?
+                .prepare_cached("DELETE FROM future_steps WHERE secret = ?1 AND step < ?2")?
+                .execute(params![id, stored(next)?])?;
+        }
+        Ok(())
+    }
+
     /// Sets how far the codes of a factor are used up, when it becomes active.
     pub(super) fn set_moving_factor(&self, row: &SecretRow, next: u64, now: i64) -> Result<(), Fault> {
         let number = row.number.ok_or(Fault::Corrupt("a factor without a number"))?;

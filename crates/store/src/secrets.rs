@@ -290,14 +290,6 @@ impl Tx<'_> {
         self.writing()?
             .prepare_cached("DELETE FROM secrets WHERE status = 'ended' AND modified < ?1")?
             .execute([forget_before])?;
-        // A recorded step is deleted once a later step was used, not once it lies in the past: the clock that says so
-        // may be wrong again.
-        self.writing()?
-            .prepare_cached(
-                "DELETE FROM future_steps WHERE step < (
-                    SELECT next FROM moving_factors JOIN secrets USING (number) WHERE secrets.id = future_steps.secret)",
-            )?
-            .execute([])?;
-        Ok(())
+        self.sweep_future_steps()
     }
 }
