@@ -12,7 +12,7 @@ use mfad_api::AuditEvent;
 use mfad_core::model::SecretId;
 use mfad_core::stopwatch::Stopwatch;
 
-use crate::moving_factors::{after, stored};
+use crate::moving_factors::{after, stored, unstored};
 use crate::recent_uses::{RecentUses, Use};
 use crate::{Fault, OpenFault, audit, meta};
 
@@ -64,8 +64,8 @@ impl Folder {
         Ok(Self { recent, work: RefCell::new(None), age: Cell::new(Stopwatch::start(LONGEST)), mark: Cell::new(mark) })
     }
 
-    pub(crate) fn recent(&self) -> Arc<RecentUses> {
-        Arc::clone(&self.recent)
+    pub(crate) fn recent(&self) -> &Arc<RecentUses> {
+        &self.recent
     }
 
     /// Begins a new generation if the present one is full or old. `head` is the newest committed audit row.
@@ -175,7 +175,7 @@ fn read_recent(connection: &Connection, recent: &RecentUses) -> Result<i64, Open
     while let Some(row) = rows.next()? {
         let factor = row.get_ref(0)?.as_blob().ok().and_then(SecretId::from_slice);
         let factor = factor.ok_or(Fault::Corrupt("a used code without its factor"))?;
-        let used = u64::try_from(row.get::<_, i64>(1)?).map_err(|_| Fault::Corrupt("a negative step or counter"))?;
+        let used = unstored(row.get(1)?)?;
         let is_lowered = row.get_ref(3)?.as_str().is_ok_and(|event| event == AuditEvent::ClockStepLowered.as_str());
         // To lower a step is no use: the time of the last one stays.
         let at = if is_lowered { recent.of(factor).and_then(|newest| newest.at) } else { Some(row.get(2)?) };

@@ -164,7 +164,7 @@ impl Store {
         // first job.
         summaries::take_notes(&connection)?;
         let folder = folding::Folder::read(&connection)?;
-        let recent = folder.recent();
+        let recent = Arc::clone(folder.recent());
         let writer = writer::Writer::start(connection, Arc::clone(&vault), folder, on_audit, listeners.committed)?;
         // The integrity check of a large store would delay the start by seconds, so it runs while the daemon serves
         // (STO-13).
@@ -206,7 +206,7 @@ impl Store {
     pub fn shrink(&self, patience: Duration) -> Result<(), Fault> {
         self.readers.for_each(|connection| connection.execute_batch(SHRINK))?;
         self.write(patience, |tx| {
-            tx.writing()?.execute_batch(SHRINK)?;
+            tx.connection.execute_batch(SHRINK)?;
             Ok(Decision::Rollback(()))
         })
     }

@@ -1,6 +1,6 @@
 //! How far the codes of each factor are used up: the moving factor of RFC 4226 section 5.1, a TOTP step or a HOTP
 //! counter. A use is appended to the audit log (see [`crate::recent_uses`]) and folded into the table
-//! `moving_factors` later. The newest of both counts.
+//! `moving_factors` later. Of all uses of a factor, the last one in the order of the audit log counts.
 
 use std::collections::BTreeSet;
 
@@ -57,7 +57,6 @@ impl View<'_> {
             .query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let (next, used_at, resync) = row.ok_or(Fault::Corrupt("a factor without its moving factor"))?;
-        let unstored = |number: i64| u64::try_from(number).map_err(|_| Fault::Corrupt("a negative step or counter"));
         let kept = Position { next: unstored(next)?, used_at, resync: resync.map(unstored).transpose()? };
         Ok(match self.recent.of(id) {
             // Not the maximum of both: an administrator may have lowered the step since (TIME-2).
@@ -176,6 +175,10 @@ impl Tx<'_> {
 /// The step or counter after a used one.
 pub(super) fn after(used: u64) -> Result<u64, Fault> {
     used.checked_add(1).ok_or(Fault::Corrupt("a step or counter out of range"))
+}
+
+pub(super) fn unstored(number: i64) -> Result<u64, Fault> {
+    u64::try_from(number).map_err(|_| Fault::Corrupt("a negative step or counter"))
 }
 
 pub(super) fn stored(number: u64) -> Result<i64, Fault> {

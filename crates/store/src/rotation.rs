@@ -291,7 +291,7 @@ impl Store {
             if total != done || tx.phase()? != Phase::Reencrypting {
                 return Ok(Decision::Rollback(None));
             }
-            let instance = meta::instance(tx.writing()?)?;
+            let instance = meta::instance(tx.connection)?;
             meta::put_meta(tx.writing()?, "key-check", &tx.vault.key_check(&instance))?;
             meta::put_meta(tx.writing()?, VERSION, &tx.vault.key_version().to_be_bytes())?;
             tx.audit(&entry(total))?;

@@ -292,8 +292,8 @@ CREATE TABLE future_steps (
 ) STRICT, WITHOUT ROWID;
 ";
 
-// How far the codes of a factor are used up leaves the wide rows of `secrets` for a table of narrow ones, which are
-// numbered in the order of the users. Between two changes of that table, the audit log has the uses.
+// The last used step or the counter of a factor moves from the wide rows of `secrets` to narrow rows of a table of their
+// own. New factors get ascending numbers, so the rows of a fold lie side by side. A use is in the audit log first.
 const VERSION_7: &str = "
 CREATE TABLE moving_factors (
     -- Never given again, so that a late use of a deleted factor reaches no other.
@@ -311,7 +311,8 @@ INSERT INTO moving_factors (number, next, used_at, resync)
     SELECT number, coalesce(last_step + 1, counter, 0), last_used, resync FROM secrets WHERE type = 'mfa' ORDER BY number;
 ALTER TABLE secrets DROP COLUMN last_step;
 ALTER TABLE secrets DROP COLUMN resync;
--- Without this row no code is accepted. So it goes with its factor, also if something else than mfad ends or moves that.
+-- A factor without this row accepts no code. So the row is deleted with its factor, and also if another program ends
+-- the factor or moves it to another user.
 CREATE TRIGGER moving_factor_of_deleted AFTER DELETE ON secrets WHEN OLD.number IS NOT NULL BEGIN
     DELETE FROM moving_factors WHERE number = OLD.number;
 END;

@@ -17,7 +17,6 @@ use mfad_core::sync::thread::{self, JoinHandle};
 use crate::audit::{Chain, Head};
 use crate::batch::Batch;
 use crate::folding::{Folder, Step};
-use crate::recent_uses::RecentUses;
 use crate::{Fault, OpenFault, Tx, Vault, View};
 
 /// Maximum number of waiting jobs. One more is refused as busy.
@@ -159,8 +158,7 @@ impl Writer {
     ) -> Result<Self, OpenFault> {
         let (jobs, queue) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
-        let recent = folder.recent();
-        let worker = WriterThread { connection, vault, recent, folder, on_audit, on_commit, state: Arc::clone(&state) };
+        let worker = WriterThread { connection, vault, folder, on_audit, on_commit, state: Arc::clone(&state) };
         let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(move || worker.serve(&queue))?;
         Ok(Self { jobs, state, thread })
     }
@@ -232,7 +230,6 @@ impl Writer {
 struct WriterThread {
     connection: Connection,
     vault: Arc<Vault>,
-    recent: Arc<RecentUses>,
     folder: Folder,
     on_audit: Box<dyn Fn(Head) + Send>,
     on_commit: Box<dyn Fn(Duration) + Send>,
@@ -337,7 +334,7 @@ impl WriterThread {
             Ok(done)
         });
         // What was not committed did not use a code up.
-        let (newest, folded) = done.inspect_err(|_| state.uses.undo_all(&self.recent))?;
+        let (newest, folded) = done.inspect_err(|_| state.uses.undo_all(self.folder.recent()))?;
         if let Some(step) = &folded {
             self.folder.committed(step);
         }
@@ -357,7 +354,7 @@ impl WriterThread {
         let chain = Chain::read(&self.connection)?;
         let before = chain.end();
         let folded = self.folder.step(&self.connection, before.map_or(0, |(seq, _)| seq), jobs.len())?;
-        let view = View { connection: &self.connection, vault: &self.vault, recent: &self.recent };
+        let view = View { connection: &self.connection, vault: &self.vault, recent: self.folder.recent() };
         let tx = Tx { view, chain: &chain, batch };
         for job in jobs {
             let end = chain.end();
@@ -372,7 +369,7 @@ impl WriterThread {
             } else {
                 // What is kept in memory follows the savepoint.
                 chain.cut(end);
-                batch.undo_job(&self.connection, &self.recent, &mark)?;
+                batch.undo_job(&self.connection, self.folder.recent(), &mark)?;
             }
         }
         batch.insert_all_rows(&self.connection)?;
