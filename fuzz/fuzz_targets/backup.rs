@@ -116,6 +116,7 @@ fn entry(at: i64) -> AuditEntry {
         peer_pid: None,
         request: None,
         outcome: Outcome::Ok,
+        used: None,
         detail: Some("x".repeat(1024)),
     }
 }
