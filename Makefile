@@ -9,6 +9,8 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # Tests that run Python use the pinned packages of this environment.
 export MFAD_TEST_PYTHON := $(abspath .venv/bin/python)
+# The benchmark runs the server that it compares with in an environment of its own.
+export MFAD_BENCH_PEER := $(abspath .venv-peer/bin/python)
 
 DEBUG := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release

@@ -20,6 +20,8 @@ mod daemon;
 mod drive;
 mod echo;
 mod figures;
+mod flame;
+mod peer;
 mod writes;
 use mfad_testkit::store_users as people;
 
@@ -106,7 +108,12 @@ fn main() {
     passwords(&daemon, &runtime, &mut figures, &seeded, after_checks);
     second_steps(&daemon, &runtime, &mut figures, &seeded);
     figures.add("enrol", 8, daemon.enrol(&runtime, 8, ENROLMENTS));
+    peer::compare(&mut figures);
     writes::count(&runtime, dir.path(), &mut figures, &daemon, &seeded);
+    if std::env::var_os("MFAD_BENCH_DOCS").is_some() {
+        let svg = mfad_testkit::root().join("docs/bench/check.svg");
+        flame::draw(&runtime, dir.path(), &svg, &daemon, &seeded);
+    }
     std::thread::sleep(REST);
     figures.ratio("idle RSS after a minute, MiB", daemon.resident_mib(), Goal::AtMost(8.0));
     let daemon = kills(daemon, dir.path(), &runtime, &mut figures, &seeded);
