@@ -3,6 +3,7 @@
 //! the last of them also moves the mark: a start reads only the audit rows after it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,9 +167,12 @@ fn read_recent(connection: &Connection, recent: &RecentUses) -> Result<i64, Open
     let damaged = || OpenFault::Damaged("the mark of the folded codes is missing or invalid".to_owned());
     let mark = meta::meta(connection, FOLDED)?.and_then(|mark| <[u8; 8]>::try_from(mark.as_slice()).ok());
     let mark = i64::from_be_bytes(mark.ok_or_else(damaged)?);
-    if !(0..=audit::newest(connection)?).contains(&mark) {
+    let newest = audit::newest(connection)?;
+    if !(0..=newest).contains(&mark) {
         return Err(damaged());
     }
+    let rows_behind = usize::try_from(newest.saturating_sub(mark)).unwrap_or(usize::MAX);
+    let mut uses = HashMap::with_capacity(rows_behind.min(GENERATION.saturating_mul(2)));
     let mut statement = connection
         .prepare("SELECT object, used, at, event FROM audit WHERE seq > ?1 AND used IS NOT NULL ORDER BY seq")?;
     let mut rows = statement.query([mark])?;
@@ -178,8 +182,9 @@ fn read_recent(connection: &Connection, recent: &RecentUses) -> Result<i64, Open
         let used = unstored(row.get(1)?)?;
         let is_lowered = row.get_ref(3)?.as_str().is_ok_and(|event| event == AuditEvent::ClockStepLowered.as_str());
         // To lower a step is no use: the time of the last one stays.
-        let at = if is_lowered { recent.of(factor).and_then(|newest| newest.at) } else { Some(row.get(2)?) };
-        recent.put(factor, Use { next: after(used)?, at, number: None });
+        let at = if is_lowered { uses.get(&factor).and_then(|newest: &Use| newest.at) } else { Some(row.get(2)?) };
+        uses.insert(factor, Use { next: after(used)?, at, number: None });
     }
+    recent.begin_with(uses);
     Ok(mark)
 }

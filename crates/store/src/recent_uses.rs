@@ -55,6 +55,11 @@ impl RecentUses {
         self.generations().newer.insert(factor, newest)
     }
 
+    /// Takes the uses that a start found.
+    pub(crate) fn begin_with(&self, uses: HashMap<SecretId, Use>) {
+        self.generations().newer = uses;
+    }
+
     fn put_back(&self, factor: SecretId, before: Option<Use>) {
         let mut generations = self.generations();
         match before {
