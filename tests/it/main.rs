@@ -65,6 +65,7 @@ mod sessions;
 mod settings;
 mod supervised;
 mod tampering;
+mod terminal;
 mod throttle;
 mod tokens;
 mod tour;

@@ -10,8 +10,9 @@ use crate::failure::Failure;
 use crate::output::{Output, visible};
 use crate::problem::Problem;
 use crate::prompt::Source;
+use crate::secret_text::Hidden;
 use crate::secrets::{find, print_first_codes};
-use mfad_api::{Diagnosis, NewFactor, Secret};
+use mfad_api::{Diagnosis, NewFactor, Secret, SecretString};
 
 /// Longest drift of a clock, in seconds. The daemon reports more only for a wrong time zone (`driftSeconds` in
 /// docs/openapi.yaml).
@@ -74,17 +75,27 @@ async fn create(context: &mut Context, acting: &Acting, profile: &ProfileArgs) -
 }
 
 fn present(out: Output, made: &NewFactor) -> Result<(), Failure> {
-    if let Some(qr) = &made.qr {
-        qr.as_str().lines().try_for_each(|line| out.show(&visible(line)))?;
-    }
-    out.show(&visible(made.secret.otpauth_url.as_str()))?;
-    out.show(&format!("key     {}", visible(made.secret.secret.as_str())))?;
     let until = made.record.expires.as_deref().map(|time| format!(", pending until {time}")).unwrap_or_default();
     out.show(&visible(&format!("secret  {}{until}", made.record.uid)))?;
-    if out.is_quiet() {
-        return Ok(());
+    out.show(&format!("url     {}", visible(made.secret.otpauth_url.as_str())))?;
+    let Some(qr) = &made.qr else { return out.show(&format!("key     {}", in_groups(&made.secret.secret).as_str())) };
+    if !out.is_quiet() {
+        out.show("scan this QR code with an authenticator app; it is shown only once")?;
     }
-    out.show("scan the QR code with an authenticator app, or type the key into it; they are shown only once")
+    out.picture(qr.as_str())?;
+    out.show(&format!("cannot scan? type this key: {}", in_groups(&made.secret.secret).as_str()))
+}
+
+/// The key in groups of four symbols, for typing.
+fn in_groups(key: &SecretString) -> Hidden {
+    let mut groups = Hidden::new(String::with_capacity(key.as_str().len().saturating_mul(2)));
+    for (place, symbol) in visible(key.as_str()).chars().enumerate() {
+        if place > 0 && place.is_multiple_of(4) {
+            groups.push(' ');
+        }
+        groups.push(symbol);
+    }
+    groups
 }
 
 async fn finish(context: &mut Context, acting: &Acting, pending: &Secret, source: &Source) -> Result<Answer, Failure> {
@@ -177,6 +188,14 @@ mod tests {
 
     fn diagnosed(json: &str) -> String {
         sentence(&serde_json::from_str(json).unwrap(), &pending())
+    }
+
+    #[test]
+    fn a_key_is_shown_in_groups_of_four() {
+        let groups = |key: &str| in_groups(&SecretString::new(key.to_owned())).as_str().to_owned();
+
+        assert_eq!(groups("GEZDGNBVGY"), "GEZD GNBV GY");
+        assert_eq!(groups(""), "");
     }
 
     #[test]

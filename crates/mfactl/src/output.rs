@@ -2,10 +2,11 @@
 //! user name, passes [`visible`] first, so that it cannot control the terminal.
 
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
 
 use anstream::{AutoStream, ColorChoice};
-use anstyle::{AnsiColor, Style};
+use anstyle::{Ansi256Color, AnsiColor, Style};
+use rustix::termios::tcgetwinsize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::cli::{Colour, Globals};
@@ -67,6 +68,27 @@ impl Output {
         if self.json { write_line(io::stderr().lock(), text) } else { self.line(text) }
     }
 
+    /// Prints a QR code of block characters, which are light on dark. On a terminal its colours are set, even without
+    /// other colours: on a light background it would be inverted, and few readers take that. If the window is too small
+    /// for it, says so first.
+    pub(crate) fn picture(&self, lines: &str) -> Result<(), Failure> {
+        let (size, is_terminal) = if self.json {
+            (tcgetwinsize(io::stderr()), io::stderr().is_terminal())
+        } else {
+            (tcgetwinsize(io::stdout()), io::stdout().is_terminal())
+        };
+        if let (true, Ok(size)) = (is_terminal, size)
+            && let Some(advice) = too_small(lines, size.ws_row, size.ws_col)
+        {
+            self.aside(&advice);
+        }
+        let style = white_on_black();
+        for line in lines.lines().map(visible) {
+            self.show(&if is_terminal { format!("{style}{line}{style:#}") } else { line })?;
+        }
+        Ok(())
+    }
+
     /// Prints the daemon's document unchanged except for escapes, or `{}` for an empty response.
     pub(crate) fn document(&self, json: &str) -> Result<(), Failure> {
         self.line(&if json.trim().is_empty() { "{}".to_owned() } else { visible_json(json.trim_end()) })
@@ -107,6 +129,29 @@ impl Output {
             self.line(&format!("{name}  {}", visible(value)))
         })
     }
+}
+
+/// Fixed colours of the 256, since a theme may change the first 16.
+fn white_on_black() -> Style {
+    Ansi256Color(231).on(Ansi256Color(16))
+}
+
+/// Rows below a picture that must stay visible with it: the key, and the prompt for the code.
+const ROWS_BELOW: usize = 2;
+
+/// What to tell the user if a window is too small for a picture.
+fn too_small(picture: &str, rows: u16, columns: u16) -> Option<String> {
+    let needed_rows = picture.lines().count().saturating_add(ROWS_BELOW);
+    let needed_columns = picture.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
+    // Some terminals do not tell their size.
+    let fits = |needed: usize, present: u16| present == 0 || usize::from(present) >= needed;
+    if fits(needed_rows, rows) && fits(needed_columns, columns) {
+        return None;
+    }
+    Some(format!(
+        "this window has {columns} columns and {rows} rows; enlarge it to {needed_columns} columns and {needed_rows} rows \
+         to scan the QR code"
+    ))
 }
 
 /// Escapes control characters and those that change the direction of writing, so that text from elsewhere can neither
@@ -202,6 +247,19 @@ mod tests {
 
         assert_eq!(shown, r#"{"name": "a\u007f\u009b"}"#);
         assert!(serde_json::from_str::<serde_json::Value>(&shown).is_ok());
+    }
+
+    #[test]
+    fn a_window_that_is_smaller_than_the_picture_is_told_what_it_needs() {
+        let picture = [["█"; 41].concat().as_str(); 21].join("\n");
+
+        assert_eq!(too_small(&picture, 24, 80), None);
+        assert_eq!(too_small(&picture, 23, 41), None);
+        assert_eq!(too_small(&picture, 0, 0), None, "a terminal that does not tell");
+        for (rows, columns) in [(22, 80), (24, 40)] {
+            let advice = too_small(&picture, rows, columns).unwrap();
+            assert!(advice.ends_with("to 41 columns and 23 rows to scan the QR code"), "{advice}");
+        }
     }
 
     #[test]

@@ -190,6 +190,17 @@ fn an_uri_says_everything_and_escapes_what_it_must() {
 }
 
 #[test]
+fn a_shortened_uri_lacks_the_defaults_alone() {
+    let uri = |parameters: &str| format!("otpauth://totp/Big:anna?secret=GEZDGNBV{parameters}");
+    let plain = uri("&issuer=Big&algorithm=SHA1&digits=6&period=30");
+    let other = uri("&issuer=Big&algorithm=SHA1x&digits=8&period=300");
+
+    assert_eq!(*shortened(&plain, true).expose(), uri("&issuer=Big"));
+    assert_eq!(*shortened(&plain, false).expose(), uri(""));
+    assert_eq!(*shortened(&other, true).expose(), other);
+}
+
+#[test]
 fn a_diagnosis_names_the_profile_or_the_drift() {
     let own = Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving: OtpKind::Totp(Period::THIRTY) };
     let now = 1_700_000_000;

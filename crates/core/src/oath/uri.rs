@@ -31,6 +31,23 @@ pub fn otpauth_uri(profile: &Profile, seed: &[u8], issuer: &Text, account: &Text
     ))
 }
 
+/// Returns the same URI without the parameters whose values are the defaults of the "Key URI Format", and on demand
+/// without the issuer, which is also in the label. It makes a smaller QR code.
+pub fn shortened(uri: &str, keeps_issuer: bool) -> Sensitive<String> {
+    const DEFAULTS: [&str; 3] = ["algorithm=SHA1", "digits=6", "period=30"];
+    let is_kept = |part: &str| !DEFAULTS.contains(&part) && (keeps_issuer || !part.starts_with("issuer="));
+    let (label, parameters) = uri.split_once('?').unwrap_or((uri, ""));
+    // With its full capacity from the start, so that no copy without a wipe is left behind.
+    let mut short = String::with_capacity(uri.len());
+    short.push_str(label);
+    let kept = parameters.split('&').filter(|part| is_kept(part));
+    for (separator, part) in std::iter::once('?').chain(std::iter::repeat('&')).zip(kept) {
+        short.push(separator);
+        short.push_str(part);
+    }
+    Sensitive::new(short)
+}
+
 /// The shortest seed that is imported, in bytes: 128 bits (RFC 4226 section 4 R6).
 const SHORTEST_SEED: usize = 16;
 /// The longest seed that is imported, in bytes. It fits into one block of every hash.

@@ -2,16 +2,22 @@
 
 use std::fmt::Write;
 
-use qrcode::render::unicode;
-use qrcode::{Color, QrCode};
+use qrcode::{Color, EcLevel, QrCode};
 
 use data_encoding::BASE64;
 use mfad_core::model::Sensitive;
+use mfad_core::oath::shortened;
 
 /// Width of a module (one square of the code) in a PNG, in pixels.
 const SCALE: usize = 4;
 /// Width of the quiet zone around the code, in modules (ISO/IEC 18004 section 6.3.8).
 const QUIET: usize = 4;
+/// Width of the quiet zone where the full one would not fit a terminal. Readers cope with it.
+const NARROW_QUIET: usize = 2;
+/// The widest code, in modules, that has the full quiet zone in a terminal of 24 rows, with room for a prompt.
+const WIDEST_WITH_QUIET: usize = 33;
+/// The widest code with the narrow one.
+const WIDEST: usize = 37;
 
 /// Format of a QR code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,20 +42,49 @@ impl QrFormat {
     }
 }
 
-/// Returns the text as a QR code; `None` if it is too long for one.
-pub(super) fn render(text: &str, format: QrFormat) -> Option<Sensitive<String>> {
-    let code = QrCode::new(text.as_bytes()).ok()?;
+/// Returns an otpauth URI as a QR code; `None` if it is too long for one.
+pub(super) fn render(uri: &str, format: QrFormat) -> Option<Sensitive<String>> {
+    let code = || QrCode::new(uri.as_bytes()).ok();
     let picture = match format {
-        QrFormat::Svg => svg(&code)?,
-        // Swapped, since characters are light on a dark background.
-        QrFormat::Text => code
-            .render::<unicode::Dense1x2>()
-            .dark_color(unicode::Dense1x2::Light)
-            .light_color(unicode::Dense1x2::Dark)
-            .build(),
-        QrFormat::Png => BASE64.encode(Sensitive::new(png(&code)?).expose()),
+        QrFormat::Svg => svg(&code()?)?,
+        QrFormat::Text => text(&smallest(uri)?)?,
+        QrFormat::Png => BASE64.encode(Sensitive::new(png(&code()?)?).expose()),
     };
     Some(Sensitive::new(picture))
+}
+
+/// The code of the shortest form of the URI, or of a longer one that also fits a terminal. A screen is not scratched
+/// like a label, so the least error correction is enough.
+fn smallest(uri: &str) -> Option<QrCode> {
+    let code = |keeps_issuer| {
+        let uri = shortened(uri, keeps_issuer);
+        QrCode::with_error_correction_level(uri.expose().as_bytes(), EcLevel::L).ok()
+    };
+    code(true).filter(|code| code.width() <= WIDEST).or_else(|| code(false))
+}
+
+/// Draws two rows of modules as one line. Characters are light on a dark background, so light modules are drawn.
+fn text(code: &QrCode) -> Option<String> {
+    let quiet = if code.width() <= WIDEST_WITH_QUIET { QUIET } else { NARROW_QUIET };
+    let side = code.width().checked_add(quiet.checked_mul(2)?)?;
+    let is_light = |x: usize, y: usize| {
+        let at = |place: usize| place.checked_sub(quiet).filter(|place| *place < code.width());
+        at(x).zip(at(y)).is_none_or(|place| code[place] == Color::Light)
+    };
+    let mut picture = String::new();
+    for y in (0..side).step_by(2) {
+        if y > 0 {
+            picture.push('\n');
+        }
+        let below = y.checked_add(1).filter(|y| *y < side);
+        picture.extend((0..side).map(|x| match (is_light(x, y), below.is_some_and(|y| is_light(x, y))) {
+            (true, true) => '█',
+            (true, false) => '▀',
+            (false, true) => '▄',
+            (false, false) => ' ',
+        }));
+    }
+    Some(picture)
 }
 
 /// Draws all horizontal runs of dark modules as one path. So the largest code stays below 128 KiB, a third of what one
@@ -113,6 +148,23 @@ mod tests {
         assert!(render(uri, QrFormat::Png).unwrap().expose().starts_with("iVBORw0KGgo"));
         assert!(render(uri, QrFormat::Text).unwrap().expose().lines().count() > 15);
         assert!(render(&"a".repeat(5000), QrFormat::Svg).is_none());
+    }
+
+    #[test]
+    fn the_text_of_a_usual_uri_leaves_room_for_a_prompt_in_a_terminal_of_24_rows() {
+        let secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+        let usual = format!("otpauth://totp/mfad:alice?secret={secret}&issuer=mfad&algorithm=SHA1&digits=6&period=30");
+        let long = format!(
+            "otpauth://totp/Example%20Corp:alice%40example.org?secret={secret}&issuer=Example%20Corp\
+             &algorithm=SHA1&digits=8&period=30"
+        );
+
+        for uri in [usual, long] {
+            let picture = render(&uri, QrFormat::Text).unwrap();
+            let lines: Vec<&str> = picture.expose().lines().collect();
+            assert!(lines.len() <= 21, "{} lines for {uri}", lines.len());
+            assert!(lines.iter().all(|line| line.chars().count() <= 80));
+        }
     }
 
     #[test]
