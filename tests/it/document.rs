@@ -310,6 +310,7 @@ fn check_problem(answer: &Answer) {
         "remaining",
         "diagnosis",
         "devices",
+        "right",
         "holder",
     ];
     for member in problem.as_object().expect("an object").keys() {

@@ -86,17 +86,13 @@ pub(crate) async fn uid_of(context: &mut Context, user: &str) -> Result<String, 
     if user == "me" || is_uid(user) {
         return Ok(user.to_owned());
     }
-    let users = all_users(context).await.map_err(explain_lookup)?;
+    let users = all_users(context).await?;
     pick(&users, user).map(|found| found.uid.clone())
 }
 
 /// Uids of many users, in order, for one request of the user list. A name that is not found fails alone.
 pub(crate) async fn uids_of(context: &mut Context, users: &[&str]) -> Result<Vec<Result<String, Failure>>, Failure> {
-    let known = if users.iter().all(|user| is_uid(user)) {
-        Vec::new()
-    } else {
-        all_users(context).await.map_err(explain_lookup)?
-    };
+    let known = if users.iter().all(|user| is_uid(user)) { Vec::new() } else { all_users(context).await? };
     let found = users.iter().map(|user| {
         if is_uid(user) { Ok((*user).to_owned()) } else { pick(&known, user).map(|found| found.uid.clone()) }
     });
@@ -131,18 +127,6 @@ fn pick<'a>(users: &'a [User], name: &str) -> Result<&'a User, Failure> {
             Err(Failure::Denied(format!("several users match {name}; give the exact name or the uid")))
         }
         (None, _) => Err(Failure::Denied(format!("no such user: {name}"))),
-    }
-}
-
-/// Explains a refused user list, since the caller asked for a user and not for the list.
-fn explain_lookup(failure: Failure) -> Failure {
-    match failure {
-        Failure::Refused(problem) if matches!(problem.status, 401 | 403) => {
-            let text = "only an account with the right app or admin can look up a name; \
-                        give the uid, or use --as-user if the command has it";
-            Failure::Forbidden(text.to_owned())
-        }
-        other => other,
     }
 }
 

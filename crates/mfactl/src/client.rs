@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
+use crate::account;
 use crate::call::{Authority, Call};
 use crate::curl;
 use crate::failure::Failure;
@@ -31,6 +32,8 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     /// The HTTP status code.
     pub status: u16,
+    /// Whether the request had no token, so that the rights of the calling account decided.
+    is_by_account: bool,
     answer: mfad_client::Answer,
 }
 
@@ -42,7 +45,7 @@ impl Answer {
 
     /// Parses the body as a type of `mfad-api`.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        self.answer.read().map_err(|error| failure(error, "its socket"))
+        self.answer.read().map_err(|error| failure(error, Path::new("its socket")))
     }
 
     /// Returns the answer if its status is 2xx, otherwise the refusal as a failure.
@@ -52,7 +55,7 @@ impl Answer {
 
     /// Parses the answer as a problem document.
     pub(crate) fn problem(&self) -> Problem {
-        Problem::read(self.status, self.text())
+        Problem::read(self.status, self.text()).of_account(self.is_by_account)
     }
 }
 
@@ -77,6 +80,7 @@ impl Client {
     /// Sends a request and reads its answer, whatever the status.
     pub(crate) async fn send(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
         self.show(&call);
+        let is_by_account = !matches!(call.authority, Authority::Token(_));
         let owned = Owned::of(call);
         // An abandoned exchange keeps its client, so the next exchange needs a new one.
         let mut client = self.kept.take().unwrap_or_else(|| mfad_client::Client::new(self.socket.clone()));
@@ -86,8 +90,8 @@ impl Client {
         });
         let (client, answer) = exchange.await.map_err(|_| panicked())?;
         self.kept = Some(client);
-        let answer = answer.map_err(|error| failure(error, self.socket.display()))?;
-        Ok(Answer { status: answer.status, answer })
+        let answer = answer.map_err(|error| failure(error, &self.socket))?;
+        Ok(Answer { status: answer.status, is_by_account, answer })
     }
 
     /// Sends a request and reads its answer. A refusal is a failure.
@@ -98,10 +102,14 @@ impl Client {
     /// Opens a stream, such as events or a backup, whose body is read in pieces.
     pub(crate) async fn open(&mut self, call: Call<'_>) -> Result<Stream, Failure> {
         self.show(&call);
+        let is_by_account = !matches!(call.authority, Authority::Token(_));
         let owned = Owned::of(call);
         let client = mfad_client::Client::new(self.socket.clone());
         let opened = spawn_blocking(move || client.open(&owned.request())).await.map_err(|_| panicked())?;
-        let mut stream = opened.map_err(|error| failure(error, self.socket.display()))?;
+        let mut stream = opened.map_err(|error| match failure(error, &self.socket) {
+            Failure::Refused(problem) => Failure::Refused(Box::new(problem.of_account(is_by_account))),
+            other => other,
+        })?;
         let stopper = stream
             .stopper()
             .map_err(|error| Failure::Internal(format!("the socket cannot be shared with a thread: {error}")))?;
@@ -110,7 +118,7 @@ impl Client {
             loop {
                 let piece = stream.next_piece().map_err(|error| match error {
                     Error::TimedOut => Failure::Unreachable("the daemon's stream fell silent".to_owned()),
-                    other => failure(other, "its socket"),
+                    other => failure(other, Path::new("its socket")),
                 });
                 let is_last = !matches!(piece, Ok(Some(_)));
                 if pieces.blocking_send(piece).is_err() || is_last {
@@ -171,15 +179,13 @@ fn panicked() -> Failure {
 }
 
 /// Converts an error of an exchange into a failure with its message.
-fn failure(error: Error, socket: impl std::fmt::Display) -> Failure {
+fn failure(error: Error, socket: &Path) -> Failure {
     match error {
         Error::Usage(why) => Failure::Usage(why.to_owned()),
         Error::Unreachable { cause, .. } => {
-            let text = format!("cannot reach the daemon at {socket}: {cause}");
+            let text = format!("cannot reach the daemon at {}: {cause}", socket.display());
             match cause.kind() {
-                ErrorKind::PermissionDenied => {
-                    Failure::Forbidden(format!("{text}; this account may not use the socket"))
-                }
+                ErrorKind::PermissionDenied => Failure::Forbidden(format!("{text}; {}", account::lacks_socket(socket))),
                 _ => Failure::Unreachable(format!("{text}. Is mfad running? Is --socket correct?")),
             }
         }

@@ -95,6 +95,7 @@ impl Failure {
             Self::Denied(_) => Some(Exit::Denied),
             Self::Unreachable(_) => Some(Exit::Unreachable),
             Self::Forbidden(_) => Some(Exit::Forbidden),
+            Self::Refused(problem) if problem.missing_right().is_some() => Some(Exit::Forbidden),
             Self::Refused(problem) => Some(Exit::of_refusal(problem.status, &problem.code)),
             Self::Reported(exit) => Some(*exit),
             Self::Output(_) => Some(Exit::Output),

@@ -1,5 +1,6 @@
 //! mfactl, the command line of mfad. It uses only the HTTP API, and nothing of the daemon's inside.
 
+mod account;
 mod acting;
 mod args;
 mod audit;
@@ -130,6 +131,11 @@ fn report(failure: &Failure, out: Output) -> ExitCode {
     }
     if !failure.is_silent() {
         out.error(&failure.to_string());
+    }
+    if let Failure::Refused(problem) = failure
+        && let Some(right) = problem.missing_right()
+    {
+        account::rule_lines(right).iter().for_each(|line| out.aside(&format!("    {line}")));
     }
     failure.exit().map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit.number()))
 }

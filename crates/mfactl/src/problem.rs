@@ -5,12 +5,16 @@ use std::ops::Deref;
 
 use mfad_api::ErrorCode;
 
+use crate::account;
+
 /// A refusal: the problem document of RFC 9457.
 #[derive(Debug, Default)]
 pub(crate) struct Problem {
     body: mfad_api::Problem,
     /// The document as received; empty if the response was none.
     pub document: String,
+    /// Whether the request had no token, so that the rights of the calling account decided.
+    is_by_account: bool,
 }
 
 impl Deref for Problem {
@@ -25,10 +29,12 @@ impl Problem {
     /// Parses a problem document. If the text is none, only the status is kept.
     pub(crate) fn read(status: u16, document: &str) -> Self {
         match serde_json::from_str::<mfad_api::Problem>(document) {
-            Ok(body) => Self { body: mfad_api::Problem { status, ..body }, document: document.to_owned() },
+            Ok(body) => {
+                Self { body: mfad_api::Problem { status, ..body }, document: document.to_owned(), is_by_account: false }
+            }
             Err(_) => {
                 let title = format!("the daemon answered {status} without saying why");
-                Self { body: mfad_api::Problem { status, title, ..Default::default() }, document: String::new() }
+                Self { body: mfad_api::Problem { status, title, ..Default::default() }, ..Self::default() }
             }
         }
     }
@@ -36,6 +42,21 @@ impl Problem {
     /// Whether the code was wrong and another may be tried.
     pub(crate) fn may_try_again(&self) -> bool {
         self.known_code() == Some(ErrorCode::WrongCode) && self.remaining.is_some_and(|left| left > 0)
+    }
+
+    /// Notes whether the request had no token, so that the rights of the calling account decided.
+    pub(crate) fn of_account(self, is_by_account: bool) -> Self {
+        Self { is_by_account, ..self }
+    }
+
+    /// Returns the right that the calling account lacks, if the refusal is about that. An account without any right gets
+    /// 401, since it could come with a token; `admin` is enough for every command.
+    pub(crate) fn missing_right(&self) -> Option<&str> {
+        match self.known_code() {
+            Some(ErrorCode::Unauthenticated) if self.is_by_account => Some("admin"),
+            Some(ErrorCode::Forbidden) if self.is_by_account => Some(self.right.as_deref().unwrap_or("admin")),
+            _ => None,
+        }
     }
 
     /// Whether the security key requires its PIN, or the PIN was wrong.
@@ -46,6 +67,9 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(right) = self.missing_right() {
+            return f.write_str(&account::lacks_right(right));
+        }
         let text = self.detail.as_deref().unwrap_or(&self.title);
         f.write_str(text)?;
         if let Some(holder) = self.holder.as_ref().filter(|holder| !text.contains(holder.as_str())) {
@@ -78,13 +102,7 @@ pub(crate) fn advice(code: ErrorCode) -> Option<&'static str> {
             Some("use --as-user to log in as the user (password, then code), or as an admin --reason TEXT")
         }
         ErrorCode::FreshLoginRequired => Some("run the command again: it logs in anew"),
-        ErrorCode::Unauthenticated => {
-            Some("this account has no rights of its own here; use --as-user where the command has it")
-        }
         ErrorCode::MeWithoutUser => Some("give a name or uid, or use --as-user"),
-        ErrorCode::Forbidden => {
-            Some("rights come from [[peer]] in the daemon's configuration; some commands take --as-user instead")
-        }
         ErrorCode::Version => Some("run the command again"),
         ErrorCode::Expired => Some("start again with mfactl enroll"),
         ErrorCode::FactorLocked => Some("with mfactl unlock"),
@@ -139,6 +157,18 @@ mod tests {
         let text = Problem::read(403, r#"{"code":"fresh-proof-required","detail":"say who"}"#).to_string();
 
         assert!(text.contains("--as-user") && text.contains("--reason"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_right_is_one_of_the_calling_account_and_only_without_a_token() {
+        let refusal = |document, is_by_account| Problem::read(403, document).of_account(is_by_account);
+        let forbidden = r#"{"code":"forbidden","detail":"no","right":"audit"}"#;
+        let unauthenticated = r#"{"code":"unauthenticated","detail":"log in"}"#;
+
+        assert_eq!(refusal(forbidden, true).missing_right(), Some("audit"));
+        assert_eq!(refusal(unauthenticated, true).missing_right(), Some("admin"));
+        assert!(refusal(forbidden, true).to_string().contains("lacks the right `audit`"));
+        assert_eq!(refusal(unauthenticated, false).to_string(), "log in");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Problem {
     pub diagnosis: Option<api::Diagnosis>,
     /// The serial numbers of the keys to choose from.
     pub devices: Option<Vec<u64>>,
+    /// The right that the caller lacks.
+    pub right: Option<&'static str>,
     /// The program that probably holds the key.
     pub holder: Option<String>,
     /// The cause of a defect, for the journal only; `None` for other problems and once it is logged.
@@ -52,6 +54,7 @@ impl Problem {
             remaining: None,
             diagnosis: None,
             devices: None,
+            right: None,
             holder: None,
             cause: None,
         }
@@ -133,6 +136,7 @@ impl Problem {
             remaining: self.remaining,
             diagnosis: self.diagnosis.clone(),
             devices: self.devices.clone(),
+            right: self.right.map(str::to_owned),
             holder: self.holder.clone(),
         };
         serde_json::to_vec(&document).unwrap_or_default()
@@ -182,7 +186,9 @@ impl From<&Error> for Problem {
             Error::ChallengeEnded => says(StatusCode::UNAUTHORIZED, ErrorCode::ChallengeEnded, "Challenge ended"),
             Error::RefreshEnded => says(StatusCode::UNAUTHORIZED, ErrorCode::RefreshEnded, "Session ended"),
             Error::ReceiptRefused => says(StatusCode::UNAUTHORIZED, ErrorCode::ReceiptRefused, "Receipt refused"),
-            Error::Forbidden(_) => says(StatusCode::FORBIDDEN, ErrorCode::Forbidden, "Not allowed"),
+            Error::Forbidden(right) => {
+                Self { right: Some(right), ..says(StatusCode::FORBIDDEN, ErrorCode::Forbidden, "Not allowed") }
+            }
             Error::FreshProofRequired => {
                 says(StatusCode::FORBIDDEN, ErrorCode::FreshProofRequired, "Fresh proof required")
             }
