@@ -1,11 +1,13 @@
 //! `mfactl` as scripts use it: answers as JSON on standard output, secrets on standard input, exit codes.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::host::Host;
+use crate::identity;
 use crate::people::{PASSWORD, text};
 use crate::wire::Request;
 
@@ -37,6 +39,55 @@ pub fn fails(host: &Host, arguments: &[&str], input: &str) -> i32 {
     assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
     assert!(!output.stderr.is_empty() || !output.stdout.is_empty(), "{arguments:?} says nothing");
     output.status.code().expect("an exit code")
+}
+
+#[test]
+fn an_account_without_a_right_is_told_who_it_is_and_what_would_give_the_right() {
+    let host = Host::start("");
+    let stranger = |arguments: &[&str]| {
+        let mut command = Command::new(mfad_testkit::program("mfactl"));
+        command.arg("--socket").arg(host.socket()).args(arguments).uid(identity::STRANGER).gid(identity::STRANGER);
+        command.output().unwrap()
+    };
+
+    for arguments in [&["user", "list"][..], &["user", "show", "anna"], &["audit", "tail"], &["user", "add", "eve"]] {
+        let output = stranger(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}: {stderr}");
+        let lines: Vec<&str> = stderr.lines().collect();
+        let [sentence, table, who, rights] = lines[..] else { panic!("{arguments:?}: {stderr}") };
+        assert!(sentence.contains(&format!("uid {}", identity::STRANGER)), "{sentence}");
+        assert!(sentence.contains("lacks the right `admin`") && sentence.contains("/etc/mfad/mfad.toml"), "{sentence}");
+        assert_eq!((table.trim(), rights.trim()), ("[[peer]]", "rights = [\"admin\"]"));
+        assert!(who.trim().starts_with("uid = ") || who.trim().starts_with("user = "), "{who}");
+    }
+}
+
+#[test]
+fn a_user_is_renamed_and_its_address_removed() {
+    let host = Host::start("");
+    succeeds(&host, &["user", "create", "anna", "--email", "anna@example.org"], "");
+
+    let renamed =
+        succeeds(&host, &["user", "set", "anna", "--name", "ann", "--email", "", "--display-name", "Ann B."], "");
+
+    assert_eq!(
+        (&renamed["name"], &renamed["email"], &renamed["displayName"]),
+        (&json!("ann"), &json!(null), &json!("Ann B."))
+    );
+    assert_eq!(fails(&host, &["user", "set", "ann"], ""), 2, "nothing to change");
+    assert!(String::from_utf8(mfactl(&host, &["user", "ls"], "").stdout).unwrap().contains("ann "));
+    succeeds(&host, &["user", "rm", "ann", "--yes", "--reason", "a test"], "");
+}
+
+#[test]
+fn an_empty_variable_means_the_default_socket_and_no_command_shows_the_help() {
+    let mfactl = || Command::new(mfad_testkit::program("mfactl"));
+
+    let status = mfactl().env("MFAD_SOCKET", "").args(["--curl", "status"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&status.stderr).contains("--unix-socket /run/mfad/mfad.sock"), "{status:?}");
+    let help = mfactl().env_remove("MFAD_SOCKET").output().unwrap();
+    assert!(String::from_utf8_lossy(&help.stderr).contains("Manage the users of mfad"), "{help:?}");
 }
 
 #[test]

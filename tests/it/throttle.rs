@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cli::mfactl;
 use crate::host::Host;
 use crate::people::PASSWORD;
 use crate::wire::{Answer, Request};
@@ -26,6 +27,28 @@ fn guess_until_long_delay(guess: impl Fn() -> Answer) -> (u32, Answer) {
         }
     }
     panic!("40 guesses and no long delay");
+}
+
+#[test]
+fn a_delay_is_shown_and_an_unlock_says_what_it_ended() {
+    let host = Host::start("");
+    let (person, mut factor, _) = host.guarded("anna");
+    assert_eq!(host.ask(&Request::get(person.path())).ok()["lock"], json!({"state": "none"}));
+    let wrong = factor.wrong();
+    guess_until_long_delay(|| host.verify(&person.id, &json!({"token": wrong})));
+
+    let lock = &host.ask(&Request::get(person.path())).ok()["lock"];
+    assert_eq!((&lock["state"], &lock["failures"]), (&json!("delayed"), &json!(8)), "{lock}");
+    let until = lock["until"].as_str().unwrap();
+    let said = |arguments: &[&str]| String::from_utf8(mfactl(&host, arguments, "").stdout).unwrap();
+    for shown in [said(&["user", "list"]), said(&["user", "show", "anna"])] {
+        assert!(shown.contains(&format!("delayed until {until} (8 wrong)")), "{shown}");
+    }
+    let unlocked = said(&["unlock", "anna", "--reason", "a test"]);
+    assert!(unlocked.contains(&format!("were delayed until {until} (8 wrong)")), "{unlocked}");
+
+    assert!(said(&["unlock", "anna", "--reason", "a test"]).contains("neither locked nor delayed"));
+    host.verify(&person.id, &json!({"token": factor.next()})).ok();
 }
 
 /// A refusal without what differs from one moment to the next.

@@ -29,4 +29,4 @@ pub use secret::{
     SecretList, Seed,
 };
 pub use secret_string::SecretString;
-pub use user::{NewUser, User, UserPage};
+pub use user::{Lock, NewUser, User, UserPage};

@@ -29,6 +29,26 @@ pub struct User {
     pub version: i64,
     /// `none`, `pending` (a factor waits for its first code) or `active` (logins require a second factor).
     pub mfa: String,
+    /// Whether attempts at the second factors are delayed or locked.
+    #[serde(default)]
+    pub lock: Lock,
+}
+
+/// Whether attempts at a user's second factors are evaluated.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lock {
+    /// `none`, `delayed` (until the time `until`) or `locked` (until an administrator unlocks the user).
+    pub state: String,
+    /// The number of wrong attempts since the last right one. Not counted unless attempts are delayed or locked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<u32>,
+    /// When the delay ends, RFC 3339 in UTC; with `delayed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// When the last wrong attempt was, RFC 3339 in UTC; with `locked`, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// A page of users.

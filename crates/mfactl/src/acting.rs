@@ -155,6 +155,7 @@ mod tests {
             date_modified: String::new(),
             version: 1,
             mfa: "none".to_owned(),
+            lock: mfad_api::Lock::default(),
         };
         names.iter().map(user).collect()
     }

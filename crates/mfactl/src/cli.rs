@@ -1,21 +1,31 @@
 //! The command line: commands, flags and their help texts. `--help` and the man pages print the doc comments of the
 //! commands and flags in this file. It must not know how a command is carried out, nor anything about the daemon.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom, UserArg};
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::help;
 
+/// Where the daemon of the package listens.
+const DEFAULT_SOCKET: &str = "/run/mfad/mfad.sock";
+
+/// Reads the path of the socket. An empty one, as of a variable that is set to nothing, means the default.
+#[expect(clippy::unnecessary_wraps, reason = "clap asks for a parser that may fail")]
+fn socket_path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(PathBuf::from(if text.is_empty() { DEFAULT_SOCKET } else { text }))
+}
+
 /// Heading of the flags that every command accepts.
 const GLOBAL: &str = "Global options";
 
 /// Manage the users of mfad and their second factors
 #[derive(Debug, Parser)]
-#[command(name = "mfactl", version, after_help = help::MFACTL)]
+#[command(name = "mfactl", version, after_help = help::MFACTL, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub globals: Globals,
@@ -31,7 +41,8 @@ pub(crate) struct Globals {
         long,
         global = true,
         env = "MFAD_SOCKET",
-        default_value = "/run/mfad/mfad.sock",
+        default_value = DEFAULT_SOCKET,
+        value_parser = socket_path,
         value_name = "PATH",
         help_heading = "Global options"
     )]
@@ -69,7 +80,7 @@ pub(crate) enum Colour {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Manage users: add, list, show, disable, enable, delete
+    /// Manage users: add, list, show, set, disable, enable, delete
     #[command(subcommand)]
     User(UserCommand),
     /// Set a user's password
@@ -149,18 +160,24 @@ pub(crate) enum Command {
 pub(crate) enum UserCommand {
     /// Create a user
     #[command(
+        alias = "create",
         after_help = help::USER_ADD
     )]
     Add(UserAddArgs),
     /// List all users
+    #[command(alias = "ls")]
     List,
     /// Show one user
     Show(ActOnUser),
+    /// Change the name, the display name or the email address of a user
+    #[command(alias = "rename", after_help = help::USER_SET)]
+    Set(UserSetArgs),
     /// Disable a user: bar logins and end all sessions
     Disable(UserArg),
     /// Enable a disabled user
     Enable(UserArg),
     /// Delete a user and all their secrets
+    #[command(alias = "rm")]
     Delete(ActOnUser),
 }
 
@@ -182,6 +199,22 @@ pub(crate) struct UserAddArgs {
     pub password: bool,
     #[command(flatten)]
     pub password_from: PasswordFrom,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("changes").required(true).multiple(true))]
+pub(crate) struct UserSetArgs {
+    #[command(flatten)]
+    pub on: ActOnUser,
+    /// New name, 1 to 64 characters
+    #[arg(long, group = "changes", value_name = "NAME")]
+    pub name: Option<String>,
+    /// New display name; an empty text removes it
+    #[arg(long, group = "changes", value_name = "TEXT")]
+    pub display_name: Option<String>,
+    /// New email address; an empty text removes it
+    #[arg(long, group = "changes", value_name = "ADDRESS")]
+    pub email: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -284,6 +317,7 @@ pub(crate) enum CodesCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
     /// List the secrets of a user; values are never shown
+    #[command(alias = "ls")]
     List(ActOnUser),
     /// Rename a secret
     #[command(after_help = help::SECRET_RENAME)]
@@ -296,6 +330,7 @@ pub(crate) enum SecretCommand {
         name: String,
     },
     /// Delete a secret
+    #[command(alias = "rm")]
     Delete {
         #[command(flatten)]
         on: ActOnUser,
@@ -310,7 +345,7 @@ pub(crate) enum Fido2Command {
     #[command(after_help = help::FIDO2_ENROLL)]
     Enroll(Fido2EnrollArgs),
     /// List the security keys that are plugged in, or those registered for a user
-    #[command(after_help = help::FIDO2_LIST)]
+    #[command(alias = "ls", after_help = help::FIDO2_LIST)]
     List {
         /// Name or uid of a user, or `me` with --as-user: list their registered security keys
         user: Option<String>,
@@ -318,6 +353,7 @@ pub(crate) enum Fido2Command {
         acting: ActingArgs,
     },
     /// Delete a registered security key of a user; nothing changes on the security key itself
+    #[command(alias = "rm")]
     Delete {
         #[command(flatten)]
         on: ActOnUser,

@@ -12,7 +12,7 @@ use crate::help;
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
     /// List the hardware keys that are plugged in
-    #[command(after_help = help::DEVICE_LIST)]
+    #[command(alias = "ls", after_help = help::DEVICE_LIST)]
     List,
     /// Show a hardware key and the factors on it
     #[command(alias = "show", after_help = help::DEVICE_INFO)]
@@ -43,7 +43,7 @@ pub(crate) enum DeviceCommand {
         new: String,
     },
     /// Delete an account that belongs to no factor from a hardware key
-    #[command(after_help = help::DEVICE_DELETE)]
+    #[command(alias = "rm", after_help = help::DEVICE_DELETE)]
     Delete {
         #[command(flatten)]
         on: ChangeKey,

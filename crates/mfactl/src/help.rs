@@ -37,6 +37,11 @@ Examples:
   mfactl user add ann --email ann@example.org --password
   mfactl user add bot --password-file /run/keys/bot";
 
+pub(crate) const USER_SET: &str = "\
+Examples:
+  mfactl user set ann --email ann@example.net
+  mfactl user set ann --as-user --display-name 'Ann B.'";
+
 pub(crate) const PASSWD: &str = "\
 Asks for the current password, unless an admin gives --reason.
 

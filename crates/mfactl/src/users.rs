@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::acting::{self, Acting, uid_of};
 use crate::args::{ActOnUser, UserArg};
 use crate::call::{Authority, Body, Call, segment};
-use crate::cli::{PasswdArgs, UnlockArgs, UserAddArgs, UserCommand, VerifyArgs};
+use crate::cli::{PasswdArgs, UnlockArgs, UserAddArgs, UserCommand, UserSetArgs, VerifyArgs};
 use crate::code::{ANY_CODE, Code, ask_key, by_key};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -13,13 +13,14 @@ use crate::login;
 use crate::output::visible;
 use crate::prompt::{CURRENT_PASSWORD, Source};
 use crate::secret_text::Hidden;
-use mfad_api::{NewUser, SecretList, User, Verified};
+use mfad_api::{Lock, NewUser, SecretList, User, Verified};
 
 pub(crate) async fn run(context: &mut Context, command: &UserCommand) -> Result<(), Failure> {
     match command {
         UserCommand::Add(args) => add(context, args).await,
         UserCommand::List => list(context).await,
         UserCommand::Show(on) => show(context, on).await,
+        UserCommand::Set(args) => set(context, args).await,
         UserCommand::Disable(on) => set_disabled(context, on, true).await,
         UserCommand::Enable(on) => set_disabled(context, on, false).await,
         UserCommand::Delete(on) => delete(context, on).await,
@@ -54,7 +55,7 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
         return context.out.document(&serde_json::json!({"users": users, "next": null}).to_string());
     }
     let users = acting::all_users(context).await?;
-    let rows: Vec<[String; 5]> = users
+    let rows: Vec<[String; 6]> = users
         .into_iter()
         .map(|user| {
             [
@@ -62,11 +63,12 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
                 user.uid,
                 user.mfa,
                 if user.disabled { "disabled" } else { "enabled" }.to_owned(),
+                lock_text(&user.lock),
                 user.date_created,
             ]
         })
         .collect();
-    context.out.table(["NAME", "UID", "MFA", "LOGIN", "CREATED"], &rows)
+    context.out.table(["NAME", "UID", "MFA", "LOGIN", "LOCKED", "CREATED"], &rows)
 }
 
 /// All users as the daemon's JSON, so that `--json` keeps members that this program does not know.
@@ -103,9 +105,34 @@ async fn show(context: &mut Context, on: &ActOnUser) -> Result<(), Failure> {
         ("roles", if user.roles.is_empty() { none() } else { user.roles.join(", ") }),
         ("mfa", user.mfa),
         ("login", if user.disabled { "disabled" } else { "enabled" }.to_owned()),
+        ("locked", lock_text(&user.lock)),
         ("created", user.date_created),
         ("changed", user.date_modified),
     ])
+}
+
+async fn set(context: &mut Context, args: &UserSetArgs) -> Result<(), Failure> {
+    let acting = Acting::begin(context, &args.on.user, &args.on.acting).await?;
+    let changed = set_as(context, &acting, args).await;
+    acting.end(context).await;
+    changed
+}
+
+async fn set_as(context: &mut Context, acting: &Acting, args: &UserSetArgs) -> Result<(), Failure> {
+    let user: User = context.client.ask(Call::get(acting.path("")).by(&acting.authority)).await?.read()?;
+    // An empty text removes the value, which is `null` in the API.
+    let or_null = |text: &String| if text.is_empty() { Value::Null } else { Value::from(text.as_str()) };
+    let body = Body::new()
+        .member("version", user.version)
+        .optional("name", args.name.as_deref())
+        .optional("displayName", args.display_name.as_ref().map(or_null))
+        .optional("email", args.email.as_ref().map(or_null));
+    let answer = context.client.ask(Call::put(acting.path("")).by(&acting.authority).with(body)).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
+    }
+    let changed: User = answer.read()?;
+    context.out.note(&visible(&format!("changed user {} ({})", changed.name, changed.uid)))
 }
 
 async fn set_disabled(context: &mut Context, on: &UserArg, disabled: bool) -> Result<(), Failure> {
@@ -196,11 +223,29 @@ async fn current_password(context: &Context, acting: &Acting, args: &PasswdArgs)
 pub(crate) async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(), Failure> {
     let uid = uid_of(context, &args.user).await?;
     let authority = Authority::Reason(args.reason.clone());
+    let before: User = context.client.ask(Call::get(acting::path(&uid, ""))).await?.read()?;
     let answer = context.client.ask(Call::post(acting::path(&uid, "/unlock")).by(&authority)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("cleared the locks and delays of {}", visible(&args.user)))
+    let ended = match before.lock.state.as_str() {
+        "none" => "the second factors were neither locked nor delayed; delays of the password are ended".to_owned(),
+        _ => {
+            format!("the second factors were {}; that is ended, as are delays of the password", lock_text(&before.lock))
+        }
+    };
+    context.out.note(&visible(&format!("unlocked {}: {ended}", args.user)))
+}
+
+/// Whether attempts at the second factors are delayed or locked, in a few words.
+fn lock_text(lock: &Lock) -> String {
+    let failures = lock.failures.map(|count| format!(" ({count} wrong)")).unwrap_or_default();
+    match (lock.state.as_str(), &lock.until, &lock.since) {
+        ("none" | "", ..) => "no".to_owned(),
+        (state, Some(until), _) => format!("{state} until {until}{failures}"),
+        (state, None, Some(since)) => format!("{state} since {since}{failures}"),
+        (state, None, None) => format!("{state}{failures}"),
+    }
 }
 
 pub(crate) async fn verify(context: &mut Context, args: &VerifyArgs) -> Result<(), Failure> {
@@ -221,4 +266,25 @@ pub(crate) async fn verify(context: &mut Context, args: &VerifyArgs) -> Result<(
     let at = verified.auth_time.clone();
     let text = format!("correct code: {} of secret {} at {at}", verified.method, verified.secret_id);
     context.out.note(&visible(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_named_with_its_time_and_its_wrong_attempts() {
+        let text = |json: &str| lock_text(&serde_json::from_str(json).unwrap());
+
+        assert_eq!(text(r#"{"state":"none"}"#), "no");
+        assert_eq!(
+            text(r#"{"state":"delayed","failures":7,"until":"2026-01-05T09:30:00Z"}"#),
+            "delayed until 2026-01-05T09:30:00Z (7 wrong)"
+        );
+        assert_eq!(
+            text(r#"{"state":"locked","failures":100,"since":"2026-01-05T09:30:00Z"}"#),
+            "locked since 2026-01-05T09:30:00Z (100 wrong)"
+        );
+        assert_eq!(text(r#"{"state":"locked","failures":3}"#), "locked (3 wrong)");
+    }
 }

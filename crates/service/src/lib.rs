@@ -73,7 +73,7 @@ pub use policy::{PeerRule, Policy, Who};
 pub use repeat::Told;
 pub use secrets::LONGEST_URI;
 pub use security_keys::KeyOrder;
-pub use views::{AuthView, SecretView, UserView};
+pub use views::{AuthView, LockView, SecretView, UserView};
 
 use ceremonies::WebAuthn;
 use host_clock::HostClock;

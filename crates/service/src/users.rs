@@ -3,14 +3,15 @@
 use crate::error::Error;
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
-use mfad_core::model::{Amr, Email, Text, UserId};
-use mfad_store::{MfaState, NewUser, Outcome, Taken, Tx, UserRow};
+use mfad_core::model::{Amr, Email, Gate, Limits, Moment, Text, Throttle, UserId};
+use mfad_store::{Class, Fault, MfaState, NewUser, Outcome, Subject, Taken, UserRow, View};
 
 use super::authorise::{Authority, UserAccess};
 use super::future_steps::{FutureUses, lower_future_steps};
 use super::password::insert_password;
 use super::tokens::{Granted, open_session};
-use super::{NewUserOrder, Reply, RequestContext, Service, Stop, UserChange, UserView};
+use super::views::LockView;
+use super::{NewUserOrder, Reply, RequestContext, Service, UserChange, UserView};
 
 impl Service {
     /// Creates a user. With a password the reply also has a login; if the settings require a second factor, a token
@@ -43,7 +44,7 @@ impl Service {
             Ok((row, Some(granted)))
         })?;
         let auth = granted.map(|granted| self.sign_grant(context, &granted)).transpose()?;
-        Ok(Reply::UserCreated { user: view_of(row, MfaState::None), auth })
+        Ok(Reply::UserCreated { user: view_of(row, MfaState::None, LockView::Open), auth })
     }
 
     /// Lists up to `limit` users with ids after `after`, in the order of their ids. A full page names the id with which
@@ -54,12 +55,10 @@ impl Service {
         after: Option<UserId>,
         limit: u32,
     ) -> Result<Reply, Error> {
-        let now = context.now.wall_ms;
+        let limits = self.policy().factor_limits;
         let users = self.look(context, |view| {
             let rows = view.users(after, limit)?;
-            rows.into_iter()
-                .map(|row| view.shown_mfa_state(row.id, now).map(|mfa| view_of(row, mfa)))
-                .collect::<Result<Vec<_>, _>>()
+            rows.into_iter().map(|row| shown(view, row, &limits, &context.now)).collect::<Result<Vec<_>, _>>()
         })?;
         let is_full = u32::try_from(users.len()).is_ok_and(|count| count == limit);
         let next = users.last().filter(|_| is_full).map(|user| user.id);
@@ -68,8 +67,9 @@ impl Service {
 
     /// Shows the user that was authorised. The row is the one that the authorisation read.
     pub(super) fn show_user(&self, context: &RequestContext, access: &UserAccess) -> Result<Reply, Error> {
-        let mfa = self.look(context, |view| view.shown_mfa_state(access.user.id, context.now.wall_ms))?;
-        Ok(Reply::User(view_of(access.user.clone(), mfa)))
+        let limits = self.policy().factor_limits;
+        let user = self.look(context, |view| shown(view, access.user.clone(), &limits, &context.now))?;
+        Ok(Reply::User(user))
     }
 
     /// Changes a user. Refuses with [`Error::Version`] if the user has changed since the caller read it. A change of
@@ -84,6 +84,7 @@ impl Service {
         if matches!(access.by, Authority::Own { .. }) {
             self.may_be_named(context, change.name.as_ref())?;
         }
+        let limits = self.policy().factor_limits;
         let view = self.change(context, move |tx, context| {
             // A change writes a new summary. Compare the old one first, or a row that another program forged would be
             // confirmed by it.
@@ -110,7 +111,8 @@ impl Service {
             let mut entry = context.entry(event, Outcome::Ok, Some(new.id), None);
             entry.detail = access.reason();
             tx.audit(&entry)?;
-            shown(tx, new.id, context.now.wall_ms)
+            let row = tx.user(new.id)?.ok_or(Error::NotFound)?;
+            Ok(shown(tx, row, &limits, &context.now)?)
         })?;
         Ok(Reply::User(view))
     }
@@ -178,10 +180,22 @@ fn merged(old: &UserRow, change: UserChange) -> UserRow {
     }
 }
 
-fn shown(tx: &Tx<'_>, id: UserId, now: i64) -> Result<UserView, Stop> {
-    let row = tx.user(id)?.ok_or(Error::NotFound)?;
-    let mfa = tx.shown_mfa_state(id, now)?;
-    Ok(view_of(row, mfa))
+fn shown(view: &View<'_>, row: UserRow, limits: &Limits, now: &Moment) -> Result<UserView, Fault> {
+    let mfa = view.shown_mfa_state(row.id, now.wall_ms)?;
+    let throttle = view.throttle(&Subject::factors(row.id), Class::Factor)?;
+    Ok(view_of(row, mfa, lock_of(&throttle, limits, now)))
+}
+
+fn lock_of(throttle: &Throttle, limits: &Limits, now: &Moment) -> LockView {
+    let failures = throttle.failures;
+    match throttle.gate(limits, now) {
+        Gate::Open => LockView::Open,
+        Gate::Delayed(wait) => {
+            let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            LockView::Delayed { until: now.wall_ms.saturating_add(wait), failures }
+        }
+        Gate::Locked => LockView::Locked { since: throttle.failed_at(limits), failures },
+    }
 }
 
 fn taken(what: Taken) -> Error {
@@ -192,7 +206,7 @@ fn taken(what: Taken) -> Error {
     }
 }
 
-fn view_of(row: UserRow, mfa: MfaState) -> UserView {
+fn view_of(row: UserRow, mfa: MfaState, lock: LockView) -> UserView {
     UserView {
         id: row.id,
         name: row.name,
@@ -208,5 +222,6 @@ fn view_of(row: UserRow, mfa: MfaState) -> UserView {
             MfaState::Pending => "pending",
             MfaState::Active => "active",
         },
+        lock,
     }
 }

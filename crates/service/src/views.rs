@@ -28,6 +28,29 @@ pub struct UserView {
     pub version: i64,
     /// State of the user's second factors: `none`, `pending` or `active`.
     pub mfa: &'static str,
+    /// Whether attempts at the second factors are delayed or locked.
+    pub lock: LockView,
+}
+
+/// Whether attempts at a user's second factors are evaluated, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockView {
+    /// They are evaluated.
+    Open,
+    /// They are not evaluated until then, after so many wrong ones.
+    Delayed {
+        /// When the delay ends.
+        until: i64,
+        /// Number of consecutive wrong attempts.
+        failures: u32,
+    },
+    /// They are not evaluated until an administrator unlocks the user.
+    Locked {
+        /// When the last wrong attempt was, if it is known.
+        since: Option<i64>,
+        /// Number of consecutive wrong attempts.
+        failures: u32,
+    },
 }
 
 /// A secret as replies show it: everything but its value.

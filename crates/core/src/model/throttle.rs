@@ -167,6 +167,14 @@ impl Throttle {
         Self { spent: Odds(self.spent.0.max(Odds::MOST.saturating_add(1))), ..self }
     }
 
+    /// When the last failure was, in milliseconds since 1970 by the wall clock of then. `None` if no failure has started a
+    /// delay since the last success.
+    pub fn failed_at(&self, limits: &Limits) -> Option<i64> {
+        let delay = delay(self.failures.checked_sub(limits.delay_after)?);
+        let millis = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        self.until.map(|deadline| deadline.wall_ms.saturating_sub(millis))
+    }
+
     /// The state after a success, or after an administrator has unlocked it.
     #[must_use]
     pub fn clear() -> Self {
@@ -211,6 +219,15 @@ mod tests {
         for (times, seconds) in [(5, 1), (6, 2), (7, 4), (14, 512), (15, 900), (40, 900), (99, 900)] {
             assert_eq!(failed(times, &now).gate(&LIMITS, &now), Gate::Delayed(Duration::from_secs(seconds)), "{times}");
         }
+    }
+
+    #[test]
+    fn the_time_of_the_last_failure_is_known_from_the_first_delay_on() {
+        let failed_at = |times| failed(times, &at(5000)).failed_at(&LIMITS);
+
+        assert_eq!([4, 5, 7, 40, 100].map(failed_at), [None, Some(5000), Some(5000), Some(5000), Some(5000)]);
+        assert_eq!(failed(9, &at(5000)).lock().failed_at(&LIMITS), Some(5000));
+        assert_eq!(Throttle::clear().failed_at(&LIMITS), None);
     }
 
     #[test]

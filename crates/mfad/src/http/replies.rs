@@ -6,7 +6,9 @@ use mfad_api::{self as api, SecretString};
 use serde::Serialize;
 
 use mfad_core::model::Sensitive;
-use mfad_service::{AuditRow, AuthView, Confinement, KeySource, MasterKeyView, Phase, Reply, SecretView, UserView};
+use mfad_service::{
+    AuditRow, AuthView, Confinement, KeySource, LockView, MasterKeyView, Phase, Reply, SecretView, UserView,
+};
 
 use super::device_replies as devices;
 use super::json::time;
@@ -223,6 +225,20 @@ fn user_document(user: &UserView) -> api::User {
         date_modified: time(user.modified),
         version: user.version,
         mfa: user.mfa.to_owned(),
+        lock: lock_document(user.lock),
+    }
+}
+
+fn lock_document(lock: LockView) -> api::Lock {
+    let none = api::Lock { state: "none".to_owned(), ..api::Lock::default() };
+    match lock {
+        LockView::Open => none,
+        LockView::Delayed { until, failures } => {
+            api::Lock { state: "delayed".to_owned(), failures: Some(failures), until: Some(time(until)), ..none }
+        }
+        LockView::Locked { since, failures } => {
+            api::Lock { state: "locked".to_owned(), failures: Some(failures), since: since.map(time), ..none }
+        }
     }
 }
 
