@@ -3,7 +3,7 @@
 
 use crate::acting::Acting;
 use crate::args::ActOnUser;
-use crate::call::{Body, Call, segment};
+use crate::call::{Authority, Body, Call, segment};
 use crate::cli::{CodesCommand, SecretCommand};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -52,9 +52,29 @@ pub(crate) fn print_codes(out: Output, codes: &BackupCodes) -> Result<(), Failur
 
 /// Finds a secret of the user by uid or by name. Fails if several match.
 pub(crate) async fn find(context: &mut Context, acting: &Acting, wanted: &str) -> Result<Secret, Failure> {
+    pick(all(context, acting).await?, wanted)
+}
+
+async fn all(context: &mut Context, acting: &Acting) -> Result<Vec<Secret>, Failure> {
     let list: SecretList =
         context.client.ask(Call::get(acting.path("/secrets")).by(&acting.authority)).await?.read()?;
-    pick(list.secrets, wanted)
+    Ok(list.secrets)
+}
+
+/// Whether the secret guards logins, so that the daemon ends it only for an administrator with a reason or after a
+/// fresh second factor.
+fn guards(secret: &Secret) -> bool {
+    secret.status == "active" && matches!(secret.kind.as_str(), "mfa" | "fido2")
+}
+
+/// Refuses what the daemon would refuse, before the user is asked to confirm it.
+fn must_have_proof(acting: &Acting) -> Result<(), Failure> {
+    match acting.authority {
+        Authority::Peer => Err(Failure::Forbidden(
+            "this ends a protection of the user; give --reason TEXT as an admin, or use --as-user".to_owned(),
+        )),
+        Authority::Reason(_) | Authority::Token(_) => Ok(()),
+    }
 }
 
 fn pick(secrets: Vec<Secret>, wanted: &str) -> Result<Secret, Failure> {
@@ -127,6 +147,11 @@ async fn delete(context: &mut Context, acting: &Acting, wanted: &str) -> Result<
 
 /// Asks for confirmation, then deletes the secret.
 pub(crate) async fn remove(context: &mut Context, acting: &Acting, secret: &Secret) -> Result<(), Failure> {
+    let mut is_last = false;
+    if guards(secret) {
+        must_have_proof(acting)?;
+        is_last = all(context, acting).await?.iter().filter(|secret| guards(secret)).count() == 1;
+    }
     let what = format!(
         "{} {} ({}, {})",
         secret.kind,
@@ -134,7 +159,12 @@ pub(crate) async fn remove(context: &mut Context, acting: &Acting, secret: &Secr
         secret.uid,
         secret.status
     );
-    context.prompter.confirm(format!("delete {}?", visible(&what))).await?;
+    let warning = if is_last {
+        " It is the last factor: then the password alone lets the user in, and the backup codes end."
+    } else {
+        ""
+    };
+    context.prompter.confirm(format!("delete {}?{warning}", visible(&what))).await?;
     let answer = context.client.ask(Call::delete(one(acting, secret)).by(&acting.authority)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
@@ -143,6 +173,12 @@ pub(crate) async fn remove(context: &mut Context, acting: &Acting, secret: &Secr
 }
 
 async fn renew(context: &mut Context, acting: &Acting, on: &ActOnUser) -> Result<(), Failure> {
+    // Who may not do it is told so, and is not asked first.
+    if all(context, acting).await?.iter().any(guards) {
+        must_have_proof(acting)?;
+    }
+    let question = format!("renew the backup codes of {}? The present ones end at once.", visible(&on.user));
+    context.prompter.confirm(question).await?;
     let answer = context.client.ask(Call::post(acting.path("/codes")).by(&acting.authority)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
