@@ -1,6 +1,8 @@
 //! `mfactl` as scripts use it: answers as JSON on standard output, secrets on standard input, exit codes.
 
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
@@ -50,6 +52,11 @@ fn an_account_without_a_right_is_told_who_it_is_and_what_would_give_the_right() 
         command.output().unwrap()
     };
 
+    let closed = stranger(&["user", "list"]);
+    assert_eq!(closed.status.code(), Some(4));
+    let stderr = String::from_utf8(closed.stderr).unwrap();
+    assert!(stderr.contains(&format!("uid {}", identity::STRANGER)) && stderr.contains("to the group "), "{stderr}");
+    fs::set_permissions(host.socket(), fs::Permissions::from_mode(0o666)).unwrap();
     for arguments in [&["user", "list"][..], &["user", "show", "anna"], &["audit", "tail"], &["user", "add", "eve"]] {
         let output = stranger(arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -78,6 +85,27 @@ fn a_user_is_renamed_and_its_address_removed() {
     assert_eq!(fails(&host, &["user", "set", "ann"], ""), 2, "nothing to change");
     assert!(String::from_utf8(mfactl(&host, &["user", "ls"], "").stdout).unwrap().contains("ann "));
     succeeds(&host, &["user", "rm", "ann", "--yes", "--reason", "a test"], "");
+}
+
+#[test]
+fn a_list_fits_the_terminal_and_has_a_format_for_each_reader() {
+    let host = Host::start("");
+    let uid = text(&succeeds(&host, &["user", "add", "anna, b.", "--email", "a@example.org"], "")["user"]["uid"]);
+    let list = |flags: &[&str]| {
+        let output = mfactl(&host, &[flags, &["user", "list"]].concat(), "");
+        assert!(output.status.success(), "{flags:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+
+    let table = list(&[]);
+    assert!(table.lines().all(|line| line.chars().count() <= 80) && !table.contains(&uid), "{table}");
+    assert!(table.starts_with("NAME") && list(&["-o", "wide"]).contains(&uid));
+    assert!(list(&["--no-headers"]).starts_with("anna, b."));
+    assert_eq!(list(&["-o", "name"]), "anna, b.\n");
+    let values = list(&["-o", "csv"]);
+    assert!(values.starts_with("NAME,UID,MFA,LOGIN,LOCKED,CREATED\n"), "{values}");
+    assert!(values.contains(&format!("\"anna, b.\",{uid},none,enabled,no,20")), "{values}");
+    assert_eq!(serde_json::from_str::<Value>(&list(&["-o", "json"])).unwrap()["users"][0]["uid"], uid.as_str());
 }
 
 #[test]

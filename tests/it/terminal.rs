@@ -1,11 +1,64 @@
 //! What a person sees of `mfactl` on a terminal of 80 columns and 24 rows.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::cli::succeeds;
+use crate::cli::{fails, succeeds};
 use crate::host::Host;
 use crate::interop::{python, python_has};
 use crate::people::{PASSWORD, text};
+use crate::wire::Request;
+
+/// Runs `mfactl` on a terminal until the prompt is there. Returns what is on the screen, as one line.
+fn seen_at(prompt: &str, host: &Host, arguments: &[&str]) -> String {
+    let mut python = python();
+    python.env("PAGER", "sed 's/^/paged: /'; read -r line < /dev/tty");
+    python.arg(mfad_testkit::root().join("tests/terminal/screen.py")).arg(prompt);
+    let command = python.arg(mfad_testkit::program("mfactl")).arg("--socket").arg(host.socket()).args(arguments);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<String> = serde_json::from_slice(&output.stdout).unwrap();
+    lines.iter().map(|line| format!("{line:<80}")).collect::<String>().trim().to_owned()
+}
+
+#[test]
+fn what_ends_a_protection_is_asked_and_only_of_those_who_may_do_it() {
+    if !python_has("pyte", "questions on a terminal") {
+        return;
+    }
+    let host = Host::start("");
+    let person = host.person("anna");
+    host.enrol(&person, &json!({"name": "phone"}));
+    let delete = ["secret", "delete", "anna", "phone", "--reason", "a test"];
+    let renew = ["codes", "renew", "anna", "--reason", "a test"];
+
+    let last = seen_at("[y/N]", &host, &delete);
+    assert!(last.contains("the password alone lets the user in, and the backup codes end"), "{last}");
+    assert!(seen_at("[y/N]", &host, &renew).contains("The present ones end at once"));
+    for no_reason in [&delete[..4], &renew[..3]] {
+        assert_eq!(fails(&host, no_reason, ""), 4, "{no_reason:?} is refused before anybody is asked");
+    }
+
+    let second = host.ask(&Request::post(format!("/users/{}/secrets", person.id), &json!({"type": "fido2"})).reason());
+    assert_eq!(second.ok()["status"], "pending");
+    let last = seen_at("[y/N]", &host, &delete);
+    assert!(last.contains("the password alone"), "a pending factor lets nobody in: {last}");
+}
+
+#[test]
+fn a_list_longer_than_the_window_comes_in_the_pager() {
+    if !python_has("pyte", "a pager on a terminal") {
+        return;
+    }
+    let host = Host::start("");
+    for number in 0..30 {
+        succeeds(&host, &["user", "add", &format!("user {number:02}")], "");
+    }
+
+    let paged = seen_at("paged: user 29", &host, &["user", "list"]);
+    assert!(paged.contains("paged: user 28"), "{paged}");
+    let unpaged = seen_at("user 29", &host, &["--no-pager", "user", "list"]);
+    assert!(!unpaged.contains("paged"), "{unpaged}");
+}
 
 #[test]
 fn the_qr_code_of_an_enrolment_is_read_from_the_screen_at_its_prompt_in_any_theme() {

@@ -5,51 +5,20 @@ a dark and as a light theme would, and has two independent readers (OpenCV, ZXin
 document: {"screen": [24 lines], "read": {"dark": [URI, URI], "light": [URI, URI]}}.
 """
 
-import fcntl
 import json
-import os
-import pty
-import select
-import signal
-import struct
 import sys
-import termios
-import time
 
 import cv2
 import numpy
 import pyte
 import zxingcpp
 
-COLUMNS, ROWS = 80, 24
+from screen import COLUMNS, ROWS, screen_at
+
 CELL = (8, 16)
-PROMPT = "code: "
-PATIENCE = 60
 THEMES = {"dark": {"fg": 0xD0, "bg": 0x10}, "light": {"fg": 0x10, "bg": 0xF8}}
 # The part of a cell that a block character fills, as (from, to) in halves from the top.
 BLOCKS = {"█": (0, 2), "▀": (0, 1), "▄": (1, 2)}
-
-
-def screen_at_the_prompt(command: list[str]) -> pyte.Screen:
-    """Runs the command on a terminal, and returns its screen once the prompt is on it."""
-    child, terminal = pty.fork()
-    if child == 0:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        os.environ.update(TERM="xterm-256color", NO_COLOR="1")
-        os.execv(command[0], command)
-    screen = pyte.Screen(COLUMNS, ROWS)
-    stream = pyte.ByteStream(screen)
-    deadline = time.monotonic() + PATIENCE
-    try:
-        while not any(PROMPT in line for line in screen.display):
-            if not select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
-                sys.exit("the prompt did not come:\n" + "\n".join(screen.display))
-            stream.feed(os.read(terminal, 65536))
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(terminal)
-    return screen
 
 
 def shade(colour: str, default: int) -> int:
@@ -82,7 +51,7 @@ def read(picture: numpy.ndarray) -> list[str]:
 
 def main() -> None:
     mfactl, socket, user = sys.argv[1:]
-    screen = screen_at_the_prompt([mfactl, "--socket", socket, "--yes", "enroll", user, "--reason", "a test"])
+    screen = screen_at("code: ", [mfactl, "--socket", socket, "enroll", user, "--reason", "a test"])
     found = {name: read(drawn(screen, theme)) for name, theme in THEMES.items()}
     json.dump({"screen": screen.display, "read": found}, sys.stdout)
 

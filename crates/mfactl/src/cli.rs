@@ -4,12 +4,13 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom, UserArg};
+use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom};
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::help;
+use crate::user_args::UserCommand;
 
 /// Where the daemon of the package listens.
 const DEFAULT_SOCKET: &str = "/run/mfad/mfad.sock";
@@ -47,9 +48,27 @@ pub(crate) struct Globals {
         help_heading = "Global options"
     )]
     pub socket: PathBuf,
-    /// Print the daemon's response as one JSON document
+    /// Print the daemon's response as one JSON document; the same as `-o json`
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
+    /// How to print lists
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_enum,
+        default_value_t = Format::Table,
+        conflicts_with = "json",
+        value_name = "FORMAT",
+        help_heading = GLOBAL
+    )]
+    pub output: Format,
+    /// Print lists without the names of the columns
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub no_headers: bool,
+    /// Do not show long lists in a pager
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub no_pager: bool,
     /// Print only the requested data, no notes
     #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
@@ -76,6 +95,21 @@ pub(crate) enum Colour {
     Always,
     /// Plain text only
     Never,
+}
+
+/// How lists are printed. The doc comments of the variants are part of the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns that fit a terminal, with times to the minute
+    Table,
+    /// All columns, with uids and whole times
+    Wide,
+    /// The daemon's response as one JSON document
+    Json,
+    /// The first column alone
+    Name,
+    /// All columns as comma-separated values (RFC 4180)
+    Csv,
 }
 
 #[derive(Debug, Subcommand)]
@@ -154,67 +188,6 @@ pub(crate) enum Command {
         /// Directory to write to; it is created if missing
         dir: PathBuf,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum UserCommand {
-    /// Create a user
-    #[command(
-        alias = "create",
-        after_help = help::USER_ADD
-    )]
-    Add(UserAddArgs),
-    /// List all users
-    #[command(alias = "ls")]
-    List,
-    /// Show one user
-    Show(ActOnUser),
-    /// Change the name, the display name or the email address of a user
-    #[command(alias = "rename", after_help = help::USER_SET)]
-    Set(UserSetArgs),
-    /// Disable a user: bar logins and end all sessions
-    Disable(UserArg),
-    /// Enable a disabled user
-    Enable(UserArg),
-    /// Delete a user and all their secrets
-    #[command(alias = "rm")]
-    Delete(ActOnUser),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UserAddArgs {
-    /// Name, 1 to 64 characters
-    pub name: String,
-    /// Use this uid instead of a generated one
-    #[arg(long, value_name = "UUID")]
-    pub id: Option<String>,
-    /// Display name
-    #[arg(long, value_name = "TEXT")]
-    pub display_name: Option<String>,
-    /// Email address; can be used to log in
-    #[arg(long, value_name = "ADDRESS")]
-    pub email: Option<String>,
-    /// Prompt for a password
-    #[arg(long, conflicts_with_all = ["password_file", "password_stdin"])]
-    pub password: bool,
-    #[command(flatten)]
-    pub password_from: PasswordFrom,
-}
-
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("changes").required(true).multiple(true))]
-pub(crate) struct UserSetArgs {
-    #[command(flatten)]
-    pub on: ActOnUser,
-    /// New name, 1 to 64 characters
-    #[arg(long, group = "changes", value_name = "NAME")]
-    pub name: Option<String>,
-    /// New display name; an empty text removes it
-    #[arg(long, group = "changes", value_name = "TEXT")]
-    pub display_name: Option<String>,
-    /// New email address; an empty text removes it
-    #[arg(long, group = "changes", value_name = "ADDRESS")]
-    pub email: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -441,6 +414,9 @@ pub(crate) struct DoctorArgs {
     /// State directory of the daemon
     #[arg(long, value_name = "DIR", env = "MFAD_STATE_DIR", default_value = "/var/lib/mfad")]
     pub state_dir: PathBuf,
+    /// Fail on warnings too
+    #[arg(long)]
+    pub strict: bool,
 }
 
 #[derive(Debug, Subcommand)]

