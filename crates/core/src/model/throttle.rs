@@ -223,10 +223,12 @@ mod tests {
 
     #[test]
     fn the_time_of_the_last_failure_is_known_from_the_first_delay_on() {
-        let failed_at = |times| failed(times, &at(5000)).failed_at(&LIMITS);
+        let now = at(5000);
+        let failed_at = |times| failed(times, &now).failed_at(&LIMITS);
 
-        assert_eq!([4, 5, 7, 40, 100].map(failed_at), [None, Some(5000), Some(5000), Some(5000), Some(5000)]);
-        assert_eq!(failed(9, &at(5000)).lock().failed_at(&LIMITS), Some(5000));
+        assert_eq!(failed_at(4), None);
+        assert_eq!([5, 7, 40, 100].map(failed_at), [Some(now.wall_ms); 4]);
+        assert_eq!(failed(9, &now).lock().failed_at(&LIMITS), Some(now.wall_ms));
         assert_eq!(Throttle::clear().failed_at(&LIMITS), None);
     }
 

@@ -30,7 +30,7 @@ pub struct Problem {
     /// Attempts left for the challenge, the pending factor or the PIN.
     pub remaining: Option<u32>,
     /// The parameters under which a wrong first code would have been correct.
-    pub diagnosis: Option<api::Diagnosis>,
+    pub diagnosis: Option<Box<api::Diagnosis>>,
     /// The serial numbers of the keys to choose from.
     pub devices: Option<Vec<u64>>,
     /// The right that the caller lacks.
@@ -134,7 +134,7 @@ impl Problem {
             request_id: Some(request.to_owned()),
             retry_after: self.retry_after,
             remaining: self.remaining,
-            diagnosis: self.diagnosis.clone(),
+            diagnosis: self.diagnosis.as_deref().cloned(),
             devices: self.devices.clone(),
             right: self.right.map(str::to_owned),
             holder: self.holder.clone(),
@@ -209,7 +209,7 @@ impl From<&Error> for Problem {
             Error::Expired => says(StatusCode::GONE, ErrorCode::Expired, "Pending secret ended"),
             Error::WrongFirstCode { remaining, diagnosis } => Self {
                 remaining: Some(*remaining),
-                diagnosis: diagnosis.as_ref().map(diagnosis_of),
+                diagnosis: diagnosis.as_ref().map(|found| Box::new(diagnosis_of(found))),
                 ..says(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::WrongCode, "Wrong code")
             },
             Error::NoPcscd => unavailable(ErrorCode::NoPcscd, "No smart card service"),
