@@ -56,7 +56,9 @@ fn a_configuration_that_others_can_change_is_refused_at_the_start_and_by_a_check
         assert_eq!(refused.status.code(), Some(5), "{what}");
         assert!(String::from_utf8_lossy(&refused.stderr).contains("mfad-it-"), "{what}: it names the place");
     });
-    assert_eq!(check().status.code(), Some(0));
+    let checked = check();
+    assert_eq!(checked.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&checked.stderr).starts_with("mfad: ok: "), "{checked:?}");
     let (config, dir) = (ward.dirs.config.clone(), ward.dirs.dir.path().to_owned());
     for (path, open, closed) in [(&config, 0o666, 0o644), (&config, 0o620, 0o444), (&dir, 0o777, 0o1777)] {
         let mode = |mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

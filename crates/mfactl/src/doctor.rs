@@ -24,7 +24,7 @@ enum State {
     Good,
     /// It works, but could be safer.
     Warning,
-    /// It does not work or is not safe. Only this makes the command fail.
+    /// It does not work or is not safe. Only this makes the command fail, unless `--strict` is given.
     Problem,
     /// The check is not possible, or this account is not permitted to make it.
     Unknown,
@@ -65,7 +65,11 @@ pub(crate) async fn run(context: &mut Context, args: &DoctorArgs) -> Result<(), 
     findings.push(clock());
     findings.push(socket(context.client.socket()));
     findings.extend(state_dir(&args.state_dir));
-    let is_well = findings.iter().all(|finding| finding.state != State::Problem);
+    let is_well = findings.iter().all(|finding| match finding.state {
+        State::Good | State::Unknown => true,
+        State::Warning => !args.strict,
+        State::Problem => false,
+    });
     if context.out.is_json() {
         let list: Vec<Value> = findings
             .iter()
@@ -84,7 +88,12 @@ fn tell(context: &Context, found: &Finding) -> Result<(), Failure> {
     if context.out.is_quiet() && found.state != State::Problem {
         return Ok(());
     }
-    let tone = if found.state == State::Problem { Tone::Bad } else { Tone::Good };
+    let tone = match found.state {
+        State::Good => Tone::Good,
+        State::Warning => Tone::Warning,
+        State::Problem => Tone::Bad,
+        State::Unknown => Tone::Faint,
+    };
     let word = context.out.tone(&format!("{:<8}", found.state.word()), tone);
     context.out.line(&format!("{word} {:<12} {}", found.check, visible(&found.detail)))?;
     found.remedy.map_or(Ok(()), |remedy| context.out.line(&format!("{:<21} -> {remedy}", "")))

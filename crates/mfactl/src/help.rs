@@ -235,7 +235,7 @@ Examples:
 
 pub(crate) const DOCTOR: &str = "\
 Checks the daemon, versions, sandbox, clock, pcscd, master key, socket, store and disk. Run it as root to check all of
-them. Exits with 1 if there is a problem.
+them. Exits with 1 if there is a problem, and with --strict also if there is a warning.
 
 Example:
   mfactl doctor --json";

@@ -137,7 +137,11 @@ fn run(arguments: Arguments, starter: &mut Starter) -> Result<(), Failure> {
         Some(Command::Init { if_needed: true }) if config.state_dir.join(mfad_store::DATABASE).exists() => Ok(()),
         Some(Command::Init { .. }) => init(&config),
         Some(Command::Restore(args)) => restore::run(&config, &args),
-        Some(Command::Check) => config.check_names().map_err(Failure::Config),
+        Some(Command::Check) => {
+            config.check_names()?;
+            tell_ok(Config::path(&overrides));
+            Ok(())
+        }
         // Done above: the man pages need no configuration.
         Some(Command::Manual { .. }) => Ok(()),
         None => {
@@ -160,6 +164,15 @@ fn harden() -> Result<(), Failure> {
     // The usual soft limit is lower than the default limit on connections.
     let files = rustix::process::getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(|_| failed("the file limit"))
+}
+
+/// Says that a check found nothing wrong.
+#[expect(clippy::print_stderr, reason = "an administrator reads it, as of other checks of a configuration")]
+fn tell_ok(config: Option<&Path>) {
+    match config {
+        Some(path) => eprintln!("mfad: ok: {}", path.display()),
+        None => eprintln!("mfad: ok: without a configuration file, every setting has its default"),
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "an administrator reads what was made")]
