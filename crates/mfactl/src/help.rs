@@ -1,6 +1,9 @@
 //! The longer help texts, one constant per command, which follow the list of flags in `--help` and in the man pages.
 //! They use the width of a terminal: clap wraps longer lines, but never joins short ones.
 
+/// The line before the exit codes in [`MFACTL`].
+pub(crate) const EXIT_CODES: &str = "Exit codes:\n";
+
 /// Follows the list of commands in `mfactl --help`.
 pub(crate) const MFACTL: &str = "\
 Examples:

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use crate::cli::Cli;
 use crate::failure::Failure;
+use crate::help;
 
 /// `completions`: prints the completion script of a shell.
 pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
@@ -26,15 +27,18 @@ pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
 pub(crate) fn manual(dir: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::Usage(format!("{}: {error}", dir.display()));
     fs::create_dir_all(dir).map_err(failed)?;
-    let mut root = Cli::command();
+    // The page has the exit codes in a section of their own.
+    let examples = help::MFACTL.split_once(help::EXIT_CODES).map_or(help::MFACTL, |(examples, _)| examples.trim_end());
+    let mut root = Cli::command().after_help(examples);
     root.build();
-    for page in pages(&root, "mfactl", "mfactl") {
+    for page in pages(&root, "mfactl", None, "mfactl") {
         let mut text = Vec::new();
         clap_mangen::Man::new(page.command)
             .title(page.name.to_uppercase())
             .section("1")
             .render(&mut text)
             .map_err(failed)?;
+        text.extend_from_slice(sections(page.above.as_deref()).as_bytes());
         fs::write(dir.join(format!("{}.1", page.name)), text).map_err(failed)?;
     }
     for (shell, file) in [(Shell::Bash, "mfactl.bash"), (Shell::Zsh, "_mfactl"), (Shell::Fish, "mfactl.fish")] {
@@ -45,10 +49,48 @@ pub(crate) fn manual(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+const ENVIRONMENT: &str = "\
+.SH ENVIRONMENT
+.TP
+MFAD_SOCKET
+The path of the daemon's socket, as with \\-\\-socket. If it is empty, the default applies.
+.TP
+MFAD_STATE_DIR
+The daemon's state directory, for mfactl doctor.
+.TP
+PAGER
+The program that shows lists which are longer than the window; by default less.
+.TP
+NO_COLOR
+If it is set, the output has no colours.
+.SH FILES
+.TP
+/run/mfad/mfad.sock
+The daemon's socket.
+.TP
+/etc/mfad/mfad.toml
+The daemon's configuration, which gives rights to accounts; see mfad.toml(5).
+";
+
+/// The sections that clap does not write: exit status, environment, files, and the related pages.
+fn sections(above: Option<&str>) -> String {
+    let (_, codes) = help::MFACTL.split_once(help::EXIT_CODES).unwrap_or_default();
+    let mut text = ".SH EXIT STATUS\n".to_owned();
+    for (number, meaning) in codes.lines().filter_map(|line| line.trim().split_once(' ')) {
+        text.push_str(&format!(".TP\n{number}\n{}\n", meaning.trim()));
+    }
+    text.push_str(ENVIRONMENT);
+    let above = above.map(|page| format!("{}(1), ", page.replace('-', "\\-"))).unwrap_or_default();
+    text.push_str(&format!(".SH SEE ALSO\n{above}mfad(8), mfad.toml(5)\n"));
+    text
+}
+
 /// A man page of section 1.
 struct Page {
     /// File name without `.1`, such as `mfactl-user-add`.
     name: String,
+    /// The page of the command that has this one below it.
+    above: Option<String>,
     command: Clap,
 }
 
@@ -57,9 +99,9 @@ struct Page {
 ///
 /// `name` is the name of the page, and `usage` has the words that the user types. Neither follows from the other: a
 /// command such as `master-key` has a hyphen of its own.
-fn pages(command: &Clap, name: &str, usage: &str) -> Vec<Page> {
+fn pages(command: &Clap, name: &str, above: Option<&str>, usage: &str) -> Vec<Page> {
     let named = command.clone().name(name.to_owned()).bin_name(usage.to_owned());
-    let mut pages = vec![Page { name: name.to_owned(), command: named }];
+    let mut pages = vec![Page { name: name.to_owned(), above: above.map(str::to_owned), command: named }];
     for below in command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help") {
         pages.extend(pages_below(below, name, usage));
     }
@@ -68,5 +110,31 @@ fn pages(command: &Clap, name: &str, usage: &str) -> Vec<Page> {
 
 fn pages_below(command: &Clap, above: &str, usage: &str) -> Vec<Page> {
     let name = command.get_name();
-    pages(command, &format!("{above}-{name}"), &format!("{usage} {name}"))
+    pages(command, &format!("{above}-{name}"), Some(above), &format!("{usage} {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_with_the_exit_codes_and_the_page_above_it() {
+        let text = sections(Some("mfactl-master-key"));
+
+        assert!(text.contains(".TP\n4\nnot permitted\n") && text.contains(".TP\n130\ninterrupted\n"), "{text}");
+        assert!(text.ends_with(".SH SEE ALSO\nmfactl\\-master\\-key(1), mfad(8), mfad.toml(5)\n"), "{text}");
+        assert!(sections(None).ends_with(".SH SEE ALSO\nmfad(8), mfad.toml(5)\n"));
+    }
+
+    #[test]
+    fn each_page_knows_the_page_above_it() {
+        let mut root = Cli::command();
+        root.build();
+        let pages = pages(&root, "mfactl", None, "mfactl");
+
+        let above = |name: &str| pages.iter().find(|page| page.name == name).unwrap().above.clone();
+        assert_eq!(above("mfactl-master-key-show").as_deref(), Some("mfactl-master-key"));
+        assert_eq!(above("mfactl-master-key").as_deref(), Some("mfactl"));
+        assert_eq!(above("mfactl"), None);
+    }
 }
