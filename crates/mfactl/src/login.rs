@@ -128,8 +128,10 @@ fn tell(context: &Context, args: &LoginArgs, login: &Login) -> Result<(), Failur
     let mut pairs = vec![("user", args.user.clone()), ("uid", token.user_uid.clone().unwrap_or_default())];
     if let Some(claims) = claims(token.token.as_str()) {
         pairs.push(("at", moment(claims.iat)));
-        pairs.push(("with", claims.amr.join(", ")));
-        pairs.push(("until", moment(claims.exp)));
+        pairs.push(("proved", proved(&claims.amr)));
+        if args.show_token {
+            pairs.push(("until", moment(claims.exp)));
+        }
     } else {
         pairs.push(("for", format!("{} s", token.expires_in)));
     }
@@ -141,6 +143,9 @@ fn tell(context: &Context, args: &LoginArgs, login: &Login) -> Result<(), Failur
         pairs.push(("backup codes left", left.to_string()));
     }
     out.pairs(&pairs)?;
+    if !args.show_token && token.kind == "ACCESS" {
+        out.note("the login was only tried: its session has ended (--show-token keeps it and prints the tokens)")?;
+    }
     if let Some(warning) = &token.warning {
         out.note(&visible(warning))?;
     }
@@ -151,6 +156,20 @@ fn tell(context: &Context, args: &LoginArgs, login: &Login) -> Result<(), Failur
         ))?;
     }
     Ok(())
+}
+
+/// What the user proved, from the values of the `amr` claim (RFC 8176 section 2).
+fn proved(amr: &[String]) -> String {
+    let words = amr.iter().filter_map(|value| match value.as_str() {
+        "pwd" => Some("password"),
+        "otp" => Some("authenticator code"),
+        "kba" => Some("backup code"),
+        "hwk" => Some("security key"),
+        // They say that there were several proofs, and that somebody was present.
+        "mfa" | "user" => None,
+        other => Some(other),
+    });
+    visible(&words.collect::<Vec<_>>().join(", "))
 }
 
 fn claims(token: &str) -> Option<Claims> {
@@ -178,6 +197,15 @@ mod tests {
             ("1970-01-01T00:00:00Z".to_owned(), "1970-01-01T00:15:00Z".to_owned())
         );
         assert_eq!(claims.amr, ["pwd", "otp"]);
+    }
+
+    #[test]
+    fn what_was_proved_is_said_in_words() {
+        let words = |amr: &[&str]| proved(&amr.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>());
+
+        assert_eq!(words(&["pwd", "otp", "mfa"]), "password, authenticator code");
+        assert_eq!(words(&["pwd", "hwk", "user", "mfa"]), "password, security key");
+        assert_eq!(words(&["pwd", "new"]), "password, new");
     }
 
     #[test]
