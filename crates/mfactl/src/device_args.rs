@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::args::{ActOnUser, PasswordFrom};
 use crate::call::Body;
+use crate::cli::Format;
 use crate::help;
 
 #[derive(Debug, Subcommand)]
@@ -161,6 +162,10 @@ pub(crate) struct ProvisionArgs {
 /// Parameters of a factor on a hardware key. The daemon chooses those that are not given.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct KeyProfileArgs {
+    // Without it, the global flag would bring its `-o` here, which is `--oath-type` as in ykman. clap passes the value on
+    // to the global flag.
+    #[arg(id = "output", long = "output", value_enum, default_value_t = Format::Table, hide = true)]
+    shadowed_output: Format,
     /// Time-based (TOTP) or counter-based (HOTP) codes
     #[arg(long, short = 'o', value_name = "TYPE", value_parser = ["TOTP", "HOTP"], ignore_case = true)]
     pub oath_type: Option<String>,
