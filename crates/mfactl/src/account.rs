@@ -21,8 +21,8 @@ fn lacks(account: &str, right: &str) -> String {
     let group =
         if right == "admin" { format!("add the account to the group {ADMIN_GROUP}, or ") } else { String::new() };
     format!(
-        "{account} lacks the right `{right}`; some commands take --as-user instead; otherwise {group}add these lines to \
-         {CONFIG} and run systemctl reload mfad"
+        "{account} lacks the right `{right}`; {group}add these lines to the daemon's configuration ({CONFIG}) and reload \
+         it; commands that have --as-user can do without"
     )
 }
 
@@ -39,6 +39,9 @@ pub(crate) fn rule_lines(right: &str) -> [String; 3] {
 pub(crate) fn lacks_socket(socket: &Path) -> String {
     let group = fs::metadata(socket).ok().and_then(|found| group_name(found.gid()));
     let group = group.unwrap_or_else(|| "mfad".to_owned());
+    if group == "root" {
+        return format!("{} may not use it; have root give the socket a group of its own", uid_and_name());
+    }
     format!("{} may not use it; add the account to the group {group}, then log in again", uid_and_name())
 }
 
@@ -66,7 +69,7 @@ mod tests {
         let text = lacks("uid 1000 (ann)", "audit");
 
         assert!(text.starts_with("uid 1000 (ann) lacks the right `audit`; "), "{text}");
-        assert!(text.contains("otherwise add these lines to /etc/mfad/mfad.toml"), "{text}");
+        assert!(text.contains("; add these lines to the daemon's configuration (/etc/mfad/mfad.toml)"), "{text}");
         assert!(lacks("", "admin").contains("add the account to the group mfad-admin, or add these lines"));
         let [table, who, rights] = rule_lines("audit");
         assert_eq!((table.as_str(), rights.as_str()), ("[[peer]]", "rights = [\"audit\"]"));

@@ -1,7 +1,6 @@
 //! The command line: commands, flags and their help texts. `--help` and the man pages print the doc comments of the
 //! commands and flags in this file. It must not know how a command is carried out, nor anything about the daemon.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -15,10 +14,12 @@ use crate::user_args::UserCommand;
 /// Where the daemon of the package listens.
 const DEFAULT_SOCKET: &str = "/run/mfad/mfad.sock";
 
-/// Reads the path of the socket. An empty one, as of a variable that is set to nothing, means the default.
-#[expect(clippy::unnecessary_wraps, reason = "clap asks for a parser that may fail")]
-fn socket_path(text: &str) -> Result<PathBuf, Infallible> {
-    Ok(PathBuf::from(if text.is_empty() { DEFAULT_SOCKET } else { text }))
+impl Globals {
+    /// The socket of the flag, of the variable `MFAD_SOCKET`, or of the package. An empty path counts for nothing.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let named = self.socket.clone().or_else(|| std::env::var_os("MFAD_SOCKET").map(PathBuf::from));
+        named.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
+    }
 }
 
 /// Heading of the flags that every command accepts.
@@ -37,18 +38,12 @@ pub(crate) struct Cli {
 /// Flags that every command accepts, before or after its name.
 #[derive(Debug, Args)]
 pub(crate) struct Globals {
-    /// Path of the daemon's socket
-    #[arg(
-        long,
-        global = true,
-        env = "MFAD_SOCKET",
-        default_value = DEFAULT_SOCKET,
-        value_parser = socket_path,
-        value_name = "PATH",
-        help_heading = "Global options"
-    )]
-    pub socket: PathBuf,
-    /// Print the daemon's response as one JSON document; the same as `-o json`
+    /// Path of the daemon's socket [env: MFAD_SOCKET] [default: /run/mfad/mfad.sock]
+    // Without clap's `env`: it takes a variable for an argument, and then shows no help where there is no other, and a
+    // usage as if the flag were needed.
+    #[arg(long, global = true, value_name = "PATH", help_heading = GLOBAL)]
+    socket: Option<PathBuf>,
+    /// Print the daemon's response as one JSON document; the same as `--output json`
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// How to print lists

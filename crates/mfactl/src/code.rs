@@ -52,12 +52,21 @@ impl Code {
             return Self::parse(context.prompter.secret(wanted, source).await?);
         }
         for _ in 0..TYPING_AGAIN {
-            match Self::parse(without_blanks(&context.prompter.secret(wanted, source).await?)) {
-                Ok(code) => return Ok(code),
-                Err(slip) => context.out.error(&slip.to_string()),
+            match Self::typed(context, wanted).await {
+                Err(Failure::Usage(slip)) if context.prompter.may_ask() => context.out.error(&slip),
+                typed => return typed,
             }
         }
-        Self::parse(without_blanks(&context.prompter.secret(wanted, source).await?))
+        Self::typed(context, wanted).await
+    }
+
+    async fn typed(context: &Context, wanted: Wanted) -> Result<Self, Failure> {
+        let text = context.prompter.secret(wanted, &Source::Prompt).await?;
+        Self::parse(without_blanks(&text)).map_err(|slip| match slip {
+            // In an enrolment there are no backup codes yet.
+            Failure::Usage(_) if wanted.label == TOKEN.label => Failure::Usage("a code has 6 to 8 digits".to_owned()),
+            other => other,
+        })
     }
 
     /// Request body with this code.

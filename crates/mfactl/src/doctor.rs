@@ -2,6 +2,7 @@
 //! and looks at the clock, the socket and the state directory itself.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
@@ -245,13 +246,15 @@ fn socket(path: &Path) -> Finding {
 
 /// Checks who may read the state directory, and the free space on its disk.
 fn state_dir(dir: &Path) -> Vec<Finding> {
-    let Ok(meta) = fs::metadata(dir) else {
-        return vec![finding(
-            "store",
-            State::Unknown,
-            format!("cannot inspect {}", dir.display()),
-            "run mfactl as root",
-        )];
+    let meta = match fs::metadata(dir) {
+        Ok(meta) => meta,
+        Err(error) => {
+            let (detail, remedy) = match error.kind() {
+                ErrorKind::NotFound => ("there is no directory", "give the daemon's with --state-dir"),
+                _ => ("cannot inspect", "run mfactl as root"),
+            };
+            return vec![finding("store", State::Unknown, format!("{detail} {}", dir.display()), remedy)];
+        }
     };
     let mode = meta.permissions().mode() & 0o777;
     let mut findings = vec![if mode & 0o077 == 0 {

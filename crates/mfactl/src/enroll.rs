@@ -38,7 +38,7 @@ async fn enroll(context: &mut Context, acting: &Acting, args: &EnrollArgs) -> Re
             if args.start && context.out.is_json() {
                 return context.out.document(answer.text());
             }
-            present(context.out, &made)?;
+            present(context.out, &made, args.start)?;
             if args.start {
                 return context.out.note(&format!(
                     "finish with: mfactl enroll {} --finish {}",
@@ -74,10 +74,13 @@ async fn create(context: &mut Context, acting: &Acting, profile: &ProfileArgs) -
     context.client.ask(Call::post(acting.path("/secrets?qr=text")).by(&acting.authority).with(body)).await
 }
 
-fn present(out: Output, made: &NewFactor) -> Result<(), Failure> {
-    let until = made.record.expires.as_deref().map(|time| format!(", pending until {time}")).unwrap_or_default();
-    out.show(&visible(&format!("secret  {}{until}", made.record.uid)))?;
-    out.show(&format!("url     {}", visible(made.secret.otpauth_url.as_str())))?;
+/// Shows a new secret. Someone who is about to type its first code needs no more than the picture and the key.
+fn present(out: Output, made: &NewFactor, is_for_later: bool) -> Result<(), Failure> {
+    if is_for_later {
+        let until = made.record.expires.clone().map(|time| format!(", pending until {}", out.time(time)));
+        out.show(&visible(&format!("secret  {}{}", made.record.uid, until.unwrap_or_default())))?;
+        out.show(&format!("url     {}", visible(made.secret.otpauth_url.as_str())))?;
+    }
     let Some(qr) = &made.qr else { return out.show(&format!("key     {}", in_groups(&made.secret.secret).as_str())) };
     if !out.is_quiet() {
         out.show("scan this QR code with an authenticator app; it is shown only once")?;

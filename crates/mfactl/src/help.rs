@@ -16,16 +16,18 @@ Examples:
   mfactl fido2 enroll ann --as-user      register the security key that is plugged in
   mfactl doctor                          find problems on this host
 
-USER is a name or a uid, or `me` together with --as-user. Passwords, codes and PINs are never arguments: mfactl prompts
-for them on the terminal, or reads them from a file or standard input.
+USER is a name or a uid, or `me` together with --as-user. Passwords, codes and
+PINs are never arguments: mfactl prompts for them on the terminal, or reads them
+from a file or standard input.
 
-A file or standard input contains exactly one secret, as a single line of UTF-8. A byte order mark at the start and one
-line ending (LF or CR LF) at the end are not part of the secret. An empty secret, a second line and any other control
+A file or standard input contains exactly one secret, as a single line of UTF-8.
+A byte order mark at the start and one line ending (LF or CR LF) at the end are
+not part of the secret. An empty secret, a second line and any other control
 character are refused.
 
 Exit codes:
   0    success
-  1    denied, not found, in conflict, or a wrong code or password
+  1    denied, not confirmed, not found, in conflict, or a wrong code or password
   2    usage error, or invalid input
   3    the daemon cannot be reached or is not ready
   4    not permitted

@@ -144,7 +144,7 @@ fn tell(context: &Context, args: &LoginArgs, login: &Login) -> Result<(), Failur
     }
     out.pairs(&pairs)?;
     if !args.show_token && token.kind == "ACCESS" {
-        out.note("the login was only tried: its session has ended (--show-token keeps it and prints the tokens)")?;
+        out.note("the login works; its session was ended again (--show-token keeps it)")?;
     }
     if let Some(warning) = &token.warning {
         out.note(&visible(warning))?;

@@ -93,7 +93,7 @@ async fn until_interrupted(cli: Cli, out: Output) -> Result<(), Failure> {
 async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
     let globals = cli.globals;
     let mut context = Context {
-        client: Client::new(globals.socket, globals.curl.then_some(out)),
+        client: Client::new(globals.socket(), globals.curl.then_some(out)),
         out,
         prompter: Prompter { no_input: globals.no_input, yes: globals.yes },
     };

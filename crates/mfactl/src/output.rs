@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
 use anstream::{AutoStream, ColorChoice};
@@ -57,9 +58,14 @@ impl Output {
         self.format == Format::Json
     }
 
+    /// Whether a list must fit a terminal.
+    pub(crate) fn is_short(&self) -> bool {
+        self.format == Format::Table
+    }
+
     /// A time as the daemon writes it, to the minute where space is short: `2026-01-05 09:30Z`.
     pub(crate) fn time(&self, time: String) -> String {
-        if self.format == Format::Table { short_time(time) } else { time }
+        if self.is_short() { short_time(time) } else { time }
     }
 
     /// Whether notes are suppressed.
@@ -74,7 +80,7 @@ impl Output {
 
     /// Prints a note for people; suppressed by --json and --quiet.
     pub(crate) fn note(&self, text: &str) -> Result<(), Failure> {
-        if self.is_json() || self.quiet { Ok(()) } else { self.line(text) }
+        if self.is_json() || self.quiet { Ok(()) } else { self.line(&wrapped(text, width_of(io::stdout()))) }
     }
 
     /// Prints text that the user needs for the next step. With --json it goes to standard error, beside the document.
@@ -110,7 +116,7 @@ impl Output {
 
     /// Prints a line to standard error. A closed standard error is not a failure.
     pub(crate) fn aside(&self, text: &str) {
-        let _unread = write_line(io::stderr().lock(), text);
+        let _unread = write_line(io::stderr().lock(), &wrapped(text, width_of(io::stderr())));
     }
 
     /// Prints an error message to standard error.
@@ -167,6 +173,27 @@ impl Output {
             self.line(&format!("{name}  {}", visible(value)))
         })
     }
+}
+
+/// The columns of a terminal; `None` for anything else.
+fn width_of(stream: impl AsFd) -> Option<usize> {
+    tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Breaks a text between words, so that no line is wider than the terminal. A word that is wider stays whole.
+fn wrapped(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width.filter(|width| text.width() > *width) else { return text.to_owned() };
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.width().saturating_add(1).saturating_add(word.width()) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// A column of a list.
@@ -380,6 +407,17 @@ mod tests {
 
         assert_eq!(widths, [4, 1]);
         assert_eq!(rows.map(|row| aligned(&row, &widths)), ["日本  x", "e\u{301}     x"]);
+    }
+
+    #[test]
+    fn a_long_text_is_broken_between_words_on_a_terminal_alone() {
+        let text = "one two three four";
+
+        assert_eq!(wrapped(text, Some(9)), "one two\nthree\nfour");
+        assert_eq!(wrapped(text, Some(18)), text);
+        assert_eq!(wrapped(text, None), text);
+        assert_eq!(wrapped("longer than that", Some(4)), "longer\nthan\nthat");
+        assert_eq!(wrapped("    rights = [\"admin\"]", Some(80)), "    rights = [\"admin\"]");
     }
 
     #[test]

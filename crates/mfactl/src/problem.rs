@@ -39,9 +39,13 @@ impl Problem {
         }
     }
 
-    /// Whether the code was wrong and another may be tried.
+    /// Whether the code was wrong, or had the wrong number of digits, and another may be tried.
     pub(crate) fn may_try_again(&self) -> bool {
-        self.known_code() == Some(ErrorCode::WrongCode) && self.remaining.is_some_and(|left| left > 0)
+        match self.known_code() {
+            Some(ErrorCode::WrongCode) => self.remaining.is_some_and(|left| left > 0),
+            Some(ErrorCode::Malformed) => true,
+            _ => false,
+        }
     }
 
     /// Notes whether the request had no token, so that the rights of the calling account decided.
@@ -79,8 +83,10 @@ impl fmt::Display for Problem {
             let serials: Vec<String> = devices.iter().map(u64::to_string).collect();
             write!(f, " ({})", serials.join(", "))?;
         }
-        if let Some(left) = self.remaining {
-            write!(f, " ({left} more may be tried)")?;
+        match self.remaining {
+            Some(0) => write!(f, "; that was the last attempt: start again")?,
+            Some(left) => write!(f, " ({left} more may be tried)")?,
+            None => {}
         }
         if let Some(seconds) = self.retry_after {
             write!(f, "; try again in {seconds} s")?;

@@ -115,6 +115,11 @@ impl Prompter {
         typed.map_err(|error| no_terminal(&error, wanted))
     }
 
+    /// Whether the user may be asked.
+    pub(crate) fn may_ask(&self) -> bool {
+        !self.no_input
+    }
+
     fn allowed(&self, wanted: Wanted) -> Result<(), Failure> {
         if self.no_input {
             return Err(Failure::Usage(format!(

@@ -45,9 +45,9 @@ pub(crate) fn print_codes(out: Output, codes: &BackupCodes) -> Result<(), Failur
     out.note("backup codes:")?;
     codes.codes.iter().try_for_each(|code| out.line(&visible(code.as_str())))?;
     out.note(
-        "each code works once, in place of an authenticator code. They are shown only once: print them or write them",
-    )?;
-    out.note("down and keep them away from the authenticator.")
+        "Each code works once, in place of an authenticator code. They are shown only once: print them or write them \
+         down, and keep them away from the authenticator.",
+    )
 }
 
 /// Finds a secret of the user by uid or by name. Fails if several match.
@@ -141,6 +141,17 @@ fn profile(secret: &Secret) -> String {
     if parts.is_empty() { "-".to_owned() } else { parts.join(" ") }
 }
 
+/// The kind of a secret as people call it.
+fn in_words(kind: &str) -> &str {
+    match kind {
+        "mfa" => "authenticator",
+        "fido2" => "security key",
+        "mfabackup" => "backup codes",
+        "apikey" => "API key",
+        other => other,
+    }
+}
+
 async fn rename(context: &mut Context, acting: &Acting, wanted: &str, name: &str) -> Result<(), Failure> {
     let secret = find(context, acting, wanted).await?;
     let body = Body::new().member("name", name).member("version", secret.version);
@@ -148,7 +159,7 @@ async fn rename(context: &mut Context, acting: &Acting, wanted: &str, name: &str
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("renamed secret {} to {}", visible(&secret.uid), visible(name)))
+    context.out.note(&format!("renamed {} to {}", visible(wanted), visible(name)))
 }
 
 async fn delete(context: &mut Context, acting: &Acting, wanted: &str) -> Result<(), Failure> {
@@ -163,17 +174,12 @@ pub(crate) async fn remove(context: &mut Context, acting: &Acting, secret: &Secr
         must_have_proof(acting)?;
         is_last = all(context, acting).await?.iter().filter(|secret| guards(secret)).count() == 1;
     }
-    let what = format!(
-        "{} {} ({}, {})",
-        secret.kind,
-        secret.name.as_deref().unwrap_or("without a name"),
-        secret.uid,
-        secret.status
-    );
-    let warning = if is_last {
-        " It is the last factor: then the password alone lets the user in, and the backup codes end."
-    } else {
-        ""
+    let name = secret.name.as_deref().unwrap_or("without a name");
+    let what = format!("{} {name} ({}, {})", in_words(&secret.kind), secret.uid, secret.status);
+    let warning = match secret.kind.as_str() {
+        _ if is_last => " It is the last factor: then the password alone lets the user in, and the backup codes end.",
+        "mfabackup" => " Then no code takes the place of an authenticator that is lost.",
+        _ => "",
     };
     context.prompter.confirm(format!("delete {}?{warning}", visible(&what))).await?;
     let answer = context.client.ask(Call::delete(one(acting, secret)).by(&acting.authority)).await?;

@@ -10,7 +10,7 @@ use crate::code::{ANY_CODE, Code, ask_key, by_key};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::login;
-use crate::output::{Column, Output, visible};
+use crate::output::{Column, visible};
 use crate::prompt::{CURRENT_PASSWORD, Source};
 use crate::secret_text::Hidden;
 use crate::user_args::{UserAddArgs, UserCommand, UserSetArgs};
@@ -64,7 +64,7 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
                 user.uid,
                 user.mfa,
                 if user.disabled { "disabled" } else { "enabled" }.to_owned(),
-                lock_text(context.out, &user.lock),
+                if context.out.is_short() { lock_word(&user.lock) } else { lock_text(&user.lock) },
                 context.out.time(user.date_created),
             ]
         })
@@ -116,7 +116,7 @@ async fn show(context: &mut Context, on: &ActOnUser) -> Result<(), Failure> {
         ("roles", if user.roles.is_empty() { none() } else { user.roles.join(", ") }),
         ("mfa", user.mfa),
         ("login", if user.disabled { "disabled" } else { "enabled" }.to_owned()),
-        ("locked", lock_text(context.out, &user.lock)),
+        ("locked", lock_text(&user.lock)),
         ("created", user.date_created),
         ("changed", user.date_modified),
     ])
@@ -239,23 +239,23 @@ pub(crate) async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    let ended = match before.lock.state.as_str() {
-        "none" => "the second factors were neither locked nor delayed; delays of the password are ended".to_owned(),
-        _ => {
-            format!(
-                "the second factors were {}; that is ended, as are delays of the password",
-                lock_text(context.out, &before.lock)
-            )
-        }
+    let user = &args.user;
+    let text = match before.lock.state.as_str() {
+        "none" => format!("{user} was neither locked nor delayed at a second factor; delays of the password are ended"),
+        _ => format!("unlocked {user}: was {}; delays of the password are ended too", lock_text(&before.lock)),
     };
-    context.out.note(&visible(&format!("unlocked {}: {ended}", args.user)))
+    context.out.note(&visible(&text))
 }
 
-/// Whether attempts at the second factors are delayed or locked, in a few words.
-fn lock_text(out: Output, lock: &Lock) -> String {
+/// Whether attempts at the second factors are delayed or locked, in one word.
+fn lock_word(lock: &Lock) -> String {
+    if matches!(lock.state.as_str(), "none" | "") { "no".to_owned() } else { lock.state.clone() }
+}
+
+/// The same with the time and the number of wrong attempts.
+fn lock_text(lock: &Lock) -> String {
     let failures = lock.failures.map(|count| format!(" ({count} wrong)")).unwrap_or_default();
-    let time = |time: &Option<String>| time.clone().map(|time| out.time(time));
-    match (lock.state.as_str(), time(&lock.until), time(&lock.since)) {
+    match (lock.state.as_str(), &lock.until, &lock.since) {
         ("none" | "", ..) => "no".to_owned(),
         (state, Some(until), _) => format!("{state} until {until}{failures}"),
         (state, None, Some(since)) => format!("{state} since {since}{failures}"),
@@ -279,6 +279,11 @@ pub(crate) async fn verify(context: &mut Context, args: &VerifyArgs) -> Result<(
     }
     let verified: Verified = answer.read()?;
     let at = verified.auth_time.clone();
-    let text = format!("correct code: {} of secret {} at {at}", verified.method, verified.secret_id);
-    context.out.note(&visible(&text))
+    let what = match verified.method.as_str() {
+        "totp" | "hotp" => "authenticator code",
+        "recovery" => "backup code",
+        "fido2" => "security key",
+        other => other,
+    };
+    context.out.note(&visible(&format!("correct {what} at {at}")))
 }
