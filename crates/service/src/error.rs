@@ -228,7 +228,7 @@ pub enum Error {
 impl Error {
     /// A code whose length no factor of the user has. It is malformed, not wrong, so it does not count as an attempt.
     pub(crate) fn wrong_length() -> Self {
-        Self::Malformed("`token` has the wrong number of digits for this factor".to_owned())
+        Self::Malformed("the code has the wrong number of digits for this factor".to_owned())
     }
 }
 
