@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom};
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
+use crate::format::Format;
 use crate::help;
 use crate::user_args::UserCommand;
 
@@ -90,21 +91,6 @@ pub(crate) enum Colour {
     Always,
     /// Plain text only
     Never,
-}
-
-/// How lists are printed. The doc comments of the variants are part of the help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// Columns that fit a terminal, with times to the minute
-    Table,
-    /// All columns, with uids and whole times
-    Wide,
-    /// The daemon's response as one JSON document
-    Json,
-    /// The first column alone
-    Name,
-    /// All columns as comma-separated values (RFC 4180)
-    Csv,
 }
 
 #[derive(Debug, Subcommand)]

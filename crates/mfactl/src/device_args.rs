@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::args::{ActOnUser, PasswordFrom};
 use crate::call::Body;
-use crate::cli::Format;
+use crate::format::Format;
 use crate::help;
 
 #[derive(Debug, Subcommand)]

@@ -20,6 +20,7 @@ mod enroll;
 mod events;
 mod failure;
 mod fido2;
+mod format;
 mod help;
 mod import;
 mod login;

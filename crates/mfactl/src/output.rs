@@ -11,8 +11,9 @@ use anstyle::{Ansi256Color, AnsiColor, Style};
 use rustix::termios::tcgetwinsize;
 use unicode_width::UnicodeWidthStr;
 
-use crate::cli::{Colour, Format, Globals};
+use crate::cli::{Colour, Globals};
 use crate::failure::Failure;
+use crate::format::Format;
 
 /// Both output streams and how to write to them.
 #[derive(Clone, Copy, Debug)]

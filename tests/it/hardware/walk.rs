@@ -346,7 +346,9 @@ fn every_command_has_a_page_and_is_completed() {
         ("mfad.toml.5", "guardDir"),
         ("mfactl.1", "doctor"),
         ("mfactl.1", "byte order mark"),
-        ("mfactl.1", "7    the output cannot be written"),
+        ("mfactl.1", ".SH EXIT STATUS\n"),
+        ("mfactl-user-add.1", ".TP\n7\nthe output cannot be written\n"),
+        ("mfactl-user-add.1", ".SH SEE ALSO\nmfactl\\-user(1), "),
         ("mfactl-master-key-rotate.1", r"\fBmfactl master\-key rotate\fR"),
     ] {
         assert!(read(page).contains(word), "{page}: {word}");
