@@ -140,8 +140,8 @@ fn answer_carelessly(mut line: UnixStream, is_used: &AtomicBool) {
         if asked.ends_with(b"\r\n\r\n") {
             asked.clear();
             let status = if is_used.load(Ordering::SeqCst) { 401 } else { 200 };
-            // As long as a quick disk takes.
-            thread::sleep(Duration::from_micros(100));
+            // As long as a busy disk takes.
+            thread::sleep(Duration::from_millis(1));
             is_used.store(true, Ordering::SeqCst);
             line.write_all(format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap();
         }
