@@ -38,7 +38,7 @@ fn what_ends_a_protection_is_asked_and_only_of_those_who_may_do_it() {
         assert_eq!(fails(&host, no_reason, ""), 4, "{no_reason:?} is refused before anybody is asked");
     }
 
-    let second = host.ask(&Request::post(format!("/users/{}/secrets", person.id), &json!({"type": "fido2"})).reason());
+    let second = host.ask(&Request::post(format!("/users/{}/secrets", person.id), &json!({"type": "mfa"})).reason());
     assert_eq!(second.ok()["status"], "pending");
     let last = seen_at("[y/N]", &host, &delete);
     assert!(last.contains("the password alone"), "a pending factor lets nobody in: {last}");
