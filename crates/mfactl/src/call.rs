@@ -43,6 +43,11 @@ pub(crate) enum Authority {
 }
 
 impl Authority {
+    /// Whether the rights of the calling account decide, and no token.
+    pub(crate) fn is_of_account(&self) -> bool {
+        !matches!(self, Self::Token(_))
+    }
+
     /// Returns the authority that the flag `--reason` selects.
     pub(crate) fn with_reason(reason: Option<String>) -> Self {
         reason.map_or(Self::Peer, Self::Reason)

@@ -9,7 +9,7 @@ use crate::cli::{Fido2Command, Fido2EnrollArgs};
 use crate::code::ask_key;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{Column, Output, visible};
+use crate::output::{Output, visible};
 use crate::secrets::{find, or_dash, print_first_codes, remove};
 use mfad_api::{Secret, SecretList, SecurityKey, SecurityKeyList};
 
@@ -61,16 +61,7 @@ async fn list_plugged(context: &mut Context) -> Result<(), Failure> {
     }
     let list: SecurityKeyList = answer.read()?;
     let rows: Vec<[String; 5]> = list.security_keys.iter().map(row).collect();
-    context.out.table(
-        [
-            Column::new("PORT"),
-            Column::new("PRODUCT"),
-            Column::new("PROTOCOLS"),
-            Column::new("PIN"),
-            Column::new("FINGERPRINT"),
-        ],
-        rows,
-    )?;
+    context.out.table(["PORT", "PRODUCT", "PROTOCOLS", "PIN", "FINGERPRINT"], &[], rows)?;
     list.security_keys.iter().for_each(|key| remark(context.out, key));
     if list.security_keys.is_empty() { context.out.note("no security key is plugged in") } else { Ok(()) }
 }
@@ -114,16 +105,7 @@ async fn list_registered(context: &mut Context, acting: &Acting) -> Result<(), F
     };
     let rows: Vec<[String; 5]> = keys.map(row).collect();
     let is_empty = rows.is_empty();
-    context.out.table(
-        [
-            Column::new("NAME"),
-            Column::wide("UID"),
-            Column::new("STATUS"),
-            Column::new("CREATED"),
-            Column::new("LAST USED"),
-        ],
-        rows,
-    )?;
+    context.out.table(["NAME", "UID", "STATUS", "CREATED", "LAST USED"], &["UID"], rows)?;
     if is_empty { context.out.note("no security key is registered") } else { Ok(()) }
 }
 

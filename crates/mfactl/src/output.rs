@@ -93,19 +93,14 @@ impl Output {
     /// other colours: on a light background it would be inverted, and few readers take that. If the window is too small
     /// for it, says so first.
     pub(crate) fn picture(&self, lines: &str) -> Result<(), Failure> {
-        let (size, is_terminal) = if self.is_json() {
-            (tcgetwinsize(io::stderr()), io::stderr().is_terminal())
-        } else {
-            (tcgetwinsize(io::stdout()), io::stdout().is_terminal())
-        };
-        if let (true, Ok(size)) = (is_terminal, size)
-            && let Some(advice) = too_small(lines, size.ws_row, size.ws_col)
-        {
+        // Only a terminal has a window.
+        let window = if self.is_json() { tcgetwinsize(io::stderr()) } else { tcgetwinsize(io::stdout()) }.ok();
+        if let Some(advice) = window.and_then(|window| too_small(lines, window.ws_row, window.ws_col)) {
             self.aside(&advice);
         }
         let style = white_on_black();
         for line in lines.lines().map(visible) {
-            self.show(&if is_terminal { format!("{style}{line}{style:#}") } else { line })?;
+            self.show(&if window.is_some() { format!("{style}{line}{style:#}") } else { line })?;
         }
         Ok(())
     }
@@ -131,26 +126,26 @@ impl Output {
         paint(text, tone, self.colour_out)
     }
 
-    /// Prints a list in the chosen format. Cells are made visible here.
-    pub(crate) fn table<const N: usize>(&self, columns: [Column; N], rows: Vec<[String; N]>) -> Result<(), Failure> {
-        let heads = columns.map(|column| column.head.to_owned());
+    /// Prints a list in the chosen format. A table leaves out the columns that `wide` names. Cells are made visible here.
+    pub(crate) fn table<const N: usize>(
+        &self,
+        heads: [&str; N],
+        wide: &[&str],
+        rows: Vec<[String; N]>,
+    ) -> Result<(), Failure> {
         let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(|cell| visible(&cell))).collect();
         match self.format {
             Format::Csv => self.line(&comma_separated(self.has_headers.then_some(&heads), &rows)?),
             Format::Name => rows.iter().filter_map(|row| row.first()).try_for_each(|name| self.line(name)),
             Format::Table | Format::Wide | Format::Json => {
-                let is_shown = |column: &Column| self.format != Format::Table || !column.is_wide;
-                let shown = |cells: &[String; N]| -> Vec<String> {
-                    columns
-                        .iter()
-                        .zip(cells)
-                        .filter(|(column, _)| is_shown(column))
-                        .map(|(_, cell)| cell.clone())
-                        .collect()
+                let is_shown = heads.map(|head| !self.is_short() || !wide.contains(&head));
+                let shown = |cells: [String; N]| -> Vec<String> {
+                    cells.into_iter().zip(is_shown).filter_map(|(cell, is_shown)| is_shown.then_some(cell)).collect()
                 };
-                let (heads, rows) = (shown(&heads), rows.iter().map(shown).collect::<Vec<_>>());
-                let widths = widths(self.has_headers.then_some(&heads), &rows);
-                let head = self.has_headers.then(|| self.tone(&aligned(&heads, &widths), Tone::Head));
+                let head = self.has_headers.then(|| shown(heads.map(str::to_owned)));
+                let rows: Vec<Vec<String>> = rows.into_iter().map(shown).collect();
+                let widths = widths(head.as_ref(), &rows);
+                let head = head.map(|head| self.tone(&aligned(&head, &widths), Tone::Head));
                 let lines: Vec<String> = head.into_iter().chain(rows.iter().map(|row| aligned(row, &widths))).collect();
                 self.pages(&lines)
             }
@@ -195,25 +190,6 @@ fn wrapped(text: &str, width: Option<usize>) -> String {
         }
     }
     lines.join("\n")
-}
-
-/// A column of a list.
-#[derive(Clone, Copy)]
-pub(crate) struct Column {
-    head: &'static str,
-    is_wide: bool,
-}
-
-impl Column {
-    /// A column of every format but `name`, which has the first one alone.
-    pub(crate) const fn new(head: &'static str) -> Self {
-        Self { head, is_wide: false }
-    }
-
-    /// A column that a table lacks and the format `wide` has.
-    pub(crate) const fn wide(head: &'static str) -> Self {
-        Self { head, is_wide: true }
-    }
 }
 
 /// Exit code of a shell that does not find a command (POSIX).
@@ -330,13 +306,15 @@ fn page(text: &str) -> bool {
 }
 
 /// The list as comma-separated values, without the last line ending.
-fn comma_separated<const N: usize>(head: Option<&[String; N]>, rows: &[[String; N]]) -> Result<String, Failure> {
+fn comma_separated<const N: usize>(head: Option<&[&str; N]>, rows: &[[String; N]]) -> Result<String, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Internal(error.to_string());
     let mut writer = csv::Writer::from_writer(Vec::new());
-    for record in head.into_iter().chain(rows) {
-        writer.write_record(record).map_err(|error| Failure::Internal(error.to_string()))?;
+    if let Some(head) = head {
+        writer.write_record(head).map_err(|error| failed(&error))?;
     }
-    let bytes = writer.into_inner().map_err(|error| Failure::Internal(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|error| Failure::Internal(error.to_string()))?;
+    rows.iter().try_for_each(|row| writer.write_record(row)).map_err(|error| failed(&error))?;
+    let bytes = writer.into_inner().map_err(|error| failed(&error))?;
+    let text = String::from_utf8(bytes).map_err(|error| failed(&error))?;
     Ok(text.trim_end_matches('\n').to_owned())
 }
 
@@ -435,7 +413,7 @@ mod tests {
         let rows = [["a,b".to_owned(), "say \"x\"".to_owned()]];
 
         assert_eq!(comma_separated(None, &rows).unwrap(), "\"a,b\",\"say \"\"x\"\"\"");
-        assert_eq!(comma_separated(Some(&["A".to_owned(), "B".to_owned()]), &[]).unwrap(), "A,B");
+        assert_eq!(comma_separated(Some(&["A", "B"]), &[]).unwrap(), "A,B");
     }
 
     #[test]

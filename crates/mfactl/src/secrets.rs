@@ -7,7 +7,7 @@ use crate::call::{Authority, Body, Call, segment};
 use crate::cli::{CodesCommand, SecretCommand};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{Column, Output, visible};
+use crate::output::{Output, visible};
 use mfad_api::{BackupCodes, Secret, SecretList};
 
 pub(crate) async fn run(context: &mut Context, command: &SecretCommand) -> Result<(), Failure> {
@@ -95,18 +95,7 @@ async fn list(context: &mut Context, acting: &Acting) -> Result<(), Failure> {
     }
     let list: SecretList = answer.read()?;
     let rows: Vec<[String; 7]> = list.secrets.into_iter().map(|secret| row(context.out, secret)).collect();
-    context.out.table(
-        [
-            Column::new("NAME"),
-            Column::wide("UID"),
-            Column::new("TYPE"),
-            Column::new("STATUS"),
-            Column::new("PROFILE"),
-            Column::wide("CREATED"),
-            Column::new("LAST USED"),
-        ],
-        rows,
-    )
+    context.out.table(["NAME", "UID", "TYPE", "STATUS", "PROFILE", "CREATED", "LAST USED"], &["UID", "CREATED"], rows)
 }
 
 /// Cell of a table for a text that may be missing.

@@ -10,7 +10,7 @@ use crate::code::{ANY_CODE, Code, ask_key, by_key};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::login;
-use crate::output::{Column, visible};
+use crate::output::visible;
 use crate::prompt::{CURRENT_PASSWORD, Source};
 use crate::secret_text::Hidden;
 use crate::user_args::{UserAddArgs, UserCommand, UserSetArgs};
@@ -69,17 +69,7 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
             ]
         })
         .collect();
-    context.out.table(
-        [
-            Column::new("NAME"),
-            Column::wide("UID"),
-            Column::new("MFA"),
-            Column::new("LOGIN"),
-            Column::new("LOCKED"),
-            Column::new("CREATED"),
-        ],
-        rows,
-    )
+    context.out.table(["NAME", "UID", "MFA", "LOGIN", "LOCKED", "CREATED"], &["UID"], rows)
 }
 
 /// All users as the daemon's JSON, so that `--json` keeps members that this program does not know.

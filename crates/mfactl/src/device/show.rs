@@ -5,7 +5,7 @@ use percent_encoding::NON_ALPHANUMERIC;
 use crate::call::Call;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{Column, Output, Tone, visible};
+use crate::output::{Output, Tone, visible};
 use crate::problem::advice;
 use mfad_api::{Account, AccountList, Applet, Device, DeviceCredential, DeviceList, ErrorCode, GenuineDevice};
 
@@ -16,17 +16,7 @@ pub(super) async fn list(context: &mut Context) -> Result<(), Failure> {
     }
     let list: DeviceList = answer.read()?;
     let rows: Vec<[String; 6]> = list.devices.iter().map(row).collect();
-    context.out.table(
-        [
-            Column::new("SERIAL"),
-            Column::new("MODEL"),
-            Column::new("FIRMWARE"),
-            Column::new("STATE"),
-            Column::new("ACCOUNTS"),
-            Column::wide("READER"),
-        ],
-        rows,
-    )?;
+    context.out.table(["SERIAL", "MODEL", "FIRMWARE", "STATE", "ACCOUNTS", "READER"], &["READER"], rows)?;
     list.devices.iter().for_each(|device| remark(context.out, device));
     if list.devices.is_empty() { context.out.note("no hardware key is plugged in") } else { Ok(()) }
 }
@@ -40,16 +30,7 @@ pub(super) async fn info(context: &mut Context, serial: u32) -> Result<(), Failu
     context.out.pairs(&pairs(&device))?;
     if !device.credentials().is_empty() {
         let rows: Vec<[String; 5]> = device.credentials().iter().map(credential_row).collect();
-        context.out.table(
-            [
-                Column::new("ACCOUNT"),
-                Column::new("STATUS"),
-                Column::new("TOUCH"),
-                Column::wide("USER"),
-                Column::wide("SECRET"),
-            ],
-            rows,
-        )?;
+        context.out.table(["ACCOUNT", "STATUS", "TOUCH", "USER", "SECRET"], &["USER", "SECRET"], rows)?;
     }
     if let Some(escrow) = &device.escrow.clone().flatten() {
         print_escrow(context.out, escrow)?;
@@ -82,18 +63,7 @@ pub(super) async fn accounts(context: &mut Context, serial: u32) -> Result<(), F
     }
     let list: AccountList = answer.read()?;
     let rows: Vec<[String; 7]> = list.accounts.into_iter().map(account_row).collect();
-    context.out.table(
-        [
-            Column::new("NAME"),
-            Column::new("KIND"),
-            Column::new("ALGORITHM"),
-            Column::new("PERIOD"),
-            Column::new("TOUCH"),
-            Column::wide("USER"),
-            Column::wide("SECRET"),
-        ],
-        rows,
-    )
+    context.out.table(["NAME", "KIND", "ALGORITHM", "PERIOD", "TOUCH", "USER", "SECRET"], &["USER", "SECRET"], rows)
 }
 
 /// Prints the OATH password of a key, encrypted to the age recipient of the escrow.
