@@ -112,6 +112,20 @@ fn a_list_fits_the_terminal_and_has_a_format_for_each_reader() {
 }
 
 #[test]
+fn a_code_is_asked_once_where_there_is_no_terminal() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    let mut command = Command::new("setsid");
+    command.arg("--wait").arg(mfad_testkit::program("mfactl")).arg("--socket").arg(host.socket());
+
+    let output = command.args(["verify", &person.id]).stdin(Stdio::null()).output().unwrap();
+
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(stderr.matches("no terminal to prompt for the code").count(), 1, "{stderr}");
+}
+
+#[test]
 fn an_empty_variable_means_the_default_socket_and_no_command_shows_the_help() {
     let mfactl = || Command::new(mfad_testkit::program("mfactl"));
 

@@ -52,17 +52,16 @@ impl Code {
             return Self::parse(context.prompter.secret(wanted, source).await?);
         }
         for _ in 0..TYPING_AGAIN {
-            match Self::typed(context, wanted).await {
-                Err(Failure::Usage(slip)) if context.prompter.may_ask() => context.out.error(&slip),
-                typed => return typed,
+            match Self::parse_typed(&context.prompter.typed(wanted).await?, wanted) {
+                Ok(code) => return Ok(code),
+                Err(slip) => context.out.error(&slip.to_string()),
             }
         }
-        Self::typed(context, wanted).await
+        Self::parse_typed(&context.prompter.typed(wanted).await?, wanted)
     }
 
-    async fn typed(context: &Context, wanted: Wanted) -> Result<Self, Failure> {
-        let text = context.prompter.secret(wanted, &Source::Prompt).await?;
-        Self::parse(without_blanks(&text)).map_err(|slip| match slip {
+    fn parse_typed(text: &Hidden, wanted: Wanted) -> Result<Self, Failure> {
+        Self::parse(without_blanks(text)).map_err(|slip| match slip {
             // In an enrolment there are no backup codes yet.
             Failure::Usage(_) if wanted.label == TOKEN.label => Failure::Usage("a code has 6 to 8 digits".to_owned()),
             other => other,

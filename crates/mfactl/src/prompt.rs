@@ -66,7 +66,7 @@ impl Prompter {
     pub(crate) async fn secret(&self, wanted: Wanted, source: &Source) -> Result<Hidden, Failure> {
         match source.clone() {
             Source::Prompt => {
-                let typed = self.hidden(wanted, wanted.label).await?;
+                let typed = self.typed(wanted).await?;
                 if typed.is_empty() {
                     return Err(Failure::Usage(format!("the {} is empty", wanted.label)));
                 }
@@ -75,6 +75,11 @@ impl Prompter {
             Source::Stdin => off_thread(move || secret_text::read(io::stdin().lock(), wanted.label)).await,
             Source::File(path) => off_thread(move || read_file(&path, wanted)).await,
         }
+    }
+
+    /// Prompts for a secret on the terminal. It may be empty.
+    pub(crate) async fn typed(&self, wanted: Wanted) -> Result<Hidden, Failure> {
+        self.hidden(wanted, wanted.label).await
     }
 
     /// Reads a new password. A typed one must be repeated, since the user cannot see typing errors.
@@ -113,11 +118,6 @@ impl Prompter {
         self.allowed(wanted)?;
         let typed = off_thread(move || rpassword::prompt_password(format!("{label}: ")).map(Hidden::new)).await;
         typed.map_err(|error| no_terminal(&error, wanted))
-    }
-
-    /// Whether the user may be asked.
-    pub(crate) fn may_ask(&self) -> bool {
-        !self.no_input
     }
 
     fn allowed(&self, wanted: Wanted) -> Result<(), Failure> {
