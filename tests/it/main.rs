@@ -55,6 +55,7 @@ mod proofs;
 mod races;
 mod raw_http;
 mod readiness;
+mod renewed;
 mod requirements;
 mod restart;
 mod rust_client;

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use mfad_core::model::{BackupCode, Moment, SecretId, Sensitive, Text, UserId, UserRef};
 use mfad_service::error::Error;
 use mfad_service::{
-    AuthView, Call, Cost, FirstCode, Proof, Reply, RequestContext, SecretOrder, SecretRef, Service, UserChange,
+    AuthView, Call, Cost, FirstCode, Proof, Reply, RequestContext, SecretOrder, SecretRef, Service, SessionAfter,
+    UserChange,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, Runner};
@@ -445,7 +446,10 @@ fn tok_6_an_api_key_that_is_deleted_meanwhile_enrols_nothing() {
         let Ok(Reply::ApiKeyCreated { secret: entry, key }) = made else { panic!("no key") };
         let (factor, seed) = pending_at(&shop, now, user, totp());
         let first = || FirstCode::Token(code_of(&seed, step_at(now)));
-        let enrol = || ask_with(&shop, now, &key, Call::Enroll(UserRef::Me, SecretRef::Id(factor), first())).is_ok();
+        let enrol = || {
+            ask_with(&shop, now, &key, Call::Enroll(UserRef::Me, SecretRef::Id(factor), first(), SessionAfter::Ended))
+                .is_ok()
+        };
         let delete = || shop.ask_at(now, Call::DeleteSecret(UserRef::Id(user), SecretRef::Id(entry.id), None)).is_ok();
 
         let (enrolled, deleted) = both(enrol, delete);

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PublicKeyOptions, SecretString};
+use crate::{AuthToken, PublicKeyOptions, SecretString};
 
 /// The record of a secret, without its value.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -164,4 +164,7 @@ pub struct BackupCodes {
     /// Ten codes; empty if the user already had an active factor.
     #[serde(default)]
     pub codes: Vec<SecretString>,
+    /// The session that goes on after an enrolment, if the request asked for it with `session=true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<AuthToken>,
 }

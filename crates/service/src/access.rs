@@ -61,7 +61,7 @@ pub(super) fn required(call: &Call) -> Access<'_> {
             user,
             SecretOrder::Mfa(_) | SecretOrder::Hardware(_) | SecretOrder::Key(_) | SecretOrder::LocalKey(..),
         ) => Access::User(*user, Scope::Enrolment, Rate::Factor),
-        Call::Enroll(user, secret, _) => Access::Confirmation(*user, *secret),
+        Call::Enroll(user, secret, ..) => Access::Confirmation(*user, *secret),
         Call::CreateSecret(user, SecretOrder::Password(_) | SecretOrder::ApiKey { .. })
         | Call::UpdateUser(user, _)
         | Call::ChangeSecret(user, ..)

@@ -198,6 +198,11 @@ impl UserAccess {
         })
     }
 
+    /// Whether the caller sent a token from a login of this user, not an API key.
+    pub(super) fn is_by_login(&self) -> bool {
+        matches!(&self.by, Authority::Own { token: TokenRef::Token { .. }, .. })
+    }
+
     /// Returns the reason that an administrator gave.
     pub(super) fn reason(&self) -> Option<String> {
         match &self.by {

@@ -51,7 +51,7 @@ pub enum Call {
     /// Rename a secret or change its description.
     ChangeSecret(UserRef, SecretRef, SecretChange),
     /// Confirm a pending factor with its first code.
-    Enroll(UserRef, SecretRef, FirstCode),
+    Enroll(UserRef, SecretRef, FirstCode, SessionAfter),
     /// Replace the user's password and end all sessions.
     ChangePassword {
         /// The user whose password is replaced.
@@ -200,6 +200,15 @@ pub enum FirstCode {
     Device,
     /// The new credential of a security key, as JSON from a browser (WebAuthn `PublicKeyCredential`).
     Credential(Value),
+}
+
+/// What becomes of the session in which a user confirms a factor. Every older token ends in either case (ENR-9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionAfter {
+    /// It ends; the user logs in again.
+    Ended,
+    /// The reply has a new session in its place.
+    Renewed,
 }
 
 /// A user to be created.
@@ -356,6 +365,8 @@ pub enum Reply {
         secret: SecretView,
         /// Backup codes if this is the user's first factor, else empty. They are shown only here.
         codes: Vec<Sensitive<String>>,
+        /// The session that takes the place of the one that the enrolment ended, if it was asked for.
+        session: Option<AuthView>,
     },
     /// The user's new backup codes. They are shown only here.
     Codes(UserId, Vec<Sensitive<String>>),

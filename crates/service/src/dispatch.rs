@@ -97,7 +97,7 @@ impl Service {
             Call::ListSecrets(_) => self.list_secrets(context, &evidence.user()?),
             Call::ShowSecret(_, secret) => self.show_secret(context, &evidence.user()?, secret),
             Call::ChangeSecret(_, secret, change) => self.change_secret(context, evidence.user()?, secret, change),
-            Call::Enroll(_, secret, first) => self.enroll_with(context, &evidence.user()?, secret, first),
+            Call::Enroll(_, secret, first, after) => self.enroll_with(context, &evidence.user()?, secret, first, after),
             Call::ChangePassword { user: _, new, current } => {
                 self.change_password(context, evidence.user()?, &new, current.as_ref())
             }

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use crate::error::Error;
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
-use mfad_core::model::{BackupCode, CODES_PER_SET, Label, OtpKind, SecretId, Sensitive, Throttle, TokenInput, UserId};
+use mfad_core::model::{
+    Amr, BackupCode, CODES_PER_SET, Label, Method, OtpKind, SecretId, Sensitive, Throttle, TokenInput, UserId,
+};
 use mfad_core::oath::{CounterMatch, Window, diagnose, match_counter, match_step, step_at};
 use mfad_store::{Class, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View};
 
-use super::authorise::UserAccess;
+use super::authorise::{Authority, UserAccess};
 use super::secrets::view_with_device;
-use super::{FirstCode as Given, Reply, RequestContext, SecretRef, Service, Stop};
+use super::tokens::{Granted, open_session_since};
+use super::{AuthView, FirstCode as Given, Reply, RequestContext, SecretRef, Service, SessionAfter, Stop};
 
 /// Number of wrong first codes that end a pending factor (ENR-5).
 const FIRST_CODES: u32 = 5;
@@ -55,10 +58,14 @@ impl Service {
         access: &UserAccess,
         secret: SecretRef,
         first: Given,
+        after: SessionAfter,
     ) -> Result<Reply, Error> {
+        if after == SessionAfter::Renewed && !access.is_by_login() {
+            return Err(Error::Malformed("`session` needs the token of a login of this user".to_owned()));
+        }
         let token = match (first, secret) {
             (Given::Token(token), _) => token,
-            (Given::Credential(answer), secret) => return self.register_key(context, access, secret, &answer),
+            (Given::Credential(answer), secret) => return self.register_key(context, access, secret, &answer, after),
             (Given::Device, SecretRef::Id(id)) => {
                 // Refuse before the user is asked for a touch.
                 self.must_be_fresh_now(context, access)?;
@@ -66,7 +73,7 @@ impl Service {
             }
             (Given::Device, SecretRef::Malformed) => return Err(Error::NotFound),
         };
-        self.enroll(context, access, secret, token)
+        self.enroll(context, access, secret, token, after)
     }
 
     /// Confirms a pending factor with its first code. Of concurrent requests one succeeds; the others find the factor
@@ -77,6 +84,7 @@ impl Service {
         access: &UserAccess,
         secret: SecretRef,
         token: TokenInput,
+        after: SessionAfter,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         // One request makes and hashes the backup codes. The others wait here, and then see that the factor is active.
@@ -91,7 +99,7 @@ impl Service {
             let Ok(row) = row else { return Ok(false) };
             Ok(check_first_code(view, context, window, &row, &token)?.is_some())
         };
-        let (secret, codes) = self.with_first_codes(context, user, holds, move |tx, context, codes| {
+        let (secret, codes, granted) = self.with_first_codes(context, user, holds, move |tx, context, codes| {
             let row = pending(tx, context.now.wall_ms, user, id, SecretType::Mfa)??;
             access.may_begin_factor(tx, context, row.created)?;
             let Some(used) = check_first_code(tx, context, window, &row, &first_code)? else {
@@ -104,10 +112,18 @@ impl Service {
             activate_pair(tx, context, &row)?;
             after_enrolment(tx, context, &access, id, Some(used))?;
             let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
-            Ok((view_with_device(tx, &row)?, shown))
+            let granted = renew_session(tx, context, &access, Method::Totp, after)?;
+            Ok((view_with_device(tx, &row)?, shown, granted))
         })?;
         self.metrics.count_enrolment();
-        Ok(Reply::Enrolled { secret, codes })
+        Ok(Reply::Enrolled { secret, codes, session: self.renewed(context, granted.as_ref()) })
+    }
+
+    /// Signs the token of the session that an enrolment renewed. Without it the user logs in again; the backup codes of
+    /// the same reply must not be lost with it.
+    pub(super) fn renewed(&self, context: &RequestContext, granted: Option<&Granted>) -> Option<AuthView> {
+        let signed = self.sign_grant(context, granted?);
+        signed.inspect_err(|error| tracing::error!(%error, "could not sign the token of a renewed session")).ok()
     }
 
     /// Runs a job that activates a factor, in one write. `holds` checks the factor's proof in a read beforehand. If it
@@ -264,6 +280,22 @@ pub(super) fn after_enrolment(
     entry.detail = access.reason();
     entry.used = used;
     tx.audit(&entry)
+}
+
+/// Opens a session in place of the one that an enrolment ended, if it was asked for. The password of its login and the
+/// first code stand for a login with both. It is no younger than that login, so it gives no new fresh proof (ENR-3).
+pub(super) fn renew_session(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    access: &UserAccess,
+    method: Method,
+    after: SessionAfter,
+) -> Result<Option<Granted>, Stop> {
+    let (SessionAfter::Renewed, Authority::Own { amr, auth_time, .. }) = (after, &access.by) else { return Ok(None) };
+    // With the epoch that the enrolment raised.
+    let user = tx.user(access.user.id)?.ok_or(Error::NotFound)?;
+    let amr = if amr.has_second_factor() { *amr } else { Amr::after(method) };
+    Ok(Some(open_session_since(tx, context, user, amr, *auth_time)?))
 }
 
 /// Returns the pending secret of this kind, or the reason why it cannot be confirmed.

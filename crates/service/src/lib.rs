@@ -55,7 +55,7 @@ use mfad_store::Store;
 pub use crate::fido::{RelyingParty, Verification};
 pub use call::{
     Call, FirstCode, ImportOrder, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder, SecretRef,
-    UserChange,
+    SessionAfter, UserChange,
 };
 pub use context::{Caller, CancellationToken, RequestContext};
 pub use devices::{

@@ -12,15 +12,15 @@ use crate::fido::{
     RelyingParty, Verification,
 };
 use mfad_api::AuditEvent;
-use mfad_core::model::{ChallengeId, Label, SecretId, Sensitive, UserId};
+use mfad_core::model::{ChallengeId, Label, Method, SecretId, Sensitive, UserId};
 use mfad_store::{Decision, Fault, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
 
 use super::authorise::{Scope, UserAccess};
 use super::ceremonies::{Asked, Purpose, key};
-use super::enroll::{after_enrolment, pending};
+use super::enroll::{after_enrolment, pending, renew_session};
 use super::secrets::{free_name, insert, view_in};
-use super::tokens::later;
-use super::{Reply, RequestContext, SecretRef, SecretView, Service, Stop};
+use super::tokens::{Granted, later};
+use super::{Reply, RequestContext, SecretRef, SecretView, Service, SessionAfter, Stop};
 
 /// An order to register a security key.
 #[derive(Debug)]
@@ -80,6 +80,7 @@ impl Service {
         access: &UserAccess,
         secret: SecretRef,
         answer: &Value,
+        after: SessionAfter,
     ) -> Result<Reply, Error> {
         let SecretRef::Id(id) = secret else { return Err(Error::NotFound) };
         let user = access.user.id;
@@ -99,7 +100,7 @@ impl Service {
             Ok(record) => record,
             Err(fault) => return Err(self.end_registration(context, &row, fault)),
         };
-        self.activate_registered(context, access, row, &record, relying_party.id())
+        self.activate_registered(context, access, row, &record, relying_party.id(), after)
     }
 
     /// Returns the registration options for this user, and the state to verify the response with. The user's present
@@ -124,9 +125,12 @@ impl Service {
         row: SecretRow,
         record: &KeyRecord,
         relying_party: &str,
+        after: SessionAfter,
     ) -> Result<Reply, Error> {
-        let (secret, codes) = self.activate_key(context, access, record, relying_party, move |_, _, _| Ok(row))?;
-        Ok(Reply::Enrolled { secret, codes })
+        let row = move |_: &Tx<'_>, _: &RequestContext, _: &UserAccess| Ok(row);
+        let (registered, granted) = self.activate_key(context, access, record, relying_party, after, row)?;
+        let (secret, codes) = registered;
+        Ok(Reply::Enrolled { secret, codes, session: self.renewed(context, granted.as_ref()) })
     }
 
     /// Stores a key of this host that has answered, active at once. It has no pending secret, so a pulled key or a
@@ -139,10 +143,12 @@ impl Service {
         record: &KeyRecord,
         relying_party: &str,
     ) -> Result<Registered, Error> {
-        self.activate_key(context, access, record, relying_party, move |tx, context, access| {
+        let row = move |tx: &Tx<'_>, context: &RequestContext, access: &UserAccess| {
             let id = insert_key(tx, context, access, name)?;
             tx.secret(access.user.id, id)?.ok_or_else(|| Error::Internal("a new secret vanished".to_owned()).into())
-        })
+        };
+        let (registered, _) = self.activate_key(context, access, record, relying_party, SessionAfter::Ended, row)?;
+        Ok(registered)
     }
 
     /// Activates a key in one transaction with everything that follows from an enrolment (ENR-4). `row` finds the
@@ -153,14 +159,15 @@ impl Service {
         access: &UserAccess,
         record: &KeyRecord,
         relying_party: &str,
+        after: SessionAfter,
         row: impl FnOnce(&Tx<'_>, &RequestContext, &UserAccess) -> Result<SecretRow, Stop> + Send + 'static,
-    ) -> Result<Registered, Error> {
+    ) -> Result<(Registered, Option<Granted>), Error> {
         let (user, now) = (access.user.id, context.now.wall_ms);
         let bytes = record.to_bytes()?;
         let (credential, counter) = (record.id().to_vec(), record.counter());
         let (access, relying_party) = (access.clone(), relying_party.to_owned());
         // The response was verified before, so the proof is known to hold.
-        let (secret, codes) = self.with_first_codes(
+        let activated = self.with_first_codes(
             context,
             user,
             |_| Ok(true),
@@ -179,11 +186,12 @@ impl Service {
                     return Err(Error::AlreadyActive.into());
                 }
                 after_enrolment(tx, context, &access, row.id, None)?;
-                Ok((view_in(tx, user, row.id)?, shown))
+                let granted = renew_session(tx, context, &access, Method::Fido2, after)?;
+                Ok(((view_in(tx, user, row.id)?, shown), granted))
             },
         )?;
         self.metrics.count_enrolment();
-        Ok((secret, codes))
+        Ok(activated)
     }
 
     /// Ends the pending key after an invalid response, because its challenge must not be answered twice (FIDO-1).

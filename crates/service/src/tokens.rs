@@ -69,6 +69,17 @@ pub(super) enum Granted {
 
 /// Opens a session for the peer of this request, inside a writing job.
 pub(super) fn open_session(tx: &Tx<'_>, context: &RequestContext, user: UserRow, amr: Amr) -> Result<Granted, Fault> {
+    open_session_since(tx, context, user, amr, context.now.unix_seconds())
+}
+
+/// As [`open_session`], for a login at an earlier time, in seconds since 1970.
+pub(super) fn open_session_since(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: UserRow,
+    amr: Amr,
+    auth_time: i64,
+) -> Result<Granted, Fault> {
     let now = context.now.wall_ms;
     let session = SessionRow {
         id: SessionId::at(now, &entropy::public()?),
@@ -78,7 +89,7 @@ pub(super) fn open_session(tx: &Tx<'_>, context: &RequestContext, user: UserRow,
         generation: 1,
         rotated: None,
         amr,
-        auth_time: context.now.unix_seconds(),
+        auth_time,
         created: now,
         expires: later(now, SESSION_IDLE),
     };

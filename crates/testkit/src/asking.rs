@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use mfad_core::model::{Moment, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId, UserRef};
 use mfad_service::error::Error;
-use mfad_service::{AuthView, Call, Caller, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef};
+use mfad_service::{
+    AuthView, Call, Caller, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef, SessionAfter,
+};
 
 use crate::fixture::{HardwareFixture, totp};
 use crate::otp;
@@ -46,7 +48,10 @@ pub fn enrol_at(
     secret: SecretId,
     code: TokenInput,
 ) -> Result<Reply, Error> {
-    shop.ask_at(now, Call::Enroll(UserRef::Id(user), SecretRef::Id(secret), FirstCode::Token(code)))
+    shop.ask_at(
+        now,
+        Call::Enroll(UserRef::Id(user), SecretRef::Id(secret), FirstCode::Token(code), SessionAfter::Ended),
+    )
 }
 
 /// A user with a password and an active HOTP factor, and the next counter of that factor.

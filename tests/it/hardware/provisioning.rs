@@ -2,7 +2,7 @@
 
 use mfad_core::model::{Algorithm, OtpKind, Period, SecretId, Text, TokenInput, UserRef};
 use mfad_service::error::Error;
-use mfad_service::{Call, FirstCode, PROOFS, ProvisionOrder, SecretRef};
+use mfad_service::{Call, FirstCode, PROOFS, ProvisionOrder, SecretRef, SessionAfter};
 
 use crate::card::{Account, Key};
 use crate::otp::{self, Hash};
@@ -21,7 +21,7 @@ fn seed(fixture: &HardwareFixture, name: &str) -> Vec<u8> {
 
 fn first_code(fixture: &HardwareFixture, secret: SecretId, code: &str) -> Call {
     let token = TokenInput::from_text(code).expect("a code");
-    Call::Enroll(UserRef::Id(fixture.user), SecretRef::Id(secret), FirstCode::Token(token))
+    Call::Enroll(UserRef::Id(fixture.user), SecretRef::Id(secret), FirstCode::Token(token), SessionAfter::Ended)
 }
 
 #[test]
@@ -74,7 +74,8 @@ fn a_factor_that_waited_too_long_is_over_wherever_its_key_is() {
     fixture.reader().pull();
     fixture.attend();
     let late = after(fixture.clock.now(), 16 * 60 * 1_000);
-    let enrol = Call::Enroll(UserRef::Id(fixture.user), SecretRef::Id(secret.id), FirstCode::Device);
+    let enrol =
+        Call::Enroll(UserRef::Id(fixture.user), SecretRef::Id(secret.id), FirstCode::Device, SessionAfter::Ended);
 
     let answer = fixture.ask_at(late, enrol);
 

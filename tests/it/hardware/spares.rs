@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use mfad_core::model::{SecretId, Serial, Text, TokenInput, UserRef};
 use mfad_service::error::Error;
-use mfad_service::{Activation, Call, DeviceRef, FirstCode, ProvisionOrder, SecretOrder, SecretRef, SecretView};
+use mfad_service::{
+    Activation, Call, DeviceRef, FirstCode, ProvisionOrder, SecretOrder, SecretRef, SecretView, SessionAfter,
+};
 
 use crate::card::Touch;
 use mfad_testkit::fixture::{HardwareFixture, after, order, totp};
@@ -37,7 +39,7 @@ fn confirm(fixture: &HardwareFixture, reader: usize, secret: &SecretView) {
     let seconds = u64::try_from(now.unix_seconds()).unwrap();
     let code = fixture.readers[reader].with_key(|key| key.code_at(&name, seconds));
     let code = FirstCode::Token(TokenInput::from_text(&code).unwrap());
-    let enrol = Call::Enroll(UserRef::Id(fixture.user), SecretRef::Id(secret.id), code);
+    let enrol = Call::Enroll(UserRef::Id(fixture.user), SecretRef::Id(secret.id), code, SessionAfter::Ended);
     assert!(fixture.ask_at(now, enrol).is_ok());
 }
 

@@ -13,7 +13,7 @@ use mfad_core::model::{
 };
 use mfad_service::error::Error;
 use mfad_service::{
-    AuthView, Call, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef, UserChange,
+    AuthView, Call, FirstCode, MfaOrder, Proof, Reply, RequestContext, SecretOrder, SecretRef, SessionAfter, UserChange,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -582,7 +582,8 @@ impl World {
         };
         waiting.wrong += u32::from(should == End::Wrong);
         let first = FirstCode::Token(TokenInput::from_text(&shown).unwrap());
-        let answer = self.ask(None, Call::Enroll(UserRef::Id(self.people[who].id), SecretRef::Id(id), first));
+        let answer = self
+            .ask(None, Call::Enroll(UserRef::Id(self.people[who].id), SecretRef::Id(id), first, SessionAfter::Ended));
         let did = end(&answer);
         if let (End::Done, Ok(Reply::Enrolled { codes, .. })) = (should, answer) {
             let person = &mut self.people[who];

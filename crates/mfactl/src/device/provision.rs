@@ -37,7 +37,13 @@ async fn provision(context: &mut Context, acting: &Acting, args: &ProvisionArgs)
     let answer = context.client.ask(call).await?;
     let Provisioned { record, receipt, codes } = answer.read()?;
     // Backup codes are returned only once, so they are shown before writing a file can fail.
-    show(context.out, args, &answer, &record, &BackupCodes { record: None, codes: codes.unwrap_or_default() })?;
+    show(
+        context.out,
+        args,
+        &answer,
+        &record,
+        &BackupCodes { record: None, codes: codes.unwrap_or_default(), session: None },
+    )?;
     match &args.receipt {
         Some(file) => match receipt::keep(file, &receipt) {
             Ok(()) => context.out.note(&visible(&format!("receipt written to {}", file.display()))),

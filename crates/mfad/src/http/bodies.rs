@@ -10,7 +10,7 @@ use mfad_core::model::{
 };
 use mfad_service::{
     Call, FirstCode, ImportOrder, KeyOrder, LONGEST_URI, MasterKey, MfaOrder, NewUserOrder, OtpauthUri, Proof,
-    SecretChange, SecretOrder, SecretRef, UserChange, Verification,
+    SecretChange, SecretOrder, SecretRef, SessionAfter, UserChange, Verification,
 };
 
 use super::device_bodies::{DeviceMember, HardwareMembers, provision_order};
@@ -274,7 +274,7 @@ impl ChangeBody {
                 return Err(Problem::malformed("`token` or `device` stands alone"));
             }
             let first = FirstCodeBody { token: self.token, device: self.device, credential: None };
-            return Ok(Call::Enroll(user, secret, first.first_code()?));
+            return Ok(Call::Enroll(user, secret, first.first_code()?, SessionAfter::Ended));
         }
         let describe = |text: Option<String>| {
             text.map(|text| Text::parse(&text, LONGEST_ACTION).map_err(because("description"))).transpose()

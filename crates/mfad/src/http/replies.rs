@@ -82,9 +82,11 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
             let key = api::ApiKey { record: secret_document(&secret), secret: value };
             Written::created(&key, path_of(&secret))
         }
-        Reply::KeyRegistered { secret, codes } => Written::created(&with_codes(&secret, &codes), path_of(&secret)),
-        Reply::Enrolled { secret, codes } => Written::json(&with_codes(&secret, &codes)),
-        Reply::Codes(_, codes) => Written::json(&api::BackupCodes { record: None, codes: secret_strings(&codes) }),
+        Reply::KeyRegistered { secret, codes } => Written::created(&enrolled(&secret, &codes, None), path_of(&secret)),
+        Reply::Enrolled { secret, codes, session } => Written::json(&enrolled(&secret, &codes, session.as_ref())),
+        Reply::Codes(_, codes) => {
+            Written::json(&api::BackupCodes { record: None, codes: secret_strings(&codes), session: None })
+        }
         Reply::Devices(keys) => Written::json(&api::DeviceList { devices: keys.iter().map(devices::device).collect() }),
         Reply::SecurityKeys(keys) => {
             Written::json(&api::SecurityKeyList { security_keys: keys.iter().map(devices::security_key).collect() })
@@ -284,8 +286,12 @@ fn auth_token(auth: &AuthView) -> api::AuthToken {
 /// Number of unused backup codes at or below which a response carries a warning.
 const FEW_CODES: u32 = 3;
 
-fn with_codes(secret: &SecretView, codes: &[Sensitive<String>]) -> api::BackupCodes {
-    api::BackupCodes { record: Some(secret_document(secret)), codes: secret_strings(codes) }
+fn enrolled(secret: &SecretView, codes: &[Sensitive<String>], session: Option<&AuthView>) -> api::BackupCodes {
+    api::BackupCodes {
+        record: Some(secret_document(secret)),
+        codes: secret_strings(codes),
+        session: session.map(auth_token),
+    }
 }
 
 fn secret_strings(texts: &[Sensitive<String>]) -> Vec<SecretString> {

@@ -5,7 +5,7 @@ use data_encoding::BASE64;
 use hyper::Method;
 
 use mfad_core::model::{Sensitive, UserId};
-use mfad_service::{Call, Proof, SecretOrder};
+use mfad_service::{Call, Proof, SecretOrder, SessionAfter};
 
 use super::bodies::{
     ChangeBody, CodeBody, FirstCodeBody, ImportBody, KeyBody, LoginBody, NewUserBody, PasswordBody, ProofBody,
@@ -125,7 +125,8 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
             }
         }
         Resource::Enroll(user, secret) => {
-            Call::Enroll(user, secret, read::<FirstCodeBody>(request.body)?.first_code()?)
+            let after = query.take("session").map_or(Ok(SessionAfter::Ended), session_after)?;
+            Call::Enroll(user, secret, read::<FirstCodeBody>(request.body)?.first_code()?, after)
         }
         Resource::Auth => request.without_body(Call::AuthMethods)?,
         Resource::AuthPassword if is(Method::POST) => {
@@ -276,6 +277,14 @@ impl<'a> Query<'a> {
 
     fn end(&self) -> Result<(), Problem> {
         if self.0.is_empty() { Ok(()) } else { Err(Problem::malformed("an unknown query parameter")) }
+    }
+}
+
+fn session_after(text: &str) -> Result<SessionAfter, Problem> {
+    match text {
+        "true" => Ok(SessionAfter::Renewed),
+        "false" => Ok(SessionAfter::Ended),
+        _ => Err(Problem::invalid("session")),
     }
 }
 

@@ -14,7 +14,7 @@ use mfad_store::{NewSecret, OathAccount, Outcome, ProvisioningState, SecretRow, 
 use super::super::authorise::UserAccess;
 use super::super::secrets::{PENDING_LIFETIME, end_what_it_opened, free_name, insert, view_in, view_with_device};
 use super::super::tokens::later;
-use super::super::{Reply, RequestContext, SecretRef, SecretView, Service, Stop};
+use super::super::{Reply, RequestContext, SecretRef, SecretView, Service, SessionAfter, Stop};
 use super::session::KeyIdentity;
 use super::types::ProvisionOrder;
 use crate::error::Error;
@@ -171,8 +171,14 @@ impl Provisioning<'_> {
         let known = self.service.device_row(self.key.serial)?;
         self.service.unlock(known.as_ref(), &mut applet, self.order.password.as_ref())?;
         let token = first_code(&mut applet, self.context, &self.credential.name, &self.credential.profile)?;
-        match self.service.enroll(self.context, self.access, SecretRef::Id(self.credential.id), token)? {
-            Reply::Enrolled { secret, codes } => Ok((secret, codes)),
+        match self.service.enroll(
+            self.context,
+            self.access,
+            SecretRef::Id(self.credential.id),
+            token,
+            SessionAfter::Ended,
+        )? {
+            Reply::Enrolled { secret, codes, session: _ } => Ok((secret, codes)),
             _ => Err(Error::Internal("an enrolment with another answer".to_owned())),
         }
     }
