@@ -47,6 +47,8 @@ pub struct AuthMethods {
     pub registration: String,
     /// Whether every user must have a second factor.
     pub mfa_required: bool,
+    /// The name of the site from the daemon's configuration, as tokens and authenticator apps carry it.
+    pub issuer: String,
 }
 
 /// The response to an app that had a second factor checked.

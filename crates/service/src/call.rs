@@ -378,6 +378,8 @@ pub enum Reply {
         mfa_required: bool,
         /// Whether security keys are configured.
         security_keys: bool,
+        /// The name of this site (`issuer`), as authenticator apps show it.
+        issuer: String,
     },
     /// Tokens, or a challenge, from a step of a login.
     Auth(AuthView),

@@ -109,6 +109,7 @@ impl Service {
                 open_registration: self.policy().open_registration,
                 mfa_required: self.policy().mfa_required,
                 security_keys: self.policy().relying_party.is_some(),
+                issuer: self.policy().issuer.clone(),
             }),
             Call::AskForOwnKey => self.ask_for_own_key(context),
             Call::AskForKeyOf(user) => self.ask_for_key_of(context, user),

@@ -112,11 +112,11 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
             serial: u64::from(serial.number()),
             credentials: credentials.iter().map(devices::returned).collect(),
         }),
-        Reply::AuthMethods { open_registration, mfa_required, security_keys } => {
+        Reply::AuthMethods { open_registration, mfa_required, security_keys, issuer } => {
             let mut methods = vec!["password".to_owned(), "totp".to_owned(), "recovery".to_owned()];
             methods.extend(security_keys.then(|| "fido2".to_owned()));
             let registration = if open_registration { "open" } else { "closed" }.to_owned();
-            Written::json(&api::AuthMethods { methods, registration, mfa_required })
+            Written::json(&api::AuthMethods { methods, registration, mfa_required, issuer })
         }
         Reply::Auth(auth) => Written::json(&auth_token(&auth)),
         Reply::ReceiptRedeemed { user, auth_time, amr } => Written::json(&api::RedeemedReceipt {
