@@ -184,7 +184,7 @@ fn a_security_key_is_registered_logs_in_steps_up_and_goes() {
     assert_eq!(host.ask(&Request::get(person.path())).ok()["mfa"], "active");
 
     let first = host.password(&person).ok();
-    assert_eq!((&first["type"], &first["methods"]), (&json!("CHALLENGE"), &json!(["recovery", "fido2"])));
+    assert_eq!((&first["type"], &first["methods"]), (&json!("CHALLENGE"), &json!(["fido2", "recovery"])));
     let challenge = text(&first["token"]);
     let asked = options(&host, &challenge);
     assert_eq!(asked["allowCredentials"][0]["id"], encode(&token.id));

@@ -114,14 +114,22 @@ pub(super) fn open_challenge(tx: &Tx<'_>, context: &RequestContext, user: UserRo
     Ok(Granted::Challenge(challenge, user, methods))
 }
 
-/// The methods with which the user can answer a challenge, as the API names them. Backup codes are always offered.
+/// The methods with which the user can answer a challenge, as the API names them. The one that was used last comes
+/// first. Backup codes are always offered, and come last.
 fn methods_of(view: &View<'_>, user: UserId) -> Result<Vec<&'static str>, Fault> {
     let factors = view.active_factors(user)?;
     let programmed = view.oath_accounts_of(user)?;
     let on_device = factors.iter().any(|row| programmed.iter().any(|credential| credential.id == row.id));
-    let keys = !view.active_keys(user)?.is_empty();
-    let offered = [(!factors.is_empty(), "totp"), (on_device, "device"), (true, "recovery"), (keys, "fido2")];
-    Ok(offered.into_iter().filter_map(|(has, method)| has.then_some(method)).collect())
+    let keys = view.active_keys(user)?;
+    let by_code = factors.iter().filter_map(|row| row.last_used).max();
+    let by_key = keys.iter().filter_map(|(row, _)| row.last_used).max();
+    let codes = [(!factors.is_empty(), "totp"), (on_device, "device")];
+    let fido2 = [(!keys.is_empty(), "fido2")];
+    let offered: Vec<_> = match by_key > by_code {
+        true => fido2.into_iter().chain(codes).collect(),
+        false => codes.into_iter().chain(fido2).collect(),
+    };
+    Ok(offered.into_iter().chain([(true, "recovery")]).filter_map(|(has, method)| has.then_some(method)).collect())
 }
 
 /// Returns when a refreshed session expires: a day from now, but at most 30 days after it was opened.
