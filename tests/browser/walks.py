@@ -146,11 +146,11 @@ class Walk:
             page.look("factors-none")
         with self.holds("the keyboard goes through the page from the top to the bottom"):
             reached, outlines = [], set()
-            for _ in range(2):
+            for _ in range(3):
                 page.press(Keys.TAB)
                 reached.append(page.active().text)
                 outlines.add(page.active().value_of_css_property("outline-style"))
-            assert reached == ["Add an authenticator app", "Add a security key"], reached
+            assert reached == ["Change", "Add an authenticator app", "Add a security key"], reached
             assert outlines == {"solid"}, outlines
         with self.holds("logging out ends the session"):
             page.click("#log-out")
@@ -262,19 +262,76 @@ class Walk:
             page.run("window.print = () => { window.printed = true; }")
             page.button("Print")
             until("the printing", lambda: page.run("return window.printed"), PATIENCE)
-        with self.holds("then it asks to log in again, with the name filled in, and the codes are gone from the page"):
+        with self.holds("then the session goes on, and the codes are gone from the page"):
             page.click("#codes-kept")
-            page.at("login")
-            page.message("login", "Log in again.")
-            assert page.one("#login [name=id]").get_attribute("value") == name
-            assert page.active().get_attribute("name") == "password"
+            page.at("factors")
+            assert "Two-step login is on" in page.one("#state").text and "10 of 10 left" in page.one("#codes-left").text
             assert not page.driver.find_elements(By.CSS_SELECTOR, "#code-list li")
+            assert not page.run(LEAVING)
         with self.holds("the new factor logs in"):
+            page.click("#log-out")
+            page.at("login")
             self.enter(name, device)
             assert page.row("phone")[1:3] == ["Authenticator app\nTOTP · SHA1 · 6 digits · 30 s", "active"], page.row(
                 "phone"
             )
             page.look("factors")
+
+    def ways(self, place):
+        """The ways that a form offers, in their order."""
+        nodes = self.page.driver.find_elements(By.CSS_SELECTOR, f"#{place} [name=way]")
+        return [node.get_attribute("value") for node in nodes]
+
+    def the_password(self):
+        page = self.page
+        name = self.user("max")
+        page.log_in(name)
+        page.at("factors")
+        with self.holds("a new password is typed twice, and has eight characters"):
+            page.action("Change password")
+            page.at("change-password")
+            page.look("change-password")
+            self.new_password(PASSWORD, "short", "short")
+            page.message("change-password", "at least 8 characters")
+            self.new_password(PASSWORD, "another horse battery", "another horse bakery")
+            page.message("change-password", "differ")
+        with self.holds("a wrong present password is told there"):
+            self.new_password("wrong horse battery", "another horse battery", "another horse battery")
+            page.message("change-password", "The present password is wrong.")
+        with self.holds("the new password takes the place of the old one, and the sessions end"):
+            self.new_password(PASSWORD, "another horse battery", "another horse battery")
+            page.at("login")
+            page.message("login", "Your password is changed")
+            assert page.one("#login [name=id]").get_attribute("value") == name
+            page.log_in(name)
+            page.message("login", "The name or the password is wrong.")
+            page.log_in(name, "another horse battery")
+            page.at("factors")
+
+    def new_password(self, current, new, again):
+        for field, text in (("current", current), ("secret", new), ("again", again)):
+            self.page.type(f"#password-form [name={field}]", text)
+        self.page.button("Change it")
+
+    def the_name_of_the_site(self):
+        page = self.page
+        with self.holds("the page goes by the name that the administrator gave the site"):
+            assert page.one("#site").text == "mfad"
+            self.proxy.answer_instead("GET", "/v1/auth", 200, {"issuer": "Example & Söhne $&"})
+            page.open()
+            until("the name", lambda: page.one("#site").text == "Example & Söhne $&", PATIENCE)
+            assert page.driver.title == "Log in – Example & Söhne $&", page.driver.title
+
+    def a_key_of_another_kind(self):
+        page = self.page
+        page.log_in(self.user("ned"))
+        page.at("factors")
+        with self.holds("an authenticator that cannot sign as needed is told in clear words"):
+            page.run("""navigator.credentials.create = async () => {
+                throw new DOMException('no algorithm', 'NotSupportedError'); };""")
+            page.button("Add a security key")
+            page.button("Register the key")
+            page.message("add-key", "cannot sign with ES256", "only RS256")
 
     def first_code(self, code):
         self.page.type("#first-code-form [name=token]", code)
@@ -311,8 +368,8 @@ class Walk:
             self.first_code(device.next())
             page.at("codes")
             page.click("#codes-kept")
+            page.at("factors")
         with self.holds("after five wrong first codes it begins again"):
-            self.enter(name, device)
             page.button("Add an authenticator app")
             page.button("Show the QR code")
             page.wait("#qr")
@@ -331,10 +388,7 @@ class Walk:
         with self.holds("the second step offers what the challenge offers"):
             page.log_in("eve")
             page.at("second")
-            ways = [
-                node.get_attribute("value") for node in page.driver.find_elements(By.CSS_SELECTOR, "#second [name=way]")
-            ]
-            assert ways == ["totp", "recovery"], ways
+            assert self.ways("second") == ["totp", "recovery"]
             assert page.active().get_attribute("name") == "token"
             assert page.active().get_attribute("autocomplete") == "one-time-code"
             page.look("second")
@@ -342,6 +396,18 @@ class Walk:
             page.give("second", "totp", device.wrong())
             page.message("second", "4 attempts left")
             page.look("second-refused")
+        with self.holds("a code of the wrong length is refused in words, without those of the request"):
+            page.give("second", "totp", "12")
+            said = page.message("second", "did not count as an attempt")
+            assert "`" not in said and "token" not in said, said
+        with self.holds("with the last attempt gone it begins again with the password"):
+            problem = {"code": "wrong-code", "status": 401, "remaining": 0, "detail": "played", "requestId": "test"}
+            self.proxy.answer_instead("POST", "/v1/auth/totp", 401, problem)
+            page.give("second", "totp", "123456")
+            page.at("login")
+            page.message("login", "no attempt is left. Begin again with the password.")
+            page.log_in("eve")
+            page.at("second")
         with self.holds("a backup code logs in, in small letters and without hyphens, and the page counts the rest"):
             page.give("second", "recovery", codes[0].lower().replace("-", " "))
             page.at("factors")
@@ -392,7 +458,7 @@ class Walk:
         with self.holds("an answer that is no JSON, and a code from a newer daemon, have a sentence too"):
             self.proxy.answer_instead("POST", "/v1/auth/totp", 418, {"code": "teapot", "detail": "short and stout"})
             page.give("second", "totp", "123456")
-            page.message("second", "The daemon refused: short and stout.")
+            page.message("second", "Short and stout.")
 
     def the_list(self):
         page = self.page
@@ -569,6 +635,9 @@ class Walk:
                 self.first_code(device.next())
                 page.at("codes")
                 page.click("#codes-kept")
+                page.at("factors")
+                page.click("#log-out")
+                page.at("login")
                 self.enter(name, device)
             self.the_key_that_is_asked_for()
         finally:
@@ -634,10 +703,14 @@ class Walk:
             page.at("codes")
             assert len(page.driver.find_elements(By.CSS_SELECTOR, "#code-list li")) == 10
             page.click("#codes-kept")
-        with self.holds(f"the second step offers the key, and the key logs in ({how})"):
+            page.at("factors")
+            page.click("#log-out")
+            page.at("login")
+        with self.holds(f"the second step offers the key first, and the key logs in ({how})"):
             page.log_in(name)
             page.at("second")
-            page.click("#second [value=fido2]")
+            assert self.ways("second") == ["fido2", "recovery"]
+            assert page.one("#second [value=fido2]").is_selected()
             page.look("second-key")
             page.click("#second form .main")
             page.at("factors")

@@ -3,7 +3,7 @@
 
 // What a refusal says to a person, by the `code` of the problem document (docs/errors.md).
 const SENTENCES = {
-  'malformed': problem => `The daemon cannot read this: ${problem.detail}. It did not count as an attempt.`,
+  'malformed': problem => `${inWords(problem.detail) ?? 'This entry cannot be used. Check it and try again.'} It did not count as an attempt.`,
   'unauthenticated': 'Your session has ended. Log in again.',
   'wrong-credentials': 'The name or the password is wrong.',
   'wrong-code': problem => wrongCode(problem),
@@ -22,7 +22,7 @@ const SENTENCES = {
   'no-factor': 'You have no such factor that is switched on.',
   'too-many-secrets': 'You have as many factors as there may be. Delete one first.',
   'idempotency-conflict': 'The same request is still under way, or was carried out a moment ago. Look at the list.',
-  'unsupported': problem => `This cannot be done here: ${problem.detail}.`,
+  'unsupported': problem => inWords(problem.detail) ?? 'This cannot be done here. Ask the administrator of the host.',
   'expired': 'This was not finished in time, or there were too many wrong answers. Begin again.',
   'body-too-large': 'That is too long.',
   'target-too-long': 'That is too long.',
@@ -45,7 +45,7 @@ const KEY_SENTENCES = {
   'InvalidStateError': 'This key is registered already. Take another one.',
   'AbortError': 'Stopped. Nothing was changed.',
   'SecurityError': 'Security keys do not work under this address. The administrator has set them up for another one.',
-  'NotSupportedError': 'This key cannot do what is asked of it. Take another one.',
+  'NotSupportedError': 'This key cannot sign with ES256, the kind of signature that is needed here. Some computers with a built-in key offer only RS256. Take another key, or an authenticator app.',
   'ConstraintError': 'This key cannot check who touches it, and that is asked for. Set a PIN on it, or take another one.',
 };
 
@@ -78,6 +78,7 @@ class Ended extends Error {}
 
 let session = null;
 let user = null;
+let site = 'mfad';
 let refreshing = null;
 
 // One call. With a `key` (Idempotency-Key) it is sent once more if its answer was lost: what is shown only once must arrive.
@@ -180,10 +181,16 @@ function sentence(error) {
     const { code, detail, status } = error.problem;
     const known = SENTENCES[code];
     if (typeof known === 'function') return known(error.problem);
-    return known ?? (detail ? `The daemon refused: ${detail}.` : `The daemon refused, with status ${status}.`);
+    return known ?? inWords(detail) ?? `The daemon refused this, with status ${status} (${code}). Tell the administrator if it goes on.`;
   }
   if (error instanceof DOMException) return KEY_SENTENCES[error.name] ?? `The browser refused: ${error.message}`;
   return error.message;
+}
+
+// The daemon's text as a sentence, unless it names parts of the request, which users never see.
+function inWords(detail) {
+  if (!detail || detail.includes('`')) return undefined;
+  return `${detail[0].toUpperCase()}${detail.slice(1)}${/[.?!]$/.test(detail) ? '' : '.'}`;
 }
 
 function wrongCode({ status, diagnosis, remaining }) {
@@ -239,7 +246,7 @@ function clock(text) {
 function show(view, text = '', kind = 'note') {
   for (const section of document.querySelectorAll('main > section')) section.hidden = section.id !== view;
   const title = find(`${view}-title`);
-  document.title = `${title.textContent} – mfad`;
+  document.title = `${title.textContent} – ${site}`;
   window.scrollTo(0, 0);
   (view === 'login' ? firstEmpty(find('login-form')) : title).focus();
   say(find(view), '');
@@ -339,10 +346,10 @@ function element(name, members = {}, ...children) {
 
 // ---- proof: the second step of a login, and step-up
 
-// A form that asks for one of the ways and gives it to `send` as the members of a request.
+// A form that asks for one of the ways, the first one chosen, and gives it to `send` as the members of a request.
 function proofForm(place, ways, { options, send, cancel }) {
   const form = find('proof').content.firstElementChild.cloneNode(true);
-  const offered = WAYS.filter(way => ways.includes(way) && (way !== 'fido2' || window.PublicKeyCredential));
+  const offered = ways.filter(way => WAYS.includes(way) && (way !== 'fido2' || window.PublicKeyCredential));
   const stop = form.querySelector('.stop');
   let abort = null;
 
@@ -361,6 +368,7 @@ function proofForm(place, ways, { options, send, cancel }) {
       label.remove();
     }
   }
+  form.querySelector('.ways').append(...offered.map(way => form.querySelector(`[data-way=${way}]`)));
   form.querySelector('.ways').hidden = offered.length < 2;
   form.querySelector('.close').hidden = !cancel;
   form.querySelector('.close').addEventListener('click', () => cancel?.());
@@ -404,7 +412,15 @@ function askSecond(challenge) {
   const step = secondStep = proofForm(find('second').querySelector('.proof-place'), methods, {
     options: () => call('POST', 'auth/fido2/options', { token }),
     send: async (way, body) => {
-      const grant = await call('POST', doors[way], { token, body });
+      let grant;
+      try {
+        grant = await call('POST', doors[way], { token, body });
+      } catch (error) {
+        if (error instanceof Refusal && error.problem.code === 'wrong-code' && error.problem.remaining === 0) {
+          return endSession('That was wrong too, and no attempt is left. Begin again with the password.', 'error');
+        }
+        throw error;
+      }
       if (secondStep !== step) throw new Cancelled();
       begin(grant);
       secondStep.end();
@@ -417,7 +433,10 @@ function askSecond(challenge) {
 // Asks for a second factor for this action. Resolves when there is a fresh token.
 async function stepUp(action) {
   const { secrets } = await asUser('GET', 'users/me/secrets');
-  const ways = new Set(secrets.filter(secret => secret.status === 'active').map(wayOf));
+  // The one that was used last comes first. Backup codes are for emergencies.
+  const rank = secret => (secret.type === 'mfabackup' ? '' : secret.lastUsed ?? '0');
+  const active = secrets.filter(secret => secret.status === 'active');
+  const ways = new Set(active.sort((one, other) => rank(other).localeCompare(rank(one))).map(wayOf));
   const dialog = find('step-up');
   find('step-up-action').textContent = action;
   say(dialog, '');
@@ -553,13 +572,15 @@ function timeOf(text) {
 }
 
 function actionsOf(secret, factors) {
-  if (secret.type === 'password') return [];
   const button = (words, className, work) => {
     const made = element('button', { type: 'button', className: `quiet ${className}`, textContent: words });
     made.setAttribute('aria-label', `${words} ${secret.name}`);
     made.addEventListener('click', () => attempt(made, work));
     return made;
   };
+  if (secret.type === 'password') {
+    return [element('span', { className: 'actions' }, button('Change', '', () => openPassword()))];
+  }
   const made = [button('Rename', '', () => rename(secret)), button('Delete', 'danger', () => remove(secret, factors))];
   if (secret.status === 'pending' && secret.type === 'mfa' && !secret.device) {
     made.unshift(button('Enter the code', '', () => openFirstCode(secret)));
@@ -590,6 +611,32 @@ onSubmit(find('rename-form'), async data => {
   }
   find('rename').close();
   await openFactors(`Renamed to “${name}”.`);
+});
+
+function openPassword() {
+  find('password-form').reset();
+  say(find('change-password'), '');
+  find('change-password').showModal();
+  find('password-form').elements.current.focus();
+}
+
+onSubmit(find('password-form'), async data => {
+  const [current, secret] = [data.get('current'), data.get('secret')];
+  if (secret !== data.get('again')) throw new Trouble('The new password and its repetition differ.');
+  // As the daemon counts it.
+  const size = new TextEncoder().encode(secret).length;
+  if (size < 8) throw new Trouble('A password has at least 8 characters.');
+  if (size > 1024) throw new Trouble('A password has at most 1024 characters.');
+  try {
+    await proven('change the password', () => asUser('PUT', 'users/me/secrets/password', { secret, current }));
+  } catch (error) {
+    if (!(error instanceof Refusal) || error.problem.code !== 'wrong-credentials') throw error;
+    throw new Trouble('The present password is wrong.');
+  }
+  find('password-form').reset();
+  find('change-password').close();
+  find('login-form').elements.id.value = user.name;
+  endSession('Your password is changed, and your sessions have ended. Log in with the new one.');
 });
 
 async function remove(secret, factors) {
@@ -679,7 +726,7 @@ onSubmit(find('first-code-form'), async data => {
   const { uid, name } = enrolling;
   const form = find('first-code-form');
   try {
-    await enrolled(name, () => asUser('PUT', `users/me/secrets/${uid}/enroll`, { token }));
+    await enrolled(name, () => asUser('PUT', `users/me/secrets/${uid}/enroll?session=true`, { token }));
   } catch (error) {
     form.elements.token.value = '';
     form.elements.token.focus();
@@ -689,14 +736,14 @@ onSubmit(find('first-code-form'), async data => {
   }
 });
 
-// The last step of either kind of factor. It ends all tokens, this one as well.
+// The last step of either kind of factor. It ends all tokens; the answer has a session in place of this one.
 async function enrolled(name, work) {
-  const { codes } = await proven(`add “${name}”`, work);
-  const { name: owner } = user;
-  forget();
-  find('login-form').elements.id.value = owner;
+  const { codes, session: renewed } = await proven(`add “${name}”`, work);
+  clearEnrolment();
+  begin(renewed);
+  find('login-form').elements.id.value = user.name;
   const done = `“${name}” is switched on.`;
-  if (codes.length === 0) return endSession(`${done} ${AFTERWARDS}`);
+  if (codes.length === 0) return await openFactors(`${done} Your sessions in other places have ended.`);
   showCodes(codes, `${done} From now on a login takes the password and one of your factors. `
     + 'These ten codes are for the day when none is at hand.');
 }
@@ -740,7 +787,7 @@ onSubmit(find('key-form'), async data => {
     stop.hidden = false;
     say(find('add-key'), 'Waiting for the security key. Touch it when it blinks.');
     const credential = await makeKey(secret.secret.publicKey, wait.signal);
-    await enrolled(secret.name, () => asUser('PUT', `users/me/secrets/${secret.uid}/enroll`, { credential }));
+    await enrolled(secret.name, () => asUser('PUT', `users/me/secrets/${secret.uid}/enroll?session=true`, { credential }));
   } catch (error) {
     // What the browser refused can never be finished; as far as that is allowed, it goes now.
     if (error instanceof DOMException) await asUser('DELETE', `users/me/secrets/${secret.uid}`).catch(() => {});
@@ -826,6 +873,7 @@ function showCodes(codes, why) {
   find('codes-why').textContent = why;
   find('code-list').replaceChildren(...codes.map(code => element('li', { textContent: code })));
   window.addEventListener('beforeunload', holdBack);
+  find('codes-kept').textContent = session ? 'I have kept them' : 'I have kept them: log in again';
   show('codes');
 }
 
@@ -852,8 +900,10 @@ onClick('download-codes', () => {
 
 onClick('print-codes', () => window.print());
 
-onClick('codes-kept', () => {
-  endSession(AFTERWARDS);
+onClick('codes-kept', async () => {
+  if (!session) return endSession(AFTERWARDS);
+  clearEnrolment();
+  await openFactors();
 });
 
 async function copy(text, place, done) {
@@ -874,6 +924,17 @@ for (const close of document.querySelectorAll('dialog > form .close')) {
 // A page that comes back out of the history would still have what it knew.
 window.addEventListener('pageshow', event => { if (event.persisted) location.reload(); });
 
+// The name that the administrator gave this site, as it stands in authenticator apps.
+async function nameSite() {
+  const { issuer } = await call('GET', 'auth');
+  if (!issuer || issuer === 'mfad') return;
+  site = issuer;
+  find('site').textContent = issuer;
+  document.title = document.title.replace(/mfad$/, () => issuer);
+}
+
 find('place').textContent = location.host;
+// The page works without it, and the login tells if the daemon is away.
+nameSite().catch(() => {});
 find('to-add-key').hidden = !window.PublicKeyCredential;
 show('login');
