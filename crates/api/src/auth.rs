@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::SecretString;
 
 /// The response to one step of a login, to a refresh, or to a step-up.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthToken {
     /// The token, a compact JWS (RFC 7515).

@@ -3,6 +3,7 @@
 use mfad_api::{AuthToken, SecretString, Verified};
 use serde::Serialize;
 
+use crate::account::uuid;
 use crate::{Authority, Client, Error, Method, Request};
 
 /// The name and password of a login.
@@ -73,10 +74,7 @@ impl Client {
     /// Checks a one-time password of a user. The calling process needs the right `app`. `user` is the user's id, a
     /// UUID.
     pub fn verify(&mut self, user: &str, code: &SecretString) -> Result<Verified, Error> {
-        if !user.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-            return Err(Error::Usage("the id of a user is a UUID"));
-        }
-        let path = format!("/v1/users/{user}/verify");
+        let path = format!("/v1/users/{}/verify", uuid(user)?);
         let verified: Verified =
             self.ask(&Request::new(Method::Post, &path).with(&TokenBody { token: code })?)?.read()?;
         if verified.ok { Ok(verified) } else { Err(Error::Unexpected("a check without a result".to_owned())) }

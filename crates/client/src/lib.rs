@@ -23,6 +23,7 @@
 //! The crate knows the API and nothing of the daemon's inside. It starts no thread, installs no signal handler and
 //! prints nothing. Every wait has a deadline, and buffers that held a secret are wiped.
 
+mod account;
 mod connection;
 mod error;
 mod flows;
@@ -38,6 +39,7 @@ use zeroize::Zeroizing;
 
 use connection::Connection;
 
+pub use account::{Enrollment, QrFormat};
 pub use error::{Error, Refusal};
 pub use flows::{Credentials, LoginStep};
 pub use mfad_api::SecretString;
