@@ -1,4 +1,4 @@
-"""The reverse proxies of docs/reverse-proxy.md: each configuration as printed there, run by the real program.
+"""The reverse proxies of docs/reverse-proxy.md and of the examples: each configuration as printed, run by the real program.
 
 Only places are put in: socket, port, certificate. What Debian's own configuration brings around a printed part
 (modules, a process id file, a log) is written here.
@@ -14,6 +14,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -32,18 +33,31 @@ APACHE_MODULES = ("mpm_event", "authz_core", "alias", "ssl", "socache_shmcb", "p
 ACCOUNT = 33
 
 
-def block(kind):
+@dataclass(frozen=True)
+class Site:
+    """What a document prints of a site: its name, the socket behind it, and a path that answers 200."""
+
+    document: Path
+    name: str
+    socket: str
+    ready: str
+
+
+PAGE = Site(DOCUMENT, NAME, "/run/mfad/mfad.sock", "/v1/health/ready")
+
+
+def block(kind, document=DOCUMENT):
     """The one fenced block of a kind in the document."""
-    parts = DOCUMENT.read_text(encoding="utf-8").split(f"\n```{kind}\n")
+    parts = document.read_text(encoding="utf-8").split(f"\n```{kind}\n")
     if len(parts) != 2:
-        raise AssertionError(f"{len(parts) - 1} blocks of {kind} in {DOCUMENT.name}")
+        raise AssertionError(f"{len(parts) - 1} blocks of {kind} in {document.name}")
     return parts[1].split("\n```\n")[0] + "\n"
 
 
 def put(text, printed, ours):
     """Puts a place of the test in. A place that is not printed any more is a fault of this test."""
     if printed not in text:
-        raise AssertionError(f"{printed!r} is not printed in {DOCUMENT.name}")
+        raise AssertionError(f"{printed!r} is not printed in the document")
     return text.replace(printed, str(ours))
 
 
@@ -56,14 +70,14 @@ def free_port():
 class Certificate:
     """One for the name of the document, good for an hour, signed by itself."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, host):
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         now = datetime.datetime.now(datetime.timezone.utc)
         hour = datetime.timedelta(hours=1)
         made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         made = made.serial_number(x509.random_serial_number()).not_valid_before(now - hour).not_valid_after(now + hour)
-        made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         made = made.sign(key, hashes.SHA256())
         pem = made.public_bytes(serialization.Encoding.PEM)
         private = key.private_bytes(
@@ -84,35 +98,36 @@ class TlsConnection(http.client.HTTPSConnection):
     """HTTPS to the proxy, by the name in its certificate."""
 
     def __init__(self, server, timeout=30):
-        super().__init__(NAME, timeout=timeout, context=server.trust)
+        super().__init__(server.site.name, timeout=timeout, context=server.trust)
         self.server = server
 
     def connect(self):
         plain = socket.create_connection(("127.0.0.1", self.server.port), self.timeout)
-        self.sock = self.server.trust.wrap_socket(plain, server_hostname=NAME)
+        self.sock = self.server.trust.wrap_socket(plain, server_hostname=self.server.site.name)
 
 
 class Server:
     """A reverse proxy before the daemon whose socket this is, in a directory of its own. As root it runs as an
     account of its own, as a real one does."""
 
-    def __init__(self, kind, directory, mfad):
+    def __init__(self, kind, directory, socket_path, site=PAGE):
         self.kind = kind
-        self.origin = f"https://{NAME}"
+        self.site = site
+        self.origin = f"https://{site.name}"
         self.port = free_port()
         self.dir = Path(directory)
         self.dir.mkdir()
-        self.certificate = Certificate(self.dir)
+        self.certificate = Certificate(self.dir, site.name)
         self.trust = ssl.create_default_context(cafile=self.certificate.file)
-        text = put(block(kind), "/run/mfad/mfad.sock", mfad)
+        text = put(block(kind, site.document), site.socket, socket_path)
         self.command, files = getattr(self, f"of_{kind}")(text)
         for name, contents in files.items():
             (self.dir / name).write_text(contents, encoding="utf-8")
         self.process = None
 
     def keys_put_in(self, text):
-        text = put(text, f"/etc/ssl/certs/{NAME}.pem", self.certificate.file)
-        return put(text, f"/etc/ssl/private/{NAME}.key", self.certificate.key)
+        text = put(text, f"/etc/ssl/certs/{self.site.name}.pem", self.certificate.file)
+        return put(text, f"/etc/ssl/private/{self.site.name}.key", self.certificate.key)
 
     def of_nginx(self, text):
         text = put(self.keys_put_in(text), "listen 443 ssl;", f"listen 127.0.0.1:{self.port} ssl;")
@@ -166,7 +181,7 @@ class Server:
         if self.process.poll() is not None:
             raise AssertionError(f"{self.kind} ended: {self.log()}")
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return self.ask("GET", "/v1/health/ready")[0] == 200
+            return self.ask("GET", self.site.ready)[0] == 200
         return False
 
     def ask(self, method, target, headers=None, body=None):

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::interop::{python, python_has};
 
 /// Whether the programs are there; says so when one is not, which a CI must not lack.
-fn are_there(programs: &[&str], test: &str) -> bool {
+pub fn are_there(programs: &[&str], test: &str) -> bool {
     // Debian has web servers where only root looks.
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let is_there = |name: &str| path.split(':').any(|dir| Path::new(dir).join(name).is_file());

@@ -25,4 +25,4 @@ pub mod otp;
 pub mod programs;
 pub mod store_users;
 
-pub use programs::{program, root};
+pub use programs::{example, program, root};

@@ -16,41 +16,39 @@ pub fn root() -> PathBuf {
 /// If `MFAD_TEST_PROGRAMS` names a directory, the programs in it are used as they are.
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build_if_stale).join(name)
+    let parts = ["--package", "mfad", "--package", "mfactl", "--bins"];
+    BUILT.get_or_init(|| build_if_stale("", &["mfad", "mfactl"], &parts)).join(name)
 }
 
-fn build_if_stale() -> PathBuf {
+/// Returns the path of an example of the crate `mfad-client`, as [`program`] does for programs.
+pub fn example(name: &str) -> PathBuf {
+    let parts = ["--package", "mfad-client", "--example", name];
+    build_if_stale("examples", &[name], &parts).join(name)
+}
+
+/// Returns the directory of these programs. Builds the parts that Cargo calls by these arguments if one is stale.
+fn build_if_stale(folder: &str, names: &[&str], parts: &[&str]) -> PathBuf {
     if let Some(dir) = env::var_os("MFAD_TEST_PROGRAMS") {
-        return dir.into();
+        return PathBuf::from(dir).join(folder);
     }
     // target/PROFILE/deps/TEST, or target/PROFILE/examples/EXAMPLE.
     let this = env::current_exe().unwrap();
     let dir = this.ancestors().nth(2).unwrap().to_owned();
-    if ["mfad", "mfactl"].iter().all(|name| is_fresh(&dir, name)) {
-        return dir;
+    if names.iter().all(|name| is_fresh(&dir.join(folder), name)) {
+        return dir.join(folder);
     }
     let profile = match dir.file_name().unwrap().to_str().unwrap() {
         "debug" => "dev",
         other => other,
     };
     let built = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--package",
-            "mfad",
-            "--package",
-            "mfactl",
-            "--bins",
-            "--profile",
-            profile,
-        ])
+        .args(["build", "--quiet", "--locked", "--profile", profile])
+        .args(parts)
         .current_dir(root())
         .status()
         .unwrap();
     assert!(built.success(), "the programs under test do not build");
-    dir
+    dir.join(folder)
 }
 
 /// Whether the program exists and is newer than all its sources, which Cargo lists in a file beside it.
