@@ -24,7 +24,7 @@ LONG := test(proof::) | test(proofs::) | test(races::) | test(memory::) | test(l
 # Starts a daemon of its own, walks through an enrolment, a login and a recovery, and shows each request and response.
 demo:
 	@tools/needs demo
-	cargo build --locked --bins --example virtual-key
+	cargo build --locked -p mfad -p mfactl -p mfad-testkit --bins --example virtual-key
 	tools/demo $(DEBUG)
 
 # A daemon for experiments, without root: registration is open, and you are its administrator.
