@@ -23,6 +23,18 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs in the new namespaces, and executes pcscd in its own process, so that the process id stays the same.
 const SCRIPT: &str = r#"set -e
+# The mounts below must not reach the namespace that this one is a copy of.
+if ! mount --make-rprivate / 2> /dev/null; then
+    # The root directory of a plain chroot is no mount point. Its mounts stay here if its file system is not shared.
+    device=$(stat -c %Hd:%Ld /)
+    holders=$(while read -r _ _ at rest; do [ "$at" != "$device" ] || echo "$rest"; done < /proc/1/mountinfo)
+    case $holders in
+    '' | *' shared:'*)
+        echo 'the root directory of this chroot is no mount point; run `mount --bind DIR DIR` before chroot DIR' >&2
+        exit 1
+        ;;
+    esac
+fi
 if [ "$1" = isolated ]; then
     if command -v ip > /dev/null; then
         ip link set lo up
@@ -128,7 +140,7 @@ impl Pcscd {
         format!("{} 00 00", self.names[reader])
     }
 
-    /// Returns the log of pcscd.
+    /// Returns the log of pcscd, with what came before pcscd was executed.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -155,11 +167,12 @@ impl Pcscd {
             Some(_) => {
                 let mut command = command("nsenter");
                 command.arg(format!("--net={}", self.net_namespace().display())).args(["--", "unshare", "--mount"]);
+                command.args(["--propagation", "unchanged"]);
                 command
             }
             None => {
                 let mut command = command("unshare");
-                command.arg("--mount");
+                command.args(["--mount", "--propagation", "unchanged"]);
                 if is_root() {
                     command.arg("--net");
                 } else {
@@ -193,7 +206,7 @@ impl Pcscd {
             std::thread::sleep(LOOK);
         }
         self.stop();
-        Err(format!("pcscd does not come up: {}", self.log()))
+        Err(format!("pcscd does not come up: {}", self.log().trim_end()))
     }
 
     fn configuration_path(&self) -> PathBuf {
