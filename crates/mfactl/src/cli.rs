@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom};
+use crate::audit_args::AuditCommand;
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::format::Format;
 use crate::help;
@@ -398,25 +399,6 @@ pub(crate) struct DoctorArgs {
     /// Fail on warnings too
     #[arg(long)]
     pub strict: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Show the newest events
-    #[command(
-        after_help = help::AUDIT_TAIL
-    )]
-    Tail {
-        /// Number of events to show
-        #[arg(short = 'n', long = "lines", default_value_t = 10, value_name = "N")]
-        lines: u32,
-        /// Keep printing new events as they arrive
-        #[arg(long, short)]
-        follow: bool,
-    },
-    /// Verify the hash chain of the whole audit log
-    #[command(after_help = help::AUDIT_VERIFY)]
-    Verify,
 }
 
 #[cfg(test)]

@@ -82,11 +82,35 @@ pub(crate) const SECRET_RENAME: &str = "\
 Example:
   mfactl secret rename ann phone 'old phone'";
 
-pub(crate) const AUDIT_TAIL: &str = "\
-With --json and --follow, each event is one JSON document on its own line.
+pub(crate) const WHOAMI: &str = "\
+The daemon takes the account that runs mfactl for the caller. With a token, the
+daemon says which user it belongs to.
 
-Example:
-  mfactl audit tail -n 50 --follow";
+Examples:
+  mfactl whoami
+  mfactl whoami --token-file token";
+
+pub(crate) const STEP_UP: &str = "\
+The app that carries the action out redeems the receipt (POST /auth/receipt).
+With --quiet, only the receipt is printed.
+
+Examples:
+  mfactl step-up 'pay 100 EUR to Bob' --token-file token
+  RECEIPT=$(mfactl step-up 'delete the archive' --token-file token --quiet)";
+
+pub(crate) const LOGOUT: &str = "\
+Examples:
+  mfactl login ann --show-token --quiet > token
+  mfactl logout --token-file token";
+
+pub(crate) const AUDIT_TAIL: &str = "\
+The newest events that pass all filters, the oldest first. With --json and
+--follow, each event is one JSON document on its own line.
+
+Examples:
+  mfactl audit tail -n 50 --follow
+  mfactl audit tail --user ann --since 2h
+  mfactl audit tail --event login --outcome refused -o csv";
 
 pub(crate) const AUDIT_VERIFY: &str = "\
 Exits with 1 and names the first event that does not follow from the one before. The chain reveals events that were

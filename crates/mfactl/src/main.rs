@@ -4,6 +4,8 @@ mod account;
 mod acting;
 mod args;
 mod audit;
+mod audit_args;
+mod audit_list;
 mod backup;
 mod batch;
 mod call;

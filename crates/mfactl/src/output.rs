@@ -146,10 +146,36 @@ impl Output {
                 let rows: Vec<Vec<String>> = rows.into_iter().map(shown).collect();
                 let widths = widths(head.as_ref(), &rows);
                 let head = head.map(|head| self.tone(&aligned(&head, &widths), Tone::Head));
-                let lines: Vec<String> = head.into_iter().chain(rows.iter().map(|row| aligned(row, &widths))).collect();
-                self.pages(&lines)
+                let lines = rows.into_iter().map(|row| fitted(row, &widths, self.columns()));
+                self.pages(&head.into_iter().chain(lines).collect::<Vec<_>>())
             }
         }
+    }
+
+    /// Prints one more row of a list whose columns have these widths; the last column has what is left of the line.
+    pub(crate) fn row<const N: usize>(
+        &self,
+        heads: [&str; N],
+        wide: &[&str],
+        widths: &[usize; N],
+        row: [String; N],
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Csv => self.line(&comma_separated(None, &[row.map(|cell| visible(&cell))])?),
+            Format::Name => row.first().map_or(Ok(()), |name| self.line(&visible(name))),
+            Format::Table | Format::Wide | Format::Json => {
+                let cells = heads.into_iter().zip(row.into_iter().zip(widths));
+                let shown = cells.filter(|(head, _)| !self.is_short() || !wide.contains(head));
+                let (shown, widths): (Vec<String>, Vec<usize>) =
+                    shown.map(|(_, (cell, width))| (visible(&cell), *width)).unzip();
+                self.line(&fitted(shown, &widths, self.columns()))
+            }
+        }
+    }
+
+    /// The columns that a line of a list may have; `None` if it may have any number.
+    fn columns(&self) -> Option<usize> {
+        if self.is_short() { width_of(io::stdout()) } else { None }
     }
 
     /// Prints lines, in a pager if there are more than the window has.
@@ -191,6 +217,9 @@ fn wrapped(text: &str, width: Option<usize>) -> String {
     }
     lines.join("\n")
 }
+
+/// Columns that the last cell of a line has at least; with fewer it is not cut.
+const SHORTEST_CELL: usize = 8;
 
 /// Exit code of a shell that does not find a command (POSIX).
 const NO_SUCH_COMMAND: i32 = 127;
@@ -331,6 +360,21 @@ fn aligned(cells: &[String], widths: &[usize]) -> String {
     cells.join("  ").trim_end().to_owned()
 }
 
+/// As [`aligned`], with the last cell cut to what is left of the line. A cell that has no room at all stays whole.
+fn fitted(mut cells: Vec<String>, widths: &[usize], columns: Option<usize>) -> String {
+    let before: usize = widths.iter().take(cells.len().saturating_sub(1)).map(|width| width.saturating_add(2)).sum();
+    if let Some(room) = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= SHORTEST_CELL)
+        && let Some(last) = cells.last_mut()
+        && last.width() > room
+    {
+        while last.width() >= room {
+            last.pop();
+        }
+        last.push('…');
+    }
+    aligned(&cells, widths)
+}
+
 fn write_line(mut stream: impl Write, text: &str) -> Result<(), Failure> {
     writeln!(stream, "{text}").and_then(|()| stream.flush()).map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failure::OutputClosed,
@@ -341,6 +385,17 @@ fn write_line(mut stream: impl Write, text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_cell_is_cut_to_what_is_left_of_the_line() {
+        let cells = |last: &str| vec!["ann".to_owned(), last.to_owned()];
+
+        assert_eq!(fitted(cells("a long detail"), &[3, 13], Some(15)), "ann  a long de…");
+        assert_eq!(fitted(cells("a long detail"), &[3, 13], Some(18)), "ann  a long detail");
+        assert_eq!(fitted(cells("a long detail"), &[3, 13], None), "ann  a long detail");
+        // There is no room to cut it to.
+        assert_eq!(fitted(cells("a long detail"), &[3, 13], Some(9)), "ann  a long detail");
+    }
 
     #[test]
     fn a_name_cannot_steer_the_terminal() {
