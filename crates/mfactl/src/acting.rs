@@ -6,7 +6,6 @@ use crate::call::{Authority, Call, segment};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::login;
-use crate::prompt::Source;
 use crate::secret_text::Hidden;
 use mfad_api::{User, UserPage};
 
@@ -25,7 +24,7 @@ impl Acting {
     /// Looks up the user, and logs in as them if the flags say `--as-user`.
     pub(crate) async fn begin(context: &mut Context, user: &str, how: &ActingArgs) -> Result<Self, Failure> {
         if how.as_user {
-            return Self::by_login(context, user).await;
+            return Self::by_login(context, user, how).await;
         }
         let uid = uid_of(context, user).await?;
         Ok(Self { uid, authority: Authority::with_reason(how.reason.clone()), password: None, has_session: false })
@@ -48,23 +47,12 @@ impl Acting {
         matches!(self.authority, Authority::Reason(_))
     }
 
-    async fn by_login(context: &mut Context, user: &str) -> Result<Self, Failure> {
+    async fn by_login(context: &mut Context, user: &str, how: &ActingArgs) -> Result<Self, Failure> {
         let id = match user {
             "me" => context.prompter.word("user name", "give the name instead of `me`").await?,
             name => name.to_owned(),
         };
-        let login = login::log_in(
-            context,
-            &id,
-            &login::Answers {
-                recovery: false,
-                device: false,
-                password: Source::Prompt,
-                code: Source::Prompt,
-                pin: Source::Prompt,
-            },
-        )
-        .await?;
+        let login = login::log_in(context, &id, &how.answers()).await?;
         let has_session = login.token.kind == "ACCESS";
         let token = login.token.token.into_inner();
         Ok(Self {

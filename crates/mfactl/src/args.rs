@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::prompt::Source;
+use crate::prompt::{LOGIN_PASSWORD, Source, Wanted};
 
 /// A user, for commands that have no `--as-user`.
 #[derive(Debug, Args)]
@@ -29,14 +29,50 @@ pub(crate) struct ActOnUser {
 
 /// Authority to act on a user. With neither flag, the rights of the calling account apply.
 #[derive(Debug, Args)]
-#[group(multiple = false)]
 pub(crate) struct ActingArgs {
     /// Log in as the user first and act with their own rights
-    #[arg(long)]
+    #[arg(long, conflicts_with = "reason")]
     pub as_user: bool,
+    /// With --as-user: read the password of the login from a file
+    #[arg(long, value_name = "FILE", requires = "as_user")]
+    pub login_password_file: Option<PathBuf>,
+    /// With --as-user: read the password of the login from standard input
+    #[arg(long, requires = "as_user", conflicts_with = "login_password_file")]
+    pub login_password_stdin: bool,
+    /// With --as-user: read the code of the login from a file
+    #[arg(long, value_name = "FILE", requires = "as_user")]
+    pub login_code_file: Option<PathBuf>,
     /// Act as an admin for this reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+impl ActingArgs {
+    /// Sources of the answers of the login of `--as-user`.
+    pub(crate) fn answers(&self) -> Answers {
+        Answers {
+            recovery: false,
+            device: false,
+            password: Source::chosen(self.login_password_stdin, self.login_password_file.as_deref()),
+            wanted: LOGIN_PASSWORD,
+            code: Source::chosen(false, self.login_code_file.as_deref()),
+            pin: Source::Prompt,
+        }
+    }
+}
+
+/// Sources of the answers of a login.
+pub(crate) struct Answers {
+    /// Whether the second factor is a backup code.
+    pub recovery: bool,
+    /// Whether the second factor is a key plugged into the host; then `code` is not used.
+    pub device: bool,
+    pub password: Source,
+    /// The password, as prompts and messages name it.
+    pub wanted: Wanted,
+    pub code: Source,
+    /// PIN of a security key, if it requires one.
+    pub pin: Source,
 }
 
 /// Source of a password; with neither flag, the terminal.

@@ -11,6 +11,7 @@ use crate::audit_args::AuditCommand;
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::format::Format;
 use crate::help;
+use crate::session_args::{LogoutArgs, StepUpArgs, WhoamiArgs};
 use crate::user_args::UserCommand;
 
 /// Where the daemon of the package listens.
@@ -115,6 +116,15 @@ pub(crate) enum Command {
         after_help = help::ENROLL
     )]
     Enroll(EnrollArgs),
+    /// Show the rights of the calling account, or whose token this is
+    #[command(after_help = help::WHOAMI)]
+    Whoami(WhoamiArgs),
+    /// Confirm one action with a second factor, and print the receipt
+    #[command(after_help = help::STEP_UP)]
+    StepUp(StepUpArgs),
+    /// End the session of an access token
+    #[command(after_help = help::LOGOUT)]
+    Logout(LogoutArgs),
     /// Verify a code or backup code of a user, as an application does
     #[command(
         after_help = help::VERIFY

@@ -3,6 +3,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
+use crate::args::Answers;
 use crate::call::{Authority, Body, Call};
 use crate::cli::LoginArgs;
 use crate::client::Answer;
@@ -13,18 +14,6 @@ use crate::output::visible;
 use crate::prompt::{PASSWORD, Source};
 use crate::secret_text::Hidden;
 use mfad_api::AuthToken;
-
-/// Sources of the answers of a login.
-pub(crate) struct Answers {
-    /// Whether the second factor is a backup code.
-    pub recovery: bool,
-    /// Whether the second factor is a key plugged into the host; then `code` is not used.
-    pub device: bool,
-    pub password: Source,
-    pub code: Source,
-    /// PIN of a security key, if it requires one.
-    pub pin: Source,
-}
 
 /// The result of a completed login.
 pub(crate) struct Login {
@@ -38,11 +27,13 @@ pub(crate) struct Login {
 /// The claims of an access token that are shown. `iat` and `exp` are Unix seconds. They are not verified here, since
 /// nothing is decided by them.
 #[derive(Debug, Deserialize)]
-struct Claims {
-    iat: i64,
-    exp: i64,
+pub(crate) struct Claims {
+    pub iat: i64,
+    pub exp: i64,
     #[serde(default)]
-    amr: Vec<String>,
+    pub amr: Vec<String>,
+    #[serde(default)]
+    pub auth_time: Option<i64>,
 }
 
 pub(crate) async fn run(context: &mut Context, args: &LoginArgs) -> Result<(), Failure> {
@@ -51,6 +42,7 @@ pub(crate) async fn run(context: &mut Context, args: &LoginArgs) -> Result<(), F
         recovery: args.recovery,
         device: args.device,
         password: args.password.source(),
+        wanted: PASSWORD,
         code: args.code.source(),
         pin: args.pin.source(),
     };
@@ -72,7 +64,7 @@ pub(crate) async fn log_in(context: &mut Context, id: &str, answers: &Answers) -
             "only one secret can come from standard input; use files for the others".to_owned(),
         ));
     }
-    let password = context.prompter.secret(PASSWORD, &answers.password).await?;
+    let password = context.prompter.secret(answers.wanted, &answers.password).await?;
     let body = Body::new().member("id", id).secret("password", &password, "$PASSWORD");
     let answer = context.client.ask(Call::post("/v1/auth/password").with(body)).await?;
     let token: AuthToken = answer.read()?;
@@ -159,7 +151,7 @@ fn tell(context: &Context, args: &LoginArgs, login: &Login) -> Result<(), Failur
 }
 
 /// What the user proved, from the values of the `amr` claim (RFC 8176 section 2).
-fn proved(amr: &[String]) -> String {
+pub(crate) fn proved(amr: &[String]) -> String {
     let words = amr.iter().filter_map(|value| match value.as_str() {
         "pwd" => Some("password"),
         "otp" => Some("authenticator code"),
@@ -172,12 +164,14 @@ fn proved(amr: &[String]) -> String {
     visible(&words.collect::<Vec<_>>().join(", "))
 }
 
-fn claims(token: &str) -> Option<Claims> {
+/// Reads the claims of a token for show. `None` if it is no signed token.
+pub(crate) fn claims(token: &str) -> Option<Claims> {
     let payload = BASE64URL_NOPAD.decode(token.split('.').nth(1)?.as_bytes()).ok()?;
     serde_json::from_slice(&payload).ok()
 }
 
-fn moment(unix_seconds: i64) -> String {
+/// A time in RFC 3339.
+pub(crate) fn moment(unix_seconds: i64) -> String {
     jiff::Timestamp::from_second(unix_seconds).map_or_else(|_| format!("{unix_seconds} s"), |time| time.to_string())
 }
 

@@ -34,6 +34,8 @@ mod prompt;
 mod receipt;
 mod secret_text;
 mod secrets;
+mod session;
+mod session_args;
 mod status;
 mod user_args;
 mod users;
@@ -105,6 +107,9 @@ async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Passwd(args) => users::passwd(&mut context, args).await,
         Command::Login(args) => login::run(&mut context, args).await,
         Command::Enroll(args) => enroll::run(&mut context, args).await,
+        Command::Whoami(args) => session::whoami(&mut context, args).await,
+        Command::StepUp(args) => session::step_up(&mut context, args).await,
+        Command::Logout(args) => session::log_out(&mut context, args).await,
         Command::Verify(args) => users::verify(&mut context, args).await,
         Command::Codes(command) => secrets::codes(&mut context, command).await,
         Command::Secret(command) => secrets::run(&mut context, command).await,

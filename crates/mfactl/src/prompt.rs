@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::failure::Failure;
 use crate::secret_text::{self, Hidden};
@@ -30,6 +31,9 @@ impl Source {
     }
 }
 
+/// Whether a secret was read from standard input. It is read to its end, so a second secret would be empty.
+static STDIN_IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// Name of a secret for prompts and messages, and how to provide it without a terminal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
@@ -40,6 +44,9 @@ pub(crate) struct Wanted {
 }
 
 pub(crate) const PASSWORD: Wanted = Wanted { label: "password", instead: "use --password-file or --password-stdin" };
+/// Password of the login of `--as-user`.
+pub(crate) const LOGIN_PASSWORD: Wanted =
+    Wanted { label: "password", instead: "use --login-password-file or --login-password-stdin" };
 pub(crate) const NEW_PASSWORD: Wanted =
     Wanted { label: "new password", instead: "use --password-file or --password-stdin" };
 pub(crate) const CURRENT_PASSWORD: Wanted =
@@ -71,6 +78,9 @@ impl Prompter {
                     return Err(Failure::Usage(format!("the {} is empty", wanted.label)));
                 }
                 Ok(typed)
+            }
+            Source::Stdin if STDIN_IS_TAKEN.swap(true, Ordering::Relaxed) => {
+                Err(Failure::Usage("only one secret can come from standard input; use files for the others".to_owned()))
             }
             Source::Stdin => off_thread(move || secret_text::read(io::stdin().lock(), wanted.label)).await,
             Source::File(path) => off_thread(move || read_file(&path, wanted)).await,

@@ -251,11 +251,75 @@ impl Walk {
         }
     }
 
+    fn audit_filters(&mut self) {
+        let tail = |more: &[&'static str]| [&["audit", "tail", "-n", "1000"], more].concat();
+        let events = |walk: &mut Self, more: &[&'static str]| -> Vec<Value> {
+            let page = walk.document(&tail(more), "");
+            page["events"].as_array().unwrap().clone()
+        };
+        let uid = text(&self.document(&["user", "show", "bob"], "")["uid"]);
+        let all = events(self, &[]);
+        let of_bob = events(self, &["--user", "bob"]);
+        assert!(!of_bob.is_empty() && of_bob.len() < all.len());
+        assert!(of_bob.iter().all(|event| event["subject"] == uid.as_str()), "{of_bob:?}");
+        let area = events(self, &["--user", "bob", "--event", "code", "--outcome", "ok"]);
+        assert!(area.is_empty(), "{area:?}");
+        let verified = events(self, &["--user", "bob", "--event", "verify"]);
+        assert_eq!(verified.len(), 2, "{verified:?}");
+        assert_eq!(events(self, &["--since", "1h"]).len(), all.len());
+        assert_eq!(events(self, &["--until", "1h"]), [Value::Null; 0]);
+        assert_eq!(events(self, &["--since", "2100-01-01"]), [Value::Null; 0]);
+
+        let csv = self.run(Form::Text, &tail(&["--user", "bob", "--event", "verify", "-o", "csv"]), "", &[0]);
+        let lines: Vec<&str> = csv.lines().collect();
+        assert_eq!((lines.len(), lines[0]), (3, "SEQ,TIME,EVENT,OUTCOME,USER,BY,SECRET,PID,DETAIL"), "{csv}");
+        assert!(lines[1].contains(",verify,ok,bob,"), "{csv}");
+        let refused = self.command(Form::Text, &["audit", "tail", "--since", "yesterday"]).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && said.contains("2026-01-31"), "{said}");
+    }
+
+    /// What can be done with the token of a login.
+    fn tokens(&mut self) {
+        let (user, mut factor) = ("ida", self.counted("ida"));
+        self.says(&["whoami"], "", "admin, app, audit");
+        assert_eq!(self.document(&["whoami"], "")["rights"], json!(["admin", "app", "audit"]));
+        let password = self.bench.file("password", PASSWORD);
+        let login = ["login", user, "--password-file", password.to_str().unwrap(), "--code-stdin"];
+        let session = |walk: &mut Self, factor: &mut Factor| {
+            let login = walk.document(&login, &factor.next());
+            walk.bench.file("token", &text(&login["token"])).to_str().unwrap().to_owned()
+        };
+        let token = session(self, &mut factor);
+        self.says(&["whoami", "--token-file", &token], "", "password, authenticator code");
+        assert_eq!(self.document(&["whoami", "--token-file", &token], "")["name"], user);
+        let step_up = ["step-up", "pay 1 EUR", "--token-file", &token, "--code-stdin"];
+        self.says(&step_up, &factor.next(), "receipt");
+        let confirmed = self.document(&step_up, &factor.next());
+        let redeem = json!({"receipt": confirmed["receipt"], "action": "pay 1 EUR"});
+        assert_eq!(self.bench.host.ask(&Request::post("/auth/receipt", &redeem)).ok()["ok"], true);
+        self.says(&["logout", "--token-file", &token], "", "ended");
+        self.run(Form::Text, &["whoami", "--token-file", &token], "", &[1]);
+        let token = session(self, &mut factor);
+        self.document(&["logout", "--token-file", &token], "");
+
+        // The login of --as-user from files, and only one secret from standard input.
+        let as_user = ["secret", "list", user, "--as-user", "--login-password-file", password.to_str().unwrap()];
+        let code = self.bench.file("code", &factor.next());
+        let listed = self.document(&[&as_user[..], &["--login-code-file", code.to_str().unwrap()]].concat(), "");
+        assert!(listed["secrets"].as_array().unwrap().iter().any(|secret| secret["type"] == "mfa"), "{listed}");
+        let both = ["passwd", user, "--as-user", "--login-password-stdin", "--password-stdin"];
+        let code = ["--login-code-file", code.to_str().unwrap()];
+        let refused = self.command(Form::Text, &[&both[..], &code].concat()).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    }
+
     fn house(&mut self) {
         self.says(&["status"], "", "ready");
         assert_eq!(self.document(&["status"], "")["ready"]["status"], "ready");
-        self.says(&["audit", "tail", "-n", "3"], "", "user=");
+        self.says(&["audit", "tail", "-n", "3"], "", "session.end");
         assert_eq!(self.document(&["audit", "tail", "-n", "3"], "")["events"].as_array().map(Vec::len), Some(3));
+        self.audit_filters();
         self.says(&["audit", "verify"], "", "whole");
         assert_eq!(self.document(&["audit", "verify"], "")["ok"], true);
         self.says(&["master-key", "show"], "", "file");
@@ -312,6 +376,7 @@ fn every_command_of_mfactl_is_walked_in_text_and_json() {
     walk.users();
     walk.factors();
     walk.keys();
+    walk.tokens();
     walk.house();
 
     assert!(walk.odd.is_empty(), "{:#?}", walk.odd);

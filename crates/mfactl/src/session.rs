@@ -1,0 +1,116 @@
+//! `whoami`, `step-up` and `logout`: what can be done with the token of a login, and what the calling account may do.
+
+use nix::unistd::{User as Account, getuid};
+use serde_json::json;
+
+use crate::call::{Authority, Call};
+use crate::code::{ANY_CODE, BACKUP_CODE, Code, ask_key, by_key};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::login::{Claims, claims, moment, proved};
+use crate::output::visible;
+use crate::prompt::{Source, Wanted};
+use crate::session_args::{LogoutArgs, StepUpArgs, WhoamiArgs};
+use mfad_api::{AuthToken, User};
+
+const TOKEN: Wanted = Wanted { label: "access token", instead: "use --token-file or --token-stdin" };
+
+/// A call that reads and changes nothing, for each right that it needs.
+const PROBES: [(&str, &str); 3] =
+    [("admin", "/v1/key"), ("app", "/v1/users?limit=1"), ("audit", "/v1/audit?after=9223372036854775807&limit=1")];
+
+pub(crate) async fn whoami(context: &mut Context, args: &WhoamiArgs) -> Result<(), Failure> {
+    match args.token.source() {
+        Some(source) => whose_token(context, &source).await,
+        None => this_account(context).await,
+    }
+}
+
+/// Says which account this is to the daemon, and which rights it has. The API has no call for that, so each right is
+/// tried.
+async fn this_account(context: &mut Context) -> Result<(), Failure> {
+    let mut rights = Vec::new();
+    for (right, path) in PROBES {
+        let answer = context.client.send(Call::get(path)).await?;
+        match answer.status {
+            200 => rights.push(right),
+            401 | 403 => {}
+            _ => {
+                answer.granted()?;
+            }
+        }
+    }
+    let name = Account::from_uid(getuid()).ok().flatten().map(|account| account.name);
+    if context.out.is_json() {
+        let document = json!({"account": {"uid": getuid().as_raw(), "name": name}, "rights": rights});
+        return context.out.document(&document.to_string());
+    }
+    let rights = if rights.is_empty() { "none".to_owned() } else { rights.join(", ") };
+    let account = name.map_or_else(|| format!("uid {}", getuid()), |name| format!("{name} (uid {})", getuid()));
+    context.out.pairs(&[("account", account), ("rights", rights)])
+}
+
+async fn whose_token(context: &mut Context, source: &Source) -> Result<(), Failure> {
+    let token = context.prompter.secret(TOKEN, source).await?;
+    let claims = claims(token.as_str());
+    let answer = context.client.ask(Call::get("/v1/users/me").by(&Authority::Token(token))).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
+    }
+    let user: User = answer.read()?;
+    let mut pairs = vec![("user", user.name), ("uid", user.uid)];
+    // An API key has no claims.
+    if let Some(Claims { auth_time, exp, amr, .. }) = claims {
+        pairs.push(("proved", proved(&amr)));
+        pairs.extend(auth_time.map(|at| ("at", moment(at))));
+        pairs.push(("until", moment(exp)));
+    }
+    context.out.pairs(&pairs)
+}
+
+pub(crate) async fn step_up(context: &mut Context, args: &StepUpArgs) -> Result<(), Failure> {
+    args.pin.check(args.device)?;
+    let token = context.prompter.secret(TOKEN, &args.token.source().unwrap_or(Source::Prompt)).await?;
+    let authority = Authority::Token(token);
+    let post = || Call::post("/v1/auth/stepup").by(&authority);
+    let answer = if args.device {
+        let body = || by_key().member("action", args.action.as_str());
+        ask_key(context, post, body, &args.pin.source()).await?
+    } else {
+        let source = args.code.source();
+        loop {
+            let code = Code::ask(context, if args.recovery { BACKUP_CODE } else { ANY_CODE }, &source).await?;
+            let body = code.body().member("action", args.action.as_str());
+            match context.client.send(post().with(body)).await?.granted() {
+                Err(Failure::Refused(problem)) if source == Source::Prompt && problem.may_try_again() => {
+                    context.out.error(&problem.to_string());
+                }
+                other => break other?,
+            }
+        }
+    };
+    if context.out.is_json() {
+        return context.out.document(answer.text());
+    }
+    let fresh: AuthToken = answer.read()?;
+    let receipt = fresh.receipt.ok_or_else(|| Failure::Internal("a step-up without a receipt".to_owned()))?;
+    if context.out.is_quiet() {
+        return context.out.line(&visible(receipt.as_str()));
+    }
+    let mut pairs = vec![("action", args.action.clone()), ("receipt", receipt.as_str().to_owned())];
+    if args.show_token {
+        pairs.push(("token", fresh.token.as_str().to_owned()));
+    }
+    pairs.extend(fresh.remaining.map(|left| ("backup codes left", left.to_string())));
+    context.out.pairs(&pairs)?;
+    context.out.note("the receipt can be redeemed once, within 5 minutes")
+}
+
+pub(crate) async fn log_out(context: &mut Context, args: &LogoutArgs) -> Result<(), Failure> {
+    let token = context.prompter.secret(TOKEN, &args.token.source().unwrap_or(Source::Prompt)).await?;
+    let answer = context.client.ask(Call::post("/v1/auth/logout").by(&Authority::Token(token))).await?;
+    if context.out.is_json() {
+        return context.out.document(answer.text());
+    }
+    context.out.note("the session has ended, with its access and refresh tokens")
+}
