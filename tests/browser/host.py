@@ -30,6 +30,17 @@ def until(what, condition, patience=PATIENCE):
         time.sleep(GLANCE)
 
 
+def end(process):
+    """Ends a process of this test, if it was started."""
+    if process:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 class Host:
     """The daemon on a private socket."""
 
@@ -89,13 +100,7 @@ class Host:
         until(f"{name} = {value}", lambda: self.call("GET", "/auth")[name] == value)
 
     def stop(self):
-        if self.process:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process)
 
     def log(self):
         return (self.dir / "log").read_text(encoding="utf-8")[-4000:]

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from host import until
+from host import end, until
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/reverse-proxy.md"
 NAME = "login.example.org"
@@ -192,13 +192,7 @@ class Server:
             return answer.status, answer.getheaders(), answer.read()
 
     def stop(self):
-        if self.process:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process)
 
     def log(self):
         files = (self.dir / name for name in ("said", "log"))

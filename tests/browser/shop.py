@@ -21,7 +21,7 @@ import zxingcpp
 
 from browser import PASSWORD, PATIENCE, Page
 from checks import Checks, forget_proxies
-from host import Device, Host, until
+from host import Device, Host, end, until
 from servers import Server, Site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,12 +56,7 @@ class Shop:
         return self.socket.exists()
 
     def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
 
 class Customer:
