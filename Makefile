@@ -129,6 +129,7 @@ install:
 	cargo build --release --locked
 	install -D -m 0755 $(RELEASE)/mfad $(DESTDIR)$(PREFIX)/sbin/mfad
 	install -D -m 0755 $(RELEASE)/mfactl $(DESTDIR)$(PREFIX)/bin/mfactl
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/mfad packaging/ui.de.json
 	$(MAKE) manual
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(CARGO_TARGET_DIR)/manual/*.1
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 $(CARGO_TARGET_DIR)/manual/*.5

@@ -53,7 +53,9 @@ class Host:
         self.process = None
         # What an older daemon does not know yet is left out.
         keys = f'[fido2]\nrpId = "{urlsplit(origin).hostname}"\norigins = ["{origin}"]\n'
-        for self.top, self.tables in (("ui = true\n", keys), ("ui = true\n", ""), ("", keys), ("", "")):
+        german = Path(__file__).resolve().parents[2] / "packaging/ui.de.json"
+        page = f'ui = true\nuiLanguage = "{german}"\n'
+        for self.top, self.tables in ((page, keys), ("ui = true\n", keys), ("ui = true\n", ""), ("", keys), ("", "")):
             self.configure()
             init = [self.program, "init", "--config", self.config, "--state-dir", self.dir / "state"]
             made = subprocess.run(init, env=self.environment(), capture_output=True, text=True, check=False)

@@ -53,7 +53,7 @@ def main():
             for part in (
                 walk.the_files, walk.the_login, walk.the_delay, walk.an_app, walk.an_app_given_up, walk.the_second_step,
                 walk.the_list, walk.the_backup_codes, walk.the_password, walk.the_name_of_the_site,
-                walk.a_key_of_another_kind, walk.the_session, walk.the_enrolment_that_is_asked_for,
+                walk.the_language, walk.a_key_of_another_kind, walk.the_session, walk.the_enrolment_that_is_asked_for,
                 walk.a_security_key, walk.a_security_key_without_json, walk.nothing_leaves,
             ):  # fmt: skip
                 if arguments.only and arguments.only not in part.__name__:

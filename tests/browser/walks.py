@@ -9,6 +9,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.common.virtual_authenticator import VirtualAuthenticatorOptions
 
 import proxy as loopback
+import words
 from browser import PASSWORD, PATIENCE
 from host import Device, until
 
@@ -100,6 +101,12 @@ class Walk:
             codes = set(re.findall(r"^\| `([a-z-]+)` \| \d{3} \|", table, re.MULTILINE)) - OF_OTHERS
             said = set(re.findall(r"^  '([a-z-]+)':", js, re.MULTILINE))
             assert codes and codes <= said, codes - said
+        with self.holds("every text of the page is in the German file, with its values, and no other text"):
+            german = json.loads((TREE / "packaging/ui.de.json").read_text(encoding="utf-8"))["words"]
+            own = words.texts()
+            assert len(own) > 150 and own == set(german), (own - set(german), set(german) - own)
+            for text, translated in german.items():
+                assert sorted(re.findall(r"\{\d\}", text)) == sorted(re.findall(r"\{\d\}", translated)), text
         with self.holds("the page comes with its content security policy"):
             status, headers = self.head("/ui/")
             policy = headers.get("content-security-policy", "")
@@ -321,6 +328,39 @@ class Walk:
             page.open()
             until("the name", lambda: page.one("#site").text == "Example & Söhne $&", PATIENCE)
             assert page.driver.title == "Log in – Example & Söhne $&", page.driver.title
+
+    def the_language(self):
+        page = self.page
+        name = self.user("olga")
+        agent = page.run("return navigator.userAgent")
+        page.command("Network.setUserAgentOverride", userAgent=agent, acceptLanguage="de-DE,de,en")
+        try:
+            with self.holds("a browser that asks for German gets the page in German"):
+                page.open()
+                assert page.run("return document.documentElement.lang") == "de"
+                assert page.driver.title == "Anmelden – mfad", page.driver.title
+                page.type("#login [name=id]", name)
+                page.type("#login [name=password]", "wrong horse battery")
+                page.button("Anmelden", "#login")
+                page.message("login", "Name oder Passwort ist falsch.")
+                page.look("login-german")
+                page.type("#login [name=password]", PASSWORD)
+                page.button("Anmelden", "#login")
+                page.at("factors")
+                assert [row[:3] for row in page.rows()] == [["password", "Passwort", "aktiv"]], page.rows()
+                page.button("Authenticator-App hinzufügen")
+                page.button("QR-Code zeigen")
+                page.wait("#qr")
+                device = Device(page.one("#seed").text.replace(" ", ""))
+                page.type("#first-code-form [name=token]", device.wrong())
+                page.button("Einschalten")
+                page.message("add-app", "falsch", "Noch 4 Versuche.")
+        finally:
+            page.command("Network.setUserAgentOverride", userAgent=agent, acceptLanguage="en-US,en")
+        with self.holds("any other browser gets it in English"):
+            page.open()
+            assert page.run("return document.documentElement.lang") == "en"
+            assert page.driver.title == "Log in – mfad"
 
     def a_key_of_another_kind(self):
         page = self.page

@@ -46,7 +46,8 @@ impl Inside {
         service.make_ready(&clock.now()).unwrap();
         let (close, closing) = watch::channel(false);
         let (audited, devices) = (watch::channel(0).1, watch::channel(0).1);
-        let server = Server::new(service, clock, config.limits, config.has_page, audited, devices, closing).unwrap();
+        let server =
+            Server::new(service, clock, config.limits, config.page.clone(), audited, devices, closing).unwrap();
         let runtime = Builder::new_multi_thread().enable_all().worker_threads(2).build().unwrap();
         let listener = {
             let _inside = runtime.enter();

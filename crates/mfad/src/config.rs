@@ -3,6 +3,7 @@
 //!
 //! It reads the file, the attestation roots and the user database of the host. It starts nothing and opens no store.
 
+mod language;
 mod peers;
 mod sections;
 #[cfg(test)]
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::http::ConnectionLimits;
+use crate::http::{ConnectionLimits, Page};
 use mfad_core::model::Text;
 use mfad_service::Policy;
 
@@ -104,8 +105,8 @@ pub struct Config {
     pub limits: ConnectionLimits,
     /// Parts of the names of the card readers to use; empty if hardware keys are switched off.
     pub readers: Vec<String>,
-    /// Whether the self-service page is served at `/ui/`.
-    pub has_page: bool,
+    /// The self-service page at `/ui/`; `None` if it is not served.
+    pub page: Option<Page>,
     /// Settings by which the service decides. A reload replaces them as a whole.
     pub policy: Policy,
     /// Entries of `[[peer]]` whose user or group this host does not know yet. The policy has no rules for them.
@@ -126,6 +127,7 @@ struct File {
     token: TokenEntry,
     mfa_required: bool,
     ui: bool,
+    ui_language: Option<PathBuf>,
     issuer: Option<String>,
     log: Option<String>,
     log_format: LogFormat,
@@ -158,7 +160,7 @@ impl Config {
             ("guardDir", self.guard_dir != new.guard_dir),
             ("logFormat", self.log_format != new.log_format),
             ("limits", self.limits != new.limits),
-            ("ui", self.has_page != new.has_page),
+            ("ui or uiLanguage", self.page != new.page),
             ("devices.enabled or devices.readers", self.readers != new.readers),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
@@ -229,7 +231,7 @@ impl File {
             log_format: self.log_format,
             limits: ConnectionLimits { total: self.limits.connections, per_peer: self.limits.connections_per_peer },
             readers: self.devices.checked()?,
-            has_page: self.ui,
+            page: self.page()?,
             policy: Policy {
                 open_registration: self.registration == Registration::Open,
                 bind_tokens: self.token_binding == TokenBinding::Peer,
@@ -249,6 +251,14 @@ impl File {
             },
             unknown_peers,
         })
+    }
+}
+
+impl File {
+    fn page(&self) -> Result<Option<Page>, ConfigFault> {
+        // A file that is wrong is refused even while the page is off.
+        let words = language::words(self.ui_language.as_deref())?;
+        Ok(self.ui.then_some(Page { words }))
     }
 }
 

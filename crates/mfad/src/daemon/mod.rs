@@ -300,7 +300,7 @@ fn server(config: &Config) -> Result<(Server, watch::Sender<bool>), Failure> {
     service.make_ready(&clock.now()).map_err(|error| failed_store(&service).unwrap_or_else(|| error.into()))?;
     scrub_stack();
     let (close, closing) = watch::channel(false);
-    let server = Server::new(service, clock, config.limits, config.has_page, audit_seen, device_seen, closing)
+    let server = Server::new(service, clock, config.limits, config.page.clone(), audit_seen, device_seen, closing)
         .map_err(|cause| Failure::Internal(cause.to_string()))?;
     Ok((server, close))
 }

@@ -165,11 +165,13 @@ impl Connection {
     async fn attempt(&self, parts: &request::Parts, body: Sensitive<Vec<u8>>, id: &str) -> Result<Answer, Problem> {
         check_host(&parts.uri, &parts.headers)?;
         let path = parts.uri.path();
-        if let Some(file) = ui::file(path).filter(|_| self.server.has_page) {
-            return page_answer(file, &parts.method);
-        }
-        if path == ui::WITHOUT_SLASH && self.server.has_page {
-            return Ok(ui_redirect());
+        if let Some(page) = &self.server.page {
+            if let Some(file) = ui::file(path, page) {
+                return page_answer(file, &parts.method);
+            }
+            if path == ui::WITHOUT_SLASH {
+                return Ok(ui_redirect());
+            }
         }
         // Read after the body: a client that holds its body back must not have a code checked at an earlier time
         // (OTP-4).

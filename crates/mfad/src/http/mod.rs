@@ -64,6 +64,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Longest single wait for changes of hardware keys, so that the waiting thread ends soon after the daemon stops.
 const DEVICE_LOOK: Duration = Duration::from_millis(500);
 
+/// The self-service page, as far as the settings decide it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The language file as JSON; `{}` if there is none.
+    pub words: Vec<u8>,
+}
+
 /// State that all connections share: the service, the limits, and the channels that announce events.
 pub struct Server {
     service: Service,
@@ -74,18 +81,18 @@ pub struct Server {
     audit_head: watch::Receiver<i64>,
     device_head: watch::Receiver<u64>,
     closing: watch::Receiver<bool>,
-    has_page: bool,
+    page: Option<Page>,
 }
 
 impl Server {
-    /// Takes the service and its surroundings. `has_page` switches the self-service page on. `audit_head` follows the
+    /// Takes the service and its surroundings. `page` is the self-service page, if it is on. `audit_head` follows the
     /// newest audit row, `device_head` the newest event about hardware keys. `closing` turns true when the daemon
     /// stops.
     pub fn new(
         service: Service,
         clock: Clock,
         limits: ConnectionLimits,
-        has_page: bool,
+        page: Option<Page>,
         audit_head: watch::Receiver<i64>,
         device_head: watch::Receiver<u64>,
         closing: watch::Receiver<bool>,
@@ -99,7 +106,7 @@ impl Server {
             audit_head,
             device_head,
             closing,
-            has_page,
+            page,
         })
     }
 

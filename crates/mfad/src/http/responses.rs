@@ -84,7 +84,7 @@ pub(super) fn page_answer(file: ui::File, method: &Method) -> Result<Answer, Pro
     if *method != ui::METHOD {
         return Err(Problem::method_not_allowed(ui::METHOD.as_str().to_owned()));
     }
-    let mut answer = plain_answer(StatusCode::OK, file.media_type, file.contents.to_vec());
+    let mut answer = plain_answer(StatusCode::OK, file.media_type, file.contents.into_owned());
     ui::guard(answer.headers_mut());
     Ok(answer)
 }

@@ -1,8 +1,14 @@
-//! The self-service page: three files that an app's reverse proxy shows to its users, at `/ui/`. They are served only
-//! if the configuration has `ui = true`. Everything that the page does goes over the API, with the user's own token.
+//! The self-service page: three files and a language that an app's reverse proxy shows to its users, at `/ui/`. They are
+//! served only if the configuration has `ui = true`. Everything that the page does goes over the API, with the user's own token.
+
+use std::borrow::Cow;
 
 use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::Page;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Content security policy (CSP Level 3): the page loads only its own files and inline images, and no site may frame
 /// it.
@@ -11,23 +17,24 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// A file of the page, compiled into the program.
+/// A file of the page.
 pub(super) struct File {
     /// Value of the header `Content-Type`.
     pub media_type: HeaderValue,
     /// Body of the response.
-    pub contents: &'static [u8],
+    pub contents: Cow<'static, [u8]>,
 }
 
 /// Returns the file at exactly this path.
-pub(super) fn file(path: &str) -> Option<File> {
+pub(super) fn file(path: &str, page: &Page) -> Option<File> {
     let (media_type, contents): (_, &'static [u8]) = match path {
         "/ui/" => ("text/html; charset=utf-8", include_bytes!("ui/index.html")),
         "/ui/ui.css" => ("text/css; charset=utf-8", include_bytes!("ui/ui.css")),
         "/ui/ui.js" => ("text/javascript; charset=utf-8", include_bytes!("ui/ui.js")),
+        "/ui/words.json" => return Some(File { media_type: JSON, contents: Cow::Owned(page.words.clone()) }),
         _ => return None,
     };
-    Some(File { media_type: HeaderValue::from_static(media_type), contents })
+    Some(File { media_type: HeaderValue::from_static(media_type), contents: Cow::Borrowed(contents) })
 }
 
 /// Path that people type; it redirects to `HOME`.
@@ -58,19 +65,22 @@ mod tests {
 
     #[test]
     fn the_page_has_nothing_inline_and_asks_nobody_else() {
-        let text = |path: &str| String::from_utf8(file(path).unwrap().contents.to_vec()).unwrap();
+        let page = Page { words: b"{}".to_vec() };
+        let text = |path: &str| String::from_utf8(file(path, &page).unwrap().contents.into_owned()).unwrap();
         // The namespace of SVG looks like a URL, but nothing is loaded from it.
-        let page = text("/ui/").replace("http://www.w3.org/2000/svg", "");
+        let html = text("/ui/").replace("http://www.w3.org/2000/svg", "");
 
         for inline in ["<style", "style=", "onclick=", "onload=", "javascript:", "http://", "https://"] {
-            assert!(!page.contains(inline), "{inline}");
+            assert!(!html.contains(inline), "{inline}");
         }
         assert!(
-            page.matches("<script").count() == 1 && page.contains("src=\"ui.js\"") && page.contains("href=\"ui.css\"")
+            html.matches("<script").count() == 1 && html.contains("src=\"ui.js\"") && html.contains("href=\"ui.css\"")
         );
         for place in ["localStorage", "sessionStorage", "document.cookie", "innerHTML", "eval("] {
             assert!(!text("/ui/ui.js").contains(place), "{place}");
         }
-        assert!(file("/ui/../ui.js").is_none() && file("/ui").is_none() && file("/ui/ui.rs").is_none());
+        for path in ["/ui/../ui.js", "/ui", "/ui/ui.rs"] {
+            assert!(file(path, &page).is_none(), "{path}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 
 // What a refusal says to a person, by the `code` of the problem document (docs/errors.md).
 const SENTENCES = {
-  'malformed': problem => `${inWords(problem.detail) ?? 'This entry cannot be used. Check it and try again.'} It did not count as an attempt.`,
+  'malformed': problem =>
+    `${inWords(problem.detail) ?? t('This entry cannot be used. Check it and try again.')} ${t('It did not count as an attempt.')}`,
   'unauthenticated': 'Your session has ended. Log in again.',
   'wrong-credentials': 'The name or the password is wrong.',
   'wrong-code': problem => wrongCode(problem),
@@ -22,7 +23,7 @@ const SENTENCES = {
   'no-factor': 'You have no such factor that is switched on.',
   'too-many-secrets': 'You have as many factors as there may be. Delete one first.',
   'idempotency-conflict': 'The same request is still under way, or was carried out a moment ago. Look at the list.',
-  'unsupported': problem => inWords(problem.detail) ?? 'This cannot be done here. Ask the administrator of the host.',
+  'unsupported': problem => inWords(problem.detail) ?? t('This cannot be done here. Ask the administrator of the host.'),
   'expired': 'This was not finished in time, or there were too many wrong answers. Begin again.',
   'body-too-large': 'That is too long.',
   'target-too-long': 'That is too long.',
@@ -30,12 +31,12 @@ const SENTENCES = {
   'unsupported-media-type': 'Something between this page and the daemon changed the request. Tell the administrator.',
   'factor-locked': 'Your factors are locked after too many wrong codes. Waiting does not help: ask the administrator to unlock them.',
   'too-many-attempts': problem =>
-    `There were too many wrong attempts. Try again in ${duration(problem.retryAfter)}; until then right answers are refused as well.`,
-  'internal': problem => `The daemon failed. Nothing was let through. Tell the administrator this number: ${problem.requestId}`,
-  'busy': problem => `The daemon is busy. Try again in ${duration(problem.retryAfter)}.`,
+    t('There were too many wrong attempts. Try again in {0}; until then right answers are refused as well.', duration(problem.retryAfter)),
+  'internal': problem => t('The daemon failed. Nothing was let through. Tell the administrator this number: {0}', problem.requestId),
+  'busy': problem => t('The daemon is busy. Try again in {0}.', duration(problem.retryAfter)),
   'storage-unavailable': problem =>
-    `The daemon cannot write at the moment, so nothing was changed. Try again in ${duration(problem.retryAfter)}.`,
-  'storage-damaged': problem => `The daemon’s store is damaged. Nothing was let through. Tell the administrator this number: ${problem.requestId}`,
+    t('The daemon cannot write at the moment, so nothing was changed. Try again in {0}.', duration(problem.retryAfter)),
+  'storage-damaged': problem => t('The daemon’s store is damaged. Nothing was let through. Tell the administrator this number: {0}', problem.requestId),
   'not-ready': 'The daemon cannot work at the moment. Try again in a moment.',
 };
 
@@ -49,14 +50,20 @@ const KEY_SENTENCES = {
   'ConstraintError': 'This key cannot check who touches it, and that is asked for. Set a PIN on it, or take another one.',
 };
 
-// A change of the factors ends every token of the user.
-const AFTERWARDS = 'That ended your sessions. Log in again. A code that was sent is used up, so take the next one.';
-
 const WAYS = ['totp', 'fido2', 'recovery'];
 const API = new URL('../v1/', document.baseURI);
 const EARLY = 30_000;
 
 const find = id => document.getElementById(id);
+
+// ---- the language
+
+let words = new Map();
+
+// A text of the page in the language of the user. `{0}` stands for the first of the values.
+function t(text, ...values) {
+  return (words.get(text) ?? text).replace(/\{(\d)\}/g, (_, at) => String(values[at]));
+}
 
 // ---- the daemon
 
@@ -101,8 +108,8 @@ async function call(method, path, { token, body, key } = {}) {
   }
   if (content === undefined) {
     throw new Trouble(answer && ![502, 503, 504].includes(answer.status)
-      ? `Something other than the daemon answered, with status ${answer.status}. Tell the administrator if it goes on.`
-      : 'The daemon cannot be reached. If you sent a code, it may be used up: take the next one.');
+      ? t('Something other than the daemon answered, with status {0}. Tell the administrator if it goes on.', answer.status)
+      : t('The daemon cannot be reached. If you sent a code, it may be used up: take the next one.'));
   }
   if (answer.ok) return content;
   throw new Refusal({ ...content, status: answer.status });
@@ -181,54 +188,58 @@ function sentence(error) {
     const { code, detail, status } = error.problem;
     const known = SENTENCES[code];
     if (typeof known === 'function') return known(error.problem);
-    return known ?? inWords(detail) ?? `The daemon refused this, with status ${status} (${code}). Tell the administrator if it goes on.`;
+    if (known) return t(known);
+    return inWords(detail) ?? t('The daemon refused this, with status {0} ({1}). Tell the administrator if it goes on.', status, code);
   }
-  if (error instanceof DOMException) return KEY_SENTENCES[error.name] ?? `The browser refused: ${error.message}`;
+  if (error instanceof DOMException) {
+    const known = KEY_SENTENCES[error.name];
+    return known ? t(known) : t('The browser refused: {0}', error.message);
+  }
   return error.message;
 }
 
 // The daemon's text as a sentence, unless it names parts of the request, which users never see.
 function inWords(detail) {
   if (!detail || detail.includes('`')) return undefined;
-  return `${detail[0].toUpperCase()}${detail.slice(1)}${/[.?!]$/.test(detail) ? '' : '.'}`;
+  return t(`${detail[0].toUpperCase()}${detail.slice(1)}${/[.?!]$/.test(detail) ? '' : '.'}`);
 }
 
 function wrongCode({ status, diagnosis, remaining }) {
   const isEnrolment = status === 422;
-  const said = isEnrolment && diagnosis ? diagnose(diagnosis, enrolling) : 'This is wrong, or was used before. Take the next code.';
-  if (isEnrolment && remaining === 0) return 'The answer is wrong, and no attempt is left. Begin again.';
-  return remaining === undefined ? said : `${said} ${count(remaining, 'attempt')} left.`;
+  const said = isEnrolment && diagnosis ? diagnose(diagnosis, enrolling) : t('This is wrong, or was used before. Take the next code.');
+  if (isEnrolment && remaining === 0) return t('The answer is wrong, and no attempt is left. Begin again.');
+  return remaining === undefined ? said : `${said} ${t('{0} left.', count(remaining, 'attempt'))}`;
 }
 
 // What is wrong with the device, if its code is right for another profile or another time.
 function diagnose(diagnosis, wanted) {
   const differences = [
     ['algorithm', value => value.replace('SHA', 'SHA-')],
-    ['digits', value => `${value} digits`],
-    ['period', value => `a new code every ${value} seconds`],
+    ['digits', value => t('{0} digits', value)],
+    ['period', value => t('a new code every {0} seconds', value)],
   ].filter(([member]) => diagnosis[member] !== undefined && diagnosis[member] !== wanted?.[member]);
   const said = differences.map(([member, words]) =>
-    `The app uses ${words(diagnosis[member])} where ${words(wanted[member])} is meant; set it up again from the picture.`);
+    t('The app uses {0} where {1} is meant; set it up again from the picture.', words(diagnosis[member]), words(wanted[member])));
   const drift = diagnosis.driftSeconds;
   if (drift) {
-    const way = `${duration(Math.abs(drift))} ${drift > 0 ? 'ahead' : 'behind'}`;
+    const way = t(drift > 0 ? '{0} ahead' : '{0} behind', duration(Math.abs(drift)));
     // Clocks drift by minutes. More is the difference of two time zones.
     said.push(Math.abs(drift) > 1800
-      ? `Your device is ${way}, which is a time zone. Let it set its time zone and its time by itself.`
-      : `The clock of your device is ${way}. Let it set its time by itself.`);
+      ? t('Your device is {0}, which is a time zone. Let it set its time zone and its time by itself.', way)
+      : t('The clock of your device is {0}. Let it set its time by itself.', way));
   }
-  return said.join(' ') || 'The code is wrong.';
+  return said.join(' ') || t('The code is wrong.');
 }
 
 function count(number, noun) {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+  return t(`{0} ${noun}${number === 1 ? '' : 's'}`, number);
 }
 
 function duration(seconds) {
   if (seconds < 120) return count(seconds, 'second');
   const all = Math.round(seconds / 60);
   const [hours, minutes] = [Math.floor(all / 60), all % 60];
-  if (hours === 0) return `about ${count(minutes, 'minute')}`;
+  if (hours === 0) return t('about {0}', count(minutes, 'minute'));
   return minutes === 0 ? count(hours, 'hour') : `${count(hours, 'hour')} ${count(minutes, 'minute')}`;
 }
 
@@ -307,11 +318,11 @@ function countDown(button, place, seconds) {
   const ends = Date.now() + seconds * 1000;
   const tick = () => {
     const left = Math.ceil((ends - Date.now()) / 1000);
-    button.textContent = left > 0 ? `${label} (wait ${left} s)` : label;
+    button.textContent = left > 0 ? t('{0} (wait {1} s)', label, left) : label;
     if (left > 0) return;
     clearInterval(timer);
     release(button);
-    if (!place.hidden) say(place, 'You can try again now.');
+    if (!place.hidden) say(place, t('You can try again now.'));
   };
   const timer = setInterval(tick, 250);
   tick();
@@ -322,7 +333,7 @@ function onSubmit(form, work) {
     event.preventDefault();
     const missing = [...form.querySelectorAll('input')].find(input => input.offsetParent && input.required && !input.value.trim());
     if (missing) {
-      say(placeOf(form), `“${labelOf(missing)}” is missing.`, 'error');
+      say(placeOf(form), t('“{0}” is missing.', labelOf(missing)), 'error');
       missing.focus();
       return;
     }
@@ -359,7 +370,7 @@ function proofForm(place, ways, { options, send, cancel }) {
       part.hidden = part.dataset.for !== way;
       for (const input of part.querySelectorAll('input')) input.required = !part.hidden;
     }
-    form.querySelector('button.main').textContent = way === 'fido2' ? 'Use the security key' : 'Continue';
+    form.querySelector('button.main').textContent = t(way === 'fido2' ? 'Use the security key' : 'Continue');
   };
   for (const label of form.querySelectorAll('[data-way]')) {
     if (offered.includes(label.dataset.way)) {
@@ -383,7 +394,7 @@ function proofForm(place, ways, { options, send, cancel }) {
       abort = new AbortController();
       stop.hidden = false;
       const { publicKey } = await options();
-      say(placeOf(form), 'Waiting for the security key. Touch it when it blinks.');
+      say(placeOf(form), t('Waiting for the security key. Touch it when it blinks.'));
       await send(way, { credential: await askKey(publicKey, abort.signal) });
     } finally {
       stop.hidden = true;
@@ -393,7 +404,7 @@ function proofForm(place, ways, { options, send, cancel }) {
   });
 
   if (!offered.length) {
-    say(placeOf(place), 'This browser can use none of your factors.', 'error');
+    say(placeOf(place), t('This browser can use none of your factors.'), 'error');
     form.hidden = true;
     return { focus: () => {}, end: () => {} };
   }
@@ -417,7 +428,7 @@ function askSecond(challenge) {
         grant = await call('POST', doors[way], { token, body });
       } catch (error) {
         if (error instanceof Refusal && error.problem.code === 'wrong-code' && error.problem.remaining === 0) {
-          return endSession('That was wrong too, and no attempt is left. Begin again with the password.', 'error');
+          return endSession(t('That was wrong too, and no attempt is left. Begin again with the password.'), 'error');
         }
         throw error;
       }
@@ -483,12 +494,12 @@ async function enter(grant) {
   find('user-name').textContent = user.displayName ?? user.name;
   find('who').hidden = false;
   if (session.kind === 'ENROLL') {
-    return openAddApp('This host asks everybody for a second factor. Set one up now; until then nothing else can be done.');
+    return openAddApp(t('This host asks everybody for a second factor. Set one up now; until then nothing else can be done.'));
   }
   const { remaining, warning } = grant;
   if (remaining === undefined) return await openFactors();
-  const said = `That backup code is used up. ${count(remaining, 'code')} left.`;
-  await openFactors(warning ? `${said} Make new ones below.` : said, warning ? 'warning' : 'note');
+  const said = `${t('That backup code is used up.')} ${t('{0} left.', count(remaining, 'code'))}`;
+  await openFactors(warning ? `${said} ${t('Make new ones below.')}` : said, warning ? 'warning' : 'note');
 }
 
 onClick('start-again', () => {
@@ -503,7 +514,7 @@ onClick('log-out', async () => {
     if (session?.kind === 'ACCESS') await asUser('POST', 'auth/logout');
   } finally {
     find('login-form').elements.id.value = '';
-    if (session) endSession('You are logged out.');
+    if (session) endSession(t('You are logged out.'));
   }
 });
 
@@ -520,12 +531,12 @@ function fillFactors(secrets) {
   const backup = secrets.find(secret => secret.type === 'mfabackup');
   const factors = secrets.filter(isActiveFactor);
   find('state').textContent = user.mfa === 'active'
-    ? 'Two-step login is on: the password alone lets nobody in.'
-    : 'Two-step login is off: whoever has your password gets in. Add a factor to change that.';
+    ? t('Two-step login is on: the password alone lets nobody in.')
+    : t('Two-step login is off: whoever has your password gets in. Add a factor to change that.');
   find('rows').replaceChildren(...secrets.filter(secret => secret !== backup).map(secret => row(secret, factors)));
   find('backup').hidden = user.mfa !== 'active';
   const left = backup?.remaining ?? 0;
-  find('codes-left').textContent = `${left} of 10 left.${left <= 3 ? ' Make new ones soon.' : ''}`;
+  find('codes-left').textContent = left <= 3 ? t('{0} of 10 left. Make new ones soon.', left) : t('{0} of 10 left.', left);
   find('pips').replaceChildren(...Array.from({ length: 10 }, (_, at) => element('i', { className: at < left ? 'is-left' : '' })));
 }
 
@@ -537,9 +548,9 @@ function row(secret, factors) {
   const isPending = secret.status === 'pending';
   const cells = [
     cell('', secret.name),
-    cell('Type', ...kindOf(secret)),
-    cell('Status', isPending ? `pending until ${clock(secret.expires).hour}` : secret.status),
-    cell('Last used', secret.lastUsed ? timeOf(secret.lastUsed) : 'never'),
+    cell(t('Type'), ...kindOf(secret)),
+    cell(t('Status'), isPending ? t('pending until {0}', clock(secret.expires).hour) : t(secret.status)),
+    cell(t('Last used'), secret.lastUsed ? timeOf(secret.lastUsed) : t('never')),
     cell('', ...actionsOf(secret, factors)),
   ];
   cells[2].classList.toggle('is-pending', isPending);
@@ -557,13 +568,13 @@ function cell(label, ...content) {
 
 function kindOf(secret) {
   const profile = element('small', { textContent: profileOf(secret) });
-  if (secret.device) return ['Hardware key ', element('small', { textContent: `OATH · serial ${secret.device.serial}` })];
-  if (secret.type === 'mfa') return [secret.kind === 'hotp' ? 'Counter token ' : 'Authenticator app ', profile];
-  return [{ fido2: 'Security key', password: 'Password', apikey: 'API key' }[secret.type] ?? secret.type];
+  if (secret.device) return [`${t('Hardware key')} `, element('small', { textContent: t('OATH · serial {0}', secret.device.serial) })];
+  if (secret.type === 'mfa') return [`${t(secret.kind === 'hotp' ? 'Counter token' : 'Authenticator app')} `, profile];
+  return [t({ fido2: 'Security key', password: 'Password', apikey: 'API key' }[secret.type] ?? secret.type)];
 }
 
 function profileOf({ kind, algorithm, digits, period }) {
-  return [kind?.toUpperCase(), algorithm, `${digits} digits`, period && `${period} s`].filter(Boolean).join(' · ');
+  return [kind?.toUpperCase(), algorithm, t('{0} digits', digits), period && `${period} s`].filter(Boolean).join(' · ');
 }
 
 function timeOf(text) {
@@ -574,16 +585,16 @@ function timeOf(text) {
 function actionsOf(secret, factors) {
   const button = (words, className, work) => {
     const made = element('button', { type: 'button', className: `quiet ${className}`, textContent: words });
-    made.setAttribute('aria-label', `${words} ${secret.name}`);
+    made.setAttribute('aria-label', `${made.textContent} ${secret.name}`);
     made.addEventListener('click', () => attempt(made, work));
     return made;
   };
   if (secret.type === 'password') {
-    return [element('span', { className: 'actions' }, button('Change', '', () => openPassword()))];
+    return [element('span', { className: 'actions' }, button(t('Change'), '', () => openPassword()))];
   }
-  const made = [button('Rename', '', () => rename(secret)), button('Delete', 'danger', () => remove(secret, factors))];
+  const made = [button(t('Rename'), '', () => rename(secret)), button(t('Delete'), 'danger', () => remove(secret, factors))];
   if (secret.status === 'pending' && secret.type === 'mfa' && !secret.device) {
-    made.unshift(button('Enter the code', '', () => openFirstCode(secret)));
+    made.unshift(button(t('Enter the code'), '', () => openFirstCode(secret)));
   }
   return [element('span', { className: 'actions' }, ...made)];
 }
@@ -610,7 +621,7 @@ onSubmit(find('rename-form'), async data => {
     return await openFactors(sentence(error), 'error');
   }
   find('rename').close();
-  await openFactors(`Renamed to “${name}”.`);
+  await openFactors(t('Renamed to “{0}”.', name));
 });
 
 function openPassword() {
@@ -622,35 +633,35 @@ function openPassword() {
 
 onSubmit(find('password-form'), async data => {
   const [current, secret] = [data.get('current'), data.get('secret')];
-  if (secret !== data.get('again')) throw new Trouble('The new password and its repetition differ.');
+  if (secret !== data.get('again')) throw new Trouble(t('The new password and its repetition differ.'));
   // As the daemon counts it.
   const size = new TextEncoder().encode(secret).length;
-  if (size < 8) throw new Trouble('A password has at least 8 characters.');
-  if (size > 1024) throw new Trouble('A password has at most 1024 characters.');
+  if (size < 8) throw new Trouble(t('A password has at least 8 characters.'));
+  if (size > 1024) throw new Trouble(t('A password has at most 1024 characters.'));
   try {
-    await proven('change the password', () => asUser('PUT', 'users/me/secrets/password', { secret, current }));
+    await proven(t('change the password'), () => asUser('PUT', 'users/me/secrets/password', { secret, current }));
   } catch (error) {
     if (!(error instanceof Refusal) || error.problem.code !== 'wrong-credentials') throw error;
-    throw new Trouble('The present password is wrong.');
+    throw new Trouble(t('The present password is wrong.'));
   }
   find('password-form').reset();
   find('change-password').close();
   find('login-form').elements.id.value = user.name;
-  endSession('Your password is changed, and your sessions have ended. Log in with the new one.');
+  endSession(t('Your password is changed, and your sessions have ended. Log in with the new one.'));
 });
 
 async function remove(secret, factors) {
   const isFactor = isActiveFactor(secret);
   const isLast = isFactor && factors.length === 1;
-  await confirmed(`Delete “${secret.name}”?`, [
-    isLast ? 'It is your last factor: from then on the password alone lets you in, and the backup codes go with it.' : '',
-    isFactor && !isLast ? 'What this device answers is not taken any more.' : '',
-    isFactor ? 'All your sessions end, this one as well.' : 'This cannot be undone.',
-    secret.device ? 'The account on the key is erased at its next contact with the host.' : '',
-  ].filter(Boolean).join(' '), 'Delete', 'Keep it');
-  await proven(`delete “${secret.name}”`, () => asUser('DELETE', `users/me/secrets/${secret.uid}`));
-  const done = `“${secret.name}” is deleted.`;
-  if (isFactor) return endSession(`${done} Log in again.`);
+  await confirmed(t('Delete “{0}”?', secret.name), [
+    isLast ? t('It is your last factor: from then on the password alone lets you in, and the backup codes go with it.') : '',
+    isFactor && !isLast ? t('What this device answers is not taken any more.') : '',
+    t(isFactor ? 'All your sessions end, this one as well.' : 'This cannot be undone.'),
+    secret.device ? t('The account on the key is erased at its next contact with the host.') : '',
+  ].filter(Boolean).join(' '), t('Delete'), t('Keep it'));
+  await proven(t('delete “{0}”', secret.name), () => asUser('DELETE', `users/me/secrets/${secret.uid}`));
+  const done = t('“{0}” is deleted.', secret.name);
+  if (isFactor) return endSession(`${done} ${t('Log in again.')}`);
   await openFactors(done);
 }
 
@@ -697,10 +708,10 @@ onClick('app-instead', () => openAddApp());
 onSubmit(find('app-name-form'), async data => {
   const name = data.get('name').trim();
   const order = { type: 'mfa', ...(name && { name }) };
-  const secret = await proven('add an authenticator app', () => asUser('POST', 'users/me/secrets?qr=svg', order));
+  const secret = await proven(t('add an authenticator app'), () => asUser('POST', 'users/me/secrets?qr=svg', order));
   find('qr').src = `data:image/svg+xml,${encodeURIComponent(secret.qr)}`;
   find('seed').textContent = secret.secret.secret.replace(/.{4}(?=.)/g, '$& ');
-  find('profile').textContent = `Account ${user.name} · ${profileOf(secret)}`;
+  find('profile').textContent = t('Account {0} · {1}', user.name, profileOf(secret));
   if (secret.secret.otpauth_url.startsWith('otpauth://')) find('app-link').href = secret.secret.otpauth_url;
   openFirstCode(secret);
 });
@@ -713,13 +724,13 @@ function openFirstCode(secret) {
   find('app-panel').classList.toggle('enrolment', isNew);
   find('app-name-form').hidden = true;
   find('app-panel').hidden = false;
-  find('first-code-hint').textContent = `${secret.digits} digits. There is time until ${clock(secret.expires).hour}.`;
+  find('first-code-hint').textContent = t('{0} digits. There is time until {1}.', secret.digits, clock(secret.expires).hour);
   show('add-app');
   find('first-code-form').elements.token.value = '';
   if (!isNew) find('first-code-form').elements.token.focus();
 }
 
-onClick('copy-seed', () => copy(find('seed').textContent.replaceAll(' ', ''), find('add-app'), 'The key is copied.'));
+onClick('copy-seed', () => copy(find('seed').textContent.replaceAll(' ', ''), find('add-app'), t('The key is copied.')));
 
 onSubmit(find('first-code-form'), async data => {
   const token = data.get('token').replace(/\s/g, '');
@@ -738,14 +749,14 @@ onSubmit(find('first-code-form'), async data => {
 
 // The last step of either kind of factor. It ends all tokens; the answer has a session in place of this one.
 async function enrolled(name, work) {
-  const { codes, session: renewed } = await proven(`add “${name}”`, work);
+  const { codes, session: renewed } = await proven(t('add “{0}”', name), work);
   clearEnrolment();
   begin(renewed);
   find('login-form').elements.id.value = user.name;
-  const done = `“${name}” is switched on.`;
-  if (codes.length === 0) return await openFactors(`${done} Your sessions in other places have ended.`);
-  showCodes(codes, `${done} From now on a login takes the password and one of your factors. `
-    + 'These ten codes are for the day when none is at hand.');
+  const done = t('“{0}” is switched on.', name);
+  if (codes.length === 0) return await openFactors(`${done} ${t('Your sessions in other places have ended.')}`);
+  showCodes(codes, `${done} ${t('From now on a login takes the password and one of your factors.')} `
+    + t('These ten codes are for the day when none is at hand.'));
 }
 
 for (const back of document.querySelectorAll('.back')) {
@@ -781,11 +792,11 @@ onSubmit(find('key-form'), async data => {
   const name = data.get('name').trim();
   const order = { type: 'fido2', ...(name && { name }) };
   const stop = find('key-form').querySelector('.stop');
-  const secret = await proven('add a security key', () => asUser('POST', 'users/me/secrets', order));
+  const secret = await proven(t('add a security key'), () => asUser('POST', 'users/me/secrets', order));
   const wait = keyWait = new AbortController();
   try {
     stop.hidden = false;
-    say(find('add-key'), 'Waiting for the security key. Touch it when it blinks.');
+    say(find('add-key'), t('Waiting for the security key. Touch it when it blinks.'));
     const credential = await makeKey(secret.secret.publicKey, wait.signal);
     await enrolled(secret.name, () => asUser('PUT', `users/me/secrets/${secret.uid}/enroll?session=true`, { credential }));
   } catch (error) {
@@ -860,20 +871,20 @@ function text64(buffer) {
 // ---- backup codes
 
 onClick('renew', async () => {
-  const text = 'The old ones stop working at once. All your sessions end, this one as well.';
-  await confirmed('Make new backup codes?', text, 'Make new ones', 'Keep the old ones');
-  const { codes } = await proven('make new backup codes', () => asUser('POST', 'users/me/codes'));
+  const text = t('The old ones stop working at once. All your sessions end, this one as well.');
+  await confirmed(t('Make new backup codes?'), text, t('Make new ones'), t('Keep the old ones'));
+  const { codes } = await proven(t('make new backup codes'), () => asUser('POST', 'users/me/codes'));
   const { name } = user;
   forget();
   find('login-form').elements.id.value = name;
-  showCodes(codes, 'These are your new codes. The old ones do not work any more.');
+  showCodes(codes, t('These are your new codes. The old ones do not work any more.'));
 });
 
 function showCodes(codes, why) {
   find('codes-why').textContent = why;
   find('code-list').replaceChildren(...codes.map(code => element('li', { textContent: code })));
   window.addEventListener('beforeunload', holdBack);
-  find('codes-kept').textContent = session ? 'I have kept them' : 'I have kept them: log in again';
+  find('codes-kept').textContent = t(session ? 'I have kept them' : 'I have kept them: log in again');
   show('codes');
 }
 
@@ -885,23 +896,24 @@ function codesAsText() {
   const codes = [...find('code-list').children].map(item => item.textContent);
   const { day, hour } = clock(Date.now());
   const owner = find('login-form').elements.id.value;
-  return [`Backup codes of ${owner} at ${location.host}`, `made ${day} ${hour}, each works once`, '', ...codes, ''].join('\n');
+  const head = [t('Backup codes of {0} at {1}', owner, location.host), t('made {0} {1}, each works once', day, hour)];
+  return [...head, '', ...codes, ''].join('\n');
 }
 
-onClick('copy-codes', () => copy(codesAsText(), find('codes'), 'The codes are copied. Clear the clipboard when you have put them away.'));
+onClick('copy-codes', () => copy(codesAsText(), find('codes'), t('The codes are copied. Clear the clipboard when you have put them away.')));
 
 onClick('download-codes', () => {
   const url = URL.createObjectURL(new Blob([codesAsText()], { type: 'text/plain' }));
   const owner = find('login-form').elements.id.value.replace(/[^\p{L}\p{N}._-]+/gu, '-');
   element('a', { href: url, download: `backup-codes-${owner}.txt` }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
-  say(find('codes'), 'The file is in your downloads. Put it where others cannot read it.');
+  say(find('codes'), t('The file is in your downloads. Put it where others cannot read it.'));
 });
 
 onClick('print-codes', () => window.print());
 
 onClick('codes-kept', async () => {
-  if (!session) return endSession(AFTERWARDS);
+  if (!session) return endSession(t('That ended your sessions. Log in again. A code that was sent is used up, so take the next one.'));
   clearEnrolment();
   await openFactors();
 });
@@ -910,7 +922,7 @@ async function copy(text, place, done) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    throw new Trouble('The browser does not let this page copy. Select the text and copy it by hand.');
+    throw new Trouble(t('The browser does not let this page copy. Select the text and copy it by hand.'));
   }
   say(place, done);
 }
@@ -933,8 +945,29 @@ async function nameSite() {
   document.title = document.title.replace(/mfad$/, () => issuer);
 }
 
+// The words of another language, if the administrator has a file of them and the browser asks for it.
+async function speak() {
+  const answer = await fetch(new URL('words.json', document.baseURI), { credentials: 'omit', cache: 'no-store' });
+  const { language, words: found } = await answer.json();
+  if (!language || !navigator.languages.some(wanted => wanted.toLowerCase().split('-')[0] === language)) return;
+  words = new Map(Object.entries(found));
+  document.documentElement.lang = language;
+  for (const root of [document.body, find('proof').content]) translate(root);
+}
+
+function translate(root) {
+  const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const { currentNode: node } = texts;
+    const text = node.data.trim();
+    if (text) node.data = node.data.replace(text, () => t(text));
+  }
+  for (const node of root.querySelectorAll('[alt]')) node.alt = t(node.alt);
+}
+
 find('place').textContent = location.host;
-// The page works without it, and the login tells if the daemon is away.
+// The page works without these, and the login tells if the daemon is away.
+await speak().catch(() => {});
 nameSite().catch(() => {});
 find('to-add-key').hidden = !window.PublicKeyCredential;
 show('login');
