@@ -39,6 +39,9 @@ pub struct MasterKeyState {
     pub state: String,
     /// How many values are sealed, and how many of them under the newest master key.
     pub sealed: SealedValues,
+    /// The directory of the store on the daemon's host.
+    #[serde(rename = "stateDir", default)]
+    pub state_dir: String,
 }
 
 /// Numbers of sealed values in the store.

@@ -403,9 +403,9 @@ pub(crate) struct BackupArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// State directory of the daemon
-    #[arg(long, value_name = "DIR", env = "MFAD_STATE_DIR", default_value = "/var/lib/mfad")]
-    pub state_dir: PathBuf,
+    /// State directory of the daemon; by default the one that the daemon names [env: MFAD_STATE_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     /// Fail on warnings too
     #[arg(long)]
     pub strict: bool,

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -15,6 +15,8 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{Tone, visible};
 
+/// Where the daemon of the package keeps its store. Only administrators are told by the daemon itself.
+const STATE_DIR: &str = "/var/lib/mfad";
 /// Free bytes on the disk of the store below which there is a problem.
 const LEAST_ROOM: u64 = 64 * 1024 * 1024;
 /// Free bytes below which there is a warning.
@@ -58,14 +60,19 @@ fn finding(check: &'static str, state: State, detail: impl Into<String>, remedy:
 
 pub(crate) async fn run(context: &mut Context, args: &DoctorArgs) -> Result<(), Failure> {
     let mut findings = daemon(context).await?;
+    let mut named = None;
     // A daemon that does not respond is one problem, and not three.
     if findings.iter().all(|finding| finding.check != "daemon" || finding.state != State::Problem) {
         findings.push(keys(context).await?);
-        findings.push(master_key(context).await?);
+        let (master_key, dir) = master_key(context).await?;
+        findings.push(master_key);
+        named = dir;
     }
     findings.push(clock());
     findings.push(socket(context.client.socket()));
-    findings.extend(state_dir(&args.state_dir));
+    let of_variable = || std::env::var_os("MFAD_STATE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let dir = args.state_dir.clone().or_else(of_variable).or(named).unwrap_or_else(|| PathBuf::from(STATE_DIR));
+    findings.extend(state_dir(&dir));
     let is_well = findings.iter().all(|finding| match finding.state {
         State::Good | State::Unknown => true,
         State::Warning => !args.strict,
@@ -176,17 +183,20 @@ fn not_this_account(check: &'static str) -> Finding {
 }
 
 /// Checks where the master key is kept, and whether a rotation is complete.
-async fn master_key(context: &mut Context) -> Result<Finding, Failure> {
+/// Checks where the master key is kept. Also returns the directory of the store, which the daemon tells administrators.
+async fn master_key(context: &mut Context) -> Result<(Finding, Option<PathBuf>), Failure> {
     let answer = context.client.send(Call::get("/v1/key")).await?;
     if answer.status != 200 {
-        return Ok(match answer.problem().code.as_str() {
+        let found = match answer.problem().code.as_str() {
             "forbidden" | "unauthenticated" => not_this_account("master key"),
             _ => finding("master key", State::Problem, answer.problem().to_string(), "see: journalctl -u mfad"),
-        });
+        };
+        return Ok((found, None));
     }
     let key: Value = answer.read()?;
     let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(match (text("source").as_str(), text("state").as_str()) {
+    let dir = Some(text("stateDir")).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let found = match (text("source").as_str(), text("state").as_str()) {
         (_, "resealing") => {
             finding("master key", State::Warning, "a rotation is in progress", "resume it: mfactl master-key rotate")
         }
@@ -203,7 +213,8 @@ async fn master_key(context: &mut Context) -> Result<Finding, Failure> {
             "a file beside the store: a copy of the disk has both",
             "make it an encrypted credential: systemd-creds encrypt (docs/service.md)",
         ),
-    })
+    };
+    Ok((found, dir))
 }
 
 /// Checks the clock, since time-based codes are compared with it.

@@ -1,5 +1,6 @@
 //! The master key, its rotation, and backups, which must not overlap. No other use case sees the master key.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -31,12 +32,14 @@ pub enum KeySource {
 }
 
 /// The master key as shown: everything but the key itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct MasterKeyView {
     /// How it is stored.
     pub source: KeySource,
     /// Progress of its rotation.
     pub rotation: Rotation,
+    /// The directory of the store whose values it encrypts.
+    pub state_dir: PathBuf,
 }
 
 /// The place outside the store where the master key is kept, and the progress of its rotation.
@@ -56,7 +59,8 @@ impl Service {
     /// Shows where the master key is kept, and the progress of its rotation.
     pub(super) fn show_key(&self, context: &RequestContext) -> Result<Reply, Error> {
         let rotation = self.store.rotation(context.patience)?;
-        Ok(Reply::MasterKey(MasterKeyView { source: self.master_key.store.source(), rotation }))
+        let state_dir = self.store.dir().to_owned();
+        Ok(Reply::MasterKey(MasterKeyView { source: self.master_key.store.source(), rotation, state_dir }))
     }
 
     /// Begins a rotation of the master key, or continues the one in progress.

@@ -216,6 +216,11 @@ impl Store {
         &self.vault
     }
 
+    /// The directory of the store.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Whether the store had a roll-back guard before and was now opened without one.
     pub fn lacks_its_guard(&self) -> bool {
         self.had_guard && self.guard_worker.is_none()

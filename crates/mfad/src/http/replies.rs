@@ -193,6 +193,7 @@ fn master_key_state(key: &MasterKeyView) -> api::MasterKeyState {
         version: rotation.version,
         state: state.to_owned(),
         sealed: api::SealedValues { total: rotation.total, current: rotation.done },
+        state_dir: key.state_dir.display().to_string(),
     }
 }
 
