@@ -33,6 +33,7 @@ mod bad_input;
 mod cli;
 mod clients;
 mod clocks;
+mod completions;
 mod contract;
 mod enrolment;
 mod fido2;

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 
+use crate::completion;
 use crate::failure::Failure;
 use crate::prompt::{LOGIN_PASSWORD, Source, Wanted};
 
@@ -12,6 +14,7 @@ use crate::prompt::{LOGIN_PASSWORD, Source, Wanted};
 #[derive(Debug, Args)]
 pub(crate) struct UserArg {
     /// Name or uid
+    #[arg(add = ArgValueCompleter::new(completion::users))]
     pub user: String,
     /// Act as an admin for this reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
@@ -22,6 +25,7 @@ pub(crate) struct UserArg {
 #[derive(Debug, Args)]
 pub(crate) struct ActOnUser {
     /// Name or uid, or `me` with --as-user
+    #[arg(add = ArgValueCompleter::new(completion::users))]
     pub user: String,
     #[command(flatten)]
     pub acting: ActingArgs,

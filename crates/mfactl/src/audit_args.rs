@@ -1,10 +1,12 @@
 //! The flags of `audit`, and the times that they take.
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::completion;
 use crate::help;
 
 #[derive(Debug, Subcommand)]
@@ -26,7 +28,7 @@ pub(crate) struct TailArgs {
     #[arg(long, short)]
     pub follow: bool,
     /// Only events about this user: name or uid
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(completion::users))]
     pub user: Option<String>,
     /// Only events from this time on: `2h`, `2026-01-31` or `2026-01-31T12:00Z`
     #[arg(long, value_name = "TIME", value_parser = time)]

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use clap_complete::engine::ArgValueCompleter;
 
-use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom};
+use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom, ProofFrom};
 use crate::audit_args::AuditCommand;
+use crate::completion;
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::format::Format;
 use crate::help;
@@ -20,8 +22,7 @@ const DEFAULT_SOCKET: &str = "/run/mfad/mfad.sock";
 impl Globals {
     /// The socket of the flag, of the variable `MFAD_SOCKET`, or of the package. An empty path counts for nothing.
     pub(crate) fn socket(&self) -> PathBuf {
-        let named = self.socket.clone().or_else(|| std::env::var_os("MFAD_SOCKET").map(PathBuf::from));
-        named.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
+        socket(self.socket.clone())
     }
 }
 
@@ -158,7 +159,7 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Manage the master key: show, rotate (admin)
     // `key` is the former name. It stays for one release, so that scripts keep working.
-    #[command(subcommand, visible_alias = "key", after_help = help::MASTER_KEY)]
+    #[command(subcommand, alias = "key", after_help = help::MASTER_KEY)]
     MasterKey(MasterKeyCommand),
     /// Back up the store while the daemon runs; `mfad restore` restores it (admin)
     #[command(after_help = help::BACKUP)]
@@ -196,15 +197,10 @@ pub(crate) struct PasswdArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LoginArgs {
     /// Name, email address or uid
+    #[arg(add = ArgValueCompleter::new(completion::users))]
     pub user: String,
-    /// Use a backup code as the second factor
-    #[arg(long)]
-    pub recovery: bool,
-    /// Use the user's hardware key or security key plugged into this host; touch it when it blinks
-    #[arg(long, conflicts_with_all = ["recovery", "code_file", "code_stdin"])]
-    pub device: bool,
     #[command(flatten)]
-    pub pin: PinFrom,
+    pub proof: ProofFrom,
     /// Print the access and refresh tokens; with --quiet, only the access token
     #[arg(long)]
     pub show_token: bool,
@@ -263,6 +259,7 @@ pub(crate) struct ProfileArgs {
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// Name or uid
+    #[arg(add = ArgValueCompleter::new(completion::users))]
     pub user: String,
     /// Use the user's hardware key or security key plugged into this host; touch it when it blinks
     #[arg(long, conflicts_with_all = ["code_file", "code_stdin"])]
@@ -290,6 +287,7 @@ pub(crate) enum SecretCommand {
         #[command(flatten)]
         on: ActOnUser,
         /// Uid or current name of the secret
+        #[arg(add = ArgValueCompleter::new(completion::secrets))]
         secret: String,
         /// New name
         name: String,
@@ -300,6 +298,7 @@ pub(crate) enum SecretCommand {
         #[command(flatten)]
         on: ActOnUser,
         /// Uid or name of the secret
+        #[arg(add = ArgValueCompleter::new(completion::secrets))]
         secret: String,
     },
 }
@@ -313,6 +312,7 @@ pub(crate) enum Fido2Command {
     #[command(alias = "ls", after_help = help::FIDO2_LIST)]
     List {
         /// Name or uid of a user, or `me` with --as-user: list their registered security keys
+        #[arg(add = ArgValueCompleter::new(completion::users))]
         user: Option<String>,
         #[command(flatten)]
         acting: ActingArgs,
@@ -323,6 +323,7 @@ pub(crate) enum Fido2Command {
         #[command(flatten)]
         on: ActOnUser,
         /// Uid or name of the security key
+        #[arg(add = ArgValueCompleter::new(completion::secrets))]
         secret: String,
     },
 }
@@ -344,6 +345,7 @@ pub(crate) struct Fido2EnrollArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UnlockArgs {
     /// Name or uid
+    #[arg(add = ArgValueCompleter::new(completion::users))]
     pub user: String,
     /// Reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]

@@ -13,6 +13,7 @@ mod chain;
 mod cli;
 mod client;
 mod code;
+mod completion;
 mod context;
 mod curl;
 mod device;
@@ -36,6 +37,7 @@ mod secret_text;
 mod secrets;
 mod session;
 mod session_args;
+mod socket;
 mod status;
 mod user_args;
 mod users;
@@ -45,7 +47,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use zeroizing_alloc::ZeroAlloc;
 
@@ -61,6 +63,7 @@ use crate::prompt::Prompter;
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
+    completion::answer(Cli::command);
     let cli = Cli::parse();
     let out = Output::new(&cli.globals);
     match in_runtime(cli, out) {

@@ -8,14 +8,13 @@ use clap::{Command as Clap, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::Cli;
+use crate::completion;
 use crate::failure::Failure;
 use crate::help;
 
 /// `completions`: prints the completion script of a shell.
 pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
-    // Generated in memory first: clap_complete panics if it cannot write.
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "mfactl", &mut script);
+    let script = completion::script(shell).map_err(|error| Failure::Internal(error.to_string()))?;
     let mut output = io::stdout();
     output.write_all(&script).and_then(|()| output.flush()).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
@@ -42,9 +41,7 @@ pub(crate) fn manual(dir: &Path) -> Result<(), Failure> {
         fs::write(dir.join(format!("{}.1", page.name)), text).map_err(failed)?;
     }
     for (shell, file) in [(Shell::Bash, "mfactl.bash"), (Shell::Zsh, "_mfactl"), (Shell::Fish, "mfactl.fish")] {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "mfactl", &mut script);
-        fs::write(dir.join(file), script).map_err(failed)?;
+        fs::write(dir.join(file), completion::script(shell).map_err(failed)?).map_err(failed)?;
     }
     Ok(())
 }

@@ -1,0 +1,76 @@
+//! What a shell offers when the user presses Tab: commands, flags, and the names that the daemon knows.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::host::Host;
+use crate::page::are_there;
+use crate::wire::Request;
+
+/// What bash offers for the last of these words, by the script that mfactl prints.
+fn offered(host: &Host, words: &[&str]) -> Vec<String> {
+    const SCRIPT: &str = r#"
+        source <(mfactl completions bash)
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_TYPE=9
+        _clap_complete_mfactl mfactl "${!#}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    let mut bash = Command::new("bash");
+    let programs = mfad_testkit::program("mfactl").parent().unwrap().to_owned();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    bash.args(["-c", SCRIPT, "bash"]).args(words).env("PATH", path).env("MFAD_SOCKET", host.socket());
+
+    let output = bash.output().unwrap();
+
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn commands_flags_users_and_secrets_are_completed_in_bash() {
+    let host = Host::start("");
+    for name in ["ann", "anna", "bob", "an id", "an$(id)"] {
+        host.nobody(name);
+    }
+    let carl = host.person("carl");
+    for name in ["deploy", "backup"] {
+        host.ask(&Request::post(carl.secrets(), &json!({"type": "apikey", "name": name})).token(&carl.token)).ok();
+    }
+
+    assert_eq!(offered(&host, &["mfactl", "prov"]), ["provision"]);
+    let commands = offered(&host, &["mfactl", ""]);
+    for command in ["user", "login", "whoami", "step-up", "device", "audit", "master-key", "doctor"] {
+        assert!(commands.contains(&command.to_owned()), "{command}: {commands:?}");
+    }
+    assert!(offered(&host, &["mfactl", "user", "list", "--no-h"]).contains(&"--no-headers".to_owned()));
+    // A name that the shell would run, or take for two words, is not offered.
+    assert_eq!(offered(&host, &["mfactl", "user", "show", "an"]), ["ann", "anna"]);
+    assert_eq!(offered(&host, &["mfactl", "audit", "tail", "--user", "b"]), ["bob"]);
+    assert_eq!(offered(&host, &["mfactl", "secret", "delete", "carl", "de"]), ["deploy"]);
+    assert!(offered(&host, &["mfactl", "secret", "delete", "nobody", "de"]).is_empty());
+}
+
+#[test]
+fn without_a_daemon_the_completion_is_silent() {
+    let mut host = Host::start("");
+    host.kill();
+
+    assert!(offered(&host, &["mfactl", "user", "show", "an"]).is_empty());
+}
+
+#[test]
+fn zsh_loads_its_script_and_takes_it_for_mfactl() {
+    if !are_there(&["zsh"], "zsh_loads_its_script_and_takes_it_for_mfactl") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let manual = Command::new(mfad_testkit::program("mfactl")).arg("manual").arg(dir.path()).status().unwrap();
+    assert!(manual.success());
+    let script = "fpath=($1 $fpath); autoload -Uz compinit; compinit -u -D; print -r -- $_comps[mfactl]";
+
+    let output = Command::new("zsh").args(["-f", "-c", script, "zsh"]).arg(dir.path()).output().unwrap();
+
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!((said.trim(), output.stderr.len()), ("_mfactl", 0), "{}", String::from_utf8_lossy(&output.stderr));
+}
