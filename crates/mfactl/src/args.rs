@@ -123,6 +123,21 @@ impl PinFrom {
     }
 }
 
+/// How a second factor is given; with none of the flags, as a code on the terminal.
+#[derive(Debug, Args)]
+pub(crate) struct ProofFrom {
+    /// Use a backup code
+    #[arg(long)]
+    pub recovery: bool,
+    /// Use the user's hardware key or security key plugged into this host; touch it when it blinks
+    #[arg(long, conflicts_with_all = ["recovery", "code_file", "code_stdin"])]
+    pub device: bool,
+    #[command(flatten)]
+    pub pin: PinFrom,
+    #[command(flatten)]
+    pub code: CodeFrom,
+}
+
 /// Source of a code; with neither flag, the terminal.
 #[derive(Debug, Args)]
 #[group(multiple = false)]

@@ -14,10 +14,8 @@ use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::format::Format;
 use crate::help;
 use crate::session_args::{LogoutArgs, StepUpArgs, WhoamiArgs};
+use crate::socket::socket;
 use crate::user_args::UserCommand;
-
-/// Where the daemon of the package listens.
-const DEFAULT_SOCKET: &str = "/run/mfad/mfad.sock";
 
 impl Globals {
     /// The socket of the flag, of the variable `MFAD_SOCKET`, or of the package. An empty path counts for nothing.
@@ -206,8 +204,6 @@ pub(crate) struct LoginArgs {
     pub show_token: bool,
     #[command(flatten)]
     pub password: PasswordFrom,
-    #[command(flatten)]
-    pub code: CodeFrom,
 }
 
 #[derive(Debug, Args)]

@@ -67,8 +67,10 @@ impl Exit {
 pub(crate) enum Failure {
     /// The command line, or a file or input that it names, is wrong or incomplete.
     Usage(String),
-    /// Denied without asking the daemon: not found in a list, or not confirmed by the user.
+    /// Denied without asking the daemon: not found in a list.
     Denied(String),
+    /// The user did not confirm.
+    NotConfirmed,
     /// The daemon could not be reached, or the connection broke.
     Unreachable(String),
     /// The operating system denies the caller access.
@@ -92,7 +94,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self {
             Self::Usage(_) => Some(Exit::Usage),
-            Self::Denied(_) => Some(Exit::Denied),
+            Self::Denied(_) | Self::NotConfirmed => Some(Exit::Denied),
             Self::Unreachable(_) => Some(Exit::Unreachable),
             Self::Forbidden(_) => Some(Exit::Forbidden),
             Self::Refused(problem) if problem.missing_right().is_some() => Some(Exit::Forbidden),
@@ -120,6 +122,7 @@ impl fmt::Display for Failure {
             | Self::Forbidden(text)
             | Self::Output(text)
             | Self::Internal(text) => f.write_str(text),
+            Self::NotConfirmed => f.write_str("not confirmed; nothing was changed"),
             Self::Refused(problem) => write!(f, "{problem}"),
             Self::Reported(_) | Self::OutputClosed | Self::Interrupted => Ok(()),
         }

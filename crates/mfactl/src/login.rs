@@ -37,14 +37,14 @@ pub(crate) struct Claims {
 }
 
 pub(crate) async fn run(context: &mut Context, args: &LoginArgs) -> Result<(), Failure> {
-    args.pin.check(args.device)?;
+    args.proof.pin.check(args.proof.device)?;
     let answers = Answers {
-        recovery: args.recovery,
-        device: args.device,
+        recovery: args.proof.recovery,
+        device: args.proof.device,
         password: args.password.source(),
         wanted: PASSWORD,
-        code: args.code.source(),
-        pin: args.pin.source(),
+        code: args.proof.code.source(),
+        pin: args.proof.pin.source(),
     };
     let login = log_in(context, &args.user, &answers).await?;
     let told = tell(context, args, &login);
@@ -64,7 +64,7 @@ pub(crate) async fn log_in(context: &mut Context, id: &str, answers: &Answers) -
             "only one secret can come from standard input; use files for the others".to_owned(),
         ));
     }
-    let password = context.prompter.secret(answers.wanted, &answers.password).await?;
+    let password = context.prompter.secret_of(answers.wanted, &answers.password, Some(&visible(id))).await?;
     let body = Body::new().member("id", id).secret("password", &password, "$PASSWORD");
     let answer = context.client.ask(Call::post("/v1/auth/password").with(body)).await?;
     let token: AuthToken = answer.read()?;

@@ -141,8 +141,10 @@ fn report(failure: &Failure, out: Output) -> ExitCode {
     {
         out.aside("the answer could not be written");
     }
-    if !failure.is_silent() {
-        out.error(&failure.to_string());
+    match failure {
+        Failure::NotConfirmed => out.aside(&failure.to_string()),
+        _ if failure.is_silent() => {}
+        _ => out.error(&failure.to_string()),
     }
     if let Failure::Refused(problem) = failure
         && let Some(right) = problem.missing_right()

@@ -63,6 +63,23 @@ impl Problem {
         }
     }
 
+    /// The daemon's sentence, in the words of this program's users. The daemon ends a sentence with advice for its own
+    /// callers, who send requests. That part is left out where the rest of the message says what to do here.
+    fn text(&self) -> String {
+        let whole = self.detail.as_deref().unwrap_or(&self.title);
+        let whole = &whole.replace("send `replace`", "use --replace");
+        let (fact, theirs) = whole.rsplit_once("; ").unwrap_or((whole, ""));
+        let is_over = self.remaining == Some(0);
+        let is_timed =
+            self.retry_after.is_some() && ["try again", "wait"].iter().any(|begin| theirs.starts_with(begin));
+        let is_for_senders = theirs.contains('`') && ["send", "leave out"].iter().any(|verb| theirs.contains(verb));
+        // What is unsupported differs from case to case, and so does the advice.
+        let has_own = self.known_code().is_some_and(|code| code != ErrorCode::Unsupported && advice(code).is_some());
+        let text = if is_over || is_timed || is_for_senders || has_own { fact } else { whole };
+        // Members of a request are set in backticks; here they are flags or fields.
+        text.replace('`', "")
+    }
+
     /// Whether the security key requires its PIN, or the PIN was wrong.
     pub(crate) fn is_about_pin(&self) -> bool {
         matches!(self.known_code(), Some(ErrorCode::PinRequired | ErrorCode::PinWrong))
@@ -74,8 +91,8 @@ impl fmt::Display for Problem {
         if let Some(right) = self.missing_right() {
             return f.write_str(&account::lacks_right(right));
         }
-        let text = self.detail.as_deref().unwrap_or(&self.title);
-        f.write_str(text)?;
+        let text = self.text();
+        f.write_str(&text)?;
         if let Some(holder) = self.holder.as_ref().filter(|holder| !text.contains(holder.as_str())) {
             write!(f, " (held by {holder})")?;
         }
@@ -156,6 +173,36 @@ mod tests {
         for code in ErrorCode::ALL.iter().filter(|code| code.is_about_device()) {
             assert!(advice(*code).is_some(), "{code}");
         }
+    }
+
+    #[test]
+    fn advice_is_given_once_and_in_the_words_of_the_command_line() {
+        let text = |document: &str| Problem::read(400, document).to_string();
+
+        assert_eq!(
+            text(r#"{"code":"pin-required","detail":"the key requires its PIN; send it as `pin`"}"#),
+            "the key requires its PIN; give the PIN with --pin-file or --pin-stdin"
+        );
+        assert_eq!(
+            text(
+                r#"{"code":"too-many-attempts","detail":"too many attempts; wait before the next one","retryAfter":8}"#
+            ),
+            "too many attempts; try again in 8 s"
+        );
+        assert_eq!(
+            text(r#"{"code":"wrong-code","detail":"wrong code; try again with a new one","remaining":0}"#),
+            "wrong code; that was the last attempt: start again"
+        );
+        assert_eq!(
+            text(
+                r#"{"code":"secret-name-taken","detail":"it exists; choose another name, or send `replace` to overwrite it"}"#
+            ),
+            "it exists; choose another name, or use --replace to overwrite it"
+        );
+        assert_eq!(
+            text(r#"{"code":"malformed","detail":"`name` mixes scripts; choose another one"}"#),
+            "name mixes scripts; choose another one"
+        );
     }
 
     #[test]

@@ -71,9 +71,24 @@ impl Prompter {
     /// Reads a secret from its source and refuses an empty one. [`secret_text`] defines the format of files and
     /// standard input.
     pub(crate) async fn secret(&self, wanted: Wanted, source: &Source) -> Result<Hidden, Failure> {
+        self.secret_of(wanted, source, None).await
+    }
+
+    /// As [`Self::secret`]. A prompt says whose secret is wanted. The caller has passed `whose` through
+    /// [`visible`](crate::output::visible).
+    pub(crate) async fn secret_of(
+        &self,
+        wanted: Wanted,
+        source: &Source,
+        whose: Option<&str>,
+    ) -> Result<Hidden, Failure> {
         match source.clone() {
             Source::Prompt => {
-                let typed = self.typed(wanted).await?;
+                let label = match whose {
+                    Some(name) => format!("{} of {name}", wanted.label),
+                    None => wanted.label.to_owned(),
+                };
+                let typed = self.hidden(wanted, label).await?;
                 if typed.is_empty() {
                     return Err(Failure::Usage(format!("the {} is empty", wanted.label)));
                 }
@@ -89,13 +104,15 @@ impl Prompter {
 
     /// Prompts for a secret on the terminal. It may be empty.
     pub(crate) async fn typed(&self, wanted: Wanted) -> Result<Hidden, Failure> {
-        self.hidden(wanted, wanted.label).await
+        self.hidden(wanted, wanted.label.to_owned()).await
     }
 
-    /// Reads a new password. A typed one must be repeated, since the user cannot see typing errors.
-    pub(crate) async fn new_password(&self, source: &Source) -> Result<Hidden, Failure> {
-        let password = self.secret(NEW_PASSWORD, source).await?;
-        if *source == Source::Prompt && self.hidden(NEW_PASSWORD, "repeat the new password").await? != password {
+    /// Reads a new password of this user. A typed one must be repeated, since the user cannot see typing errors.
+    pub(crate) async fn new_password(&self, source: &Source, whose: &str) -> Result<Hidden, Failure> {
+        let password = self.secret_of(NEW_PASSWORD, source, Some(whose)).await?;
+        if *source == Source::Prompt
+            && self.hidden(NEW_PASSWORD, "repeat the new password".to_owned()).await? != password
+        {
             return Err(Failure::Usage("the passwords do not match; nothing was changed".to_owned()));
         }
         Ok(password)
@@ -121,10 +138,10 @@ impl Prompter {
         if matches!(typed.as_str(), "y" | "Y" | "yes") {
             return Ok(());
         }
-        Err(Failure::Denied("not confirmed; nothing was changed".to_owned()))
+        Err(Failure::NotConfirmed)
     }
 
-    async fn hidden(&self, wanted: Wanted, label: &'static str) -> Result<Hidden, Failure> {
+    async fn hidden(&self, wanted: Wanted, label: String) -> Result<Hidden, Failure> {
         self.allowed(wanted)?;
         let typed = off_thread(move || rpassword::prompt_password(format!("{label}: ")).map(Hidden::new)).await;
         typed.map_err(|error| no_terminal(&error, wanted))

@@ -69,17 +69,17 @@ async fn whose_token(context: &mut Context, source: &Source) -> Result<(), Failu
 }
 
 pub(crate) async fn step_up(context: &mut Context, args: &StepUpArgs) -> Result<(), Failure> {
-    args.pin.check(args.device)?;
+    args.proof.pin.check(args.proof.device)?;
     let token = context.prompter.secret(TOKEN, &args.token.source().unwrap_or(Source::Prompt)).await?;
     let authority = Authority::Token(token);
     let post = || Call::post("/v1/auth/stepup").by(&authority);
-    let answer = if args.device {
+    let answer = if args.proof.device {
         let body = || by_key().member("action", args.action.as_str());
-        ask_key(context, post, body, &args.pin.source()).await?
+        ask_key(context, post, body, &args.proof.pin.source()).await?
     } else {
-        let source = args.code.source();
+        let source = args.proof.code.source();
         loop {
-            let code = Code::ask(context, if args.recovery { BACKUP_CODE } else { ANY_CODE }, &source).await?;
+            let code = Code::ask(context, if args.proof.recovery { BACKUP_CODE } else { ANY_CODE }, &source).await?;
             let body = code.body().member("action", args.action.as_str());
             match context.client.send(post().with(body)).await?.granted() {
                 Err(Failure::Refused(problem)) if source == Source::Prompt && problem.may_try_again() => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::{CodeFrom, PinFrom};
+use crate::args::ProofFrom;
 use crate::prompt::Source;
 
 /// Source of an access token.
@@ -39,19 +39,11 @@ pub(crate) struct StepUpArgs {
     pub action: String,
     #[command(flatten)]
     pub token: TokenFrom,
-    /// Use a backup code
-    #[arg(long)]
-    pub recovery: bool,
-    /// Use the user's hardware key or security key plugged into this host; touch it when it blinks
-    #[arg(long, conflicts_with_all = ["recovery", "code_file", "code_stdin"])]
-    pub device: bool,
     #[command(flatten)]
-    pub pin: PinFrom,
+    pub proof: ProofFrom,
     /// Print the fresh access token as well
     #[arg(long)]
     pub show_token: bool,
-    #[command(flatten)]
-    pub code: CodeFrom,
 }
 
 #[derive(Debug, Args)]

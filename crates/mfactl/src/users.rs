@@ -36,7 +36,8 @@ async fn add(context: &mut Context, args: &UserAddArgs) -> Result<(), Failure> {
         .optional("displayName", args.display_name.as_deref())
         .optional("email", args.email.as_deref());
     if args.password || source != Source::Prompt {
-        body = body.secret("password", &context.prompter.new_password(&source).await?, "$PASSWORD");
+        body =
+            body.secret("password", &context.prompter.new_password(&source, &visible(&args.name)).await?, "$PASSWORD");
     }
     let answer = context.client.ask(Call::post("/v1/users").with(body)).await?;
     if context.out.is_json() {
@@ -187,7 +188,7 @@ async fn set_password(context: &mut Context, acting: &Acting, args: &PasswdArgs)
     let has_one = secrets.secrets.iter().any(|secret| secret.kind == "password");
     let call = if has_one {
         let current = current_password(context, acting, args).await?;
-        let new = context.prompter.new_password(&args.new.source()).await?;
+        let new = context.prompter.new_password(&args.new.source(), &visible(&args.on.user)).await?;
         let body = Body::new().secret("secret", &new, "$NEW_PASSWORD");
         let body = match &current {
             Some(current) => body.secret("current", current, "$PASSWORD"),
@@ -195,7 +196,7 @@ async fn set_password(context: &mut Context, acting: &Acting, args: &PasswdArgs)
         };
         Call::put(acting.path("/secrets/password")).with(body)
     } else {
-        let new = context.prompter.new_password(&args.new.source()).await?;
+        let new = context.prompter.new_password(&args.new.source(), &visible(&args.on.user)).await?;
         Call::post(acting.path("/secrets")).with(Body::new().member("type", "password").secret(
             "secret",
             &new,

@@ -23,6 +23,7 @@ impl Verdict {
             Failure::Refused(problem) => Self::of_refusal(problem),
             Failure::Usage(_)
             | Failure::Denied(_)
+            | Failure::NotConfirmed
             | Failure::Forbidden(_)
             | Failure::Reported(_)
             | Failure::Output(_)

@@ -43,7 +43,10 @@ async fn deed(context: &Context, args: &DevicePasswordArgs) -> Result<Deed, Fail
         (true, _, _) => Deed::Learn,
         (_, true, _) => Deed::Random,
         (_, _, true) => Deed::Remove,
-        (false, false, false) => Deed::Set(context.prompter.new_password(&args.new.source()).await?),
+        (false, false, false) => {
+            let key = format!("key {}", args.on.serial);
+            Deed::Set(context.prompter.new_password(&args.new.source(), &key).await?)
+        }
     })
 }
 
