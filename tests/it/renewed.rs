@@ -38,8 +38,41 @@ fn enr_9_the_session_of_an_enrolment_is_a_new_one_and_every_older_token_ends() {
     for refresh in [&person.refresh, &text(&elsewhere["refresh"])] {
         host.ask(&Request::new("POST", "/auth/refresh").token(refresh)).refused(401, "refresh-ended");
     }
-    let refreshed = host.ask(&Request::new("POST", "/auth/refresh").token(&text(&session["refresh"]))).ok();
-    assert_eq!(amr(&text(&refreshed["token"])), json!(["pwd", "otp", "mfa"]));
+    assert!(session.get("refresh").is_none() && amr(&text(&session["token"])) == json!(["pwd", "otp", "mfa"]));
+}
+
+#[test]
+fn enr_3_the_session_of_a_first_factor_makes_no_api_key_that_counts_as_guarded() {
+    let mut host = Host::start("");
+    let person = host.person("anna");
+    let mut factor = host.pending(&person, &json!({}));
+    let enrolled = enrol(&host, &person, &mut factor).ok();
+    let token = text(&enrolled["session"]["token"]);
+    let made = host.ask(&Request::post(person.secrets(), &json!({"type": "apikey", "name": "k"})).token(&token)).ok();
+    let key = text(&made["secret"]["apikey"]);
+    assert_eq!(host.token_status(&person, &key), 200);
+
+    host.stop();
+    let config = std::fs::read_to_string(&host.dirs.config).unwrap();
+    std::fs::write(&host.dirs.config, format!("mfaRequired = true\n{config}")).unwrap();
+    host.start_again();
+
+    assert_eq!(host.token_status(&person, &key), 401);
+    assert_eq!(host.token_status(&person, &token), 200);
+}
+
+#[test]
+fn enr_9_a_session_with_a_second_factor_goes_on_after_another_one() {
+    let host = Host::start("");
+    let (person, _, _) = host.guarded("anna");
+    let mut fob = host.pending(&person, &json!({"kind": "hotp", "name": "fob"}));
+
+    let enrolled = enrol(&host, &person, &mut fob).ok();
+
+    let refresh = text(&enrolled["session"]["refresh"]);
+    let refreshed = host.ask(&Request::new("POST", "/auth/refresh").token(&refresh)).ok();
+    assert_eq!(host.token_status(&person, &text(&refreshed["token"])), 200);
+    host.ask(&Request::new("POST", "/auth/refresh").token(&person.refresh)).refused(401, "refresh-ended");
 }
 
 #[test]
@@ -109,6 +142,8 @@ fn enr_8_a_lost_answer_with_a_session_is_given_again_until_the_session_is_used()
     let second = host.ask(&request).ok();
 
     assert_eq!(first, second);
-    host.ask(&Request::new("POST", "/auth/refresh").token(&text(&first["session"]["refresh"]))).ok();
+    host.ask(&Request::new("POST", "/auth/logout").token(&text(&first["session"]["token"]))).done();
+    let challenge = host.challenge(&person);
+    host.answer_totp(&challenge, &factor.next()).ok();
     host.ask(&request).refused(409, "idempotency-conflict");
 }

@@ -10,11 +10,13 @@ use mfad_core::model::{
     Amr, BackupCode, CODES_PER_SET, Label, Method, OtpKind, SecretId, Sensitive, Throttle, TokenInput, UserId,
 };
 use mfad_core::oath::{CounterMatch, Window, diagnose, match_counter, match_step, step_at};
-use mfad_store::{Class, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, Status, Subject, Tx, View};
+use mfad_store::{
+    Class, Fault, MfaState, NewSecret, Outcome, SecretRow, SecretType, SessionRow, Status, Subject, Tx, View,
+};
 
-use super::authorise::{Authority, UserAccess};
+use super::authorise::{Authority, TokenRef, UserAccess};
 use super::secrets::view_with_device;
-use super::tokens::{Granted, open_session_since};
+use super::tokens::{Granted, renew_session};
 use super::{AuthView, FirstCode as Given, Reply, RequestContext, SecretRef, Service, SessionAfter, Stop};
 
 /// Number of wrong first codes that end a pending factor (ENR-5).
@@ -110,9 +112,9 @@ impl Service {
                 return Err(Error::AlreadyActive.into());
             }
             activate_pair(tx, context, &row)?;
-            after_enrolment(tx, context, &access, id, Some(used))?;
+            let factor = NewFactor { id, method: Method::Totp, used: Some(used) };
+            let granted = after_enrolment(tx, context, &access, &factor, after)?;
             let row = tx.secret(user, id)?.ok_or(Error::NotFound)?;
-            let granted = renew_session(tx, context, &access, Method::Totp, after)?;
             Ok((view_with_device(tx, &row)?, shown, granted))
         })?;
         self.metrics.count_enrolment();
@@ -263,39 +265,53 @@ fn activate_pair(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow) -> Resu
     Ok(())
 }
 
-/// Everything that follows from a new factor of any kind. `used` is the step or counter of its first code.
+/// A factor that has just become active.
+pub(super) struct NewFactor {
+    pub id: SecretId,
+    pub method: Method,
+    /// The step or counter of its first code.
+    pub used: Option<u64>,
+}
+
+/// Everything that follows from a new factor of any kind. Returns the session in place of the one that ended, if it was
+/// asked for.
 pub(super) fn after_enrolment(
     tx: &Tx<'_>,
     context: &RequestContext,
     access: &UserAccess,
-    id: SecretId,
-    used: Option<u64>,
-) -> Result<(), Fault> {
+    factor: &NewFactor,
+    after: SessionAfter,
+) -> Result<Option<Granted>, Stop> {
     let user = access.user.id;
+    let old = session_before(tx, context, access)?;
     // A factor bound anew starts with a clear throttle (THR-1).
     tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
     // Older tokens were issued without this factor, so they end (ENR-9).
     tx.bump_epoch(user)?;
-    let mut entry = context.entry(AuditEvent::FactorEnroll, Outcome::Ok, Some(user), Some(id));
-    entry.detail = access.reason();
-    entry.used = used;
-    tx.audit(&entry)
-}
-
-/// Opens a session in place of the one that an enrolment ended, if it was asked for. The password of its login and the
-/// first code stand for a login with both. It is no younger than that login, so it gives no new fresh proof (ENR-3).
-pub(super) fn renew_session(
-    tx: &Tx<'_>,
-    context: &RequestContext,
-    access: &UserAccess,
-    method: Method,
-    after: SessionAfter,
-) -> Result<Option<Granted>, Stop> {
+    let mut entry = context.entry(AuditEvent::FactorEnroll, Outcome::Ok, Some(user), Some(factor.id));
+    entry.detail = match after {
+        SessionAfter::Ended => access.reason(),
+        SessionAfter::Renewed => Some("a session was opened".to_owned()),
+    };
+    entry.used = factor.used;
+    tx.audit(&entry)?;
     let (SessionAfter::Renewed, Authority::Own { amr, auth_time, .. }) = (after, &access.by) else { return Ok(None) };
     // With the epoch that the enrolment raised.
-    let user = tx.user(access.user.id)?.ok_or(Error::NotFound)?;
-    let amr = if amr.has_second_factor() { *amr } else { Amr::after(method) };
-    Ok(Some(open_session_since(tx, context, user, amr, *auth_time)?))
+    let user = tx.user(user)?.ok_or(Error::NotFound)?;
+    // The password of the login and the first code stand for a login with both. The session is as old as that login, so
+    // it gives no new fresh proof (ENR-3).
+    let amr = if amr.has_second_factor() { *amr } else { Amr::after(factor.method) };
+    Ok(Some(renew_session(tx, context, user, (amr, *auth_time), old)?))
+}
+
+/// Returns the session that an enrolment is made in, if it has a second factor. The enrolment ends it.
+fn session_before(view: &View<'_>, context: &RequestContext, access: &UserAccess) -> Result<Option<SessionRow>, Fault> {
+    match &access.by {
+        Authority::Own { amr, token: TokenRef::Token { session: Some(id), .. }, .. } if amr.has_second_factor() => {
+            view.session(*id, context.now.wall_ms)
+        }
+        Authority::Own { .. } | Authority::App | Authority::Admin { .. } => Ok(None),
+    }
 }
 
 /// Returns the pending secret of this kind, or the reason why it cannot be confirmed.
@@ -363,6 +379,7 @@ fn refuse_first_code(tx: &Tx<'_>, context: &RequestContext, row: &SecretRow, tok
     if wrong >= FIRST_CODES {
         tx.end_pending(row.user, SecretType::Mfa, context.now.wall_ms)?;
     }
-    tx.audit(&context.entry(AuditEvent::FactorEnroll, Outcome::Refused, Some(row.user), Some(row.id)))?;
+    let (user, id) = (Some(row.user), Some(row.id));
+    tx.audit(&context.entry_with(AuditEvent::FactorEnroll, Outcome::Refused, user, id, "a wrong first code"))?;
     Ok(Stop::Commit(Error::WrongFirstCode { remaining: FIRST_CODES.saturating_sub(wrong), diagnosis }))
 }

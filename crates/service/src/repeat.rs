@@ -21,8 +21,9 @@ pub enum Told {
     ApiKey(UserId, SecretId),
     /// Backup codes of this user, made at this time (milliseconds since 1970).
     Codes(UserId, i64),
-    /// Backup codes of this user, made at this time, and the tokens of a session with its generation.
-    CodesAndTokens(UserId, i64, SessionId, u32),
+    /// Backup codes of this user, made at this time, and the tokens of a session with its generation; without a refresh
+    /// token, none.
+    CodesAndTokens(UserId, i64, Option<(SessionId, u32)>),
     /// Tokens of this user; with a refresh token also its session and generation.
     Tokens(UserId, Option<(SessionId, u32)>),
 }
@@ -35,9 +36,7 @@ impl Service {
             Reply::FactorCreated { secret, .. } => Told::Seed(secret.user, secret.id),
             Reply::ApiKeyCreated { secret, .. } => Told::ApiKey(secret.user, secret.id),
             Reply::Enrolled { secret, session, .. } => match session.as_ref().map(|session| self.tokens_of(session)) {
-                Some(Told::Tokens(user, Some((session, generation)))) => {
-                    Told::CodesAndTokens(user, at, session, generation)
-                }
+                Some(Told::Tokens(user, session)) => Told::CodesAndTokens(user, at, session),
                 _ => Told::Codes(secret.user, at),
             },
             Reply::KeyRegistered { secret, .. } => Told::Codes(secret.user, at),
@@ -157,9 +156,8 @@ impl Told {
                 let mut secrets = view.secrets(user)?.into_iter().filter(|row| row.kind != SecretType::ApiKey);
                 is_unused && secrets.all(|row| row.last_used.is_none_or(|used| used <= at))
             }
-            Self::CodesAndTokens(user, at, session, generation) => {
-                Self::Codes(user, at).holds(view, now)?
-                    && Self::Tokens(user, Some((session, generation))).holds(view, now)?
+            Self::CodesAndTokens(user, at, session) => {
+                Self::Codes(user, at).holds(view, now)? && Self::Tokens(user, session).holds(view, now)?
             }
             Self::Tokens(user, session) => {
                 let user = view.user(user)?.filter(|user| !user.disabled);

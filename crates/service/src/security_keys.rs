@@ -17,7 +17,7 @@ use mfad_store::{Decision, Fault, NewSecret, Outcome, SecretRow, SecretType, Tx,
 
 use super::authorise::{Scope, UserAccess};
 use super::ceremonies::{Asked, Purpose, key};
-use super::enroll::{after_enrolment, pending, renew_session};
+use super::enroll::{NewFactor, after_enrolment, pending};
 use super::secrets::{free_name, insert, view_in};
 use super::tokens::{Granted, later};
 use super::{Reply, RequestContext, SecretRef, SecretView, Service, SessionAfter, Stop};
@@ -185,8 +185,8 @@ impl Service {
                     // The credential is registered already, by this user or another one (FIDO-6).
                     return Err(Error::AlreadyActive.into());
                 }
-                after_enrolment(tx, context, &access, row.id, None)?;
-                let granted = renew_session(tx, context, &access, Method::Fido2, after)?;
+                let factor = NewFactor { id: row.id, method: Method::Fido2, used: None };
+                let granted = after_enrolment(tx, context, &access, &factor, after)?;
                 Ok(((view_in(tx, user, row.id)?, shown), granted))
             },
         )?;

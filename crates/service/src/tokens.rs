@@ -31,6 +31,8 @@ const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
 /// How long an exchanged refresh token still gets the same successor, in milliseconds. The answer may be lost, or two
 /// tabs may refresh at once; without this, both would look like the reuse of a stolen token.
 pub(super) const REFRESH_GRACE: i64 = 10_000;
+/// Generation of a session that has no refresh token. All others begin with 1.
+pub(super) const FIRST_FACTOR: u32 = 0;
 /// How long a session lasts at most, however often it is refreshed.
 const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Age at which the newest signing key is replaced (TOK-7).
@@ -69,17 +71,6 @@ pub(super) enum Granted {
 
 /// Opens a session for the peer of this request, inside a writing job.
 pub(super) fn open_session(tx: &Tx<'_>, context: &RequestContext, user: UserRow, amr: Amr) -> Result<Granted, Fault> {
-    open_session_since(tx, context, user, amr, context.now.unix_seconds())
-}
-
-/// As [`open_session`], for a login at an earlier time, in seconds since 1970.
-pub(super) fn open_session_since(
-    tx: &Tx<'_>,
-    context: &RequestContext,
-    user: UserRow,
-    amr: Amr,
-    auth_time: i64,
-) -> Result<Granted, Fault> {
     let now = context.now.wall_ms;
     let session = SessionRow {
         id: SessionId::at(now, &entropy::public()?),
@@ -89,10 +80,33 @@ pub(super) fn open_session_since(
         generation: 1,
         rotated: None,
         amr,
-        auth_time,
+        auth_time: context.now.unix_seconds(),
         created: now,
         expires: later(now, SESSION_IDLE),
     };
+    tx.insert_session(&session, OPEN_SESSIONS)?;
+    Ok(Granted::Session(session, user))
+}
+
+/// Opens a session in place of an earlier login at `auth_time` (seconds since 1970), which had these methods. With a
+/// second factor it goes on as the session `old`, to the end that this one would have had. Otherwise it only outlives
+/// the enrolment of a first factor: it ends with its access token, has no refresh token, and makes no lasting API keys.
+pub(super) fn renew_session(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: UserRow,
+    (amr, auth_time): (Amr, i64),
+    old: Option<SessionRow>,
+) -> Result<Granted, Fault> {
+    let now = context.now.wall_ms;
+    let (generation, created, expires) = match old {
+        Some(old) => (1, old.created, extended(&old, now)),
+        None => (FIRST_FACTOR, now, later(now, ACCESS_LIFETIME)),
+    };
+    let id = SessionId::at(now, &entropy::public()?);
+    let (peer, epoch) = (context.caller.peer.uid, user.epoch);
+    let session =
+        SessionRow { id, user: user.id, epoch, peer, generation, rotated: None, amr, auth_time, created, expires };
     tx.insert_session(&session, OPEN_SESSIONS)?;
     Ok(Granted::Session(session, user))
 }
@@ -143,7 +157,7 @@ impl Service {
         match granted {
             Granted::Session(session, user) => {
                 let mut view = self.access_view(context, session, user)?;
-                view.refresh = Some(refresh_token(self.store.vault(), session));
+                view.refresh = (session.generation != FIRST_FACTOR).then(|| refresh_token(self.store.vault(), session));
                 Ok(view)
             }
             Granted::Challenge(challenge, user, methods) => {
