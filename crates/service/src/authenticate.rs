@@ -15,6 +15,9 @@ use super::second_factor::{Accepted, Verdict, accept, judge};
 use super::tokens::{CHALLENGE_ANSWERS, Granted, REFRESH_GRACE, extended, open_session, refresh_token};
 use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 
+/// What the audit log says of an answer that was not right.
+const WRONG: &str = "a wrong or used code";
+
 impl Service {
     /// Answers a challenge with a second factor. On success the challenge is used up and a session opened, in the
     /// transaction that used up the code (AUT-2).
@@ -69,7 +72,8 @@ impl Service {
             let mut remaining = 0;
             if matches!(verdict, Verdict::Wrong) {
                 remaining = tx.count_wrong_answer(&challenge, CHALLENGE_ANSWERS)?;
-                tx.audit(&context.entry(AuditEvent::LoginFactor, Outcome::Refused, Some(user.id), None))?;
+                let entry = context.entry_with(AuditEvent::LoginFactor, Outcome::Refused, Some(user.id), None, WRONG);
+                tx.audit(&entry)?;
             }
             // The failure count and the audit row must survive the refusal, so it commits (THR-2).
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: Some(remaining) }))?;
@@ -113,7 +117,8 @@ impl Service {
             let found = tx.login_factors(signed.user.id)?.ok_or(Error::Unauthenticated)?;
             let verdict = judge(tx, context, rules, signed.user.id, &found.factors, &prepared)?;
             if matches!(verdict, Verdict::Wrong) {
-                tx.audit(&context.entry(AuditEvent::LoginStepUp, Outcome::Refused, Some(signed.user.id), None))?;
+                let user = Some(signed.user.id);
+                tx.audit(&context.entry_with(AuditEvent::LoginStepUp, Outcome::Refused, user, None, WRONG))?;
             }
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
             // Only this token becomes fresh. The session stays as it was, because its refresh token may be in other

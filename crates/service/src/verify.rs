@@ -93,7 +93,9 @@ impl Service {
             // An unknown user gets an audit row too, or the refusal would take less time. Filling the disk this way is
             // no concern: only peers with a right may call this.
             if matches!(verdict, Verdict::Wrong) {
-                tx.audit(&context.entry(AuditEvent::Verify, Outcome::Refused, named, None))?;
+                // The same text for everybody, or the row would cost more for some (AUT-4).
+                let why = "a wrong or used code, or no such user or factor";
+                tx.audit(&context.entry_with(AuditEvent::Verify, Outcome::Refused, named, None, why))?;
             }
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
             tx.audit(&accepted.entry(context, AuditEvent::Verify, subject))?;
