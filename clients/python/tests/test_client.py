@@ -160,6 +160,15 @@ class WithDaemon(Case):
         keys = [line for request in listener.requests for line in request.split(b"\r\n") if b"idempotency" in line.lower()]
         self.assertEqual((len(keys), len(set(keys))), (2, 1))
 
+    def test_a_wrong_code_after_a_lost_answer_is_no_verdict(self):
+        wrong = json.dumps({"code": "wrong-code"}).encode()
+        listener = self.listen(hang_up, answer(401, wrong), answer(401, wrong))
+        client = Client(listener.path)
+
+        with self.assertRaises(NoAnswer):
+            client.verify("a", "123456")
+        self.assertIs(client.verify("a", "123456"), False)
+
     def test_a_delete_whose_answer_was_lost_is_not_sent_again(self):
         user = self.client.create_user("py-delete")
         listener = self.listen(lose_answer, pass_on)
@@ -255,6 +264,32 @@ class WithoutDaemon(Case):
         listener = self.listen(hang_up, answer(200, b"{}"))
 
         self.assertEqual(Client(listener.path).request("GET", "/auth"), {})
+
+    def test_an_answer_that_ends_early_is_a_lost_one(self):
+        def cut(connection):
+            connection.sendall(b"HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\n{\"a\": ")
+
+        listener = self.listen(cut, answer(200, b'{"a": 1}'))
+
+        self.assertEqual(Client(listener.path).request("GET", "/auth"), {"a": 1})
+        listener = self.listen(cut)
+        with self.assertRaises(NoAnswer):
+            Client(listener.path, patience=0).request("GET", "/auth")
+
+    def test_what_a_header_field_cannot_hold_is_refused_without_quoting_it(self):
+        for more in ({"token": "hunter2\n"}, {"token": "hunter2é"}, {"reason": "hunter2\r\nx: y"}):
+            with self.assertRaises(ValueError) as caught:
+                Client("/nowhere").request("GET", "/auth", **more)
+            self.assertNotIn("hunter2", str(caught.exception))
+
+    def test_made_up_tokens_do_not_ask_a_daemon_that_is_away_each_time(self):
+        verifier = TokenVerifier(Client("/nowhere/mfad.sock"), clock=lambda: 100.0)
+        unknown = "eyJhbGciOiJFZERTQSIsImtpZCI6Im5vYm9keSIsInR5cCI6IkFDQ0VTUyJ9.e30.AA"
+
+        with self.assertRaises(Unreachable):
+            verifier.claims(unknown)
+        with self.assertRaises(TokenError):
+            verifier.claims(unknown)
 
     def test_secrets_are_left_out_of_a_repr(self):
         session = Session("u", "hunter2", 900, refresh="hunter3")

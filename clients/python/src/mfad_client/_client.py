@@ -151,6 +151,10 @@ class Client:
             answer = self._post(f"/users/{_id(user_id)}/verify", _proof(code))
         except Refused as refused:
             if refused.status == 401 and refused.code == "wrong-code":
+                # A daemon that was restarted no longer knows the request whose answer was lost, which may have used
+                # the code up.
+                if refused.is_after_loss:
+                    raise NoAnswer("the answer was lost; the code may have been right and used up") from None
                 return False
             raise
         if answer.truth("ok"):
@@ -198,13 +202,14 @@ class Client:
     def activate(self, who: Session | MustEnroll, secret_id: str, code: str) -> Enrollment:
         """Activates a pending factor with its first code. Ends every older token of the user.
 
-        The result has a new session in place of the one that ended. A wrong code is `Refused` with the status 422; its
+        The result has a new session in place of the one that ended. After a first factor it lasts 15 minutes. A wrong code is `Refused` with the status 422; its
         `problem` may have a `diagnosis` of the device.
         """
         target = f"/users/{_id(who.user_id)}/secrets/{_id(secret_id)}/enroll?session=true"
         answer = Reader(self.request("PUT", target, {"token": _digits(code)}, token=who.token))
         factor = Factor(answer.text("uid"), answer.text("userId"), answer.text("name"))
-        return Enrollment(factor, answer.texts("codes"), _granted(answer.part("session")))
+        session = _granted(answer.part("session")) if answer.has("session") else None
+        return Enrollment(factor, answer.texts("codes"), session)
 
     def secrets(self, session: Session) -> list[Secret]:
         """The user's passwords, factors, API keys and set of backup codes, without their values."""
@@ -247,9 +252,9 @@ class Client:
         """
         headers = {"Accept": "application/json"}
         if token is not None:
-            headers["Authorization"] = f"jwt {token}"
+            headers["Authorization"] = f"jwt {_field(token, 'a token')}"
         if reason is not None:
-            headers["Mfad-Reason"] = reason
+            headers["Mfad-Reason"] = _field(reason, "a reason")
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -278,6 +283,7 @@ class Client:
                 refused = _refusal(answer)
                 if refused is None:
                     return answer
+                refused.is_after_loss = was_lost
                 is_running = was_lost and refused.code == "idempotency-conflict"
                 is_passing = refused.status == 503 and refused.code in ("busy", "not-ready", "storage-unavailable")
                 if not (is_running or is_passing):
@@ -322,6 +328,13 @@ def _refusal(answer: Answer) -> Refused | None:
     except ValueError:
         problem = None
     return Refused(answer.status, problem if isinstance(problem, dict) else {})
+
+
+def _field(value: str, what: str) -> str:
+    """A value of a header field. The error of http.client would quote it."""
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError(f"{what} is printable ASCII")
+    return value
 
 
 def _id(value: str) -> str:

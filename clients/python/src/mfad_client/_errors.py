@@ -41,6 +41,8 @@ class Refused(Error):
         """Seconds to wait before the next attempt; with 429 and 503."""
         self.remaining: int | None = _number(problem, "remaining")
         """Attempts left, where the daemon says so."""
+        self.is_after_loss = False
+        """Whether an earlier answer to the same request was lost."""
         self.problem = dict(problem)
         """The whole problem document."""
         super().__init__(f"{status} {self.code}: {self.detail}" if self.code else f"{status}: {self.detail}")

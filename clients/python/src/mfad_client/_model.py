@@ -121,8 +121,8 @@ class Enrollment:
     factor: Factor
     backup_codes: tuple[str, ...] = field(repr=False)
     """Ten with the first factor, none with any other. Show them once."""
-    session: Session
-    """The session that goes on, with a second factor."""
+    session: Session | None
+    """The session that goes on, with a second factor. None if the daemon could not give one: log in again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,9 @@ class Reader:
         if not isinstance(value, dict):
             raise Unexpected("the answer is no JSON object")
         self._value: Json = value
+
+    def has(self, name: str) -> bool:
+        return self._value.get(name) is not None
 
     def text(self, name: str) -> str:
         return self._of(name, str)

@@ -50,6 +50,9 @@ def exchange(
             connection.request(method, target, body, {**headers, "Connection": "close"})
             response = connection.getresponse()
             content = response.read(LARGEST_ANSWER + 1)
+            # With a size, http.client takes a body that ends early for a whole one.
+            if response.length and len(content) <= LARGEST_ANSWER:
+                raise NoAnswer("the connection to the daemon broke off in the answer")
         except TimeoutError as error:
             raise NoAnswer("the daemon did not answer in time") from error
         except (OSError, http.client.HTTPException) as error:

@@ -55,7 +55,7 @@ class TokenVerifier:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`issuer` and `type` are those of the daemon's configuration (`issuer`, and `type` of `[token]`)."""
-        self._client = client
+        self._client = Client(client.socket, patience=0)
         self._issuer = issuer
         self._type = type
         self._now = now
@@ -118,10 +118,11 @@ class TokenVerifier:
             now = self._clock()
             if self._fetched is not None and now - self._fetched < _PAUSE:
                 return
+            # Also after a failure: made-up tokens must not make every thread wait for a daemon that is away.
+            self._fetched = now
             listed = Reader(self._client.request("GET", "/.well-known/jwks.json")).parts("keys")
             fits = [key for key in listed if (key.text("kty"), key.text("crv")) == ("OKP", "Ed25519")]
             self._keys = {key.text("kid"): _bytes(key.text("x")) for key in fits}
-            self._fetched = now
 
 
 def _bytes(text: str) -> bytes:
