@@ -112,16 +112,20 @@ class Customer:
             self.fill("Register", name="grace", password=PASSWORD)
             self.at("Log in")
             self.note("Welcome")
-            before = self.cookie()
+            assert self.cookie() is None, "a stranger has a visit"
             self.fill("Log in", name="grace", password=PASSWORD)
             self.at("Books")
             assert page.one("#name").text == "grace"
-        with self.holds("the cookie is new after the login, and the old one is worth nothing"):
+        with self.holds("each login begins a visit under a new cookie, and the old one is worth nothing"):
+            before = self.cookie()
+            page.driver.get(f"{self.server.origin}/login")
+            self.fill("Log in", name="grace", password=PASSWORD)
+            self.at("Books")
             after = self.cookie()
             assert before["value"] != after["value"]
-            assert (after["secure"], after["httpOnly"], after["sameSite"]) == (True, True, "Strict")
-            assert self.ask("GET", "/", cookie=before["value"])[0] == 303
-            assert self.ask("GET", "/", cookie=after["value"])[0] == 200
+            assert (after["secure"], after["httpOnly"], after["sameSite"]) == (True, True, "Lax")
+            assert b"Logged in as" not in self.ask("GET", "/", cookie=before["value"])[2]
+            assert b"Logged in as" in self.ask("GET", "/", cookie=after["value"])[2]
         with self.holds("a name that is taken is said to be"):
             page.driver.get(f"{self.server.origin}/register")
             self.fill("Register", name="grace", password=PASSWORD)
@@ -158,6 +162,12 @@ class Customer:
             self.fill("Buy", code=self.phone.wrong())
             self.note("wrong")
             self.at("Confirm your order")
+        with self.holds("a form shown for another order confirms nothing"):
+            page.run("document.forms[0].elements.order.value = 'another'")
+            self.fill("Buy", code="123456")
+            self.note("another window")
+            assert page.one("#order").text == "books for 25 EUR"
+        with self.holds("the right code for this order carries it out"):
             self.fill("Buy", code=self.phone.next())
             self.at("Books")
             self.note("Bought: books for 25 EUR")
@@ -215,7 +225,12 @@ class Customer:
                 for csrf in ({}, {"csrf": ""}, {"csrf": "x" * 43}):
                     status = self.ask("POST", target, cookie, amount="5", name="grace", password=PASSWORD, **csrf)[0]
                     assert status == 400, (target, csrf, status)
-            assert self.ask("GET", "/", cookie)[0] == 200
+            assert b"Logged in as" in self.ask("GET", "/", cookie)[2]
+        with self.holds("a link from another site finds the customer logged in"):
+            page = self.page
+            page.driver.get("data:text/html,<a href='%s/'>shop</a>" % self.server.origin)
+            page.one("a").click()
+            self.at("Books")
 
     def without_daemon(self, host):
         with self.holds("without the daemon nobody is let in, and the shop says so"):

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, Form, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, LOCATION, SET_COOKIE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, serve};
@@ -26,7 +26,9 @@ use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio::sync::Mutex;
 
-const NAME: &str = "__Host-shop";
+// The names begin with __Host-, so no other host of the domain can set these cookies (RFC 6265bis section 4.1.3.2).
+const VISIT: &str = "__Host-shop";
+const FORM: &str = "__Host-shop-form";
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 const LARGEST_STORE: usize = 10_000;
 const CSP: &str = "default-src 'none'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -39,25 +41,40 @@ enum Step {
     In(AuthToken),
 }
 
-/// What the shop knows about one browser. It stays on the server.
+/// An order that waits for its confirmation.
+#[derive(Clone)]
+struct Order {
+    amount: u32,
+    /// Ties the form that is sent to the order that was shown, whatever other windows do.
+    number: String,
+}
+
+impl Order {
+    fn action(&self) -> String {
+        format!("buy books for {} EUR (order {})", self.amount, self.number)
+    }
+}
+
+/// What the shop knows about one browser. It stays on the server. One that gave no right password is not stored.
 struct Visit {
-    csrf: String,
     step: Step,
     /// The uid of the factor that waits for its first code.
     pending: Option<String>,
-    /// The order in EUR that waits for its confirmation.
-    order: Option<u32>,
+    order: Option<Order>,
     note: Option<String>,
 }
 
 /// One visit. Requests of one browser are served one after the other.
 type Shared = Arc<Mutex<Visit>>;
 
+/// The visits of this process, by the cookie's value, and when each was last seen.
+type Visits = HashMap<String, (Instant, Shared)>;
+
 #[derive(Clone)]
 struct Shop {
     socket: String,
-    /// The visits of this process, by the cookie's value. A shop with several processes keeps them in a database.
-    visits: Arc<Mutex<HashMap<String, (Instant, Shared)>>>,
+    /// A shop with several processes keeps them in a database.
+    visits: Arc<Mutex<Visits>>,
 }
 
 /// The members of every form; each form has some of them.
@@ -69,16 +86,18 @@ struct Input {
     password: String,
     code: String,
     amount: String,
+    order: String,
 }
 
 /// What a request leads to.
 enum Outcome {
+    /// A page, with a place for the token of its forms.
     Page(String),
     Go(&'static str),
-    /// As `Go`, under a new cookie: the old one, which somebody may have planted, must not work after a login.
-    GoRenewed(&'static str),
-    /// As `Go`, without the visit.
-    Leave(&'static str),
+    /// Begins a new visit under a new cookie, with this step alone. Whoever knew the old one knows nothing of it.
+    Enter(Step, Box<Outcome>),
+    /// Ends the visit.
+    Leave(Box<Outcome>),
 }
 
 /// What a handler does with the daemon, for one visit. Runs on a thread that may block.
@@ -104,7 +123,7 @@ async fn run() -> std::io::Result<()> {
         .route("/register", on_get(|_, visit, _| form("Register", visit, REGISTER)).merge(on_post(register)))
         .route("/login", on_get(|_, visit, _| form("Log in", visit, LOGIN)).merge(on_post(log_in)))
         .route("/code", on_get(code_form).merge(on_post(code)))
-        .route("/phone", on_get(|_, visit, _| form("Set up your phone", visit, PHONE)).merge(on_post(phone)))
+        .route("/phone", on_get(phone_form).merge(on_post(phone)))
         .route("/phone/first-code", on_post(first_code))
         .route("/phone/replace", on_post(replace_phone))
         .route("/buy", on_post(buy))
@@ -127,54 +146,48 @@ fn on_post(work: Work) -> axum::routing::MethodRouter<Shop> {
 
 impl Shop {
     async fn answer(&self, headers: &HeaderMap, input: Option<Input>, work: Work) -> Response {
-        let key = cookie(headers);
-        let found = self.find(key.as_deref()).await;
-        let is_new = found.is_none();
-        let Some(visit) = found.or_else(|| Visit::new().ok().map(|visit| Arc::new(Mutex::new(visit)))) else {
-            return unavailable();
-        };
-        let guard = Arc::clone(&visit).lock_owned().await;
-        // SameSite keeps other sites from sending the cookie; the token also stops a page of a neighbouring subdomain.
-        if input.as_ref().is_some_and(|input| input.csrf != guard.csrf) {
+        let known = cookie(headers, FORM);
+        // Other sites can have a browser send a form, but cannot know what its cookie holds (double submit).
+        if input.as_ref().is_some_and(|input| known.as_ref() != Some(&input.csrf)) {
             return (StatusCode::BAD_REQUEST, "This form is too old. Load the page again.\n").into_response();
         }
+        let Some(token) = known.clone().or_else(|| random().ok()) else { return unavailable() };
+        let key = cookie(headers, VISIT);
+        let visit = self.find(key.as_deref()).await.unwrap_or_else(|| Arc::new(Mutex::new(Visit::of(Step::Nobody))));
+        let mut visit = visit.lock_owned().await;
         let socket = self.socket.clone();
         // The client blocks, so it gets a thread of its own for this request.
         let done = tokio::task::spawn_blocking(move || {
-            let mut visit = guard;
             let mut client = Client::new(socket);
             match work(&mut client, &mut visit, &input.unwrap_or_default()) {
-                Err(Error::Refused(refusal)) if refusal.problem.status < 500 => Some(refused(&mut visit, &refusal)),
+                Err(Error::Refused(refusal)) if refusal.problem.status < 500 => refused(&mut visit, &refusal).ok(),
                 Err(_) => None,
                 Ok(outcome) => Some(outcome),
             }
         });
-        let Some(outcome) = done.await.ok().flatten() else { return unavailable() };
-        let new_key = match &outcome {
-            Outcome::Leave(_) => {
-                self.forget(key.as_deref()).await;
-                None
-            }
-            Outcome::GoRenewed(_) => {
-                self.forget(key.as_deref()).await;
-                self.keep(visit).await
-            }
-            Outcome::Page(_) | Outcome::Go(_) if is_new => self.keep(visit).await,
-            Outcome::Page(_) | Outcome::Go(_) => None,
-        };
-        let mut response = match outcome {
-            Outcome::Page(page) => Html(page).into_response(),
-            Outcome::Go(path) | Outcome::GoRenewed(path) | Outcome::Leave(path) => {
-                (StatusCode::SEE_OTHER, [(LOCATION, path)]).into_response()
-            }
-        };
-        let cookie = new_key.map(|key| format!("{NAME}={key}; Path=/; Secure; HttpOnly; SameSite=Strict"));
-        if let Some(cookie) = cookie.and_then(|text| text.parse().ok()) {
-            response.headers_mut().insert(SET_COOKIE, cookie);
+        let Some(mut outcome) = done.await.ok().flatten() else { return unavailable() };
+        let mut cookies = Vec::new();
+        if known.is_none() {
+            cookies.push(set_cookie(FORM, &token));
         }
-        response.headers_mut().insert(CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
-        response.headers_mut().insert(CONTENT_SECURITY_POLICY, axum::http::HeaderValue::from_static(CSP));
-        response
+        loop {
+            outcome = match outcome {
+                Outcome::Enter(step, then) => {
+                    self.forget(key.as_deref()).await;
+                    let Some(new) = self.begin(step).await else { return unavailable() };
+                    cookies.push(set_cookie(VISIT, &new));
+                    *then
+                }
+                Outcome::Leave(then) => {
+                    self.forget(key.as_deref()).await;
+                    *then
+                }
+                Outcome::Page(page) => return guarded(Html(page.replace("{csrf}", &token)).into_response(), &cookies),
+                Outcome::Go(path) => {
+                    return guarded((StatusCode::SEE_OTHER, [(LOCATION, path)]).into_response(), &cookies);
+                }
+            };
+        }
     }
 
     async fn find(&self, key: Option<&str>) -> Option<Shared> {
@@ -185,14 +198,15 @@ impl Shop {
         Some(Arc::clone(visit))
     }
 
-    /// Stores a visit under a new key. `None` if there is no randomness for one, or no room.
-    async fn keep(&self, visit: Shared) -> Option<String> {
+    /// Stores a new visit under a new key. `None` if there is no randomness for one.
+    async fn begin(&self, step: Step) -> Option<String> {
         let key = random().ok()?;
         let mut visits = self.visits.lock().await;
         if visits.len() >= LARGEST_STORE {
-            return None;
+            let oldest = visits.iter().min_by_key(|(_, (seen, _))| *seen).map(|(key, _)| key.clone());
+            oldest.map(|oldest| visits.remove(&oldest));
         }
-        visits.insert(key.clone(), (Instant::now(), visit));
+        visits.insert(key.clone(), (Instant::now(), Arc::new(Mutex::new(Visit::of(step)))));
         Some(key)
     }
 
@@ -203,14 +217,23 @@ impl Shop {
     }
 }
 
-impl Visit {
-    fn new() -> Result<Self, getrandom::Error> {
-        Ok(Self { csrf: random()?, step: Step::Nobody, pending: None, order: None, note: None })
-    }
+/// Lax: a link from another site must find the customer logged in. Forms have a token of their own.
+fn set_cookie(name: &str, value: &str) -> String {
+    format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax")
+}
 
-    fn go(&mut self, path: &'static str, note: impl Into<String>) -> Outcome {
-        self.note = Some(note.into());
-        Outcome::Go(path)
+fn guarded(mut response: Response, cookies: &[String]) -> Response {
+    for cookie in cookies.iter().filter_map(|text| text.parse().ok()) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+    response
+}
+
+impl Visit {
+    fn of(step: Step) -> Self {
+        Self { step, pending: None, order: None, note: None }
     }
 
     /// The token of a customer who is logged in.
@@ -225,12 +248,22 @@ impl Visit {
             Step::Nobody | Step::Challenge(_) => None,
         }
     }
+
+    /// Says this on the next page.
+    fn says(&mut self, note: impl Into<String>) -> &mut Self {
+        self.note = Some(note.into());
+        self
+    }
 }
 
 // ---- what a request does
 
+fn login_form(visit: &mut Visit, note: impl Into<String>) -> Result<Outcome, Error> {
+    form("Log in", visit.says(note), LOGIN)
+}
+
 fn home(mfad: &mut Client, visit: &mut Visit, _: &Input) -> Result<Outcome, Error> {
-    let Some(session) = visit.session() else { return Ok(visit.go("/login", "Log in first.")) };
+    let Some(session) = visit.session() else { return login_form(visit, "Log in first.") };
     let user = mfad.user(session)?;
     let name = escaped(user.display_name.as_deref().unwrap_or(&user.name));
     let phone = if user.mfa == "active" { LOST } else { PROTECT };
@@ -239,11 +272,11 @@ fn home(mfad: &mut Client, visit: &mut Visit, _: &Input) -> Result<Outcome, Erro
 
 fn register(mfad: &mut Client, visit: &mut Visit, input: &Input) -> Result<Outcome, Error> {
     if input.password.len() < 8 {
-        return Ok(visit.go("/register", "A password has at least 8 characters."));
+        return form("Register", visit.says("A password has at least 8 characters."), REGISTER);
     }
     match mfad.create_user(input.name.trim(), &secret(&input.password)) {
-        Ok(_) => Ok(visit.go("/login", "Welcome. Log in with your new account.")),
-        Err(error) => Ok(visit.go("/register", sentence(client_fault(error)?.as_ref()))),
+        Ok(_) => login_form(visit, "Welcome. Log in with your new account."),
+        Err(error) => form("Register", visit.says(sentence(&*client_fault(error)?)), REGISTER),
     }
 }
 
@@ -253,18 +286,20 @@ fn log_in(mfad: &mut Client, visit: &mut Visit, input: &Input) -> Result<Outcome
         Ok(LoginStep::LoggedIn(token)) => (Step::In(token), "/"),
         Ok(LoginStep::SecondFactor(challenge)) => (Step::Challenge(challenge), "/code"),
         Ok(LoginStep::MustEnroll(token)) => (Step::MustEnroll(token), "/phone"),
-        Err(error) => return Ok(visit.go("/login", sentence(client_fault(error)?.as_ref()))),
+        Err(error) => return login_form(visit, sentence(&*client_fault(error)?)),
     };
-    visit.step = step;
-    Ok(Outcome::GoRenewed(path))
+    Ok(Outcome::Enter(step, Box::new(Outcome::Go(path))))
 }
 
 fn code_form(_: &mut Client, visit: &mut Visit, _: &Input) -> Result<Outcome, Error> {
-    if matches!(visit.step, Step::Challenge(_)) { form("Your code", visit, CODE) } else { Ok(Outcome::Go("/login")) }
+    match visit.step {
+        Step::Challenge(_) => form("Your code", visit, CODE),
+        Step::Nobody | Step::MustEnroll(_) | Step::In(_) => Ok(Outcome::Go("/")),
+    }
 }
 
 fn code(mfad: &mut Client, visit: &mut Visit, input: &Input) -> Result<Outcome, Error> {
-    let Step::Challenge(challenge) = &visit.step else { return Ok(Outcome::Go("/login")) };
+    let Step::Challenge(challenge) = &visit.step else { return Ok(Outcome::Go("/")) };
     let code = digits(&input.code);
     let is_one_time = code.as_str().len() <= 8;
     let answered = if is_one_time {
@@ -272,28 +307,36 @@ fn code(mfad: &mut Client, visit: &mut Visit, input: &Input) -> Result<Outcome, 
     } else {
         mfad.answer_with_backup_code(challenge, &code)
     };
-    match answered {
-        Ok(session) => {
-            visit.note = session
-                .remaining
-                .map(|left| format!("You used a backup code; {left} are left. Is your phone lost? Replace it below."));
-            visit.step = Step::In(session);
-            Ok(Outcome::GoRenewed("/"))
-        }
+    let session = match answered {
+        Ok(session) => session,
         Err(error) => {
             let refusal = client_fault(error)?;
             if refusal.code() == Some(ErrorCode::ChallengeEnded) || refusal.problem.remaining == Some(0) {
-                visit.step = Step::Nobody;
-                return Ok(visit.go("/login", "There were too many wrong codes. Begin again."));
+                let page = login_form(visit, "There were too many wrong codes. Begin again.")?;
+                return Ok(Outcome::Leave(Box::new(page)));
             }
-            Ok(visit.go("/code", sentence(&refusal)))
+            return form("Your code", visit.says(sentence(&refusal)), CODE);
         }
+    };
+    let Some(left) = session.remaining else {
+        return Ok(Outcome::Enter(Step::In(session), Box::new(Outcome::Go("/"))));
+    };
+    let mut new = Visit::of(Step::In(session.clone()));
+    new.says(format!("You used a backup code; {left} are left. Is your phone lost? Replace it below."));
+    let page = home(mfad, &mut new, input)?;
+    Ok(Outcome::Enter(Step::In(session), Box::new(page)))
+}
+
+fn phone_form(_: &mut Client, visit: &mut Visit, _: &Input) -> Result<Outcome, Error> {
+    if visit.enroller().is_none() {
+        return login_form(visit, "Log in first.");
     }
+    form("Set up your phone", visit, PHONE)
 }
 
 /// Shows the QR code of a new phone, and asks for its first code.
 fn phone(mfad: &mut Client, visit: &mut Visit, _: &Input) -> Result<Outcome, Error> {
-    let Some(token) = visit.enroller() else { return Ok(Outcome::Go("/login")) };
+    let Some(token) = visit.enroller() else { return login_form(visit, "Log in first.") };
     let made = mfad.enroll(token, "phone", QrFormat::Svg)?;
     let picture = made.qr.map(|qr| utf8_percent_encode(qr.as_str(), NON_ALPHANUMERIC).to_string()).unwrap_or_default();
     let seed = escaped(made.secret.secret.as_str());
@@ -307,63 +350,79 @@ fn phone(mfad: &mut Client, visit: &mut Visit, _: &Input) -> Result<Outcome, Err
 }
 
 fn first_code(mfad: &mut Client, visit: &mut Visit, input: &Input) -> Result<Outcome, Error> {
-    let (Some(token), Some(pending)) = (visit.enroller(), &visit.pending) else { return Ok(Outcome::Go("/login")) };
-    match mfad.activate(token, pending, &digits(&input.code)) {
-        Ok(enrollment) => {
-            visit.step = Step::In(enrollment.session);
-            visit.pending = None;
-            let mut codes = String::new();
-            for code in &enrollment.codes {
-                let _ = write!(codes, "<li>{}</li>", escaped(code.as_str()));
-            }
-            form("Your phone is set up", visit, &format!("{CODES_WHY}<ol id=\"codes\">{codes}</ol>{KEPT}"))
-        }
+    let (Some(token), Some(pending)) = (visit.enroller(), &visit.pending) else { return Ok(Outcome::Go("/phone")) };
+    let enrollment = match mfad.activate(token, pending, &digits(&input.code)) {
+        Ok(enrollment) => enrollment,
         Err(error) => {
             let refusal = client_fault(error)?;
-            let may_try = matches!(refusal.code(), Some(ErrorCode::WrongCode | ErrorCode::Malformed));
+            let may_try = matches!(
+                refusal.code(),
+                Some(ErrorCode::WrongCode | ErrorCode::Malformed | ErrorCode::TooManyAttempts)
+            );
             if may_try && refusal.problem.remaining != Some(0) {
-                visit.note = Some(sentence(&refusal));
-                return form("Set up your phone", visit, FIRST_CODE);
+                return form("Set up your phone", visit.says(sentence(&refusal)), FIRST_CODE);
             }
             visit.pending = None;
-            Ok(visit.go("/phone", "This was not finished in time, or there were too many wrong codes. Begin again."))
+            let note = "This was not finished in time, or there were too many wrong codes. Begin again.";
+            return form("Set up your phone", visit.says(note), PHONE);
         }
+    };
+    let mut codes = String::new();
+    for code in &enrollment.codes {
+        let _ = write!(codes, "<li>{}</li>", escaped(code.as_str()));
     }
+    // The codes are shown in any case: nothing repeats them.
+    let page = form("Your phone is set up", visit, &format!("{CODES_WHY}<ol id=\"codes\">{codes}</ol>{KEPT}"))?;
+    Ok(match enrollment.session {
+        Some(session) => Outcome::Enter(Step::In(session), Box::new(page)),
+        None => Outcome::Leave(Box::new(page)),
+    })
 }
 
 /// Takes the lost phone away. That ends all sessions; the password then lets in to set the new phone up at once.
 fn replace_phone(mfad: &mut Client, visit: &mut Visit, _: &Input) -> Result<Outcome, Error> {
-    let Some(session) = visit.session() else { return Ok(Outcome::Go("/login")) };
-    if let Some(lost) = mfad.secrets(session)?.into_iter().find(|secret| secret.kind == "mfa") {
+    let Some(session) = visit.session() else { return login_form(visit, "Log in first.") };
+    // This shop gives each customer one phone. With several, the customer has to choose.
+    let mut secrets = mfad.secrets(session)?.into_iter();
+    if let Some(lost) = secrets.find(|secret| secret.kind == "mfa" && secret.status == "active") {
         mfad.delete_secret(session, &lost.uid)?;
     }
-    visit.step = Step::Nobody;
-    Ok(visit.go("/login", "The lost phone is taken away. Log in, and set the new one up."))
+    let page = login_form(visit, "The lost phone is taken away. Log in, and set the new one up.")?;
+    Ok(Outcome::Leave(Box::new(page)))
 }
 
 fn buy(mfad: &mut Client, visit: &mut Visit, input: &Input) -> Result<Outcome, Error> {
-    let Some(session) = visit.session() else { return Ok(visit.go("/login", "Log in first.")) };
+    let Some(session) = visit.session() else { return login_form(visit, "Log in first.") };
+    let is_guarded = mfad.user(session)?.mfa == "active";
     let Some(amount) = input.amount.parse().ok().filter(|amount| (1..=1000).contains(amount)) else {
-        return Ok(visit.go("/", "An order is for 1 to 1000 EUR."));
+        return home(mfad, visit.says("An order is for 1 to 1000 EUR."), input);
     };
-    if mfad.user(session)?.mfa != "active" {
-        return Ok(visit.go("/phone", "Set a phone up first: orders are confirmed with it."));
+    if !is_guarded {
+        return form("Set up your phone", visit.says("Set a phone up first: orders are confirmed with it."), PHONE);
     }
-    visit.order = Some(amount);
+    let number = random().map_err(|_| Error::Usage("there is no randomness"))?;
+    visit.order = Some(Order { amount, number });
     Ok(Outcome::Go("/confirm"))
 }
 
 fn confirm_form(_: &mut Client, visit: &mut Visit, _: &Input) -> Result<Outcome, Error> {
-    let Some(amount) = visit.order else { return Ok(Outcome::Go("/")) };
-    form("Confirm your order", visit, &format!("<p>You buy <b id=\"order\">books for {amount} EUR</b>.</p>{CONFIRM}"))
+    let Some(Order { amount, number }) = visit.order.clone() else { return Ok(Outcome::Go("/")) };
+    let hidden = format!("<input type=\"hidden\" name=\"order\" value=\"{number}\">");
+    let shown = format!("<p>You buy <b id=\"order\">books for {amount} EUR</b>.</p>{CONFIRM}");
+    form("Confirm your order", visit, &shown.replace("{order}", &hidden))
 }
 
 /// Has the customer confirm this very order with a code, and carries it out once.
 fn confirm(mfad: &mut Client, visit: &mut Visit, input: &Input) -> Result<Outcome, Error> {
-    let (Some(session), Some(amount)) = (visit.session(), visit.order) else { return Ok(Outcome::Go("/")) };
-    // The text is the shop's own, not the browser's: what was shown is what is confirmed.
-    let action = format!("buy books for {amount} EUR");
-    let fresh = match mfad.step_up(session, &digits(&input.code), &action) {
+    let (Some(session), Some(order)) = (visit.session(), visit.order.clone()) else { return Ok(Outcome::Go("/")) };
+    if input.order != order.number {
+        return confirm_form(
+            mfad,
+            visit.says("You changed your order in another window. This is the order now."),
+            input,
+        );
+    }
+    let fresh = match mfad.step_up(session, &digits(&input.code), &order.action()) {
         Ok(fresh) => fresh,
         Err(error) => {
             let refusal = client_fault(error)?;
@@ -371,21 +430,26 @@ fn confirm(mfad: &mut Client, visit: &mut Visit, input: &Input) -> Result<Outcom
                 refusal.code(),
                 Some(ErrorCode::WrongCode | ErrorCode::Malformed | ErrorCode::TooManyAttempts)
             );
-            return if may_try { Ok(visit.go("/confirm", sentence(&refusal))) } else { Err(Error::Refused(refusal)) };
+            return if may_try {
+                confirm_form(mfad, visit.says(sentence(&refusal)), input)
+            } else {
+                Err(Error::Refused(refusal))
+            };
         }
     };
     let receipt = fresh.receipt.ok_or_else(|| Error::Unexpected("a step-up without a receipt".to_owned()))?;
     // In a larger shop another process does this, under an account of its own, before it sends the order.
-    mfad.redeem(&receipt, &action)?;
+    mfad.redeem(&receipt, &order.action())?;
     visit.order = None;
-    Ok(visit.go("/", format!("Bought: books for {amount} EUR.")))
+    home(mfad, visit.says(format!("Bought: books for {} EUR.", order.amount)), input)
 }
 
 fn log_out(mfad: &mut Client, visit: &mut Visit, _: &Input) -> Result<Outcome, Error> {
     if let Step::In(token) = std::mem::replace(&mut visit.step, Step::Nobody) {
         mfad.log_out(token)?;
     }
-    Ok(Outcome::Leave("/login"))
+    let page = login_form(visit, "You are logged out.")?;
+    Ok(Outcome::Leave(Box::new(page)))
 }
 
 // ---- refusals
@@ -399,11 +463,10 @@ fn client_fault(error: Error) -> Result<Box<Refusal>, Error> {
 }
 
 /// A refusal that no page expects. Nobody is let through.
-fn refused(visit: &mut Visit, refusal: &Refusal) -> Outcome {
-    if matches!(refusal.code(), Some(ErrorCode::Unauthenticated | ErrorCode::ChallengeEnded)) {
-        visit.step = Step::Nobody;
-    }
-    visit.go("/login", sentence(refusal))
+fn refused(visit: &mut Visit, refusal: &Refusal) -> Result<Outcome, Error> {
+    let page = login_form(visit, sentence(refusal))?;
+    let is_over = matches!(refusal.code(), Some(ErrorCode::Unauthenticated | ErrorCode::ChallengeEnded));
+    Ok(if is_over { Outcome::Leave(Box::new(page)) } else { page })
 }
 
 /// What a refusal says to a customer.
@@ -430,19 +493,19 @@ fn unavailable() -> Response {
 
 // ---- pages
 
-const REGISTER: &str = "<form method=\"post\">{csrf}\
+const REGISTER: &str = "<form method=\"post\" action=\"/register\">{csrf}\
     <p><label>Name <input name=\"name\" autocomplete=\"username\" required></label></p>\
     <p><label>Password <input name=\"password\" type=\"password\" autocomplete=\"new-password\" required></label></p>\
     <p><button>Register</button></p></form><p><a href=\"/login\">I have an account</a></p>";
-const LOGIN: &str = "<form method=\"post\">{csrf}\
+const LOGIN: &str = "<form method=\"post\" action=\"/login\">{csrf}\
     <p><label>Name <input name=\"name\" autocomplete=\"username\" required></label></p>\
     <p><label>Password <input name=\"password\" type=\"password\" autocomplete=\"current-password\" required></label></p>\
     <p><button>Log in</button></p></form><p><a href=\"/register\">I am new here</a></p>";
-const CODE: &str = "<form method=\"post\">{csrf}\
+const CODE: &str = "<form method=\"post\" action=\"/code\">{csrf}\
     <p><label>The code that your phone shows, or a backup code \
     <input name=\"code\" autocomplete=\"one-time-code\" required></label></p><p><button>Log in</button></p></form>";
 const PHONE: &str = "<p>From then on a login takes your password and a code of your phone.</p>\
-    <form method=\"post\">{csrf}<p><button>Show the picture</button></p></form>";
+    <form method=\"post\" action=\"/phone\">{csrf}<p><button>Show the picture</button></p></form>";
 const FIRST_CODE: &str = "<form method=\"post\" action=\"/phone/first-code\">{csrf}\
     <p><label>The first code that the app shows \
     <input name=\"code\" autocomplete=\"one-time-code\" required></label></p><p><button>Switch it on</button></p></form>";
@@ -456,19 +519,18 @@ const HOME: &str = "<form method=\"post\" action=\"/buy\">{csrf}\
 const LOST: &str = "<form method=\"post\" action=\"/phone/replace\">{csrf}\
     <p><button id=\"replace\">My phone is lost</button></p></form>";
 const PROTECT: &str = "<p><a href=\"/phone\">Protect your account with your phone</a></p>";
-const CONFIRM: &str = "<form method=\"post\">{csrf}<p><label>A new code of your phone \
+const CONFIRM: &str = "<form method=\"post\" action=\"/confirm\">{csrf}{order}<p><label>A new code of your phone \
     <input name=\"code\" autocomplete=\"one-time-code\" required></label></p><p><button>Buy</button></p></form>";
 
-/// A page with this content, whose forms get the visit's token.
+/// A page with this content and the note of the visit. `{csrf}` in it stands for the token of forms.
 fn form(title: &str, visit: &mut Visit, content: &str) -> Result<Outcome, Error> {
-    let token = format!("<input type=\"hidden\" name=\"csrf\" value=\"{}\">", visit.csrf);
     let note = visit.note.take().map(|note| format!("<p role=\"status\" class=\"note\">{}</p>", escaped(&note)));
+    let content = content.replace("{csrf}", "<input type=\"hidden\" name=\"csrf\" value=\"{csrf}\">");
     Ok(Outcome::Page(format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} – Shop</title>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"></head><body><main><h1>{title}</h1>\
-         {}{}</main></body></html>",
-        note.unwrap_or_default(),
-        content.replace("{csrf}", &token)
+         {}{content}</main></body></html>",
+        note.unwrap_or_default()
     )))
 }
 
@@ -496,10 +558,10 @@ fn digits(text: &str) -> SecretString {
     SecretString::new(text.chars().filter(|letter| !letter.is_whitespace() && *letter != '-').collect())
 }
 
-fn cookie(headers: &HeaderMap) -> Option<String> {
+fn cookie(headers: &HeaderMap, wanted: &str) -> Option<String> {
     let all = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|line| line.split("; ")).filter_map(|pair| pair.split_once('='));
-    pairs.find(|(name, _)| *name == NAME).map(|(_, value)| value.to_owned())
+    pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned())
 }
 
 fn random() -> Result<String, getrandom::Error> {

@@ -21,8 +21,9 @@ pub enum QrFormat {
 pub struct Enrollment {
     /// Ten backup codes with the user's first factor, otherwise empty.
     pub codes: Vec<SecretString>,
-    /// The session that takes the place of the one that ended.
-    pub session: AuthToken,
+    /// The session that takes the place of the one that ended; after a first factor it lasts 15 minutes. `None` if the
+    /// daemon could not give one: the user logs in again.
+    pub session: Option<AuthToken>,
 }
 
 #[derive(Serialize)]
@@ -94,8 +95,7 @@ impl Client {
         let authority = Authority::Token(session.token.clone());
         let request = Request::new(Method::Put, &path).by(&authority).with(&TokenBody { token: code })?;
         let enrolled: BackupCodes = self.ask(&request)?.read()?;
-        let session = enrolled.session.ok_or_else(|| Error::Unexpected("an enrolment without a session".to_owned()))?;
-        Ok(Enrollment { codes: enrolled.codes, session: access(session)? })
+        Ok(Enrollment { codes: enrolled.codes, session: enrolled.session.map(access).transpose()? })
     }
 
     /// Lists the user's password, factors, API keys and backup codes, without their values.
