@@ -124,6 +124,7 @@ function forget() {
   user = null;
   refreshing = null;
   find('who').hidden = true;
+  find('password-form').reset();
   clearEnrolment();
 }
 
@@ -631,6 +632,9 @@ function openPassword() {
   find('password-form').elements.current.focus();
 }
 
+// What was typed must not wait in the page for the next person.
+find('change-password').addEventListener('close', () => find('password-form').reset());
+
 onSubmit(find('password-form'), async data => {
   const [current, secret] = [data.get('current'), data.get('secret')];
   if (secret !== data.get('again')) throw new Trouble(t('The new password and its repetition differ.'));
@@ -749,11 +753,15 @@ onSubmit(find('first-code-form'), async data => {
 
 // The last step of either kind of factor. It ends all tokens; the answer has a session in place of this one.
 async function enrolled(name, work) {
+  const [mine, owner] = [session, user.name];
   const { codes, session: renewed } = await proven(t('add “{0}”', name), work);
   clearEnrolment();
-  begin(renewed);
-  find('login-form').elements.id.value = user.name;
+  find('login-form').elements.id.value = owner;
+  // The codes are shown in any case: nothing repeats them. Who has logged out meanwhile stays so.
+  if (renewed && session === mine) begin(renewed);
+  else forget();
   const done = t('“{0}” is switched on.', name);
+  if (codes.length === 0 && !session) return endSession(`${done} ${t('Log in again.')}`);
   if (codes.length === 0) return await openFactors(`${done} ${t('Your sessions in other places have ended.')}`);
   showCodes(codes, `${done} ${t('From now on a login takes the password and one of your factors.')} `
     + t('These ten codes are for the day when none is at hand.'));
@@ -949,7 +957,9 @@ async function nameSite() {
 async function speak() {
   const answer = await fetch(new URL('words.json', document.baseURI), { credentials: 'omit', cache: 'no-store' });
   const { language, words: found } = await answer.json();
-  if (!language || !navigator.languages.some(wanted => wanted.toLowerCase().split('-')[0] === language)) return;
+  const wanted = navigator.languages.map(tag => tag.toLowerCase().split('-')[0]);
+  const [at, english] = [wanted.indexOf(language), wanted.indexOf('en')];
+  if (at < 0 || (english >= 0 && english < at)) return;
   words = new Map(Object.entries(found));
   document.documentElement.lang = language;
   for (const root of [document.body, find('proof').content]) translate(root);
