@@ -25,6 +25,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const SCRIPT: &str = r#"set -e
 # The mounts below must not reach the namespace that this one is a copy of.
 if ! mount --make-rprivate / 2> /dev/null; then
+    while read -r _ _ _ _ at _; do mount --make-private "$at" 2> /dev/null || true; done < /proc/self/mountinfo
     # The root directory of a plain chroot is no mount point. Its mounts stay here if its file system is not shared.
     device=$(stat -c %Hd:%Ld /)
     holders=$(while read -r _ _ at rest; do [ "$at" != "$device" ] || echo "$rest"; done < /proc/1/mountinfo)
