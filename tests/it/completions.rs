@@ -49,6 +49,15 @@ fn commands_flags_users_and_secrets_are_completed_in_bash() {
     assert_eq!(offered(&host, &["mfactl", "audit", "tail", "--user", "b"]), ["bob"]);
     assert_eq!(offered(&host, &["mfactl", "secret", "delete", "carl", "de"]), ["deploy"]);
     assert!(offered(&host, &["mfactl", "secret", "delete", "nobody", "de"]).is_empty());
+    // File names are the shell's affair: it quotes them, and the script does not.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x$(id)"), "").unwrap();
+    let begun = format!("{}/", dir.path().display());
+    for before in
+        [&["login", "ann", "--password-file"][..], &["backup"], &["provision", "batch"], &["doctor", "--state-dir"]]
+    {
+        assert!(offered(&host, &[&["mfactl"], before, &[&begun]].concat()).is_empty(), "{before:?}");
+    }
 }
 
 #[test]

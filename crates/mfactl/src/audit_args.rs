@@ -1,5 +1,6 @@
 //! The flags of `audit`, and the times that they take.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use jiff::civil::Date;
@@ -8,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::completion;
 use crate::help;
+use mfad_api::AuditEvent;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -21,9 +23,9 @@ pub(crate) enum AuditCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct TailArgs {
-    /// Maximum number of events to show
-    #[arg(short = 'n', long = "lines", default_value_t = 10, value_name = "N")]
-    pub lines: u32,
+    /// Maximum number of events to show [default: 10, or all with --since]
+    #[arg(short = 'n', long = "lines", value_name = "N")]
+    pub lines: Option<u32>,
     /// Keep printing new events as they arrive
     #[arg(long, short)]
     pub follow: bool,
@@ -37,11 +39,21 @@ pub(crate) struct TailArgs {
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "follow")]
     pub until: Option<Timestamp>,
     /// Only events of this name, or of this area: `login.factor` or `login`
-    #[arg(long, value_name = "EVENT")]
+    #[arg(long, value_name = "EVENT", value_parser = PossibleValuesParser::new(event_names()), hide_possible_values = true)]
     pub event: Option<String>,
     /// Only what was done (`ok`) or what was refused
     #[arg(long, value_name = "OUTCOME", value_parser = ["ok", "refused"])]
     pub outcome: Option<String>,
+}
+
+/// The names of events, and of their areas.
+fn event_names() -> Vec<&'static str> {
+    let names: Vec<&str> = AuditEvent::ALL.iter().map(|event| event.as_str()).collect();
+    let areas = names.iter().filter_map(|name| name.split_once('.')).map(|(area, _)| area);
+    let mut all: Vec<&str> = areas.chain(names.iter().copied()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// Seconds of each unit of an age.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Command as Clap;
+use clap::{Command as Clap, ValueHint};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
 use clap_complete::{CompleteEnv, Shell};
@@ -16,7 +16,7 @@ use mfad_client::{Client, Method, Request};
 use crate::socket::socket;
 
 /// Variable by which the scripts call this program.
-const VARIABLE: &str = "COMPLETE";
+const VARIABLE: &str = "MFACTL_COMPLETE";
 /// A shell waits for this, so a daemon that hangs must not hold it up.
 const TIME: Duration = Duration::from_millis(500);
 /// Names that are read at most. Of more users a shell could not show all.
@@ -24,7 +24,18 @@ const MOST_USERS: usize = 1000;
 
 /// Answers a script, and ends the program then. Does nothing if none asks.
 pub(crate) fn answer(command: fn() -> Clap) {
-    CompleteEnv::with_factory(command).var(VARIABLE).complete();
+    CompleteEnv::with_factory(|| without_paths(command())).var(VARIABLE).complete();
+}
+
+/// Leaves file names to the shells, which quote them. The scripts would pass them on as they are, and a file that somebody
+/// named `$(…)` would be run.
+fn without_paths(command: Clap) -> Clap {
+    command
+        .mut_args(|arg| match arg.get_value_hint() {
+            ValueHint::Unknown => arg,
+            _ => arg.value_hint(ValueHint::Other),
+        })
+        .mut_subcommands(without_paths)
 }
 
 /// The script that a shell reads. It calls `mfactl` of the search path.
@@ -34,13 +45,27 @@ pub(crate) fn script(shell: Shell) -> io::Result<Vec<u8>> {
         Some(completer) => completer.write_registration(VARIABLE, "mfactl", "mfactl", "mfactl", &mut script)?,
         None => return Err(io::Error::other("there is no script for this shell")),
     }
+    if shell == Shell::Bash {
+        // Where this program offers nothing, readline completes file names.
+        script = replaced(&script, "-o bashdefault", "-o bashdefault -o default")?;
+    }
     if shell == Shell::Zsh {
+        let files = "[[ -n $completions ]] || { _files; return }\n    if [[ -n $completions ]]; then";
+        script = replaced(&script, "if [[ -n $completions ]]; then", files)?;
         // As a file of the function path it is first run in the place of the function that it defines.
         script.extend_from_slice(
             b"\nif [ \"$funcstack[1]\" = \"_mfactl\" ]; then\n    _clap_dynamic_completer_mfactl \"$@\"\nfi\n",
         );
     }
     Ok(script)
+}
+
+fn replaced(script: &[u8], old: &str, new: &str) -> io::Result<Vec<u8>> {
+    let script = std::str::from_utf8(script).map_err(io::Error::other)?;
+    if !script.contains(old) {
+        return Err(io::Error::other("the script is another one than expected"));
+    }
+    Ok(script.replace(old, new).into_bytes())
 }
 
 /// Names of users, for an argument that names one.
@@ -154,7 +179,7 @@ mod tests {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = String::from_utf8(script(shell).unwrap()).unwrap();
 
-            assert!(script.contains("COMPLETE=") && script.contains("mfactl"), "{script}");
+            assert!(script.contains("MFACTL_COMPLETE=") && script.contains("mfactl"), "{script}");
         }
     }
 }

@@ -349,7 +349,7 @@ impl Walk {
         }
         for shell in ["bash", "zsh", "fish"] {
             let script = self.run(Form::Text, &["completions", shell], "", &[0]);
-            assert!(script.contains("COMPLETE=") && script.contains("mfactl"), "{shell}");
+            assert!(script.contains("MFACTL_COMPLETE=") && script.contains("mfactl"), "{shell}");
         }
     }
 }
