@@ -60,15 +60,20 @@ fn an_account_without_a_right_is_told_who_it_is_and_what_would_give_the_right() 
         "{stderr}"
     );
     fs::set_permissions(host.socket(), fs::Permissions::from_mode(0o666)).unwrap();
-    for arguments in [&["user", "list"][..], &["user", "show", "anna"], &["audit", "tail"]] {
+    for (arguments, right) in
+        [(&["user", "list"][..], "app"), (&["user", "show", "anna"], "app"), (&["audit", "tail"], "audit")]
+    {
         let output = stranger(arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(4), "{arguments:?}: {stderr}");
         let lines: Vec<&str> = stderr.lines().collect();
         let [sentence, table, who, rights] = lines[..] else { panic!("{arguments:?}: {stderr}") };
         assert!(sentence.contains(&format!("uid {}", identity::STRANGER)), "{sentence}");
-        assert!(sentence.contains("lacks the right `admin`") && sentence.contains("/etc/mfad/mfad.toml"), "{sentence}");
-        assert_eq!((table.trim(), rights.trim()), ("[[peer]]", "rights = [\"admin\"]"));
+        assert!(
+            sentence.contains(&format!("lacks the right `{right}`")) && sentence.contains("/etc/mfad/mfad.toml"),
+            "{sentence}"
+        );
+        assert_eq!((table.trim(), rights.trim()), ("[[peer]]", format!("rights = [\"{right}\"]").as_str()));
         assert!(who.trim().starts_with("uid = ") || who.trim().starts_with("user = "), "{who}");
     }
 }

@@ -11,18 +11,43 @@ const ADMIN_GROUP: &str = "mfad-admin";
 /// The daemon's configuration, where its package puts it.
 const CONFIG: &str = "/etc/mfad/mfad.toml";
 
-/// What to tell a user whose account lacks a right: which account, which right, and what would give it. The lines that
-/// it speaks of are [`rule_lines`].
-pub(crate) fn lacks_right(right: &str) -> String {
-    lacks(&uid_and_name(), right)
+/// What a request needs if it comes without a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needed {
+    /// The least right.
+    pub right: &'static str,
+    /// Whether the user's own login would do instead.
+    pub may_log_in: bool,
 }
 
-fn lacks(account: &str, right: &str) -> String {
+impl Needed {
+    /// By the path of the request, with `/v1`.
+    pub(crate) fn by(path: &str) -> Self {
+        let parts: Vec<&str> = path.split('?').next().unwrap_or_default().split('/').skip(2).collect();
+        let (right, may_log_in) = match parts.as_slice() {
+            ["audit" | "metrics", ..] => ("audit", false),
+            ["users", _, "unlock"] | ["users", _, "secrets", "import"] => ("admin", false),
+            ["users", _, "verify"] | ["users"] | ["devices"] | ["devices", _] => ("app", false),
+            ["users", ..] => ("app", true),
+            _ => ("admin", false),
+        };
+        Self { right, may_log_in }
+    }
+}
+
+/// What to tell a user whose account lacks a right: which account, which right, and what would give it. The lines that
+/// it speaks of are [`rule_lines`].
+pub(crate) fn lacks_right(right: &str, may_log_in: bool) -> String {
+    lacks(&uid_and_name(), right, may_log_in)
+}
+
+fn lacks(account: &str, right: &str, may_log_in: bool) -> String {
+    let instead = if may_log_in { "; or log in as the user with --as-user" } else { "" };
     let group =
         if right == "admin" { format!("add the account to the group {ADMIN_GROUP}, or ") } else { String::new() };
     format!(
         "{account} lacks the right `{right}`; {group}add these lines to the daemon's configuration ({CONFIG}) and reload \
-         it; commands that have --as-user can do without"
+         it{instead}"
     )
 }
 
@@ -65,12 +90,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_least_right_is_named() {
+        let needed = |path| (Needed::by(path).right, Needed::by(path).may_log_in);
+
+        assert_eq!(needed("/v1/audit?after=0&limit=1"), ("audit", false));
+        assert_eq!(needed("/v1/users?limit=200"), ("app", false));
+        assert_eq!(needed("/v1/users/u/verify"), ("app", false));
+        assert_eq!(needed("/v1/users/u/secrets/s"), ("app", true));
+        assert_eq!(needed("/v1/users/u/unlock"), ("admin", false));
+        assert_eq!(needed("/v1/devices/7"), ("app", false));
+        assert_eq!(needed("/v1/devices/7/oath/accounts"), ("admin", false));
+        assert_eq!(needed("/v1/backup"), ("admin", false));
+    }
+
+    #[test]
     fn the_sentence_names_account_and_right_and_the_lines_give_it() {
-        let text = lacks("uid 1000 (ann)", "audit");
+        let text = lacks("uid 1000 (ann)", "audit", false);
 
         assert!(text.starts_with("uid 1000 (ann) lacks the right `audit`; "), "{text}");
         assert!(text.contains("; add these lines to the daemon's configuration (/etc/mfad/mfad.toml)"), "{text}");
-        assert!(lacks("", "admin").contains("add the account to the group mfad-admin, or add these lines"));
+        assert!(!text.contains("--as-user") && lacks("", "app", true).contains("--as-user"));
+        assert!(lacks("", "admin", false).contains("add the account to the group mfad-admin, or add these lines"));
         let [table, who, rights] = rule_lines("audit");
         assert_eq!((table.as_str(), rights.as_str()), ("[[peer]]", "rights = [\"audit\"]"));
         assert!(who.starts_with("user = \"") || who.starts_with("uid = "), "{who}");

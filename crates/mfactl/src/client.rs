@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use crate::account;
+use crate::account::{self, Needed};
 use crate::call::{Authority, Call};
 use crate::curl;
 use crate::failure::Failure;
@@ -32,8 +32,8 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     /// The HTTP status code.
     pub status: u16,
-    /// Whether the request had no token, so that the rights of the calling account decided.
-    is_by_account: bool,
+    /// The right that the request needs, if it had no token, so that the rights of the calling account decided.
+    needed: Option<Needed>,
     answer: mfad_client::Answer,
 }
 
@@ -55,7 +55,7 @@ impl Answer {
 
     /// Parses the answer as a problem document.
     pub(crate) fn problem(&self) -> Problem {
-        Problem::read(self.status, self.text()).of_account(self.is_by_account)
+        Problem::read(self.status, self.text()).of_account(self.needed)
     }
 }
 
@@ -80,7 +80,7 @@ impl Client {
     /// Sends a request and reads its answer, whatever the status.
     pub(crate) async fn send(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
         self.show(&call);
-        let is_by_account = call.authority.is_of_account();
+        let needed = call.authority.is_of_account().then(|| Needed::by(&call.path));
         let owned = Owned::of(call);
         // An abandoned exchange keeps its client, so the next exchange needs a new one.
         let mut client = self.kept.take().unwrap_or_else(|| mfad_client::Client::new(self.socket.clone()));
@@ -91,7 +91,7 @@ impl Client {
         let (client, answer) = exchange.await.map_err(|_| panicked())?;
         self.kept = Some(client);
         let answer = answer.map_err(|error| failure(error, &self.socket))?;
-        Ok(Answer { status: answer.status, is_by_account, answer })
+        Ok(Answer { status: answer.status, needed, answer })
     }
 
     /// Sends a request and reads its answer. A refusal is a failure.
@@ -102,12 +102,12 @@ impl Client {
     /// Opens a stream, such as events or a backup, whose body is read in pieces.
     pub(crate) async fn open(&mut self, call: Call<'_>) -> Result<Stream, Failure> {
         self.show(&call);
-        let is_by_account = call.authority.is_of_account();
+        let needed = call.authority.is_of_account().then(|| Needed::by(&call.path));
         let owned = Owned::of(call);
         let client = mfad_client::Client::new(self.socket.clone());
         let opened = spawn_blocking(move || client.open(&owned.request())).await.map_err(|_| panicked())?;
         let mut stream = opened.map_err(|error| match failure(error, &self.socket) {
-            Failure::Refused(problem) => Failure::Refused(Box::new(problem.of_account(is_by_account))),
+            Failure::Refused(problem) => Failure::Refused(Box::new(problem.of_account(needed))),
             other => other,
         })?;
         let stopper = stream

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use mfad_api::ErrorCode;
 
-use crate::account;
+use crate::account::{self, Needed};
 
 /// A refusal: the problem document of RFC 9457.
 #[derive(Debug, Default)]
@@ -13,8 +13,8 @@ pub(crate) struct Problem {
     body: mfad_api::Problem,
     /// The document as received; empty if the response was none.
     pub document: String,
-    /// Whether the request had no token, so that the rights of the calling account decided.
-    is_by_account: bool,
+    /// The right that the request needs, if the rights of the calling account decided.
+    needed: Option<Needed>,
 }
 
 impl Deref for Problem {
@@ -30,7 +30,7 @@ impl Problem {
     pub(crate) fn read(status: u16, document: &str) -> Self {
         match serde_json::from_str::<mfad_api::Problem>(document) {
             Ok(body) => {
-                Self { body: mfad_api::Problem { status, ..body }, document: document.to_owned(), is_by_account: false }
+                Self { body: mfad_api::Problem { status, ..body }, document: document.to_owned(), needed: None }
             }
             Err(_) => {
                 let title = format!("the daemon answered {status} without saying why");
@@ -48,17 +48,17 @@ impl Problem {
         }
     }
 
-    /// Notes whether the request had no token, so that the rights of the calling account decided.
-    pub(crate) fn of_account(self, is_by_account: bool) -> Self {
-        Self { is_by_account, ..self }
+    /// Notes which right the request needs, if it had no token, so that the rights of the calling account decided.
+    pub(crate) fn of_account(self, needed: Option<Needed>) -> Self {
+        Self { needed, ..self }
     }
 
     /// Returns the right that the calling account lacks, if the refusal is about that. An account without any right gets
-    /// 401, since it could come with a token; `admin` is enough for every command.
+    /// 401, since it could come with a token.
     pub(crate) fn missing_right(&self) -> Option<&str> {
         match self.known_code() {
-            Some(ErrorCode::Unauthenticated) if self.is_by_account => Some("admin"),
-            Some(ErrorCode::Forbidden) if self.is_by_account => Some(self.right.as_deref().unwrap_or("admin")),
+            Some(ErrorCode::Unauthenticated) => self.needed.map(|needed| needed.right),
+            Some(ErrorCode::Forbidden) => self.needed.map(|needed| self.right.as_deref().unwrap_or(needed.right)),
             _ => None,
         }
     }
@@ -69,12 +69,11 @@ impl Problem {
         let whole = self.detail.as_deref().unwrap_or(&self.title);
         let whole = &whole.replace("send `replace`", "use --replace");
         let (fact, theirs) = whole.rsplit_once("; ").unwrap_or((whole, ""));
-        let is_over = self.remaining == Some(0);
+        let is_over = self.remaining == Some(0) && theirs.starts_with("try again");
         let is_timed =
             self.retry_after.is_some() && ["try again", "wait"].iter().any(|begin| theirs.starts_with(begin));
-        let is_for_senders = theirs.contains('`') && ["send", "leave out"].iter().any(|verb| theirs.contains(verb));
-        // What is unsupported differs from case to case, and so does the advice.
-        let has_own = self.known_code().is_some_and(|code| code != ErrorCode::Unsupported && advice(code).is_some());
+        let is_for_senders = theirs.contains('`') && theirs.starts_with("send");
+        let has_own = self.known_code().is_some_and(says_it_better);
         let text = if is_over || is_timed || is_for_senders || has_own { fact } else { whole };
         // Members of a request are set in backticks; here they are flags or fields.
         text.replace('`', "")
@@ -89,7 +88,8 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(right) = self.missing_right() {
-            return f.write_str(&account::lacks_right(right));
+            let may_log_in = self.needed.is_some_and(|needed| needed.may_log_in);
+            return f.write_str(&account::lacks_right(right, may_log_in));
         }
         let text = self.text();
         f.write_str(&text)?;
@@ -116,6 +116,24 @@ impl fmt::Display for Problem {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Whether the advice of this program says all that the daemon's does, for every refusal with this code.
+fn says_it_better(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::FreshProofRequired
+            | ErrorCode::FreshLoginRequired
+            | ErrorCode::MeWithoutUser
+            | ErrorCode::NoPcscd
+            | ErrorCode::ManyDevices
+            | ErrorCode::DeviceLocked
+            | ErrorCode::WrongDevicePassword
+            | ErrorCode::TouchDenied
+            | ErrorCode::TouchTimeout
+            | ErrorCode::PinRequired
+            | ErrorCode::HidDenied
+    )
 }
 
 /// Returns advice for the user about a refusal; `None` if this program has none.
@@ -206,6 +224,17 @@ mod tests {
     }
 
     #[test]
+    fn advice_that_is_not_the_same_in_every_case_is_kept() {
+        let spared = r#"{"code":"pin-blocked","detail":"none is tried; enter the right PIN in another program"}"#;
+        let touch = r#"{"code":"unsupported","detail":"no touch here; use another key, or leave out `touch`"}"#;
+
+        assert!(Problem::read(423, spared).to_string().contains("; enter the right PIN in another program; "));
+        assert!(
+            Problem::read(409, touch).to_string().starts_with("no touch here; use another key, or leave out touch")
+        );
+    }
+
+    #[test]
     fn a_missing_fresh_proof_names_both_ways() {
         let text = Problem::read(403, r#"{"code":"fresh-proof-required","detail":"say who"}"#).to_string();
 
@@ -214,7 +243,9 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_one_of_the_calling_account_and_only_without_a_token() {
-        let refusal = |document, is_by_account| Problem::read(403, document).of_account(is_by_account);
+        let refusal = |document, is_by_account: bool| {
+            Problem::read(403, document).of_account(is_by_account.then(|| Needed::by("/v1/key")))
+        };
         let forbidden = r#"{"code":"forbidden","detail":"no","right":"audit"}"#;
         let unauthenticated = r#"{"code":"unauthenticated","detail":"log in"}"#;
 
