@@ -40,7 +40,7 @@ pub struct User {
 pub struct Lock {
     /// `none`, `delayed` (until the time `until`) or `locked` (until an administrator unlocks the user).
     pub state: String,
-    /// The number of wrong attempts since the last right one; with `delayed` and `locked`.
+    /// The number of wrong attempts since the last right one; with `none` only if there were any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failures: Option<u32>,
     /// When the delay ends, RFC 3339 in UTC; with `delayed`.

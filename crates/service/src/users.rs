@@ -44,7 +44,7 @@ impl Service {
             Ok((row, Some(granted)))
         })?;
         let auth = granted.map(|granted| self.sign_grant(context, &granted)).transpose()?;
-        Ok(Reply::UserCreated { user: view_of(row, MfaState::None, LockView::Open), auth })
+        Ok(Reply::UserCreated { user: view_of(row, MfaState::None, LockView::Open { failures: 0 }), auth })
     }
 
     /// Lists up to `limit` users with ids after `after`, in the order of their ids. A full page names the id with which
@@ -189,7 +189,7 @@ fn shown(view: &View<'_>, row: UserRow, limits: &Limits, now: &Moment) -> Result
 fn lock_of(throttle: &Throttle, limits: &Limits, now: &Moment) -> LockView {
     let failures = throttle.failures;
     match throttle.gate(limits, now) {
-        Gate::Open => LockView::Open,
+        Gate::Open => LockView::Open { failures },
         Gate::Delayed(wait) => {
             let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
             LockView::Delayed { until: now.wall_ms.saturating_add(wait), failures }

@@ -36,7 +36,10 @@ pub struct UserView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockView {
     /// They are evaluated.
-    Open,
+    Open {
+        /// Number of consecutive wrong attempts.
+        failures: u32,
+    },
     /// They are not evaluated until then, after so many wrong ones.
     Delayed {
         /// When the delay ends.

@@ -235,7 +235,7 @@ fn user_document(user: &UserView) -> api::User {
 fn lock_document(lock: LockView) -> api::Lock {
     let none = api::Lock { state: "none".to_owned(), ..api::Lock::default() };
     match lock {
-        LockView::Open => none,
+        LockView::Open { failures } => api::Lock { failures: (failures > 0).then_some(failures), ..none },
         LockView::Delayed { until, failures } => {
             api::Lock { state: "delayed".to_owned(), failures: Some(failures), until: Some(time(until)), ..none }
         }
