@@ -155,7 +155,11 @@ async fn follow_after(context: &mut Context, filter: &Filter, names: &mut Names,
 
 async fn row(context: &mut Context, names: &mut Names, event: &AuditRecord) -> Result<[String; 9], Failure> {
     let user = match &event.subject {
-        Some(uid) => names.user(context, uid).await?,
+        Some(uid) => {
+            let name = names.user(context, uid).await?;
+            // A table has no room for a whole uid.
+            if name == *uid && context.out.is_short() { format!("{}…", uid.get(..8).unwrap_or(uid)) } else { name }
+        }
         None => "-".to_owned(),
     };
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());

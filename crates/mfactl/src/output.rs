@@ -135,7 +135,11 @@ impl Output {
     ) -> Result<(), Failure> {
         let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(|cell| visible(&cell))).collect();
         match self.format {
-            Format::Csv => self.line(&comma_separated(self.has_headers.then_some(&heads), &rows)?),
+            // In a file for programs, what is not there is empty.
+            Format::Csv => {
+                let rows = rows.into_iter().map(|row| row.map(|cell| if cell == "-" { String::new() } else { cell }));
+                self.line(&comma_separated(self.has_headers.then_some(&heads), &rows.collect::<Vec<_>>())?)
+            }
             Format::Name => rows.iter().filter_map(|row| row.first()).try_for_each(|name| self.line(name)),
             Format::Table | Format::Wide | Format::Json => {
                 let is_shown = heads.map(|head| !self.is_short() || !wide.contains(&head));

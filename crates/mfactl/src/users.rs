@@ -48,7 +48,12 @@ async fn add(context: &mut Context, args: &UserAddArgs) -> Result<(), Failure> {
     if let Some(token) = made.auth.map(|auth| auth.token.into_inner()) {
         login::log_out(context, &Authority::Token(token)).await;
     }
-    context.out.note(&format!("created user {} ({})", visible(&made.user.name), visible(&made.user.uid)))
+    let name = visible(&made.user.name);
+    context.out.note(&format!("created user {name} ({})", visible(&made.user.uid)))?;
+    if args.password || source != Source::Prompt {
+        return Ok(());
+    }
+    context.out.note(&format!("{name} has no password and cannot log in yet: mfactl passwd {name}"))
 }
 
 async fn list(context: &mut Context) -> Result<(), Failure> {
@@ -57,7 +62,7 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
         return context.out.document(&serde_json::json!({"users": users, "next": null}).to_string());
     }
     let users = acting::all_users(context).await?;
-    let rows: Vec<[String; 6]> = users
+    let rows: Vec<[String; 9]> = users
         .into_iter()
         .map(|user| {
             [
@@ -67,10 +72,17 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
                 if user.disabled { "disabled" } else { "enabled" }.to_owned(),
                 if context.out.is_short() { lock_word(&user.lock) } else { lock_text(&user.lock) },
                 context.out.time(user.date_created),
+                context.out.time(user.date_modified),
+                user.email.unwrap_or_else(|| "-".to_owned()),
+                user.display_name.unwrap_or_else(|| "-".to_owned()),
             ]
         })
         .collect();
-    context.out.table(["NAME", "UID", "MFA", "LOGIN", "LOCKED", "CREATED"], &["UID"], rows)
+    context.out.table(
+        ["NAME", "UID", "MFA", "LOGIN", "LOCKED", "CREATED", "CHANGED", "EMAIL", "DISPLAY NAME"],
+        &["UID", "CHANGED", "EMAIL", "DISPLAY NAME"],
+        rows,
+    )
 }
 
 /// All users as the daemon's JSON, so that `--json` keeps members that this program does not know.
@@ -235,7 +247,11 @@ pub(crate) async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(
         "none" => format!("{user} was neither locked nor delayed at a second factor; delays of the password are ended"),
         _ => format!("unlocked {user}: was {}; delays of the password are ended too", lock_text(&before.lock)),
     };
-    context.out.note(&visible(&text))
+    context.out.note(&visible(&text))?;
+    if before.disabled {
+        context.out.note(&visible(&format!("the login of {user} is disabled: mfactl user enable {user}")))?;
+    }
+    Ok(())
 }
 
 /// Whether attempts at the second factors are delayed or locked, in one word.
@@ -247,7 +263,7 @@ fn lock_word(lock: &Lock) -> String {
 fn lock_text(lock: &Lock) -> String {
     let failures = lock.failures.map(|count| format!(" ({count} wrong)")).unwrap_or_default();
     match (lock.state.as_str(), &lock.until, &lock.since) {
-        ("none" | "", ..) => "no".to_owned(),
+        ("none" | "", ..) => format!("no{failures}"),
         (state, Some(until), _) => format!("{state} until {until}{failures}"),
         (state, None, Some(since)) => format!("{state} since {since}{failures}"),
         (state, None, None) => format!("{state}{failures}"),
