@@ -73,7 +73,7 @@ pub enum OpenFault {
     #[error("there is no store here; run `mfad init` first")]
     Missing,
     /// `init` or `restore` found an existing database, and replacing it was not requested.
-    #[error("a store already exists here; nothing was changed")]
+    #[error("a store already exists here; nothing was changed; `mfad restore` replaces it with --replace")]
     Exists,
     /// The master key is not the one of this store.
     #[error("the master key does not belong to this store; provide the key of this store")]

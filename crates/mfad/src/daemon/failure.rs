@@ -17,7 +17,9 @@ pub(super) enum Failure {
     Unsafe { path: PathBuf, why: &'static str },
     #[error("{0}: not initialised; run `mfad init` first")]
     NotInitialised(PathBuf),
-    #[error("{0}: the master key is missing; put back the key that belongs to this store")]
+    #[error(
+        "{0}: the master key is missing; put back the key that belongs to this store; `mfad restore` takes it with --key-file"
+    )]
     NoKey(PathBuf),
     #[error("{0}: not a master key; the file must have exactly 32 bytes")]
     NoSuchKey(PathBuf),

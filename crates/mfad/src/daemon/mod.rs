@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use tokio::sync::watch;
 use tracing_subscriber::layer::SubscriberExt;
@@ -61,10 +62,10 @@ struct Arguments {
     #[arg(long, env = "MFAD_CONFIG", global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Directory of the database and the master key [default: /var/lib/mfad]
-    #[arg(long, env = "MFAD_STATE_DIR", global = true, value_name = "DIR")]
+    #[arg(long, env = "MFAD_STATE_DIR", global = true, value_name = "DIR", value_parser = path())]
     state_dir: Option<PathBuf>,
     /// Unix socket to listen on [default: /run/mfad/mfad.sock]
-    #[arg(long, env = "MFAD_SOCKET", global = true, value_name = "PATH")]
+    #[arg(long, env = "MFAD_SOCKET", global = true, value_name = "PATH", value_parser = path())]
     socket: Option<PathBuf>,
     /// Log level: error, warn, info, debug or trace [default: info]
     #[arg(long, env = "MFAD_LOG", global = true, value_name = "LEVEL")]
@@ -117,6 +118,11 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Parses a path that may be empty: clap's own parser refuses an empty variable.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 fn run(arguments: Arguments, starter: &mut Starter) -> Result<(), Failure> {
     harden()?;
     // Before the configuration is read, since a file that is named must exist.
@@ -125,8 +131,9 @@ fn run(arguments: Arguments, starter: &mut Starter) -> Result<(), Failure> {
     }
     let overrides = Overrides {
         config: arguments.config,
-        socket: arguments.socket,
-        state_dir: arguments.state_dir,
+        // A variable that is empty counts for nothing.
+        socket: arguments.socket.filter(|path| !path.as_os_str().is_empty()),
+        state_dir: arguments.state_dir.filter(|path| !path.as_os_str().is_empty()),
         log: arguments.log,
     };
     if let Some(Command::Manual { dir }) = &arguments.command {

@@ -11,7 +11,7 @@ use mfad_core::model::SecretId;
 use mfad_store::{AuditEntry, Outcome, Restoration, Restored, Source, restore};
 
 use super::failure::{Failure, file_fault};
-use super::master_key::{master_key_without_store, read_key};
+use super::master_key::{KEY_FILE, master_key_without_store, read_key};
 use super::places::{check_state_dir, lock, make_state_dir};
 
 /// Arguments of `mfad restore`.
@@ -66,6 +66,10 @@ pub(super) fn run(config: &Config, args: &RestoreArgs) -> Result<(), Failure> {
     let restored = restored.map_err(Failure::Restore)?;
     for line in report(&restored, args.keep_backup_codes) {
         eprintln!("mfad: {line}");
+    }
+    if args.key_file.is_some() && !dir.join(KEY_FILE).exists() {
+        let place = dir.join(KEY_FILE);
+        eprintln!("mfad: give the daemon this master key before it starts: {}, or a credential", place.display());
     }
     Ok(())
 }

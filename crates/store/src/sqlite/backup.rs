@@ -40,7 +40,7 @@ pub enum BackupFault {
     #[error("this is not a backup made by mfad")]
     Foreign,
     /// The backup was made under another master key, or its head was changed.
-    #[error("the backup was made under another master key; provide the key that was used then")]
+    #[error("the backup was made under another master key; provide the key that was used then, with --key-file")]
     WrongKey,
     /// The backup is truncated, was changed, or has bytes after its last record. The field is the number of the record,
     /// from 0; it is 0 for bytes after the last record.
