@@ -111,7 +111,7 @@ fn a_list_fits_the_terminal_and_has_a_format_for_each_reader() {
     assert!(list(&["--no-headers"]).starts_with("anna, b."));
     assert_eq!(list(&["-o", "name"]), "anna, b.\n");
     let values = list(&["-o", "csv"]);
-    assert!(values.starts_with("NAME,UID,MFA,LOGIN,LOCKED,CREATED\n"), "{values}");
+    assert!(values.starts_with("NAME,UID,MFA,LOGIN,LOCKED,CREATED,CHANGED,EMAIL,DISPLAY NAME\n"), "{values}");
     assert!(values.contains(&format!("\"anna, b.\",{uid},none,enabled,no,20")), "{values}");
     assert_eq!(serde_json::from_str::<Value>(&list(&["-o", "json"])).unwrap()["users"][0]["uid"], uid.as_str());
 }
