@@ -421,6 +421,24 @@ mod tests {
     }
 
     #[test]
+    fn the_help_fits_a_terminal_of_80_columns() {
+        fn check(command: &clap::Command) {
+            let texts = [command.get_after_help(), command.get_long_about()];
+            for line in texts
+                .into_iter()
+                .flatten()
+                .map(ToString::to_string)
+                .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+            {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+
+        check(&Cli::command());
+    }
+
+    #[test]
     fn a_password_is_never_an_argument() {
         assert!(Cli::try_parse_from(["mfactl", "user", "add", "ann", "--password", "hunter2"]).is_err());
         assert!(Cli::try_parse_from(["mfactl", "login", "ann", "--code-stdin=123456"]).is_err());

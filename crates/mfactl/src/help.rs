@@ -7,27 +7,27 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:\n";
 /// Follows the list of commands in `mfactl --help`.
 pub(crate) const MFACTL: &str = "\
 Examples:
-  mfactl user add ann --password         create a user and prompt for the password
-  mfactl enroll ann --as-user            enrol a factor with ann's own login
-  mfactl login ann                       try password and code
-  mfactl verify ann --code-stdin         verify one code, as an application does
-  mfactl unlock ann --reason 'ticket 7'  clear a lock
-  mfactl device list                     list the hardware keys that are plugged in
-  mfactl fido2 enroll ann --as-user      register the security key that is plugged in
-  mfactl doctor                          find problems on this host
+  mfactl user add ann --password      create a user and prompt for the password
+  mfactl enroll ann --as-user         enrol a factor with ann's own login
+  mfactl login ann                    try password and code
+  mfactl verify ann --code-stdin      verify one code, as an application does
+  mfactl unlock ann --reason typos    clear a lock
+  mfactl device list                  list the hardware keys that are plugged in
+  mfactl fido2 enroll ann --as-user   register the security key in this host
+  mfactl doctor                       find problems on this host
 
 USER is a name or a uid, or `me` together with --as-user. Passwords, codes and
-PINs are never arguments: mfactl prompts for them on the terminal, or reads them
-from a file or standard input.
+PINs are never arguments: mfactl prompts for them on the terminal, or reads
+them from a file or standard input.
 
-A file or standard input contains exactly one secret, as a single line of UTF-8.
-A byte order mark at the start and one line ending (LF or CR LF) at the end are
-not part of the secret. An empty secret, a second line and any other control
-character are refused.
+A file or standard input contains exactly one secret, as a single line of
+UTF-8. A byte order mark at the start and one line ending (LF or CR LF) at the
+end are not part of the secret. An empty secret, a second line and any other
+control character are refused.
 
 Exit codes:
   0    success
-  1    denied, not confirmed, not found, in conflict, or a wrong code or password
+  1    denied, not confirmed, not found, conflict, or a wrong code or password
   2    usage error, or invalid input
   3    the daemon cannot be reached or is not ready
   4    not permitted
@@ -47,6 +47,10 @@ Examples:
   mfactl user set ann --email ann@example.net
   mfactl user set ann --as-user --display-name 'Ann B.'";
 
+pub(crate) const USER_RENAME: &str = "\
+Example:
+  mfactl user rename ann anna";
+
 pub(crate) const PASSWD: &str = "\
 Asks for the current password, unless an admin gives --reason.
 
@@ -55,7 +59,8 @@ Examples:
   mfactl passwd ann --reason 'forgot it' --password-stdin < new.txt";
 
 pub(crate) const LOGIN: &str = "\
-Without --show-token or --json this only tests the login: the new session is ended at once.
+Without --show-token or --json this only tests the login: the new session is
+ended at once.
 
 Examples:
   mfactl login ann
@@ -67,15 +72,20 @@ Examples:
 pub(crate) const ENROLL: &str = "\
 Examples:
   mfactl enroll ann --as-user --name phone
-  mfactl enroll ann --start --json             only create the secret
-  mfactl enroll ann --finish UID --code-stdin  activate it with its first code
-  mfactl enroll ann --finish UID --device      the same, with a code that the hardware key computes";
+  mfactl enroll ann --start --json
+      only create the secret
+  mfactl enroll ann --finish UID --code-stdin
+      activate it with its first code
+  mfactl enroll ann --finish UID --device
+      the same, with a code that the hardware key computes";
 
 pub(crate) const VERIFY: &str = "\
-Each code is accepted once. Authenticator codes and backup codes are told apart by their format.
+Each code is accepted once. Authenticator codes and backup codes are told apart
+by their format.
 
 Examples:
-  printf %s \"$answer\" | mfactl verify ann --code-stdin --quiet && echo welcome
+  printf %s \"$answer\" | mfactl verify ann --code-stdin \\
+      --quiet && echo welcome
   mfactl verify ann --device";
 
 pub(crate) const SECRET_RENAME: &str = "\
@@ -113,17 +123,20 @@ Examples:
   mfactl audit tail --event login --outcome refused -o csv";
 
 pub(crate) const AUDIT_VERIFY: &str = "\
-Exits with 1 and names the first event that does not follow from the one before. The chain reveals events that were
-changed or removed inside the log. It cannot reveal that the end was cut off: to detect that, keep the newest hash
+Exits with 1 and names the first event that does not follow from the one
+before. The chain reveals events that were changed or removed inside the log.
+It cannot reveal that the end was cut off: to detect that, keep the newest hash
 elsewhere.";
 
 pub(crate) const FIDO2_ENROLL: &str = "\
-The security key is active at once and also works in a browser. If it has a PIN, the PIN is read from the terminal, a
-file or standard input and sent to the security key.
+The security key is active at once and also works in a browser. If it has a
+PIN, the PIN is read from the terminal, a file or standard input and sent to
+the security key.
 
 Examples:
   mfactl fido2 enroll ann --as-user --name 'blue key'
-  mfactl fido2 enroll ann --reason 'ticket 7' --uv required --pin-file /run/keys/pin";
+  mfactl fido2 enroll ann --reason 'ticket 7' --uv required \\
+      --pin-file /run/keys/pin";
 
 pub(crate) const FIDO2_LIST: &str = "\
 Examples:
@@ -131,8 +144,8 @@ Examples:
   mfactl fido2 list ann";
 
 pub(crate) const DEVICE_LIST: &str = "\
-ACCOUNTS is the number of accounts on the hardware key and how many fit, or `locked` if the daemon does not know the
-OATH password.
+ACCOUNTS is the number of accounts on the hardware key and how many fit, or
+`locked` if the daemon does not know the OATH password.
 
 Example:
   mfactl device list";
@@ -142,8 +155,8 @@ Example:
   mfactl device info 12345678";
 
 pub(crate) const DEVICE_ATTEST: &str = "\
-The daemon needs the maker's certificates (attestationRoots), and the hardware key needs a PIV key that was generated
-on it and requires no PIN:
+The daemon needs the maker's certificates (attestationRoots). The hardware key
+needs a PIV key that was generated on it and requires no PIN:
   ykman piv keys generate --algorithm ECCP256 --pin-policy NEVER 9e /dev/null
 
 Example:
@@ -154,14 +167,18 @@ Example:
   mfactl device accounts 12345678";
 
 pub(crate) const DEVICE_PROVISION: &str = "\
-The seed is written to the hardware key and never shown. The receipt states what was written to which key. It is
-printed only once.
+The seed is written to the hardware key and never shown. The receipt states
+what was written to which key. It is printed only once.
 
 Examples:
-  mfactl device provision ann --reason 'ticket 7'                   the only key that is plugged in
-  mfactl device provision ann --serial 12345678 -t --as-user        each code needs a touch
-  mfactl device provision ann --pending --reason 'ticket 7'         active with ann's first code
-  mfactl device provision ann --spare-of UID --reason 'ticket 7'    a second key beside a pending one";
+  mfactl device provision ann --reason 'ticket 7'
+      the only key that is plugged in
+  mfactl device provision ann --serial 12345678 -t --as-user
+      each code needs a touch
+  mfactl device provision ann --pending --reason 'ticket 7'
+      active with ann's first code
+  mfactl device provision ann --spare-of UID --reason 'ticket 7'
+      a second key beside a pending one";
 
 pub(crate) const DEVICE_RENAME: &str = "\
 Example:
@@ -183,12 +200,14 @@ Asks for the current password only if the daemon does not know it.
 Examples:
   mfactl device password 12345678 --learn --reason 'set with ykman'
   mfactl device password 12345678 --random --reason 'policy'
-  mfactl device password 12345678 --password-file new.txt --current-file old.txt --reason 'policy'
+  mfactl device password 12345678 --password-file new.txt \\
+      --current-file old.txt --reason 'policy'
   mfactl device password 12345678 --remove --reason 'ann leaves'";
 
 pub(crate) const DEVICE_RETURN: &str = "\
-For each factor on the hardware key, a code computed on the key must be correct. Then the account is erased and the
-factor is revoked. Exits with 1 if any of these steps failed.
+For each factor on the hardware key, a code computed on the key must be
+correct. Then the account is erased and the factor is revoked. Exits with 1 if
+any of these steps failed.
 
 Example:
   mfactl device return 12345678 --reason 'ann leaves'";
@@ -200,19 +219,23 @@ Example:
   mfactl device watch";
 
 pub(crate) const PROVISION_BATCH: &str = "\
-The manifest has a header line and one user per line. Lines that start with # are comments:
+The manifest has a header line and one user per line. Lines that start with #
+are comments:
 
   user,label,touch
   ann,blue key,yes
   bob,,no
 
-Each unused hardware key that is plugged in is programmed for the next user. Several readers are used at the same time.
-After each key, a line with its serial number is written to the results file. To resume after an interruption, run the
-same command again: users who are done are skipped, failed ones are tried again.
+Each unused hardware key that is plugged in is programmed for the next user.
+Several readers are used at the same time. After each key, a line with its
+serial number is written to the results file. To resume after an interruption,
+run the same command again: users who are done are skipped, failed ones are
+tried again.
 
 Examples:
   mfactl provision batch staff.csv --reason 'new staff, ticket 71'
-  mfactl provision batch staff.csv --spare --receipts receipts --codes letters --reason 'ticket 71'";
+  mfactl provision batch staff.csv --spare --receipts receipts \\
+      --codes letters --reason 'ticket 71'";
 
 pub(crate) const RECEIPT_VERIFY: &str = "\
 Works without the daemon. Exits with 1 if the receipt is not valid.
@@ -225,46 +248,58 @@ Example:
   mfactl receipt keys > receipt-keys.json";
 
 pub(crate) const IMPORT: &str = "\
-Each factor goes to the user named as the account in its URI, or to --user. Algorithm, digits and period are taken from
-the URI; if the daemon does not support them, the URI is refused. Parameters that do not affect codes, such as icon, are
-ignored. Each factor becomes active with a code of the authenticator that has it.
+Each factor goes to the user named as the account in its URI, or to --user.
+Algorithm, digits and period are taken from the URI; if the daemon does not
+support them, the URI is refused. Parameters that do not affect codes, such as
+icon, are ignored. Each factor becomes active with a code of the authenticator
+that has it.
 
-A user has at most one pending factor. A line that would end the pending factor of an earlier line is refused, so
---pending imports only the first factor of each user.
+A user has at most one pending factor. A line that would end the pending factor
+of an earlier line is refused, so --pending imports only the first factor of
+each user.
 
-Lines that start with # are comments. Exits with 1 if a line was not imported, and names each such line by its number.
+Lines that start with # are comments. Exits with 1 if a line was not imported,
+and names each such line by its number.
 
 Examples:
   mfactl import --user ann --reason 'moved from the old server' < ann.uri
   mfactl import everybody.txt --reason 'moved from the old server'";
 
 pub(crate) const MASTER_KEY: &str = "\
-`mfactl key` is the former name of this command. It still works in this release and will be removed in the next one.";
+`mfactl key` is the former name of this command. It still works in this release
+and will be removed in the next one.";
 
 pub(crate) const MASTER_KEY_ROTATE: &str = "\
-If the daemon keeps the master key in a file of its own, the daemon generates the new key and replaces the file. If the
-master key is an encrypted credential, run this as root: mfactl encrypts the new key with systemd-creds, and replaces
-the old credential once everything is encrypted under the new key.
+If the daemon keeps the master key in a file of its own, the daemon generates
+the new key and replaces the file. If the master key is an encrypted
+credential, run this as root: mfactl encrypts the new key with systemd-creds,
+and replaces the old credential once everything is encrypted under the new key.
 
-Refresh tokens end. Backups made before the rotation still need the old master key.
+Refresh tokens end. Backups made before the rotation still need the old master
+key.
 
 Examples:
   mfactl master-key rotate --reason 'yearly'
-  mfactl master-key rotate --to new.key --reason 'yearly'   if the master key comes from elsewhere";
+  mfactl master-key rotate --to new.key --reason 'yearly'
+      if the master key comes from elsewhere";
 
 pub(crate) const BACKUP: &str = "\
-The backup is encrypted under a key derived from the master key, so keep the master key elsewhere. After a failure no
-file is left, but standard output may have received part of the backup. Exits with 7 if the backup cannot be written,
+The backup is encrypted under a key derived from the master key, so keep the
+master key elsewhere. After a failure no file is left, but standard output may
+have received part of the backup. Exits with 7 if the backup cannot be written,
 for example because the disk is full.
 
 Examples:
   mfactl backup /srv/backup/mfad-$(date +%F)
-  mfactl backup - | ssh vault 'cat > mfad-backup'   set -o pipefail, to notice a failure on this side
-  mfad restore /srv/backup/mfad-2026-11-25          while the daemon is stopped";
+  mfactl backup - | ssh vault 'cat > mfad-backup'
+      set -o pipefail, to notice a failure on this side
+  mfad restore /srv/backup/mfad-2026-11-25
+      while the daemon is stopped";
 
 pub(crate) const DOCTOR: &str = "\
-Checks the daemon, versions, sandbox, clock, pcscd, master key, socket, store and disk. Run it as root to check all of
-them. Exits with 1 if there is a problem, and with --strict also if there is a warning.
+Checks the daemon, versions, sandbox, clock, pcscd, master key, socket, store
+and disk. Run it as root to check all of them. Exits with 1 if there is a
+problem, and with --strict also if there is a warning.
 
 Example:
   mfactl doctor --json";

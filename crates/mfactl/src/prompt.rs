@@ -52,6 +52,8 @@ pub(crate) const NEW_PASSWORD: Wanted =
 pub(crate) const CURRENT_PASSWORD: Wanted =
     Wanted { label: "current password", instead: "use --current-file, or --reason as an admin" };
 
+/// Bytes of the shortest password of a user (`NewPassword` in docs/openapi.yaml).
+pub(crate) const LEAST_PASSWORD: usize = 8;
 /// OATH password of a hardware key.
 pub(crate) const KEY_PASSWORD: Wanted =
     Wanted { label: "current password of the hardware key", instead: "use --current-file" };
@@ -107,9 +109,14 @@ impl Prompter {
         self.hidden(wanted, wanted.label.to_owned()).await
     }
 
-    /// Reads a new password of this user. A typed one must be repeated, since the user cannot see typing errors.
-    pub(crate) async fn new_password(&self, source: &Source, whose: &str) -> Result<Hidden, Failure> {
+    /// Reads a new password of this user, of at least so many bytes. A typed one must be repeated, since the user cannot
+    /// see typing errors.
+    pub(crate) async fn new_password(&self, source: &Source, whose: &str, least: usize) -> Result<Hidden, Failure> {
         let password = self.secret_of(NEW_PASSWORD, source, Some(whose)).await?;
+        // Before it is asked for once more; the daemon has the last word.
+        if password.len() < least {
+            return Err(Failure::Usage(format!("a password has at least {least} characters; nothing was changed")));
+        }
         if *source == Source::Prompt
             && self.hidden(NEW_PASSWORD, "repeat the new password".to_owned()).await? != password
         {

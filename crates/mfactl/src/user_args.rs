@@ -19,8 +19,11 @@ pub(crate) enum UserCommand {
     /// Show one user
     Show(ActOnUser),
     /// Change the name, the display name or the email address of a user
-    #[command(alias = "rename", after_help = help::USER_SET)]
+    #[command(after_help = help::USER_SET)]
     Set(UserSetArgs),
+    /// Rename a user; the same as `user set --name`
+    #[command(after_help = help::USER_RENAME)]
+    Rename(UserRenameArgs),
     /// Disable a user: bar logins and end all sessions
     Disable(UserArg),
     /// Enable a disabled user
@@ -48,6 +51,14 @@ pub(crate) struct UserAddArgs {
     pub password: bool,
     #[command(flatten)]
     pub password_from: PasswordFrom,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserRenameArgs {
+    #[command(flatten)]
+    pub on: ActOnUser,
+    /// New name, 1 to 64 characters
+    pub name: String,
 }
 
 #[derive(Debug, Args)]

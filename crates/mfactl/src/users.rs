@@ -11,9 +11,9 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::login;
 use crate::output::visible;
-use crate::prompt::{CURRENT_PASSWORD, Source};
+use crate::prompt::{CURRENT_PASSWORD, LEAST_PASSWORD, Source};
 use crate::secret_text::Hidden;
-use crate::user_args::{UserAddArgs, UserCommand, UserSetArgs};
+use crate::user_args::{UserAddArgs, UserCommand, UserRenameArgs, UserSetArgs};
 use mfad_api::{Lock, NewUser, SecretList, User, Verified};
 
 pub(crate) async fn run(context: &mut Context, command: &UserCommand) -> Result<(), Failure> {
@@ -22,6 +22,7 @@ pub(crate) async fn run(context: &mut Context, command: &UserCommand) -> Result<
         UserCommand::List => list(context).await,
         UserCommand::Show(on) => show(context, on).await,
         UserCommand::Set(args) => set(context, args).await,
+        UserCommand::Rename(args) => rename(context, args).await,
         UserCommand::Disable(on) => set_disabled(context, on, true).await,
         UserCommand::Enable(on) => set_disabled(context, on, false).await,
         UserCommand::Delete(on) => delete(context, on).await,
@@ -36,8 +37,11 @@ async fn add(context: &mut Context, args: &UserAddArgs) -> Result<(), Failure> {
         .optional("displayName", args.display_name.as_deref())
         .optional("email", args.email.as_deref());
     if args.password || source != Source::Prompt {
-        body =
-            body.secret("password", &context.prompter.new_password(&source, &visible(&args.name)).await?, "$PASSWORD");
+        body = body.secret(
+            "password",
+            &context.prompter.new_password(&source, &visible(&args.name), LEAST_PASSWORD).await?,
+            "$PASSWORD",
+        );
     }
     let answer = context.client.ask(Call::post("/v1/users").with(body)).await?;
     if context.out.is_json() {
@@ -126,21 +130,29 @@ async fn show(context: &mut Context, on: &ActOnUser) -> Result<(), Failure> {
 }
 
 async fn set(context: &mut Context, args: &UserSetArgs) -> Result<(), Failure> {
-    let acting = Acting::begin(context, &args.on.user, &args.on.acting).await?;
-    let changed = set_as(context, &acting, args).await;
+    // An empty text removes the value, which is `null` in the API.
+    let or_null = |text: &String| if text.is_empty() { Value::Null } else { Value::from(text.as_str()) };
+    let changes = Body::new()
+        .optional("name", args.name.as_deref())
+        .optional("displayName", args.display_name.as_ref().map(or_null))
+        .optional("email", args.email.as_ref().map(or_null));
+    change(context, &args.on, changes).await
+}
+
+async fn rename(context: &mut Context, args: &UserRenameArgs) -> Result<(), Failure> {
+    change(context, &args.on, Body::new().member("name", args.name.as_str())).await
+}
+
+async fn change(context: &mut Context, on: &ActOnUser, changes: Body) -> Result<(), Failure> {
+    let acting = Acting::begin(context, &on.user, &on.acting).await?;
+    let changed = change_as(context, &acting, changes).await;
     acting.end(context).await;
     changed
 }
 
-async fn set_as(context: &mut Context, acting: &Acting, args: &UserSetArgs) -> Result<(), Failure> {
+async fn change_as(context: &mut Context, acting: &Acting, changes: Body) -> Result<(), Failure> {
     let user: User = context.client.ask(Call::get(acting.path("")).by(&acting.authority)).await?.read()?;
-    // An empty text removes the value, which is `null` in the API.
-    let or_null = |text: &String| if text.is_empty() { Value::Null } else { Value::from(text.as_str()) };
-    let body = Body::new()
-        .member("version", user.version)
-        .optional("name", args.name.as_deref())
-        .optional("displayName", args.display_name.as_ref().map(or_null))
-        .optional("email", args.email.as_ref().map(or_null));
+    let body = changes.member("version", user.version);
     let answer = context.client.ask(Call::put(acting.path("")).by(&acting.authority).with(body)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
@@ -200,7 +212,7 @@ async fn set_password(context: &mut Context, acting: &Acting, args: &PasswdArgs)
     let has_one = secrets.secrets.iter().any(|secret| secret.kind == "password");
     let call = if has_one {
         let current = current_password(context, acting, args).await?;
-        let new = context.prompter.new_password(&args.new.source(), &visible(&args.on.user)).await?;
+        let new = context.prompter.new_password(&args.new.source(), &visible(&args.on.user), LEAST_PASSWORD).await?;
         let body = Body::new().secret("secret", &new, "$NEW_PASSWORD");
         let body = match &current {
             Some(current) => body.secret("current", current, "$PASSWORD"),
@@ -208,7 +220,7 @@ async fn set_password(context: &mut Context, acting: &Acting, args: &PasswdArgs)
         };
         Call::put(acting.path("/secrets/password")).with(body)
     } else {
-        let new = context.prompter.new_password(&args.new.source(), &visible(&args.on.user)).await?;
+        let new = context.prompter.new_password(&args.new.source(), &visible(&args.on.user), LEAST_PASSWORD).await?;
         Call::post(acting.path("/secrets")).with(Body::new().member("type", "password").secret(
             "secret",
             &new,
@@ -231,6 +243,9 @@ async fn current_password(context: &Context, acting: &Acting, args: &PasswdArgs)
         return Ok(None);
     }
     let source = Source::chosen(false, args.current_file.as_deref());
+    if source == Source::Prompt {
+        context.out.aside("as an admin, give --reason TEXT instead of the current password");
+    }
     context.prompter.secret(CURRENT_PASSWORD, &source).await.map(Some)
 }
 

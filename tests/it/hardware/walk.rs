@@ -130,6 +130,8 @@ impl Walk {
         assert_eq!(self.document(&["user", "show", "bob"], "")["email"], "bob@example.org");
         self.says(&["user", "set", "ann", "--display-name", "Ann"], "", "ann");
         assert_eq!(self.document(&["user", "set", "bob", "--display-name", "Bob"], "")["displayName"], "Bob");
+        self.says(&["user", "rename", "ann", "anna"], "", "anna");
+        assert_eq!(self.document(&["user", "rename", "anna", "ann"], "")["name"], "ann");
         self.says(&["user", "disable", "ann"], "", "ann");
         assert_eq!(self.document(&["user", "disable", "bob"], "")["disabled"], true);
         self.says(&["user", "enable", "ann"], "", "ann");

@@ -45,7 +45,7 @@ async fn deed(context: &Context, args: &DevicePasswordArgs) -> Result<Deed, Fail
         (_, _, true) => Deed::Remove,
         (false, false, false) => {
             let key = format!("key {}", args.on.serial);
-            Deed::Set(context.prompter.new_password(&args.new.source(), &key).await?)
+            Deed::Set(context.prompter.new_password(&args.new.source(), &key, 1).await?)
         }
     })
 }
