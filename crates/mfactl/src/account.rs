@@ -60,10 +60,24 @@ pub(crate) fn rule_lines(right: &str) -> [String; 3] {
     ["[[peer]]".to_owned(), who, format!("rights = [\"{right}\"]")]
 }
 
+/// The uid that the kernel shows for accounts of other user namespaces (`/proc/sys/kernel/overflowuid`).
+const OVERFLOW: u32 = 65534;
+
+/// What to tell the account with that uid.
+pub(crate) const NOBODY: &str = "the daemon serves no request of uid 65534 (nobody), since that uid stands for accounts of \
+     other user namespaces; use another account";
+
+/// Whether this is that account.
+pub(crate) fn is_overflow() -> bool {
+    getuid().as_raw() == OVERFLOW
+}
+
 /// What to tell a user whose account may not connect to the socket.
 pub(crate) fn lacks_socket(socket: &Path) -> String {
-    let group = fs::metadata(socket).ok().and_then(|found| group_name(found.gid()));
-    let group = group.unwrap_or_else(|| "mfad".to_owned());
+    let Ok(found) = fs::metadata(socket) else {
+        return format!("{} may not enter a directory on the way to it", uid_and_name());
+    };
+    let group = group_name(found.gid()).unwrap_or_else(|| format!("with gid {}", found.gid()));
     if group == "root" {
         return format!("{} may not use it; have root give the socket a group of its own", uid_and_name());
     }

@@ -193,6 +193,8 @@ fn failure(error: Error, socket: &Path) -> Failure {
             Failure::Internal(format!("the daemon's answer is not understood ({place}); do the versions match?"))
         }
         Error::Refused(refusal) => Failure::Refused(Box::new(Problem::read(refusal.problem.status, &refusal.document))),
+        // The daemon closes such a connection without a word.
+        Error::BrokenOff(_) if account::is_overflow() => Failure::Forbidden(account::NOBODY.to_owned()),
         error @ (Error::BrokenOff(_) | Error::TimedOut) => Failure::Unreachable(error.to_string()),
     }
 }

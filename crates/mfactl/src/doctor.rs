@@ -103,8 +103,8 @@ fn tell(context: &Context, found: &Finding) -> Result<(), Failure> {
         State::Unknown => Tone::Faint,
     };
     let word = context.out.tone(&format!("{:<8}", found.state.word()), tone);
-    context.out.line(&format!("{word} {:<12} {}", found.check, visible(&found.detail)))?;
-    found.remedy.map_or(Ok(()), |remedy| context.out.line(&format!("{:<21} -> {remedy}", "")))
+    context.out.indented(&format!("{word} {:<12} ", found.check), &visible(&found.detail))?;
+    found.remedy.map_or(Ok(()), |remedy| context.out.indented(&format!("{:<21} -> ", ""), remedy))
 }
 
 /// Checks whether the daemon responds, is ready, has the version of this program, and is confined by the kernel.
@@ -211,7 +211,7 @@ async fn master_key(context: &mut Context) -> Result<(Finding, Option<PathBuf>),
             "master key",
             State::Warning,
             "a file beside the store: a copy of the disk has both",
-            "make it an encrypted credential: systemd-creds encrypt (docs/service.md)",
+            "make it an encrypted credential: systemd-creds encrypt (see mfad(8))",
         ),
     };
     Ok((found, dir))

@@ -7,6 +7,7 @@ use crate::client::Answer;
 use crate::code::{Code, TOKEN, ask_for_touch, by_key};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::interruption;
 use crate::output::{Output, visible};
 use crate::problem::Problem;
 use crate::prompt::Source;
@@ -49,16 +50,36 @@ async fn enroll(context: &mut Context, acting: &Acting, args: &EnrollArgs) -> Re
             made.record
         }
     };
-    let answer = if args.device {
-        finish_by_key(context, acting, &pending).await?
-    } else {
-        finish(context, acting, &pending, &args.code.source()).await?
-    };
+    let resume = format!(
+        "the factor is still pending: mfactl enroll {} --finish {}",
+        visible(&args.on.user),
+        visible(&pending.uid)
+    );
+    interruption::say(Some(resume.clone()));
+    let finished = finish_any(context, acting, args, &pending).await;
+    interruption::say(None);
+    let answer = finished.inspect_err(|failure| {
+        if !failure.has_ended_factor() {
+            context.out.aside(&resume);
+        }
+    })?;
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
     context.out.note("the second factor is active; older sessions have ended")?;
     print_first_codes(context.out, &answer.read()?)
+}
+
+async fn finish_any(
+    context: &mut Context,
+    acting: &Acting,
+    args: &EnrollArgs,
+    pending: &Secret,
+) -> Result<Answer, Failure> {
+    if args.device {
+        return finish_by_key(context, acting, pending).await;
+    }
+    finish(context, acting, pending, &args.code.source()).await
 }
 
 async fn create(context: &mut Context, acting: &Acting, profile: &ProfileArgs) -> Result<Answer, Failure> {

@@ -107,6 +107,13 @@ impl Failure {
         }
     }
 
+    /// Whether a pending factor has ended with this refusal, or was confirmed by another request.
+    pub(crate) fn has_ended_factor(&self) -> bool {
+        let Self::Refused(problem) = self else { return false };
+        let is_over = matches!(problem.known_code(), Some(ErrorCode::Expired | ErrorCode::AlreadyActive));
+        is_over || problem.remaining == Some(0)
+    }
+
     /// Whether there is no message to print.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self, Self::Reported(_) | Self::OutputClosed | Self::Interrupted)

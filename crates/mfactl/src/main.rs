@@ -26,6 +26,7 @@ mod fido2;
 mod format;
 mod help;
 mod import;
+mod interruption;
 mod login;
 mod manual;
 mod master_key;
@@ -143,6 +144,7 @@ fn report(failure: &Failure, out: Output) -> ExitCode {
     }
     match failure {
         Failure::NotConfirmed => out.aside(&failure.to_string()),
+        Failure::Interrupted => interruption::take().iter().for_each(|text| out.aside(&format!("\n{text}"))),
         _ if failure.is_silent() => {}
         _ => out.error(&failure.to_string()),
     }

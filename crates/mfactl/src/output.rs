@@ -84,6 +84,15 @@ impl Output {
         if self.is_json() || self.quiet { Ok(()) } else { self.line(&wrapped(text, width_of(io::stdout()))) }
     }
 
+    /// Prints a text behind a beginning. On a terminal it is broken between words, and the further lines are indented.
+    pub(crate) fn indented(&self, beginning: &str, text: &str) -> Result<(), Failure> {
+        // A colour takes no room.
+        let indent = anstream::adapter::strip_str(beginning).to_string().width();
+        let width = width_of(io::stdout()).and_then(|width| width.checked_sub(indent)).filter(|room| *room >= 20);
+        let lines = wrapped(text, width).replace('\n', &format!("\n{:indent$}", ""));
+        self.line(&format!("{beginning}{lines}"))
+    }
+
     /// Prints text that the user needs for the next step. With --json it goes to standard error, beside the document.
     pub(crate) fn show(&self, text: &str) -> Result<(), Failure> {
         if self.is_json() { write_line(io::stderr().lock(), text) } else { self.line(text) }

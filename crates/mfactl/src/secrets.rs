@@ -71,7 +71,7 @@ fn guards(secret: &Secret) -> bool {
 fn must_have_proof(acting: &Acting) -> Result<(), Failure> {
     match acting.authority {
         Authority::Peer => Err(Failure::Forbidden(
-            "this ends a protection of the user; give --reason TEXT as an admin, or use --as-user".to_owned(),
+            "this changes how the user is protected; give --reason TEXT as an admin, or use --as-user".to_owned(),
         )),
         Authority::Reason(_) | Authority::Token(_) => Ok(()),
     }
@@ -84,7 +84,7 @@ fn pick(secrets: Vec<Secret>, wanted: &str) -> Result<Secret, Failure> {
     match (found.next(), found.next()) {
         (Some(only), None) => Ok(only),
         (Some(_), Some(_)) => Err(Failure::Denied(format!("several secrets are named {wanted}; give the uid"))),
-        (None, _) => Err(Failure::Denied(format!("no such secret: {wanted}"))),
+        (None, _) => Err(Failure::Denied(format!("no such secret: {wanted}; mfactl secret list shows them"))),
     }
 }
 
