@@ -7,7 +7,7 @@ use mfad_core::model::{Amr, Right, Rights, SecretId, SessionId, TokenKind, UserI
 use mfad_store::{Fault, MfaState, SecretType, Status, UserRow, View};
 
 use super::rates::Act;
-use super::tokens::{FIRST_FACTOR, api_key_parts, digest};
+use super::tokens::{api_key_parts, digest};
 use super::{NewUserOrder, RequestContext, SecretRef, Service, Stop};
 
 /// Maximum age in seconds of a second factor that counts as fresh, and of the login that begins a first factor.
@@ -194,10 +194,8 @@ impl UserAccess {
             // The peer acts without a token, by its own right.
             None => true,
             Some(TokenRef::ApiKey { key, .. }) => view.api_key(key)?.is_some_and(|row| row.is_guarded),
-            // A session that began with the first factor itself has no other proof of it.
             Some(TokenRef::Token { amr, session, .. }) => {
-                let session = session.map(|id| view.session(id, 0)).transpose()?.flatten();
-                amr.has_second_factor() && session.is_none_or(|session| session.generation != FIRST_FACTOR)
+                amr.has_second_factor() && !super::tokens::is_of_first_factor(view, session)?
             }
         })
     }

@@ -32,7 +32,7 @@ const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
 /// tabs may refresh at once; without this, both would look like the reuse of a stolen token.
 pub(super) const REFRESH_GRACE: i64 = 10_000;
 /// Generation of a session that has no refresh token. All others begin with 1.
-pub(super) const FIRST_FACTOR: u32 = 0;
+const FIRST_FACTOR: u32 = 0;
 /// How long a session lasts at most, however often it is refreshed.
 const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Age at which the newest signing key is replaced (TOK-7).
@@ -109,6 +109,12 @@ pub(super) fn renew_session(
         SessionRow { id, user: user.id, epoch, peer, generation, rotated: None, amr, auth_time, created, expires };
     tx.insert_session(&session, OPEN_SESSIONS)?;
     Ok(Granted::Session(session, user))
+}
+
+/// Whether a session began with the first factor itself, so that there is no other proof of it.
+pub(super) fn is_of_first_factor(view: &View<'_>, session: Option<SessionId>) -> Result<bool, Fault> {
+    let session = session.map(|id| view.session(id, 0)).transpose()?.flatten();
+    Ok(session.is_some_and(|session| session.generation == FIRST_FACTOR))
 }
 
 /// Opens a challenge for the peer of this request, inside a writing job, and lists the methods that can answer it.
