@@ -37,6 +37,7 @@ mod completions;
 mod contract;
 mod enrolment;
 mod fido2;
+mod found;
 mod hardware;
 mod headers;
 mod imports;

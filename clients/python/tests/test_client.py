@@ -49,6 +49,8 @@ class WithDaemon(Case):
         self.assertEqual((me.name, me.mfa, me.lock.state), ("py-enrol", "active", "none"))
         self.assertEqual(self.client.user(person.user.user_id).email, "py-enrol@example.org")
         self.assertIn(person.user.user_id, [user.user_id for user in self.client.users()])
+        self.assertEqual(self.client.user_named("PY-Enrol").user_id, person.user.user_id)
+        self.assertIsNone(self.client.user_named("py enrol & more"))
 
     def test_a_login_takes_two_steps(self):
         person = self.person("py-login")

@@ -74,8 +74,14 @@ pub(crate) async fn uid_of(context: &mut Context, user: &str) -> Result<String, 
     if user == "me" || is_uid(user) {
         return Ok(user.to_owned());
     }
-    let users = all_users(context).await?;
-    pick(&users, user).map(|found| found.uid.clone())
+    let path = format!("/v1/users?name={}", segment(user));
+    let answer = context.client.send(Call::get(path)).await?;
+    if answer.status == 400 {
+        // Nobody can have such a name.
+        return Err(Failure::Denied(format!("no such user: {user}")));
+    }
+    let page: UserPage = answer.granted()?.read()?;
+    pick(&page.users, user).map(|found| found.uid.clone())
 }
 
 /// Uids of many users, in order, for one request of the user list. A name that is not found fails alone.

@@ -13,6 +13,7 @@ use clap_complete::{CompleteEnv, Shell};
 use mfad_api::{SecretList, User, UserPage};
 use mfad_client::{Client, Method, Request};
 
+use crate::call::segment;
 use crate::socket::socket;
 
 /// Variable by which the scripts call this program.
@@ -107,7 +108,9 @@ fn all_users(client: &mut Client) -> Vec<User> {
 
 fn secrets_of(user: &str) -> Vec<String> {
     let mut client = client();
-    let Some(found) = all_users(&mut client).into_iter().find(|found| found.name == user) else { return Vec::new() };
+    let path = format!("/v1/users?name={}", segment(user));
+    let page = client.ask(&Request::new(Method::Get, &path)).and_then(|answer| answer.read::<UserPage>());
+    let Some(found) = page.ok().and_then(|page| page.users.into_iter().next()) else { return Vec::new() };
     let path = format!("/v1/users/{}/secrets", found.uid);
     let list = client.ask(&Request::new(Method::Get, &path)).and_then(|answer| answer.read::<SecretList>());
     list.map(|list| list.secrets.into_iter().filter_map(|secret| secret.name).collect()).unwrap_or_default()

@@ -81,6 +81,7 @@ pub(super) fn required(call: &Call) -> Access<'_> {
 
         // Calls for apps. A token gives no right of its peer, except to administrators (AZ-4).
         Call::ListUsers { .. }
+        | Call::FindUser(_)
         | Call::AskForKeyOf(_)
         | Call::Verify(..)
         | Call::ListDevices

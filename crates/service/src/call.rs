@@ -32,6 +32,8 @@ pub enum Call {
         /// Maximum number of users to return.
         limit: u32,
     },
+    /// Find the user with this name, in any spelling.
+    FindUser(UserName),
     /// Show a user, without secrets.
     ShowUser(UserRef),
     /// Change a user's names, address, roles, or whether it is disabled.

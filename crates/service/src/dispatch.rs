@@ -79,6 +79,7 @@ impl Service {
         match call {
             Call::CreateUser(order) => self.create_user(context, order),
             Call::ListUsers { after, limit } => self.list_users(context, after, limit),
+            Call::FindUser(name) => self.find_user(context, &name),
             Call::ShowUser(_) => self.show_user(context, &evidence.user()?),
             Call::UpdateUser(_, change) => self.update_user(context, evidence.user()?, change),
             Call::DeleteUser(_) => self.delete_user(context, evidence.user()?),

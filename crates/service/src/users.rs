@@ -3,7 +3,7 @@
 use crate::error::Error;
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
-use mfad_core::model::{Amr, Email, Gate, Limits, Moment, Text, Throttle, UserId};
+use mfad_core::model::{Amr, Email, Gate, Limits, Moment, Text, Throttle, UserId, UserName, canonical};
 use mfad_store::{Class, Fault, MfaState, NewUser, Outcome, Subject, Taken, UserRow, View};
 
 use super::authorise::{Authority, UserAccess};
@@ -63,6 +63,17 @@ impl Service {
         let is_full = u32::try_from(users.len()).is_ok_and(|count| count == limit);
         let next = users.last().filter(|_| is_full).map(|user| user.id);
         Ok(Reply::Users { users, next })
+    }
+
+    /// Finds the user with this name, as a list of one or none.
+    pub(super) fn find_user(&self, context: &RequestContext, name: &UserName) -> Result<Reply, Error> {
+        let limits = self.policy().factor_limits;
+        let users = self.look(context, |view| {
+            // An e-mail address is a login too, but no name.
+            let found = view.user_by_login(name.key())?.filter(|row| canonical(&row.name) == name.key());
+            found.into_iter().map(|row| shown(view, row, &limits, &context.now)).collect::<Result<Vec<_>, _>>()
+        })?;
+        Ok(Reply::Users { users, next: None })
     }
 
     /// Shows the user that was authorised. The row is the one that the authorisation read.

@@ -77,6 +77,11 @@ class Client:
             return _user(self._get("/users/me", token=who.token))
         return _user(self._get(f"/users/{_id(who)}"))
 
+    def user_named(self, name: str) -> User | None:
+        """The user with this name, in any spelling. Needs the right `app` or `admin`."""
+        found = self._get(f"/users?{urlencode({'name': name}, quote_via=quote)}").parts("users")
+        return _user(found[0]) if found else None
+
     def users(self) -> Iterator[User]:
         """All users, page by page. Needs the right `app` or `admin`."""
         after: str | None = None

@@ -3,8 +3,9 @@
 
 use data_encoding::BASE64;
 use hyper::Method;
+use percent_encoding::percent_decode_str;
 
-use mfad_core::model::{Sensitive, UserId};
+use mfad_core::model::{Sensitive, UserId, UserName};
 use mfad_service::{Call, Proof, SecretOrder, SessionAfter};
 
 use super::bodies::{
@@ -78,7 +79,11 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
                 .take("after")
                 .map(|text| UserId::parse(text).ok_or_else(|| Problem::invalid("after")))
                 .transpose()?;
-            Call::ListUsers { after, limit: query.limit(50, 200)? }
+            match query.take("name") {
+                Some(_) if after.is_some() => return Err(Problem::malformed("`name` stands alone")),
+                Some(text) => Call::FindUser(user_name(text)?),
+                None => Call::ListUsers { after, limit: query.limit(50, 200)? },
+            }
         }
         Resource::User(user) if is(Method::PUT) => Call::UpdateUser(user, read::<UserBody>(request.body)?.try_into()?),
         Resource::User(user) => {
@@ -286,6 +291,13 @@ fn session_after(text: &str) -> Result<SessionAfter, Problem> {
         "false" => Ok(SessionAfter::Ended),
         _ => Err(Problem::invalid("session")),
     }
+}
+
+/// A user's name in a query, percent-encoded (RFC 3986 section 2.1).
+fn user_name(encoded: &str) -> Result<UserName, Problem> {
+    let invalid = || Problem::invalid("name");
+    let text = percent_decode_str(encoded).decode_utf8().map_err(|_| invalid())?;
+    UserName::parse(&text).map_err(|_| invalid())
 }
 
 fn plain_number(text: &str) -> Option<i64> {
