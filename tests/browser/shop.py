@@ -6,6 +6,7 @@ Ends 0 if all checks passed. The last line is `N passed, N failed`.
 
 import argparse
 import base64
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import cv2
 import numpy
 import zxingcpp
+from selenium.common.exceptions import WebDriverException
 
 from browser import PASSWORD, PATIENCE, Page
 from checks import Checks, forget_proxies
@@ -73,9 +75,14 @@ class Customer:
         until(f"the page {title}", lambda: self.page.driver.title == f"{title} – Shop", PATIENCE)
 
     def note(self, *parts):
-        self.page.wait(".note")
-        text = self.page.one(".note").text
-        assert all(part in text for part in parts), text
+        until(f"a note with {parts}", lambda: all(part in self.text(".note") for part in parts), PATIENCE)
+
+    def text(self, selector):
+        """The text of the first such part of the page; none while a page is loading."""
+        script = "return document.querySelector(arguments[0])?.innerText ?? ''"
+        with contextlib.suppress(WebDriverException):
+            return self.page.run(script, selector)
+        return ""
 
     def fill(self, button, **fields):
         for name, value in fields.items():
@@ -238,8 +245,7 @@ class Customer:
             status, _, body = self.ask("GET", "/", self.cookie()["value"])
             assert status == 503 and b"Try again later" in body, (status, body[:200])
             self.log_in("grace")
-            text = until("an answer", lambda: self.page.one("body").text)
-            assert "We cannot check logins at the moment" in text, text
+            until("an answer", lambda: "We cannot check logins at the moment" in self.text("body"))
 
 
 def main():
