@@ -304,7 +304,7 @@ class Walk:
             page.message("change-password", "differ")
         with self.holds("a wrong present password is told there"):
             self.new_password("wrong horse battery", "another horse battery", "another horse battery")
-            page.message("change-password", "The present password is wrong.")
+            page.message("change-password", "The current password is wrong.")
         with self.holds("the new password takes the place of the old one, and the sessions end"):
             self.new_password(PASSWORD, "another horse battery", "another horse battery")
             page.at("login")

@@ -646,7 +646,7 @@ onSubmit(find('password-form'), async data => {
     await proven(t('change the password'), () => asUser('PUT', 'users/me/secrets/password', { secret, current }));
   } catch (error) {
     if (!(error instanceof Refusal) || error.problem.code !== 'wrong-credentials') throw error;
-    throw new Trouble(t('The present password is wrong.'));
+    throw new Trouble(t('The current password is wrong.'));
   }
   find('password-form').reset();
   find('change-password').close();
