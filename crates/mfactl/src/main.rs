@@ -40,6 +40,7 @@ mod session;
 mod session_args;
 mod socket;
 mod status;
+mod tips;
 mod user_args;
 mod users;
 
@@ -65,7 +66,7 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     completion::answer(Cli::command);
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| tips::improve(error).exit());
     let out = Output::new(&cli.globals);
     match in_runtime(cli, out) {
         Ok(()) => ExitCode::SUCCESS,
