@@ -112,6 +112,31 @@ pub(crate) async fn ask_key<'a>(
     Err(Failure::Internal("no request was sent".to_owned()))
 }
 
+/// Sends a request with a code of this source, or only with a backup code if `recovery` is set. A typed code may be wrong
+/// by a typing error, so it is asked for again while attempts are left. One from a file would only be wrong again.
+pub(crate) async fn send_code<'a>(
+    context: &mut Context,
+    recovery: bool,
+    source: &Source,
+    call: impl Fn(&Code) -> Call<'a>,
+) -> Result<Answer, Failure> {
+    let wanted = if recovery { BACKUP_CODE } else { ANY_CODE };
+    loop {
+        let code = Code::ask(context, wanted, source).await?;
+        if recovery && matches!(code, Code::Token(_)) {
+            return Err(Failure::Usage(
+                "not a backup code; omit --recovery to use a code of the authenticator".to_owned(),
+            ));
+        }
+        match context.client.send(call(&code)).await?.granted() {
+            Err(Failure::Refused(problem)) if *source == Source::Prompt && problem.may_try_again() => {
+                context.out.error(&problem.to_string());
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Asks for a touch, on standard error. Call it before the request: the daemon waits for the touch before it responds.
 pub(crate) fn ask_for_touch(out: Output) {
     if !out.is_quiet() {

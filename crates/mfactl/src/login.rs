@@ -7,7 +7,7 @@ use crate::args::Answers;
 use crate::call::{Authority, Body, Call};
 use crate::cli::LoginArgs;
 use crate::client::Answer;
-use crate::code::{ANY_CODE, BACKUP_CODE, Code, ask_key, by_key};
+use crate::code::{Code, ask_key, by_key, send_code};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::visible;
@@ -86,27 +86,14 @@ pub(crate) async fn log_out(context: &mut Context, token: &Authority) {
 }
 
 async fn second_step(context: &mut Context, challenge: &Authority, answers: &Answers) -> Result<Answer, Failure> {
-    let wanted = if answers.recovery { BACKUP_CODE } else { ANY_CODE };
-    loop {
-        let code = Code::ask(context, wanted, &answers.code).await?;
-        let path = match (&code, answers.recovery) {
-            (Code::Token(_), false) => "/v1/auth/totp",
-            (Code::Backup(_), _) => "/v1/auth/recovery",
-            (Code::Token(_), true) => {
-                return Err(Failure::Usage(
-                    "not a backup code; omit --recovery to use a code of the authenticator".to_owned(),
-                ));
-            }
+    let call = |code: &Code| {
+        let path = match code {
+            Code::Token(_) => "/v1/auth/totp",
+            Code::Backup(_) => "/v1/auth/recovery",
         };
-        let answer = context.client.send(Call::post(path).by(challenge).with(code.body())).await?;
-        match answer.granted() {
-            // A typed code may be wrong by a typing error. One from a file would only be wrong again.
-            Err(Failure::Refused(problem)) if answers.code == Source::Prompt && problem.may_try_again() => {
-                context.out.error(&problem.to_string())
-            }
-            other => return other,
-        }
-    }
+        Call::post(path).by(challenge).with(code.body())
+    };
+    send_code(context, answers.recovery, &answers.code, call).await
 }
 
 fn tell(context: &Context, args: &LoginArgs, login: &Login) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use nix::unistd::{User as Account, getuid};
 use serde_json::json;
 
 use crate::call::{Authority, Call};
-use crate::code::{ANY_CODE, BACKUP_CODE, Code, ask_key, by_key};
+use crate::code::{Code, ask_key, by_key, send_code};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::login::{Claims, claims, moment, proved};
@@ -15,7 +15,7 @@ use mfad_api::{AuthToken, User};
 
 const TOKEN: Wanted = Wanted { label: "access token", instead: "use --token-file or --token-stdin" };
 
-/// A call that reads and changes nothing, for each right that it needs.
+/// Each right, with a call that needs it and changes nothing.
 const PROBES: [(&str, &str); 3] =
     [("admin", "/v1/key"), ("app", "/v1/users?limit=1"), ("audit", "/v1/audit?after=9223372036854775807&limit=1")];
 
@@ -77,17 +77,8 @@ pub(crate) async fn step_up(context: &mut Context, args: &StepUpArgs) -> Result<
         let body = || by_key().member("action", args.action.as_str());
         ask_key(context, post, body, &args.proof.pin.source()).await?
     } else {
-        let source = args.proof.code.source();
-        loop {
-            let code = Code::ask(context, if args.proof.recovery { BACKUP_CODE } else { ANY_CODE }, &source).await?;
-            let body = code.body().member("action", args.action.as_str());
-            match context.client.send(post().with(body)).await?.granted() {
-                Err(Failure::Refused(problem)) if source == Source::Prompt && problem.may_try_again() => {
-                    context.out.error(&problem.to_string());
-                }
-                other => break other?,
-            }
-        }
+        let call = |code: &Code| post().with(code.body().member("action", args.action.as_str()));
+        send_code(context, args.proof.recovery, &args.proof.code.source(), call).await?
     };
     if context.out.is_json() {
         return context.out.document(answer.text());

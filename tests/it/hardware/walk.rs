@@ -297,6 +297,9 @@ impl Walk {
         assert_eq!(self.document(&["whoami", "--token-file", &token], "")["name"], user);
         let step_up = ["step-up", "pay 1 EUR", "--token-file", &token, "--code-stdin"];
         self.says(&step_up, &factor.next(), "receipt");
+        // With --recovery only a backup code is taken, in both commands.
+        self.run(Form::Text, &[&step_up[..], &["--recovery"]].concat(), "123456", &[2]);
+        self.run(Form::Text, &[&login[..], &["--recovery"]].concat(), "123456", &[2]);
         let confirmed = self.document(&step_up, &factor.next());
         let redeem = json!({"receipt": confirmed["receipt"], "action": "pay 1 EUR"});
         assert_eq!(self.bench.host.ask(&Request::post("/auth/receipt", &redeem)).ok()["ok"], true);
