@@ -84,7 +84,8 @@ impl Output {
         if self.is_json() || self.quiet { Ok(()) } else { self.line(&wrapped(text, width_of(io::stdout()))) }
     }
 
-    /// Prints a text behind a beginning. On a terminal it is broken between words, and the further lines are indented.
+    /// Prints `beginning` and `text` as one line. On a terminal, a long text is broken between words, and its further lines
+    /// are indented.
     pub(crate) fn indented(&self, beginning: &str, text: &str) -> Result<(), Failure> {
         // A colour takes no room.
         let indent = anstream::adapter::strip_str(beginning).to_string().width();
@@ -144,11 +145,7 @@ impl Output {
     ) -> Result<(), Failure> {
         let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(|cell| visible(&cell))).collect();
         match self.format {
-            // In a file for programs, what is not there is empty.
-            Format::Csv => {
-                let rows = rows.into_iter().map(|row| row.map(|cell| if cell == "-" { String::new() } else { cell }));
-                self.line(&comma_separated(self.has_headers.then_some(&heads), &rows.collect::<Vec<_>>())?)
-            }
+            Format::Csv => self.line(&comma_separated(self.has_headers.then_some(&heads), &rows)?),
             Format::Name => rows.iter().filter_map(|row| row.first()).try_for_each(|name| self.line(name)),
             Format::Table | Format::Wide | Format::Json => {
                 let is_shown = heads.map(|head| !self.is_short() || !wide.contains(&head));
@@ -354,7 +351,9 @@ fn comma_separated<const N: usize>(head: Option<&[&str; N]>, rows: &[[String; N]
     if let Some(head) = head {
         writer.write_record(head).map_err(|error| failed(&error))?;
     }
-    rows.iter().try_for_each(|row| writer.write_record(row)).map_err(|error| failed(&error))?;
+    // In a file for programs, what is not there is empty.
+    let or_empty = |cell: &String| if cell == "-" { String::new() } else { cell.clone() };
+    rows.iter().try_for_each(|row| writer.write_record(row.iter().map(or_empty))).map_err(|error| failed(&error))?;
     let bytes = writer.into_inner().map_err(|error| failed(&error))?;
     let text = String::from_utf8(bytes).map_err(|error| failed(&error))?;
     Ok(text.trim_end_matches('\n').to_owned())
@@ -482,6 +481,7 @@ mod tests {
 
         assert_eq!(comma_separated(None, &rows).unwrap(), "\"a,b\",\"say \"\"x\"\"\"");
         assert_eq!(comma_separated(Some(&["A", "B"]), &[]).unwrap(), "A,B");
+        assert_eq!(comma_separated(None, &[["-".to_owned(), "a-b".to_owned()]]).unwrap(), ",a-b");
     }
 
     #[test]
