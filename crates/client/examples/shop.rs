@@ -159,11 +159,8 @@ impl Shop {
         // The client blocks, so it gets a thread of its own for this request.
         let done = tokio::task::spawn_blocking(move || {
             let mut client = Client::new(socket);
-            match work(&mut client, &mut visit, &input.unwrap_or_default()) {
-                Err(Error::Refused(refusal)) if refusal.problem.status < 500 => refused(&mut visit, &refusal).ok(),
-                Err(_) => None,
-                Ok(outcome) => Some(outcome),
-            }
+            let done = work(&mut client, &mut visit, &input.unwrap_or_default());
+            done.or_else(|error| refused(&mut visit, &*client_fault(error)?)).ok()
         });
         let Some(mut outcome) = done.await.ok().flatten() else { return unavailable() };
         let mut cookies = Vec::new();
@@ -355,11 +352,7 @@ fn first_code(mfad: &mut Client, visit: &mut Visit, input: &Input) -> Result<Out
         Ok(enrollment) => enrollment,
         Err(error) => {
             let refusal = client_fault(error)?;
-            let may_try = matches!(
-                refusal.code(),
-                Some(ErrorCode::WrongCode | ErrorCode::Malformed | ErrorCode::TooManyAttempts)
-            );
-            if may_try && refusal.problem.remaining != Some(0) {
+            if may_try_again(&refusal) && refusal.problem.remaining != Some(0) {
                 return form("Set up your phone", visit.says(sentence(&refusal)), FIRST_CODE);
             }
             visit.pending = None;
@@ -426,11 +419,7 @@ fn confirm(mfad: &mut Client, visit: &mut Visit, input: &Input) -> Result<Outcom
         Ok(fresh) => fresh,
         Err(error) => {
             let refusal = client_fault(error)?;
-            let may_try = matches!(
-                refusal.code(),
-                Some(ErrorCode::WrongCode | ErrorCode::Malformed | ErrorCode::TooManyAttempts)
-            );
-            return if may_try {
+            return if may_try_again(&refusal) {
                 confirm_form(mfad, visit.says(sentence(&refusal)), input)
             } else {
                 Err(Error::Refused(refusal))
@@ -460,6 +449,11 @@ fn client_fault(error: Error) -> Result<Box<Refusal>, Error> {
         Error::Refused(refusal) if refusal.problem.status < 500 => Ok(refusal),
         other => Err(other),
     }
+}
+
+/// Whether the customer can send another code to the same question.
+fn may_try_again(refusal: &Refusal) -> bool {
+    matches!(refusal.code(), Some(ErrorCode::WrongCode | ErrorCode::Malformed | ErrorCode::TooManyAttempts))
 }
 
 /// A refusal that no page expects. Nobody is let through.
