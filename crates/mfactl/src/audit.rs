@@ -3,16 +3,12 @@
 use serde_json::json;
 
 use crate::audit_args::AuditCommand;
-use crate::audit_list;
-use crate::call::Call;
+use crate::audit_list::{self, PAGE, page};
 use crate::chain::{Break, Chain};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use mfad_api::AuditPage;
-
-/// Rows per request; the daemon returns at most 500.
-const PAGE: u32 = 500;
 
 pub(crate) async fn run(context: &mut Context, command: &AuditCommand) -> Result<(), Failure> {
     match command {
@@ -24,8 +20,7 @@ pub(crate) async fn run(context: &mut Context, command: &AuditCommand) -> Result
 async fn verify(context: &mut Context) -> Result<(), Failure> {
     let mut chain = Chain::start();
     loop {
-        let path = format!("/v1/audit?after={}&limit={PAGE}", chain.seq);
-        let page: AuditPage = context.client.ask(Call::get(path)).await?.read()?;
+        let page: AuditPage = page(context, chain.seq, PAGE).await?.read()?;
         if page.events.is_empty() {
             return whole(context.out, &chain);
         }

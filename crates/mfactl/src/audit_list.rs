@@ -18,12 +18,12 @@ use mfad_api::{AuditPage, AuditRecord, User};
 /// Events that are shown unless a flag says otherwise.
 const LINES: u32 = 10;
 /// Rows per request; the daemon returns at most 500.
-const PAGE: i64 = 500;
+pub(crate) const PAGE: i64 = 500;
 
 const HEADS: [&str; 9] = ["SEQ", "TIME", "EVENT", "OUTCOME", "USER", "BY", "SECRET", "PID", "DETAIL"];
 /// Columns that a terminal of 80 columns has no room for.
 const WIDE: [&str; 3] = ["SEQ", "SECRET", "PID"];
-/// Widths of the columns of a new event, which is printed before the next one is known.
+/// Widths of the columns with `--follow`: an event is printed at once, so they cannot be fitted to later events.
 const FOLLOWED: [usize; 9] = [7, 17, 15, 7, 12, 8, 36, 7, 0];
 
 /// The conditions of the flags. An event is shown if it meets all of them.
@@ -98,7 +98,7 @@ impl Filter {
             && self.until.is_none_or(|until| time.is_some_and(|time| time < until))
     }
 
-    /// Whether all of these events, which are next to each other, are too old.
+    /// Whether all events of this page are older than `since`. One old time is not enough: a clock may have been set back.
     fn is_past(&self, events: &[AuditRecord]) -> bool {
         let is_old = |event: &AuditRecord| event.time.parse::<Timestamp>().is_ok_and(|time| Some(time) < self.since);
         !events.is_empty() && events.iter().all(is_old)
@@ -216,7 +216,8 @@ async fn has_rows_after(context: &mut Context, after: i64) -> Result<bool, Failu
     Ok(!page.events.is_empty())
 }
 
-async fn page(context: &mut Context, after: i64, limit: i64) -> Result<Answer, Failure> {
+/// Asks for at most `limit` rows after the row of this number.
+pub(crate) async fn page(context: &mut Context, after: i64, limit: i64) -> Result<Answer, Failure> {
     context.client.ask(Call::get(format!("/v1/audit?after={after}&limit={limit}"))).await
 }
 

@@ -5,6 +5,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::account::Needed;
 use crate::secret_text::Hidden;
 
 /// Characters that are percent-encoded in a path segment or a query value (RFC 3986 section 3.3).
@@ -83,6 +84,11 @@ impl<'a> Call<'a> {
 
     pub(crate) fn delete(path: impl Into<String>) -> Self {
         Self::new(Method::Delete, path)
+    }
+
+    /// The right that the request needs, if it has no token, so that the rights of the calling account decide.
+    pub(crate) fn needed(&self) -> Option<Needed> {
+        self.authority.is_of_account().then(|| Needed::by(&self.path))
     }
 
     #[must_use]

@@ -80,7 +80,7 @@ impl Client {
     /// Sends a request and reads its answer, whatever the status.
     pub(crate) async fn send(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
         self.show(&call);
-        let needed = call.authority.is_of_account().then(|| Needed::by(&call.path));
+        let needed = call.needed();
         let owned = Owned::of(call);
         // An abandoned exchange keeps its client, so the next exchange needs a new one.
         let mut client = self.kept.take().unwrap_or_else(|| mfad_client::Client::new(self.socket.clone()));
@@ -102,7 +102,7 @@ impl Client {
     /// Opens a stream, such as events or a backup, whose body is read in pieces.
     pub(crate) async fn open(&mut self, call: Call<'_>) -> Result<Stream, Failure> {
         self.show(&call);
-        let needed = call.authority.is_of_account().then(|| Needed::by(&call.path));
+        let needed = call.needed();
         let owned = Owned::of(call);
         let client = mfad_client::Client::new(self.socket.clone());
         let opened = spawn_blocking(move || client.open(&owned.request())).await.map_err(|_| panicked())?;

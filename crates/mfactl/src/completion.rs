@@ -1,5 +1,5 @@
 //! Completions of shells. The scripts ask this program, and the program asks the daemon for the names of users and
-//! secrets. It says nothing on errors: a completion that fails offers nothing.
+//! secrets. After an error it offers nothing and prints nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,10 +20,10 @@ use crate::socket::socket;
 const VARIABLE: &str = "MFACTL_COMPLETE";
 /// A shell waits for this, so a daemon that hangs must not hold it up.
 const TIME: Duration = Duration::from_millis(500);
-/// Names that are read at most. Of more users a shell could not show all.
+/// Most users to read. A shell could not show more of them.
 const MOST_USERS: usize = 1000;
 
-/// Answers a script, and ends the program then. Does nothing if none asks.
+/// If a completion script called this program, answers it and exits. Otherwise does nothing.
 pub(crate) fn answer(command: fn() -> Clap) {
     CompleteEnv::with_factory(|| without_paths(command())).var(VARIABLE).complete();
 }

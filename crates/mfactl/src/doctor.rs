@@ -182,8 +182,7 @@ fn not_this_account(check: &'static str) -> Finding {
     )
 }
 
-/// Checks where the master key is kept, and whether a rotation is complete.
-/// Checks where the master key is kept. Also returns the directory of the store, which the daemon tells administrators.
+/// Checks where the master key is kept, and whether a rotation is complete. Also returns the directory of the store, which the daemon tells administrators.
 async fn master_key(context: &mut Context) -> Result<(Finding, Option<PathBuf>), Failure> {
     let answer = context.client.send(Call::get("/v1/key")).await?;
     if answer.status != 200 {

@@ -93,8 +93,8 @@ Example:
   mfactl secret rename ann phone 'old phone'";
 
 pub(crate) const WHOAMI: &str = "\
-The daemon takes the account that runs mfactl for the caller. With a token, the
-daemon says which user it belongs to.
+Shows the account that runs mfactl, and its rights. With a token, shows the user
+that the token belongs to.
 
 Examples:
   mfactl whoami

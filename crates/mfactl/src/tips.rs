@@ -6,7 +6,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Words of other tools for `user disable`. clap compares letters alone and would suggest `unlock`, the opposite.
 const DISABLE: [&str; 5] = ["ban", "block", "deactivate", "lock", "suspend"];
 
-/// Gives the error of an unknown command the tip that its word asks for. Other errors stay as they are.
+/// Replaces the tip of clap if the unknown command is a usual word for a command of another name here. Other errors stay
+/// as they are.
 pub(crate) fn improve(mut error: clap::Error) -> clap::Error {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;

@@ -21,8 +21,7 @@ pub enum Told {
     ApiKey(UserId, SecretId),
     /// Backup codes of this user, made at this time (milliseconds since 1970).
     Codes(UserId, i64),
-    /// Backup codes of this user, made at this time, and the tokens of a session with its generation; without a refresh
-    /// token, none.
+    /// Backup codes of this user, made at this time, and tokens; with a refresh token also its session and generation.
     CodesAndTokens(UserId, i64, Option<(SessionId, u32)>),
     /// Tokens of this user; with a refresh token also its session and generation.
     Tokens(UserId, Option<(SessionId, u32)>),

@@ -88,9 +88,9 @@ pub(super) fn open_session(tx: &Tx<'_>, context: &RequestContext, user: UserRow,
     Ok(Granted::Session(session, user))
 }
 
-/// Opens a session in place of an earlier login at `auth_time` (seconds since 1970), which had these methods. With a
-/// second factor it goes on as the session `old`, to the end that this one would have had. Otherwise it only outlives
-/// the enrolment of a first factor: it ends with its access token, has no refresh token, and makes no lasting API keys.
+/// Opens a session in place of an earlier login at `auth_time` (seconds since 1970), which had these methods. If there is
+/// a session `old` with a second factor, the new one lasts no longer than `old` could have. Without one, this session
+/// begins with the user's first factor: it ends with its access token, has no refresh token, and makes no lasting API keys.
 pub(super) fn renew_session(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -113,6 +113,7 @@ pub(super) fn renew_session(
 
 /// Whether a session began with the first factor itself, so that there is no other proof of it.
 pub(super) fn is_of_first_factor(view: &View<'_>, session: Option<SessionId>) -> Result<bool, Fault> {
+    // Time 0: also a session that has expired.
     let session = session.map(|id| view.session(id, 0)).transpose()?.flatten();
     Ok(session.is_some_and(|session| session.generation == FIRST_FACTOR))
 }
@@ -143,12 +144,10 @@ fn methods_of(view: &View<'_>, user: UserId) -> Result<Vec<&'static str>, Fault>
     let keys = view.active_keys(user)?;
     let by_code = factors.iter().filter_map(|row| row.last_used).max();
     let by_key = keys.iter().filter_map(|(row, _)| row.last_used).max();
-    let codes = [(!factors.is_empty(), "totp"), (on_device, "device")];
-    let fido2 = [(!keys.is_empty(), "fido2")];
-    let offered: Vec<_> = match by_key > by_code {
-        true => fido2.into_iter().chain(codes).collect(),
-        false => codes.into_iter().chain(fido2).collect(),
-    };
+    let mut offered = [(!factors.is_empty(), "totp"), (on_device, "device"), (!keys.is_empty(), "fido2")];
+    if by_key > by_code {
+        offered.rotate_right(1);
+    }
     Ok(offered.into_iter().chain([(true, "recovery")]).filter_map(|(has, method)| has.then_some(method)).collect())
 }
 

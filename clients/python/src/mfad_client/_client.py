@@ -207,8 +207,8 @@ class Client:
     def activate(self, who: Session | MustEnroll, secret_id: str, code: str) -> Enrollment:
         """Activates a pending factor with its first code. Ends every older token of the user.
 
-        The result has a new session in place of the one that ended. After a first factor it lasts 15 minutes. A wrong code is `Refused` with the status 422; its
-        `problem` may have a `diagnosis` of the device.
+        The result has a new session in place of the one that ended. After a first factor it lasts 15 minutes. A wrong
+        code is `Refused` with the status 422; its `problem` may have a `diagnosis` of the device.
         """
         target = f"/users/{_id(who.user_id)}/secrets/{_id(secret_id)}/enroll?session=true"
         answer = Reader(self.request("PUT", target, {"token": _digits(code)}, token=who.token))

@@ -1,5 +1,6 @@
-//! The self-service page: three files and a language that an app's reverse proxy shows to its users, at `/ui/`. They are
-//! served only if the configuration has `ui = true`. Everything that the page does goes over the API, with the user's own token.
+//! The self-service page: three files and the texts of another language, which an app's reverse proxy shows to its users
+//! at `/ui/`. They are served only if the configuration has `ui = true`. Everything that the page does goes over the API,
+//! with the user's own token.
 
 use std::borrow::Cow;
 
