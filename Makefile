@@ -14,6 +14,7 @@ export MFAD_BENCH_PEER := $(abspath .venv-peer/bin/python)
 
 DEBUG := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
+MANUAL := $(RELEASE)/manual
 PROOF := $(CARGO_TARGET_DIR)/proof
 # Tests with a long form for `make proof`, and tests that exist only in a long form and are `#[ignore]`d otherwise.
 LONG := test(proof::) | test(proofs::) | test(races::) | test(memory::) | test(leaks::) \
@@ -120,9 +121,9 @@ deb:
 
 # The man pages and completions of the release build.
 manual:
-	rm -rf $(CARGO_TARGET_DIR)/manual
-	$(RELEASE)/mfad manual $(CARGO_TARGET_DIR)/manual
-	$(RELEASE)/mfactl manual $(CARGO_TARGET_DIR)/manual
+	rm -rf $(MANUAL)
+	$(RELEASE)/mfad manual $(MANUAL)
+	$(RELEASE)/mfactl manual $(MANUAL)
 
 install:
 	@tools/needs build
@@ -131,12 +132,12 @@ install:
 	install -D -m 0755 $(RELEASE)/mfactl $(DESTDIR)$(PREFIX)/bin/mfactl
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/mfad packaging/ui.de.json
 	$(MAKE) manual
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(CARGO_TARGET_DIR)/manual/*.1
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 $(CARGO_TARGET_DIR)/manual/*.5
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(CARGO_TARGET_DIR)/manual/*.8
-	install -D -m 0644 $(CARGO_TARGET_DIR)/manual/mfactl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mfactl
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(CARGO_TARGET_DIR)/manual/_mfactl
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(CARGO_TARGET_DIR)/manual/mfactl.fish
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(MANUAL)/*.1
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 $(MANUAL)/*.5
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(MANUAL)/*.8
+	install -D -m 0644 $(MANUAL)/mfactl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mfactl
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(MANUAL)/_mfactl
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(MANUAL)/mfactl.fish
 
 fmt:
 	cargo fmt --all
