@@ -1,10 +1,12 @@
 //! One connection: writes requests and reads responses. Every wait ends with the time limit of its exchange.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use zeroize::Zeroizing;
 
 use crate::framing::{Head, LONGEST_HEAD, LONGEST_SIZE_LINE, Length, chunk_size, parse_head, unexpected};
@@ -35,10 +37,22 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// The time limit of a Unix socket's connect is its write timeout (`unix(7)`), which the standard library cannot set
+/// beforehand.
+fn connect(path: &Path, time: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(time))?;
+    socket.connect(&SockAddr::unix(path)?).map_err(|cause| match cause.kind() {
+        ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "the daemon does not accept connections"),
+        _ => cause,
+    })?;
+    Ok(UnixStream::from(OwnedFd::from(socket)))
+}
+
 impl Connection {
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let socket =
-            UnixStream::connect(path).map_err(|cause| Error::Unreachable { socket: path.to_owned(), cause })?;
+    /// Connects, and waits at most `time` for a daemon that accepts no connections.
+    pub(crate) fn open(path: &Path, time: Duration) -> Result<Self, Error> {
+        let socket = connect(path, time).map_err(|cause| Error::Unreachable { socket: path.to_owned(), cause })?;
         let buffer = Zeroizing::new(Vec::with_capacity(PIECE.saturating_add(LONGEST_HEAD)));
         Ok(Self { socket, deadline: None, rests_since: None, buffer })
     }
@@ -87,7 +101,8 @@ impl Connection {
     fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             self.socket.set_write_timeout(self.left()?)?;
-            match self.socket.write(bytes) {
+            // Without the flag, a daemon that has closed the connection would end a program that does not ignore SIGPIPE.
+            match SockRef::from(&self.socket).send_with_flags(bytes, libc::MSG_NOSIGNAL) {
                 Ok(0) => return Err(Error::BrokenOff(ErrorKind::WriteZero.into())),
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

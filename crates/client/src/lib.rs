@@ -28,6 +28,7 @@ mod connection;
 mod error;
 mod flows;
 mod framing;
+mod host;
 mod request;
 mod stream;
 
@@ -42,6 +43,7 @@ use connection::Connection;
 pub use account::{Enrollment, QrFormat};
 pub use error::{Error, Refusal};
 pub use flows::{Credentials, LoginStep};
+pub use host::{HostLogin, HostProof};
 pub use mfad_api::SecretString;
 pub use request::{Authority, Method, Request};
 pub use stream::{Stopper, Stream};
@@ -53,19 +55,27 @@ const EXCHANGE_TIME: Duration = Duration::from_secs(30);
 pub struct Client {
     socket: PathBuf,
     time: Duration,
+    connect_time: Duration,
     kept: Option<Connection>,
 }
 
 impl Client {
     /// Creates a client of the daemon at this socket. It connects at the first exchange.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into(), time: EXCHANGE_TIME, kept: None }
+        Self { socket: socket.into(), time: EXCHANGE_TIME, connect_time: EXCHANGE_TIME, kept: None }
     }
 
     /// Sets the time limit of an exchange, 30 s by default.
     #[must_use]
     pub fn with_time(self, time: Duration) -> Self {
         Self { time, ..self }
+    }
+
+    /// Sets the time limit of a connect, 30 s by default. A daemon that is stopped, or has too many clients, accepts no
+    /// connections.
+    #[must_use]
+    pub fn with_connect_time(self, connect_time: Duration) -> Self {
+        Self { connect_time, ..self }
     }
 
     /// The path of the daemon's socket.
@@ -77,7 +87,7 @@ impl Client {
     pub fn send(&mut self, request: &Request<'_>) -> Result<Answer, Error> {
         let mut connection = match self.kept.take().filter(Connection::is_reusable) {
             Some(connection) => connection,
-            None => Connection::open(&self.socket)?,
+            None => Connection::open(&self.socket, self.connect_time)?,
         };
         connection.begin(self.time);
         connection.write(request)?;
@@ -97,7 +107,7 @@ impl Client {
 
     /// Opens a stream, such as events or a backup, on a connection of its own.
     pub fn open(&self, request: &Request<'_>) -> Result<Stream, Error> {
-        let mut connection = Connection::open(&self.socket)?;
+        let mut connection = Connection::open(&self.socket, self.connect_time)?;
         connection.begin(self.time);
         connection.write(request)?;
         let head = connection.read_head()?;
