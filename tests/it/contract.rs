@@ -21,7 +21,7 @@ const NOT_PROVOKED: [(u16, &str); 2] = [
 const URI: &str = "otpauth://totp/a:b?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 /// The routes that there are to be.
-const OPERATIONS: [&str; 53] = [
+const OPERATIONS: [&str; 55] = [
     "DELETE /devices/{}/oath/accounts/{}",
     "DELETE /users/{}",
     "DELETE /users/{}/secrets/{}",
@@ -43,6 +43,7 @@ const OPERATIONS: [&str; 53] = [
     "GET /key",
     "GET /metrics",
     "GET /openapi.json",
+    "GET /preflight",
     "GET /users",
     "GET /users/{}",
     "GET /users/{}/secrets",
@@ -69,6 +70,7 @@ const OPERATIONS: [&str; 53] = [
     "POST /users/{}/secrets/import",
     "POST /users/{}/unlock",
     "POST /users/{}/verify",
+    "POST /verify",
     "PUT /devices/{}/oath/accounts/{}",
     "PUT /devices/{}/oath/password",
     "PUT /users/{}",
@@ -94,6 +96,7 @@ fn body_of(operation: &Operation) -> Option<Value> {
         ("POST", "/auth/fido2") => {
             json!({"credential": {"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}})
         }
+        ("POST", "/verify") => json!({"name": "anna", "token": "123456", "service": "sshd"}),
         ("POST", "/auth/stepup") => json!({"token": "123456", "action": "x"}),
         ("POST", "/auth/receipt") => json!({"receipt": "A".repeat(43), "action": "x"}),
         ("POST", "/users/{}/verify" | "/auth/totp" | "/auth/mfa") | ("PUT", "/users/{}/secrets/{}/enroll") => code,
@@ -112,6 +115,9 @@ fn path(operation: &Operation, user: &str, secret: &str) -> String {
         let serial = if user == RANDOM { RANDOM } else { "7" };
         return operation.template.replace("{serial}", serial).replace("{account}", "mfad:nobody");
     }
+    if operation.template == "/preflight" {
+        return "/preflight?name=anna".to_owned();
+    }
     let template = unnamed(&operation.template);
     template.replacen("{}", user, 1).replacen("{}", secret, 1)
 }
@@ -128,7 +134,10 @@ fn request(operation: &Operation, user: &str, secret: &str) -> Request {
 fn provocations(operation: &Operation, status: u16, person: &Person, secret: &str) -> Vec<Request> {
     let usual = request(operation, &person.id, secret);
     match status {
-        400 => vec![Request { target: format!("{}?nothing=1", usual.target), ..usual }],
+        400 => {
+            let mark = if usual.target.contains('?') { '&' } else { '?' };
+            vec![Request { target: format!("{}{mark}nothing=1", usual.target), ..usual }]
+        }
         401 => vec![usual.clone().token("no.such.token"), usual],
         403 => vec![request(operation, "me", secret), usual.token(&person.token)],
         404 => vec![request(operation, RANDOM, RANDOM).reason(), request(operation, &person.id, RANDOM).reason()],

@@ -40,6 +40,7 @@ mod fido2;
 mod found;
 mod hardware;
 mod headers;
+mod host_logins;
 mod imports;
 mod interop;
 mod keep_alive;

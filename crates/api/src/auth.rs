@@ -63,6 +63,21 @@ pub struct Verified {
     pub method: String,
     /// When the factor was checked, RFC 3339 in UTC.
     pub auth_time: String,
+    /// The unused backup codes, if one was just used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<u32>,
+}
+
+/// The second factors of a user who logs in to this host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preflight {
+    /// `unknown` if no user has the account's name, `disabled`, or the state of its factors: `none`, `pending` or
+    /// `active`.
+    pub state: String,
+    /// The methods that can prove this user, the one used last first: `totp`, `device`, `fido2` and `recovery`. Empty
+    /// unless the state is `active`.
+    pub methods: Vec<String>,
 }
 
 /// The response to an app that redeemed the receipt of a step-up.

@@ -185,7 +185,7 @@ pub struct Problem {
     /// The serial numbers of the keys to choose from; with `many-devices`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub devices: Option<Vec<u64>>,
-    /// The right that the caller lacks: `admin`, `app` or `audit`; with `forbidden`.
+    /// The right that the caller lacks: `admin`, `app`, `audit` or `pam`; with `forbidden`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub right: Option<String>,
     /// The program that probably holds the key; with `device-busy`.

@@ -16,7 +16,9 @@ mod secret_string;
 mod user;
 
 pub use audit::{AuditEvent, AuditPage, AuditRecord, HashedRow};
-pub use auth::{AuthMethods, AuthToken, PublicKey, PublicKeyOptions, PublicKeySet, RedeemedReceipt, Verified};
+pub use auth::{
+    AuthMethods, AuthToken, Preflight, PublicKey, PublicKeyOptions, PublicKeySet, RedeemedReceipt, Verified,
+};
 pub use device::{
     Account, AccountList, Applet, Device, DeviceCredential, DeviceEvent, DeviceList, DevicePassword, DeviceProblem,
     DeviceState, Fido2State, GenuineDevice, ReturnedCredential, ReturnedDevice, SecurityKey, SecurityKeyList,

@@ -26,6 +26,7 @@ impl Needed {
         let parts: Vec<&str> = path.split('?').next().unwrap_or_default().split('/').skip(2).collect();
         let (right, may_log_in) = match parts.as_slice() {
             ["audit" | "metrics", ..] => ("audit", false),
+            ["verify" | "preflight"] => ("pam", false),
             ["users", _, "unlock"] | ["users", _, "secrets", "import"] => ("admin", false),
             ["users", _, "verify"] | ["users"] | ["devices"] | ["devices", _] => ("app", false),
             ["users", ..] => ("app", true),
@@ -114,6 +115,7 @@ mod tests {
         assert_eq!(needed("/v1/users/u/unlock"), ("admin", false));
         assert_eq!(needed("/v1/devices/7"), ("app", false));
         assert_eq!(needed("/v1/devices/7/oath/accounts"), ("admin", false));
+        assert_eq!(needed("/v1/preflight?name=emmy"), ("pam", false));
         assert_eq!(needed("/v1/backup"), ("admin", false));
     }
 

@@ -15,9 +15,15 @@ use mfad_api::{AuthToken, User};
 
 const TOKEN: Wanted = Wanted { label: "access token", instead: "use --token-file or --token-stdin" };
 
-/// Each right, with a call that needs it and changes nothing.
-const PROBES: [(&str, &str); 3] =
-    [("admin", "/v1/key"), ("app", "/v1/users?limit=1"), ("audit", "/v1/audit?after=9223372036854775807&limit=1")];
+/// Each right, with a call that needs it and changes nothing. With the right `pam` alone, an account can ask for itself.
+fn probes() -> [(&'static str, String); 4] {
+    [
+        ("admin", "/v1/key".to_owned()),
+        ("app", "/v1/users?limit=1".to_owned()),
+        ("audit", "/v1/audit?after=9223372036854775807&limit=1".to_owned()),
+        ("pam", format!("/v1/preflight?uid={}", getuid())),
+    ]
+}
 
 pub(crate) async fn whoami(context: &mut Context, args: &WhoamiArgs) -> Result<(), Failure> {
     match args.token.source() {
@@ -30,8 +36,8 @@ pub(crate) async fn whoami(context: &mut Context, args: &WhoamiArgs) -> Result<(
 /// tried.
 async fn this_account(context: &mut Context) -> Result<(), Failure> {
     let mut rights = Vec::new();
-    for (right, path) in PROBES {
-        let answer = context.client.send(Call::get(path)).await?;
+    for (right, path) in probes() {
+        let answer = context.client.send(Call::get(&path)).await?;
         match answer.status {
             200 => rights.push(right),
             401 | 403 => {}

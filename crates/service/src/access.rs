@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::token::Claims;
-use mfad_core::model::{Right, UserRef};
+use mfad_core::model::{HostUser, Right, UserRef};
 
 use super::authorise::{Redeemer, Scope, Session, UserAccess};
 use super::{Call, NewUserOrder, RequestContext, SecretOrder, SecretRef, Service};
@@ -17,6 +17,8 @@ pub(super) enum Access<'a> {
     /// A right of the peer uid. A request with a token has it only if the token's user has the role `admin` and the
     /// peer has the right `admin` (AZ-4).
     Right(Right),
+    /// The right `pam`. A peer with neither the uid 0 nor the right `admin` may ask for its own account only.
+    HostUser(&'a HostUser),
     /// The right `admin`, and a reason for the audit log.
     AdminWithReason,
     /// Access to the user that the path names, within a scope. The call counts towards the rate limit.
@@ -88,6 +90,7 @@ pub(super) fn required(call: &Call) -> Access<'_> {
         | Call::ListSecurityKeys
         | Call::ShowDevice(_)
         | Call::DeviceEvents { .. } => Access::Right(Right::App),
+        Call::VerifyHostLogin(user, ..) | Call::Preflight(user) => Access::HostUser(user),
         Call::DeviceAccounts(_) | Call::AttestDevice(..) | Call::ShowKey => Access::Right(Right::Admin),
         Call::AuditRows { .. } | Call::Metrics => Access::Right(Right::Audit),
         // These can lock users out or copy the store, so the audit log must hold a reason.
@@ -169,6 +172,7 @@ impl Service {
             Access::Anyone | Access::ChallengeOrSession => Ok(Evidence::Granted),
             Access::Registration(_) => self.may_register(context).map(|()| Evidence::Granted),
             Access::Right(right) => self.right(context, right).map(|()| Evidence::Granted),
+            Access::HostUser(user) => self.may_check(context, user).map(|()| Evidence::Granted),
             Access::AdminWithReason => self.right_with_reason(context).map(|()| Evidence::Granted),
             Access::User(user, scope, _) => self.access_to(context, user, scope).map(Evidence::User),
             Access::Confirmation(user, secret) => self

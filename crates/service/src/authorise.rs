@@ -233,7 +233,7 @@ impl Service {
             None => rights.holds(right),
             Some(bearer) => bearer.is_admin(rights),
         };
-        if holds { Ok(()) } else { Err(Error::Forbidden(name_of(right))) }
+        if holds { Ok(()) } else { Err(Error::Forbidden(right.name())) }
     }
 
     /// Checks for the right `admin`, and for a reason in the request.
@@ -489,12 +489,4 @@ fn has_role(user: &UserRow) -> bool {
 
 fn admin(context: &RequestContext, token: Option<TokenRef>) -> Authority {
     Authority::Admin { reason: context.reason(), token }
-}
-
-fn name_of(right: Right) -> &'static str {
-    match right {
-        Right::Admin => "admin",
-        Right::App => "app",
-        Right::Audit => "audit",
-    }
 }

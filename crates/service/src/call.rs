@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::token::PublicKey;
 use mfad_core::model::{
-    AccountName, BackupCode, Email, Label, Method, Pin, Profile, SecretId, Sensitive, Serial, Text, TokenInput, UserId,
-    UserName, UserRef,
+    AccountName, BackupCode, Email, HostLogin, HostUser, Label, Method, Pin, Profile, SecretId, Sensitive, Serial,
+    Text, TokenInput, UserId, UserName, UserRef,
 };
 use mfad_core::oath::OtpauthUri;
 use mfad_hardware::piv::Slot as PivSlot;
@@ -104,6 +104,10 @@ pub enum Call {
     LogOut,
     /// Check a second factor of a user for an app, without a login.
     Verify(UserRef, Proof),
+    /// Check a second factor of a user who logs in to this host. It is for PAM modules.
+    VerifyHostLogin(HostUser, Proof, HostLogin),
+    /// Show which second factors a user who logs in to this host can use.
+    Preflight(HostUser),
     /// Get the public keys that verify tokens.
     KeySet,
     /// Get the public keys that verify provisioning receipts.
@@ -402,6 +406,16 @@ pub enum Reply {
         method: Method,
         /// Time of the check, in milliseconds since 1970.
         at: i64,
+        /// Unused backup codes, if one was just used.
+        remaining: Option<u32>,
+    },
+    /// The second factors of a user who logs in to this host.
+    Preflight {
+        /// `unknown` if no user has the account's name, `disabled`, or the state of its factors: `none`, `pending` or
+        /// `active`.
+        state: &'static str,
+        /// The methods that can prove this user, the one used last first. Empty unless the state is `active`.
+        methods: Vec<&'static str>,
     },
     /// Public keys that verify tokens, or provisioning receipts.
     KeySet(Vec<PublicKey>),

@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     StepUp(SessionId),
     /// A check that the app with this peer uid makes.
     Verify(u32),
+    /// A login to this host.
+    HostLogin,
 }
 
 pub(super) enum Asked {

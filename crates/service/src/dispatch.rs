@@ -125,6 +125,8 @@ impl Service {
             Call::Refresh => self.refresh(context),
             Call::LogOut => self.log_out(context, evidence.session()?),
             Call::Verify(user, proof) => self.verify(context, user, proof),
+            Call::VerifyHostLogin(user, proof, login) => self.verify_host_login(context, &user, proof, login),
+            Call::Preflight(user) => self.preflight(context, &user),
             Call::KeySet => Ok(Reply::KeySet(self.with_keys(KeySet::public_keys))),
             Call::ReceiptKeys => self.receipt_keys(),
             Call::ListDevices => self.list_devices(context),

@@ -50,6 +50,9 @@ pub enum Error {
     /// The caller is authenticated and lacks this right.
     #[error("the caller lacks the right `{0}`; ask the administrator of this host for it")]
     Forbidden(&'static str),
+    /// The caller has the right `pam`, and asks for an account of this host that is not its own.
+    #[error("with the right `pam`, an account other than root can only have its own factors checked")]
+    ForeignAccount,
     /// The operation needs a second factor given in the last five minutes, or an administrator with a reason (ENR-3).
     #[error(
         "this requires a second factor given in the last five minutes, or a reason from an administrator; do a step-up \

@@ -23,6 +23,7 @@ mod future_steps;
 mod hasher;
 mod health;
 mod host_clock;
+mod host_logins;
 mod jobs;
 mod local_keys;
 mod locks;

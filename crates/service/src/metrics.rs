@@ -25,6 +25,39 @@ struct LoginLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HostLoginLabels {
+    service: &'static str,
+    outcome: &'static str,
+}
+
+/// The PAM services that have a label of their own; all others count as `other`. The caller chooses the name, so that
+/// any name as a label would let it fill the memory.
+const SERVICES: [&str; 22] = [
+    "atd",
+    "chfn",
+    "chsh",
+    "cockpit",
+    "cron",
+    "gdm-password",
+    "kscreenlocker",
+    "lightdm",
+    "login",
+    "mfactl",
+    "polkit-1",
+    "runuser",
+    "sddm",
+    "sshd",
+    "su",
+    "su-l",
+    "sudo",
+    "sudo-i",
+    "swaylock",
+    "vlock",
+    "xdm",
+    "xscreensaver",
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
 }
@@ -44,6 +77,7 @@ pub struct Metrics {
     /// All answers, whatever their status.
     answered: AtomicU64,
     logins: Family<LoginLabels, Counter>,
+    host_logins: Family<HostLoginLabels, Counter>,
     enrolments: Counter,
     panics: Counter<u64, AtomicU64>,
     connections: Gauge,
@@ -64,6 +98,9 @@ impl Default for Metrics {
         registry.register("requests", "Answered requests by status", requests.clone());
         let logins = Family::default();
         registry.register("logins", "Login steps by outcome", logins.clone());
+        let host_logins = Family::default();
+        let help = "Second factors checked for logins to this host, by PAM service and outcome";
+        registry.register("host_logins", help, host_logins.clone());
         let enrolments = Counter::default();
         registry.register("enrolments", "Factors that became active", enrolments.clone());
         let panics = Counter::default();
@@ -98,6 +135,7 @@ impl Default for Metrics {
             requests,
             answered: AtomicU64::new(0),
             logins,
+            host_logins,
             enrolments,
             panics,
             connections,
@@ -143,6 +181,12 @@ impl Metrics {
     pub(super) fn count_login(&self, step: &'static str, is_ok: bool) {
         let outcome = if is_ok { "ok" } else { "refused" };
         self.logins.get_or_create(&LoginLabels { step, outcome }).inc();
+    }
+
+    pub(super) fn count_host_login(&self, service: &str, is_ok: bool) {
+        let service = SERVICES.into_iter().find(|known| *known == service).unwrap_or("other");
+        let outcome = if is_ok { "ok" } else { "refused" };
+        self.host_logins.get_or_create(&HostLoginLabels { service, outcome }).inc();
     }
 
     pub(super) fn count_enrolment(&self) {

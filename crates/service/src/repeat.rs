@@ -54,6 +54,7 @@ impl Service {
             | Reply::AuthMethods { .. }
             | Reply::ReceiptRedeemed { .. }
             | Reply::Verified { .. }
+            | Reply::Preflight { .. }
             | Reply::KeySet(_)
             | Reply::Devices(_)
             | Reply::SecurityKeys(_)

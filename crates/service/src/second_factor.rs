@@ -100,7 +100,7 @@ impl Service {
         let code = match proof {
             // Comparing takes microseconds, so all of it happens in the transaction that counts the attempt.
             Proof::Token(token) => return Ok((Prepared::Token(token), None)),
-            Proof::Device { pin } => return Ok((self.ask_key(context, user, &subject, pin.as_ref())?, None)),
+            Proof::Device { pin } => return Ok((self.ask_key(context, user, &subject, purpose, pin.as_ref())?, None)),
             Proof::SecurityKey { pin } => {
                 self.refuse_throttled(context, &subject)?;
                 let user = user.ok_or_else(no_key_here)?;
@@ -130,6 +130,7 @@ impl Service {
         context: &RequestContext,
         user: Option<UserId>,
         subject: &Subject,
+        purpose: Purpose,
         pin: Option<&Pin>,
     ) -> Result<Prepared, Error> {
         self.refuse_throttled(context, subject)?;
@@ -149,8 +150,10 @@ impl Service {
                 answered => return answered.map(Prepared::Key),
             }
         }
-        // A key in a port proves no presence unless it is touched. Only an administrator's check may do without.
-        let without_touch = context.caller.token.is_none() && self.right(context, Right::Admin).is_ok();
+        // A key in a port proves no presence unless it is touched. Only an administrator's check may do without, and
+        // none for a login to this host, which root asks for whoever it is that logs in.
+        let is_check = matches!(purpose, Purpose::Verify(_)) && context.caller.token.is_none();
+        let without_touch = is_check && self.right(context, Right::Admin).is_ok();
         self.code_by_key(context, user, without_touch).map(Prepared::Token)
     }
 

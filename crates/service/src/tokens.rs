@@ -137,7 +137,7 @@ pub(super) fn open_challenge(tx: &Tx<'_>, context: &RequestContext, user: UserRo
 
 /// The methods with which the user can answer a challenge, as the API names them. The one that was used last comes
 /// first. Backup codes are always offered, and come last.
-fn methods_of(view: &View<'_>, user: UserId) -> Result<Vec<&'static str>, Fault> {
+pub(super) fn methods_of(view: &View<'_>, user: UserId) -> Result<Vec<&'static str>, Fault> {
     let factors = view.active_factors(user)?;
     let programmed = view.oath_accounts_of(user)?;
     let on_device = factors.iter().any(|row| programmed.iter().any(|credential| credential.id == row.id));

@@ -3,11 +3,12 @@
 use crate::error::Error;
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
-use mfad_core::model::{Amr, Email, Gate, Limits, Moment, Text, Throttle, UserId, UserName, canonical};
+use mfad_core::model::{Amr, Email, Gate, Limits, Moment, Text, Throttle, UserId, UserName};
 use mfad_store::{Class, Fault, MfaState, NewUser, Outcome, Subject, Taken, UserRow, View};
 
 use super::authorise::{Authority, UserAccess};
 use super::future_steps::{FutureUses, lower_future_steps};
+use super::host_logins::user_of;
 use super::password::insert_password;
 use super::tokens::{Granted, open_session};
 use super::views::LockView;
@@ -69,9 +70,10 @@ impl Service {
     pub(super) fn find_user(&self, context: &RequestContext, name: &UserName) -> Result<Reply, Error> {
         let limits = self.policy().factor_limits;
         let users = self.look(context, |view| {
-            // An e-mail address is a login too, but no name.
-            let found = view.user_by_login(name.key())?.filter(|row| canonical(&row.name) == name.key());
-            found.into_iter().map(|row| shown(view, row, &limits, &context.now)).collect::<Result<Vec<_>, _>>()
+            user_of(view, name)?
+                .into_iter()
+                .map(|row| shown(view, row, &limits, &context.now))
+                .collect::<Result<Vec<_>, _>>()
         })?;
         Ok(Reply::Users { users, next: None })
     }

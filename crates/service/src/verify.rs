@@ -1,29 +1,69 @@
-//! Checks a second factor for an app, which has its own login. It opens no session and issues no token.
+//! Checks a second factor for an app, which has its own login, or for a login to this host. It opens no session and
+//! issues no token.
 
 use std::sync::Arc;
 
 use crate::error::Error;
 use mfad_api::AuditEvent;
-use mfad_core::model::{TokenInput, UserId, UserRef};
-use mfad_store::{Outcome, Subject, Tx, Vault};
+use mfad_core::model::{HostLogin, TokenInput, UserId, UserRef};
+use mfad_store::{AuditEntry, Outcome, Subject, Tx, Vault};
 
 use super::ceremonies::Purpose;
 use super::locks::Held;
 use super::second_factor::{Accepted, Prepared, Verdict, accept, judge, judge_nobody};
 use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 
-/// Returns where failures for an unknown user are counted: in one of 65,536 buckets, so that the table stays small.
-fn bucket(vault: &Vault, named: Option<UserId>, uid: u32) -> Subject {
-    Subject::nobody(vault.unknown_login_place(&format!("{named:?}")), uid)
+/// The user of a check, as far as it is known before the transaction.
+pub(super) struct Checked {
+    /// The user's id; `None` if no user can have the id or name that the caller gave.
+    user: Option<UserId>,
+    /// The text that the caller named the user by. Failures for an unknown user are counted by it.
+    named: String,
+    purpose: Purpose,
+    /// The login to this host that the check is for, for the audit log.
+    login: Option<HostLogin>,
+}
+
+impl Checked {
+    fn by_app(user: UserRef, peer: u32) -> Result<Self, Error> {
+        let user = match user {
+            UserRef::Me => return Err(Error::MeWithoutUser),
+            UserRef::Id(id) => Some(id),
+            UserRef::Malformed => None,
+        };
+        Ok(Self { user, named: format!("{user:?}"), purpose: Purpose::Verify(peer), login: None })
+    }
+
+    /// The check for a login to this host; `key` is the canonical name of the account.
+    pub(super) fn for_host(user: Option<UserId>, key: &str, login: HostLogin) -> Self {
+        Self { user, named: format!("host:{key}"), purpose: Purpose::HostLogin, login: Some(login) }
+    }
+
+    /// Returns where failures for an unknown user are counted: in one of 65,536 buckets, so that the table stays small.
+    fn bucket(&self, vault: &Vault, peer: u32) -> Subject {
+        Subject::nobody(vault.unknown_login_place(&self.named), peer)
+    }
+
+    /// Appends the login to this host to the detail of an audit row.
+    fn detail(&self, what: &str) -> String {
+        self.login.as_ref().map_or_else(|| what.to_owned(), |login| format!("{what}; {login}"))
+    }
 }
 
 impl Service {
     /// Judges a second factor of a user. A wrong or used code, an unknown user and a user with only a pending factor
     /// get the same refusal after the same work (AZ-2).
     pub(super) fn verify(&self, context: &RequestContext, user: UserRef, proof: Proof) -> Result<Reply, Error> {
-        let (job, _held) = self.verification(context, user, proof)?;
-        let outcome = self.change(context, job);
-        self.verified(context, outcome)
+        let checked = Checked::by_app(user, context.caller.peer.uid)?;
+        let outcome = self.check(context, checked, proof);
+        self.metrics.count_login("verify", outcome.is_ok());
+        self.verified(context, outcome?)
+    }
+
+    /// Judges a second factor on this thread, which it may block.
+    pub(super) fn check(&self, context: &RequestContext, checked: Checked, proof: Proof) -> Result<Accepted, Error> {
+        let (job, _held) = self.verification(context, checked, proof)?;
+        self.change(context, job)
     }
 
     /// [`Service::verify`] for a one-time password. It awaits the commit, so that it needs no thread.
@@ -33,9 +73,11 @@ impl Service {
         user: UserRef,
         token: TokenInput,
     ) -> Result<Reply, Error> {
-        let (job, _) = self.verification(context, user, Proof::Token(token))?;
+        let checked = Checked::by_app(user, context.caller.peer.uid)?;
+        let (job, _) = self.verification(context, checked, Proof::Token(token))?;
         let outcome = self.change_async(context, job).await;
-        self.verified(context, outcome)
+        self.metrics.count_login("verify", outcome.is_ok());
+        self.verified(context, outcome?)
     }
 
     /// Prepares a verify: returns the writing job that judges the proof, and a lock to hold until the job is done. Both
@@ -43,34 +85,28 @@ impl Service {
     fn verification(
         &self,
         context: &RequestContext,
-        user: UserRef,
+        checked: Checked,
         proof: Proof,
     ) -> Result<(impl Job<Accepted> + use<>, Option<Held<'_>>), Error> {
-        let named = match user {
-            UserRef::Me => return Err(Error::MeWithoutUser),
-            UserRef::Id(id) => Some(id),
-            UserRef::Malformed => None,
-        };
         // A backup code or a key needs the user beforehand. For a one-time password the transaction looks the user up,
         // which saves a read.
-        let known = match named.filter(|_| !matches!(proof, Proof::Token(_))) {
+        let known = match checked.user.filter(|_| !matches!(proof, Proof::Token(_))) {
             Some(id) => self.look(context, |view| view.user(id))?.filter(|user| !user.disabled),
             None => None,
         };
         let uid = context.caller.peer.uid;
         let rules = self.rules();
-        let purpose = Purpose::Verify(uid);
         let (prepared, held) = match proof {
             Proof::Token(token) => (Prepared::Token(token), None),
             // For an unknown user a backup code is hashed too, so that the time does not tell (AUT-4).
             proof => {
-                let nobody = bucket(self.store.vault(), named, uid);
-                self.prepare(context, known.map(|user| user.id), &nobody, purpose, proof)?
+                let nobody = checked.bucket(self.store.vault(), uid);
+                self.prepare(context, known.map(|user| user.id), &nobody, checked.purpose, proof)?
             }
         };
         let decoy = Arc::clone(&self.decoy);
         let job = move |tx: &Tx<'_>, context: &RequestContext| {
-            let found = match named {
+            let found = match checked.user {
                 Some(id) => tx.login_factors(id)?.filter(|found| !found.is_disabled).map(|found| (id, found)),
                 None => None,
             };
@@ -80,13 +116,13 @@ impl Service {
                     let verdict = judge(tx, context, rules, *id, &found.factors, &prepared)?;
                     if !matches!(verdict, Verdict::Accepted(_)) {
                         // An unknown user's refusal costs this, so a known one's does too (AUT-4).
-                        std::hint::black_box(bucket(tx.vault(), named, uid));
+                        std::hint::black_box(checked.bucket(tx.vault(), uid));
                     }
                     verdict
                 }
                 None => {
-                    let decoy = decoy.read(tx, named)?;
-                    let nobody = bucket(tx.vault(), named, uid);
+                    let decoy = decoy.read(tx, checked.user)?;
+                    let nobody = checked.bucket(tx.vault(), uid);
                     judge_nobody(tx, context, rules, &nobody, decoy.as_ref(), &prepared)?
                 }
             };
@@ -94,20 +130,25 @@ impl Service {
             // no concern: only peers with a right may call this.
             if matches!(verdict, Verdict::Wrong) {
                 // The same text for everybody, or the row would cost more for some (AUT-4).
-                let why = "a wrong or used code, or no such user or factor";
-                tx.audit(&context.entry_with(AuditEvent::Verify, Outcome::Refused, named, None, why))?;
+                let why = checked.detail("a wrong or used code, or no such user or factor");
+                tx.audit(&context.entry_with(AuditEvent::Verify, Outcome::Refused, checked.user, None, why))?;
             }
             let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
-            tx.audit(&accepted.entry(context, AuditEvent::Verify, subject))?;
+            let entry = accepted.entry(context, AuditEvent::Verify, subject);
+            tx.audit(&AuditEntry { detail: Some(checked.detail(accepted.method.name())), ..entry })?;
             Ok(accepted)
         };
         Ok((job, held))
     }
 
-    fn verified(&self, context: &RequestContext, outcome: Result<Accepted, Error>) -> Result<Reply, Error> {
-        self.metrics.count_login("verify", outcome.is_ok());
-        let accepted = outcome?;
+    /// Counts an accepted factor, and returns the reply.
+    pub(super) fn verified(&self, context: &RequestContext, accepted: Accepted) -> Result<Reply, Error> {
         self.metrics.count_code(accepted.steps_ahead);
-        Ok(Reply::Verified { secret: accepted.secret, method: accepted.method, at: context.now.wall_ms })
+        Ok(Reply::Verified {
+            secret: accepted.secret,
+            method: accepted.method,
+            at: context.now.wall_ms,
+            remaining: accepted.remaining,
+        })
     }
 }

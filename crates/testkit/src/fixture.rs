@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mfad::http::Clock;
 use mfad_core::model::{
-    Algorithm, Digits, Limits, Moment, OtpKind, Peer, Period, Profile, Sensitive, Text, TokenInput, UserId, UserName,
-    UserRef,
+    Algorithm, Digits, HostLogin, HostUser, Limits, Moment, OtpKind, Peer, Period, Profile, Sensitive, Text,
+    TokenInput, UserId, UserName, UserRef,
 };
 use mfad_core::oath::Window;
 use mfad_hardware::device::{NoDevices, Slot};
@@ -295,6 +295,14 @@ impl HardwareFixture {
 
     pub fn verify_by_key(&self) -> Result<(), Error> {
         self.ask(Call::Verify(UserRef::Id(self.user), Proof::Device { pin: None })).map(drop)
+    }
+
+    /// A login to this host by the key in the reader, as root's PAM modules ask for.
+    pub fn host_login_by_key(&self, name: &str) -> Result<(), Error> {
+        let name = UserName::parse(name).expect("a name");
+        let service = Text::parse("login", 64).expect("a service");
+        let login = HostLogin { service, ruser: None, rhost: None, tty: None };
+        self.ask(Call::VerifyHostLogin(HostUser::Name(name), Proof::Device { pin: None }, login)).map(drop)
     }
 
     /// Returns the names of all accounts on the key, which is in the reader or beside it.

@@ -284,8 +284,8 @@ impl Walk {
     /// What can be done with the token of a login.
     fn tokens(&mut self) {
         let (user, mut factor) = ("ida", self.counted("ida"));
-        self.says(&["whoami"], "", "admin, app, audit");
-        assert_eq!(self.document(&["whoami"], "")["rights"], json!(["admin", "app", "audit"]));
+        self.says(&["whoami"], "", "admin, app, audit, pam");
+        assert_eq!(self.document(&["whoami"], "")["rights"], json!(["admin", "app", "audit", "pam"]));
         let password = self.bench.file("password", PASSWORD);
         let login = ["login", user, "--password-file", password.to_str().unwrap(), "--code-stdin"];
         let session = |walk: &mut Self, factor: &mut Factor| {

@@ -3,6 +3,7 @@
 
 mod code;
 mod device;
+mod host_login;
 mod id;
 mod login;
 mod moment;
@@ -16,6 +17,7 @@ mod token_input;
 
 pub use code::{BackupCode, CODE_SYMBOLS, CODES_PER_SET};
 pub use device::{AccountName, DeviceId, Firmware, NameFault, Serial};
+pub use host_login::{HostLogin, HostUser};
 pub use id::{ChallengeId, SecretId, SessionId, UserId, UserRef};
 pub use login::{Amr, Method, TokenKind};
 pub use moment::{BootId, Moment};

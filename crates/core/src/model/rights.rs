@@ -3,12 +3,27 @@
 /// A right that a peer has without a user's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// Everything that an administrator may do. Includes the other two.
+    /// Everything that an administrator may do. Includes the others.
     Admin,
     /// Create users, authenticate, verify, and manage factors on behalf of users.
     App,
     /// Read the audit log and the metrics.
     Audit,
+    /// Check second factors of users who log in to this host, as a PAM module does. Except for root, only the factors
+    /// of the peer's own account.
+    Pam,
+}
+
+impl Right {
+    /// The name of the right in the configuration and in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::App => "app",
+            Self::Audit => "audit",
+            Self::Pam => "pam",
+        }
+    }
 }
 
 /// A set of rights; the default is empty.
@@ -17,11 +32,12 @@ pub struct Rights {
     admin: bool,
     app: bool,
     audit: bool,
+    pam: bool,
 }
 
 impl Rights {
     /// The right `admin`, and with it all others.
-    pub const ADMIN: Self = Self { admin: true, app: true, audit: true };
+    pub const ADMIN: Self = Self { admin: true, app: true, audit: true, pam: true };
 
     /// Returns the set with one more right.
     #[must_use]
@@ -31,13 +47,19 @@ impl Rights {
             Right::Admin => Self::ADMIN,
             Right::App => Self { app: true, ..self },
             Right::Audit => Self { audit: true, ..self },
+            Right::Pam => Self { pam: true, ..self },
         }
     }
 
     /// Returns the rights that are in either set.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
-        Self { admin: self.admin || other.admin, app: self.app || other.app, audit: self.audit || other.audit }
+        Self {
+            admin: self.admin || other.admin,
+            app: self.app || other.app,
+            audit: self.audit || other.audit,
+            pam: self.pam || other.pam,
+        }
     }
 
     /// Whether the set contains this right.
@@ -46,12 +68,13 @@ impl Rights {
             Right::Admin => self.admin,
             Right::App => self.app,
             Right::Audit => self.audit,
+            Right::Pam => self.pam,
         }
     }
 
     /// Whether the set contains no right.
     pub fn is_empty(self) -> bool {
-        !(self.admin || self.app || self.audit)
+        !(self.admin || self.app || self.audit || self.pam)
     }
 }
 
@@ -76,7 +99,7 @@ mod tests {
     #[test]
     fn a_right_holds_on_either_side_of_a_union() {
         let none = Rights::default();
-        for right in [Right::Admin, Right::App, Right::Audit] {
+        for right in [Right::Admin, Right::App, Right::Audit, Right::Pam] {
             let one = none.with(right);
 
             assert!(!none.holds(right) && one.holds(right));
@@ -85,6 +108,9 @@ mod tests {
             assert!(none.is_empty() && !one.is_empty());
         }
         assert_eq!(none.with(Right::Admin), Rights::ADMIN);
-        assert!(!none.with(Right::App).holds(Right::Audit) && !none.with(Right::Audit).holds(Right::App));
+        let narrow = [Right::App, Right::Audit, Right::Pam];
+        for (one, other) in narrow.iter().flat_map(|one| narrow.map(|other| (*one, other))) {
+            assert_eq!(none.with(one).holds(other), one == other, "{one:?} and {other:?}");
+        }
     }
 }

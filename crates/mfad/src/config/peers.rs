@@ -29,6 +29,7 @@ enum RightName {
     Admin,
     App,
     Audit,
+    Pam,
 }
 
 /// A rule for a user or a group by name. It grants no rights until the name has been looked up.
@@ -100,6 +101,7 @@ impl PeerEntry {
                 RightName::Admin => Right::Admin,
                 RightName::App => Right::App,
                 RightName::Audit => Right::Audit,
+                RightName::Pam => Right::Pam,
             })
         })
     }

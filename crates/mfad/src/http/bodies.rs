@@ -419,7 +419,7 @@ pub(super) struct ReceiptBody {
     pub action: String,
 }
 /// Returns a function that builds the refusal of a member from a reason.
-fn because(member: &str) -> impl Fn(&'static str) -> Problem {
+pub(super) fn because(member: &str) -> impl Fn(&'static str) -> Problem {
     move |why| Problem::malformed(format!("`{member}` {why}"))
 }
 

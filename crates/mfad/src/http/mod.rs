@@ -11,6 +11,7 @@ mod device_replies;
 mod events;
 mod framing;
 mod headers;
+mod host_bodies;
 mod idempotency;
 mod json;
 mod lenient;

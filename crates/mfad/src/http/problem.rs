@@ -189,6 +189,9 @@ impl From<&Error> for Problem {
             Error::Forbidden(right) => {
                 Self { right: Some(right), ..says(StatusCode::FORBIDDEN, ErrorCode::Forbidden, "Not allowed") }
             }
+            Error::ForeignAccount => {
+                Self { right: Some("admin"), ..says(StatusCode::FORBIDDEN, ErrorCode::Forbidden, "Not allowed") }
+            }
             Error::FreshProofRequired => {
                 says(StatusCode::FORBIDDEN, ErrorCode::FreshProofRequired, "Fresh proof required")
             }

@@ -125,11 +125,16 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
             auth_time: time(auth_time.saturating_mul(1000)),
             amr: amr.iter().map(|&method| method.to_owned()).collect(),
         }),
-        Reply::Verified { secret, method, at } => Written::json(&api::Verified {
+        Reply::Preflight { state, methods } => Written::json(&api::Preflight {
+            state: state.to_owned(),
+            methods: methods.into_iter().map(str::to_owned).collect(),
+        }),
+        Reply::Verified { secret, method, at, remaining } => Written::json(&api::Verified {
             ok: true,
             secret_id: secret.to_string(),
             method: method.name().to_owned(),
             auth_time: time(at),
+            remaining,
         }),
         Reply::KeySet(keys) => {
             let keys = keys.into_iter().map(|key| api::PublicKey {

@@ -52,6 +52,10 @@ pub enum Resource {
     AuthRefresh,
     /// `/auth/logout`
     AuthLogout,
+    /// `/verify`
+    HostVerify,
+    /// `/preflight`
+    Preflight,
     /// `/.well-known/jwks.json`
     KeySet,
     /// `/.well-known/receipt-keys.json`
@@ -130,6 +134,8 @@ impl Resource {
             ["auth", "receipt"] => Self::AuthReceipt,
             ["auth", "refresh"] => Self::AuthRefresh,
             ["auth", "logout"] => Self::AuthLogout,
+            ["verify"] => Self::HostVerify,
+            ["preflight"] => Self::Preflight,
             [".well-known", "jwks.json"] => Self::KeySet,
             [".well-known", "receipt-keys.json"] => Self::ReceiptKeys,
             ["devices"] => Self::Devices,
@@ -167,6 +173,7 @@ impl Resource {
             Self::Unlock(_)
             | Self::Codes(_)
             | Self::Verify(_)
+            | Self::HostVerify
             | Self::AuthTotp
             | Self::AuthRecovery
             | Self::AuthMfa
@@ -185,6 +192,7 @@ impl Resource {
             Self::PasswordOf(_) | Self::Enroll(..) | Self::DevicePassword(_) => &[Method::PUT],
             Self::DeviceAccount(..) => &[Method::PUT, Method::DELETE],
             Self::Auth
+            | Self::Preflight
             | Self::KeySet
             | Self::ReceiptKeys
             | Self::Devices

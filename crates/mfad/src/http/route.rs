@@ -5,7 +5,7 @@ use data_encoding::BASE64;
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
-use mfad_core::model::{Sensitive, UserId, UserName};
+use mfad_core::model::{HostUser, Sensitive, UserId, UserName};
 use mfad_service::{Call, Proof, SecretOrder, SessionAfter};
 
 use super::bodies::{
@@ -13,6 +13,7 @@ use super::bodies::{
     ReceiptBody, SecretBody, SecurityKeyBody, StepUpBody, TokenBody, UserBody, action, backup_code, new_password,
 };
 use super::device_bodies::{DevicePasswordBody, RenameBody, on_device, piv_slot};
+use super::host_bodies::{HostVerifyBody, host_user};
 use super::json::{LONGEST_PASSWORD, read};
 use super::problem::Problem;
 use super::qr::QrFormat;
@@ -175,6 +176,11 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         }
         Resource::AuthRefresh => request.without_body(Call::Refresh)?,
         Resource::AuthLogout => request.without_body(Call::LogOut)?,
+        Resource::HostVerify => read::<HostVerifyBody>(request.body)?.call()?,
+        Resource::Preflight => {
+            request.no_body()?;
+            Call::Preflight(query.host_user()?)
+        }
         Resource::KeySet => request.without_body(Call::KeySet)?,
         Resource::ReceiptKeys => request.without_body(Call::ReceiptKeys)?,
         Resource::SecurityKeys => request.without_body(Call::ListSecurityKeys)?,
@@ -274,6 +280,14 @@ impl<'a> Query<'a> {
             .filter(|n| (1..=i64::from(most)).contains(n))
             .and_then(|n| u32::try_from(n).ok())
             .ok_or_else(|| Problem::invalid("limit"))
+    }
+
+    /// The account of this host, by `name` or by `uid`.
+    fn host_user(&mut self) -> Result<HostUser, Problem> {
+        let name = self.take("name").map(user_name).transpose()?;
+        let number = |text| plain_number(text).and_then(|uid| u32::try_from(uid).ok());
+        let uid = self.take("uid").map(|text| number(text).ok_or_else(|| Problem::invalid("uid"))).transpose()?;
+        host_user(name, uid)
     }
 
     fn after(&mut self) -> Result<i64, Problem> {
