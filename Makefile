@@ -52,7 +52,7 @@ test:
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	cargo deny check bans licenses sources
 	cargo nextest run --locked -p mfad-tests --features schedules --test schedules
-	cargo build --workspace --locked --bins --tests --examples
+	cargo build --workspace --locked --lib --bins --tests --examples
 	MFAD_TEST_PROGRAMS=$(DEBUG) cargo nextest run --workspace --locked
 	cargo test --workspace --doc --locked
 	tools/fuzz short

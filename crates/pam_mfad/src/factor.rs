@@ -1,0 +1,298 @@
+//! The second factor: what is asked for, and what the daemon says of the answer.
+
+use std::time::Duration;
+
+use mfad_api::{ErrorCode, Preflight, Verified};
+use mfad_client::{Client, Error, HostProof, Refusal, SecretString};
+
+use crate::answer::Answer;
+use crate::conversation::{Conversation, NoAnswer};
+use crate::date::Day;
+use crate::items::Login;
+use crate::journal::Journal;
+use crate::options::{NoFactor, Options};
+use crate::outcome::Outcome;
+
+/// Time limit of a connect to the daemon.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
+/// Time limit of an exchange with a touch: the daemon waits 16 s for it.
+const TOUCH_TIME: Duration = Duration::from_secs(18);
+
+const OUT_OF_SERVICE: &str = "The second factor is out of service. Ask an administrator of this host.";
+const WRONG: &str = "Wrong code, or one that was used before. Wait for the next code.";
+const NO_CODE: &str = "That is no code. A code has 6 to 8 digits; a backup code has 16 letters and digits.";
+
+/// One call of the module for one user.
+pub(crate) struct Attempt<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) login: &'a Login,
+    pub(crate) journal: &'a Journal,
+    pub(crate) conversation: Conversation<'a>,
+    pub(crate) client: Client,
+    /// A password that a module before this one has asked for.
+    pub(crate) given_password: Option<SecretString>,
+    /// The password that this module has asked for.
+    pub(crate) typed_password: Option<SecretString>,
+}
+
+/// What became of one answer.
+enum Step {
+    Done(Outcome),
+    /// The answer was wrong, and another one may follow.
+    Again,
+    /// The security key wants its PIN before it is touched.
+    Pin,
+}
+
+/// The prompt for a user.
+#[derive(Clone, Copy)]
+struct Prompt {
+    text: &'static str,
+    /// Whether Enter stands for a touch of a key.
+    takes_touch: bool,
+}
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn new(
+        options: &'a Options,
+        login: &'a Login,
+        journal: &'a Journal,
+        conversation: Conversation<'a>,
+        given_password: Option<SecretString>,
+    ) -> Self {
+        let client = Client::new(&options.socket).with_time(options.time).with_connect_time(CONNECT_TIME);
+        Self { options, login, journal, conversation, client, given_password, typed_password: None }
+    }
+
+    pub(crate) fn into_typed_password(self) -> Option<SecretString> {
+        self.typed_password
+    }
+
+    /// `auth`: asks for what the options say.
+    pub(crate) fn authenticate(&mut self) -> Outcome {
+        if self.options.checks_password {
+            match self.check_password() {
+                Ok(()) => {}
+                Err(outcome) => return outcome,
+            }
+        }
+        let preflight = match self.preflight() {
+            Ok(preflight) => preflight,
+            Err(outcome) => return outcome,
+        };
+        if let Some(outcome) = self.without_factor(&preflight, false) {
+            return outcome;
+        }
+        self.ask_for_factor(&preflight)
+    }
+
+    /// `account`: refuses users without a second factor, and says so. Logins by a key of ssh reach only this function.
+    pub(crate) fn has_factor(&mut self) -> Outcome {
+        if !self.options.enforces {
+            return Outcome::Ignored;
+        }
+        let preflight = match self.preflight() {
+            Ok(preflight) => preflight,
+            Err(outcome) => return outcome,
+        };
+        if preflight.state == "active" {
+            return Outcome::Accepted;
+        }
+        self.without_factor(&preflight, true).unwrap_or_else(|| {
+            self.conversation.say("You have no second factor, and this host requires one. Ask an administrator.");
+            self.journal.notice(&format!("refused {}: no second factor", self.login.name));
+            Outcome::NoFactor
+        })
+    }
+
+    fn preflight(&mut self) -> Result<Preflight, Outcome> {
+        self.client.preflight(&self.login.name).map_err(|error| match &error {
+            // The account has a name that no user can have.
+            Error::Refused(refusal) if refusal.code() == Some(ErrorCode::Malformed) => {
+                self.journal.error("the account has a name that no user of mfad can have");
+                Outcome::Refused
+            }
+            _ => self.unavailable(&error),
+        })
+    }
+
+    /// Decides about a user without an active factor, by the option `nofactor`. `None`: a factor is required. A user
+    /// who is disabled in mfad is never let in here.
+    fn without_factor(&self, preflight: &Preflight, is_account: bool) -> Option<Outcome> {
+        if !matches!(preflight.state.as_str(), "none" | "pending" | "unknown") {
+            return None;
+        }
+        match self.options.no_factor {
+            NoFactor::Deny => None,
+            NoFactor::Ok => Some(Outcome::Accepted),
+            NoFactor::Enroll(until, shown) => {
+                // Without a date there is no grace.
+                let today = Day::today()?;
+                (today <= until).then(|| {
+                    if !is_account {
+                        let shown = std::str::from_utf8(&shown).unwrap_or_default();
+                        let text = format!("You have no second factor. Enrol one by {shown}, or you cannot log in.");
+                        self.conversation.say(&text);
+                    }
+                    Outcome::Accepted
+                })
+            }
+        }
+    }
+
+    /// Asks, and has the answers checked. A user who has no factor, or does not exist, is asked the same question, so
+    /// that nobody learns who has one; the daemon refuses every answer.
+    fn ask_for_factor(&mut self, preflight: &Preflight) -> Outcome {
+        let prompt = self.prompt(preflight);
+        for _ in 0..=self.options.retries {
+            let step = match self.conversation.ask_shown(prompt.text) {
+                Ok(typed) => self.judge(prompt, typed.as_ref().map(pam::secret::SecretBytes::as_bytes)),
+                Err(NoAnswer) => Step::Done(Outcome::NoConversation),
+            };
+            let step = if let Step::Pin = step { self.touch_with_pin() } else { step };
+            match step {
+                Step::Done(outcome) => return outcome,
+                Step::Again | Step::Pin => {}
+            }
+        }
+        Outcome::Refused
+    }
+
+    fn prompt(&self, preflight: &Preflight) -> Prompt {
+        let has = |method: &str| preflight.methods.iter().any(|known| known == method);
+        let has_key = has("device") || has("fido2");
+        let takes_touch = self.options.takes_touch && !self.login.is_remote && has_key;
+        let takes_codes = self.options.takes_codes && (has("totp") || preflight.methods.is_empty());
+        let takes_backup_codes = self.options.takes_backup_codes;
+        let text = match (takes_touch, takes_codes, takes_backup_codes) {
+            (true, true, _) => "Press Enter and touch your key, or type a code: ",
+            (true, false, true) => "Press Enter and touch your key, or type a backup code: ",
+            (true, false, false) => "Press Enter and touch your key: ",
+            (false, true, _) => "Code: ",
+            (false, false, _) => "Backup code: ",
+        };
+        Prompt { text, takes_touch }
+    }
+
+    /// Has one answer checked. Answers that cannot be right are refused here, and counted nowhere.
+    fn judge(&mut self, prompt: Prompt, typed: Option<&[u8]>) -> Step {
+        match typed.map_or(Answer::Empty, Answer::parse) {
+            Answer::Empty if prompt.takes_touch => self.touch(None),
+            // su and sudo-rs answer so for the end of the input, and would do so again.
+            Answer::Empty | Answer::Junk => Step::Done(Outcome::Refused),
+            Answer::Token(token) if self.options.takes_codes => self.verify(&HostProof::Token(&token)),
+            Answer::Code(code) if self.options.takes_backup_codes => self.verify(&HostProof::Code(&code)),
+            Answer::Token(_) | Answer::Code(_) => {
+                self.conversation.say("This host does not take such codes here.");
+                Step::Again
+            }
+            Answer::NoCode => {
+                self.conversation.say(NO_CODE);
+                Step::Again
+            }
+        }
+    }
+
+    fn touch(&mut self, pin: Option<&SecretString>) -> Step {
+        let client = Client::new(&self.options.socket).with_time(TOUCH_TIME).with_connect_time(CONNECT_TIME);
+        let usual = std::mem::replace(&mut self.client, client);
+        let step = self.verify(&HostProof::Device(pin));
+        self.client = usual;
+        step
+    }
+
+    fn touch_with_pin(&mut self) -> Step {
+        let typed = match self.conversation.ask_hidden("PIN of your key: ") {
+            Ok(typed) => typed,
+            Err(NoAnswer) => return Step::Done(Outcome::NoConversation),
+        };
+        let pin = typed.as_ref().and_then(|typed| typed.as_str().ok()).filter(|pin| !pin.is_empty());
+        let Some(pin) = pin else { return Step::Done(Outcome::Refused) };
+        if pin.chars().any(char::is_control) {
+            return Step::Done(Outcome::Refused);
+        }
+        let pin = SecretString::new(pin.to_owned());
+        match self.touch(Some(&pin)) {
+            Step::Pin => Step::Again,
+            step => step,
+        }
+    }
+
+    /// Asks the daemon once. A call whose answer was lost is not repeated: the code is used up.
+    fn verify(&mut self, proof: &HostProof<'_>) -> Step {
+        match self.client.verify_host_login(&self.login.name, proof, &self.login.told) {
+            Ok(verified) => Step::Done(self.accepted(&verified)),
+            Err(Error::Refused(refusal)) => self.refused(&refusal),
+            Err(error) => Step::Done(self.unavailable(&error)),
+        }
+    }
+
+    fn accepted(&self, verified: &Verified) -> Outcome {
+        self.journal.notice(&format!("accepted {} by {}", self.login.name, verified.method));
+        match verified.remaining {
+            Some(0) => self.conversation.mention("That was your last backup code. Have new ones made."),
+            Some(left) => self.conversation.mention(&format!("Backup codes left: {left}")),
+            None => {}
+        }
+        Outcome::Accepted
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Step {
+        let Some(code) = refusal.code() else { return Step::Done(self.broken(refusal)) };
+        match code {
+            ErrorCode::WrongCode => {
+                self.conversation.say(WRONG);
+                Step::Again
+            }
+            // The code has a length that none of the user's factors has.
+            ErrorCode::Malformed => {
+                self.conversation.say(NO_CODE);
+                Step::Again
+            }
+            ErrorCode::PinRequired => Step::Pin,
+            ErrorCode::TooManyAttempts => {
+                let text = match refusal.problem.retry_after {
+                    Some(seconds) => format!("Too many wrong codes. Try again in {seconds} s."),
+                    None => "Too many wrong codes. Try again later.".to_owned(),
+                };
+                self.conversation.say(&text);
+                self.journal.notice("refused: delayed after wrong codes");
+                Step::Done(Outcome::TooMany)
+            }
+            ErrorCode::FactorLocked => {
+                self.conversation.say("Your second factors are locked after wrong codes. Ask an administrator.");
+                self.journal.notice("refused: locked after wrong codes");
+                Step::Done(Outcome::TooMany)
+            }
+            // A key that is not there, was not touched, or declined: the user may type a code instead.
+            code if code.is_about_device() => {
+                self.conversation.say(&shown(&refusal.to_string()));
+                Step::Again
+            }
+            _ => Step::Done(self.broken(refusal)),
+        }
+    }
+
+    /// A refusal that is not about the answer: a missing right, or a daemon that cannot work.
+    fn broken(&self, refusal: &Refusal) -> Outcome {
+        self.journal.error(&format!("the daemon answered {}: {refusal}", refusal.problem.status));
+        self.conversation.say(OUT_OF_SERVICE);
+        Outcome::Unavailable
+    }
+
+    pub(crate) fn unavailable(&self, error: &Error) -> Outcome {
+        match error {
+            Error::Refused(refusal) => self.broken(refusal),
+            error => {
+                self.journal.error(&error.to_string());
+                self.conversation.say(OUT_OF_SERVICE);
+                Outcome::Unavailable
+            }
+        }
+    }
+}
+
+/// A sentence of the daemon, for a terminal.
+fn shown(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(200).collect()
+}

@@ -1,0 +1,134 @@
+//! The PAM module `pam_mfad.so`: asks the daemon whether a user who logs in to this host gives a second factor.
+//! `docs/pam.md` shows how to use it.
+//!
+//! It runs inside programs of others, often as root and with an environment and open files of the caller. So it reads
+//! no environment variable, writes to no open file, starts no thread, and changes no signal. It is one blocking
+//! exchange with the daemon for each answer, and each exchange has a deadline. Whatever goes wrong is a refusal.
+
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
+
+mod answer;
+mod conversation;
+mod date;
+mod factor;
+mod items;
+mod journal;
+mod options;
+mod outcome;
+mod password;
+
+use std::ffi::CStr;
+
+use pam::constants::{PAM_SILENT, PamFlag, PamResultCode};
+use pam::module::{PamHandle, PamHooks};
+
+use conversation::Conversation;
+use factor::Attempt;
+use items::Login;
+use journal::Journal;
+use options::Options;
+use outcome::Outcome;
+
+struct Module;
+
+mod entry_points {
+    use super::Module;
+
+    pam::pam_hooks!(Module);
+}
+
+impl PamHooks for Module {
+    fn sm_authenticate(handle: &mut PamHandle, args: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
+        run(handle, &args, flags, Function::Auth)
+    }
+
+    fn acct_mgmt(handle: &mut PamHandle, args: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
+        run(handle, &args, flags, Function::Account)
+    }
+
+    /// Success at once: applications call it up to three times, in other processes and as other users.
+    fn sm_setcred(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_SUCCESS
+    }
+
+    fn sm_open_session(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_SUCCESS
+    }
+
+    fn sm_close_session(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_SUCCESS
+    }
+
+    fn sm_chauthtok(handle: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        silence_panics();
+        Journal::new(items::service(handle), "password")
+            .error("it changes no passwords; take it out of the `password` stack of this service");
+        PamResultCode::PAM_AUTHTOK_ERR
+    }
+}
+
+/// The management functions that ask the daemon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Function {
+    Auth,
+    Account,
+}
+
+impl Function {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Account => "account",
+        }
+    }
+}
+
+/// Runs one management function of the module. A stack with an option that it does not know refuses everybody, as one
+/// with a wrong path does: the option may have been meant to make it stricter.
+fn run(handle: &mut PamHandle, args: &[&CStr], flags: PamFlag, function: Function) -> PamResultCode {
+    silence_panics();
+    let journal = Journal::new(items::service(handle), function.name());
+    let options = match Options::parse(args) {
+        Ok(options) => options,
+        Err(fault) => {
+            journal.error(&fault);
+            return PamResultCode::PAM_SERVICE_ERR;
+        }
+    };
+    // It may ask for the name, as `login` leaves to the modules.
+    let user = match handle.get_user(None) {
+        Ok(user) => user,
+        Err(code) => {
+            journal.error("there is no user name, or one that is not UTF-8");
+            return if code == PamResultCode::PAM_SUCCESS { PamResultCode::PAM_SYSTEM_ERR } else { code };
+        }
+    };
+    let login = Login::read(handle, user, &options);
+    let login = match login {
+        Ok(login) => login,
+        Err(fault) => {
+            journal.error(&fault);
+            return PamResultCode::PAM_AUTH_ERR;
+        }
+    };
+    let password = if function == Function::Auth && options.checks_password { items::password(handle) } else { None };
+    let (outcome, typed) = {
+        let conversation = Conversation::new(handle, flags & PAM_SILENT != 0);
+        let mut attempt = Attempt::new(&options, &login, &journal, conversation, password);
+        let outcome = match function {
+            Function::Auth => attempt.authenticate(),
+            Function::Account => attempt.has_factor(),
+        };
+        (outcome, attempt.into_typed_password())
+    };
+    if let Some(typed) = typed.filter(|_| outcome == Outcome::Accepted) {
+        items::keep_password(handle, &typed);
+    }
+    outcome.code(&options, &journal)
+}
+
+/// The default hook prints the message of a panic to standard error, which is the user's terminal or a file of the
+/// application, and reads the caller's `RUST_BACKTRACE`. The panic itself is caught by `pam-bindings`, and refused.
+fn silence_panics() {
+    std::panic::set_hook(Box::new(|_| {}));
+}

@@ -1,0 +1,57 @@
+//! The password, with the option `password+factor`.
+
+use mfad_api::ErrorCode;
+use mfad_client::{Credentials, Error, LoginStep, SecretString};
+use pam::secret::SecretBytes;
+
+use crate::conversation::NoAnswer;
+use crate::factor::Attempt;
+use crate::outcome::Outcome;
+
+impl Attempt<'_> {
+    /// Has the daemon check the password: one that a module before this one has asked for, or else one that is asked
+    /// for here. Whether a factor is needed too is not decided here.
+    pub(crate) fn check_password(&mut self) -> Result<(), Outcome> {
+        let (password, is_typed) = match self.given_password.take() {
+            Some(password) => (password, false),
+            None => (self.ask_for_password()?, true),
+        };
+        // sshd answers with such bytes for a user whom it denies, and a wrong password would be counted.
+        if password.as_str().is_empty() || password.as_str().chars().any(char::is_control) {
+            return Err(Outcome::Refused);
+        }
+        let step = self.client.log_in(&Credentials { id: &self.login.name, password: &password });
+        self.typed_password = is_typed.then_some(password);
+        match step {
+            // The challenge ends by itself: the factor is checked with the name of the service.
+            Ok(LoginStep::SecondFactor(_) | LoginStep::MustEnroll(_)) => Ok(()),
+            // No session is wanted. If it cannot be ended, it ends by itself, and nobody has its token.
+            Ok(LoginStep::LoggedIn(token)) => {
+                let _ = self.client.log_out(token);
+                Ok(())
+            }
+            Err(error) => Err(self.password_refused(&error)),
+        }
+    }
+
+    fn ask_for_password(&self) -> Result<SecretString, Outcome> {
+        let typed = self.conversation.ask_hidden("Password: ").map_err(|NoAnswer| Outcome::NoConversation)?;
+        let text = typed.as_ref().map_or(Ok(""), SecretBytes::as_str).map_err(|_| Outcome::Refused)?;
+        Ok(SecretString::new(text.to_owned()))
+    }
+
+    fn password_refused(&self, error: &Error) -> Outcome {
+        let Error::Refused(refusal) = error else { return self.unavailable(error) };
+        match refusal.code() {
+            Some(ErrorCode::WrongCredentials | ErrorCode::Malformed) => {
+                self.conversation.say("Wrong user name or password.");
+                Outcome::Refused
+            }
+            Some(ErrorCode::TooManyAttempts) => {
+                self.conversation.say("Too many wrong passwords. Try again later.");
+                Outcome::TooMany
+            }
+            _ => self.unavailable(error),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The PAM module in stacks of its own, driven by programs that we did not write.
+
+mod applications;
+mod module;
+mod rig;

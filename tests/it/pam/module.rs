@@ -1,0 +1,374 @@
+//! Every answer and return value of the module, through `pamtester`.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::rig::{
+    AUTH_ERR, AUTHINFO_UNAVAIL, AUTHTOK_ERR, CONV_ERR, MAXTRIES, PERM_DENIED, SERVICE_ERR, Stack, module,
+};
+use crate::host::Host;
+use crate::people::PASSWORD;
+use crate::wire::Request;
+
+/// How often a wrong answer of the user was counted.
+fn failures(host: &Host, user: &str) -> u64 {
+    host.ask(&Request::get(format!("/users/{user}"))).ok()["lock"]["failures"].as_u64().unwrap_or(0)
+}
+
+fn last_detail(host: &Host) -> Value {
+    let page = host.ask(&Request::get("/audit?limit=500")).ok();
+    page["events"].as_array().unwrap().iter().rfind(|row| row["event"] == "verify").unwrap()["detail"].clone()
+}
+
+#[test]
+fn a_code_lets_in_once() {
+    let host = Host::start("");
+    let (_, mut factor, _) = host.counted("emmy");
+    let stack = Stack::alone(host.socket(), "retries=0");
+    let code = factor.next();
+    // Authenticator apps show codes in groups.
+    let spaced = format!(" {} {}", &code[..3], &code[3..]);
+
+    stack.authenticate("emmy", &format!("{spaced}\n")).let_in().says("Code: ");
+    stack.authenticate("emmy", &format!("{code}\n")).refused(AUTH_ERR).says("Wrong code, or one that was used before");
+}
+
+#[test]
+fn a_backup_code_is_typed_at_the_same_prompt_and_the_rest_is_counted_unless_silent() {
+    let host = Host::start("");
+    let (_, _, codes) = host.counted("emmy");
+    let stack = Stack::alone(host.socket(), "");
+
+    stack.authenticate("emmy", &format!("{}\n", codes[0])).let_in().says("Backup codes left: 9");
+    let silent = stack.run(
+        &[],
+        "svc",
+        "emmy",
+        &["authenticate(PAM_SILENT)"],
+        format!("{}\n{}\n", "1234567", codes[1].to_lowercase()).as_bytes(),
+    );
+    silent.let_in().lacks("Backup codes left");
+    // sudo always sets the flag, and its users must learn what went wrong all the same.
+    silent.says("code");
+}
+
+#[test]
+fn a_wrong_code_may_be_followed_by_as_many_others_as_retries_says() {
+    let host = Host::start("");
+    let (user, mut factor, _) = host.counted("emmy");
+    let wrong: Vec<String> = factor.wrong_codes().take(2).collect();
+
+    let right = factor.next();
+    let answers = format!("{}\n{right}\n", wrong[0]);
+    Stack::alone(host.socket(), "retries=1").authenticate("emmy", &answers).let_in();
+    let answers = format!("{}\n{}\n", wrong[0], factor.next());
+    Stack::alone(host.socket(), "retries=0").authenticate("emmy", &answers).refused(AUTH_ERR);
+    assert_eq!(failures(&host, &user), 1);
+}
+
+#[test]
+fn what_is_no_code_is_refused_without_asking_the_daemon() {
+    let host = Host::start("");
+    let (user, _, _) = host.counted("emmy");
+    let stack = Stack::alone(host.socket(), "retries=0");
+    let answer = |bytes: &[u8]| stack.run(&[], "svc", "emmy", &["authenticate"], bytes);
+
+    for typed in ["12345", "hunter2", &"1".repeat(400)] {
+        answer(format!("{typed}\n").as_bytes()).refused(AUTH_ERR).says("A code has 6 to 8 digits");
+    }
+    // What sshd answers for a user whom it denies; else anybody could lock root's factors.
+    for typed in [b"\x08\r\x7fINCORRECT\n".as_slice(), b"\x08\n", b"123456\x7f\n", b"\xff\xfe\n", b"\n", b""] {
+        let shown = answer(typed);
+        assert!(!shown.success, "{typed:?}: {shown:?}");
+    }
+    assert_eq!(failures(&host, &user), 0);
+}
+
+#[test]
+fn thr_1_delays_and_locks_are_told_and_end_the_attempt() {
+    for (limits, told) in [
+        ("delayAfter = 1", "Too many wrong codes. Try again in "),
+        ("delayAfter = 1\nlockAfter = 1", "locked after wrong codes. Ask an administrator"),
+    ] {
+        let host = Host::start(&format!("[throttle]\n{limits}\n"));
+        let (_, mut factor, _) = host.counted("emmy");
+        let answers = format!("{}\n{}\n", factor.wrong(), factor.next());
+
+        Stack::alone(host.socket(), "retries=9").authenticate("emmy", &answers).refused(MAXTRIES).says(told);
+    }
+}
+
+#[test]
+fn users_without_a_factor_are_asked_the_same_and_refused() {
+    let host = Host::start("");
+    host.nobody("none");
+    host.pending_for(&host.nobody("pending"), &json!({}));
+    let stack = Stack::alone(host.socket(), "retries=0");
+
+    for user in ["none", "pending", "unknown"] {
+        stack.authenticate(user, "123456\n").refused(AUTH_ERR).says("Code: ").says("Wrong code");
+    }
+}
+
+#[test]
+fn nofactor_decides_about_users_without_a_factor_and_about_nobody_else() {
+    let host = Host::start("");
+    host.nobody("none");
+    host.counted("emmy");
+    let (gone, _, _) = host.counted("gone");
+    let version = host.ask(&Request::get(format!("/users/{gone}"))).ok()["version"].clone();
+    host.ask(&Request::put(format!("/users/{gone}"), &json!({"version": version, "disabled": true})).reason()).ok();
+
+    let ok = Stack::alone(host.socket(), "nofactor=ok retries=0");
+    ok.authenticate("none", "").let_in().lacks("Code: ");
+    ok.authenticate("unknown", "").let_in();
+    ok.authenticate("emmy", "123456\n").refused(AUTH_ERR);
+    ok.authenticate("gone", "123456\n").refused(AUTH_ERR);
+
+    let grace = Stack::alone(host.socket(), "nofactor=enroll until=9999-12-31");
+    grace.authenticate("none", "").let_in().says("You have no second factor. Enrol one by 9999-12-31");
+    let over = Stack::alone(host.socket(), "nofactor=enroll until=2020-12-31 retries=0");
+    over.authenticate("none", "123456\n").refused(AUTH_ERR);
+}
+
+#[test]
+fn account_refuses_who_has_no_factor_if_it_enforces_and_says_so() {
+    let host = Host::start("");
+    host.nobody("none");
+    host.counted("emmy");
+    let account =
+        |options: &str, user: &str| Stack::alone(host.socket(), options).run(&[], "svc", user, &["acct_mgmt"], b"");
+
+    account("enforce", "emmy").let_in();
+    account("enforce", "none").refused(PERM_DENIED).says("You have no second factor, and this host requires one");
+    account("enforce nofactor=ok", "none").let_in();
+    account("enforce nofactor=enroll until=9999-12-31", "none").let_in();
+    // Without `enforce` it has nothing to say, and a stack that hears nothing else refuses.
+    account("", "emmy").refused(PERM_DENIED);
+}
+
+#[test]
+fn a_dry_run_lets_nobody_in_by_itself() {
+    let host = Host::start("");
+    let (_, mut factor, _) = host.counted("emmy");
+    let lines = format!("auth required MODULE socket={} dry_run\n", host.socket().display());
+
+    let alone = Stack::new("svc", &lines);
+    alone.authenticate("emmy", &format!("{}\n", factor.next())).refused(PERM_DENIED);
+    let beside = Stack::new("svc", &format!("auth required pam_permit.so\n{lines}"));
+    beside.authenticate("emmy", "123456\n123457\n123458\n").let_in().says("Code: ");
+}
+
+#[test]
+fn mfad_checks_the_password_too_if_told_so() {
+    let host = Host::start("");
+    let (person, mut factor, _) = host.guarded("emmy");
+    host.person("bare");
+    let stack = Stack::alone(host.socket(), "password+factor retries=0");
+
+    let right = format!("{PASSWORD}\n{}\n", factor.next());
+    stack.authenticate("emmy", &right).let_in().says("Password: ").says("Code: ").lacks(PASSWORD);
+    let wrong = format!("another password\n{}\n", factor.next());
+    stack.authenticate("emmy", &wrong).refused(AUTH_ERR).says("Wrong user name or password").lacks("Code: ");
+    stack.authenticate("emmy", &format!("{PASSWORD}\n{}\n", factor.wrong())).refused(AUTH_ERR);
+    stack.authenticate("emmy", "\x08\r\x7fINCORRECT\n123456\n").refused(AUTH_ERR);
+    // A correct password alone lets nobody in.
+    stack.authenticate("bare", &format!("{PASSWORD}\n123456\n")).refused(AUTH_ERR);
+    Stack::alone(host.socket(), "password+factor nofactor=ok").authenticate("bare", &format!("{PASSWORD}\n")).let_in();
+    assert_eq!(failures(&host, &person.id), 1);
+}
+
+#[test]
+fn user_and_name_say_whose_factor_it_is() {
+    let host = Host::start("");
+    let (_, mut factor, _) = host.counted("emmy@example.org");
+    let socket = host.socket();
+    let of_caller = Stack::alone(socket, "user=ruser name=%u@example.org retries=0");
+
+    let answers = format!("{}\n", factor.next());
+    of_caller.run(&["ruser=emmy"], "svc", "root", &["authenticate"], answers.as_bytes()).let_in();
+    assert!(last_detail(&host).as_str().unwrap().contains("svc by emmy"));
+    let answers = format!("{}\n", factor.next());
+    of_caller.run(&[], "svc", "emmy", &["authenticate"], answers.as_bytes()).refused(AUTH_ERR);
+}
+
+#[test]
+fn the_audit_log_names_service_remote_host_and_terminal() {
+    let host = Host::start("");
+    let (_, mut factor, _) = host.counted("emmy");
+    let stack = Stack::alone(host.socket(), "");
+
+    let items = ["rhost=192.0.2.7", "tty=pts/3"];
+    stack.run(&items, "svc", "emmy", &["authenticate"], format!("{}\n", factor.next()).as_bytes()).let_in();
+
+    assert_eq!(last_detail(&host), "hotp; svc from 192.0.2.7 on pts/3");
+}
+
+#[test]
+fn an_option_that_is_not_known_refuses_everybody() {
+    let host = Host::start("");
+    let (_, mut factor, _) = host.counted("emmy");
+
+    for options in ["nullok", "nofactor=allow", "retries=many"] {
+        let stack = Stack::alone(host.socket(), options);
+        stack.authenticate("emmy", &format!("{}\n", factor.next())).refused(SERVICE_ERR);
+    }
+}
+
+#[test]
+fn setcred_and_sessions_succeed_and_ask_nobody_and_passwords_are_not_changed() {
+    let host = Host::start("");
+    let stack = Stack::alone(host.socket(), "");
+    let run = |operation: &str| stack.run(&[], "svc", "emmy", &[operation], b"");
+
+    for operation in [
+        "setcred",
+        "setcred(PAM_ESTABLISH_CRED)",
+        "setcred(PAM_REINITIALIZE_CRED)",
+        "setcred(PAM_REFRESH_CRED)",
+        "open_session",
+        "close_session",
+    ] {
+        run(operation).let_in().lacks("Code: ");
+    }
+    run("chauthtok").refused(AUTHTOK_ERR);
+}
+
+#[test]
+fn a_daemon_that_is_gone_is_a_refusal_that_says_so() {
+    let mut host = Host::start("");
+    let (_, mut factor, _) = host.counted("emmy");
+    let code = format!("{}\n", factor.next());
+    let stack = Stack::alone(host.socket(), "nofactor=ok");
+    host.kill();
+
+    for user in ["emmy", "unknown"] {
+        stack.authenticate(user, &code).refused(AUTHINFO_UNAVAIL).says("The second factor is out of service");
+    }
+    let account = Stack::alone(host.socket(), "enforce").run(&[], "svc", "emmy", &["acct_mgmt"], b"");
+    account.refused(AUTHINFO_UNAVAIL);
+    Stack::alone("/nowhere/mfad.sock".as_ref(), "").authenticate("emmy", &code).refused(AUTHINFO_UNAVAIL);
+}
+
+/// A daemon that answers each connection with these bytes, or says nothing.
+fn pretender(answer: Option<&'static [u8]>) -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            if let Some(answer) = answer {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(answer);
+            } else {
+                kept.push(stream);
+            }
+        }
+    });
+    (dir, path)
+}
+
+#[test]
+fn a_daemon_that_hangs_or_answers_garbage_is_a_refusal() {
+    for answer in [
+        None,
+        Some(b"".as_slice()),
+        Some(b"\x00\xff garbage"),
+        Some(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnull"),
+        Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"),
+        Some(b"HTTP/1.1 200 OK\r\ncontent-length: 9999999999\r\n\r\n{"),
+        Some(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"state\":\"none\""),
+        Some(b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"),
+        Some(b"HTTP/1.1 204 No Content\r\n\r\n"),
+    ] {
+        let (_dir, path) = pretender(answer);
+        let stack = Stack::alone(&path, "timeout=1 nofactor=ok");
+
+        stack.authenticate("emmy", "123456\n").refused(AUTHINFO_UNAVAIL);
+    }
+}
+
+#[test]
+fn an_application_that_cannot_ask_is_refused() {
+    let host = Host::start("");
+    host.counted("emmy");
+    // pamtester's conversation answers with NULL once its input has ended.
+    let shown = Stack::alone(host.socket(), "").authenticate("emmy", "");
+    assert!(!shown.success && (shown.text.contains(AUTH_ERR) || shown.text.contains(CONV_ERR)), "{shown:?}");
+}
+
+#[test]
+fn no_variable_of_the_caller_has_an_effect() {
+    let host = Host::start("");
+    let (_, mut factor, _) = host.counted("emmy");
+    let environment = [
+        ("MFAD_SOCKET", "/nowhere"),
+        ("RUST_BACKTRACE", "full"),
+        ("RUST_LOG", "trace"),
+        ("http_proxy", "http://127.0.0.1:9"),
+        ("TMPDIR", "/nowhere"),
+    ];
+    let answers = format!("{}\n", factor.next());
+
+    Stack::alone(host.socket(), "")
+        .run_as(&[], "svc", "emmy", &["authenticate"], answers.as_bytes(), &environment)
+        .let_in();
+}
+
+#[test]
+fn of_200_logins_with_one_code_one_gets_in() {
+    let host = Host::start("");
+    let (_, mut factor, _) = host.counted("emmy");
+    let stack = Stack::alone(host.socket(), "retries=0 timeout=60");
+    let answers = format!("{}\n", factor.next());
+
+    let logins = |count: usize| -> usize {
+        thread::scope(|scope| {
+            let all: Vec<_> =
+                (0..count).map(|_| scope.spawn(|| stack.authenticate("emmy", &answers).success)).collect();
+            all.into_iter().map(|login| usize::from(login.join().unwrap())).sum()
+        })
+    };
+    // Twenty at a time: a process each.
+    assert_eq!((0..10).map(|_| logins(20)).sum::<usize>(), 1);
+}
+
+#[test]
+fn the_module_exports_the_functions_of_pam_and_needs_few_libraries() {
+    let (exported, needed) = dynamic();
+
+    assert_eq!(
+        exported,
+        [
+            "pam_sm_acct_mgmt",
+            "pam_sm_authenticate",
+            "pam_sm_chauthtok",
+            "pam_sm_close_session",
+            "pam_sm_open_session",
+            "pam_sm_setcred",
+        ]
+    );
+    let known = ["libpam.so.0", "libgcc_s.so.1", "libc.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"];
+    assert!(needed.iter().all(|name| known.contains(&name.as_str())), "{needed:?}");
+}
+
+/// The names that a shared object defines for others, sorted, and the libraries that it needs (by `nm` and `objdump` of
+/// the binutils of the host).
+fn dynamic() -> (Vec<String>, Vec<String>) {
+    let lines = |program: &str, args: &[&str]| -> Vec<String> {
+        let output = std::process::Command::new(program).args(args).arg(module()).output().expect("binutils");
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    };
+    let mut exported: Vec<String> = lines("nm", &["--dynamic", "--defined-only"])
+        .iter()
+        .filter_map(|line| line.split_whitespace().nth(2).map(str::to_owned))
+        .collect();
+    exported.sort();
+    let needed = lines("objdump", &["--private-headers"]);
+    let needed = needed.iter().filter_map(|line| line.trim().strip_prefix("NEEDED")).map(|name| name.trim().to_owned());
+    (exported, needed.collect())
+}
