@@ -83,3 +83,35 @@ fn zsh_loads_its_script_and_takes_it_for_mfactl() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!((said.trim(), output.stderr.len()), ("_mfactl", 0), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn every_command_has_a_man_page_and_no_page_names_one_that_there_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    for program in ["mfad", "mfactl"] {
+        let status = Command::new(mfad_testkit::program(program)).arg("manual").arg(dir.path()).status().unwrap();
+        assert!(status.success());
+    }
+    let page = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+
+    assert!(page("mfad-restore.8").contains("key\\-file") && page("mfad.8").contains("MFAD_LOG"));
+    let known = |name: &str| {
+        let others = ["systemd-creds(1)"];
+        let (file, section) = name.trim_end_matches(')').split_once('(').unwrap();
+        others.contains(&name) || dir.path().join(format!("{file}.{section}")).exists()
+    };
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.extension().is_some_and(|extension| extension.len() == 1) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap().replace("\\-", "-");
+        let words = text.split(|letter: char| letter.is_whitespace() || letter == ',' || letter == '.');
+        let is_page = |word: &&str| {
+            let name = word.split('(').next().unwrap();
+            word.len() == name.len() + 3 && ["(1)", "(5)", "(8)"].iter().any(|end| word.ends_with(end))
+        };
+        for word in words.filter(is_page) {
+            assert!(known(word) || word == "toml(5)", "{word} in {}", path.display());
+        }
+    }
+}

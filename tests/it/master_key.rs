@@ -339,6 +339,48 @@ fn sto_12_a_backup_that_was_cut_changed_or_made_elsewhere_is_refused_and_nothing
 }
 
 #[test]
+fn sto_12_each_store_that_a_restore_replaces_is_kept() {
+    let host = Host::start("");
+    host.guarded("anna");
+    let copy = backup(&host);
+    let other = elsewhere(&host.dirs.state.join("master.key"));
+    let file = other.dir.path().join("backup");
+    put(&file, &copy);
+    let file = file.to_str().unwrap();
+
+    assert_eq!(restore(&other, &[file]).0, Some(0));
+    for kept in ["mfad.db.replaced", "mfad.db.replaced-2", "mfad.db.replaced-3"] {
+        let before = fs::read(other.state.join("mfad.db")).unwrap();
+        assert_eq!(restore(&other, &["--replace", file]).0, Some(0));
+        assert_eq!(fs::read(other.state.join(kept)).unwrap(), before, "{kept}");
+    }
+}
+
+#[test]
+fn key_5_a_restore_with_another_key_says_that_the_daemon_needs_it() {
+    let host = Host::start("");
+    host.guarded("anna");
+    let copy = backup(&host);
+    let key = host.dirs.state.join("master.key");
+    let other = elsewhere(&key);
+    let (file, given) = (other.dir.path().join("backup"), other.dir.path().join("old.key"));
+    put(&file, &copy);
+    put(&given, &fs::read(&key).unwrap());
+    let arguments = ["--replace", "--key-file", given.to_str().unwrap(), file.to_str().unwrap()];
+
+    let (code, words) = restore(&other, &arguments);
+    assert_eq!(code, Some(0), "{words}");
+    assert!(!words.contains("the daemon starts with this master key only"), "it has it: {words}");
+    fs::remove_file(other.state.join("master.key")).unwrap();
+    put(&other.state.join("master.key"), &[7; 32]);
+    let (code, words) = restore(&other, &arguments);
+    assert_eq!(code, Some(0), "{words}");
+    assert!(words.contains("the daemon starts with this master key only"), "{words}");
+    let (code, words) = refusal(&other);
+    assert!(code == Some(8) && words.contains("that key must take the place of master.key"), "{words}");
+}
+
+#[test]
 fn sto_12_an_older_store_put_back_is_noticed_and_its_used_codes_stay_used() {
     let mut host = Host::start("");
     let (person, mut factor, codes) = {

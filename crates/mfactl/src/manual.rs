@@ -28,7 +28,7 @@ pub(crate) fn manual(dir: &Path) -> Result<(), Failure> {
     fs::create_dir_all(dir).map_err(failed)?;
     // The page has the exit codes in a section of their own.
     let examples = help::MFACTL.split_once(help::EXIT_CODES).map_or(help::MFACTL, |(examples, _)| examples.trim_end());
-    let mut root = Cli::command().after_help(examples);
+    let mut root = without_help(Cli::command()).after_help(examples);
     root.build();
     for page in pages(&root, "mfactl", None, "mfactl") {
         let mut text = Vec::new();
@@ -80,6 +80,14 @@ fn sections(above: Option<&str>) -> String {
     let above = above.map(|page| format!("{}(1), ", page.replace('-', "\\-"))).unwrap_or_default();
     text.push_str(&format!(".SH SEE ALSO\n{above}mfad(8), mfad.toml(5)\n"));
     text
+}
+
+/// The command without the subcommands `help`, which have no pages: they show what the pages say.
+fn without_help(command: Clap) -> Clap {
+    let names: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
+    names
+        .into_iter()
+        .fold(command.disable_help_subcommand(true), |command, name| command.mut_subcommand(name, without_help))
 }
 
 /// A man page of section 1.

@@ -73,10 +73,12 @@ pub enum OpenFault {
     #[error("there is no store here; run `mfad init` first")]
     Missing,
     /// `init` or `restore` found an existing database, and replacing it was not requested.
-    #[error("a store already exists here; nothing was changed; `mfad restore` replaces it with --replace")]
+    #[error("a store already exists here; nothing was changed")]
     Exists,
     /// The master key is not the one of this store.
-    #[error("the master key does not belong to this store; provide the key of this store")]
+    #[error(
+        "the master key does not belong to this store; after a restore with another key, that key must take the place of master.key or of the credential"
+    )]
     WrongKey,
     /// The schema was written by a newer program.
     #[error("the store has schema version {found}, but this program supports up to {known}; install a newer mfad")]

@@ -6,12 +6,15 @@ use crate::config::ConfigFault;
 use mfad_service::error::Error;
 use mfad_store::{BackupFault, Fault, OpenFault, RestoreFault};
 
+/// What to do about a store that `mfad init` finds.
+pub(super) const IF_NEEDED: &str = "`mfad init --if-needed` leaves it as it is and succeeds";
+
 /// Error that ends the process. The messages name the file or directory and, where possible, what to do.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("configuration: {0}")]
     Config(#[from] ConfigFault),
-    #[error("another instance is running and uses {0}")]
+    #[error("another instance is running and uses {0}; stop it first (systemctl stop mfad.socket mfad.service)")]
     Running(PathBuf),
     #[error("{path}: {why}")]
     Unsafe { path: PathBuf, why: &'static str },
@@ -21,6 +24,8 @@ pub(super) enum Failure {
         "{0}: the master key is missing; put back the key that belongs to this store; `mfad restore` takes it with --key-file"
     )]
     NoKey(PathBuf),
+    #[error("a store already exists here; nothing was changed; {0}")]
+    Exists(&'static str),
     #[error("{0}: not a master key; the file must have exactly 32 bytes")]
     NoSuchKey(PathBuf),
     #[error("store: {0}")]
@@ -54,6 +59,7 @@ impl Failure {
                 BackupFault::Io(_) => 5,
             },
             Self::Socket { .. } => 11,
+            Self::Exists(_) => 13,
             Self::StoreFailed => 12,
             Self::Internal(_) => 70,
         }

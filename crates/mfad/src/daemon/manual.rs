@@ -46,22 +46,92 @@ Ignored.
 
 const EXIT_CODES: &str = "\
 .SH EXIT STATUS
-0 ended as requested; 2 wrong usage; 3 the configuration is wrong; 4 another instance is running; 5 a file or directory
-is unsafe; 6 not initialised; 7 the master key is missing; 8 the master key does not belong to this store; 9 the store
-is damaged, or is not a store of mfad; 10 the store is from a newer program; 11 the socket cannot be created or taken
-over from systemd; 12 the storage failed while the daemon was running; 13 a store already exists; 14 the store was
-rolled back to an older state; 15 the backup is damaged, or is not a backup; 70 internal error.
+.TP
+0
+Ended as requested.
+.TP
+2
+Wrong usage.
+.TP
+3
+The configuration is wrong.
+.TP
+4
+Another instance is running.
+.TP
+5
+A file or directory is unsafe.
+.TP
+6
+Not initialised.
+.TP
+7
+The master key is missing.
+.TP
+8
+The master key does not belong to this store.
+.TP
+9
+The store is damaged, or is not a store of mfad.
+.TP
+10
+The store is from a newer program.
+.TP
+11
+The socket cannot be created or taken over from systemd.
+.TP
+12
+The storage failed while the daemon was running.
+.TP
+13
+A store already exists.
+.TP
+14
+The store was rolled back to an older state.
+.TP
+15
+The backup is damaged, or is not a backup.
+.TP
+70
+Internal error.
 .SH SEE ALSO
-mfactl(1), mfad.toml(5), systemd\\-creds(1)
 ";
 
-/// Writes `mfad.8` and `mfad.toml.5` to `dir`, which is created if it does not exist.
+const RELATED: &str = "mfactl(1), mfad.toml(5), systemd\\-creds(1)\n";
+
+const ENVIRONMENT: &str = "\
+.SH ENVIRONMENT
+.TP
+MFAD_CONFIG, MFAD_STATE_DIR, MFAD_SOCKET
+The configuration, the state directory and the socket, as with \\-\\-config, \\-\\-state\\-dir and \\-\\-socket. An empty
+variable counts as unset.
+.TP
+MFAD_LOG
+The log level, before that of the configuration.
+.TP
+CREDENTIALS_DIRECTORY
+Set by systemd. The credential mfad.key in it is the master key.
+";
+
+/// Writes `mfad.8`, a page for each of its commands, and `mfad.toml.5` to `dir`, which is created if it does not exist.
 pub(super) fn write(dir: &Path) -> Result<(), Failure> {
     let failed = |cause| file_fault(dir, cause);
     fs::create_dir_all(dir).map_err(failed)?;
+    // `help` is no command of its own: it shows what the pages say.
+    let mut daemon = Arguments::command().disable_help_subcommand(true);
+    daemon.build();
+    for command in daemon.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let (name, usage) = (format!("mfad-{}", command.get_name()), format!("mfad {}", command.get_name()));
+        let page = command.clone().name(name.clone()).bin_name(usage);
+        let mut text = Vec::new();
+        clap_mangen::Man::new(page).title(name.to_uppercase()).section("8").render(&mut text).map_err(failed)?;
+        text.extend_from_slice([ENVIRONMENT, FILES, EXIT_CODES, "mfad(8), "].concat().as_bytes());
+        text.extend_from_slice(RELATED.as_bytes());
+        fs::write(dir.join(format!("{name}.8")), text).map_err(failed)?;
+    }
     let mut page = Vec::new();
-    clap_mangen::Man::new(Arguments::command()).section("8").render(&mut page).map_err(failed)?;
-    page.extend_from_slice([FILES, SIGNALS, EXIT_CODES].concat().as_bytes());
+    clap_mangen::Man::new(daemon).section("8").render(&mut page).map_err(failed)?;
+    page.extend_from_slice([ENVIRONMENT, FILES, SIGNALS, EXIT_CODES, RELATED].concat().as_bytes());
     fs::write(dir.join("mfad.8"), page).map_err(failed)?;
     fs::write(dir.join("mfad.toml.5"), settings()).map_err(failed)
 }

@@ -38,7 +38,7 @@ use mfad_service::{Dependencies, Metrics, Service};
 use mfad_store::{Listeners, OpenFault, Store};
 
 use detach::Starter;
-use failure::{Failure, file_fault};
+use failure::{Failure, IF_NEEDED, file_fault};
 use idle::{FileMappings, Quiet};
 use journal::Journal;
 use master_key::{HostKeyStore, KEY_FILE, credential_key, key_of_file, master_key, new_key, write_key};
@@ -189,7 +189,7 @@ fn init(config: &Config) -> Result<(), Failure> {
     check_state_dir(dir)?;
     let key_path = dir.join(KEY_FILE);
     if dir.join(mfad_store::DATABASE).exists() {
-        return Err(Failure::Store(OpenFault::Exists));
+        return Err(Failure::Exists(IF_NEEDED));
     }
     let _lock = lock(dir)?;
     // The order is: prepare a complete store under a temporary name, write its key, give the store its name. So this
@@ -197,7 +197,7 @@ fn init(config: &Config) -> Result<(), Failure> {
     let key = match (key_path.exists(), mfad_store::is_prepared(dir)) {
         // The prepared store was created with this key, even if a credential holds another one now.
         (true, true) => key_of_file(&key_path)?,
-        (true, false) => return Err(Failure::Store(OpenFault::Exists)),
+        (true, false) => return Err(Failure::Exists(IF_NEEDED)),
         (false, _) => {
             let credential = credential_key()?;
             let is_outside = credential.is_some();

@@ -47,7 +47,7 @@ pub(super) fn check_state_dir(dir: &Path) -> Result<(), Failure> {
         return wrong("not a directory");
     }
     if !is_ours(&meta) {
-        return wrong("belongs to another user");
+        return wrong("belongs to another user; run this as that user, for example with: runuser -u mfad -- mfad …");
     }
     if meta.mode() & 0o077 != 0 {
         return wrong("other users can access it; its mode must be 0700");

@@ -1,14 +1,14 @@
 //! `mfad restore`: replaces the store with a backup while no daemon runs, and tells the administrator what to do then.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::http::Clock;
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::SecretId;
-use mfad_store::{AuditEntry, Outcome, Restoration, Restored, Source, restore};
+use mfad_store::{AuditEntry, MasterKey, OpenFault, Outcome, Restoration, RestoreFault, Restored, Source, restore};
 
 use super::failure::{Failure, file_fault};
 use super::master_key::{KEY_FILE, master_key_without_store, read_key};
@@ -23,7 +23,7 @@ pub(super) struct RestoreArgs {
     /// Treat the existing store as restored, after its files were put back by other means
     #[arg(long)]
     in_place: bool,
-    /// Replace an existing store; it is kept as mfad.db.replaced
+    /// Replace an existing store; it is kept as mfad.db.replaced, or mfad.db.replaced-2 and so on
     #[arg(long)]
     replace: bool,
     /// Keep unused backup codes valid; only where nothing was used since the backup was made
@@ -63,15 +63,32 @@ pub(super) fn run(config: &Config, args: &RestoreArgs) -> Result<(), Failure> {
         }
         None => restore(Source::InPlace, &how, entry),
     };
-    let restored = restored.map_err(Failure::Restore)?;
+    let restored = restored.map_err(|fault| match fault {
+        RestoreFault::Store(OpenFault::Exists) => {
+            Failure::Exists("--replace replaces it, and keeps it beside the new one")
+        }
+        fault => Failure::Restore(fault),
+    })?;
     for line in report(&restored, args.keep_backup_codes) {
         eprintln!("mfad: {line}");
     }
-    if args.key_file.is_some() && !dir.join(KEY_FILE).exists() {
+    if let Some(given) = &args.key_file
+        && !is_key_of_daemon(dir, &key)
+    {
         let place = dir.join(KEY_FILE);
-        eprintln!("mfad: give the daemon this master key before it starts: {}, or a credential", place.display());
+        eprintln!(
+            "mfad: the daemon starts with this master key only: put {} in place of {} (mode 0400, same owner as the \
+             directory), or make it the credential again",
+            given.display(),
+            place.display()
+        );
     }
     Ok(())
+}
+
+/// Whether the daemon would find this key by itself.
+fn is_key_of_daemon(dir: &Path, key: &MasterKey) -> bool {
+    master_key_without_store(dir).is_ok_and(|found| mfad_store::same_tag(found.expose(), key.expose()))
 }
 
 /// Returns the audit row of the restore, which is written to the restored store. `now` is in milliseconds since 1970.
@@ -94,7 +111,8 @@ fn entry(now: i64, restored: &Restored) -> AuditEntry {
 /// Lists what the store now contains, and what the administrator has to renew and to check.
 fn report(restored: &Restored, keep_codes: bool) -> Vec<String> {
     let Restored { made, users, timed, counted, without_codes, api_keys, devices } = *restored;
-    let mut lines = vec![format!("restored: {users} users, {timed} time-based and {counted} counter-based factors")];
+    let mut lines =
+        vec![format!("restored: users: {users}; time-based factors: {timed}; counter-based factors: {counted}")];
     if let Some(made) = made {
         lines.push(format!("the store is as it was when the backup was made, at {}", crate::http::time_text(made)));
     }
@@ -107,7 +125,8 @@ fn report(restored: &Restored, keep_codes: bool) -> Vec<String> {
     }
     if without_codes > 0 {
         lines.push(format!(
-            "renew the backup codes of {without_codes} users (mfactl codes renew): some may have been used since"
+            "the backup codes of {without_codes} users have ended, since some may have been used: mfactl codes renew USER \
+             makes new ones"
         ));
     } else if keep_codes {
         lines.push("unused backup codes stay valid".to_owned());

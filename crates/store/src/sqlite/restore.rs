@@ -19,7 +19,10 @@ use crate::vault::{MasterKey, Vault};
 use crate::{AuditEntry, Fault, OpenFault, Tx, View, audit, files, folding, summaries};
 
 const NEW: &str = "mfad.db.restoring";
+/// Name of the store that a restore has replaced. Further ones get a number: each may be the only copy of its state.
 const OLD: &str = "mfad.db.replaced";
+/// The most replaced stores that are kept.
+const MOST_OLD: u32 = 99;
 /// How far HOTP counters move: the look-ahead (OTP-9), so that up to ten codes that were used since the copy was made
 /// do not count again.
 const COUNTERS_FORWARD: i64 = 10;
@@ -40,7 +43,7 @@ pub struct Restoration<'a> {
     pub guard_dir: Option<&'a Path>,
     /// The master key that the backup or the existing store belongs to.
     pub master: &'a MasterKey,
-    /// Whether an existing store may be replaced. It is kept as `mfad.db.replaced`.
+    /// Whether an existing store may be replaced. It is kept as `mfad.db.replaced`, or with a number at the end.
     pub may_replace: bool,
     /// Whether backup codes stay valid. Safe only if none was used since the copy was made.
     pub keep_codes: bool,
@@ -201,9 +204,8 @@ fn put_in_place(
     let directory = File::open(how.state_dir)?;
     if is_there {
         settle_log(&there)?;
-        let old = how.state_dir.join(OLD);
+        let old = free_name(how.state_dir)?;
         for (from, to) in with_log(&there).into_iter().zip(with_log(&old)) {
-            remove(&to)?;
             if fs::symlink_metadata(&from).is_ok() {
                 // A link, not a rename: the old store keeps its name until the new one takes it.
                 fs::hard_link(&from, &to)?;
@@ -228,6 +230,17 @@ fn put_in_place(
         guard.write(&[head])?;
     }
     Ok(())
+}
+
+/// Returns the first name that no replaced store has.
+fn free_name(dir: &Path) -> Result<std::path::PathBuf, RestoreFault> {
+    let names =
+        (1..=MOST_OLD).map(|number| dir.join(if number == 1 { OLD.to_owned() } else { format!("{OLD}-{number}") }));
+    let is_free = |path: &std::path::PathBuf| with_log(path).iter().all(|file| fs::symlink_metadata(file).is_err());
+    names.into_iter().find(is_free).ok_or_else(|| {
+        let why = format!("{} has {MOST_OLD} files {OLD}*; move some away first", dir.display());
+        OpenFault::Io(std::io::Error::new(std::io::ErrorKind::AlreadyExists, why)).into()
+    })
 }
 
 /// Checkpoints the WAL of a database into it, since the kept copy without its WAL would be an older state. A database
