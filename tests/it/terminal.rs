@@ -61,6 +61,43 @@ fn a_list_longer_than_the_window_comes_in_the_pager() {
 }
 
 #[test]
+fn long_help_comes_in_the_pager_too() {
+    if !python_has("pyte", "help on a terminal") {
+        return;
+    }
+    let host = Host::start("");
+
+    assert!(seen_at("-y, --yes", &host, &["enroll", "-h"]).contains("paged:   -y"));
+}
+
+#[test]
+fn a_command_to_paste_is_not_broken_into_lines() {
+    if !python_has("pyte", "a long line on a terminal") {
+        return;
+    }
+    let host = Host::start("");
+    let seen = seen_at("created user", &host, &["--curl", "user", "add", "anna", "--email", "anna@example.org"]);
+
+    // The terminal fills each row, where a line break would leave blanks.
+    assert!(seen.contains("-H 'Content-Type: application/json' -d "), "{seen}");
+    assert!(seen.contains("http://mfad/v1/users"), "{seen}");
+}
+
+#[test]
+fn followed_events_stand_in_the_columns_of_those_before() {
+    if !python_has("pyte", "columns on a terminal") {
+        return;
+    }
+    let host = Host::start("");
+    host.person("anna");
+    let seen = seen_at("user.create", &host, &["audit", "tail", "--follow"]);
+
+    let column = |word: &str| seen.find(word).unwrap_or_else(|| panic!("{word}: {seen}")) % 80;
+    assert_eq!(column("EVENT"), column("user.create"), "{seen}");
+    assert_eq!(column("OUTCOME"), column("ok "), "{seen}");
+}
+
+#[test]
 fn the_qr_code_of_an_enrolment_is_read_from_the_screen_at_its_prompt_in_any_theme() {
     let test = "the QR code on a screen";
     if !["pyte", "cv2", "zxingcpp"].into_iter().all(|module| python_has(module, test)) {

@@ -44,8 +44,11 @@ pub(crate) fn lacks_right(right: &str, may_log_in: bool) -> String {
 
 fn lacks(account: &str, right: &str, may_log_in: bool) -> String {
     let instead = if may_log_in { "; or log in as the user with --as-user" } else { "" };
-    let group =
-        if right == "admin" { format!("add the account to the group {ADMIN_GROUP}, or ") } else { String::new() };
+    let group = if right == "admin" {
+        format!("add the account to the groups mfad and {ADMIN_GROUP}, or ")
+    } else {
+        String::new()
+    };
     format!(
         "{account} lacks the right `{right}`; {group}add these lines to the daemon's configuration ({CONFIG}) and reload \
          it{instead}"
@@ -76,11 +79,18 @@ pub(crate) fn is_overflow() -> bool {
 /// What to tell a user whose account may not connect to the socket.
 pub(crate) fn lacks_socket(socket: &Path) -> String {
     let Ok(found) = fs::metadata(socket) else {
-        return format!("{} may not enter a directory on the way to it", uid_and_name());
+        return format!(
+            "{} may not enter a directory on the way to it; add the account to the group mfad (usermod -aG mfad NAME), \
+             then log in again",
+            uid_and_name()
+        );
     };
     let group = group_name(found.gid()).unwrap_or_else(|| format!("with gid {}", found.gid()));
     if group == "root" {
-        return format!("{} may not use it; have root give the socket a group of its own", uid_and_name());
+        return format!(
+            "{} may not use it; have root set `socketGroup` in the configuration, or SocketGroup= in mfad.socket",
+            uid_and_name()
+        );
     }
     format!("{} may not use it; add the account to the group {group}, then log in again", uid_and_name())
 }
@@ -126,7 +136,9 @@ mod tests {
         assert!(text.starts_with("uid 1000 (ann) lacks the right `audit`; "), "{text}");
         assert!(text.contains("; add these lines to the daemon's configuration (/etc/mfad/mfad.toml)"), "{text}");
         assert!(!text.contains("--as-user") && lacks("", "app", true).contains("--as-user"));
-        assert!(lacks("", "admin", false).contains("add the account to the group mfad-admin, or add these lines"));
+        assert!(
+            lacks("", "admin", false).contains("add the account to the groups mfad and mfad-admin, or add these lines")
+        );
         let [table, who, rights] = rule_lines("audit");
         assert_eq!((table.as_str(), rights.as_str()), ("[[peer]]", "rights = [\"audit\"]"));
         assert!(who.starts_with("user = \"") || who.starts_with("uid = "), "{who}");

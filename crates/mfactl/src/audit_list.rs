@@ -24,7 +24,7 @@ const HEADS: [&str; 9] = ["SEQ", "TIME", "EVENT", "OUTCOME", "USER", "BY", "SECR
 /// Columns that a terminal of 80 columns has no room for.
 const WIDE: [&str; 3] = ["SEQ", "SECRET", "PID"];
 /// Widths of the columns with `--follow`: an event is printed at once, so they cannot be fitted to later events.
-const FOLLOWED: [usize; 9] = [7, 17, 15, 7, 12, 8, 36, 7, 0];
+const FOLLOWED: [usize; 9] = [7, 17, 17, 7, 12, 8, 36, 7, 0];
 
 /// The conditions of the flags. An event is shown if it meets all of them.
 struct Filter {
@@ -66,7 +66,13 @@ pub(crate) async fn run(context: &mut Context, args: &TailArgs) -> Result<(), Fa
         for event in &events {
             rows.push(row(context, &mut names, &event.record).await?);
         }
-        context.out.table(HEADS, &WIDE, rows)?;
+        if args.follow {
+            // In the columns of the events that follow.
+            context.out.heads(HEADS, &WIDE, &FOLLOWED)?;
+            rows.into_iter().try_for_each(|row| context.out.row(HEADS, &WIDE, &FOLLOWED, row))?;
+        } else {
+            context.out.table(HEADS, &WIDE, rows)?;
+        }
     }
     if args.follow { follow_after(context, &filter, &mut names, newest).await } else { Ok(()) }
 }

@@ -42,7 +42,8 @@ pub(crate) async fn run(context: &mut Context, args: &BackupArgs) -> Result<(), 
         )));
     }
     let name = target.finish()?;
-    let said = format!("{} bytes written to {name}; restore with mfad restore and the current master key", shape.bytes);
+    let said =
+        format!("{} bytes written to {name}; to restore it, `mfad restore` needs the present master key", shape.bytes);
     if is_standard_output(&args.file) {
         if !context.out.is_quiet() {
             context.out.aside(&visible(&said));

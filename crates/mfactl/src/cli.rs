@@ -133,7 +133,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Codes(CodesCommand),
     /// Manage the secrets of a user: list, rename, delete
-    #[command(subcommand)]
+    #[command(subcommand, after_help = help::SECRET)]
     Secret(SecretCommand),
     /// Manage hardware keys: list, info, attest, accounts, provision, rename, delete, reset, password, return, watch
     #[command(subcommand)]

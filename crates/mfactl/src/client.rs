@@ -26,6 +26,8 @@ pub(crate) struct Client {
     /// `None` while an exchange is in progress.
     kept: Option<mfad_client::Client>,
     curl_to: Option<Output>,
+    /// Whether the command needs the right `admin` in the end, even if its first request does with less.
+    is_for_admins: bool,
 }
 
 /// The daemon's response to a request, read completely.
@@ -64,7 +66,17 @@ impl Client {
     /// a curl command (`--curl`).
     pub(crate) fn new(socket: PathBuf, curl_to: Option<Output>) -> Self {
         let kept = Some(mfad_client::Client::new(socket.clone()));
-        Self { socket, kept, curl_to }
+        Self { socket, kept, curl_to, is_for_admins: false }
+    }
+
+    /// Notes that only administrators can complete the command, so that a refusal names that right at once.
+    pub(crate) fn for_admins(self, is_for_admins: bool) -> Self {
+        Self { is_for_admins, ..self }
+    }
+
+    fn needed(&self, call: &Call<'_>) -> Option<Needed> {
+        let needed = call.needed()?;
+        Some(if self.is_for_admins { Needed { right: "admin", ..needed } } else { needed })
     }
 
     /// The path of the daemon's socket.
@@ -74,13 +86,13 @@ impl Client {
 
     /// Creates another client of the same daemon, with a connection of its own.
     pub(crate) fn another(&self) -> Self {
-        Self::new(self.socket.clone(), self.curl_to)
+        Self::new(self.socket.clone(), self.curl_to).for_admins(self.is_for_admins)
     }
 
     /// Sends a request and reads its answer, whatever the status.
     pub(crate) async fn send(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
         self.show(&call);
-        let needed = call.needed();
+        let needed = self.needed(&call);
         let owned = Owned::of(call);
         // An abandoned exchange keeps its client, so the next exchange needs a new one.
         let mut client = self.kept.take().unwrap_or_else(|| mfad_client::Client::new(self.socket.clone()));
@@ -102,7 +114,7 @@ impl Client {
     /// Opens a stream, such as events or a backup, whose body is read in pieces.
     pub(crate) async fn open(&mut self, call: Call<'_>) -> Result<Stream, Failure> {
         self.show(&call);
-        let needed = call.needed();
+        let needed = self.needed(&call);
         let owned = Owned::of(call);
         let client = mfad_client::Client::new(self.socket.clone());
         let opened = spawn_blocking(move || client.open(&owned.request())).await.map_err(|_| panicked())?;
@@ -131,7 +143,7 @@ impl Client {
 
     fn show(&self, call: &Call<'_>) {
         if let Some(output) = self.curl_to {
-            output.aside(&visible(&curl::line(&self.socket, call)));
+            output.aside_whole(&visible(&curl::line(&self.socket, call)));
         }
     }
 }

@@ -210,7 +210,7 @@ async fn master_key(context: &mut Context) -> Result<(Finding, Option<PathBuf>),
             "master key",
             State::Warning,
             "a file beside the store: a copy of the disk has both",
-            "make it an encrypted credential: systemd-creds encrypt (see mfad(8))",
+            "make it an encrypted credential: see \"Encrypt the master key\" in service.md",
         ),
     };
     Ok((found, dir))
@@ -231,7 +231,7 @@ fn clock() -> Finding {
             "clock",
             State::Unknown,
             "timedatectl does not report whether it is synchronised",
-            "check it manually",
+            "compare `date -u` with another clock",
         ),
     }
 }

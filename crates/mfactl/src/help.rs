@@ -88,6 +88,13 @@ Examples:
       --quiet && echo welcome
   mfactl verify ann --device";
 
+pub(crate) const SECRET: &str = "\
+Factors are made with mfactl enroll, passwords with mfactl passwd. API keys are
+made through the API, by an app or an administrator, and shown only once:
+  curl --unix-socket /run/mfad/mfad.sock -H 'Mfad-Reason: for the backup job' \\
+    --json '{\"type\":\"apikey\",\"name\":\"backup\"}' \\
+    http://mfad/v1/users/UID/secrets";
+
 pub(crate) const SECRET_RENAME: &str = "\
 Example:
   mfactl secret rename ann phone 'old phone'";
@@ -116,6 +123,13 @@ Examples:
 pub(crate) const AUDIT_TAIL: &str = "\
 The newest events that pass all filters, the oldest first. With --json and
 --follow, each event is one JSON document on its own line.
+
+The log holds the ids of users and no names, since it cannot be changed when a
+user is deleted. USER is the name of today; a deleted user is found by the uid.
+
+Areas of events: clock, code, codes, device, factor, key, login, password,
+receipt, secret, session, store, user, and verify. An unknown event, such as
+--event help, lists all names.
 
 Examples:
   mfactl audit tail -n 50 --follow
@@ -276,7 +290,7 @@ credential, run this as root: mfactl encrypts the new key with systemd-creds,
 and replaces the old credential once everything is encrypted under the new key.
 
 Refresh tokens end. Backups made before the rotation still need the old master
-key.
+key, which the new one overwrites: copy it before you rotate.
 
 Examples:
   mfactl master-key rotate --reason 'yearly'
@@ -293,8 +307,9 @@ Examples:
   mfactl backup /srv/backup/mfad-$(date +%F)
   mfactl backup - | ssh vault 'cat > mfad-backup'
       set -o pipefail, to notice a failure on this side
-  mfad restore /srv/backup/mfad-2026-11-25
-      while the daemon is stopped";
+  runuser -u mfad -- mfad restore --replace - < /srv/backup/mfad-2026-11-25
+      as root, while the daemon is stopped, if the master key is a file;
+      the section Backups of service.md has the command for a credential";
 
 pub(crate) const DOCTOR: &str = "\
 Checks the daemon, versions, sandbox, clock, pcscd, master key, socket, store

@@ -13,6 +13,7 @@ mod chain;
 mod cli;
 mod client;
 mod code;
+mod columns;
 mod completion;
 mod context;
 mod curl;
@@ -31,6 +32,7 @@ mod login;
 mod manual;
 mod master_key;
 mod output;
+mod pager;
 mod problem;
 mod prompt;
 mod receipt;
@@ -49,6 +51,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use zeroizing_alloc::ZeroAlloc;
@@ -66,7 +69,11 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     completion::answer(Cli::command);
-    let cli = Cli::try_parse().unwrap_or_else(|error| tips::improve(error).exit());
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(asked) if asked.kind() == ErrorKind::DisplayHelp && pager::help(&asked) => return ExitCode::SUCCESS,
+        Err(error) => tips::improve(error).exit(),
+    };
     let out = Output::new(&cli.globals);
     match in_runtime(cli, out) {
         Ok(()) => ExitCode::SUCCESS,
@@ -103,7 +110,8 @@ async fn until_interrupted(cli: Cli, out: Output) -> Result<(), Failure> {
 async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
     let globals = cli.globals;
     let mut context = Context {
-        client: Client::new(globals.socket(), globals.curl.then_some(out)),
+        client: Client::new(globals.socket(), globals.curl.then_some(out))
+            .for_admins(matches!(cli.command, Command::Unlock(_) | Command::Import(_))),
         out,
         prompter: Prompter { no_input: globals.no_input, yes: globals.yes },
     };

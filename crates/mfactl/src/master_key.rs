@@ -33,6 +33,9 @@ struct Key {
     /// `settled`, `resealing` or `awaiting-key`.
     state: String,
     sealed: Sealed,
+    /// The daemon's state directory; empty if the daemon does not say.
+    #[serde(default, rename = "stateDir")]
+    state_dir: String,
 }
 
 /// Counts of encrypted values.
@@ -70,8 +73,7 @@ fn tell(out: Output, key: &Key) -> Result<(), Failure> {
 
 async fn rotate(context: &mut Context, args: &RotateArgs) -> Result<(), Failure> {
     let before: Key = context.client.ask(Call::get("/v1/key")).await?.read()?;
-    let question = "rotate the master key? Keep the old one as long as you keep backups made with it";
-    context.prompter.confirm(question.to_owned()).await?;
+    context.prompter.confirm(question(&before, args.to.is_some())).await?;
     let authority = Authority::Reason(args.reason.clone());
     let place = match (before.source.as_str(), &args.to) {
         ("file", None) => None,
@@ -119,6 +121,22 @@ async fn rotate(context: &mut Context, args: &RotateArgs) -> Result<(), Failure>
         None => context.out.note("the new master key is in place; copy it to a safe location, and make a backup"),
         Some(place) => context.out.note(&place.what_is_left()),
     }
+}
+
+/// The question before a rotation. It names the file that the old key is lost from, since backups need that key.
+fn question(before: &Key, is_elsewhere: bool) -> String {
+    let lost = match before.source.as_str() {
+        _ if is_elsewhere => {
+            return "rotate the master key? Keep the old one as long as you keep backups made with it".to_owned();
+        }
+        "file" if before.state_dir.is_empty() => "master.key".to_owned(),
+        "file" => format!("{}/master.key", before.state_dir),
+        _ => CREDENTIAL.to_owned(),
+    };
+    format!(
+        "rotate the master key? The new key overwrites {}; copy it first if you keep backups made with it",
+        visible(&lost)
+    )
 }
 
 /// Repeats the request until everything is re-encrypted. The daemon does a part per request; the key is sent only once.

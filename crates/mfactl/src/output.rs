@@ -3,8 +3,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
-use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{Ansi256Color, AnsiColor, Style};
@@ -12,8 +10,10 @@ use rustix::termios::tcgetwinsize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::cli::{Colour, Globals};
+use crate::columns::{aligned, fitted, padded, width_of, widths, wrapped};
 use crate::failure::Failure;
 use crate::format::Format;
+use crate::pager::page;
 
 /// Both output streams and how to write to them.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +125,11 @@ impl Output {
         let _unread = write_line(io::stderr().lock(), &wrapped(text, width_of(io::stderr())));
     }
 
+    /// Prints a line to standard error that is to be pasted, so it is not broken.
+    pub(crate) fn aside_whole(&self, text: &str) {
+        let _unread = write_line(io::stderr().lock(), text);
+    }
+
     /// Prints an error message to standard error.
     pub(crate) fn error(&self, text: &str) {
         let head = paint("error:", Tone::Bad, self.colour_err);
@@ -183,6 +188,26 @@ impl Output {
         }
     }
 
+    /// Prints the heads of a list whose columns have these widths, unless the format or a flag leaves them out.
+    pub(crate) fn heads<const N: usize>(
+        &self,
+        heads: [&str; N],
+        wide: &[&str],
+        widths: &[usize; N],
+    ) -> Result<(), Failure> {
+        match self.format {
+            _ if !self.has_headers => Ok(()),
+            Format::Name => Ok(()),
+            Format::Csv => self.line(&comma_separated(Some(&heads), &[])?),
+            Format::Table | Format::Wide | Format::Json => {
+                let shown = heads.into_iter().zip(widths).filter(|(head, _)| !self.is_short() || !wide.contains(head));
+                let (shown, widths): (Vec<String>, Vec<usize>) =
+                    shown.map(|(head, width)| (head.to_owned(), *width)).unzip();
+                self.line(&self.tone(&aligned(&shown, &widths), Tone::Head))
+            }
+        }
+    }
+
     /// The columns that a line of a list may have; `None` if it may have any number.
     fn columns(&self) -> Option<usize> {
         if self.is_short() { width_of(io::stdout()) } else { None }
@@ -206,33 +231,6 @@ impl Output {
         })
     }
 }
-
-/// The columns of a terminal; `None` for anything else.
-fn width_of(stream: impl AsFd) -> Option<usize> {
-    tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
-}
-
-/// Breaks a text between words, so that no line is wider than the terminal. A word that is wider stays whole.
-fn wrapped(text: &str, width: Option<usize>) -> String {
-    let Some(width) = width.filter(|width| text.width() > *width) else { return text.to_owned() };
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.width().saturating_add(1).saturating_add(word.width()) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines.join("\n")
-}
-
-/// Columns that the last cell of a line has at least; with fewer it is not cut.
-const SHORTEST_CELL: usize = 8;
-
-/// Exit code of a shell that does not find a command (POSIX).
-const NO_SUCH_COMMAND: i32 = 127;
 
 /// Fixed colours of the 256, since a theme may change the first 16.
 fn white_on_black() -> Style {
@@ -310,40 +308,6 @@ fn paint(text: &str, tone: Tone, coloured: bool) -> String {
     if coloured { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
 
-/// Pads a text with spaces to `width` columns of a terminal. A wide character takes two columns, a combining one none.
-fn padded(text: &str, width: usize) -> String {
-    format!("{text}{:1$}", "", width.saturating_sub(text.width()))
-}
-
-fn widths(head: Option<&Vec<String>>, rows: &[Vec<String>]) -> Vec<usize> {
-    let mut widths = Vec::new();
-    for row in head.into_iter().chain(rows) {
-        widths.resize(row.len().max(widths.len()), 0);
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.width().max(*width);
-        }
-    }
-    widths
-}
-
-/// Shows a text in the pager of the environment, or in `less`. Returns whether it could be started.
-fn page(text: &str) -> bool {
-    let pager = std::env::var("PAGER").ok().filter(|pager| !pager.is_empty()).unwrap_or_else(|| "less".to_owned());
-    let mut command = Command::new("sh");
-    command.args(["-c", &pager]).stdin(Stdio::piped());
-    if std::env::var_os("LESS").is_none() {
-        // Ends at once if the text fits, keeps colours, and leaves the text on the screen.
-        command.env("LESS", "FRX");
-    }
-    let Ok(mut child) = command.spawn() else { return false };
-    if let Some(mut input) = child.stdin.take() {
-        // Whoever leaves the pager early wants no more of it.
-        let _closed = writeln!(input, "{text}");
-    }
-    // The shell starts in any case, and says so if there is no such pager.
-    child.wait().is_ok_and(|status| status.code() != Some(NO_SUCH_COMMAND))
-}
-
 /// The list as comma-separated values, without the last line ending.
 fn comma_separated<const N: usize>(head: Option<&[&str; N]>, rows: &[[String; N]]) -> Result<String, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Internal(error.to_string());
@@ -365,26 +329,6 @@ fn short_time(time: String) -> String {
         (Some(day), Some("T"), Some(minute), true) => format!("{day} {minute}Z"),
         _ => time,
     }
-}
-
-fn aligned(cells: &[String], widths: &[usize]) -> String {
-    let cells: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| padded(cell, *width)).collect();
-    cells.join("  ").trim_end().to_owned()
-}
-
-/// As [`aligned`], with the last cell cut to what is left of the line. A cell that has no room at all stays whole.
-fn fitted(mut cells: Vec<String>, widths: &[usize], columns: Option<usize>) -> String {
-    let before: usize = widths.iter().take(cells.len().saturating_sub(1)).map(|width| width.saturating_add(2)).sum();
-    if let Some(room) = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= SHORTEST_CELL)
-        && let Some(last) = cells.last_mut()
-        && last.width() > room
-    {
-        while last.width() >= room {
-            last.pop();
-        }
-        last.push('…');
-    }
-    aligned(&cells, widths)
 }
 
 fn write_line(mut stream: impl Write, text: &str) -> Result<(), Failure> {

@@ -58,7 +58,12 @@ impl Problem {
     pub(crate) fn missing_right(&self) -> Option<&str> {
         match self.known_code() {
             Some(ErrorCode::Unauthenticated) => self.needed.map(|needed| needed.right),
-            Some(ErrorCode::Forbidden) => self.needed.map(|needed| self.right.as_deref().unwrap_or(needed.right)),
+            Some(ErrorCode::Forbidden) => self.needed.map(|needed| match self.right.as_deref() {
+                // The command goes on to what only administrators may do.
+                Some("app") if needed.right == "admin" => "admin",
+                Some(right) => right,
+                None => needed.right,
+            }),
             _ => None,
         }
     }
@@ -105,7 +110,8 @@ impl fmt::Display for Problem {
             Some(left) => write!(f, " ({left} more may be tried)")?,
             None => {}
         }
-        if let Some(seconds) = self.retry_after {
+        let is_mended_by_waiting = !matches!(self.known_code(), Some(ErrorCode::NoPcscd | ErrorCode::PcscdDenied));
+        if let Some(seconds) = self.retry_after.filter(|_| is_mended_by_waiting) {
             write!(f, "; try again in {seconds} s")?;
         }
         if let Some(advice) = self.known_code().and_then(advice) {
@@ -146,7 +152,7 @@ pub(crate) fn advice(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::MeWithoutUser => Some("give a name or uid, or use --as-user"),
         ErrorCode::Version => Some("run the command again"),
         ErrorCode::Expired => Some("start again with mfactl enroll"),
-        ErrorCode::FactorLocked => Some("with mfactl unlock"),
+        ErrorCode::FactorLocked => Some("administrators do that with mfactl unlock USER"),
         _ => device_advice(code),
     }
 }

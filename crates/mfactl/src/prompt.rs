@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::columns::on_terminal;
 use crate::failure::Failure;
 use crate::secret_text::{self, Hidden};
 
@@ -140,7 +141,8 @@ impl Prompter {
             return Ok(());
         }
         self.allowed(CONFIRMATION)?;
-        let typed = off_thread(move || answer_on_terminal(&format!("{question} [y/N] "))).await;
+        let typed =
+            off_thread(move || answer_on_terminal(&format!("{} ", on_terminal(&format!("{question} [y/N]"))))).await;
         let typed = typed.map_err(|error| no_terminal(&error, CONFIRMATION))?;
         if matches!(typed.as_str(), "y" | "Y" | "yes") {
             return Ok(());

@@ -13,7 +13,8 @@ use crate::prompt::{Source, Wanted};
 use crate::session_args::{LogoutArgs, StepUpArgs, WhoamiArgs};
 use mfad_api::{AuthToken, User};
 
-const TOKEN: Wanted = Wanted { label: "access token", instead: "use --token-file or --token-stdin" };
+const TOKEN: Wanted =
+    Wanted { label: "access token (of mfactl login --show-token)", instead: "use --token-file or --token-stdin" };
 
 /// Each right, with a call that needs it and changes nothing. With the right `pam` alone, an account can ask for itself.
 fn probes() -> [(&'static str, String); 4] {

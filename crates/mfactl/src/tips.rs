@@ -3,8 +3,22 @@
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Words of other tools for `user disable`. clap compares letters alone and would suggest `unlock`, the opposite.
-const DISABLE: [&str; 5] = ["ban", "block", "deactivate", "lock", "suspend"];
+/// Words of other tools and of everyday speech, and the command that does it here. clap compares letters alone: it would
+/// suggest `unlock` for `lock`, the opposite.
+const WORDS: [(&[&str], &str); 9] = [
+    (&["ban", "block", "deactivate", "lock", "suspend"], "to bar a user from logging in: 'mfactl user disable USER'"),
+    (&["log", "logs", "journal", "events"], "to read the audit log: 'mfactl audit tail'"),
+    (&["restore"], "to restore a backup: 'mfad restore', while the daemon is stopped; see mfad(8)"),
+    (&["users", "list", "ls"], "to list the users: 'mfactl user list'"),
+    (&["rename"], "to rename a user: 'mfactl user rename OLD NEW'; a secret: 'mfactl secret rename'"),
+    (&["adduser", "useradd", "add", "create", "new"], "to create a user: 'mfactl user add NAME'"),
+    (&["deluser", "userdel", "remove", "delete", "rm"], "to delete a user: 'mfactl user delete USER'"),
+    (&["password", "passwd"], "to set a password: 'mfactl passwd USER'"),
+    (
+        &["apikey", "api-key", "apikeys", "key-create"],
+        "API keys are made through the API: 'mfactl secret --help' shows the call",
+    ),
+];
 
 /// Replaces the tip of clap if the unknown command is a usual word for a command of another name here. Other errors stay
 /// as they are.
@@ -15,8 +29,8 @@ pub(crate) fn improve(mut error: clap::Error) -> clap::Error {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;
     };
-    if DISABLE.contains(&word.as_str()) {
-        let tip = StyledStr::from("to bar a user from logging in: 'mfactl user disable USER'");
+    if let Some((_, tip)) = WORDS.iter().find(|(words, _)| words.contains(&word.as_str())) {
+        let tip = StyledStr::from(*tip);
         error.remove(ContextKind::SuggestedSubcommand);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     }
@@ -43,6 +57,25 @@ mod tests {
             assert!(!text.contains("unlock"), "{text}");
         }
         assert!(Cli::try_parse_from(["mfactl", "user", "disable", "ann", "--reason", "left"]).is_ok());
+    }
+
+    #[test]
+    fn every_tip_names_a_command_that_there_is() {
+        for (words, tip) in WORDS {
+            let text = told(&words[..1]);
+            assert!(text.contains(tip), "{text}");
+            for command in tip.split('\'').skip(1).step_by(2).filter_map(|command| command.strip_prefix("mfactl ")) {
+                let names: Vec<&str> = command
+                    .split(' ')
+                    .take_while(|word| word.chars().all(|letter| letter.is_ascii_lowercase()))
+                    .collect();
+                let mut root = <Cli as clap::CommandFactory>::command();
+                let mut at = &mut root;
+                for name in names {
+                    at = at.find_subcommand_mut(name).unwrap_or_else(|| panic!("no command {name} for {tip}"));
+                }
+            }
+        }
     }
 
     #[test]

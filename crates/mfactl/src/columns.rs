@@ -1,0 +1,72 @@
+//! Lines and columns of text, measured in the columns of a terminal.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::termios::tcgetwinsize;
+use unicode_width::UnicodeWidthStr;
+
+/// Columns that the last cell of a line has at least; with fewer it is not cut.
+const SHORTEST_CELL: usize = 8;
+
+/// Pads a text with spaces to `width` columns of a terminal. A wide character takes two columns, a combining one none.
+pub(crate) fn padded(text: &str, width: usize) -> String {
+    format!("{text}{:1$}", "", width.saturating_sub(text.width()))
+}
+
+pub(crate) fn widths(head: Option<&Vec<String>>, rows: &[Vec<String>]) -> Vec<usize> {
+    let mut widths = Vec::new();
+    for row in head.into_iter().chain(rows) {
+        widths.resize(row.len().max(widths.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.width().max(*width);
+        }
+    }
+    widths
+}
+
+/// As [`aligned`], with the last cell cut to what is left of the line. A cell that has no room at all stays whole.
+pub(crate) fn fitted(mut cells: Vec<String>, widths: &[usize], columns: Option<usize>) -> String {
+    let before: usize = widths.iter().take(cells.len().saturating_sub(1)).map(|width| width.saturating_add(2)).sum();
+    if let Some(room) = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= SHORTEST_CELL)
+        && let Some(last) = cells.last_mut()
+        && last.width() > room
+    {
+        while last.width() >= room {
+            last.pop();
+        }
+        last.push('…');
+    }
+    aligned(&cells, widths)
+}
+
+pub(crate) fn aligned(cells: &[String], widths: &[usize]) -> String {
+    let cells: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| padded(cell, *width)).collect();
+    cells.join("  ").trim_end().to_owned()
+}
+
+/// Breaks a text for the terminal of standard error, where prompts are.
+pub(crate) fn on_terminal(text: &str) -> String {
+    wrapped(text, width_of(io::stderr()))
+}
+
+/// The columns of a terminal; `None` for anything else.
+pub(crate) fn width_of(stream: impl AsFd) -> Option<usize> {
+    tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Breaks a text between words, so that no line is wider than the terminal. A word that is wider stays whole.
+pub(crate) fn wrapped(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width.filter(|width| text.width() > *width) else { return text.to_owned() };
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.width().saturating_add(1).saturating_add(word.width()) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
