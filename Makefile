@@ -18,7 +18,7 @@ MANUAL := $(RELEASE)/manual
 PROOF := $(CARGO_TARGET_DIR)/proof
 # Tests with a long form for `make proof`, and tests that exist only in a long form and are `#[ignore]`d otherwise.
 LONG := test(proof::) | test(proofs::) | test(races::) | test(memory::) | test(leaks::) \
-	| test(/_at_50_points_|_batch_of_500_|_a_kill_at_any_apdu_/)
+	| test(/_at_50_points_|_batch_of_500_|_a_kill_at_any_apdu_|many_logins_in_one_/)
 
 .PHONY: demo run build test proof fuzz mutants coverage vm bench deb manual install fmt clean
 
@@ -111,13 +111,14 @@ bench:
 	@tools/needs bench
 	MFAD_BENCH_DOCS=1 cargo bench --locked -p mfad-tests
 
-# The Debian package, for the Debian release that it is built on and later ones. It is written to target/debian.
+# The Debian packages, for the Debian release that they are built on and later ones. They are written to target/debian.
 deb:
 	@tools/needs deb
 	rm -rf $(CARGO_TARGET_DIR)/debian
-	cargo build --release --locked --bins
+	cargo build --release --locked --lib --bins
 	$(MAKE) manual
 	cargo deb --locked --no-build -p mfad
+	cargo deb --locked --no-build -p pam-mfad
 
 # The man pages and completions of the release build.
 manual:

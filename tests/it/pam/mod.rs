@@ -1,5 +1,6 @@
 //! The PAM module in stacks of its own, driven by programs that we did not write.
 
 mod applications;
+mod documents;
 mod module;
 mod rig;

@@ -337,6 +337,25 @@ fn of_200_logins_with_one_code_one_gets_in() {
     assert_eq!((0..10).map(|_| logins(20)).sum::<usize>(), 1);
 }
 
+/// Long form: 1,000 logins.
+#[test]
+fn many_logins_in_one_process_lose_no_memory_and_no_file() {
+    let host = Host::start("");
+    let (_, mut factor, _) = host.counted("emmy");
+    let logins = if crate::proof::is_long() { 1000 } else { 20 };
+    // Half of them after a wrong answer that the module itself refuses.
+    let answers: String = (0..logins)
+        .map(|login| if login % 2 == 0 { format!("{}\n", factor.next()) } else { format!("no\n{}\n", factor.next()) })
+        .collect();
+
+    let shown = Stack::alone(host.socket(), "").checked("emmy", &vec!["authenticate"; logins], answers.as_bytes());
+
+    assert_eq!(shown.let_in().text.matches("successfully authenticated").count(), logins, "{}", shown.text);
+    // Valgrind lists what is open at the end, and what was open before the program began.
+    let open = shown.text.lines().filter(|line| line.contains(" Open ")).count();
+    assert_eq!(open, shown.text.matches("<inherited from parent>").count(), "{}", shown.text);
+}
+
 #[test]
 fn the_module_exports_the_functions_of_pam_and_needs_few_libraries() {
     let (exported, needed) = dynamic();

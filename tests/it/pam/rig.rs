@@ -99,23 +99,41 @@ impl Stack {
         environment: &[(&str, &str)],
     ) -> Shown {
         let mut command = Command::new("pamtester");
+        self.arguments(&mut command, items, service, user, operation);
+        command.envs(environment.iter().copied());
+        answer(command, answers)
+    }
+
+    /// Runs `pamtester` under `valgrind`, which ends with 9 if memory was misused or lost.
+    pub fn checked(&self, user: &str, operation: &[&str], answers: &[u8]) -> Shown {
+        let mut command = Command::new("valgrind");
+        command.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=definite"]);
+        command.args(["--errors-for-leak-kinds=definite", "--track-fds=yes", "pamtester"]);
+        self.arguments(&mut command, &[], "svc", user, operation);
+        answer(command, answers)
+    }
+
+    fn arguments(&self, command: &mut Command, items: &[&str], service: &str, user: &str, operation: &[&str]) {
         for item in items {
             command.args(["-I", item]);
         }
         command.arg(service).arg(user).args(operation);
         command.env("LD_PRELOAD", wrapper()).env("PAM_WRAPPER", "1").env("PAM_WRAPPER_SERVICE_DIR", self.dir.path());
-        command.envs(environment.iter().copied());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("pamtester; tools/needs test installs it");
-        // It may end before it has read everything.
-        let _ = child.stdin.take().unwrap().write_all(answers);
-        let output = child.wait_with_output().unwrap();
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        Shown { success: output.status.success(), text }
     }
 
     /// Authenticates this user at the service `svc`.
     pub fn authenticate(&self, user: &str, answers: &str) -> Shown {
         self.run(&[], "svc", user, &["authenticate"], answers.as_bytes())
     }
+}
+
+/// Runs the command with these answers as its input.
+fn answer(mut command: Command, answers: &[u8]) -> Shown {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("pamtester and valgrind; tools/needs test installs them");
+    // It may end before it has read everything.
+    let _ = child.stdin.take().unwrap().write_all(answers);
+    let output = child.wait_with_output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Shown { success: output.status.success(), text }
 }
