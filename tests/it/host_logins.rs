@@ -38,9 +38,9 @@ fn rows(host: &Host, event: &str) -> Vec<Value> {
 #[test]
 fn otp_3_a_code_for_an_account_counts_once_and_the_audit_log_names_the_login() {
     let host = Host::start("");
-    let (user, mut factor, _) = host.counted("emmy");
+    let (user, mut factor, _) = host.account("emmy");
     let code = factor.next();
-    let by = json!({"name": "EMMY", "token": code, "ruser": "root", "rhost": "192.0.2.7", "tty": "pts/0"});
+    let by = json!({"name": "emmy", "token": code, "ruser": "root", "rhost": "192.0.2.7", "tty": "pts/0"});
 
     let verified = host.ask(&order(&by)).ok();
     let again = host.ask(&order(&by)).refused(401, "wrong-code");
@@ -58,7 +58,7 @@ fn otp_3_a_code_for_an_account_counts_once_and_the_audit_log_names_the_login() {
 #[test]
 fn az_2_an_unknown_account_is_refused_as_a_wrong_code_and_not_named_in_the_log() {
     let host = Host::start("");
-    let (_, factor, _) = host.counted("emmy");
+    let (_, factor, _) = host.account("emmy");
     // Somebody may type a password where a name is asked for.
     let unknown = host.ask(&order(&json!({"name": "my secret password", "token": "123456"})));
     let without_account = host.ask(&order(&json!({"uid": 4_000_000_000_u32, "token": "123456"})));
@@ -80,9 +80,42 @@ fn az_2_an_unknown_account_is_refused_as_a_wrong_code_and_not_named_in_the_log()
 fn an_e_mail_address_is_no_account() {
     let host = Host::start("");
     let made = json!({"name": "emmy", "email": "emmy@example.org"});
-    host.ask(&Request::post("/users", &made)).ok();
+    let made = host.ask(&Request::post("/users", &made)).ok();
+    host.give_account(made["user"]["uid"].as_str().unwrap());
+    assert_eq!(host.ask(&preflight("name=emmy")).ok()["state"], "none");
 
     assert_eq!(host.ask(&preflight("name=emmy%40example.org")).ok()["state"], "unknown");
+}
+
+#[test]
+fn az_4_only_an_administrator_makes_a_user_stand_for_an_account_and_the_name_must_be_the_same() {
+    let host = Host::start("");
+    // Anybody may take a free name, and enrol a factor.
+    let (person, mut factor, _) = host.guarded("root");
+    let verify = |code: String| host.ask(&order(&json!({"name": "root", "token": code})));
+    assert_eq!(host.ask(&preflight("name=root")).ok()["state"], "unknown");
+    verify(factor.next()).refused(401, "wrong-code");
+    let change = |more: Value| {
+        let version = host.ask(&Request::get(person.path())).ok()["version"].clone();
+        Request::put(person.path(), &with(json!({"version": version}), &more))
+    };
+    let by_user = host.ask(&change(json!({"roles": ["host"]})).token(&person.token));
+    assert_eq!(refused(&by_user), "admin");
+
+    host.give_account(&person.id);
+    assert_eq!(host.ask(&preflight("name=root")).ok()["state"], "active");
+    verify(factor.next()).ok();
+    // Two accounts may differ in case, and in what folds to the same letters.
+    for other in ["ROOT", "Root", "%EF%BD%92oot"] {
+        assert_eq!(host.ask(&preflight(&format!("name={other}"))).ok()["state"], "unknown", "{other}");
+    }
+    // Renamed, the user would stand for another account.
+    let mut person = person.clone();
+    host.log_in(&mut person, &mut factor);
+    let by_user = host.ask(&change(json!({"name": "games"})).token(&person.token));
+    assert_eq!(refused(&by_user), "admin");
+    host.ask(&change(json!({"name": "games"})).reason()).ok();
+    assert_eq!(host.ask(&preflight("name=games")).ok()["state"], "active");
 }
 
 #[test]
@@ -96,18 +129,22 @@ fn thr_1_unknown_accounts_are_delayed_each_on_its_own() {
 #[test]
 fn a_preflight_shows_the_state_and_the_methods_and_changes_nothing() {
     let host = Host::start("");
-    let (user, _, _) = host.counted("active");
-    host.nobody("none");
-    host.pending_for(&host.nobody("pending"), &json!({}));
-    let (gone, _, _) = host.counted("disabled");
+    let (user, _, _) = host.account("active");
+    host.give_account(&host.nobody("none"));
+    let pending = host.nobody("pending");
+    host.give_account(&pending);
+    host.pending_for(&pending, &json!({}));
+    let (gone, _, _) = host.account("disabled");
     let version = host.ask(&Request::get(format!("/users/{gone}"))).ok()["version"].clone();
     host.ask(&Request::put(format!("/users/{gone}"), &json!({"version": version, "disabled": true})).reason()).ok();
     let before = rows(&host, "verify").len();
 
     let shown = |name: &str| host.ask(&preflight(&format!("name={name}"))).ok();
-    assert_eq!(shown("active"), json!({"state": "active", "methods": ["totp", "recovery"]}));
+    assert_eq!(shown("active"), json!({"userId": user, "state": "active", "methods": ["totp", "recovery"]}));
     for state in ["none", "pending", "disabled"] {
-        assert_eq!(shown(state), json!({"state": state, "methods": []}));
+        let answer = shown(state);
+        assert_eq!((&answer["state"], &answer["methods"]), (&json!(state), &json!([])));
+        assert!(answer["userId"].is_string(), "{answer}");
     }
     assert_eq!(shown("nobody-at-all"), json!({"state": "unknown", "methods": []}));
     assert_eq!(rows(&host, "verify").len(), before);
@@ -117,7 +154,7 @@ fn a_preflight_shows_the_state_and_the_methods_and_changes_nothing() {
 #[test]
 fn bkc_3_a_backup_code_is_taken_and_the_answer_says_how_many_are_left() {
     let host = Host::start("");
-    let (_, _, codes) = host.counted("emmy");
+    let (_, _, codes) = host.account("emmy");
 
     let used = host.ask(&order(&json!({"name": "emmy", "code": codes[3]}))).ok();
 
@@ -128,7 +165,7 @@ fn bkc_3_a_backup_code_is_taken_and_the_answer_says_how_many_are_left() {
 #[test]
 fn a_disabled_user_is_refused_whatever_the_code() {
     let host = Host::start("");
-    let (user, mut factor, _) = host.counted("emmy");
+    let (user, mut factor, _) = host.account("emmy");
     let version = host.ask(&Request::get(format!("/users/{user}"))).ok()["version"].clone();
     host.ask(&Request::put(format!("/users/{user}"), &json!({"version": version, "disabled": true})).reason()).ok();
 
@@ -142,8 +179,8 @@ fn az_1_the_right_pam_checks_the_own_account_and_nothing_else() {
     }
     let (uid, name) = ACCOUNT;
     let host = Host::start(&format!("[[peer]]\nuid = {uid}\nrights = [\"pam\"]\n"));
-    let (own, mut factor, _) = host.counted(name);
-    let (other, _, _) = host.counted("emmy");
+    let (own, mut factor, _) = host.account(name);
+    let (other, _, _) = host.account("emmy");
 
     let state = |query: String| host.ask_as(uid, &preflight(&query)).ok()["state"].clone();
     assert_eq!(state(format!("name={name}")), "active");
@@ -190,7 +227,7 @@ fn az_1_another_right_is_not_pam() {
 #[test]
 fn a_request_that_does_not_say_whom_how_or_where_is_refused_and_counted_nowhere() {
     let host = Host::start("");
-    let (user, _, _) = host.counted("emmy");
+    let (user, _, _) = host.account("emmy");
     let good = json!({"name": "emmy", "token": "123456", "service": "sshd"});
     let without = |member: &str| {
         let mut body = good.clone();
@@ -226,7 +263,7 @@ fn a_request_that_does_not_say_whom_how_or_where_is_refused_and_counted_nowhere(
 #[test]
 fn svc_4_logins_are_counted_by_service_and_an_unknown_service_is_other() {
     let host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy");
+    let (_, mut factor, _) = host.account("emmy");
     host.ask(&order(&json!({"name": "emmy", "token": factor.next()}))).ok();
     for service in ["sudo", "\"}\n evil 1", "made-up", "also-made-up"] {
         let service = service.replace('\n', " ");
@@ -250,6 +287,7 @@ fn hw_7_a_key_that_needs_no_touch_logs_nobody_in_to_the_host_not_even_for_root()
     for touch in [false, true] {
         let fixture = HardwareFixture::with_key(Key::new(7));
         fixture.provision(ProvisionOrder { touch, ..by_device(hotp()) }).unwrap();
+        fixture.give_account();
         // An administrator may do everything anyway, so a check needs no touch. A login would be somebody else's.
         fixture.verify_by_key().unwrap();
 

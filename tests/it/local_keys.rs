@@ -141,6 +141,7 @@ pub fn tour() -> Host {
     let wrong = json!({"uv": "required", "pin": "wrong-48"});
     register(&host, &person, &wrong).refused(422, "pin-wrong");
     register(&host, &person, &json!({"uv": "required", "pin": PIN})).ok();
+    host.give_account(&person.id);
     let here = json!({"name": "anna", "device": true, "service": "login", "tty": "tty1"});
     host.ask(&Request::post("/verify", &here)).refused(409, "pin-required");
     host.ask(&Request::post("/verify", &with(here, &json!({"pin": "wrong-48"})))).refused(422, "pin-wrong");

@@ -194,6 +194,22 @@ impl Host {
         (factor, codes)
     }
 
+    /// Lets a user stand for the account of the same name in logins to the host.
+    #[track_caller]
+    pub fn give_account(&self, user: &str) {
+        let version = self.ask(&Request::get(format!("/users/{user}"))).ok()["version"].clone();
+        let change = json!({"version": version, "roles": ["host"]});
+        self.ask(&Request::put(format!("/users/{user}"), &change).reason()).ok();
+    }
+
+    /// As [`Host::counted`], for an account of the host.
+    #[track_caller]
+    pub fn account(&self, name: &str) -> (String, Factor, Vec<String>) {
+        let made = self.counted(name);
+        self.give_account(&made.0);
+        made
+    }
+
     /// A user without a password, with an active factor that counts, and the backup codes.
     #[track_caller]
     pub fn counted(&self, name: &str) -> (String, Factor, Vec<String>) {

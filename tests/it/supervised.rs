@@ -477,6 +477,7 @@ fn the_dashboard_shows_every_metric_and_no_other() {
     let timed = host.person("boris");
     let (mut clock, _) = host.enrol(&timed, &json!({}));
     host.verify(&timed.id, &json!({"token": clock.next()})).ok();
+    host.give_account(&person.id);
     let login = json!({"name": "anna", "token": factor.next(), "service": "sshd"});
     host.ask(&crate::wire::Request::post("/verify", &login)).ok();
     let text = host.ask(&Request::get("/metrics")).text();

@@ -147,11 +147,11 @@ fn authentication(host: &Host, keys: &mut Keys, mut person: Person, mut factor: 
     }
     keys.once(host, Request::post(format!("{}/verify", person.path()), &json!({"token": factor.next()}))).ok();
     host.verify(&person.id, &json!({"token": factor.wrong()})).refused(401, "wrong-code");
-    let login =
-        |token: String| Request::post("/verify", &json!({"name": person.name, "token": token, "service": "su"}));
-    keys.once(host, login(factor.next())).ok();
-    host.ask(&login(factor.wrong())).refused(401, "wrong-code");
-    host.ask(&Request::get(format!("/preflight?name={}", person.name))).ok();
+    let (_, mut counter, _) = host.account("account");
+    let login = |token: String| Request::post("/verify", &json!({"name": "account", "token": token, "service": "su"}));
+    keys.once(host, login(counter.next())).ok();
+    host.ask(&login(counter.wrong())).refused(401, "wrong-code");
+    host.ask(&Request::get("/preflight?name=account")).ok();
     let confirm = |proof: Value| Request::post("/auth/stepup", &proof).token(&person.token);
     let stepped = keys.once(host, confirm(json!({"token": factor.next(), "action": "pay"}))).ok();
     host.ask(&confirm(json!({"token": factor.wrong(), "action": "pay"}))).refused(401, "wrong-code");
@@ -203,7 +203,11 @@ pub fn second_factor_doors(host: &Host, status: u16) {
     let (person, factor, _) = host.guarded("anna");
     let wrong = factor.wrong();
     insist(host, status, || Request::post(format!("{}/verify", person.path()), &json!({"token": wrong})));
-    insist(host, status, || Request::post("/verify", &json!({"name": "anna", "token": wrong, "service": "su"})));
+    let (_, account, _) = host.account("account");
+    let wrong_here = account.wrong();
+    insist(host, status, || {
+        Request::post("/verify", &json!({"name": "account", "token": wrong_here, "service": "su"}))
+    });
     insist(host, status, || Request::post("/auth/totp", &json!({"token": wrong})).token(&host.challenge(&person)));
     insist(host, status, || {
         Request::post("/auth/recovery", &json!({"code": "0000-0000-0000-0000"})).token(&host.challenge(&person))

@@ -72,7 +72,10 @@ pub struct Verified {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Preflight {
-    /// `unknown` if no user has the account's name, `disabled`, or the state of its factors: `none`, `pending` or
+    /// The id of the user that stands for the account, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// `unknown` if no user stands for the account, `disabled`, or the state of its factors: `none`, `pending` or
     /// `active`.
     pub state: String,
     /// The methods that can prove this user, the one used last first: `totp`, `device`, `fido2` and `recovery`. Empty

@@ -16,7 +16,8 @@ pub struct User {
     pub display_name: Option<String>,
     /// The e-mail address, which works as a login name too.
     pub email: Option<String>,
-    /// The roles, at most 16. The daemon gives a meaning to `admin` only; all others are for apps to read.
+    /// The roles, at most 16. The daemon gives a meaning to `admin`, and to `host`: the user stands for the
+    /// account of this name in logins to the host. All others are for apps to read.
     #[serde(default)]
     pub roles: Vec<String>,
     /// Whether the user is disabled: logins are refused, and all sessions have ended.

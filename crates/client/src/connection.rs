@@ -1,7 +1,7 @@
 //! One connection: writes requests and reads responses. Every wait ends with the time limit of its exchange.
 
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -46,7 +46,18 @@ fn connect(path: &Path, time: Duration) -> io::Result<UnixStream> {
         ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "the daemon does not accept connections"),
         _ => cause,
     })?;
-    Ok(UnixStream::from(OwnedFd::from(socket)))
+    Ok(UnixStream::from(above_standard(OwnedFd::from(socket))?))
+}
+
+/// Moves a descriptor away from those of standard input, output and error, if a program has closed these. What it or a
+/// library writes there must not reach the daemon.
+fn above_standard(socket: OwnedFd) -> io::Result<OwnedFd> {
+    if socket.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(socket);
+    }
+    // The copies in between stay open until one is above.
+    let copy = socket.try_clone()?;
+    above_standard(copy)
 }
 
 impl Connection {

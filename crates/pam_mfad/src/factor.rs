@@ -8,15 +8,16 @@ use mfad_client::{Client, Error, HostProof, Refusal, SecretString};
 use crate::answer::Answer;
 use crate::conversation::{Conversation, NoAnswer};
 use crate::date::Day;
-use crate::items::Login;
+use crate::items::{self, Login};
 use crate::journal::Journal;
 use crate::options::{NoFactor, Options};
 use crate::outcome::Outcome;
 
 /// Time limit of a connect to the daemon.
 const CONNECT_TIME: Duration = Duration::from_secs(2);
-/// Time limit of an exchange with a touch: the daemon waits 16 s for it.
-const TOUCH_TIME: Duration = Duration::from_secs(18);
+/// Time limit of an exchange with a touch. The daemon looks for the user's keys for 8 s at most, and waits 15 s for the
+/// touch.
+const TOUCH_TIME: Duration = Duration::from_secs(28);
 
 const OUT_OF_SERVICE: &str = "The second factor is out of service. Ask an administrator of this host.";
 const WRONG: &str = "Wrong code, or one that was used before. Wait for the next code.";
@@ -70,16 +71,15 @@ impl<'a> Attempt<'a> {
 
     /// `auth`: asks for what the options say.
     pub(crate) fn authenticate(&mut self) -> Outcome {
-        if self.options.checks_password {
-            match self.check_password() {
-                Ok(()) => {}
-                Err(outcome) => return outcome,
-            }
-        }
         let preflight = match self.preflight() {
             Ok(preflight) => preflight,
             Err(outcome) => return outcome,
         };
+        if self.options.checks_password
+            && let Err(outcome) = self.check_password(preflight.user_id.as_deref())
+        {
+            return outcome;
+        }
         if let Some(outcome) = self.without_factor(&preflight, false) {
             return outcome;
         }
@@ -122,9 +122,13 @@ impl<'a> Attempt<'a> {
         if !matches!(preflight.state.as_str(), "none" | "pending" | "unknown") {
             return None;
         }
+        // By another name of the account, a user with a factor would look like one without.
+        if self.options.no_factor == NoFactor::Deny || !items::is_account(&self.login.account) {
+            return None;
+        }
         match self.options.no_factor {
             NoFactor::Deny => None,
-            NoFactor::Ok => Some(Outcome::Accepted),
+            NoFactor::Ok => Some(self.let_in_without(preflight, "ok")),
             NoFactor::Enroll(until, shown) => {
                 // Without a date there is no grace.
                 let today = Day::today()?;
@@ -134,10 +138,17 @@ impl<'a> Attempt<'a> {
                         let text = format!("You have no second factor. Enrol one by {shown}, or you cannot log in.");
                         self.conversation.say(&text);
                     }
-                    Outcome::Accepted
+                    self.let_in_without(preflight, "enroll")
                 })
             }
         }
+    }
+
+    fn let_in_without(&self, preflight: &Preflight, option: &str) -> Outcome {
+        // An unknown name may be a password that somebody typed in the wrong place.
+        let who = if preflight.user_id.is_some() { self.login.name.as_str() } else { "an account without a user" };
+        self.journal.notice(&format!("let in {who} without a factor (nofactor={option})"));
+        Outcome::Accepted
     }
 
     /// Asks, and has the answers checked. A user who has no factor, or does not exist, is asked the same question, so
@@ -145,6 +156,8 @@ impl<'a> Attempt<'a> {
     fn ask_for_factor(&mut self, preflight: &Preflight) -> Outcome {
         let prompt = self.prompt(preflight);
         for _ in 0..=self.options.retries {
+            // Whoever is slow to type must not hold a place at the daemon.
+            self.client.close();
             let step = match self.conversation.ask_shown(prompt.text) {
                 Ok(typed) => self.judge(prompt, typed.as_ref().map(pam::secret::SecretBytes::as_bytes)),
                 Err(NoAnswer) => Step::Done(Outcome::NoConversation),
@@ -162,7 +175,9 @@ impl<'a> Attempt<'a> {
         let has = |method: &str| preflight.methods.iter().any(|known| known == method);
         let has_key = has("device") || has("fido2");
         let takes_touch = self.options.takes_touch && !self.login.is_remote && has_key;
-        let takes_codes = self.options.takes_codes && (has("totp") || preflight.methods.is_empty());
+        // From another host everybody is asked the same, so that the prompt does not tell who has which factor.
+        let may_have_code = self.login.is_remote || preflight.methods.is_empty() || has("totp");
+        let takes_codes = self.options.takes_codes && may_have_code;
         let takes_backup_codes = self.options.takes_backup_codes;
         let text = match (takes_touch, takes_codes, takes_backup_codes) {
             (true, true, _) => "Press Enter and touch your key, or type a code: ",
@@ -179,7 +194,12 @@ impl<'a> Attempt<'a> {
         match typed.map_or(Answer::Empty, Answer::parse) {
             Answer::Empty if prompt.takes_touch => self.touch(None),
             // su and sudo-rs answer so for the end of the input, and would do so again.
-            Answer::Empty | Answer::Junk => Step::Done(Outcome::Refused),
+            Answer::Empty => Step::Done(Outcome::Refused),
+            // Whom sshd denies sees what others see, so that nobody learns whom it admits.
+            Answer::Junk => {
+                self.conversation.say(WRONG);
+                Step::Again
+            }
             Answer::Token(token) if self.options.takes_codes => self.verify(&HostProof::Token(&token)),
             Answer::Code(code) if self.options.takes_backup_codes => self.verify(&HostProof::Code(&code)),
             Answer::Token(_) | Answer::Code(_) => {
@@ -202,6 +222,7 @@ impl<'a> Attempt<'a> {
     }
 
     fn touch_with_pin(&mut self) -> Step {
+        self.client.close();
         let typed = match self.conversation.ask_hidden("PIN of your key: ") {
             Ok(typed) => typed,
             Err(NoAnswer) => return Step::Done(Outcome::NoConversation),
@@ -244,9 +265,9 @@ impl<'a> Attempt<'a> {
                 self.conversation.say(WRONG);
                 Step::Again
             }
-            // The code has a length that none of the user's factors has.
+            // The code has a length that none of the user's factors has. Users without a factor hear the same.
             ErrorCode::Malformed => {
-                self.conversation.say(NO_CODE);
+                self.conversation.say(WRONG);
                 Step::Again
             }
             ErrorCode::PinRequired => Step::Pin,

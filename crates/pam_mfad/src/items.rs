@@ -1,6 +1,6 @@
 //! What PAM knows of a login: the service, the user, the remote host and the terminal.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use mfad_client::{HostLogin, SecretString};
 use pam::items::{AuthTok, Item, RHost, RUser, Service, Tty};
@@ -14,9 +14,14 @@ const LONGEST_ITEM: usize = 64;
 /// Longest remote host, in characters.
 const LONGEST_HOST: usize = 255;
 
+/// Room for the entry of an account.
+const LONGEST_ENTRY: usize = 16 * 1024;
+
 /// A login to this host.
 #[derive(Debug)]
 pub(crate) struct Login {
+    /// The account of this host.
+    pub(crate) account: String,
     /// The name of the user of mfad.
     pub(crate) name: String,
     /// Whether somebody on another host logs in, who cannot touch a key in a port of this one.
@@ -29,27 +34,52 @@ impl Login {
     /// Reads the login of the account `user`.
     pub(crate) fn read(handle: &PamHandle, user: String, options: &Options) -> Result<Self, String> {
         let service = service(handle);
-        let ruser = text(handle.get_item::<RUser<'_>>().ok().flatten().map(|item| item.0));
+        let caller = handle.get_item::<RUser<'_>>().ok().flatten().map(|item| item.0);
         let rhost = text(handle.get_item::<RHost<'_>>().ok().flatten().map(|item| item.0));
         let tty = text(handle.get_item::<Tty<'_>>().ok().flatten().map(|item| item.0));
         let account = match options.whose {
             Whose::User => user,
-            Whose::RemoteUser => {
-                ruser.clone().ok_or("`user=ruser` needs an application that sets PAM_RUSER, and this one does not")?
-            }
+            Whose::RemoteUser => caller_of_this_host(caller, rhost.as_deref())?,
         };
         Ok(Self {
             name: options.name_of(&account),
-            // Behind a Unix socket sshd knows no remote host.
-            is_remote: rhost.is_some() || service == "sshd",
+            account,
+            // Behind a Unix socket sshd knows no remote host; it names itself as the terminal.
+            is_remote: rhost.is_some() || service == "sshd" || tty.as_deref() == Some("ssh"),
             told: HostLogin {
                 service: shortened(&service, LONGEST_ITEM),
-                ruser: ruser.map(|text| shortened(&text, LONGEST_ITEM)),
+                ruser: text(caller).map(|text| shortened(&text, LONGEST_ITEM)),
                 rhost: rhost.map(|text| shortened(&text, LONGEST_HOST)),
                 tty: tty.map(|text| shortened(&text, LONGEST_ITEM)),
             },
         })
     }
+}
+
+/// The caller as an identity: exactly as it is, and only from a program of this host. In a login from another host, the
+/// other side chooses it.
+fn caller_of_this_host(caller: Option<&CStr>, rhost: Option<&str>) -> Result<String, String> {
+    if rhost.is_some() {
+        return Err("`user=ruser` is not for logins from other hosts, which choose PAM_RUSER themselves".to_owned());
+    }
+    let caller = caller.and_then(|name| name.to_str().ok()).filter(|name| !name.is_empty());
+    let missing = "`user=ruser` needs an application that sets PAM_RUSER, and this one does not";
+    caller.map(str::to_owned).ok_or_else(|| missing.to_owned())
+}
+
+/// Whether this host has an account of exactly this name. A directory may know it by other names as well.
+#[expect(unsafe_code, reason = "`getpwnam_r` is the way to ask the host that leaves the application's data alone")]
+pub(crate) fn is_account(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else { return false };
+    let mut buffer: Vec<libc::c_char> = vec![0; LONGEST_ENTRY];
+    // SAFETY: all zeros is a valid `passwd`, whose pointers are read only after the call has set them.
+    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+    let mut found = std::ptr::null_mut();
+    // SAFETY: the name ends with a NUL; entry, buffer and found live until the call returns, and the length is right.
+    let status =
+        unsafe { libc::getpwnam_r(name.as_ptr(), &raw mut entry, buffer.as_mut_ptr(), buffer.len(), &raw mut found) };
+    // SAFETY: a successful call has set the name to a string in `buffer`.
+    status == 0 && !found.is_null() && unsafe { CStr::from_ptr(entry.pw_name) } == name.as_c_str()
 }
 
 /// The name of the service, or `unknown`.
@@ -78,9 +108,10 @@ pub(crate) fn keep_password(handle: &mut PamHandle, password: &SecretString) {
     let _ = handle.set_item_str(item);
 }
 
-/// An item as text; `None` if it is empty. Bytes that are not UTF-8 and control characters become `?`.
+/// An item as text; `None` if it is empty. What is not UTF-8, and what a terminal does not show, becomes `?`.
 fn text(item: Option<&CStr>) -> Option<String> {
-    let text = item?.to_string_lossy().replace(|letter: char| letter.is_control() || letter == '\u{FFFD}', "?");
+    let is_shown = |letter: char| letter == ' ' || letter.is_ascii_graphic() || letter.is_alphanumeric();
+    let text = item?.to_string_lossy().replace(|letter: char| !is_shown(letter), "?");
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -91,8 +122,6 @@ fn shortened(text: &str, longest: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::CString;
-
     use super::*;
 
     #[test]
@@ -102,10 +131,29 @@ mod tests {
         assert_eq!(read(b"192.0.2.7").as_deref(), Some("192.0.2.7"));
         assert_eq!(read(b" /dev/pts/0\n").as_deref(), Some("/dev/pts/0?"));
         assert_eq!(read(b"a\x1b[31m\xff").as_deref(), Some("a?[31m?"));
+        assert_eq!(read("tty\u{202e}1".as_bytes()).as_deref(), Some("tty?1"));
         for empty in [b"".as_slice(), b"  "] {
             assert_eq!(read(empty), None);
         }
         assert_eq!(text(None), None);
+    }
+
+    #[test]
+    fn a_caller_is_taken_as_it_is_and_only_from_this_host() {
+        let name = CString::new(" emmy").unwrap();
+
+        assert_eq!(caller_of_this_host(Some(&name), None).as_deref(), Ok(" emmy"));
+        assert!(caller_of_this_host(Some(&name), Some("192.0.2.7")).is_err());
+        assert!(caller_of_this_host(None, None).is_err() && caller_of_this_host(Some(c""), None).is_err());
+        assert!(caller_of_this_host(Some(c"\xff"), None).is_err());
+    }
+
+    #[test]
+    fn an_account_is_known_by_its_own_name() {
+        assert!(is_account("root"));
+        for name in ["", "Root", "no-such-account-here", "root\0x"] {
+            assert!(!is_account(name), "{name:?}");
+        }
     }
 
     #[test]

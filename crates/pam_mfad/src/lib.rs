@@ -16,6 +16,7 @@ mod journal;
 mod options;
 mod outcome;
 mod password;
+mod socket;
 
 use std::ffi::CStr;
 
@@ -92,23 +93,28 @@ fn run(handle: &mut PamHandle, args: &[&CStr], flags: PamFlag, function: Functio
         Ok(options) => options,
         Err(fault) => {
             journal.error(&fault);
-            return PamResultCode::PAM_SERVICE_ERR;
+            // Whoever tries the module first must not be locked out by a mistake in the line.
+            let is_dry_run = args.contains(&c"dry_run");
+            return if is_dry_run { PamResultCode::PAM_IGNORE } else { PamResultCode::PAM_SERVICE_ERR };
         }
     };
+    if let Err(fault) = socket::check(&options.socket) {
+        journal.error(&fault);
+        return Outcome::Unavailable.code(&options, &journal);
+    }
     // It may ask for the name, as `login` leaves to the modules.
     let user = match handle.get_user(None) {
         Ok(user) => user,
-        Err(code) => {
+        Err(_) => {
             journal.error("there is no user name, or one that is not UTF-8");
-            return if code == PamResultCode::PAM_SUCCESS { PamResultCode::PAM_SYSTEM_ERR } else { code };
+            return Outcome::Refused.code(&options, &journal);
         }
     };
-    let login = Login::read(handle, user, &options);
-    let login = match login {
+    let login = match Login::read(handle, user, &options) {
         Ok(login) => login,
         Err(fault) => {
             journal.error(&fault);
-            return PamResultCode::PAM_AUTH_ERR;
+            return Outcome::Refused.code(&options, &journal);
         }
     };
     let password = if function == Function::Auth && options.checks_password { items::password(handle) } else { None };
@@ -121,7 +127,7 @@ fn run(handle: &mut PamHandle, args: &[&CStr], flags: PamFlag, function: Functio
         };
         (outcome, attempt.into_typed_password())
     };
-    if let Some(typed) = typed.filter(|_| outcome == Outcome::Accepted) {
+    if let Some(typed) = typed.filter(|_| outcome == Outcome::Accepted && !options.is_dry_run) {
         items::keep_password(handle, &typed);
     }
     outcome.code(&options, &journal)

@@ -86,7 +86,7 @@ impl Options {
                 ("socket", Some(path)) if path.starts_with('/') => options.socket = PathBuf::from(path),
                 ("retries", Some(value)) => options.retries = number(value, 0..=9).ok_or_else(invalid)?,
                 ("timeout", Some(value)) => {
-                    options.time = Duration::from_secs(number(value, 1..=60).ok_or_else(invalid)?.into());
+                    options.time = Duration::from_secs(number(value, 1..=30).ok_or_else(invalid)?.into());
                 }
                 ("user", Some("user")) => options.whose = Whose::User,
                 ("user", Some("ruser")) => options.whose = Whose::RemoteUser,
@@ -182,7 +182,7 @@ mod tests {
             "retries=-1",
             "retries=",
             "timeout=0",
-            "timeout=61",
+            "timeout=31",
             "nofactor=allow",
             "nofactor=enroll",
             "until=2027-01-31",

@@ -411,7 +411,9 @@ pub enum Reply {
     },
     /// The second factors of a user who logs in to this host.
     Preflight {
-        /// `unknown` if no user has the account's name, `disabled`, or the state of its factors: `none`, `pending` or
+        /// The user that stands for the account, if there is one.
+        user: Option<UserId>,
+        /// `unknown` if no user stands for the account, `disabled`, or the state of its factors: `none`, `pending` or
         /// `active`.
         state: &'static str,
         /// The methods that can prove this user, the one used last first. Empty unless the state is `active`.

@@ -1,14 +1,21 @@
-//! Logins to this host: second factors of the users that have the names of its accounts, checked for PAM modules. It
-//! opens no session and issues no token.
+//! Logins to this host: second factors of the users that stand for its accounts, checked for PAM modules. It opens no
+//! session and issues no token.
+//!
+//! A user stands for the account of exactly the same name if an administrator has given it the role `host`. The name alone
+//! proves nothing: anybody who may register or rename a user could take the name of an account.
 
 use crate::error::Error;
 use mfad_core::model::{HostLogin, HostUser, Right, UserName, canonical};
 use mfad_store::{MfaState, UserRow, View};
 use nix::unistd::{Uid, User};
 
+use super::authorise::Authority;
 use super::tokens::methods_of;
 use super::verify::Checked;
 use super::{Proof, Reply, RequestContext, Service};
+
+/// The role of users that stand for an account of this host.
+const HOST_ROLE: &str = "host";
 
 impl Service {
     /// Checks that the caller may ask for this account: root and administrators for any, others with the right `pam`
@@ -21,7 +28,7 @@ impl Service {
         }
         let is_own = match user {
             HostUser::Uid(uid) => *uid == peer.uid,
-            HostUser::Name(name) => account_name(peer.uid)?.is_some_and(|own| own.key() == name.key()),
+            HostUser::Name(name) => account_name(peer.uid)?.is_some_and(|own| own.text() == name.text()),
         };
         if is_own { Ok(()) } else { Err(Error::ForeignAccount) }
     }
@@ -29,14 +36,14 @@ impl Service {
     /// Shows which second factors the user of an account can use. It is no login, so it neither counts nor changes
     /// anything.
     pub(super) fn preflight(&self, context: &RequestContext, user: &HostUser) -> Result<Reply, Error> {
-        let Some(name) = name_of(user)? else { return Ok(Reply::Preflight { state: "unknown", methods: Vec::new() }) };
+        let unknown = Reply::Preflight { user: None, state: "unknown", methods: Vec::new() };
+        let Some(name) = name_of(user)? else { return Ok(unknown) };
         let has_relying_party = self.policy().relying_party.is_some();
         self.look(context, |view| {
-            let Some(row) = user_of(view, &name)? else {
-                return Ok(Reply::Preflight { state: "unknown", methods: Vec::new() });
-            };
+            let Some(row) = host_user(view, &name)? else { return Ok(unknown) };
+            let user = Some(row.id);
             if row.disabled {
-                return Ok(Reply::Preflight { state: "disabled", methods: Vec::new() });
+                return Ok(Reply::Preflight { user, state: "disabled", methods: Vec::new() });
             }
             // This decides whether the login needs a factor, so the sealed summary must agree.
             let (state, methods) = match view.mfa_state(row.id, context.now.wall_ms)? {
@@ -51,7 +58,7 @@ impl Service {
                 "fido2" => has_relying_party,
                 _ => true,
             };
-            Ok(Reply::Preflight { state, methods: methods.into_iter().filter(can).collect() })
+            Ok(Reply::Preflight { user, state, methods: methods.into_iter().filter(can).collect() })
         })
     }
 
@@ -79,7 +86,7 @@ impl Service {
     ) -> Result<Reply, Error> {
         let name = name_of(user)?;
         let row = match &name {
-            Some(name) => self.look(context, |view| user_of(view, name))?,
+            Some(name) => self.look(context, |view| host_user(view, name))?,
             None => None,
         };
         // A uid without an account has no name; failures for all of them are counted together.
@@ -92,6 +99,29 @@ impl Service {
 /// Returns the user with this name. An e-mail address is a login too, but no name.
 pub(super) fn user_of(view: &View<'_>, name: &UserName) -> Result<Option<UserRow>, mfad_store::Fault> {
     Ok(view.user_by_login(name.key())?.filter(|row| canonical(&row.name) == name.key()))
+}
+
+/// Returns the user that stands for the account of this name. The name must be spelled as the account's: two accounts may
+/// differ in what a user's name leaves open, such as case.
+fn host_user(view: &View<'_>, name: &UserName) -> Result<Option<UserRow>, mfad_store::Fault> {
+    let found = user_of(view, name)?.filter(|row| row.name == name.text() && stands_for_account(row));
+    if let Some(row) = &found {
+        // A forged role would let its user log in as the account, so the sealed summary must agree.
+        view.check_summary(row.id)?;
+    }
+    Ok(found)
+}
+
+/// Whether the user stands for an account of this host.
+fn stands_for_account(user: &UserRow) -> bool {
+    user.roles.iter().any(|role| role == HOST_ROLE)
+}
+
+/// Refuses to anybody but administrators to rename a user who stands for an account: with the new name, the user would
+/// stand for another one.
+pub(super) fn may_be_renamed(old: &UserRow, new: &UserRow, by: &Authority) -> Result<(), Error> {
+    let keeps_account = old.name == new.name || !stands_for_account(old);
+    if keeps_account || matches!(by, Authority::Admin { .. }) { Ok(()) } else { Err(Error::Forbidden("admin")) }
 }
 
 /// Returns the name of an account; `None` for a uid without one, or one whose name no user can have.

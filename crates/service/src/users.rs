@@ -8,7 +8,7 @@ use mfad_store::{Class, Fault, MfaState, NewUser, Outcome, Subject, Taken, UserR
 
 use super::authorise::{Authority, UserAccess};
 use super::future_steps::{FutureUses, lower_future_steps};
-use super::host_logins::user_of;
+use super::host_logins::{may_be_renamed, user_of};
 use super::password::insert_password;
 use super::tokens::{Granted, open_session};
 use super::views::LockView;
@@ -107,6 +107,7 @@ impl Service {
                 return Err(Error::Version.into());
             }
             let new = merged(&old, change);
+            may_be_renamed(&old, &new, &access.by)?;
             // A token that was stolen for a moment must not change the names with which its owner logs in.
             let is_own = matches!(access.by, Authority::Own { .. });
             if is_own && (old.name != new.name || old.email != new.email) {

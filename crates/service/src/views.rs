@@ -16,7 +16,7 @@ pub struct UserView {
     pub display_name: Option<String>,
     /// The e-mail address, with which the user can log in as well.
     pub email: Option<String>,
-    /// The roles. Only `admin` has a meaning for the daemon; apps may use others.
+    /// The roles. `admin` and `host` have a meaning for the daemon; apps may use others.
     pub roles: Vec<String>,
     /// Whether all logins, tokens and verifies of the user are refused.
     pub disabled: bool,

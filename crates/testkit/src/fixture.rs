@@ -18,7 +18,7 @@ use mfad_service::token::TokenFormat;
 use mfad_service::{
     Activation, Attestation, AuditRow, Call, Caller, CancellationToken, Confinement, Dependencies, DeviceEvent,
     DeviceRef, HashCost, KeySource, KeyView, MasterKey, MasterKeyStore, Metrics, NewUserOrder, Policy, Proof,
-    ProvisionOrder, Reply, RequestContext, SecretOrder, SecretView, Service,
+    ProvisionOrder, Reply, RequestContext, SecretOrder, SecretView, Service, UserChange,
 };
 use mfad_store::{Listeners, Store};
 use tempfile::TempDir;
@@ -295,6 +295,15 @@ impl HardwareFixture {
 
     pub fn verify_by_key(&self) -> Result<(), Error> {
         self.ask(Call::Verify(UserRef::Id(self.user), Proof::Device { pin: None })).map(drop)
+    }
+
+    /// Lets the user stand for the account of its name.
+    pub fn give_account(&self) {
+        let Ok(Reply::User(user)) = self.ask(Call::ShowUser(UserRef::Id(self.user))) else { panic!("no user") };
+        let roles = Some(vec!["host".to_owned()]);
+        let change =
+            UserChange { version: user.version, name: None, display_name: None, email: None, disabled: None, roles };
+        self.ask(Call::UpdateUser(UserRef::Id(self.user), change)).expect("an administrator may");
     }
 
     /// A login to this host by the key in the reader, as root's PAM modules ask for.

@@ -3,92 +3,15 @@
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
-
-use super::rig::module;
+use super::machine::{Machine, text};
 use crate::host::{Host, wait};
 use crate::identity::can_be_others;
 use crate::wire::Request;
-
-/// The account that logs in. It exists in the namespace only.
-const EMMY: u32 = 54_321;
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Mounts the files of a directory over those of the host, for one program and its children, and runs it.
-const NAMESPACE: &str = r#"
-dir=$1; shift
-for file in passwd group shadow sudoers pam.d; do
-    mount --bind "$dir/$file" "/etc/$file" || exit 99
-done
-mount -t tmpfs tmpfs /run && mkdir /run/sshd || exit 99
-exec "$@"
-"#;
-
-/// Accounts and stacks, and the directory for what a test writes.
-struct Machine {
-    dir: TempDir,
-}
-
-impl Machine {
-    /// `stack` are the lines of each service, with `MODULE` for the module and its socket.
-    fn new(host: &Host, stack: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let write = |name: &str, text: &str, mode: u32| {
-            let path = dir.path().join(name);
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        };
-        let home = dir.path().join("home");
-        fs::create_dir(&home).unwrap();
-        let account = |name: &str, id: u32| format!("{name}:x:{id}:{id}::{}:/bin/sh\n", home.display());
-        let accounts = [("root", 0), ("emmy", EMMY), ("bare", EMMY + 1), ("sshd", 100)];
-        write("passwd", &accounts.map(|(name, id)| account(name, id)).concat(), 0o644);
-        write("group", &accounts.map(|(name, id)| format!("{name}:x:{id}:\n")).concat(), 0o644);
-        write("shadow", &accounts.map(|(name, _)| format!("{name}:*:19000:0:99999:7:::\n")).concat(), 0o600);
-        write("sudoers", "Defaults !lecture, timestamp_timeout=0\nemmy ALL=(ALL) ALL\nbare ALL=(ALL) ALL\n", 0o440);
-        fs::create_dir(dir.path().join("pam.d")).unwrap();
-        let with_socket = format!("{} socket={}", module().display(), host.socket().display());
-        for service in ["sshd", "sudo", "su", "other"] {
-            write(&format!("pam.d/{service}"), &stack.replace("MODULE", &with_socket), 0o644);
-        }
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// A program in the namespace, as root.
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", NAMESPACE, "sh"]);
-        command.arg(self.dir.path()).arg(program);
-        command
-    }
-
-    /// A program in the namespace, as emmy, with these lines as its input.
-    fn as_emmy(&self, program: &[&str], answers: &str) -> Output {
-        let id = EMMY.to_string();
-        let mut command = self.command("setpriv");
-        command.args(["--reuid", &id, "--regid", &id, "--clear-groups"]).args(program);
-        command.current_dir("/").env("MFAD_SOCKET", "/nowhere").env("RUST_BACKTRACE", "1");
-        // A file is read line by line, as a terminal is; a pipe would be taken whole by the first prompt.
-        fs::write(self.path("input"), answers).unwrap();
-        command.stdin(fs::File::open(self.path("input")).unwrap());
-        command.output().unwrap()
-    }
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
-}
+use rustix::process::{Pid, Signal, kill_process};
 
 /// An OpenSSH server of a machine.
 struct Sshd<'a> {
@@ -180,6 +103,8 @@ impl Drop for Sshd<'_> {
     }
 }
 
+const PATIENCE: Duration = Duration::from_secs(30);
+
 const ALONE: &str = "auth required MODULE retries=1\naccount required pam_permit.so\nsession required pam_permit.so\n";
 
 /// How often a wrong answer of the user was counted.
@@ -193,8 +118,8 @@ fn ssh_lets_in_with_a_code_or_a_backup_code_and_with_nothing_else() {
         return;
     }
     let mut host = Host::start("");
-    let (_, mut factor, codes) = host.counted("emmy");
-    host.nobody("bare");
+    let (_, mut factor, codes) = host.account("emmy");
+    host.give_account(&host.nobody("bare"));
     let machine = Machine::new(&host, ALONE);
     let sshd = Sshd::start(&machine, "");
     let wrong = factor.wrong();
@@ -229,7 +154,7 @@ fn ssh_for_a_user_whom_it_denies_counts_nothing() {
         return;
     }
     let host = Host::start("");
-    let (root, mut factor, _) = host.counted("root");
+    let (root, mut factor, _) = host.account("root");
     let machine = Machine::new(&host, ALONE);
     let sshd = Sshd::start(&machine, "");
 
@@ -238,6 +163,21 @@ fn ssh_for_a_user_whom_it_denies_counts_nothing() {
         assert!(!is_in && shown.contains("Code: "), "{shown}");
     }
     assert_eq!(failures(&host, &root), 0);
+    // Whom sshd denies sees what an admitted user without a factor sees, so that nobody learns whom it admits.
+    let seen = |user: &str| {
+        let (is_in, shown) = sshd.log_in(user, &["123456", "123456"], &[]);
+        assert!(!is_in, "{shown}");
+        shown
+            .replace(user, "USER")
+            .lines()
+            .filter(|line| !line.contains("Warning: Permanently"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let admitted = seen("bare");
+    for denied in ["root", "no-such-account"] {
+        assert_eq!(seen(denied), admitted, "{denied}");
+    }
 }
 
 #[test]
@@ -246,7 +186,7 @@ fn the_password_method_of_ssh_does_not_answer_for_the_user() {
         return;
     }
     let host = Host::start("");
-    let (user, _, _) = host.counted("emmy");
+    let (user, _, _) = host.account("emmy");
     let machine = Machine::new(&host, ALONE);
     let sshd = Sshd::start(&machine, "");
     drop(sshd);
@@ -273,8 +213,8 @@ fn ssh_with_a_key_asks_for_the_code_too_and_account_refuses_who_has_no_factor() 
         return;
     }
     let host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy");
-    host.nobody("bare");
+    let (_, mut factor, _) = host.account("emmy");
+    host.give_account(&host.nobody("bare"));
     let stack = "auth required MODULE retries=0\naccount required MODULE enforce\nsession required pam_permit.so\n";
     let machine = Machine::new(&host, stack);
     let key = machine.path("key").display().to_string();
@@ -302,7 +242,7 @@ fn sudo_asks_for_the_code_of_its_caller() {
         return;
     }
     let mut host = Host::start("");
-    let (user, mut factor, _) = host.counted("emmy");
+    let (user, mut factor, _) = host.account("emmy");
     let machine = Machine::new(&host, ALONE);
     let sudo = |answers: &str| machine.as_emmy(&["sudo", "-S", "id", "-un"], answers);
 
@@ -326,8 +266,8 @@ fn su_asks_for_the_code_of_the_target_or_with_an_option_of_the_caller() {
         return;
     }
     let host = Host::start("");
-    let (_, mut root, _) = host.counted("root");
-    let (_, mut emmy, _) = host.counted("emmy");
+    let (_, mut root, _) = host.account("root");
+    let (_, mut emmy, _) = host.account("emmy");
     let su = |stack: &str, answers: &str| Machine::new(&host, stack).as_emmy(&["su", "root", "-c", "id -un"], answers);
     let of_caller = ALONE.replace("retries=1", "retries=1 user=ruser");
 

@@ -2,5 +2,7 @@
 
 mod applications;
 mod documents;
+mod enable;
+mod machine;
 mod module;
 mod rig;

@@ -26,7 +26,7 @@ fn last_detail(host: &Host) -> Value {
 #[test]
 fn a_code_lets_in_once() {
     let host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy");
+    let (_, mut factor, _) = host.account("emmy");
     let stack = Stack::alone(host.socket(), "retries=0");
     let code = factor.next();
     // Authenticator apps show codes in groups.
@@ -34,12 +34,14 @@ fn a_code_lets_in_once() {
 
     stack.authenticate("emmy", &format!("{spaced}\n")).let_in().says("Code: ");
     stack.authenticate("emmy", &format!("{code}\n")).refused(AUTH_ERR).says("Wrong code, or one that was used before");
+    // A length that none of the factors has tells nothing either.
+    stack.authenticate("emmy", "123456\n").refused(AUTH_ERR).says("Wrong code").lacks("6 to 8 digits");
 }
 
 #[test]
 fn a_backup_code_is_typed_at_the_same_prompt_and_the_rest_is_counted_unless_silent() {
     let host = Host::start("");
-    let (_, _, codes) = host.counted("emmy");
+    let (_, _, codes) = host.account("emmy");
     let stack = Stack::alone(host.socket(), "");
 
     stack.authenticate("emmy", &format!("{}\n", codes[0])).let_in().says("Backup codes left: 9");
@@ -58,7 +60,7 @@ fn a_backup_code_is_typed_at_the_same_prompt_and_the_rest_is_counted_unless_sile
 #[test]
 fn a_wrong_code_may_be_followed_by_as_many_others_as_retries_says() {
     let host = Host::start("");
-    let (user, mut factor, _) = host.counted("emmy");
+    let (user, mut factor, _) = host.account("emmy");
     let wrong: Vec<String> = factor.wrong_codes().take(2).collect();
 
     let right = factor.next();
@@ -72,7 +74,7 @@ fn a_wrong_code_may_be_followed_by_as_many_others_as_retries_says() {
 #[test]
 fn what_is_no_code_is_refused_without_asking_the_daemon() {
     let host = Host::start("");
-    let (user, _, _) = host.counted("emmy");
+    let (user, _, _) = host.account("emmy");
     let stack = Stack::alone(host.socket(), "retries=0");
     let answer = |bytes: &[u8]| stack.run(&[], "svc", "emmy", &["authenticate"], bytes);
 
@@ -80,9 +82,12 @@ fn what_is_no_code_is_refused_without_asking_the_daemon() {
         answer(format!("{typed}\n").as_bytes()).refused(AUTH_ERR).says("A code has 6 to 8 digits");
     }
     // What sshd answers for a user whom it denies; else anybody could lock root's factors.
-    for typed in [b"\x08\r\x7fINCORRECT\n".as_slice(), b"\x08\n", b"123456\x7f\n", b"\xff\xfe\n", b"\n", b""] {
-        let shown = answer(typed);
-        assert!(!shown.success, "{typed:?}: {shown:?}");
+    // They see what others see, so that nobody learns whom sshd admits.
+    for typed in [b"\x08\r\x7fINCORRECT\n".as_slice(), b"\x08\n", b"123456\x7f\n", b"\xff\xfe\n"] {
+        answer(typed).refused(AUTH_ERR).says("Wrong code, or one that was used before");
+    }
+    for typed in [b"\n".as_slice(), b""] {
+        answer(typed).refused(AUTH_ERR).lacks("Wrong code");
     }
     assert_eq!(failures(&host, &user), 0);
 }
@@ -94,7 +99,7 @@ fn thr_1_delays_and_locks_are_told_and_end_the_attempt() {
         ("delayAfter = 1\nlockAfter = 1", "locked after wrong codes. Ask an administrator"),
     ] {
         let host = Host::start(&format!("[throttle]\n{limits}\n"));
-        let (_, mut factor, _) = host.counted("emmy");
+        let (_, mut factor, _) = host.account("emmy");
         let answers = format!("{}\n{}\n", factor.wrong(), factor.next());
 
         Stack::alone(host.socket(), "retries=9").authenticate("emmy", &answers).refused(MAXTRIES).says(told);
@@ -104,56 +109,63 @@ fn thr_1_delays_and_locks_are_told_and_end_the_attempt() {
 #[test]
 fn users_without_a_factor_are_asked_the_same_and_refused() {
     let host = Host::start("");
-    host.nobody("none");
-    host.pending_for(&host.nobody("pending"), &json!({}));
+    host.give_account(&host.nobody("none"));
+    let pending = host.nobody("pending");
+    host.give_account(&pending);
+    host.pending_for(&pending, &json!({}));
+    // Without the role, a factor is nobody's.
+    host.counted("shopper");
     let stack = Stack::alone(host.socket(), "retries=0");
 
-    for user in ["none", "pending", "unknown"] {
+    for user in ["none", "pending", "unknown", "shopper"] {
         stack.authenticate(user, "123456\n").refused(AUTH_ERR).says("Code: ").says("Wrong code");
     }
 }
 
 #[test]
-fn nofactor_decides_about_users_without_a_factor_and_about_nobody_else() {
+fn nofactor_decides_about_accounts_without_a_factor_and_about_nobody_else() {
     let host = Host::start("");
-    host.nobody("none");
-    host.counted("emmy");
-    let (gone, _, _) = host.counted("gone");
+    host.give_account(&host.nobody("games"));
+    host.account("bin");
+    let (gone, _, _) = host.account("sys");
     let version = host.ask(&Request::get(format!("/users/{gone}"))).ok()["version"].clone();
     host.ask(&Request::put(format!("/users/{gone}"), &json!({"version": version, "disabled": true})).reason()).ok();
 
     let ok = Stack::alone(host.socket(), "nofactor=ok retries=0");
-    ok.authenticate("none", "").let_in().lacks("Code: ");
-    ok.authenticate("unknown", "").let_in();
-    ok.authenticate("emmy", "123456\n").refused(AUTH_ERR);
-    ok.authenticate("gone", "123456\n").refused(AUTH_ERR);
+    ok.authenticate("games", "").let_in().lacks("Code: ");
+    // An account without a user.
+    ok.authenticate("daemon", "").let_in();
+    // A name that the host does not know for an account, though it may know the account by it.
+    ok.authenticate("no-such-account", "123456\n").refused(AUTH_ERR);
+    ok.authenticate("bin", "123456\n").refused(AUTH_ERR);
+    ok.authenticate("sys", "123456\n").refused(AUTH_ERR);
 
     let grace = Stack::alone(host.socket(), "nofactor=enroll until=9999-12-31");
-    grace.authenticate("none", "").let_in().says("You have no second factor. Enrol one by 9999-12-31");
+    grace.authenticate("games", "").let_in().says("You have no second factor. Enrol one by 9999-12-31");
     let over = Stack::alone(host.socket(), "nofactor=enroll until=2020-12-31 retries=0");
-    over.authenticate("none", "123456\n").refused(AUTH_ERR);
+    over.authenticate("games", "123456\n").refused(AUTH_ERR);
 }
 
 #[test]
 fn account_refuses_who_has_no_factor_if_it_enforces_and_says_so() {
     let host = Host::start("");
-    host.nobody("none");
-    host.counted("emmy");
+    host.give_account(&host.nobody("games"));
+    host.account("bin");
     let account =
         |options: &str, user: &str| Stack::alone(host.socket(), options).run(&[], "svc", user, &["acct_mgmt"], b"");
 
-    account("enforce", "emmy").let_in();
-    account("enforce", "none").refused(PERM_DENIED).says("You have no second factor, and this host requires one");
-    account("enforce nofactor=ok", "none").let_in();
-    account("enforce nofactor=enroll until=9999-12-31", "none").let_in();
+    account("enforce", "bin").let_in();
+    account("enforce", "games").refused(PERM_DENIED).says("You have no second factor, and this host requires one");
+    account("enforce nofactor=ok", "games").let_in();
+    account("enforce nofactor=enroll until=9999-12-31", "games").let_in();
     // Without `enforce` it has nothing to say, and a stack that hears nothing else refuses.
-    account("", "emmy").refused(PERM_DENIED);
+    account("", "bin").refused(PERM_DENIED);
 }
 
 #[test]
 fn a_dry_run_lets_nobody_in_by_itself() {
     let host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy");
+    let (_, mut factor, _) = host.account("emmy");
     let lines = format!("auth required MODULE socket={} dry_run\n", host.socket().display());
 
     let alone = Stack::new("svc", &lines);
@@ -166,7 +178,8 @@ fn a_dry_run_lets_nobody_in_by_itself() {
 fn mfad_checks_the_password_too_if_told_so() {
     let host = Host::start("");
     let (person, mut factor, _) = host.guarded("emmy");
-    host.person("bare");
+    host.give_account(&person.id);
+    host.give_account(&host.person("games").id);
     let stack = Stack::alone(host.socket(), "password+factor retries=0");
 
     let right = format!("{PASSWORD}\n{}\n", factor.next());
@@ -174,17 +187,36 @@ fn mfad_checks_the_password_too_if_told_so() {
     let wrong = format!("another password\n{}\n", factor.next());
     stack.authenticate("emmy", &wrong).refused(AUTH_ERR).says("Wrong user name or password").lacks("Code: ");
     stack.authenticate("emmy", &format!("{PASSWORD}\n{}\n", factor.wrong())).refused(AUTH_ERR);
-    stack.authenticate("emmy", "\x08\r\x7fINCORRECT\n123456\n").refused(AUTH_ERR);
+    let junk = stack.authenticate("emmy", "\x08\r\x7fINCORRECT\n123456\n");
+    junk.refused(AUTH_ERR).says("Wrong user name or password");
     // A correct password alone lets nobody in.
-    stack.authenticate("bare", &format!("{PASSWORD}\n123456\n")).refused(AUTH_ERR);
-    Stack::alone(host.socket(), "password+factor nofactor=ok").authenticate("bare", &format!("{PASSWORD}\n")).let_in();
+    stack.authenticate("games", &format!("{PASSWORD}\n123456\n")).refused(AUTH_ERR);
+    Stack::alone(host.socket(), "password+factor nofactor=ok").authenticate("games", &format!("{PASSWORD}\n")).let_in();
     assert_eq!(failures(&host, &person.id), 1);
+}
+
+#[test]
+fn the_password_is_that_of_the_user_who_stands_for_the_account_and_of_no_other() {
+    let host = Host::start("");
+    let made = json!({"name": "mallory", "email": "games@example.org", "password": PASSWORD});
+    host.ask(&Request::post("/users", &made)).ok();
+    // An account's name in the hands of somebody whom no administrator made stand for it.
+    host.person("bin");
+
+    for (options, account) in [
+        ("password+factor nofactor=ok name=%u@example.org", "games"),
+        ("password+factor nofactor=ok", "bin"),
+        ("password+factor nofactor=ok", "mallory"),
+    ] {
+        let shown = Stack::alone(host.socket(), options).authenticate(account, &format!("{PASSWORD}\n"));
+        shown.refused(AUTH_ERR).says("Wrong user name or password");
+    }
 }
 
 #[test]
 fn user_and_name_say_whose_factor_it_is() {
     let host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy@example.org");
+    let (_, mut factor, _) = host.account("emmy@example.org");
     let socket = host.socket();
     let of_caller = Stack::alone(socket, "user=ruser name=%u@example.org retries=0");
 
@@ -193,12 +225,15 @@ fn user_and_name_say_whose_factor_it_is() {
     assert!(last_detail(&host).as_str().unwrap().contains("svc by emmy"));
     let answers = format!("{}\n", factor.next());
     of_caller.run(&[], "svc", "emmy", &["authenticate"], answers.as_bytes()).refused(AUTH_ERR);
+    // In a login from another host, the other side would choose whose factor counts.
+    let remote = ["ruser=emmy", "rhost=192.0.2.7"];
+    of_caller.run(&remote, "svc", "root", &["authenticate"], answers.as_bytes()).refused(AUTH_ERR);
 }
 
 #[test]
 fn the_audit_log_names_service_remote_host_and_terminal() {
     let host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy");
+    let (_, mut factor, _) = host.account("emmy");
     let stack = Stack::alone(host.socket(), "");
 
     let items = ["rhost=192.0.2.7", "tty=pts/3"];
@@ -210,11 +245,18 @@ fn the_audit_log_names_service_remote_host_and_terminal() {
 #[test]
 fn an_option_that_is_not_known_refuses_everybody() {
     let host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy");
+    let (_, mut factor, _) = host.account("emmy");
 
     for options in ["nullok", "nofactor=allow", "retries=many"] {
         let stack = Stack::alone(host.socket(), options);
         stack.authenticate("emmy", &format!("{}\n", factor.next())).refused(SERVICE_ERR);
+    }
+    // A dry run refuses nobody, whatever is wrong.
+    for options in ["dry_run nullok", "dry_run user=ruser", "dry_run socket=/nowhere/s"] {
+        let module = super::rig::module();
+        let line = format!("auth required {} socket={} {options}", module.display(), host.socket().display());
+        let stack = Stack::new("svc", &format!("auth required pam_permit.so\n{line}"));
+        stack.authenticate("emmy", "").let_in();
     }
 }
 
@@ -240,12 +282,12 @@ fn setcred_and_sessions_succeed_and_ask_nobody_and_passwords_are_not_changed() {
 #[test]
 fn a_daemon_that_is_gone_is_a_refusal_that_says_so() {
     let mut host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy");
+    let (_, mut factor, _) = host.account("emmy");
     let code = format!("{}\n", factor.next());
     let stack = Stack::alone(host.socket(), "nofactor=ok");
     host.kill();
 
-    for user in ["emmy", "unknown"] {
+    for user in ["emmy", "games"] {
         stack.authenticate(user, &code).refused(AUTHINFO_UNAVAIL).says("The second factor is out of service");
     }
     let account = Stack::alone(host.socket(), "enforce").run(&[], "svc", "emmy", &["acct_mgmt"], b"");
@@ -293,9 +335,21 @@ fn a_daemon_that_hangs_or_answers_garbage_is_a_refusal() {
 }
 
 #[test]
+fn a_socket_that_others_could_replace_is_not_asked() {
+    let (dir, path) =
+        pretender(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n{\"state\":\"none\",\"methods\":[]}\n"));
+    let stack = Stack::alone(&path, "nofactor=ok");
+    stack.authenticate("games", "").let_in();
+
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), open).unwrap();
+    stack.authenticate("games", "").refused(AUTHINFO_UNAVAIL);
+}
+
+#[test]
 fn an_application_that_cannot_ask_is_refused() {
     let host = Host::start("");
-    host.counted("emmy");
+    host.account("emmy");
     // pamtester's conversation answers with NULL once its input has ended.
     let shown = Stack::alone(host.socket(), "").authenticate("emmy", "");
     assert!(!shown.success && (shown.text.contains(AUTH_ERR) || shown.text.contains(CONV_ERR)), "{shown:?}");
@@ -304,7 +358,7 @@ fn an_application_that_cannot_ask_is_refused() {
 #[test]
 fn no_variable_of_the_caller_has_an_effect() {
     let host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy");
+    let (_, mut factor, _) = host.account("emmy");
     let environment = [
         ("MFAD_SOCKET", "/nowhere"),
         ("RUST_BACKTRACE", "full"),
@@ -322,8 +376,8 @@ fn no_variable_of_the_caller_has_an_effect() {
 #[test]
 fn of_200_logins_with_one_code_one_gets_in() {
     let host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy");
-    let stack = Stack::alone(host.socket(), "retries=0 timeout=60");
+    let (_, mut factor, _) = host.account("emmy");
+    let stack = Stack::alone(host.socket(), "retries=0 timeout=30");
     let answers = format!("{}\n", factor.next());
 
     let logins = |count: usize| -> usize {
@@ -341,7 +395,7 @@ fn of_200_logins_with_one_code_one_gets_in() {
 #[test]
 fn many_logins_in_one_process_lose_no_memory_and_no_file() {
     let host = Host::start("");
-    let (_, mut factor, _) = host.counted("emmy");
+    let (_, mut factor, _) = host.account("emmy");
     let logins = if crate::proof::is_long() { 1000 } else { 20 };
     // Half of them after a wrong answer that the module itself refuses.
     let answers: String = (0..logins)

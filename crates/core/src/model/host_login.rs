@@ -28,14 +28,19 @@ pub struct HostLogin {
 
 impl Display for HostLogin {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(self.service.as_str())?;
+        f.write_str(&one_word(&self.service))?;
         for (word, value) in [("by", &self.ruser), ("from", &self.rhost), ("on", &self.tty)] {
             if let Some(value) = value {
-                write!(f, " {word} {}", value.as_str())?;
+                write!(f, " {word} {}", one_word(value))?;
             }
         }
         Ok(())
     }
+}
+
+/// The value without what could be read as the next part of the text.
+fn one_word(value: &Text) -> String {
+    value.as_str().replace(|letter: char| letter.is_whitespace() || letter == ';', "?")
 }
 
 #[cfg(test)]
@@ -51,5 +56,7 @@ mod tests {
         let whole =
             HostLogin { ruser: Some(text("emmy")), rhost: Some(text("192.0.2.7")), tty: Some(text("pts/0")), ..bare };
         assert_eq!(whole.to_string(), "sudo by emmy from 192.0.2.7 on pts/0");
+        let sly = HostLogin { ruser: Some(text("root from 192.0.2.99; x")), ..whole };
+        assert_eq!(sly.to_string(), "sudo by root?from?192.0.2.99??x from 192.0.2.7 on pts/0");
     }
 }

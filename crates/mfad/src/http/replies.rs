@@ -125,7 +125,8 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
             auth_time: time(auth_time.saturating_mul(1000)),
             amr: amr.iter().map(|&method| method.to_owned()).collect(),
         }),
-        Reply::Preflight { state, methods } => Written::json(&api::Preflight {
+        Reply::Preflight { user, state, methods } => Written::json(&api::Preflight {
+            user_id: user.map(|user| user.to_string()),
             state: state.to_owned(),
             methods: methods.into_iter().map(str::to_owned).collect(),
         }),
