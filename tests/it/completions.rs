@@ -101,7 +101,7 @@ fn every_command_has_a_man_page_and_no_page_names_one_that_there_is_not() {
     };
     for entry in std::fs::read_dir(dir.path()).unwrap() {
         let path = entry.unwrap().path();
-        if !path.extension().is_some_and(|extension| extension.len() == 1) {
+        if path.extension().is_none_or(|extension| extension.len() != 1) {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap().replace("\\-", "-");

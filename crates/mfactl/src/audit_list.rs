@@ -203,7 +203,7 @@ impl Names {
 
 /// Returns the number of the newest row; 0 if there is none. The API reads the log from its old end only, and numbers
 /// have no gaps. So the end is found by doubling and bisection instead of reading the whole log.
-async fn newest(context: &mut Context) -> Result<i64, Failure> {
+pub(crate) async fn newest(context: &mut Context) -> Result<i64, Failure> {
     let (mut low, mut high) = (0_i64, 1_i64);
     while has_rows_after(context, high.saturating_sub(1)).await? {
         low = high;

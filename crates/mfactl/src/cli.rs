@@ -13,6 +13,7 @@ use crate::completion;
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::format::Format;
 use crate::help;
+use crate::pam_args::PamCommand;
 use crate::session_args::{LogoutArgs, StepUpArgs, WhoamiArgs};
 use crate::socket::socket;
 use crate::user_args::UserCommand;
@@ -162,6 +163,9 @@ pub(crate) enum Command {
     /// Back up the store while the daemon runs; `mfad restore` restores it (admin)
     #[command(after_help = help::BACKUP)]
     Backup(BackupArgs),
+    /// Require second factors in ssh, sudo and other PAM services: coverage, enable, confirm, disable
+    #[command(subcommand)]
+    Pam(PamCommand),
     /// Find problems on this host and suggest how to fix them
     #[command(after_help = help::DOCTOR)]
     Doctor(DoctorArgs),

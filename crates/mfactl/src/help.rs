@@ -45,7 +45,8 @@ Examples:
 pub(crate) const USER_SET: &str = "\
 Examples:
   mfactl user set ann --email ann@example.net
-  mfactl user set ann --as-user --display-name 'Ann B.'";
+  mfactl user set ann --as-user --display-name 'Ann B.'
+  mfactl user set ann --add-role host --reason 'has an account of this host'";
 
 pub(crate) const USER_RENAME: &str = "\
 Example:
@@ -310,6 +311,36 @@ Examples:
   runuser -u mfad -- mfad restore --replace - < /srv/backup/mfad-2026-11-25
       as root, while the daemon is stopped, if the master key is a file;
       the section Backups of service.md has the command for a credential";
+
+pub(crate) const PAM_COVERAGE: &str = "\
+An account is listed if it has a shell. The user of an account is the one with
+exactly the same name and the role `host`, which administrators give with
+mfactl user set USER --add-role host. The factor is `unknown` if there is none.
+
+Example:
+  mfactl pam coverage -o csv";
+
+pub(crate) const PAM_ENABLE: &str = "\
+Shows the line that is added to /etc/pam.d/SERVICE, and who has no factor yet.
+Then it tries a login of your account through the new stack, and changes
+nothing if that fails. The change is undone after some minutes, and at a
+restart of the host, unless you confirm it from another session.
+
+Examples:
+  mfactl pam enable sshd --dry-run
+  mfactl pam enable sshd --options 'nofactor=enroll until=2027-01-31'
+  mfactl pam enable su --options user=ruser";
+
+pub(crate) const PAM_CONFIRM: &str = "\
+The audit log must hold a second factor that was accepted for the service since
+the change, and this must be another session than the one that made the change.
+Example:
+  mfactl pam confirm sshd";
+
+pub(crate) const PAM_DISABLE: &str = "\
+If the change is not confirmed yet, the service gets back the file that it had.
+Otherwise the lines of pam_mfad.so are taken out. Example:
+  mfactl pam disable sshd";
 
 pub(crate) const DOCTOR: &str = "\
 Checks the daemon, versions, sandbox, clock, pcscd, master key, socket, store

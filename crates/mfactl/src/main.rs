@@ -33,6 +33,8 @@ mod manual;
 mod master_key;
 mod output;
 mod pager;
+mod pam;
+mod pam_args;
 mod problem;
 mod prompt;
 mod receipt;
@@ -135,6 +137,7 @@ async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Import(args) => import::run(&mut context, args).await,
         Command::MasterKey(command) => master_key::run(&mut context, command).await,
         Command::Backup(args) => backup::run(&mut context, args).await,
+        Command::Pam(command) => pam::run(&mut context, command).await,
         Command::Doctor(args) => doctor::run(&mut context, args).await,
         Command::Status => status::run(&mut context).await,
         Command::Completions { shell } => manual::completions(*shell),

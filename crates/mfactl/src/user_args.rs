@@ -75,4 +75,10 @@ pub(crate) struct UserSetArgs {
     /// New email address; an empty text removes it
     #[arg(long, group = "changes", value_name = "ADDRESS")]
     pub email: Option<String>,
+    /// Give the user a role (admin). `host`: the user stands for the account of this name in logins to this host
+    #[arg(long, group = "changes", value_name = "ROLE")]
+    pub add_role: Vec<String>,
+    /// Take a role from the user (admin)
+    #[arg(long, group = "changes", value_name = "ROLE")]
+    pub remove_role: Vec<String>,
 }

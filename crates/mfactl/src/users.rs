@@ -136,23 +136,43 @@ async fn set(context: &mut Context, args: &UserSetArgs) -> Result<(), Failure> {
         .optional("name", args.name.as_deref())
         .optional("displayName", args.display_name.as_ref().map(or_null))
         .optional("email", args.email.as_ref().map(or_null));
-    change(context, &args.on, changes).await
+    let roles = Roles { added: &args.add_role, removed: &args.remove_role };
+    change(context, &args.on, changes, &roles).await
+}
+
+/// A change of roles. The API takes the whole new list.
+#[derive(Default)]
+struct Roles<'a> {
+    added: &'a [String],
+    removed: &'a [String],
+}
+
+impl Roles<'_> {
+    /// The new list; `None` if it stays as it is.
+    fn applied(&self, present: &[String]) -> Option<Vec<String>> {
+        if self.added.is_empty() && self.removed.is_empty() {
+            return None;
+        }
+        let mut roles: Vec<String> = present.iter().filter(|role| !self.removed.contains(role)).cloned().collect();
+        roles.extend(self.added.iter().filter(|role| !present.contains(role)).cloned());
+        Some(roles)
+    }
 }
 
 async fn rename(context: &mut Context, args: &UserRenameArgs) -> Result<(), Failure> {
-    change(context, &args.on, Body::new().member("name", args.name.as_str())).await
+    change(context, &args.on, Body::new().member("name", args.name.as_str()), &Roles::default()).await
 }
 
-async fn change(context: &mut Context, on: &ActOnUser, changes: Body) -> Result<(), Failure> {
+async fn change(context: &mut Context, on: &ActOnUser, changes: Body, roles: &Roles<'_>) -> Result<(), Failure> {
     let acting = Acting::begin(context, &on.user, &on.acting).await?;
-    let changed = change_as(context, &acting, changes).await;
+    let changed = change_as(context, &acting, changes, roles).await;
     acting.end(context).await;
     changed
 }
 
-async fn change_as(context: &mut Context, acting: &Acting, changes: Body) -> Result<(), Failure> {
+async fn change_as(context: &mut Context, acting: &Acting, changes: Body, roles: &Roles<'_>) -> Result<(), Failure> {
     let user: User = context.client.ask(Call::get(acting.path("")).by(&acting.authority)).await?.read()?;
-    let body = changes.member("version", user.version);
+    let body = changes.optional("roles", roles.applied(&user.roles)).member("version", user.version);
     let answer = context.client.ask(Call::put(acting.path("")).by(&acting.authority).with(body)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());

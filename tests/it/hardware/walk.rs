@@ -44,6 +44,11 @@ fn commands(manual: &Path) -> BTreeSet<String> {
     names.iter().filter(|name| !is_group(name)).cloned().collect()
 }
 
+/// Whether a command changes this host: those run in `pam::enable`, in a mount namespace.
+fn is_of_host(name: &str) -> bool {
+    ["pam-enable", "pam-confirm", "pam-disable"].contains(&name)
+}
+
 fn manual(dir: &Path) {
     for program in [mfad_testkit::program("mfactl"), mfad_testkit::program("mfad")] {
         assert!(Command::new(program).arg("manual").arg(dir).status().unwrap().success());
@@ -322,6 +327,8 @@ impl Walk {
     fn house(&mut self) {
         self.says(&["status"], "", "ready");
         assert_eq!(self.document(&["status"], "")["ready"]["status"], "ready");
+        self.says(&["pam", "coverage"], "", "could not log in if a second factor were required");
+        assert!(self.document(&["pam", "coverage"], "")["accounts"].is_array());
         self.says(&["audit", "tail", "-n", "3"], "", "session.end");
         assert_eq!(self.document(&["audit", "tail", "-n", "3"], "")["events"].as_array().map(Vec::len), Some(3));
         self.audit_filters();
@@ -387,7 +394,8 @@ fn every_command_of_mfactl_is_walked_in_text_and_json() {
     assert!(walk.odd.is_empty(), "{:#?}", walk.odd);
     // A script has one form.
     let wanted = walk.commands.iter().flat_map(|name| [(name.clone(), Form::Text), (name.clone(), Form::Json)]);
-    let left: Vec<_> = wanted.filter(|step| !walk.done.contains(step) && step.0 != "completions").collect();
+    let left: Vec<_> =
+        wanted.filter(|step| !walk.done.contains(step) && step.0 != "completions" && !is_of_host(&step.0)).collect();
     assert!(left.is_empty(), "not walked: {left:?}");
     println!("mfactl: {} commands, each in text and JSON", walk.commands.len());
 }

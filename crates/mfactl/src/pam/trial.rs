@@ -1,0 +1,66 @@
+//! A login through a stack that is not in place yet: libpam reads the services from a copy of their directory.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::SERVICES;
+use crate::failure::Failure;
+
+/// The program that logs in; it is in the package of the module.
+const PROGRAM: &str = "mfad-pam-try";
+const PLACES: [&str; 2] = ["/usr/libexec", "/usr/local/libexec"];
+
+/// Has the account log in to the service with this stack, on the terminal. A refusal is a failure.
+pub(super) fn log_in(service: &str, stack: &str, account: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::Denied(format!("cannot prepare the trial: {error}"));
+    let copy = Copy::of_services().map_err(failed)?;
+    fs::write(copy.0.join(service), stack).map_err(failed)?;
+    let status = Command::new(program()?).arg(&copy.0).arg(service).arg(account).status().map_err(failed)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure::Denied(format!(
+        "{account} could not log in to {service} with a second factor; nothing was changed; enrol one, or name another \
+         account with --account"
+    )))
+}
+
+fn program() -> Result<PathBuf, Failure> {
+    // Beside this program in a build, else where the package puts it.
+    let here = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
+    let dirs = here.into_iter().chain(PLACES.map(PathBuf::from));
+    dirs.map(|dir| dir.join(PROGRAM))
+        .find(|path| path.exists())
+        .ok_or_else(|| Failure::Denied(format!("{PROGRAM} is missing; install libpam-mfad")))
+}
+
+/// A private copy of the services, removed when it is dropped.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn of_services() -> std::io::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("mfad-pam-{}", std::process::id()));
+        // Fails if the name is taken, whoever has taken it.
+        fs::create_dir(&dir)?;
+        let copy = Self(dir);
+        fs::set_permissions(&copy.0, fs::Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(SERVICES)? {
+            let path = entry?.path();
+            if path.is_file()
+                && let Some(name) = path.file_name()
+            {
+                fs::copy(&path, copy.0.join(name))?;
+            }
+        }
+        Ok(copy)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        // What is left holds no secret.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
