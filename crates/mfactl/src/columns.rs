@@ -25,17 +25,44 @@ pub(crate) fn widths(head: Option<&Vec<String>>, rows: &[Vec<String>]) -> Vec<us
     widths
 }
 
+/// Columns that a cell before the last keeps at least, where a long one makes the line too long.
+const NARROWEST: usize = 16;
+
+/// Cuts the widest cells until the lines fit the terminal, or no cell is wide. The last column is left alone: it is cut
+/// to what is left of the line.
+pub(crate) fn narrow(rows: &mut [Vec<String>], widths: &mut [usize], columns: Option<usize>) {
+    let Some(columns) = columns else { return };
+    loop {
+        let count = widths.len();
+        let used: usize = widths.iter().take(count.saturating_sub(1)).map(|width| width.saturating_add(2)).sum();
+        let over = used.saturating_add(SHORTEST_CELL).saturating_sub(columns);
+        let before_last = widths.iter_mut().enumerate().take(count.saturating_sub(1));
+        let Some((at, widest)) = before_last.max_by_key(|(_, width)| **width) else { return };
+        if over == 0 || *widest <= NARROWEST {
+            return;
+        }
+        *widest = widest.saturating_sub(over).max(NARROWEST);
+        let width = *widest;
+        rows.iter_mut().filter_map(|row| row.get_mut(at)).for_each(|cell| cut(cell, width));
+    }
+}
+
+/// Cuts a text to this width, with an ellipsis at its end.
+fn cut(text: &mut String, width: usize) {
+    if text.width() <= width {
+        return;
+    }
+    while text.width() >= width && text.pop().is_some() {}
+    text.push('…');
+}
+
 /// As [`aligned`], with the last cell cut to what is left of the line. A cell that has no room at all stays whole.
 pub(crate) fn fitted(mut cells: Vec<String>, widths: &[usize], columns: Option<usize>) -> String {
     let before: usize = widths.iter().take(cells.len().saturating_sub(1)).map(|width| width.saturating_add(2)).sum();
     if let Some(room) = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= SHORTEST_CELL)
         && let Some(last) = cells.last_mut()
-        && last.width() > room
     {
-        while last.width() >= room {
-            last.pop();
-        }
-        last.push('…');
+        cut(last, room);
     }
     aligned(&cells, widths)
 }
@@ -69,4 +96,25 @@ pub(crate) fn wrapped(text: &str, width: Option<usize>) -> String {
         }
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_cell_is_cut_where_the_line_would_not_fit() {
+        let row = |name: &str| vec![name.to_owned(), "active".to_owned(), "emmy@example.org".to_owned()];
+        let mut rows = [row("ann"), row(&"long name ".repeat(6))];
+        let mut all = widths(None, &rows);
+
+        narrow(&mut rows, &mut all, Some(60));
+
+        assert!(rows.iter().all(|row| fitted(row.clone(), &all, Some(60)).width() <= 60), "{rows:?}");
+        assert!(rows[1][0].ends_with('…') && rows[0][0] == "ann", "{rows:?}");
+        let mut short = [row("ann"), row("ben")];
+        let mut all = widths(None, &short);
+        narrow(&mut short, &mut all, Some(80));
+        assert_eq!(short, [row("ann"), row("ben")]);
+    }
 }

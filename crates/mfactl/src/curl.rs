@@ -32,7 +32,7 @@ fn piece(piece: &Piece) -> String {
 }
 
 /// Quotes a text as one word of a POSIX shell.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:,%@".contains(&byte);
     if !text.is_empty() && text.bytes().all(harmless) {
         return text.to_owned();

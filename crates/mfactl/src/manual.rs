@@ -37,7 +37,8 @@ pub(crate) fn manual(dir: &Path) -> Result<(), Failure> {
             .section("1")
             .render(&mut text)
             .map_err(failed)?;
-        text.extend_from_slice(sections(page.above.as_deref()).as_bytes());
+        let mut text = laid_out(&String::from_utf8_lossy(&text));
+        text.push_str(&sections(page.above.as_deref()));
         fs::write(dir.join(format!("{}.1", page.name)), text).map_err(failed)?;
     }
     for (shell, file) in [(Shell::Bash, "mfactl.bash"), (Shell::Zsh, "_mfactl"), (Shell::Fish, "mfactl.fish")] {
@@ -79,6 +80,30 @@ fn sections(above: Option<&str>) -> String {
     text.push_str(ENVIRONMENT);
     let above = above.map(|page| format!("{}(1), ", page.replace('-', "\\-"))).unwrap_or_default();
     text.push_str(&format!(".SH SEE ALSO\n{above}mfad(8), mfad.toml(5)\n"));
+    text
+}
+
+/// A page whose lines are not stretched to the margin, and whose examples stay as they are typed.
+fn laid_out(page: &str) -> String {
+    let mut text = String::new();
+    let mut is_example = false;
+    for line in page.lines() {
+        let begins = line.starts_with("  ") && !line.trim().is_empty();
+        match (is_example, begins) {
+            (false, true) => text.push_str(".nf\n"),
+            (true, false) => text.push_str(".fi\n"),
+            _ => {}
+        }
+        is_example = begins;
+        text.push_str(if line == ".SH EXTRA" { ".SH NOTES" } else { line });
+        text.push('\n');
+        if line.starts_with(".TH ") {
+            text.push_str(".ad l\n");
+        }
+    }
+    if is_example {
+        text.push_str(".fi\n");
+    }
     text
 }
 
@@ -129,6 +154,15 @@ mod tests {
         assert!(text.contains(".TP\n4\nnot permitted\n") && text.contains(".TP\n130\ninterrupted\n"), "{text}");
         assert!(text.ends_with(".SH SEE ALSO\nmfactl\\-master\\-key(1), mfad(8), mfad.toml(5)\n"), "{text}");
         assert!(sections(None).ends_with(".SH SEE ALSO\nmfad(8), mfad.toml(5)\n"));
+    }
+
+    #[test]
+    fn examples_stay_as_they_are_typed() {
+        let page = ".TH X 1\n.SH EXTRA\nWords.\nExamples:\n  mfactl a  \\\\\n      b\n.SH EXIT STATUS\n";
+
+        let expected =
+            ".TH X 1\n.ad l\n.SH NOTES\nWords.\nExamples:\n.nf\n  mfactl a  \\\\\n      b\n.fi\n.SH EXIT STATUS\n";
+        assert_eq!(laid_out(page), expected);
     }
 
     #[test]

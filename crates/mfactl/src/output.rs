@@ -10,7 +10,7 @@ use rustix::termios::tcgetwinsize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::cli::{Colour, Globals};
-use crate::columns::{aligned, fitted, padded, width_of, widths, wrapped};
+use crate::columns::{aligned, fitted, narrow, padded, width_of, widths, wrapped};
 use crate::failure::Failure;
 use crate::format::Format;
 use crate::pager::page;
@@ -158,8 +158,9 @@ impl Output {
                     cells.into_iter().zip(is_shown).filter_map(|(cell, is_shown)| is_shown.then_some(cell)).collect()
                 };
                 let head = self.has_headers.then(|| shown(heads.map(str::to_owned)));
-                let rows: Vec<Vec<String>> = rows.into_iter().map(shown).collect();
-                let widths = widths(head.as_ref(), &rows);
+                let mut rows: Vec<Vec<String>> = rows.into_iter().map(shown).collect();
+                let mut widths = widths(head.as_ref(), &rows);
+                narrow(&mut rows, &mut widths, self.columns());
                 let head = head.map(|head| self.tone(&aligned(&head, &widths), Tone::Head));
                 let lines = rows.into_iter().map(|row| fitted(row, &widths, self.columns()));
                 self.pages(&head.into_iter().chain(lines).collect::<Vec<_>>())

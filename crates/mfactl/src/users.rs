@@ -8,6 +8,7 @@ use crate::call::{Authority, Body, Call, segment};
 use crate::cli::{PasswdArgs, UnlockArgs, VerifyArgs};
 use crate::code::{ANY_CODE, Code, ask_key, by_key};
 use crate::context::Context;
+use crate::curl::quoted;
 use crate::failure::Failure;
 use crate::login;
 use crate::output::visible;
@@ -57,7 +58,7 @@ async fn add(context: &mut Context, args: &UserAddArgs) -> Result<(), Failure> {
     if args.password || source != Source::Prompt {
         return Ok(());
     }
-    context.out.note(&format!("{name} has no password and cannot log in yet: mfactl passwd {name}"))
+    context.out.note(&format!("{name} has no password and cannot log in yet: mfactl passwd {}", quoted(&name)))
 }
 
 async fn list(context: &mut Context) -> Result<(), Failure> {
@@ -279,8 +280,8 @@ pub(crate) async fn unlock(context: &mut Context, args: &UnlockArgs) -> Result<(
     }
     let user = &args.user;
     let text = match before.lock.state.as_str() {
-        "none" => format!("{user} was neither locked nor delayed at a second factor; delays of the password are ended"),
-        _ => format!("unlocked {user}: was {}; delays of the password are ended too", lock_text(&before.lock)),
+        "none" => format!("{user} was neither locked nor delayed at a second factor; password delays were cleared"),
+        _ => format!("unlocked {user}: was {}; password delays were cleared too", lock_text(&before.lock)),
     };
     context.out.note(&visible(&text))?;
     if before.disabled {

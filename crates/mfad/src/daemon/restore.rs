@@ -133,10 +133,10 @@ fn report(restored: &Restored, keep_codes: bool) -> Vec<String> {
     }
     lines.push("check passwords, factors and users: changes and removals since then are undone".to_owned());
     if api_keys > 0 {
-        lines.push(format!("check {api_keys} API keys: some may have been revoked since"));
+        lines.push(format!("API keys to check, since some may have been revoked: {api_keys}"));
     }
     if devices > 0 {
-        lines.push(format!("check {devices} hardware keys at their next contact (mfactl device list)"));
+        lines.push(format!("hardware keys to check at their next contact (mfactl device list): {devices}"));
     }
     lines
 }
