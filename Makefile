@@ -118,7 +118,7 @@ deb:
 	cargo build --release --locked --lib --bins
 	$(MAKE) manual
 	cargo deb --locked --no-build -p mfad
-	cargo deb --locked --no-build -p pam-mfad
+	cargo deb --locked --no-build -p pam-mfad --multiarch same
 
 # The man pages and completions of the release build.
 manual:
@@ -131,6 +131,7 @@ install:
 	cargo build --release --locked
 	install -D -m 0755 $(RELEASE)/mfad $(DESTDIR)$(PREFIX)/sbin/mfad
 	install -D -m 0755 $(RELEASE)/mfactl $(DESTDIR)$(PREFIX)/bin/mfactl
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec $(RELEASE)/mfad-pam-try
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/mfad packaging/ui.de.json
 	$(MAKE) manual
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(MANUAL)/*.1

@@ -8,7 +8,7 @@ use std::process::Command;
 use super::SERVICES;
 use crate::failure::Failure;
 
-/// The program that logs in; it is in the package of the module.
+/// The program that logs in; it is in the package of this program.
 const PROGRAM: &str = "mfad-pam-try";
 const PLACES: [&str; 2] = ["/usr/libexec", "/usr/local/libexec"];
 
@@ -33,7 +33,7 @@ fn program() -> Result<PathBuf, Failure> {
     let dirs = here.into_iter().chain(PLACES.map(PathBuf::from));
     dirs.map(|dir| dir.join(PROGRAM))
         .find(|path| path.exists())
-        .ok_or_else(|| Failure::Denied(format!("{PROGRAM} is missing; install libpam-mfad")))
+        .ok_or_else(|| Failure::Denied(format!("{PROGRAM} is missing; the package mfad and `make install` have it")))
 }
 
 /// A private copy of the services, removed when it is dropped.
