@@ -42,10 +42,17 @@ fn now() -> Instant {
 fn connect(path: &Path, time: Duration) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_write_timeout(Some(time))?;
-    socket.connect(&SockAddr::unix(path)?).map_err(|cause| match cause.kind() {
-        ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "the daemon does not accept connections"),
-        _ => cause,
-    })?;
+    let address = SockAddr::unix(path)?;
+    while let Err(cause) = socket.connect(&address) {
+        match cause.kind() {
+            // A signal of the program came first.
+            ErrorKind::Interrupted => {}
+            ErrorKind::WouldBlock => {
+                return Err(io::Error::new(ErrorKind::TimedOut, "the daemon does not accept connections"));
+            }
+            _ => return Err(cause),
+        }
+    }
     Ok(UnixStream::from(above_standard(OwnedFd::from(socket))?))
 }
 

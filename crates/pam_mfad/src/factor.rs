@@ -183,8 +183,9 @@ impl<'a> Attempt<'a> {
             (true, true, _) => "Press Enter and touch your key, or type a code: ",
             (true, false, true) => "Press Enter and touch your key, or type a backup code: ",
             (true, false, false) => "Press Enter and touch your key: ",
-            (false, true, _) => "Code: ",
-            (false, false, _) => "Backup code: ",
+            (false, false, true) => "Backup code: ",
+            // Without any method there is no right answer, and the question is the usual one.
+            (false, _, _) => "Code: ",
         };
         Prompt { text, takes_touch }
     }
