@@ -50,8 +50,8 @@ fn otp_3_a_code_for_an_account_counts_once_and_the_audit_log_names_the_login() {
     let rows = rows(&host, "verify");
     let told = |row: &Value| (row["outcome"].clone(), row["subject"].clone(), row["detail"].clone());
     let login = "sshd by root from 192.0.2.7 on pts/0";
-    assert_eq!(told(&rows[0]), (json!("ok"), json!(user), json!(format!("hotp; {login}"))));
-    let why = format!("a wrong or used code, or no such user or factor; {login}");
+    assert_eq!(told(&rows[0]), (json!("ok"), json!(user), json!(format!("{login}: hotp"))));
+    let why = format!("{login}: a wrong or used code, or no such user or factor");
     assert_eq!(told(&rows[1]), (json!("refused"), json!(user), json!(why)));
 }
 

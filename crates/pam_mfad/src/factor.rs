@@ -100,7 +100,7 @@ impl<'a> Attempt<'a> {
         }
         self.without_factor(&preflight, true).unwrap_or_else(|| {
             self.conversation.say("You have no second factor, and this host requires one. Ask an administrator.");
-            self.journal.notice(&format!("refused {}: no second factor", self.login.name));
+            self.journal.notice(&format!("refused {}: no second factor", self.login.shown()));
             Outcome::NoFactor
         })
     }
@@ -135,7 +135,9 @@ impl<'a> Attempt<'a> {
                 (today <= until).then(|| {
                     if !is_account {
                         let shown = std::str::from_utf8(&shown).unwrap_or_default();
-                        let text = format!("You have no second factor. Enrol one by {shown}, or you cannot log in.");
+                        let text = format!(
+                            "You have no second factor. Ask an administrator for one by {shown}; then it is required."
+                        );
                         self.conversation.say(&text);
                     }
                     self.let_in_without(preflight, "enroll")
@@ -145,9 +147,9 @@ impl<'a> Attempt<'a> {
     }
 
     fn let_in_without(&self, preflight: &Preflight, option: &str) -> Outcome {
-        // An unknown name may be a password that somebody typed in the wrong place.
-        let who = if preflight.user_id.is_some() { self.login.name.as_str() } else { "an account without a user" };
-        self.journal.notice(&format!("let in {who} without a factor (nofactor={option})"));
+        let why =
+            if preflight.user_id.is_some() { "without a factor" } else { "without a user that has the role host" };
+        self.journal.notice(&format!("let in {}, {why} (nofactor={option})", self.login.shown()));
         Outcome::Accepted
     }
 
@@ -168,6 +170,8 @@ impl<'a> Attempt<'a> {
                 Step::Again | Step::Pin => {}
             }
         }
+        let why = if preflight.user_id.is_some() { "wrong answers" } else { "no user of this name has the role host" };
+        self.journal.notice(&format!("refused {}: {why}", self.login.shown()));
         Outcome::Refused
     }
 

@@ -56,6 +56,13 @@ impl Login {
     }
 }
 
+impl Login {
+    /// The account, for the system log. A name that is no account may be a password that somebody typed in the wrong place.
+    pub(crate) fn shown(&self) -> &str {
+        if is_account(&self.account) { &self.account } else { "an unknown account" }
+    }
+}
+
 /// The caller as an identity: exactly as it is, and only from a program of this host. In a login from another host, the
 /// other side chooses it.
 fn caller_of_this_host(caller: Option<&CStr>, rhost: Option<&str>) -> Result<String, String> {

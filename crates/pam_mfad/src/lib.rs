@@ -100,21 +100,21 @@ fn run(handle: &mut PamHandle, args: &[&CStr], flags: PamFlag, function: Functio
     };
     if let Err(fault) = socket::check(&options.socket) {
         journal.error(&fault);
-        return Outcome::Unavailable.code(&options, &journal);
+        return Outcome::Unavailable.code(&options, &journal, "somebody");
     }
     // It may ask for the name, as `login` leaves to the modules.
     let user = match handle.get_user(None) {
         Ok(user) => user,
         Err(_) => {
             journal.error("there is no user name, or one that is not UTF-8");
-            return Outcome::Refused.code(&options, &journal);
+            return Outcome::Refused.code(&options, &journal, "somebody");
         }
     };
     let login = match Login::read(handle, user, &options) {
         Ok(login) => login,
         Err(fault) => {
             journal.error(&fault);
-            return Outcome::Refused.code(&options, &journal);
+            return Outcome::Refused.code(&options, &journal, "somebody");
         }
     };
     let password = if function == Function::Auth && options.checks_password { items::password(handle) } else { None };
@@ -130,7 +130,7 @@ fn run(handle: &mut PamHandle, args: &[&CStr], flags: PamFlag, function: Functio
     if let Some(typed) = typed.filter(|_| outcome == Outcome::Accepted && !options.is_dry_run) {
         items::keep_password(handle, &typed);
     }
-    outcome.code(&options, &journal)
+    outcome.code(&options, &journal, login.shown())
 }
 
 /// The default hook prints the message of a panic to standard error, which is the user's terminal or a file of the

@@ -26,9 +26,9 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// The return value. A dry run tells the journal what it would have returned, and returns `PAM_IGNORE`.
-    pub(crate) fn code(self, options: &Options, journal: &Journal) -> PamResultCode {
+    pub(crate) fn code(self, options: &Options, journal: &Journal, who: &str) -> PamResultCode {
         if options.is_dry_run {
-            journal.notice(&format!("dry run: would have returned {}", self.name()));
+            journal.notice(&format!("dry run: would have returned {} for {who}", self.name()));
             return PamResultCode::PAM_IGNORE;
         }
         match self {

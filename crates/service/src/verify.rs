@@ -44,9 +44,9 @@ impl Checked {
         Subject::nobody(vault.unknown_login_place(&self.named), peer)
     }
 
-    /// Appends the login to this host to the detail of an audit row.
+    /// Puts the login to this host before the detail of an audit row: it is what readers look for.
     fn detail(&self, what: &str) -> String {
-        self.login.as_ref().map_or_else(|| what.to_owned(), |login| format!("{what}; {login}"))
+        self.login.as_ref().map_or_else(|| what.to_owned(), |login| format!("{login}: {what}"))
     }
 }
 

@@ -140,7 +140,7 @@ fn ssh_lets_in_with_a_code_or_a_backup_code_and_with_nothing_else() {
         assert!(!is_in && shown.contains("Code: "), "{user}: {shown}");
     }
     let page = host.ask(&Request::get("/audit?limit=500")).ok();
-    let told = page["events"].as_array().unwrap().iter().any(|row| row["detail"] == "hotp; sshd from 127.0.0.1 on ssh");
+    let told = page["events"].as_array().unwrap().iter().any(|row| row["detail"] == "sshd from 127.0.0.1 on ssh: hotp");
     assert!(told, "{page}");
 
     host.kill();

