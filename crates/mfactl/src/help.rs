@@ -315,7 +315,8 @@ Examples:
 pub(crate) const PAM_COVERAGE: &str = "\
 An account is listed if it has a shell. The user of an account is the one with
 exactly the same name and the role `host`, which administrators give with
-mfactl user set USER --add-role host. The factor is `unknown` if there is none.
+mfactl user set USER --add-role host. The factor is `no role` if only the role
+is missing, and `unknown` if there is no such user.
 
 Example:
   mfactl pam coverage -o csv";
@@ -329,7 +330,8 @@ restart of the host, unless you confirm it from another session.
 Examples:
   mfactl pam enable sshd --dry-run
   mfactl pam enable sshd --options 'nofactor=enroll until=2027-01-31'
-  mfactl pam enable su --options user=ruser";
+  mfactl pam enable sudo && mfactl pam enable sudo-i
+  mfactl pam enable su --options user=ruser --without-trial";
 
 pub(crate) const PAM_CONFIRM: &str = "\
 The audit log must hold a second factor that was accepted for the service since

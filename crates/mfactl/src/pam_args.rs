@@ -45,6 +45,9 @@ pub(crate) struct EnableArgs {
     /// Path of the module, if it is not where the package puts it
     #[arg(long, value_name = "FILE")]
     pub module: Option<PathBuf>,
+    /// Do not try a login: for services that let root in without asking, such as su
+    #[arg(long, conflicts_with = "dry_run")]
+    pub without_trial: bool,
     /// Account that tries the login [default: the one that ran sudo or su, or root]
     #[arg(long, value_name = "ACCOUNT")]
     pub account: Option<String>,

@@ -101,7 +101,7 @@ fn a_change_is_confirmed_by_a_login_in_another_session() {
     mode(0o640);
 
     let shown = admin.enable(&[], &format!("{}\n", factor.next()));
-    succeeds(&shown, "sudo requires the second factor now. It is undone in 5 minutes.");
+    succeeds(&shown, "sudo requires the second factor now. This is undone in 5 minutes.");
     assert!(text(&shown).contains("without a factor, and refused unless an option lets them in: root, bare"));
     assert!(admin.stack().starts_with("# a stack of this host\nauth required pam_permit.so\nauth\trequired\t/"));
     assert!(admin.stack().ends_with("session required pam_permit.so\n"), "{}", admin.stack());
@@ -136,7 +136,7 @@ fn what_is_not_confirmed_is_undone() {
 
     // As the timer does, and as the unit does at the start of the host.
     for undo in [["disable", "sudo"], ["disable", "--unconfirmed"]] {
-        succeeds(&admin.enable(&["--minutes", "1"], &format!("{}\n", factor.next())), "undone in 1 minutes");
+        succeeds(&admin.enable(&["--minutes", "1"], &format!("{}\n", factor.next())), "undone in 1 minute.");
         assert_ne!(admin.stack(), BEFORE);
         succeeds(&admin.pam(&undo, "", true), "sudo is as it was before");
         assert_eq!(admin.stack(), BEFORE);
@@ -162,7 +162,7 @@ fn nothing_changes_unless_a_login_through_the_new_stack_works() {
     succeeds(&dry, "emmy can log in; nothing was changed");
     assert!(text(&dry).contains("Code: ") && text(&dry).contains("pam.d/sudo, line 3:"), "{}", text(&dry));
     fails(&admin.enable(&[], &format!("{}\n", factor.wrong())), "emmy could not log in to sudo");
-    fails(&admin.enable_by("bare", &[], "123456\n"), "bare could not log in to sudo");
+    fails(&admin.enable_by("bare", &[], "123456\n"), "bare has no second factor here, and would be locked out");
     assert_eq!((admin.stack().as_str(), admin.called().as_str()), (BEFORE, ""));
 
     // Without a timer nothing is changed either.
@@ -170,6 +170,25 @@ fn nothing_changes_unless_a_login_through_the_new_stack_works() {
     fails(&admin.enable(&[], &format!("{}\n", factor.next())), "systemd-run: no timer; nothing was changed");
     assert_eq!(admin.stack(), BEFORE);
     fails(&admin.pam(&["confirm", "sudo"], "", true), "nothing is to be confirmed for sudo");
+}
+
+#[test]
+fn a_login_that_is_not_asked_for_a_factor_proves_nothing() {
+    if !can_be_others("a_login_that_is_not_asked_for_a_factor_proves_nothing") {
+        return;
+    }
+    let host = Host::start("");
+    host.account("emmy");
+    // As su has it for root.
+    let admin = Admin::of(&host, &format!("auth sufficient pam_rootok.so\n{BEFORE}"));
+    let before = admin.stack();
+
+    fails(&admin.enable(&[], ""), "emmy was let in without a second factor, so the new stack was not tried");
+    assert_eq!(admin.stack(), before);
+    let shown = admin.enable(&["--without-trial"], "");
+    succeeds(&shown, "sudo requires the second factor now");
+    assert!(text(&shown).contains("sudo-i is a service of its own, and does not ask yet"), "{}", text(&shown));
+    succeeds(&admin.pam(&["disable", "sudo"], "", true), "sudo is as it was before");
 }
 
 #[test]
@@ -202,10 +221,12 @@ fn coverage_lists_who_could_not_log_in() {
     }
     let host = Host::start("");
     host.account("emmy");
+    host.counted("sshd");
     let admin = Admin::of(&host, BEFORE);
 
     let table = admin.pam(&["coverage"], "", false);
     succeeds(&table, "could not log in if a second factor were required: 3 of 4 accounts");
+    succeeds(&table, "for example: mfactl user set sshd --add-role host --reason TEXT");
     let json = admin.pam(&["coverage", "--json"], "", false);
     let document: Value = serde_json::from_slice(&json.stdout).unwrap();
     let emmy = document["accounts"].as_array().unwrap().iter().find(|row| row["account"] == "emmy").unwrap();

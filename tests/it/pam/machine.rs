@@ -49,7 +49,7 @@ impl Machine {
         write("sudoers", "Defaults !lecture, timestamp_timeout=0\nemmy ALL=(ALL) ALL\nbare ALL=(ALL) ALL\n", 0o440);
         fs::create_dir(dir.path().join("pam.d")).unwrap();
         let with_socket = format!("{} socket={}", module().display(), host.socket().display());
-        for service in ["sshd", "sudo", "su", "other"] {
+        for service in ["sshd", "sudo", "sudo-i", "su", "other"] {
             write(&format!("pam.d/{service}"), &stack.replace("MODULE", &with_socket), 0o644);
         }
         Self { dir }

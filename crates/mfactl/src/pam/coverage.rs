@@ -7,8 +7,10 @@ use serde_json::json;
 
 use crate::call::{Call, segment};
 use crate::context::Context;
+use crate::curl::quoted;
 use crate::failure::Failure;
-use mfad_api::{ErrorCode, Preflight};
+use crate::output::visible;
+use mfad_api::{ErrorCode, Preflight, UserPage};
 
 const HEADS: [&str; 5] = ["ACCOUNT", "UID", "FACTOR", "METHODS", "LOGIN"];
 
@@ -20,6 +22,8 @@ pub(super) struct Account {
     pub name: String,
     uid: String,
     state: Preflight,
+    /// Whether a user has the account's name and lacks the role.
+    lacks_role: bool,
 }
 
 impl Account {
@@ -41,6 +45,7 @@ pub(super) async fn run(context: &mut Context) -> Result<(), Failure> {
                     "state": account.state.state,
                     "methods": account.state.methods,
                     "isCovered": account.is_covered(),
+                    "lacksRole": account.lacks_role,
                 })
             })
             .collect();
@@ -48,12 +53,23 @@ pub(super) async fn run(context: &mut Context) -> Result<(), Failure> {
     }
     let missing = accounts.iter().filter(|account| !account.is_covered()).count();
     let total = accounts.len();
+    let without_role: Vec<String> =
+        accounts.iter().filter(|account| account.lacks_role).map(|account| account.name.clone()).collect();
     let rows = accounts.into_iter().map(|account| {
         let login = if account.is_covered() { "asked for it" } else { "refused" };
         let methods = if account.state.methods.is_empty() { "-".to_owned() } else { account.state.methods.join(", ") };
-        [account.name, account.uid, account.state.state, methods, login.to_owned()]
+        let factor = if account.lacks_role { "no role".to_owned() } else { account.state.state };
+        [account.name, account.uid, factor, methods, login.to_owned()]
     });
     context.out.table(HEADS, &[], rows.collect())?;
+    if let Some(first) = without_role.first() {
+        context.out.note(&format!(
+            "users without the role `host`, which makes them stand for their accounts: {}; for example: mfactl user set {} \
+             --add-role host --reason TEXT",
+            visible(&without_role.join(", ")),
+            quoted(first)
+        ))?;
+    }
     context.out.note(&format!("could not log in if a second factor were required: {missing} of {total} accounts"))
 }
 
@@ -75,9 +91,20 @@ pub(super) async fn accounts(context: &mut Context) -> Result<Vec<Account>, Fail
             }
             _ => answer.granted()?.read()?,
         };
-        accounts.push(Account { name: name.to_owned(), uid: uid.to_owned(), state });
+        let lacks_role = state.state == "unknown" && has_user(context, name).await?;
+        accounts.push(Account { name: name.to_owned(), uid: uid.to_owned(), state, lacks_role });
     }
     Ok(accounts)
+}
+
+/// Whether a user has exactly this name.
+async fn has_user(context: &mut Context, name: &str) -> Result<bool, Failure> {
+    let answer = context.client.send(Call::get(format!("/v1/users?name={}", segment(name)))).await?;
+    if answer.status != 200 {
+        return Ok(false);
+    }
+    let page: UserPage = answer.read()?;
+    Ok(page.users.iter().any(|user| user.name == name))
 }
 
 /// Name and uid of a line of `passwd(5)` whose account has a shell.

@@ -69,7 +69,7 @@ async fn enable(context: &mut Context, args: &EnableArgs) -> Result<(), Failure>
     let is_text = !context.out.is_json();
     if is_text {
         context.out.note(&format!("{}, line {number}:", path.display()))?;
-        context.out.note(&format!("+ {}", visible(&line)))?;
+        context.out.note(&format!("+ {}", visible(&line.replace('\t', "    "))))?;
     }
     let accounts = coverage::accounts(context).await?;
     let refused: Vec<&str> =
@@ -80,10 +80,23 @@ async fn enable(context: &mut Context, args: &EnableArgs) -> Result<(), Failure>
             visible(&refused.join(", "))
         ))?;
     }
-    if is_text {
-        context.out.note(&format!("a login of {} through the new stack:", visible(&account)))?;
+    if let Some(other) = other_file_of(service)
+        && is_text
+    {
+        context
+            .out
+            .note(&format!("{other} is a service of its own, and does not ask yet: mfactl pam enable {other}"))?;
     }
-    trial::log_in(service, &after, &account)?;
+    if !args.without_trial {
+        try_login(
+            context,
+            service,
+            &after,
+            &account,
+            accounts.iter().any(|known| known.name == account && known.is_covered()),
+        )
+        .await?;
+    }
     if args.dry_run {
         return done(context, service, "tried", &format!("{account} can log in; nothing was changed"));
     }
@@ -91,12 +104,50 @@ async fn enable(context: &mut Context, args: &EnableArgs) -> Result<(), Failure>
     let pending = Pending::begin(service, &before, &after, since)?;
     pending.arm(args.minutes)?;
     pending.put_in_place()?;
-    let minutes = args.minutes;
+    let minutes = if args.minutes == 1 { "1 minute".to_owned() } else { format!("{} minutes", args.minutes) };
     let next = format!(
-        "{service} requires the second factor now. It is undone in {minutes} minutes. Log in from another terminal, and \
-         run there: mfactl pam confirm {service}"
+        "{service} requires the second factor now. This is undone in {minutes}. Log in by it from another terminal, and run \
+         there as root: mfactl pam confirm {service}"
     );
     done(context, service, "enabled", &next)
+}
+
+/// Services that a person takes for one, and that have a file each. Debian's `su-l` includes `su`.
+const PAIRS: [(&str, &str); 2] = [("sudo", "sudo-i"), ("sudo-i", "sudo")];
+
+/// The other file of a service that has two, if that one lacks the module.
+fn other_file_of(service: &str) -> Option<&'static str> {
+    let (_, other) = PAIRS.into_iter().find(|(one, _)| *one == service)?;
+    fs::read_to_string(path_of(other)).ok().filter(|text| !stack::has_module(text)).map(|_| other)
+}
+
+/// Has the account log in through the new stack. A login that asked for no second factor proves nothing, and counts as a
+/// failure.
+async fn try_login(
+    context: &mut Context,
+    service: &str,
+    stack: &str,
+    account: &str,
+    is_covered: bool,
+) -> Result<(), Failure> {
+    if !is_covered {
+        return Err(Failure::Denied(format!(
+            "{account} has no second factor here, and would be locked out; nothing was changed; name another account with \
+             --account, or see mfactl pam coverage"
+        )));
+    }
+    if !context.out.is_json() {
+        context.out.note(&format!("a login of {} through the new stack:", visible(account)))?;
+    }
+    let before = newest(context).await?;
+    trial::log_in(service, stack, account)?;
+    if has_login_since(context, before, service).await? {
+        return Ok(());
+    }
+    Err(Failure::Denied(format!(
+        "{account} was let in without a second factor, so the new stack was not tried; nothing was changed; if {service} \
+         lets root in without asking, use --without-trial"
+    )))
 }
 
 /// The line of the module.
@@ -154,7 +205,8 @@ async fn confirm(context: &mut Context, service: &str) -> Result<(), Failure> {
     }
     if !has_login_since(context, pending.since(), service).await? {
         return Err(Failure::Denied(format!(
-            "nobody has given a second factor to {service} since it was changed; log in by it first"
+            "nobody has given a second factor to {service} since it was changed; log in by it first (a login with a key of \
+             ssh is not asked: use ssh -o PubkeyAuthentication=no)"
         )));
     }
     pending.keep()?;
@@ -168,7 +220,7 @@ async fn has_login_since(context: &mut Context, since: i64, service: &str) -> Re
         let page: AuditPage =
             context.client.ask(Call::get(format!("/v1/audit?after={after}&limit={PAGE}"))).await?.read()?;
         let is_login =
-            |detail: &str| detail.split_once("; ").is_some_and(|(_, login)| login.split(' ').next() == Some(service));
+            |detail: &str| detail.split_once(": ").is_some_and(|(login, _)| login.split(' ').next() == Some(service));
         let found = page.events.iter().any(|event| {
             event.event == "verify" && event.outcome == "ok" && event.detail.as_deref().is_some_and(is_login)
         });

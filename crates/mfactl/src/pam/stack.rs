@@ -52,14 +52,33 @@ fn is_auth(line: &str) -> bool {
     }
 }
 
-/// Returns the stack without the lines of the module.
+/// Returns the stack without the lines of the module. If a line jumps over others (`[success=1 …]`), one that always
+/// succeeds takes their place: else the jump would end elsewhere, or nowhere, which refuses.
 pub(super) fn without_module(text: &str) -> String {
+    let jumps = text.lines().any(has_jump);
     let mut stack = String::new();
-    for line in text.lines().filter(|line| !is_of_module(line)) {
-        stack.push_str(line);
+    for line in text.lines() {
+        let kind = line.split_whitespace().next().unwrap_or_default();
+        match is_of_module(line) {
+            false => stack.push_str(line),
+            true if jumps => stack.push_str(&format!("{kind}\trequired\tpam_permit.so")),
+            true => continue,
+        }
         stack.push('\n');
     }
     stack
+}
+
+/// Whether a line has a control such as `[success=1 default=ignore]`.
+fn has_jump(line: &str) -> bool {
+    let code = line.split('#').next().unwrap_or_default();
+    let control = code.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(control, _)| control);
+    control.is_some_and(|control| {
+        control
+            .split_whitespace()
+            .filter_map(|pair| pair.split_once('='))
+            .any(|(_, action)| action.bytes().next().is_some_and(|byte| byte.is_ascii_digit()))
+    })
 }
 
 #[cfg(test)]
@@ -89,6 +108,16 @@ mod tests {
         assert_eq!(after("auth sufficient pam_rootok.so\n@include common-auth\nsession x y\n"), 3);
         assert_eq!(after("-auth optional a.so\nauth required \\\n  b.so \\\n  x=1\naccount c d\n"), 5);
         assert_eq!(after("auth include system-auth"), 2);
+    }
+
+    #[test]
+    fn a_jump_over_the_module_keeps_its_end() {
+        let stack =
+            "auth [success=1 default=ignore] pam_succeed_if.so user ingroup break-glass\nauth required pam_mfad.so\n";
+        let left = "auth [success=1 default=ignore] pam_succeed_if.so user ingroup break-glass\nauth\trequired\tpam_permit.so\n";
+
+        assert_eq!(without_module(stack), left);
+        assert!(!has_jump("auth [success=ok default=bad] x.so") && !has_jump("auth required x.so # [success=1]"));
     }
 
     #[test]

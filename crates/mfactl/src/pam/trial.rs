@@ -21,10 +21,7 @@ pub(super) fn log_in(service: &str, stack: &str, account: &str) -> Result<(), Fa
     if status.success() {
         return Ok(());
     }
-    Err(Failure::Denied(format!(
-        "{account} could not log in to {service} with a second factor; nothing was changed; enrol one, or name another \
-         account with --account"
-    )))
+    Err(Failure::Denied(format!("{account} could not log in to {service} through the new stack; nothing was changed")))
 }
 
 fn program() -> Result<PathBuf, Failure> {
