@@ -46,8 +46,11 @@ pub fn fails(host: &Host, arguments: &[&str], input: &str) -> i32 {
 #[test]
 fn an_account_without_a_right_is_told_who_it_is_and_what_would_give_the_right() {
     let host = Host::start("");
+    // The directory of the build may be root's alone.
+    let program = host.dirs.dir.path().join("mfactl");
+    fs::copy(mfad_testkit::program("mfactl"), &program).unwrap();
     let stranger = |arguments: &[&str]| {
-        let mut command = Command::new(mfad_testkit::program("mfactl"));
+        let mut command = Command::new(&program);
         command.arg("--socket").arg(host.socket()).args(arguments).uid(identity::STRANGER).gid(identity::STRANGER);
         command.output().unwrap()
     };
