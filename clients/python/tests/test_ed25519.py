@@ -60,6 +60,7 @@ class Verification(unittest.TestCase):
         try:
             from cryptography.exceptions import InvalidSignature
             from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+            from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
         except ImportError:
             self.skipTest("cryptography is not installed for this Python")
         for length in range(40):
@@ -75,7 +76,7 @@ class Verification(unittest.TestCase):
                     expected = True
                 except InvalidSignature:
                     expected = False
-                self.assertEqual(verify(key.public_bytes_raw(), message, candidate), expected)
+                self.assertEqual(verify(key.public_bytes(Encoding.Raw, PublicFormat.Raw), message, candidate), expected)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ pub mod asking;
 pub mod card;
 pub mod fido;
 pub mod fixture;
+pub mod mounts;
 pub mod otp;
 pub mod programs;
 pub mod store_users;

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use mfad_testkit::mounts::PRIVATE;
 use tempfile::TempDir;
 
 use super::rig::module;
@@ -14,8 +15,7 @@ use crate::host::Host;
 pub const EMMY: u32 = 54_321;
 
 /// Mounts the files of a directory over those of the host, for one program and its children, and runs it.
-const NAMESPACE: &str = r#"
-dir=$1; shift
+const NAMESPACE: &str = r#"dir=$1; shift
 for file in passwd group shadow sudoers pam.d; do
     mount --bind "$dir/$file" "/etc/$file" || exit 99
 done
@@ -62,7 +62,8 @@ impl Machine {
     /// A program in the namespace, as root.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", NAMESPACE, "sh"]);
+        let script = format!("{PRIVATE}{NAMESPACE}");
+        command.args(["--mount", "--propagation", "unchanged", "bash", "-c", &script, "bash"]);
         command.arg(self.dir.path()).arg(program);
         command
     }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
+use crate::mounts::PRIVATE;
+
 const DRIVER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
 /// Default port of vpcd, used in a network namespace of its own, where no other process can have it.
 const FIRST_PORT: u16 = 35963;
@@ -21,22 +23,8 @@ const SETTLING: Duration = Duration::from_secs(10);
 const ENDING: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Runs in the new namespaces, and executes pcscd in its own process, so that the process id stays the same.
-const SCRIPT: &str = r#"set -e
-# The mounts below must not reach the namespace that this one is a copy of.
-if ! mount --make-rprivate / 2> /dev/null; then
-    while read -r _ _ _ _ at _; do mount --make-private "$at" 2> /dev/null || true; done < /proc/self/mountinfo
-    # The root directory of a plain chroot is no mount point. Its mounts stay here if its file system is not shared.
-    device=$(stat -c %Hd:%Ld /)
-    holders=$(while read -r _ _ at rest; do [ "$at" != "$device" ] || echo "$rest"; done < /proc/1/mountinfo)
-    case $holders in
-    '' | *' shared:'*)
-        echo 'the root directory of this chroot is no mount point; run `mount --bind DIR DIR` before chroot DIR' >&2
-        exit 1
-        ;;
-    esac
-fi
-if [ "$1" = isolated ]; then
+/// Runs in the new namespaces after [`PRIVATE`], and executes pcscd in its own process, so that the process id stays the same.
+const SCRIPT: &str = r#"if [ "$1" = isolated ]; then
     if command -v ip > /dev/null; then
         ip link set lo up
     else
@@ -183,7 +171,8 @@ impl Pcscd {
             }
         };
         let network = if is_root() { "isolated" } else { "shared" };
-        command.args(["--", "bash", "-c", SCRIPT, "pcscd", network]).arg(self.run_directory());
+        let script = format!("{PRIVATE}{SCRIPT}");
+        command.args(["--", "bash", "-c", &script, "pcscd", network]).arg(self.run_directory());
         command.arg("--config").arg(self.configuration_path());
         if knows_polkit() {
             command.arg("--disable-polkit");
