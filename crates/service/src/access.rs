@@ -17,7 +17,7 @@ pub(super) enum Access<'a> {
     /// A right of the peer uid. A request with a token has it only if the token's user has the role `admin` and the
     /// peer has the right `admin` (AZ-4).
     Right(Right),
-    /// The right `pam`. A peer with neither the uid 0 nor the right `admin` may ask for its own account only.
+    /// The right `pam`. Without the right `admin`, which uid 0 always has, a peer may ask for its own account only.
     HostUser(&'a HostUser),
     /// The right `admin`, and a reason for the audit log.
     AdminWithReason,

@@ -63,7 +63,7 @@ impl TokenRef {
             Self::ApiKey { key, .. } => view.api_key(key)?.is_some(),
         };
         // A forged role would give more than a forged factor, so the sealed summary must agree.
-        if is_good && has_role(&user) {
+        if is_good && user.has_role(ADMIN_ROLE) {
             view.check_summary(user.id)?;
         }
         Ok(Some(user).filter(|_| is_good))
@@ -130,7 +130,7 @@ impl UserAccess {
             Authority::Own { token, .. } => token.holder(view, now)?.is_none(),
             // The role may have been taken away since the request arrived.
             Authority::Admin { token: Some(token), .. } => {
-                !token.holder(view, now)?.is_some_and(|user| has_role(&user))
+                !token.holder(view, now)?.is_some_and(|user| user.has_role(ADMIN_ROLE))
             }
             Authority::Admin { token: None, .. } | Authority::App => false,
         };
@@ -442,7 +442,7 @@ impl Bearer {
             BearerKind::Token(claims) => claims.kind == TokenKind::Access,
             BearerKind::ApiKey(_) => true,
         };
-        has_role(&self.user) && is_access && rights.holds(Right::Admin)
+        self.user.has_role(ADMIN_ROLE) && is_access && rights.holds(Right::Admin)
     }
 
     fn token_ref(&self) -> TokenRef {
@@ -481,10 +481,6 @@ impl Bearer {
         let token = self.token_ref();
         Ok(UserAccess { user: self.user, by: Authority::Own { amr, auth_time, token } })
     }
-}
-
-fn has_role(user: &UserRow) -> bool {
-    user.roles.iter().any(|role| role == ADMIN_ROLE)
 }
 
 fn admin(context: &RequestContext, token: Option<TokenRef>) -> Authority {

@@ -71,28 +71,21 @@ impl Service {
         proof: Proof,
         login: HostLogin,
     ) -> Result<Reply, Error> {
-        let service = login.service.as_str().to_owned();
-        let outcome = self.check_host_login(context, user, proof, login);
-        self.metrics.count_host_login(&service, outcome.is_ok());
-        outcome
-    }
-
-    fn check_host_login(
-        &self,
-        context: &RequestContext,
-        user: &HostUser,
-        proof: Proof,
-        login: HostLogin,
-    ) -> Result<Reply, Error> {
-        let name = name_of(user)?;
-        let row = match &name {
-            Some(name) => self.look(context, |view| host_user(view, name))?,
-            None => None,
+        let service = login.service.clone();
+        let check = || {
+            let name = name_of(user)?;
+            let row = match &name {
+                Some(name) => self.look(context, |view| host_user(view, name))?,
+                None => None,
+            };
+            // A uid without an account has no name; failures for all of them are counted together.
+            let key = name.as_ref().map_or("", UserName::key);
+            let accepted = self.check(context, Checked::for_host(row.map(|row| row.id), key, login), proof)?;
+            self.verified(context, accepted)
         };
-        // A uid without an account has no name; failures for all of them are counted together.
-        let key = name.as_ref().map_or("", UserName::key);
-        let accepted = self.check(context, Checked::for_host(row.map(|row| row.id), key, login), proof)?;
-        self.verified(context, accepted)
+        let outcome = check();
+        self.metrics.count_host_login(service.as_str(), outcome.is_ok());
+        outcome
     }
 }
 
@@ -104,7 +97,7 @@ pub(super) fn user_of(view: &View<'_>, name: &UserName) -> Result<Option<UserRow
 /// Returns the user that stands for the account of this name. The name must be spelled as the account's: two accounts may
 /// differ in what a user's name leaves open, such as case.
 fn host_user(view: &View<'_>, name: &UserName) -> Result<Option<UserRow>, mfad_store::Fault> {
-    let found = user_of(view, name)?.filter(|row| row.name == name.text() && stands_for_account(row));
+    let found = user_of(view, name)?.filter(|row| row.name == name.text() && row.has_role(HOST_ROLE));
     if let Some(row) = &found {
         // A forged role would let its user log in as the account, so the sealed summary must agree.
         view.check_summary(row.id)?;
@@ -112,15 +105,10 @@ fn host_user(view: &View<'_>, name: &UserName) -> Result<Option<UserRow>, mfad_s
     Ok(found)
 }
 
-/// Whether the user stands for an account of this host.
-fn stands_for_account(user: &UserRow) -> bool {
-    user.roles.iter().any(|role| role == HOST_ROLE)
-}
-
 /// Refuses to anybody but administrators to rename a user who stands for an account: with the new name, the user would
 /// stand for another one.
 pub(super) fn may_be_renamed(old: &UserRow, new: &UserRow, by: &Authority) -> Result<(), Error> {
-    let keeps_account = old.name == new.name || !stands_for_account(old);
+    let keeps_account = old.name == new.name || !old.has_role(HOST_ROLE);
     if keeps_account || matches!(by, Authority::Admin { .. }) { Ok(()) } else { Err(Error::Forbidden("admin")) }
 }
 

@@ -17,36 +17,47 @@ use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 pub(super) struct Checked {
     /// The user's id; `None` if no user can have the id or name that the caller gave.
     user: Option<UserId>,
-    /// The text that the caller named the user by. Failures for an unknown user are counted by it.
-    named: String,
-    purpose: Purpose,
-    /// The login to this host that the check is for, for the audit log.
-    login: Option<HostLogin>,
+    /// The login to this host that the check is for; `None` if an app has the check made.
+    host: Option<HostCheck>,
+}
+
+struct HostCheck {
+    /// The canonical name of the account.
+    key: String,
+    login: HostLogin,
 }
 
 impl Checked {
-    fn by_app(user: UserRef, peer: u32) -> Result<Self, Error> {
+    fn by_app(user: UserRef) -> Result<Self, Error> {
         let user = match user {
             UserRef::Me => return Err(Error::MeWithoutUser),
             UserRef::Id(id) => Some(id),
             UserRef::Malformed => None,
         };
-        Ok(Self { user, named: format!("{user:?}"), purpose: Purpose::Verify(peer), login: None })
+        Ok(Self { user, host: None })
     }
 
     /// The check for a login to this host; `key` is the canonical name of the account.
     pub(super) fn for_host(user: Option<UserId>, key: &str, login: HostLogin) -> Self {
-        Self { user, named: format!("host:{key}"), purpose: Purpose::HostLogin, login: Some(login) }
+        Self { user, host: Some(HostCheck { key: key.to_owned(), login }) }
+    }
+
+    fn purpose(&self, peer: u32) -> Purpose {
+        if self.host.is_some() { Purpose::HostLogin } else { Purpose::Verify(peer) }
     }
 
     /// Returns where failures for an unknown user are counted: in one of 65,536 buckets, so that the table stays small.
     fn bucket(&self, vault: &Vault, peer: u32) -> Subject {
-        Subject::nobody(vault.unknown_login_place(&self.named), peer)
+        let named = match &self.host {
+            Some(host) => format!("host:{}", host.key),
+            None => format!("{:?}", self.user),
+        };
+        Subject::nobody(vault.unknown_login_place(&named), peer)
     }
 
     /// Puts the login to this host before the detail of an audit row: it is what readers look for.
     fn detail(&self, what: &str) -> String {
-        self.login.as_ref().map_or_else(|| what.to_owned(), |login| format!("{login}: {what}"))
+        self.host.as_ref().map_or_else(|| what.to_owned(), |host| format!("{}: {what}", host.login))
     }
 }
 
@@ -54,7 +65,7 @@ impl Service {
     /// Judges a second factor of a user. A wrong or used code, an unknown user and a user with only a pending factor
     /// get the same refusal after the same work (AZ-2).
     pub(super) fn verify(&self, context: &RequestContext, user: UserRef, proof: Proof) -> Result<Reply, Error> {
-        let checked = Checked::by_app(user, context.caller.peer.uid)?;
+        let checked = Checked::by_app(user)?;
         let outcome = self.check(context, checked, proof);
         self.metrics.count_login("verify", outcome.is_ok());
         self.verified(context, outcome?)
@@ -73,7 +84,7 @@ impl Service {
         user: UserRef,
         token: TokenInput,
     ) -> Result<Reply, Error> {
-        let checked = Checked::by_app(user, context.caller.peer.uid)?;
+        let checked = Checked::by_app(user)?;
         let (job, _) = self.verification(context, checked, Proof::Token(token))?;
         let outcome = self.change_async(context, job).await;
         self.metrics.count_login("verify", outcome.is_ok());
@@ -101,7 +112,7 @@ impl Service {
             // For an unknown user a backup code is hashed too, so that the time does not tell (AUT-4).
             proof => {
                 let nobody = checked.bucket(self.store.vault(), uid);
-                self.prepare(context, known.map(|user| user.id), &nobody, checked.purpose, proof)?
+                self.prepare(context, known.map(|user| user.id), &nobody, checked.purpose(uid), proof)?
             }
         };
         let decoy = Arc::clone(&self.decoy);

@@ -18,7 +18,7 @@ pub struct UserRow {
     pub display_name: Option<String>,
     /// E-mail address, if one is set. It is a login name too.
     pub email: Option<String>,
-    /// Names of roles, for apps to read. Only `admin` means something to the daemon.
+    /// Names of roles. `admin` and `host` mean something to the daemon; all others are for apps to read.
     pub roles: Vec<String>,
     /// Whether the user is disabled, and so cannot log in anywhere.
     pub disabled: bool,
@@ -31,6 +31,13 @@ pub struct UserRow {
     pub version: i64,
     /// The session epoch. Tokens of an earlier epoch are invalid (ENR-9).
     pub epoch: i64,
+}
+
+impl UserRow {
+    /// Whether the user has this role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.iter().any(|own| own == role)
+    }
 }
 
 /// A user to be created; see [`Tx::insert_user`].

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::name::{Text, UserName};
 
-/// An account of this host, whose user is the one with the same name.
+/// An account of this host. The user that stands for it has the same name, and the role `host`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostUser {
     /// The account's name.
