@@ -1,6 +1,7 @@
 //! Typed calls for logins to this host, for PAM modules. The calling process needs the right `pam`.
 
 use mfad_api::{Preflight, SecretString, Verified};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::{Client, Error, Method, Request};
@@ -47,13 +48,13 @@ struct HostVerifyBody<'a> {
 }
 
 impl Client {
-    /// Returns which second factors the user with the name of this account can use. It changes and counts nothing.
+    /// Returns which second factors the user that stands for this account can use. It changes and counts nothing.
     pub fn preflight(&mut self, name: &str) -> Result<Preflight, Error> {
-        let path = format!("/v1/preflight?name={}", percent_encoded(name));
+        let path = format!("/v1/preflight?name={}", utf8_percent_encode(name, RESERVED));
         self.ask(&Request::new(Method::Get, &path))?.read()
     }
 
-    /// Checks a second factor of the user with the name of this account. A code that was accepted is used up, so a call
+    /// Checks a second factor of the user that stands for this account. A code that was accepted is used up, so a call
     /// whose answer was lost must not be repeated.
     pub fn verify_host_login(
         &mut self,
@@ -72,17 +73,8 @@ impl Client {
     }
 }
 
-/// Encodes a name for a query (RFC 3986 section 2.1).
-fn percent_encoded(name: &str) -> String {
-    name.bytes().fold(String::new(), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-        text
-    })
-}
+/// What is encoded in a query: all but the unreserved characters of RFC 3986 section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]
 mod tests {
@@ -90,8 +82,10 @@ mod tests {
 
     #[test]
     fn a_name_is_encoded_for_a_query() {
-        assert_eq!(percent_encoded("www-data"), "www-data");
-        assert_eq!(percent_encoded("a b&uid=0#?%é"), "a%20b%26uid%3D0%23%3F%25%C3%A9");
+        let encoded = |name| utf8_percent_encode(name, RESERVED).to_string();
+
+        assert_eq!(encoded("www-data"), "www-data");
+        assert_eq!(encoded("a b&uid=0#?%é"), "a%20b%26uid%3D0%23%3F%25%C3%A9");
     }
 
     #[test]

@@ -78,12 +78,6 @@ impl Client {
         Self { connect_time, ..self }
     }
 
-    /// Closes the connection that is kept between exchanges. A program that goes on to wait for a person must not hold one
-    /// of the daemon's places.
-    pub fn close(&mut self) {
-        self.kept = None;
-    }
-
     /// The path of the daemon's socket.
     pub fn socket(&self) -> &Path {
         &self.socket

@@ -29,7 +29,6 @@ pub(crate) struct Attempt<'a> {
     pub(crate) login: &'a Login,
     pub(crate) journal: &'a Journal,
     pub(crate) conversation: Conversation<'a>,
-    pub(crate) client: Client,
     /// A password that a module before this one has asked for.
     pub(crate) given_password: Option<SecretString>,
     /// The password that this module has asked for.
@@ -61,8 +60,12 @@ impl<'a> Attempt<'a> {
         conversation: Conversation<'a>,
         given_password: Option<SecretString>,
     ) -> Self {
-        let client = Client::new(&options.socket).with_time(options.time).with_connect_time(CONNECT_TIME);
-        Self { options, login, journal, conversation, client, given_password, typed_password: None }
+        Self { options, login, journal, conversation, given_password, typed_password: None }
+    }
+
+    /// A client for one exchange. No connection is held while somebody types: it would take one of the daemon's places.
+    pub(crate) fn client(&self, time: Duration) -> Client {
+        Client::new(&self.options.socket).with_time(time).with_connect_time(CONNECT_TIME.min(time))
     }
 
     pub(crate) fn into_typed_password(self) -> Option<SecretString> {
@@ -87,7 +90,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// `account`: refuses users without a second factor, and says so. Logins by a key of ssh reach only this function.
-    pub(crate) fn has_factor(&mut self) -> Outcome {
+    pub(crate) fn has_factor(&self) -> Outcome {
         if !self.options.enforces {
             return Outcome::Ignored;
         }
@@ -105,8 +108,8 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    fn preflight(&mut self) -> Result<Preflight, Outcome> {
-        self.client.preflight(&self.login.name).map_err(|error| match &error {
+    fn preflight(&self) -> Result<Preflight, Outcome> {
+        self.client(self.options.time).preflight(&self.login.name).map_err(|error| match &error {
             // The account has a name that no user can have.
             Error::Refused(refusal) if refusal.code() == Some(ErrorCode::Malformed) => {
                 self.journal.error("the account has a name that no user of mfad can have");
@@ -119,15 +122,11 @@ impl<'a> Attempt<'a> {
     /// Decides about a user without an active factor, by the option `nofactor`. `None`: a factor is required. A user
     /// who is disabled in mfad is never let in here.
     fn without_factor(&self, preflight: &Preflight, is_account: bool) -> Option<Outcome> {
-        if !matches!(preflight.state.as_str(), "none" | "pending" | "unknown") {
-            return None;
-        }
-        // By another name of the account, a user with a factor would look like one without.
-        if self.options.no_factor == NoFactor::Deny || !items::is_account(&self.login.account) {
-            return None;
-        }
+        let has_none = matches!(preflight.state.as_str(), "none" | "pending" | "unknown");
         match self.options.no_factor {
             NoFactor::Deny => None,
+            // By another name of the account, a user with a factor would look like one without.
+            _ if !has_none || !items::is_account(&self.login.account) => None,
             NoFactor::Ok => Some(self.let_in_without(preflight, "ok")),
             NoFactor::Enroll(until, shown) => {
                 // Without a date there is no grace.
@@ -155,11 +154,9 @@ impl<'a> Attempt<'a> {
 
     /// Asks, and has the answers checked. A user who has no factor, or does not exist, is asked the same question, so
     /// that nobody learns who has one; the daemon refuses every answer.
-    fn ask_for_factor(&mut self, preflight: &Preflight) -> Outcome {
+    fn ask_for_factor(&self, preflight: &Preflight) -> Outcome {
         let prompt = self.prompt(preflight);
         for _ in 0..=self.options.retries {
-            // Whoever is slow to type must not hold a place at the daemon.
-            self.client.close();
             let step = match self.conversation.ask_shown(prompt.text) {
                 Ok(typed) => self.judge(prompt, typed.as_ref().map(pam::secret::SecretBytes::as_bytes)),
                 Err(NoAnswer) => Step::Done(Outcome::NoConversation),
@@ -195,39 +192,29 @@ impl<'a> Attempt<'a> {
     }
 
     /// Has one answer checked. Answers that cannot be right are refused here, and counted nowhere.
-    fn judge(&mut self, prompt: Prompt, typed: Option<&[u8]>) -> Step {
+    fn judge(&self, prompt: Prompt, typed: Option<&[u8]>) -> Step {
         match typed.map_or(Answer::Empty, Answer::parse) {
             Answer::Empty if prompt.takes_touch => self.touch(None),
             // su and sudo-rs answer so for the end of the input, and would do so again.
             Answer::Empty => Step::Done(Outcome::Refused),
             // Whom sshd denies sees what others see, so that nobody learns whom it admits.
-            Answer::Junk => {
-                self.conversation.say(WRONG);
-                Step::Again
+            Answer::Junk => self.again(WRONG),
+            Answer::Token(token) if self.options.takes_codes => {
+                self.verify(&HostProof::Token(&token), self.options.time)
             }
-            Answer::Token(token) if self.options.takes_codes => self.verify(&HostProof::Token(&token)),
-            Answer::Code(code) if self.options.takes_backup_codes => self.verify(&HostProof::Code(&code)),
-            Answer::Token(_) | Answer::Code(_) => {
-                self.conversation.say("This host does not take such codes here.");
-                Step::Again
+            Answer::Code(code) if self.options.takes_backup_codes => {
+                self.verify(&HostProof::Code(&code), self.options.time)
             }
-            Answer::NoCode => {
-                self.conversation.say(NO_CODE);
-                Step::Again
-            }
+            Answer::Token(_) | Answer::Code(_) => self.again("This host does not take such codes here."),
+            Answer::NoCode => self.again(NO_CODE),
         }
     }
 
-    fn touch(&mut self, pin: Option<&SecretString>) -> Step {
-        let client = Client::new(&self.options.socket).with_time(TOUCH_TIME).with_connect_time(CONNECT_TIME);
-        let usual = std::mem::replace(&mut self.client, client);
-        let step = self.verify(&HostProof::Device(pin));
-        self.client = usual;
-        step
+    fn touch(&self, pin: Option<&SecretString>) -> Step {
+        self.verify(&HostProof::Device(pin), TOUCH_TIME)
     }
 
-    fn touch_with_pin(&mut self) -> Step {
-        self.client.close();
+    fn touch_with_pin(&self) -> Step {
         let typed = match self.conversation.ask_hidden("PIN of your key: ") {
             Ok(typed) => typed,
             Err(NoAnswer) => return Step::Done(Outcome::NoConversation),
@@ -245,12 +232,18 @@ impl<'a> Attempt<'a> {
     }
 
     /// Asks the daemon once. A call whose answer was lost is not repeated: the code is used up.
-    fn verify(&mut self, proof: &HostProof<'_>) -> Step {
-        match self.client.verify_host_login(&self.login.name, proof, &self.login.told) {
+    fn verify(&self, proof: &HostProof<'_>, time: Duration) -> Step {
+        match self.client(time).verify_host_login(&self.login.name, proof, &self.login.told) {
             Ok(verified) => Step::Done(self.accepted(&verified)),
             Err(Error::Refused(refusal)) => self.refused(&refusal),
             Err(error) => Step::Done(self.unavailable(&error)),
         }
+    }
+
+    /// Says why the answer does not do. Another one may follow.
+    fn again(&self, why: &str) -> Step {
+        self.conversation.say(why);
+        Step::Again
     }
 
     fn accepted(&self, verified: &Verified) -> Outcome {
@@ -266,15 +259,8 @@ impl<'a> Attempt<'a> {
     fn refused(&self, refusal: &Refusal) -> Step {
         let Some(code) = refusal.code() else { return Step::Done(self.broken(refusal)) };
         match code {
-            ErrorCode::WrongCode => {
-                self.conversation.say(WRONG);
-                Step::Again
-            }
-            // The code has a length that none of the user's factors has. Users without a factor hear the same.
-            ErrorCode::Malformed => {
-                self.conversation.say(WRONG);
-                Step::Again
-            }
+            // `Malformed`: the code has a length that none of the user's factors has. Users without a factor hear the same.
+            ErrorCode::WrongCode | ErrorCode::Malformed => self.again(WRONG),
             ErrorCode::PinRequired => Step::Pin,
             ErrorCode::TooManyAttempts => {
                 let text = match refusal.problem.retry_after {
@@ -291,10 +277,7 @@ impl<'a> Attempt<'a> {
                 Step::Done(Outcome::TooMany)
             }
             // A key that is not there, was not touched, or declined: the user may type a code instead.
-            code if code.is_about_device() => {
-                self.conversation.say(&shown(&refusal.to_string()));
-                Step::Again
-            }
+            code if code.is_about_device() => self.again(&shown(&refusal.to_string())),
             _ => Step::Done(self.broken(refusal)),
         }
     }

@@ -1,6 +1,7 @@
 //! What PAM knows of a login: the service, the user, the remote host and the terminal.
 
 use std::ffi::{CStr, CString};
+use std::ops::Deref;
 
 use mfad_client::{HostLogin, SecretString};
 use pam::items::{AuthTok, Item, RHost, RUser, Service, Tty};
@@ -13,7 +14,6 @@ use crate::options::{Options, Whose};
 const LONGEST_ITEM: usize = 64;
 /// Longest remote host, in characters.
 const LONGEST_HOST: usize = 255;
-
 /// Room for the entry of an account.
 const LONGEST_ENTRY: usize = 16 * 1024;
 
@@ -34,9 +34,9 @@ impl Login {
     /// Reads the login of the account `user`.
     pub(crate) fn read(handle: &PamHandle, user: String, options: &Options) -> Result<Self, String> {
         let service = service(handle);
-        let caller = handle.get_item::<RUser<'_>>().ok().flatten().map(|item| item.0);
-        let rhost = text(handle.get_item::<RHost<'_>>().ok().flatten().map(|item| item.0));
-        let tty = text(handle.get_item::<Tty<'_>>().ok().flatten().map(|item| item.0));
+        let caller = item::<RUser<'_>>(handle);
+        let rhost = text(item::<RHost<'_>>(handle));
+        let tty = text(item::<Tty<'_>>(handle));
         let account = match options.whose {
             Whose::User => user,
             Whose::RemoteUser => caller_of_this_host(caller, rhost.as_deref())?,
@@ -54,9 +54,7 @@ impl Login {
             },
         })
     }
-}
 
-impl Login {
     /// The account, for the system log. A name that is no account may be a password that somebody typed in the wrong place.
     pub(crate) fn shown(&self) -> &str {
         if is_account(&self.account) { &self.account } else { "an unknown account" }
@@ -89,9 +87,14 @@ pub(crate) fn is_account(name: &str) -> bool {
     status == 0 && !found.is_null() && unsafe { CStr::from_ptr(entry.pw_name) } == name.as_c_str()
 }
 
+/// An item of PAM that is a string; `None` if it is not set.
+fn item<'a, T: Item<'a> + Deref<Target = &'a CStr>>(handle: &'a PamHandle) -> Option<&'a CStr> {
+    handle.get_item::<T>().ok().flatten().map(|item| *item)
+}
+
 /// The name of the service, or `unknown`.
 pub(crate) fn service(handle: &PamHandle) -> String {
-    text(handle.get_item::<Service<'_>>().ok().flatten().map(|item| item.0)).unwrap_or_else(|| "unknown".to_owned())
+    text(item::<Service<'_>>(handle)).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// The password that a module before this one has asked for.

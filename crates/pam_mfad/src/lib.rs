@@ -84,8 +84,8 @@ impl Function {
     }
 }
 
-/// Runs one management function of the module. A stack with an option that it does not know refuses everybody, as one
-/// with a wrong path does: the option may have been meant to make it stricter.
+/// Runs one management function of the module. An unknown option refuses everybody, since it may have been meant to make
+/// the stack stricter.
 fn run(handle: &mut PamHandle, args: &[&CStr], flags: PamFlag, function: Function) -> PamResultCode {
     silence_panics();
     let journal = Journal::new(items::service(handle), function.name());
@@ -98,24 +98,9 @@ fn run(handle: &mut PamHandle, args: &[&CStr], flags: PamFlag, function: Functio
             return if is_dry_run { PamResultCode::PAM_IGNORE } else { PamResultCode::PAM_SERVICE_ERR };
         }
     };
-    if let Err(fault) = socket::check(&options.socket) {
-        journal.error(&fault);
-        return Outcome::Unavailable.code(&options, &journal, "somebody");
-    }
-    // It may ask for the name, as `login` leaves to the modules.
-    let user = match handle.get_user(None) {
-        Ok(user) => user,
-        Err(_) => {
-            journal.error("there is no user name, or one that is not UTF-8");
-            return Outcome::Refused.code(&options, &journal, "somebody");
-        }
-    };
-    let login = match Login::read(handle, user, &options) {
+    let login = match begin(handle, &options, &journal) {
         Ok(login) => login,
-        Err(fault) => {
-            journal.error(&fault);
-            return Outcome::Refused.code(&options, &journal, "somebody");
-        }
+        Err(outcome) => return outcome.code(&options, &journal, None),
     };
     let password = if function == Function::Auth && options.checks_password { items::password(handle) } else { None };
     let (outcome, typed) = {
@@ -130,7 +115,24 @@ fn run(handle: &mut PamHandle, args: &[&CStr], flags: PamFlag, function: Functio
     if let Some(typed) = typed.filter(|_| outcome == Outcome::Accepted && !options.is_dry_run) {
         items::keep_password(handle, &typed);
     }
-    outcome.code(&options, &journal, login.shown())
+    outcome.code(&options, &journal, Some(&login))
+}
+
+/// Checks that the socket can be trusted, and reads who logs in.
+fn begin(handle: &mut PamHandle, options: &Options, journal: &Journal) -> Result<Login, Outcome> {
+    socket::check(&options.socket).map_err(|fault| {
+        journal.error(&fault);
+        Outcome::Unavailable
+    })?;
+    // PAM may ask for the name, as `login` leaves to the modules.
+    let user = handle.get_user(None).map_err(|_| {
+        journal.error("there is no user name, or one that is not UTF-8");
+        Outcome::Refused
+    })?;
+    Login::read(handle, user, options).map_err(|fault| {
+        journal.error(&fault);
+        Outcome::Refused
+    })
 }
 
 /// The default hook prints the message of a panic to standard error, which is the user's terminal or a file of the

@@ -2,6 +2,7 @@
 
 use pam::constants::PamResultCode;
 
+use crate::items::Login;
 use crate::journal::Journal;
 use crate::options::Options;
 
@@ -25,13 +26,10 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The return value. A dry run tells the journal what it would have returned, and returns `PAM_IGNORE`.
-    pub(crate) fn code(self, options: &Options, journal: &Journal, who: &str) -> PamResultCode {
-        if options.is_dry_run {
-            journal.notice(&format!("dry run: would have returned {} for {who}", self.name()));
-            return PamResultCode::PAM_IGNORE;
-        }
-        match self {
+    /// The return value. A dry run tells the journal what it would have returned, and returns `PAM_IGNORE`. `login` is
+    /// `None` if PAM does not say who logs in.
+    pub(crate) fn code(self, options: &Options, journal: &Journal, login: Option<&Login>) -> PamResultCode {
+        let code = match self {
             Self::Accepted => PamResultCode::PAM_SUCCESS,
             Self::Ignored => PamResultCode::PAM_IGNORE,
             Self::Refused => PamResultCode::PAM_AUTH_ERR,
@@ -39,18 +37,12 @@ impl Outcome {
             Self::TooMany => PamResultCode::PAM_MAXTRIES,
             Self::NoConversation => PamResultCode::PAM_CONV_ERR,
             Self::Unavailable => PamResultCode::PAM_AUTHINFO_UNAVAIL,
+        };
+        if !options.is_dry_run {
+            return code;
         }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "PAM_SUCCESS",
-            Self::Ignored => "PAM_IGNORE",
-            Self::Refused => "PAM_AUTH_ERR",
-            Self::NoFactor => "PAM_PERM_DENIED",
-            Self::TooMany => "PAM_MAXTRIES",
-            Self::NoConversation => "PAM_CONV_ERR",
-            Self::Unavailable => "PAM_AUTHINFO_UNAVAIL",
-        }
+        let who = login.map_or("somebody", Login::shown);
+        journal.notice(&format!("dry run: would have returned {code:?} for {who}"));
+        PamResultCode::PAM_IGNORE
     }
 }

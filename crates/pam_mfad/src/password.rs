@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mfad_api::ErrorCode;
-use mfad_client::{Client, Credentials, Error, LoginStep, SecretString};
+use mfad_client::{Credentials, Error, LoginStep, SecretString};
 use pam::secret::SecretBytes;
 
 use crate::conversation::NoAnswer;
@@ -30,7 +30,8 @@ impl Attempt<'_> {
             self.conversation.say(WRONG);
             return Err(Outcome::Refused);
         }
-        let step = self.client.log_in(&Credentials { id: user.unwrap_or(NOBODY), password: &password });
+        let step =
+            self.client(self.options.time).log_in(&Credentials { id: user.unwrap_or(NOBODY), password: &password });
         self.typed_password = is_typed.then_some(password);
         match step {
             Ok(_) if user.is_none() => Err(Outcome::Refused),
@@ -38,17 +39,14 @@ impl Attempt<'_> {
             Ok(LoginStep::SecondFactor(_) | LoginStep::MustEnroll(_)) => Ok(()),
             // No session is wanted. If it cannot be ended, it ends by itself, and nobody has its token.
             Ok(LoginStep::LoggedIn(token)) => {
-                let mut client =
-                    Client::new(&self.options.socket).with_time(LOG_OUT_TIME).with_connect_time(LOG_OUT_TIME);
-                let _ = client.log_out(token);
+                let _ = self.client(LOG_OUT_TIME).log_out(token);
                 Ok(())
             }
             Err(error) => Err(self.password_refused(&error)),
         }
     }
 
-    fn ask_for_password(&mut self) -> Result<SecretString, Outcome> {
-        self.client.close();
+    fn ask_for_password(&self) -> Result<SecretString, Outcome> {
         let typed = self.conversation.ask_hidden("Password: ").map_err(|NoAnswer| Outcome::NoConversation)?;
         let text = typed.as_ref().map_or(Ok(""), SecretBytes::as_str).map_err(|_| Outcome::Refused)?;
         Ok(SecretString::new(text.to_owned()))
