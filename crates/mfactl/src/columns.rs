@@ -8,6 +8,8 @@ use unicode_width::UnicodeWidthStr;
 
 /// Columns that the last cell of a line has at least; with fewer it is not cut.
 const SHORTEST_CELL: usize = 8;
+/// Columns that any other cell keeps where a line is too long.
+const NARROWEST: usize = 16;
 
 /// Pads a text with spaces to `width` columns of a terminal. A wide character takes two columns, a combining one none.
 pub(crate) fn padded(text: &str, width: usize) -> String {
@@ -25,19 +27,14 @@ pub(crate) fn widths(head: Option<&Vec<String>>, rows: &[Vec<String>]) -> Vec<us
     widths
 }
 
-/// Columns that a cell before the last keeps at least, where a long one makes the line too long.
-const NARROWEST: usize = 16;
-
 /// Cuts the widest cells until the lines fit the terminal, or no cell is wide. The last column is left alone: it is cut
 /// to what is left of the line.
 pub(crate) fn narrow(rows: &mut [Vec<String>], widths: &mut [usize], columns: Option<usize>) {
     let Some(columns) = columns else { return };
     loop {
-        let count = widths.len();
-        let used: usize = widths.iter().take(count.saturating_sub(1)).map(|width| width.saturating_add(2)).sum();
-        let over = used.saturating_add(SHORTEST_CELL).saturating_sub(columns);
-        let before_last = widths.iter_mut().enumerate().take(count.saturating_sub(1));
-        let Some((at, widest)) = before_last.max_by_key(|(_, width)| **width) else { return };
+        let over = before_last(widths).saturating_add(SHORTEST_CELL).saturating_sub(columns);
+        let Some((_, others)) = widths.split_last_mut() else { return };
+        let Some((at, widest)) = others.iter_mut().enumerate().max_by_key(|(_, width)| **width) else { return };
         if over == 0 || *widest <= NARROWEST {
             return;
         }
@@ -45,6 +42,11 @@ pub(crate) fn narrow(rows: &mut [Vec<String>], widths: &mut [usize], columns: Op
         let width = *widest;
         rows.iter_mut().filter_map(|row| row.get_mut(at)).for_each(|cell| cut(cell, width));
     }
+}
+
+/// The columns that the cells before the last one take, with the gaps after them.
+fn before_last(widths: &[usize]) -> usize {
+    widths.split_last().map_or(0, |(_, others)| others.iter().map(|width| width.saturating_add(2)).sum())
 }
 
 /// Cuts a text to this width, with an ellipsis at its end.
@@ -58,8 +60,8 @@ fn cut(text: &mut String, width: usize) {
 
 /// As [`aligned`], with the last cell cut to what is left of the line. A cell that has no room at all stays whole.
 pub(crate) fn fitted(mut cells: Vec<String>, widths: &[usize], columns: Option<usize>) -> String {
-    let before: usize = widths.iter().take(cells.len().saturating_sub(1)).map(|width| width.saturating_add(2)).sum();
-    if let Some(room) = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= SHORTEST_CELL)
+    if let Some(room) =
+        columns.and_then(|columns| columns.checked_sub(before_last(widths))).filter(|room| *room >= SHORTEST_CELL)
         && let Some(last) = cells.last_mut()
     {
         cut(last, room);

@@ -13,7 +13,7 @@ use crate::cli::{Colour, Globals};
 use crate::columns::{aligned, fitted, narrow, padded, width_of, widths, wrapped};
 use crate::failure::Failure;
 use crate::format::Format;
-use crate::pager::page;
+use crate::pager::{is_too_long, page};
 
 /// Both output streams and how to write to them.
 #[derive(Clone, Copy, Debug)]
@@ -180,10 +180,7 @@ impl Output {
             Format::Csv => self.line(&comma_separated(None, &[row.map(|cell| visible(&cell))])?),
             Format::Name => row.first().map_or(Ok(()), |name| self.line(&visible(name))),
             Format::Table | Format::Wide | Format::Json => {
-                let cells = heads.into_iter().zip(row.into_iter().zip(widths));
-                let shown = cells.filter(|(head, _)| !self.is_short() || !wide.contains(head));
-                let (shown, widths): (Vec<String>, Vec<usize>) =
-                    shown.map(|(_, (cell, width))| (visible(&cell), *width)).unzip();
+                let (shown, widths) = self.shown(heads, wide, widths, row.map(|cell| visible(&cell)));
                 self.line(&fitted(shown, &widths, self.columns()))
             }
         }
@@ -201,12 +198,23 @@ impl Output {
             Format::Name => Ok(()),
             Format::Csv => self.line(&comma_separated(Some(&heads), &[])?),
             Format::Table | Format::Wide | Format::Json => {
-                let shown = heads.into_iter().zip(widths).filter(|(head, _)| !self.is_short() || !wide.contains(head));
-                let (shown, widths): (Vec<String>, Vec<usize>) =
-                    shown.map(|(head, width)| (head.to_owned(), *width)).unzip();
+                let (shown, widths) = self.shown(heads, wide, widths, heads.map(str::to_owned));
                 self.line(&self.tone(&aligned(&shown, &widths), Tone::Head))
             }
         }
+    }
+
+    /// The cells of the columns that this format shows, and their widths.
+    fn shown<const N: usize>(
+        &self,
+        heads: [&str; N],
+        wide: &[&str],
+        widths: &[usize; N],
+        cells: [String; N],
+    ) -> (Vec<String>, Vec<usize>) {
+        let all = heads.into_iter().zip(cells.into_iter().zip(widths));
+        let shown = all.filter(|(head, _)| !self.is_short() || !wide.contains(head));
+        shown.map(|(_, (cell, width))| (cell, *width)).unzip()
     }
 
     /// The columns that a line of a list may have; `None` if it may have any number.
@@ -216,8 +224,7 @@ impl Output {
 
     /// Prints lines, in a pager if there are more than the window has.
     fn pages(&self, lines: &[String]) -> Result<(), Failure> {
-        let rows = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
-        if self.may_page && rows > 0 && lines.len() >= rows && page(&lines.join("\n")) {
+        if self.may_page && is_too_long(lines.len()) && page(&lines.join("\n")) {
             return Ok(());
         }
         lines.iter().try_for_each(|line| self.line(line))

@@ -26,12 +26,16 @@ pub(crate) fn page(text: &str) -> bool {
     child.wait().is_ok_and(|status| status.code() != Some(NO_SUCH_COMMAND))
 }
 
-/// Prints the help of a command, in the pager if standard output is a terminal with fewer lines. Whoever asks for help
-/// otherwise sees its end, and reads the beginning.
-pub(crate) fn help(text: &clap::Error) -> bool {
+/// Whether the window of standard output has too few rows for so many lines. `false` if it is no terminal.
+pub(crate) fn is_too_long(lines: usize) -> bool {
     let rows = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+    rows > 0 && lines >= rows
+}
+
+/// Shows the help of a command in the pager, if it is longer than the window: otherwise its beginning scrolls away.
+/// Returns whether it was shown.
+pub(crate) fn help(text: &clap::Error) -> bool {
     let shown = text.render();
-    let is_long = shown.to_string().lines().count() >= rows;
-    let may_page = rows > 0 && is_long && io::stdin().is_terminal() && io::stdout().is_terminal();
-    may_page && page(shown.ansi().to_string().trim_end())
+    let may_page = io::stdin().is_terminal() && io::stdout().is_terminal();
+    may_page && is_too_long(shown.to_string().lines().count()) && page(shown.ansi().to_string().trim_end())
 }

@@ -7,14 +7,14 @@ mod stack;
 mod trial;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::unistd::{User, geteuid, getuid};
 use serde_json::json;
 
-use crate::audit_list::{PAGE, newest};
-use crate::call::Call;
+use crate::audit_list::{PAGE, newest, page};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::visible;
@@ -47,7 +47,11 @@ fn path_of(service: &str) -> PathBuf {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| Failure::Denied(format!("{}: {error}", path.display())))
+    fs::read_to_string(path).map_err(|error| failed(path, &error))
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::Denied(format!("{}: {error}", path.display()))
 }
 
 async fn enable(context: &mut Context, args: &EnableArgs) -> Result<(), Failure> {
@@ -66,36 +70,25 @@ async fn enable(context: &mut Context, args: &EnableArgs) -> Result<(), Failure>
         Fault::NoAuth => Failure::Denied(format!("{} has no `auth` line to put {MODULE} after", path.display())),
     })?;
     let account = account(args)?;
-    let is_text = !context.out.is_json();
-    if is_text {
-        context.out.note(&format!("{}, line {number}:", path.display()))?;
-        context.out.note(&format!("+ {}", visible(&line.replace('\t', "    "))))?;
-    }
+    context.out.note(&format!("{}, line {number}:", path.display()))?;
+    context.out.note(&format!("+ {}", visible(&line.replace('\t', "    "))))?;
     let accounts = coverage::accounts(context).await?;
     let refused: Vec<&str> =
         accounts.iter().filter(|account| !account.is_covered()).map(|account| account.name.as_str()).collect();
-    if is_text && !refused.is_empty() {
+    if !refused.is_empty() {
         context.out.note(&format!(
             "without a factor, and refused unless an option lets them in: {}",
             visible(&refused.join(", "))
         ))?;
     }
-    if let Some(other) = other_file_of(service)
-        && is_text
-    {
+    if let Some(other) = other_file_of(service) {
         context
             .out
             .note(&format!("{other} is a service of its own, and does not ask yet: mfactl pam enable {other}"))?;
     }
     if !args.without_trial {
-        try_login(
-            context,
-            service,
-            &after,
-            &account,
-            accounts.iter().any(|known| known.name == account && known.is_covered()),
-        )
-        .await?;
+        let is_covered = accounts.iter().any(|known| known.name == account && known.is_covered());
+        try_login(context, service, &after, &account, is_covered).await?;
     }
     if args.dry_run {
         return done(context, service, "tried", &format!("{account} can log in; nothing was changed"));
@@ -106,7 +99,7 @@ async fn enable(context: &mut Context, args: &EnableArgs) -> Result<(), Failure>
     pending.put_in_place()?;
     let minutes = if args.minutes == 1 { "1 minute".to_owned() } else { format!("{} minutes", args.minutes) };
     let next = format!(
-        "{service} requires the second factor now. This is undone in {minutes}. Log in by it from another terminal, and run \
+        "{service} requires the second factor now. This is undone in {minutes}. Log in through it from another terminal, and run \
          there as root: mfactl pam confirm {service}"
     );
     done(context, service, "enabled", &next)
@@ -136,9 +129,7 @@ async fn try_login(
              --account, or see mfactl pam coverage"
         )));
     }
-    if !context.out.is_json() {
-        context.out.note(&format!("a login of {} through the new stack:", visible(account)))?;
-    }
+    context.out.note(&format!("a login of {} through the new stack:", visible(account)))?;
     let before = newest(context).await?;
     trial::log_in(service, stack, account)?;
     if has_login_since(context, before, service).await? {
@@ -205,7 +196,7 @@ async fn confirm(context: &mut Context, service: &str) -> Result<(), Failure> {
     }
     if !has_login_since(context, pending.since(), service).await? {
         return Err(Failure::Denied(format!(
-            "nobody has given a second factor to {service} since it was changed; log in by it first (a login with a key of \
+            "nobody has given a second factor to {service} since it was changed; log in through it first (a login with a key of \
              ssh is not asked: use ssh -o PubkeyAuthentication=no)"
         )));
     }
@@ -217,8 +208,7 @@ async fn confirm(context: &mut Context, service: &str) -> Result<(), Failure> {
 async fn has_login_since(context: &mut Context, since: i64, service: &str) -> Result<bool, Failure> {
     let mut after = since;
     loop {
-        let page: AuditPage =
-            context.client.ask(Call::get(format!("/v1/audit?after={after}&limit={PAGE}"))).await?.read()?;
+        let page: AuditPage = page(context, after, PAGE).await?.read()?;
         let is_login =
             |detail: &str| detail.split_once(": ").is_some_and(|(login, _)| login.split(' ').next() == Some(service));
         let found = page.events.iter().any(|event| {

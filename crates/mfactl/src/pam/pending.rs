@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::getsid;
 use serde::{Deserialize, Serialize};
 
-use super::{path_of, systemd};
+use super::stack::{has_module, without_module};
+use super::{failed, path_of, read, systemd};
 use crate::failure::Failure;
 
 /// The directory of changes that are not confirmed. It outlives a restart of the host, which the timer does not: then a
@@ -130,11 +131,11 @@ impl Pending {
     /// Puts back what was there, unless somebody has changed the service since: then only the module is taken out.
     pub(super) fn put_back(&self) -> Result<(), Failure> {
         let path = path_of(&self.service);
-        let present = super::read(&path)?;
+        let present = read(&path)?;
         if present == self.after {
             replace(&path, &self.before)?;
-        } else if super::stack::has_module(&present) {
-            replace(&path, &super::stack::without_module(&present))?;
+        } else if has_module(&present) {
+            replace(&path, &without_module(&present))?;
         }
         self.disarm();
         self.forget()
@@ -178,10 +179,6 @@ fn unit(service: &str) -> String {
 
 fn file_of(service: &str) -> PathBuf {
     Path::new(DIRECTORY).join(format!("{service}.json"))
-}
-
-fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::Denied(format!("{}: {error}", path.display()))
 }
 
 /// Replaces a file in one step, with the owner and mode that it has.

@@ -1,9 +1,12 @@
 //! A login through a stack that is not in place yet: libpam reads the services from a copy of their directory.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use tempfile::{Builder, TempDir};
 
 use super::SERVICES;
 use crate::failure::Failure;
@@ -14,10 +17,10 @@ const PLACES: [&str; 2] = ["/usr/libexec", "/usr/local/libexec"];
 
 /// Has the account log in to the service with this stack, on the terminal. A refusal is a failure.
 pub(super) fn log_in(service: &str, stack: &str, account: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Denied(format!("cannot prepare the trial: {error}"));
-    let copy = Copy::of_services().map_err(failed)?;
-    fs::write(copy.0.join(service), stack).map_err(failed)?;
-    let status = Command::new(program()?).arg(&copy.0).arg(service).arg(account).status().map_err(failed)?;
+    let failed = |error: io::Error| Failure::Denied(format!("cannot prepare the trial: {error}"));
+    let copy = copy_of_services().map_err(failed)?;
+    fs::write(copy.path().join(service), stack).map_err(failed)?;
+    let status = Command::new(program()?).arg(copy.path()).arg(service).arg(account).status().map_err(failed)?;
     if status.success() {
         return Ok(());
     }
@@ -33,31 +36,16 @@ fn program() -> Result<PathBuf, Failure> {
         .ok_or_else(|| Failure::Denied(format!("{PROGRAM} is missing; the package mfad and `make install` have it")))
 }
 
-/// A private copy of the services, removed when it is dropped.
-struct Copy(PathBuf);
-
-impl Copy {
-    fn of_services() -> std::io::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("mfad-pam-{}", std::process::id()));
-        // Fails if the name is taken, whoever has taken it.
-        fs::create_dir(&dir)?;
-        let copy = Self(dir);
-        fs::set_permissions(&copy.0, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(SERVICES)? {
-            let path = entry?.path();
-            if path.is_file()
-                && let Some(name) = path.file_name()
-            {
-                fs::copy(&path, copy.0.join(name))?;
-            }
+/// Copies the services to a private directory, which is removed when it is dropped.
+fn copy_of_services() -> io::Result<TempDir> {
+    let copy = Builder::new().prefix("mfad-pam-").permissions(Permissions::from_mode(0o700)).tempdir()?;
+    for entry in fs::read_dir(SERVICES)? {
+        let path = entry?.path();
+        if path.is_file()
+            && let Some(name) = path.file_name()
+        {
+            fs::copy(&path, copy.path().join(name))?;
         }
-        Ok(copy)
     }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        // What is left holds no secret.
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    Ok(copy)
 }

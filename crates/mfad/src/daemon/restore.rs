@@ -112,7 +112,7 @@ fn entry(now: i64, restored: &Restored) -> AuditEntry {
 fn report(restored: &Restored, keep_codes: bool) -> Vec<String> {
     let Restored { made, users, timed, counted, without_codes, api_keys, devices } = *restored;
     let mut lines =
-        vec![format!("restored: users: {users}; time-based factors: {timed}; counter-based factors: {counted}")];
+        vec![format!("restored users: {users}; time-based factors: {timed}; counter-based factors: {counted}")];
     if let Some(made) = made {
         lines.push(format!("the store is as it was when the backup was made, at {}", crate::http::time_text(made)));
     }
