@@ -194,12 +194,24 @@ impl Host {
         (factor, codes)
     }
 
+    /// Changes a user as the administrator.
+    #[track_caller]
+    pub fn change(&self, user: &str, change: &Value) {
+        let version = self.ask(&Request::get(format!("/users/{user}"))).ok()["version"].clone();
+        let change = with(json!({"version": version}), change);
+        self.ask(&Request::put(format!("/users/{user}"), &change).reason()).ok();
+    }
+
     /// Lets a user stand for the account of the same name in logins to the host.
     #[track_caller]
     pub fn give_account(&self, user: &str) {
-        let version = self.ask(&Request::get(format!("/users/{user}"))).ok()["version"].clone();
-        let change = json!({"version": version, "roles": ["host"]});
-        self.ask(&Request::put(format!("/users/{user}"), &change).reason()).ok();
+        self.change(user, &json!({"roles": ["host"]}));
+    }
+
+    /// How many wrong answers of a user are counted.
+    #[track_caller]
+    pub fn failures(&self, user: &str) -> u64 {
+        self.ask(&Request::get(format!("/users/{user}"))).ok()["lock"]["failures"].as_u64().unwrap_or(0)
     }
 
     /// As [`Host::counted`], for an account of the host.

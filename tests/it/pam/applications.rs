@@ -107,11 +107,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 const ALONE: &str = "auth required MODULE retries=1\naccount required pam_permit.so\nsession required pam_permit.so\n";
 
-/// How often a wrong answer of the user was counted.
-fn failures(host: &Host, user: &str) -> u64 {
-    host.ask(&Request::get(format!("/users/{user}"))).ok()["lock"]["failures"].as_u64().unwrap_or(0)
-}
-
 #[test]
 fn ssh_lets_in_with_a_code_or_a_backup_code_and_with_nothing_else() {
     if !can_be_others("ssh_lets_in_with_a_code_or_a_backup_code_and_with_nothing_else") {
@@ -162,7 +157,7 @@ fn ssh_for_a_user_whom_it_denies_counts_nothing() {
         let (is_in, shown) = sshd.log_in("root", &[&answer, &answer], &[]);
         assert!(!is_in && shown.contains("Code: "), "{shown}");
     }
-    assert_eq!(failures(&host, &root), 0);
+    assert_eq!(host.failures(&root), 0);
     // Whom sshd denies sees what an admitted user without a factor sees, so that nobody learns whom it admits.
     let seen = |user: &str| {
         let (is_in, shown) = sshd.log_in(user, &["123456", "123456"], &[]);
@@ -196,7 +191,7 @@ fn the_password_method_of_ssh_does_not_answer_for_the_user() {
     let (is_in, shown) = sshd.log_in("emmy", &["123456"], &by_password);
 
     assert!(!is_in, "{shown}");
-    assert_eq!(failures(&host, &user), 0);
+    assert_eq!(host.failures(&user), 0);
 }
 
 /// The same machine with another server, whose first lines these are: the first value of an option counts.
@@ -253,7 +248,7 @@ fn sudo_asks_for_the_code_of_its_caller() {
     assert!(shown.status.success() && text(&shown).contains("Wrong code"), "{}", text(&shown));
     let shown = machine.as_emmy(&["sudo", "-n", "id", "-un"], "");
     assert!(!shown.status.success(), "{}", text(&shown));
-    assert_eq!(failures(&host, &user), 0);
+    assert_eq!(host.failures(&user), 0);
 
     host.kill();
     let shown = sudo(&format!("{}\n", factor.next()));

@@ -6,17 +6,14 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use super::machine::Machine;
 use super::rig::{
-    AUTH_ERR, AUTHINFO_UNAVAIL, AUTHTOK_ERR, CONV_ERR, MAXTRIES, PERM_DENIED, SERVICE_ERR, Stack, module,
+    AUTH_ERR, AUTHINFO_UNAVAIL, AUTHTOK_ERR, CONV_ERR, MAXTRIES, PERM_DENIED, SERVICE_ERR, Stack, module, run,
 };
 use crate::host::Host;
+use crate::identity::can_be_others;
 use crate::people::PASSWORD;
 use crate::wire::Request;
-
-/// How often a wrong answer of the user was counted.
-fn failures(host: &Host, user: &str) -> u64 {
-    host.ask(&Request::get(format!("/users/{user}"))).ok()["lock"]["failures"].as_u64().unwrap_or(0)
-}
 
 fn last_detail(host: &Host) -> Value {
     let page = host.ask(&Request::get("/audit?limit=500")).ok();
@@ -68,7 +65,7 @@ fn a_wrong_code_may_be_followed_by_as_many_others_as_retries_says() {
     Stack::alone(host.socket(), "retries=1").authenticate("emmy", &answers).let_in();
     let answers = format!("{}\n{}\n", wrong[0], factor.next());
     Stack::alone(host.socket(), "retries=0").authenticate("emmy", &answers).refused(AUTH_ERR);
-    assert_eq!(failures(&host, &user), 1);
+    assert_eq!(host.failures(&user), 1);
 }
 
 #[test]
@@ -89,7 +86,7 @@ fn what_is_no_code_is_refused_without_asking_the_daemon() {
     for typed in [b"\n".as_slice(), b""] {
         answer(typed).refused(AUTH_ERR).lacks("Wrong code");
     }
-    assert_eq!(failures(&host, &user), 0);
+    assert_eq!(host.failures(&user), 0);
 }
 
 #[test]
@@ -128,8 +125,7 @@ fn nofactor_decides_about_accounts_without_a_factor_and_about_nobody_else() {
     host.give_account(&host.nobody("games"));
     host.account("bin");
     let (gone, _, _) = host.account("sys");
-    let version = host.ask(&Request::get(format!("/users/{gone}"))).ok()["version"].clone();
-    host.ask(&Request::put(format!("/users/{gone}"), &json!({"version": version, "disabled": true})).reason()).ok();
+    host.change(&gone, &json!({"disabled": true}));
 
     let ok = Stack::alone(host.socket(), "nofactor=ok retries=0");
     ok.authenticate("games", "").let_in().lacks("Code: ");
@@ -195,7 +191,7 @@ fn mfad_checks_the_password_too_if_told_so() {
     // A correct password alone lets nobody in.
     stack.authenticate("games", &format!("{PASSWORD}\n123456\n")).refused(AUTH_ERR);
     Stack::alone(host.socket(), "password+factor nofactor=ok").authenticate("games", &format!("{PASSWORD}\n")).let_in();
-    assert_eq!(failures(&host, &person.id), 1);
+    assert_eq!(host.failures(&person.id), 1);
 }
 
 #[test]
@@ -378,20 +374,38 @@ fn no_variable_of_the_caller_has_an_effect() {
 
 #[test]
 fn of_200_logins_with_one_code_one_gets_in() {
+    // In the stacks of a namespace, since `pam_wrapper` is not for many at once.
+    if !can_be_others("of_200_logins_with_one_code_one_gets_in") {
+        return;
+    }
     let host = Host::start("");
     let (_, mut factor, _) = host.account("emmy");
-    let stack = Stack::alone(host.socket(), "retries=0 timeout=30");
+    let machine = Machine::new(&host, "auth required MODULE retries=0 timeout=30\n");
     let answers = format!("{}\n", factor.next());
-
-    let logins = |count: usize| -> usize {
-        thread::scope(|scope| {
-            let all: Vec<_> =
-                (0..count).map(|_| scope.spawn(|| stack.authenticate("emmy", &answers).success)).collect();
-            all.into_iter().map(|login| usize::from(login.join().unwrap())).sum()
-        })
+    let login = || {
+        let mut command = machine.command("pamtester");
+        command.args(["sudo", "emmy", "authenticate"]);
+        run(command, answers.as_bytes())
     };
+
     // Twenty at a time: a process each.
-    assert_eq!((0..10).map(|_| logins(20)).sum::<usize>(), 1);
+    let logins: Vec<_> = (0..10)
+        .flat_map(|_| {
+            thread::scope(|scope| {
+                let all: Vec<_> = (0..20).map(|_| scope.spawn(login)).collect();
+                all.into_iter().map(|login| login.join().unwrap()).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+
+    assert_eq!(logins.iter().filter(|login| login.success).count(), 1);
+    assert!(
+        logins
+            .iter()
+            .filter(|login| !login.success)
+            .all(|login| login.text.contains(AUTH_ERR) || login.text.contains(MAXTRIES)),
+        "{logins:?}"
+    );
 }
 
 /// Long form: 1,000 logins.

@@ -1,10 +1,11 @@
 //! Stacks for the module, and `pamtester` in them (with `pam_wrapper`, so that the host's `/etc/pam.d` does not matter).
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 /// The module as it was built beside the daemon.
@@ -127,8 +128,16 @@ impl Stack {
     }
 }
 
+/// Runs the command with these answers as its input. One at a time on this host: `pam_wrapper` looks for a free name among
+/// a few in /tmp, and two that start at once can get the same one, and so each other's stacks.
+fn answer(command: Command, answers: &[u8]) -> Shown {
+    let turn = File::create(std::env::temp_dir().join("mfad-tests-pam-wrapper.lock")).unwrap();
+    flock(&turn, FlockOperation::LockExclusive).unwrap();
+    run(command, answers)
+}
+
 /// Runs the command with these answers as its input.
-fn answer(mut command: Command, answers: &[u8]) -> Shown {
+pub fn run(mut command: Command, answers: &[u8]) -> Shown {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("pamtester and valgrind; tools/needs test installs them");
     // It may end before it has read everything.
