@@ -15,6 +15,11 @@ use crate::identity::can_be_others;
 const BEFORE: &str = "# a stack of this host\nauth required pam_permit.so\naccount required pam_permit.so\n\
     session required pam_permit.so\n";
 
+/// How a program is run in the session of the test, in one of its own, and in one that began outside of its PID namespace.
+const HERE: &[&str] = &[];
+const ELSEWHERE: &[&str] = &["setsid", "--wait"];
+const FROM_OUTSIDE: &[&str] = &["unshare", "--pid", "--fork"];
+
 /// A machine with programs in the place of systemd's, which write down how they were called.
 struct Admin<'a> {
     host: &'a Host,
@@ -49,16 +54,12 @@ impl<'a> Admin<'a> {
         fs::read_to_string(self.machine.path("pam.d/sudo")).unwrap()
     }
 
-    /// Runs `mfactl pam` as root, in a session of its own if `elsewhere`.
-    fn pam(&self, arguments: &[&str], answers: &str, elsewhere: bool) -> Output {
-        let mfactl = mfad_testkit::program("mfactl");
-        let mut command = if elsewhere {
-            let mut command = self.machine.command("setsid");
-            command.arg("--wait").arg(mfactl);
-            command
-        } else {
-            self.machine.command(mfactl.to_str().unwrap())
-        };
+    /// Runs `mfactl pam` as root, in a session of this kind.
+    fn pam(&self, arguments: &[&str], answers: &str, session: &[&str]) -> Output {
+        let mfactl = mfad_testkit::program("mfactl").display().to_string();
+        let program = [session, &[&mfactl]].concat();
+        let mut command = self.machine.command(program[0]);
+        command.args(&program[1..]);
         let path = format!("{}:{}", self.machine.path("bin").display(), std::env::var("PATH").unwrap());
         command.env("PATH", path).env("MFAD_SOCKET", self.host.socket()).env_remove("SUDO_USER");
         command.arg("pam").args(arguments);
@@ -68,14 +69,14 @@ impl<'a> Admin<'a> {
     }
 
     fn enable(&self, more: &[&str], answers: &str) -> Output {
-        self.enable_by("emmy", more, answers)
+        self.enable_by("emmy", more, answers, HERE)
     }
 
-    fn enable_by(&self, account: &str, more: &[&str], answers: &str) -> Output {
+    fn enable_by(&self, account: &str, more: &[&str], answers: &str, session: &[&str]) -> Output {
         let options = format!("retries=0 socket={}", self.host.socket().display());
         let module = module().display().to_string();
         let arguments = ["enable", "sudo", "--module", &module, "--options", &options, "--account", account];
-        self.pam(&[&arguments, more].concat(), answers, false)
+        self.pam(&[&arguments, more].concat(), answers, session)
     }
 }
 
@@ -111,18 +112,33 @@ fn a_change_is_confirmed_by_a_login_in_another_session() {
     assert!(called.contains("--on-active=5min") && called.trim().ends_with("pam disable sudo"), "{called}");
 
     fails(&admin.enable(&[], ""), "is not confirmed yet");
-    fails(&admin.pam(&["confirm", "sudo"], "", false), "this is the session that changed sudo");
-    fails(&admin.pam(&["confirm", "sudo"], "", true), "nobody has given a second factor to sudo since");
+    fails(&admin.pam(&["confirm", "sudo"], "", HERE), "this is the session that changed sudo");
+    fails(&admin.pam(&["confirm", "sudo"], "", ELSEWHERE), "nobody has given a second factor to sudo since");
     let login = admin.machine.as_emmy(&["sudo", "-S", "id", "-un"], &format!("{}\n", factor.next()));
     succeeds(&login, "root");
-    succeeds(&admin.pam(&["confirm", "sudo"], "", true), "sudo keeps requiring the second factor");
+    succeeds(&admin.pam(&["confirm", "sudo"], "", ELSEWHERE), "sudo keeps requiring the second factor");
     assert!(admin.called().contains("systemctl stop mfad-pam-undo-sudo.timer"));
 
     // The timer finds nothing to undo now, and an administrator can still take the module out.
-    fails(&admin.pam(&["confirm", "sudo"], "", true), "nothing is to be confirmed for sudo");
-    succeeds(&admin.pam(&["disable", "sudo"], "", true), "sudo does without the second factor");
+    fails(&admin.pam(&["confirm", "sudo"], "", ELSEWHERE), "nothing is to be confirmed for sudo");
+    succeeds(&admin.pam(&["disable", "sudo"], "", ELSEWHERE), "sudo does without the second factor");
     assert_eq!(admin.stack(), BEFORE);
-    fails(&admin.pam(&["disable", "sudo"], "", true), "has no pam_mfad.so; nothing was changed");
+    fails(&admin.pam(&["disable", "sudo"], "", ELSEWHERE), "has no pam_mfad.so; nothing was changed");
+}
+
+#[test]
+fn a_session_of_another_pid_namespace_is_a_session_like_others() {
+    if !can_be_others("a_session_of_another_pid_namespace_is_a_session_like_others") {
+        return;
+    }
+    let host = Host::start("");
+    let (_, mut factor, _) = host.account("emmy");
+    let admin = Admin::of(&host, BEFORE);
+
+    succeeds(&admin.enable_by("emmy", &[], &format!("{}\n", factor.next()), FROM_OUTSIDE), "sudo requires");
+    fails(&admin.pam(&["confirm", "sudo"], "", FROM_OUTSIDE), "this is the session that changed sudo");
+    fails(&admin.pam(&["confirm", "sudo"], "", ELSEWHERE), "nobody has given a second factor to sudo since");
+    succeeds(&admin.pam(&["disable", "sudo"], "", FROM_OUTSIDE), "sudo is as it was before");
 }
 
 #[test]
@@ -138,14 +154,14 @@ fn what_is_not_confirmed_is_undone() {
     for undo in [["disable", "sudo"], ["disable", "--unconfirmed"]] {
         succeeds(&admin.enable(&["--minutes", "1"], &format!("{}\n", factor.next())), "undone in 1 minute.");
         assert_ne!(admin.stack(), BEFORE);
-        succeeds(&admin.pam(&undo, "", true), "sudo is as it was before");
+        succeeds(&admin.pam(&undo, "", ELSEWHERE), "sudo is as it was before");
         assert_eq!(admin.stack(), BEFORE);
     }
     // Somebody changed the service in the meantime: only the module goes.
     succeeds(&admin.enable(&[], &format!("{}\n", factor.next())), "sudo requires");
     let changed = format!("{}session required pam_permit.so\n", admin.stack());
     fs::write(admin.machine.path("pam.d/sudo"), changed).unwrap();
-    succeeds(&admin.pam(&["disable", "sudo"], "", true), "sudo is as it was before");
+    succeeds(&admin.pam(&["disable", "sudo"], "", ELSEWHERE), "sudo is as it was before");
     assert_eq!(admin.stack(), format!("{BEFORE}session required pam_permit.so\n"));
 }
 
@@ -162,14 +178,14 @@ fn nothing_changes_unless_a_login_through_the_new_stack_works() {
     succeeds(&dry, "emmy can log in; nothing was changed");
     assert!(text(&dry).contains("Code: ") && text(&dry).contains("pam.d/sudo, line 3:"), "{}", text(&dry));
     fails(&admin.enable(&[], &format!("{}\n", factor.wrong())), "emmy could not log in to sudo");
-    fails(&admin.enable_by("bare", &[], "123456\n"), "bare has no second factor here, and would be locked out");
+    fails(&admin.enable_by("bare", &[], "123456\n", HERE), "bare has no second factor here, and would be locked out");
     assert_eq!((admin.stack().as_str(), admin.called().as_str()), (BEFORE, ""));
 
     // Without a timer nothing is changed either.
     admin.systemd("systemd-run", 1);
     fails(&admin.enable(&[], &format!("{}\n", factor.next())), "systemd-run: no timer; nothing was changed");
     assert_eq!(admin.stack(), BEFORE);
-    fails(&admin.pam(&["confirm", "sudo"], "", true), "nothing is to be confirmed for sudo");
+    fails(&admin.pam(&["confirm", "sudo"], "", ELSEWHERE), "nothing is to be confirmed for sudo");
 }
 
 #[test]
@@ -188,7 +204,7 @@ fn a_login_that_is_not_asked_for_a_factor_proves_nothing() {
     let shown = admin.enable(&["--without-trial"], "");
     succeeds(&shown, "sudo requires the second factor now");
     assert!(text(&shown).contains("sudo-i is a service of its own, and does not ask yet"), "{}", text(&shown));
-    succeeds(&admin.pam(&["disable", "sudo"], "", true), "sudo is as it was before");
+    succeeds(&admin.pam(&["disable", "sudo"], "", ELSEWHERE), "sudo is as it was before");
 }
 
 #[test]
@@ -208,10 +224,10 @@ fn a_service_that_cannot_get_the_module_is_left_alone() {
         assert_eq!(admin.stack(), before);
     }
     let admin = Admin::of(&host, BEFORE);
-    fails(&admin.pam(&["enable", "no-such-service"], "", false), "/etc/pam.d/no-such-service: No such file");
-    fails(&admin.pam(&["enable", "../sudoers"], "", false), "give the name of a file in /etc/pam.d");
+    fails(&admin.pam(&["enable", "no-such-service"], "", HERE), "/etc/pam.d/no-such-service: No such file");
+    fails(&admin.pam(&["enable", "../sudoers"], "", HERE), "give the name of a file in /etc/pam.d");
     let missing = ["enable", "sudo", "--module", "/nowhere/pam_mfad.so"];
-    fails(&admin.pam(&missing, "", false), "is no absolute path of a file");
+    fails(&admin.pam(&missing, "", HERE), "is no absolute path of a file");
 }
 
 #[test]
@@ -224,10 +240,10 @@ fn coverage_lists_who_could_not_log_in() {
     host.counted("sshd");
     let admin = Admin::of(&host, BEFORE);
 
-    let table = admin.pam(&["coverage"], "", false);
+    let table = admin.pam(&["coverage"], "", HERE);
     succeeds(&table, "could not log in if a second factor were required: 3 of 4 accounts");
     succeeds(&table, "for example: mfactl user set sshd --add-role host --reason TEXT");
-    let json = admin.pam(&["coverage", "--json"], "", false);
+    let json = admin.pam(&["coverage", "--json"], "", HERE);
     let document: Value = serde_json::from_slice(&json.stdout).unwrap();
     let emmy = document["accounts"].as_array().unwrap().iter().find(|row| row["account"] == "emmy").unwrap();
     assert_eq!(emmy["methods"], json!(["totp", "recovery"]));
@@ -249,9 +265,9 @@ fn answers_in_json_name_service_and_state() {
     let enabled = admin.enable(&["--json"], &format!("{}\n", factor.next()));
     assert_eq!(said(&enabled), json!({"service": "sudo", "state": "enabled"}), "{}", text(&enabled));
     admin.machine.as_emmy(&["sudo", "-S", "true"], &format!("{}\n", factor.next()));
-    let confirmed = admin.pam(&["confirm", "sudo", "--json"], "", true);
+    let confirmed = admin.pam(&["confirm", "sudo", "--json"], "", ELSEWHERE);
     assert_eq!(said(&confirmed), json!({"service": "sudo", "state": "confirmed"}));
-    let disabled = admin.pam(&["disable", "sudo", "--json"], "", true);
+    let disabled = admin.pam(&["disable", "sudo", "--json"], "", ELSEWHERE);
     assert_eq!(said(&disabled), json!({"service": "sudo", "state": "disabled"}));
 }
 

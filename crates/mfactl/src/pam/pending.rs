@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use rustix::process::getsid;
+use nix::unistd::getsid;
 use serde::{Deserialize, Serialize};
 
 use super::stack::{has_module, without_module};
@@ -32,7 +32,7 @@ pub(super) struct Pending {
 /// gave to the login counts as well.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Session {
-    /// Of `getsid(2)`.
+    /// Of `getsid(2)`: 0 if the session began outside of this PID namespace, as with `nsenter` or `docker exec`.
     process: Option<i32>,
     /// Of `/proc/self/sessionid`, if the login got one.
     audit: Option<u32>,
@@ -42,7 +42,8 @@ impl Session {
     fn of_this_process() -> Self {
         let audit = fs::read_to_string("/proc/self/sessionid").ok().and_then(|text| text.trim().parse().ok());
         Self {
-            process: getsid(None).ok().map(|pid| pid.as_raw_pid()),
+            // Not rustix's: it takes a session of another PID namespace, which has the number 0, for impossible.
+            process: getsid(None).ok().map(nix::unistd::Pid::as_raw),
             audit: audit.filter(|number| *number != u32::MAX),
         }
     }
