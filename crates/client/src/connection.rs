@@ -68,11 +68,17 @@ fn above_standard(socket: OwnedFd) -> io::Result<OwnedFd> {
 }
 
 impl Connection {
-    /// Connects, and waits at most `time` for a daemon that accepts no connections.
-    pub(crate) fn open(path: &Path, time: Duration) -> Result<Self, Error> {
-        let socket = connect(path, time).map_err(|cause| Error::Unreachable { socket: path.to_owned(), cause })?;
+    /// Starts the time limit of an exchange and connects for it. It waits at most `connect_time` for a daemon that
+    /// accepts no connections.
+    pub(crate) fn open(path: &Path, connect_time: Duration, time: Duration) -> Result<Self, Error> {
+        if time.is_zero() {
+            return Err(Error::TimedOut);
+        }
+        let deadline = now().checked_add(time);
+        let socket = connect(path, connect_time.min(time))
+            .map_err(|cause| Error::Unreachable { socket: path.to_owned(), cause })?;
         let buffer = Zeroizing::new(Vec::with_capacity(PIECE.saturating_add(LONGEST_HEAD)));
-        Ok(Self { socket, deadline: None, rests_since: None, buffer })
+        Ok(Self { socket, deadline, rests_since: None, buffer })
     }
 
     /// Whether another exchange may use the connection. Only within the time for which the daemon promises to keep it,
@@ -90,7 +96,7 @@ impl Connection {
         self.socket.set_nonblocking(false).is_ok() && is_quiet
     }
 
-    /// Starts the time limit of an exchange.
+    /// Starts the time limit of another exchange.
     pub(crate) fn begin(&mut self, time: Duration) {
         self.deadline = now().checked_add(time);
         self.rests_since = None;

@@ -65,7 +65,7 @@ impl Client {
         Self { socket: socket.into(), time: EXCHANGE_TIME, connect_time: EXCHANGE_TIME, kept: None }
     }
 
-    /// Sets the time limit of an exchange, 30 s by default.
+    /// Sets the time limit of an exchange with its connect, 30 s by default.
     #[must_use]
     pub fn with_time(self, time: Duration) -> Self {
         Self { time, ..self }
@@ -86,10 +86,12 @@ impl Client {
     /// Sends a request and reads its answer, whatever the status: a refusal of the daemon is not an error here.
     pub fn send(&mut self, request: &Request<'_>) -> Result<Answer, Error> {
         let mut connection = match self.kept.take().filter(Connection::is_reusable) {
-            Some(connection) => connection,
-            None => Connection::open(&self.socket, self.connect_time)?,
+            Some(mut connection) => {
+                connection.begin(self.time);
+                connection
+            }
+            None => Connection::open(&self.socket, self.connect_time, self.time)?,
         };
-        connection.begin(self.time);
         connection.write(request)?;
         let head = connection.read_head()?;
         let body = connection.read_body(&head)?;
@@ -107,8 +109,7 @@ impl Client {
 
     /// Opens a stream, such as events or a backup, on a connection of its own.
     pub fn open(&self, request: &Request<'_>) -> Result<Stream, Error> {
-        let mut connection = Connection::open(&self.socket, self.connect_time)?;
-        connection.begin(self.time);
+        let mut connection = Connection::open(&self.socket, self.connect_time, self.time)?;
         connection.write(request)?;
         let head = connection.read_head()?;
         if (200..300).contains(&head.status) {
