@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mfad_api::{ErrorCode, Preflight, Verified};
 use mfad_client::{Client, Error, HostProof, Refusal, SecretString};
+use pam::secret::SecretBytes;
 
 use crate::answer::Answer;
 use crate::conversation::{Conversation, NoAnswer};
@@ -12,9 +13,8 @@ use crate::items::{self, Login};
 use crate::journal::Journal;
 use crate::options::{NoFactor, Options};
 use crate::outcome::Outcome;
+use crate::patience::Patience;
 
-/// Time limit of a connect to the daemon.
-const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// Time limit of an exchange with a touch. The daemon looks for the user's keys for 8 s at most, and waits 15 s for the
 /// touch.
 const TOUCH_TIME: Duration = Duration::from_secs(28);
@@ -29,6 +29,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) login: &'a Login,
     pub(crate) journal: &'a Journal,
     pub(crate) conversation: Conversation<'a>,
+    pub(crate) patience: Patience,
     /// A password that a module before this one has asked for.
     pub(crate) given_password: Option<SecretString>,
     /// The password that this module has asked for.
@@ -60,16 +61,21 @@ impl<'a> Attempt<'a> {
         conversation: Conversation<'a>,
         given_password: Option<SecretString>,
     ) -> Self {
-        Self { options, login, journal, conversation, given_password, typed_password: None }
+        let patience = Patience::new(options.time);
+        Self {
+            options,
+            login,
+            journal,
+            conversation,
+            patience,
+            given_password,
+            typed_password: None,
+        }
     }
 
     /// A client for one exchange. No connection is held while somebody types: it would take one of the daemon's places.
-    pub(crate) fn client(&self, time: Duration) -> Client {
-        Client::new(&self.options.socket).with_time(time).with_connect_time(CONNECT_TIME.min(time))
-    }
-
-    pub(crate) fn into_typed_password(self) -> Option<SecretString> {
-        self.typed_password
+    pub(crate) fn client(&self) -> Client {
+        self.patience.client(&self.options.socket)
     }
 
     /// `auth`: asks for what the options say.
@@ -109,7 +115,7 @@ impl<'a> Attempt<'a> {
     }
 
     fn preflight(&self) -> Result<Preflight, Outcome> {
-        self.client(self.options.time).preflight(&self.login.name).map_err(|error| match &error {
+        self.client().preflight(&self.login.name).map_err(|error| match &error {
             // The account has a name that no user can have.
             Error::Refused(refusal) if refusal.code() == Some(ErrorCode::Malformed) => {
                 self.journal.error("the account has a name that no user of mfad can have");
@@ -157,8 +163,8 @@ impl<'a> Attempt<'a> {
     fn ask_for_factor(&self, preflight: &Preflight) -> Outcome {
         let prompt = self.prompt(preflight);
         for _ in 0..=self.options.retries {
-            let step = match self.conversation.ask_shown(prompt.text) {
-                Ok(typed) => self.judge(prompt, typed.as_ref().map(pam::secret::SecretBytes::as_bytes)),
+            let step = match self.ask_shown(prompt.text) {
+                Ok(typed) => self.judge(prompt, typed.as_ref().map(SecretBytes::as_bytes)),
                 Err(NoAnswer) => Step::Done(Outcome::NoConversation),
             };
             let step = if let Step::Pin = step { self.touch_with_pin() } else { step };
@@ -170,6 +176,20 @@ impl<'a> Attempt<'a> {
         let why = if preflight.user_id.is_some() { "wrong answers" } else { "no user of this name has the role host" };
         self.journal.notice(&format!("refused {}: {why}", self.login.shown()));
         Outcome::Refused
+    }
+
+    /// Asks for a text that the terminal shows. Whoever answers is still there, and has the daemon wait again.
+    pub(crate) fn ask_shown(&self, prompt: &str) -> Result<Option<SecretBytes>, NoAnswer> {
+        let typed = self.conversation.ask_shown(prompt);
+        self.patience.renew(self.options.time);
+        typed
+    }
+
+    /// The same for a text that stays hidden.
+    pub(crate) fn ask_hidden(&self, prompt: &str) -> Result<Option<SecretBytes>, NoAnswer> {
+        let typed = self.conversation.ask_hidden(prompt);
+        self.patience.renew(self.options.time);
+        typed
     }
 
     fn prompt(&self, preflight: &Preflight) -> Prompt {
@@ -199,23 +219,20 @@ impl<'a> Attempt<'a> {
             Answer::Empty => Step::Done(Outcome::Refused),
             // Whom sshd denies sees what others see, so that nobody learns whom it admits.
             Answer::Junk => self.again(WRONG),
-            Answer::Token(token) if self.options.takes_codes => {
-                self.verify(&HostProof::Token(&token), self.options.time)
-            }
-            Answer::Code(code) if self.options.takes_backup_codes => {
-                self.verify(&HostProof::Code(&code), self.options.time)
-            }
+            Answer::Token(token) if self.options.takes_codes => self.verify(&HostProof::Token(&token)),
+            Answer::Code(code) if self.options.takes_backup_codes => self.verify(&HostProof::Code(&code)),
             Answer::Token(_) | Answer::Code(_) => self.again("This host does not take such codes here."),
             Answer::NoCode => self.again(NO_CODE),
         }
     }
 
     fn touch(&self, pin: Option<&SecretString>) -> Step {
-        self.verify(&HostProof::Device(pin), TOUCH_TIME)
+        self.patience.renew(TOUCH_TIME);
+        self.verify(&HostProof::Device(pin))
     }
 
     fn touch_with_pin(&self) -> Step {
-        let typed = match self.conversation.ask_hidden("PIN of your key: ") {
+        let typed = match self.ask_hidden("PIN of your key: ") {
             Ok(typed) => typed,
             Err(NoAnswer) => return Step::Done(Outcome::NoConversation),
         };
@@ -232,8 +249,8 @@ impl<'a> Attempt<'a> {
     }
 
     /// Asks the daemon once. A call whose answer was lost is not repeated: the code is used up.
-    fn verify(&self, proof: &HostProof<'_>, time: Duration) -> Step {
-        match self.client(time).verify_host_login(&self.login.name, proof, &self.login.told) {
+    fn verify(&self, proof: &HostProof<'_>) -> Step {
+        match self.client().verify_host_login(&self.login.name, proof, &self.login.told) {
             Ok(verified) => Step::Done(self.accepted(&verified)),
             Err(Error::Refused(refusal)) => self.refused(&refusal),
             Err(error) => Step::Done(self.unavailable(&error)),
@@ -264,16 +281,16 @@ impl<'a> Attempt<'a> {
             ErrorCode::PinRequired => Step::Pin,
             ErrorCode::TooManyAttempts => {
                 let text = match refusal.problem.retry_after {
-                    Some(seconds) => format!("Too many wrong codes. Try again in {seconds} s."),
-                    None => "Too many wrong codes. Try again later.".to_owned(),
+                    Some(seconds) => format!("Too many failed attempts. Try again in {seconds} s."),
+                    None => "Too many failed attempts. Try again later.".to_owned(),
                 };
                 self.conversation.say(&text);
-                self.journal.notice("refused: delayed after wrong codes");
+                self.journal.notice("refused: delayed after failed attempts");
                 Step::Done(Outcome::TooMany)
             }
             ErrorCode::FactorLocked => {
-                self.conversation.say("Your second factors are locked after wrong codes. Ask an administrator.");
-                self.journal.notice("refused: locked after wrong codes");
+                self.conversation.say("Your second factors are locked after failed attempts. Ask an administrator.");
+                self.journal.notice("refused: locked after failed attempts");
                 Step::Done(Outcome::TooMany)
             }
             // A key that is not there, was not touched, or declined: the user may type a code instead.

@@ -3,7 +3,7 @@
 //!
 //! It runs inside programs of others, often as root and with an environment and open files of the caller. So it reads
 //! no environment variable, writes to no open file, starts no thread, and changes no signal. It is one blocking
-//! exchange with the daemon for each answer, and each exchange has a deadline. Whatever goes wrong is a refusal.
+//! exchange with the daemon for each answer, and a call waits for the daemon up to a deadline between two answers. Whatever goes wrong is a refusal.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 
@@ -16,6 +16,7 @@ mod journal;
 mod options;
 mod outcome;
 mod password;
+mod patience;
 mod socket;
 
 use std::ffi::CStr;
@@ -110,7 +111,7 @@ fn run(handle: &mut PamHandle, args: &[&CStr], flags: PamFlag, function: Functio
             Function::Auth => attempt.authenticate(),
             Function::Account => attempt.has_factor(),
         };
-        (outcome, attempt.into_typed_password())
+        (outcome, attempt.typed_password)
     };
     if let Some(typed) = typed.filter(|_| outcome == Outcome::Accepted && !options.is_dry_run) {
         items::keep_password(handle, &typed);

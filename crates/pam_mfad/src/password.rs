@@ -1,7 +1,5 @@
 //! The password, with the option `password+factor`.
 
-use std::time::Duration;
-
 use mfad_api::ErrorCode;
 use mfad_client::{Credentials, Error, LoginStep, SecretString};
 use pam::secret::SecretBytes;
@@ -13,8 +11,6 @@ use crate::outcome::Outcome;
 const WRONG: &str = "Wrong user name or password.";
 /// An id that no user has, for an account without a user: its password is always wrong, after the usual work.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
-/// Time limit for ending a session that nobody wants.
-const LOG_OUT_TIME: Duration = Duration::from_secs(1);
 
 impl Attempt<'_> {
     /// Has the daemon check the password: one that a module before this one has asked for, or else one that is asked
@@ -30,8 +26,7 @@ impl Attempt<'_> {
             self.conversation.say(WRONG);
             return Err(Outcome::Refused);
         }
-        let step =
-            self.client(self.options.time).log_in(&Credentials { id: user.unwrap_or(NOBODY), password: &password });
+        let step = self.client().log_in(&Credentials { id: user.unwrap_or(NOBODY), password: &password });
         self.typed_password = is_typed.then_some(password);
         match step {
             Ok(_) if user.is_none() => Err(Outcome::Refused),
@@ -39,7 +34,7 @@ impl Attempt<'_> {
             Ok(LoginStep::SecondFactor(_) | LoginStep::MustEnroll(_)) => Ok(()),
             // No session is wanted. If it cannot be ended, it ends by itself, and nobody has its token.
             Ok(LoginStep::LoggedIn(token)) => {
-                let _ = self.client(LOG_OUT_TIME).log_out(token);
+                let _ = self.client().log_out(token);
                 Ok(())
             }
             Err(error) => Err(self.password_refused(&error)),
@@ -47,7 +42,7 @@ impl Attempt<'_> {
     }
 
     fn ask_for_password(&self) -> Result<SecretString, Outcome> {
-        let typed = self.conversation.ask_hidden("Password: ").map_err(|NoAnswer| Outcome::NoConversation)?;
+        let typed = self.ask_hidden("Password: ").map_err(|NoAnswer| Outcome::NoConversation)?;
         let text = typed.as_ref().map_or(Ok(""), SecretBytes::as_str).map_err(|_| Outcome::Refused)?;
         Ok(SecretString::new(text.to_owned()))
     }

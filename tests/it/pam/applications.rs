@@ -14,14 +14,14 @@ use crate::wire::Request;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// An OpenSSH server of a machine.
-struct Sshd<'a> {
+pub struct Sshd<'a> {
     machine: &'a Machine,
     server: Child,
     port: u16,
 }
 
 impl<'a> Sshd<'a> {
-    fn start(machine: &'a Machine, more: &str) -> Self {
+    pub fn start(machine: &'a Machine, more: &str) -> Self {
         let run = |program: &mut Command| assert!(program.output().unwrap().status.success());
         for name in ["host_key", "key"] {
             run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(machine.path(name)));
@@ -60,7 +60,7 @@ impl<'a> Sshd<'a> {
 
     /// Logs in with the OpenSSH client, which gets these answers to its prompts. Returns what it showed, the prompts
     /// first.
-    fn log_in(&self, user: &str, answers: &[&str], more: &[&str]) -> (bool, String) {
+    pub fn log_in(&self, user: &str, answers: &[&str], more: &[&str]) -> (bool, String) {
         let (answers_path, prompts) = (self.machine.path("answers"), self.machine.path("prompts"));
         fs::write(&answers_path, answers.iter().map(|answer| format!("{answer}\n")).collect::<String>()).unwrap();
         fs::write(&prompts, "").unwrap();
@@ -253,6 +253,26 @@ fn sudo_asks_for_the_code_of_its_caller() {
     host.kill();
     let shown = sudo(&format!("{}\n", factor.next()));
     assert!(!shown.status.success() && text(&shown).contains("out of service"), "{}", text(&shown));
+}
+
+#[test]
+fn sudo_asks_once_while_it_remembers_its_caller() {
+    if !can_be_others("sudo_asks_once_while_it_remembers_its_caller") {
+        return;
+    }
+    let host = Host::start("");
+    let (_, mut factor, _) = host.account("emmy");
+    let machine =
+        Machine::new(&host, &ALONE.replace("account required pam_permit.so", "account required MODULE enforce"));
+    let rules = "Defaults !lecture, timestamp_timeout=5, timestamp_type=global\nemmy ALL=(ALL) ALL\n";
+    fs::write(machine.path("sudoers"), rules).unwrap();
+    let twice = "sudo -S id -un && sudo -n id -un";
+
+    let shown = machine.as_emmy(&["sh", "-c", twice], &format!("{}\n", factor.next()));
+
+    assert!(shown.status.success(), "{}", text(&shown));
+    assert_eq!(text(&shown).matches("root").count(), 2, "{}", text(&shown));
+    assert_eq!(text(&shown).matches("Code: ").count(), 1, "{}", text(&shown));
 }
 
 #[test]

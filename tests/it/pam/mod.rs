@@ -3,6 +3,8 @@
 mod applications;
 mod documents;
 mod enable;
+mod faults;
 mod machine;
 mod module;
 mod rig;
+mod touch;
