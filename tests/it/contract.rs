@@ -21,7 +21,7 @@ const NOT_PROVOKED: [(u16, &str); 2] = [
 const URI: &str = "otpauth://totp/a:b?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 /// The routes that there are to be.
-const OPERATIONS: [&str; 55] = [
+const OPERATIONS: [&str; 56] = [
     "DELETE /devices/{}/oath/accounts/{}",
     "DELETE /users/{}",
     "DELETE /users/{}/secrets/{}",
@@ -59,6 +59,7 @@ const OPERATIONS: [&str; 55] = [
     "POST /auth/stepup",
     "POST /auth/totp",
     "POST /backup",
+    "POST /break-glass",
     "POST /devices/{}/attest",
     "POST /devices/{}/oath/reset",
     "POST /devices/{}/return",
@@ -96,6 +97,7 @@ fn body_of(operation: &Operation) -> Option<Value> {
         ("POST", "/auth/fido2") => {
             json!({"credential": {"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}})
         }
+        ("POST", "/break-glass") => json!({"name": "anna", "time": "2026-11-30T12:00:00Z", "service": "sshd"}),
         ("POST", "/verify") => json!({"name": "anna", "token": "123456", "service": "sshd"}),
         ("POST", "/auth/stepup") => json!({"token": "123456", "action": "x"}),
         ("POST", "/auth/receipt") => json!({"receipt": "A".repeat(43), "action": "x"}),

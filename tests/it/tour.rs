@@ -152,6 +152,8 @@ fn authentication(host: &Host, keys: &mut Keys, mut person: Person, mut factor: 
     keys.once(host, login(counter.next())).ok();
     host.ask(&login(counter.wrong())).refused(401, "wrong-code");
     host.ask(&Request::get("/preflight?name=account")).ok();
+    let login = json!({"name": "account", "time": "2026-11-30T12:00:00Z", "service": "sshd", "rhost": "192.0.2.7"});
+    keys.once(host, Request::post("/break-glass", &login)).done();
     let confirm = |proof: Value| Request::post("/auth/stepup", &proof).token(&person.token);
     let stepped = keys.once(host, confirm(json!({"token": factor.next(), "action": "pay"}))).ok();
     host.ask(&confirm(json!({"token": factor.wrong(), "action": "pay"}))).refused(401, "wrong-code");

@@ -47,6 +47,9 @@ closed_list! {
         FactorSameCode = "factor.same-code",
         /// The factors of a user were locked.
         FactorLock = "factor.lock",
+        /// An account of the host was let in by a break-glass code while the daemon was out of service. It was reported
+        /// afterwards.
+        HostBreakGlass = "host.break-glass",
         /// The signature counter of a security key did not increase: the key may have been cloned.
         KeyCopied = "key.copied",
         /// The PIN of a security key was wrong.

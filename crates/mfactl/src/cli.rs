@@ -163,7 +163,7 @@ pub(crate) enum Command {
     /// Back up the store while the daemon runs; `mfad restore` restores it (admin)
     #[command(after_help = help::BACKUP)]
     Backup(BackupArgs),
-    /// Require second factors in ssh, sudo and other PAM services: coverage, enable, confirm, disable
+    /// Require second factors in ssh, sudo and other PAM services
     #[command(subcommand)]
     Pam(PamCommand),
     /// Find problems on this host and suggest how to fix them

@@ -344,6 +344,21 @@ If the change is not confirmed yet, the service gets back the file that it had.
 Otherwise the lines of pam_mfad.so are taken out. Example:
   mfactl pam disable sshd";
 
+pub(crate) const PAM_BREAK_GLASS: &str = "\
+Prints ten codes for the account. Print them and keep them in a sealed
+envelope. While the daemon is out of service, pam_mfad.so asks this account for
+such a code in place of the second factor, in every service that has it. Each
+works once. The host keeps only their hashes, in /var/lib/mfad-pam/break-glass.
+
+Each use is an error in the system log. When the daemon starts again, the unit
+mfad-pam-report.service reports the use, and the audit log has it as
+host.break-glass.
+
+Examples:
+  mfactl pam break-glass root
+  mfactl pam break-glass --list
+  mfactl pam break-glass root --remove";
+
 pub(crate) const DOCTOR: &str = "\
 Checks the daemon, versions, sandbox, clock, pcscd, master key, socket, store
 and disk. Run it as root to check all of them. Exits with 1 if there is a

@@ -20,6 +20,9 @@ pub(crate) enum PamCommand {
     /// Take the second factor out of a service (root)
     #[command(after_help = help::PAM_DISABLE)]
     Disable(DisableArgs),
+    /// One-time codes for an account, for logins while the daemon is out of service (root)
+    #[command(after_help = help::PAM_BREAK_GLASS)]
+    BreakGlass(BreakGlassArgs),
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +64,22 @@ pub(crate) struct DisableArgs {
     /// Undo every change that is not confirmed, as at the start of the host
     #[arg(long)]
     pub unconfirmed: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, args = ["account", "list", "report"])]
+pub(crate) struct BreakGlassArgs {
+    /// Account that gets ten new codes, in place of those that it has
+    pub account: Option<String>,
+    /// Delete the codes of the account
+    #[arg(long, requires = "account")]
+    pub remove: bool,
+    /// List who has codes, how many are left, and when one was used
+    #[arg(long)]
+    pub list: bool,
+    /// Report used codes to the daemon, for its audit log
+    #[arg(long)]
+    pub report: bool,
 }
 
 /// A name that cannot leave /etc/pam.d.

@@ -1,4 +1,10 @@
-//! Dates of the Gregorian calendar, in UTC.
+//! The clock of this host, and dates of the Gregorian calendar in UTC.
+
+/// Seconds since 1970 by the clock of this host; 0 before.
+#[expect(clippy::disallowed_methods, reason = "it is recorded, and nothing is decided by it")]
+pub(crate) fn seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// A day, counted from 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -6,10 +12,8 @@ pub(crate) struct Day(i64);
 
 impl Day {
     /// Today by the clock of this host; `None` before 1970.
-    #[expect(clippy::disallowed_methods, reason = "only the date of today matters, and nothing is measured by it")]
     pub(crate) fn today() -> Option<Self> {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
-        i64::try_from(since.as_secs()).ok()?.checked_div(86_400).map(Self)
+        i64::try_from(seconds()).ok().filter(|seconds| *seconds > 0)?.checked_div(86_400).map(Self)
     }
 
     /// Reads `YYYY-MM-DD` (RFC 3339 `full-date`).

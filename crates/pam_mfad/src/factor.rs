@@ -34,6 +34,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) given_password: Option<SecretString>,
     /// The password that this module has asked for.
     pub(crate) typed_password: Option<SecretString>,
+    /// Whether a break-glass code has let the user in.
+    pub(crate) is_break_glass: bool,
 }
 
 /// What became of one answer.
@@ -70,6 +72,7 @@ impl<'a> Attempt<'a> {
             patience,
             given_password,
             typed_password: None,
+            is_break_glass: false,
         }
     }
 
@@ -82,6 +85,7 @@ impl<'a> Attempt<'a> {
     pub(crate) fn authenticate(&mut self) -> Outcome {
         let preflight = match self.preflight() {
             Ok(preflight) => preflight,
+            Err(Outcome::Unavailable) => return self.break_glass(),
             Err(outcome) => return outcome,
         };
         if self.options.checks_password

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 
 mod answer;
+mod break_glass;
 mod conversation;
 mod date;
 mod factor;
@@ -103,20 +104,36 @@ fn run(handle: &mut PamHandle, args: &[&CStr], flags: PamFlag, function: Functio
         Ok(login) => login,
         Err(outcome) => return outcome.code(&options, &journal, None),
     };
+    if function == Function::Account && options.enforces && was_let_in_by_break_glass(handle, &login) {
+        return Outcome::Accepted.code(&options, &journal, Some(&login));
+    }
     let password = if function == Function::Auth && options.checks_password { items::password(handle) } else { None };
-    let (outcome, typed) = {
+    let (outcome, typed, is_break_glass) = {
         let conversation = Conversation::new(handle, flags & PAM_SILENT != 0);
         let mut attempt = Attempt::new(&options, &login, &journal, conversation, password);
         let outcome = match function {
             Function::Auth => attempt.authenticate(),
             Function::Account => attempt.has_factor(),
         };
-        (outcome, attempt.typed_password)
+        (outcome, attempt.typed_password, attempt.is_break_glass)
     };
+    if is_break_glass && !options.is_dry_run {
+        // Without it, `account` refuses as long as the daemon does.
+        let _ = handle.set_data(BREAK_GLASS, Box::new(login.account.clone()));
+    }
     if let Some(typed) = typed.filter(|_| outcome == Outcome::Accepted && !options.is_dry_run) {
         items::keep_password(handle, &typed);
     }
     outcome.code(&options, &journal, Some(&login))
+}
+
+/// The name under which PAM keeps the account that a break-glass code has let in, from `auth` to `account`.
+const BREAK_GLASS: &str = "pam_mfad_break_glass";
+
+#[expect(unsafe_code, reason = "PAM keeps the value without its type")]
+fn was_let_in_by_break_glass(handle: &PamHandle, login: &Login) -> bool {
+    // SAFETY: only this module uses the name, and only for a `String`.
+    unsafe { handle.get_data::<String>(BREAK_GLASS) }.is_ok_and(|account| *account == login.account)
 }
 
 /// Checks that the socket can be trusted, and reads who logs in.

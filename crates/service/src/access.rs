@@ -91,7 +91,9 @@ pub(super) fn required(call: &Call) -> Access<'_> {
         | Call::ShowDevice(_)
         | Call::DeviceEvents { .. } => Access::Right(Right::App),
         Call::VerifyHostLogin(user, ..) | Call::Preflight(user) => Access::HostUser(user),
-        Call::DeviceAccounts(_) | Call::AttestDevice(..) | Call::ShowKey => Access::Right(Right::Admin),
+        Call::DeviceAccounts(_) | Call::AttestDevice(..) | Call::ShowKey | Call::ReportBreakGlass(..) => {
+            Access::Right(Right::Admin)
+        }
         Call::AuditRows { .. } | Call::Metrics => Access::Right(Right::Audit),
         // These can lock users out or copy the store, so the audit log must hold a reason.
         Call::RenameAccount(..)

@@ -108,6 +108,8 @@ pub enum Call {
     VerifyHostLogin(HostUser, Proof, HostLogin),
     /// Show which second factors a user who logs in to this host can use.
     Preflight(HostUser),
+    /// Record that a break-glass code let this account in at this time (RFC 3339), the daemon being out of service.
+    ReportBreakGlass(UserName, String, HostLogin),
     /// Get the public keys that verify tokens.
     KeySet,
     /// Get the public keys that verify provisioning receipts.

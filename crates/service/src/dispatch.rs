@@ -127,6 +127,7 @@ impl Service {
             Call::Verify(user, proof) => self.verify(context, user, proof),
             Call::VerifyHostLogin(user, proof, login) => self.verify_host_login(context, &user, proof, login),
             Call::Preflight(user) => self.preflight(context, &user),
+            Call::ReportBreakGlass(account, time, login) => self.report_break_glass(context, &account, &time, &login),
             Call::KeySet => Ok(Reply::KeySet(self.with_keys(KeySet::public_keys))),
             Call::ReceiptKeys => self.receipt_keys(),
             Call::ListDevices => self.list_devices(context),

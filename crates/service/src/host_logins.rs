@@ -5,8 +5,9 @@
 //! proves nothing: anybody who may register or rename a user could take the name of an account.
 
 use crate::error::Error;
+use mfad_api::AuditEvent;
 use mfad_core::model::{HostLogin, HostUser, Right, UserName, canonical};
-use mfad_store::{MfaState, UserRow, View};
+use mfad_store::{MfaState, Outcome, UserRow, View};
 use nix::unistd::{Uid, User};
 
 use super::authorise::Authority;
@@ -86,6 +87,23 @@ impl Service {
         let outcome = check();
         self.metrics.count_host_login(service.as_str(), outcome.is_ok());
         outcome
+    }
+
+    /// Records a login that a PAM module let in by a break-glass code. An account without a user is named in the detail:
+    /// it is the administrator's word, and nothing that somebody typed.
+    pub(super) fn report_break_glass(
+        &self,
+        context: &RequestContext,
+        account: &UserName,
+        time: &str,
+        login: &HostLogin,
+    ) -> Result<Reply, Error> {
+        let user = self.look(context, |view| host_user(view, account))?.map(|row| row.id);
+        let whose = if user.is_some() { String::new() } else { format!(" for the account {}", account.text()) };
+        let detail = format!("{login}{whose}, at {time}");
+        let entry = context.entry_with(AuditEvent::HostBreakGlass, Outcome::Ok, user, None, detail);
+        self.change(context, move |tx, _| Ok(tx.audit(&entry)?))?;
+        Ok(Reply::Done)
     }
 }
 

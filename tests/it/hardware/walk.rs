@@ -329,6 +329,8 @@ impl Walk {
         assert_eq!(self.document(&["status"], "")["ready"]["status"], "ready");
         self.says(&["pam", "coverage"], "", "could not log in if a second factor were required");
         assert!(self.document(&["pam", "coverage"], "")["accounts"].is_array());
+        self.says(&["pam", "break-glass", "--list"], "", "ACCOUNT");
+        assert!(self.document(&["pam", "break-glass", "--list"], "")["lists"].is_array());
         self.says(&["audit", "tail", "-n", "3"], "", "session.end");
         assert_eq!(self.document(&["audit", "tail", "-n", "3"], "")["events"].as_array().map(Vec::len), Some(3));
         self.audit_filters();

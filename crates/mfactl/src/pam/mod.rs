@@ -1,6 +1,7 @@
 //! `pam`: requires a second factor in the PAM services of this host, without locking the administrator out. A change is
 //! tried first, and undone by a timer unless a login through it was confirmed.
 
+mod break_glass;
 mod coverage;
 mod pending;
 mod stack;
@@ -32,6 +33,7 @@ pub(crate) async fn run(context: &mut Context, command: &PamCommand) -> Result<(
         PamCommand::Enable(args) => enable(context, args).await,
         PamCommand::Confirm(args) => confirm(context, &args.service).await,
         PamCommand::Disable(args) => disable(context, args),
+        PamCommand::BreakGlass(args) => break_glass::run(context, args).await,
     }
 }
 
@@ -39,7 +41,7 @@ fn must_be_root() -> Result<(), Failure> {
     if geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::Forbidden(format!("only root may change {SERVICES}; run this as root")))
+    Err(Failure::Forbidden("only root may do this; run it as root".to_owned()))
 }
 
 fn path_of(service: &str) -> PathBuf {

@@ -1,5 +1,6 @@
-//! The JSON body of a check for a login to this host, and its conversion into the checked arguments of the call.
+//! The JSON bodies about logins to this host, and their conversion into the checked arguments of the calls.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use mfad_core::model::{HostLogin, HostUser, Text, UserName};
@@ -31,20 +32,53 @@ pub(super) struct HostVerifyBody {
     pub tty: Option<String>,
 }
 
+/// Body of `POST /break-glass`: an account of this host, and a login to it that a break-glass code let in.
+#[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BreakGlassBody {
+    pub name: String,
+    pub time: String,
+    pub service: String,
+    pub ruser: Option<String>,
+    pub rhost: Option<String>,
+    pub tty: Option<String>,
+}
+
+impl BreakGlassBody {
+    pub(super) fn call(self) -> Result<Call, Problem> {
+        let account = UserName::parse(&self.name).map_err(because("name"))?;
+        let time: Timestamp =
+            self.time.parse().map_err(|_| Problem::malformed("`time` is a time in the form 2026-11-30T12:00:00Z"))?;
+        let login = host_login(&self.service, self.ruser, self.rhost, self.tty)?;
+        Ok(Call::ReportBreakGlass(account, time.strftime("%FT%TZ").to_string(), login))
+    }
+}
+
+/// Reads what PAM says of a login.
+fn host_login(
+    service: &str,
+    ruser: Option<String>,
+    rhost: Option<String>,
+    tty: Option<String>,
+) -> Result<HostLogin, Problem> {
+    let item = |member, text: Option<String>, longest| {
+        text.map(|text| Text::parse(&text, longest).map_err(because(member))).transpose()
+    };
+    Ok(HostLogin {
+        service: Text::parse(service, LONGEST_ITEM).map_err(because("service"))?,
+        ruser: item("ruser", ruser, LONGEST_ITEM)?,
+        rhost: item("rhost", rhost, LONGEST_HOST)?,
+        tty: item("tty", tty, LONGEST_ITEM)?,
+    })
+}
+
 impl HostVerifyBody {
     /// Returns the call. Refuses a body with no account or factor, or with more than one.
     pub(super) fn call(self) -> Result<Call, Problem> {
         let name = self.name.map(|name| UserName::parse(&name).map_err(because("name"))).transpose()?;
         let user = host_user(name, self.uid)?;
-        let item = |member, text: Option<String>, longest| {
-            text.map(|text| Text::parse(&text, longest).map_err(because(member))).transpose()
-        };
-        let login = HostLogin {
-            service: Text::parse(&self.service, LONGEST_ITEM).map_err(because("service"))?,
-            ruser: item("ruser", self.ruser, LONGEST_ITEM)?,
-            rhost: item("rhost", self.rhost, LONGEST_HOST)?,
-            tty: item("tty", self.tty, LONGEST_ITEM)?,
-        };
+        let login = host_login(&self.service, self.ruser, self.rhost, self.tty)?;
         if self.token.is_none() && self.code.is_none() && self.device.is_none() {
             return Err(Problem::malformed("one of `token`, `code` and `device: true` is needed"));
         }

@@ -54,6 +54,8 @@ pub enum Resource {
     AuthLogout,
     /// `/verify`
     HostVerify,
+    /// `/break-glass`
+    BreakGlass,
     /// `/preflight`
     Preflight,
     /// `/.well-known/jwks.json`
@@ -135,6 +137,7 @@ impl Resource {
             ["auth", "refresh"] => Self::AuthRefresh,
             ["auth", "logout"] => Self::AuthLogout,
             ["verify"] => Self::HostVerify,
+            ["break-glass"] => Self::BreakGlass,
             ["preflight"] => Self::Preflight,
             [".well-known", "jwks.json"] => Self::KeySet,
             [".well-known", "receipt-keys.json"] => Self::ReceiptKeys,
@@ -174,6 +177,7 @@ impl Resource {
             | Self::Codes(_)
             | Self::Verify(_)
             | Self::HostVerify
+            | Self::BreakGlass
             | Self::AuthTotp
             | Self::AuthRecovery
             | Self::AuthMfa
