@@ -1,6 +1,6 @@
 //! One connection: writes requests and reads responses. Every wait ends with the time limit of its exchange.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, IoSlice, Read};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -118,17 +118,19 @@ impl Connection {
 
     pub(crate) fn write(&mut self, request: &Request<'_>) -> Result<(), Error> {
         let head = request.head()?;
-        self.write_all(&head)?;
-        request.body.as_ref().map_or(Ok(()), |body| self.write_all(body))
+        let body: &[u8] = request.body.as_ref().map_or(&[], |body| body);
+        // In one call: a head that comes alone wakes the daemon for nothing.
+        let mut parts = [IoSlice::new(&head), IoSlice::new(body)];
+        self.write_all(&mut parts)
     }
 
-    fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
-        while !bytes.is_empty() {
+    fn write_all(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<(), Error> {
+        while !parts.is_empty() {
             self.socket.set_write_timeout(self.left()?)?;
             // Without the flag, a daemon that has closed the connection would end a program that does not ignore SIGPIPE.
-            match SockRef::from(&self.socket).send_with_flags(bytes, libc::MSG_NOSIGNAL) {
+            match SockRef::from(&self.socket).send_vectored_with_flags(parts, libc::MSG_NOSIGNAL) {
                 Ok(0) => return Err(Error::BrokenOff(ErrorKind::WriteZero.into())),
-                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Ok(written) => IoSlice::advance_slices(&mut parts, written),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The daemon may have refused the request and closed before it read everything. Its response says why.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
