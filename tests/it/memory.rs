@@ -55,8 +55,14 @@ fn locked_mappings(host: &Host) -> HashSet<String> {
 /// All writable memory of the daemon.
 fn memory_of(host: &Host) -> Vec<Part> {
     let locked = locked_mappings(host);
-    let memory = fs::File::open(format!("/proc/{}/mem", host.pid())).unwrap();
-    let read_maps = || fs::read_to_string(format!("/proc/{}/maps", host.pid())).unwrap();
+    let part = |(line, bytes): (String, Vec<u8>)| Part { is_locked: locked.contains(&line), bytes, line };
+    writable_memory(host.pid()).into_iter().map(part).collect()
+}
+
+/// The writable mappings of a process: each as the kernel names it, with its bytes.
+pub fn writable_memory(pid: u32) -> Vec<(String, Vec<u8>)> {
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let read_maps = || fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let maps = read_maps();
     let mut blocks = Vec::new();
     for line in maps.lines() {
@@ -70,9 +76,7 @@ fn memory_of(host: &Host) -> Vec<Part> {
         let mut block = vec![0; usize::try_from(end - start).unwrap()];
         // What was unmapped since holds nothing.
         match memory.read_exact_at(&mut block, start) {
-            Ok(()) => {
-                blocks.push(Part { bytes: block, is_locked: locked.contains(line), line: line.to_owned() });
-            }
+            Ok(()) => blocks.push((line.to_owned(), block)),
             Err(why) => assert!(!read_maps().contains(line), "memory that is there cannot be read: {why}: {line}"),
         }
     }

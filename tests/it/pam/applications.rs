@@ -61,6 +61,13 @@ impl<'a> Sshd<'a> {
     /// Logs in with the OpenSSH client, which gets these answers to its prompts. Returns what it showed, the prompts
     /// first.
     pub fn log_in(&self, user: &str, answers: &[&str], more: &[&str]) -> (bool, String) {
+        let output = self.client(user, answers, more, "echo logged in as $(id -un)").output().unwrap();
+        let shown = fs::read_to_string(self.machine.path("prompts")).unwrap() + &text(&output);
+        (output.status.success() && shown.contains(&format!("logged in as {user}")), shown)
+    }
+
+    /// The OpenSSH client that runs this command for the user. What it asks for is written down.
+    pub fn client(&self, user: &str, answers: &[&str], more: &[&str], remote: &str) -> Command {
         let (answers_path, prompts) = (self.machine.path("answers"), self.machine.path("prompts"));
         fs::write(&answers_path, answers.iter().map(|answer| format!("{answer}\n")).collect::<String>()).unwrap();
         fs::write(&prompts, "").unwrap();
@@ -85,11 +92,14 @@ impl<'a> Sshd<'a> {
         ] {
             command.args(["-o", option]);
         }
-        command.arg(format!("{user}@127.0.0.1")).arg("echo logged in as $(id -un)");
+        command.arg(format!("{user}@127.0.0.1")).arg(remote);
         command.env("SSH_ASKPASS", &ask).env("SSH_ASKPASS_REQUIRE", "force").env("DISPLAY", ":none");
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let shown = fs::read_to_string(&prompts).unwrap() + &text(&output);
-        (output.status.success() && shown.contains(&format!("logged in as {user}")), shown)
+        command.stdin(Stdio::null());
+        command
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.id()
     }
 }
 

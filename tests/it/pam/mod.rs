@@ -8,4 +8,5 @@ mod faults;
 mod machine;
 mod module;
 mod rig;
+mod secrecy;
 mod touch;
