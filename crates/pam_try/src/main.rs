@@ -4,10 +4,11 @@
 //! Usage: `mfad-pam-try DIRECTORY SERVICE USER`. Exit codes: 0 let in, 1 refused, 2 wrong usage.
 
 mod conversation;
-mod pam;
 
 use std::ffi::CString;
 use std::process::ExitCode;
+
+use conversation::Terminal;
 
 #[expect(clippy::print_stderr, reason = "an administrator reads how the login ended")]
 fn main() -> ExitCode {
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
         eprintln!("usage: mfad-pam-try DIRECTORY SERVICE USER");
         return ExitCode::from(2);
     };
-    match pam::log_in(directory, service, user) {
+    match mfad_pam_try::log_in(directory, service, user, &mut Terminal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("refused: {why}");

@@ -5,9 +5,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
-use zeroize::Zeroize as _;
-
-use crate::conversation;
+use zeroize::{Zeroize as _, Zeroizing};
 
 const SUCCESS: c_int = 0;
 const CONV_ERR: c_int = 19;
@@ -54,12 +52,27 @@ unsafe extern "C" {
     fn pam_strerror(handle: *mut Handle, status: c_int) -> *const c_char;
 }
 
+/// What an application does with the texts and prompts of the modules.
+pub trait Conversation {
+    /// Shows a text.
+    fn show(&mut self, text: &str);
+
+    /// Asks for one line; `None` if there is none.
+    fn ask(&mut self, prompt: &str, is_shown: bool) -> Option<Zeroizing<String>>;
+}
+
 /// Authenticates the user by the stacks in the directory, and asks whether the account may log in. The error is the text
 /// of libpam.
-pub(crate) fn log_in(directory: &CStr, service: &CStr, user: &CStr) -> Result<(), String> {
-    let conv = Conv { converse, data: ptr::null_mut() };
+pub fn log_in(
+    directory: &CStr,
+    service: &CStr,
+    user: &CStr,
+    mut conversation: &mut dyn Conversation,
+) -> Result<(), String> {
+    // A pointer to the reference, since one to a trait object is wider than C's.
+    let conv = Conv { converse, data: (&raw mut conversation).cast() };
     let mut handle = ptr::null_mut();
-    // SAFETY: the strings end with a NUL, and all of them and `conv` live until `pam_end`.
+    // SAFETY: the strings end with a NUL, and all of them, `conv` and `conversation` live until `pam_end`.
     let begun = unsafe {
         pam_start_confdir(service.as_ptr(), user.as_ptr(), &raw const conv, directory.as_ptr(), &raw mut handle)
     };
@@ -92,12 +105,14 @@ extern "C" fn converse(
     count: c_int,
     messages: *mut *const Message,
     responses: *mut *mut Response,
-    _data: *mut c_void,
+    data: *mut c_void,
 ) -> c_int {
     let Ok(length) = usize::try_from(count) else { return CONV_ERR };
-    if length == 0 || count > MOST_MESSAGES || messages.is_null() || responses.is_null() {
+    if length == 0 || count > MOST_MESSAGES || messages.is_null() || responses.is_null() || data.is_null() {
         return CONV_ERR;
     }
+    // SAFETY: `log_in` has passed a pointer to its reference, which it does not use until libpam has returned.
+    let conversation = unsafe { &mut *data.cast::<&mut dyn Conversation>() };
     // SAFETY: `calloc` of the C library, since libpam frees the array with `free`.
     let array = unsafe { libc::calloc(length, size_of::<Response>()) }.cast::<Response>();
     if array.is_null() {
@@ -106,7 +121,7 @@ extern "C" fn converse(
     for index in 0..length {
         // SAFETY: libpam hands over `count` pointers to messages, and the array has as many places.
         let (message, response) = unsafe { (&**messages.add(index), &mut *array.add(index)) };
-        if !answer(message, response) {
+        if !answer(*conversation, message, response) {
             give_back(array, length);
             return CONV_ERR;
         }
@@ -117,13 +132,13 @@ extern "C" fn converse(
 }
 
 /// Shows one message; a prompt gets its answer. `false` if there is none.
-fn answer(message: &Message, response: &mut Response) -> bool {
+fn answer(conversation: &mut dyn Conversation, message: &Message, response: &mut Response) -> bool {
     let text = text(message.text);
     if message.style != PROMPT_HIDDEN && message.style != PROMPT_SHOWN {
-        conversation::show(&text);
+        conversation.show(&text);
         return true;
     }
-    let Some(typed) = conversation::ask(&text, message.style == PROMPT_SHOWN) else { return false };
+    let Some(typed) = conversation.ask(&text, message.style == PROMPT_SHOWN) else { return false };
     let Ok(copy) = CString::new(typed.as_str()) else { return false };
     // SAFETY: the string ends with a NUL. libpam, or the module that asked, frees the copy.
     response.text = unsafe { libc::strdup(copy.as_ptr()) };

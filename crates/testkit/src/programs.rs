@@ -11,13 +11,17 @@ pub fn root() -> PathBuf {
     here.ancestors().nth(2).unwrap().to_owned()
 }
 
-/// Returns the path of a program (`mfad` or `mfactl`), built with the same profile as this test. Cargo does not build
+/// What this builds: the programs, and the PAM module.
+const PROGRAMS: [&str; 4] = ["mfad", "mfactl", "mfad-pam-try", "libpam_mfad.so"];
+
+/// Returns the path of a program or of the PAM module, built with the same profile as this test. Cargo does not build
 /// programs of another package for a test. So this builds them if they are missing or older than one of their sources.
 /// If `MFAD_TEST_PROGRAMS` names a directory, the programs in it are used as they are.
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let parts = ["--package", "mfad", "--package", "mfactl", "--bins"];
-    BUILT.get_or_init(|| build_if_stale("", &["mfad", "mfactl"], &parts)).join(name)
+    let packages = ["mfad", "mfactl", "mfad-pam-try", "pam-mfad"];
+    let parts = [packages.map(|name| ["--package", name]).as_flattened(), &["--bins", "--lib"]].concat();
+    BUILT.get_or_init(|| build_if_stale("", &PROGRAMS, &parts)).join(name)
 }
 
 /// Returns the path of an example of the crate `mfad-client`, as [`program`] does for programs.
@@ -55,7 +59,7 @@ fn build_if_stale(folder: &str, names: &[&str], parts: &[&str]) -> PathBuf {
 fn is_fresh(dir: &Path, name: &str) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     let Some(built) = modified(&dir.join(name)) else { return false };
-    let Ok(list) = fs::read_to_string(dir.join(format!("{name}.d"))) else { return false };
+    let Ok(list) = fs::read_to_string(dir.join(name).with_extension("d")) else { return false };
     let Some((_, sources)) = list.split_once(": ") else { return false };
     sources.split_whitespace().all(|source| modified(Path::new(source)).is_some_and(|changed| changed <= built))
 }
