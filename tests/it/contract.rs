@@ -21,7 +21,7 @@ const NOT_PROVOKED: [(u16, &str); 2] = [
 const URI: &str = "otpauth://totp/a:b?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 /// The routes that there are to be.
-const OPERATIONS: [&str; 56] = [
+const OPERATIONS: [&str; 57] = [
     "DELETE /devices/{}/oath/accounts/{}",
     "DELETE /users/{}",
     "DELETE /users/{}/secrets/{}",
@@ -63,6 +63,7 @@ const OPERATIONS: [&str; 56] = [
     "POST /devices/{}/attest",
     "POST /devices/{}/oath/reset",
     "POST /devices/{}/return",
+    "POST /imports",
     "POST /key/rotation",
     "POST /users",
     "POST /users/{}/codes",
@@ -96,6 +97,9 @@ fn body_of(operation: &Operation) -> Option<Value> {
         ("POST", "/auth/recovery") => json!({"code": "0000-0000-0000-0000"}),
         ("POST", "/auth/fido2") => {
             json!({"credential": {"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}})
+        }
+        ("POST", "/imports") => {
+            json!({"createUsers": true, "factors": [{"user": "moved", "kind": "totp", "secret": "A".repeat(32)}]})
         }
         ("POST", "/break-glass") => json!({"name": "anna", "time": "2026-11-30T12:00:00Z", "service": "sshd"}),
         ("POST", "/verify") => json!({"name": "anna", "token": "123456", "service": "sshd"}),

@@ -154,6 +154,11 @@ fn authentication(host: &Host, keys: &mut Keys, mut person: Person, mut factor: 
     host.ask(&Request::get("/preflight?name=account")).ok();
     let login = json!({"name": "account", "time": "2026-11-30T12:00:00Z", "service": "sshd", "rhost": "192.0.2.7"});
     keys.once(host, Request::post("/break-glass", &login)).done();
+    let moved = json!({"user": "moved", "kind": "hotp", "counter": 3, "secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"});
+    let import = json!({"createUsers": true, "factors": [moved, {"user": "moved", "kind": "totp", "digits": 5, "secret": "A".repeat(32)}]});
+    host.ask(&Request::post("/imports", &import).reason()).refused(400, "malformed");
+    let import = json!({"createUsers": true, "factors": [moved]});
+    keys.once(host, Request::post("/imports", &import).reason()).ok();
     let confirm = |proof: Value| Request::post("/auth/stepup", &proof).token(&person.token);
     let stepped = keys.once(host, confirm(json!({"token": factor.next(), "action": "pay"}))).ok();
     host.ask(&confirm(json!({"token": factor.wrong(), "action": "pay"}))).refused(401, "wrong-code");

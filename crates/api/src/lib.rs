@@ -27,8 +27,8 @@ pub use error::{Diagnosis, ErrorCode, Problem};
 pub use operation::{MasterKeyState, SealedValues, Status, VersionInfo};
 pub use receipt::{PROVISIONING_AUDIENCE, RECEIPT_TYPE, ReceiptClaims};
 pub use secret::{
-    ApiKey, ApiKeyValue, BackupCodes, KeyRegistration, NewFactor, NewSecret, OnDevice, Proof, Provisioned, Secret,
-    SecretList, Seed,
+    ApiKey, ApiKeyValue, BackupCodes, ImportResult, ImportResults, KeyRegistration, NewFactor, NewSecret, OnDevice,
+    Proof, Provisioned, Secret, SecretList, Seed,
 };
 pub use secret_string::SecretString;
 pub use user::{Lock, NewUser, User, UserPage};

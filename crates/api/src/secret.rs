@@ -168,3 +168,30 @@ pub struct BackupCodes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<AuthToken>,
 }
+
+/// What became of the factors of an import, in the order of the request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ImportResults {
+    /// One result for each factor.
+    pub results: Vec<ImportResult>,
+}
+
+/// What became of one factor of an import.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportResult {
+    /// `imported`, `known` (the user has it already, and nothing was changed) or `refused`.
+    pub state: String,
+    /// The id of the user; absent if refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The id of the secret; absent if refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// The name of an [`ErrorCode`](crate::ErrorCode), if refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// A sentence for people, if refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}

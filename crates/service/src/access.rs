@@ -101,6 +101,7 @@ pub(super) fn required(call: &Call) -> Access<'_> {
         | Call::ResetDevice(_)
         | Call::ChangeDevicePassword { .. }
         | Call::ReturnDevice(_)
+        | Call::ImportFactors(_)
         | Call::RotateKey(_)
         | Call::BackUp => Access::AdminWithReason,
     }

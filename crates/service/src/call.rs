@@ -7,7 +7,6 @@ use mfad_core::model::{
     AccountName, BackupCode, Email, HostLogin, HostUser, Label, Method, Pin, Profile, SecretId, Sensitive, Serial,
     Text, TokenInput, UserId, UserName, UserRef,
 };
-use mfad_core::oath::OtpauthUri;
 use mfad_hardware::piv::Slot as PivSlot;
 use mfad_store::{AuditRow, Backup, MasterKey};
 
@@ -16,6 +15,7 @@ use super::devices::{
     AccountView, CredentialView, DeviceEvent, GenuineView, KeyView, OnDevice, PasswordChange, ProvisionOrder,
     ReturnedView,
 };
+use super::import::{ImportJob, ImportOrder, Imported};
 use super::local_keys::SecurityKeyView;
 use super::master_key::MasterKeyView;
 use super::security_keys::KeyOrder;
@@ -46,6 +46,8 @@ pub enum Call {
     CreateSecret(UserRef, SecretOrder),
     /// Import a factor from another program, with its seed. It is pending until a code confirms it.
     ImportFactor(UserRef, ImportOrder),
+    /// Take over factors that their users have proved to another program.
+    ImportFactors(ImportJob),
     /// List the secrets of a user, without their values.
     ListSecrets(UserRef),
     /// Show a secret, without its value.
@@ -282,14 +284,6 @@ pub struct MfaOrder {
     pub account: Option<Text>,
 }
 
-/// A factor of another program to be imported.
-pub struct ImportOrder {
-    /// Name of the secret; `None` for a default one.
-    pub name: Option<Label>,
-    /// Parameters and seed, as authenticator apps read them from a QR code.
-    pub uri: OtpauthUri,
-}
-
 /// Changes to a secret. `None` leaves a value as it is.
 #[derive(Debug)]
 pub struct SecretChange {
@@ -411,6 +405,8 @@ pub enum Reply {
         /// Unused backup codes, if one was just used.
         remaining: Option<u32>,
     },
+    /// What became of each factor of an import, in its order.
+    Imported(Vec<Imported>),
     /// The second factors of a user who logs in to this host.
     Preflight {
         /// The user that stands for the account, if there is one.

@@ -94,6 +94,7 @@ impl Service {
                 self.create_password(context, evidence.user()?, &password)
             }
             Call::CreateSecret(_, SecretOrder::ApiKey { name }) => self.create_api_key(context, evidence.user()?, name),
+            Call::ImportFactors(job) => self.import_factors(context, job),
             Call::ImportFactor(_, order) => self.import_factor(context, evidence.user()?, order),
             Call::ListSecrets(_) => self.list_secrets(context, &evidence.user()?),
             Call::ShowSecret(_, secret) => self.show_secret(context, &evidence.user()?, secret),

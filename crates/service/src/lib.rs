@@ -24,6 +24,7 @@ mod hasher;
 mod health;
 mod host_clock;
 mod host_logins;
+mod import;
 mod jobs;
 mod local_keys;
 mod locks;
@@ -55,8 +56,8 @@ use mfad_store::Store;
 
 pub use crate::fido::{RelyingParty, Verification};
 pub use call::{
-    Call, FirstCode, ImportOrder, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder, SecretRef,
-    SessionAfter, UserChange,
+    Call, FirstCode, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder, SecretRef, SessionAfter,
+    UserChange,
 };
 pub use context::{Caller, CancellationToken, RequestContext};
 pub use devices::{
@@ -65,6 +66,7 @@ pub use devices::{
 };
 pub use dispatch::Cost;
 pub use hasher::HashCost;
+pub use import::{ImportJob, ImportOrder, Imported, ProvedFactor};
 pub use local_keys::{SecurityKeyFacts, SecurityKeyView};
 pub use master_key::{KeySource, MasterKeyStore, MasterKeyView};
 pub use metrics::Metrics;

@@ -55,6 +55,7 @@ impl Service {
             | Reply::ReceiptRedeemed { .. }
             | Reply::Verified { .. }
             | Reply::Preflight { .. }
+            | Reply::Imported(_)
             | Reply::KeySet(_)
             | Reply::Devices(_)
             | Reply::SecurityKeys(_)

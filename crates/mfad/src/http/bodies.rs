@@ -250,7 +250,7 @@ impl SecretBody {
     }
 }
 
-fn label(text: Option<String>) -> Result<Option<Label>, Problem> {
+pub(super) fn label(text: Option<String>) -> Result<Option<Label>, Problem> {
     text.map(|text| Label::parse(&text).map_err(because("name"))).transpose()
 }
 

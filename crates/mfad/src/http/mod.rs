@@ -13,6 +13,7 @@ mod framing;
 mod headers;
 mod host_bodies;
 mod idempotency;
+mod import_bodies;
 mod json;
 mod lenient;
 mod log;

@@ -11,6 +11,7 @@ use mfad_service::{
 };
 
 use super::device_replies as devices;
+use super::import_bodies;
 use super::json::time;
 use super::problem::Problem;
 use super::qr::{self, QrFormat};
@@ -130,6 +131,7 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
             state: state.to_owned(),
             methods: methods.into_iter().map(str::to_owned).collect(),
         }),
+        Reply::Imported(results) => Written::json(&import_bodies::results(&results)),
         Reply::Verified { secret, method, at, remaining } => Written::json(&api::Verified {
             ok: true,
             secret_id: secret.to_string(),

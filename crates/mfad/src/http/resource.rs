@@ -54,6 +54,8 @@ pub enum Resource {
     AuthLogout,
     /// `/verify`
     HostVerify,
+    /// `/imports`
+    Imports,
     /// `/break-glass`
     BreakGlass,
     /// `/preflight`
@@ -137,6 +139,7 @@ impl Resource {
             ["auth", "refresh"] => Self::AuthRefresh,
             ["auth", "logout"] => Self::AuthLogout,
             ["verify"] => Self::HostVerify,
+            ["imports"] => Self::Imports,
             ["break-glass"] => Self::BreakGlass,
             ["preflight"] => Self::Preflight,
             [".well-known", "jwks.json"] => Self::KeySet,
@@ -178,6 +181,7 @@ impl Resource {
             | Self::Verify(_)
             | Self::HostVerify
             | Self::BreakGlass
+            | Self::Imports
             | Self::AuthTotp
             | Self::AuthRecovery
             | Self::AuthMfa

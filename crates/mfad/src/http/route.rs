@@ -14,6 +14,7 @@ use super::bodies::{
 };
 use super::device_bodies::{DevicePasswordBody, RenameBody, on_device, piv_slot};
 use super::host_bodies::{BreakGlassBody, HostVerifyBody, host_user};
+use super::import_bodies::ImportsBody;
 use super::json::{LONGEST_PASSWORD, read};
 use super::problem::Problem;
 use super::qr::QrFormat;
@@ -177,6 +178,7 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         Resource::AuthRefresh => request.without_body(Call::Refresh)?,
         Resource::AuthLogout => request.without_body(Call::LogOut)?,
         Resource::HostVerify => read::<HostVerifyBody>(request.body)?.call()?,
+        Resource::Imports => read::<ImportsBody>(request.body)?.call()?,
         Resource::BreakGlass => read::<BreakGlassBody>(request.body)?.call()?,
         Resource::Preflight => {
             request.no_body()?;

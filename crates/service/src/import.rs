@@ -1,0 +1,191 @@
+//! Imports of factors that were proved elsewhere. They are active at once, and what was used there is used up here.
+
+use std::collections::BTreeSet;
+
+use crate::error::Error;
+use mfad_api::AuditEvent;
+use mfad_core::entropy;
+use mfad_core::model::{Label, OtpKind, Profile, SecretId, Sensitive, Throttle, UserId, UserName};
+use mfad_core::oath::{OtpauthUri, step_at};
+use mfad_store::{Class, NewSecret, NewUser, Outcome, SecretType, Status, Subject, Tx, UserRow, View, same_tag};
+
+use super::host_logins::user_of;
+use super::jobs::Stop;
+use super::secrets::{free_name, has_room};
+use super::{Reply, RequestContext, Service};
+
+/// How far in the future a used step may lie, in steps: the clock of the other host may have been ahead.
+const MOST_STEPS_AHEAD: u64 = 2;
+
+/// A factor of another program to be imported.
+pub struct ImportOrder {
+    /// Name of the secret; `None` for a default one.
+    pub name: Option<Label>,
+    /// Parameters and seed, as authenticator apps read them from a QR code.
+    pub uri: OtpauthUri,
+}
+
+/// Factors of other programs, to be taken over in one transaction.
+pub struct ImportJob {
+    /// Whether users that do not exist are created, without a password.
+    pub creates_users: bool,
+    /// The factors. Each is taken over or refused by itself.
+    pub factors: Vec<ProvedFactor>,
+}
+
+/// A factor that its user has proved to another program.
+pub struct ProvedFactor {
+    /// The user's name.
+    pub user: UserName,
+    /// Name of the secret; `None` for a default one.
+    pub name: Option<Label>,
+    /// Algorithm, digits, and period or counter.
+    pub profile: Profile,
+    /// The seed.
+    pub seed: Sensitive<Vec<u8>>,
+    /// The first counter (HOTP) or step (TOTP) whose code counts; all before it are used up.
+    pub first: u64,
+}
+
+/// What became of one factor of an import.
+#[derive(Debug)]
+pub enum Imported {
+    /// It is active now.
+    Taken {
+        /// The user.
+        user: UserId,
+        /// The new secret.
+        secret: SecretId,
+    },
+    /// The user has an active factor with the same seed and parameters already. Nothing was changed.
+    Known {
+        /// The user.
+        user: UserId,
+        /// The secret that was there.
+        secret: SecretId,
+    },
+    /// Nothing was changed, for this reason.
+    Refused(Error),
+}
+
+impl Service {
+    /// Takes over factors that were proved elsewhere, all in one transaction. Each is recorded in the audit log with the
+    /// reason of the request. A factor that the user has already changes nothing, so a job can be sent again.
+    pub(super) fn import_factors(&self, context: &RequestContext, job: ImportJob) -> Result<Reply, Error> {
+        let results = self.change(context, move |tx, context| {
+            let mut checked = BTreeSet::new();
+            let mut one = |factor| import(tx, context, factor, job.creates_users, &mut checked);
+            job.factors.into_iter().map(&mut one).collect()
+        })?;
+        let results: Vec<Imported> = results;
+        for _ in results.iter().filter(|result| matches!(result, Imported::Taken { .. })) {
+            self.metrics.count_enrolment();
+        }
+        Ok(Reply::Imported(results))
+    }
+}
+
+/// Takes over one factor. `checked` has the users whose summary was compared in this job. Everything is checked before the
+/// first write, so a refusal leaves nothing behind.
+fn import(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    factor: ProvedFactor,
+    creates_users: bool,
+    checked: &mut BTreeSet<UserId>,
+) -> Result<Imported, Stop> {
+    let now = context.now;
+    if let OtpKind::Totp(period) = factor.profile.moving
+        && factor.first > step_at(now.unix_seconds(), period).saturating_add(MOST_STEPS_AHEAD)
+    {
+        let why = "its used step lies in the future; compare the clocks of both hosts".to_owned();
+        return Ok(Imported::Refused(Error::Malformed(why)));
+    }
+    let found = user_of(tx, &factor.user)?;
+    if found.is_none() && tx.user_by_login(factor.user.key())?.is_some() {
+        // Another user has this name for an e-mail address.
+        return Ok(Imported::Refused(Error::NameTaken));
+    }
+    if let Some(user) = &found {
+        // The new summary must not confirm rows that another program forged. It is written at the end, so that after a
+        // first factor of this job the old one fits no more.
+        if checked.insert(user.id) {
+            tx.check_summary(user.id)?;
+        }
+        if let Some(secret) = known(tx, user, &factor)? {
+            return Ok(Imported::Known { user: user.id, secret });
+        }
+        if let Err(refusal) = has_room(tx, user.id, factor.name.as_ref())? {
+            return Ok(Imported::Refused(refusal));
+        }
+    }
+    let user = match found {
+        Some(user) => user.id,
+        None if creates_users => {
+            let user = create(tx, context, factor.user)?;
+            checked.insert(user);
+            user
+        }
+        None => return Ok(Imported::Refused(Error::NotFound)),
+    };
+    let secret = insert(tx, context, user, factor.name, factor.profile, factor.seed, factor.first)?;
+    Ok(Imported::Taken { user, secret })
+}
+
+/// The active factor of the user with this seed and these parameters.
+fn known(view: &View<'_>, user: &UserRow, factor: &ProvedFactor) -> Result<Option<SecretId>, Stop> {
+    for row in view.secrets(user.id)? {
+        let is_same_kind = row.kind == SecretType::Mfa && row.profile == Some(factor.profile);
+        if is_same_kind && row.status == Status::Active {
+            let seed = view.open_secret(&row)?;
+            if same_tag(seed.expose(), factor.seed.expose()) {
+                return Ok(Some(row.id));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn create(tx: &Tx<'_>, context: &RequestContext, name: UserName) -> Result<UserId, Stop> {
+    let created = context.now.wall_ms;
+    let id = UserId::at(created, &entropy::public().map_err(Error::from)?);
+    tx.insert_user(&NewUser { id, name, display_name: None, email: None, created })?.map_err(|_| Error::NameTaken)?;
+    tx.audit(&context.entry_with(AuditEvent::UserCreate, Outcome::Ok, Some(id), None, "for an import"))?;
+    Ok(id)
+}
+
+fn insert(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: UserId,
+    name: Option<Label>,
+    profile: Profile,
+    seed: Sensitive<Vec<u8>>,
+    first: u64,
+) -> Result<SecretId, Stop> {
+    let new = NewSecret {
+        id: context.new_secret_id()?,
+        user,
+        kind: SecretType::Mfa,
+        name: free_name(tx, user, name, "authenticator")?,
+        created: context.now.wall_ms,
+        expires: None,
+        profile: Some(profile),
+        is_guarded: false,
+        first_counter: first,
+        spare_of: None,
+        value: seed,
+    };
+    if !tx.insert_secret(&new)? {
+        return Err(Error::SecretNameTaken.into());
+    }
+    // As after every enrolment: a clear throttle (THR-1), and no older token without the factor (ENR-9).
+    tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
+    tx.bump_epoch(user)?;
+    let reason = context.reason().unwrap_or_default();
+    let detail = format!("imported {}, proved elsewhere: {reason}", profile.binding());
+    let mut entry = context.entry_with(AuditEvent::FactorEnroll, Outcome::Ok, Some(user), Some(new.id), detail);
+    entry.used = first.checked_sub(1);
+    tx.audit(&entry)?;
+    Ok(new.id)
+}
