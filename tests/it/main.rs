@@ -52,6 +52,7 @@ mod local_keys;
 mod login;
 mod master_key;
 mod memory;
+mod moves;
 mod pam;
 mod process;
 mod proof;

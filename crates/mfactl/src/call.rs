@@ -140,6 +140,15 @@ impl Body {
         self
     }
 
+    /// Adds a member that holds secrets, as JSON, shown as `placeholder` (with its dollar sign).
+    #[must_use]
+    pub(crate) fn secret_json(mut self, name: &str, json: &[u8], placeholder: &'static str) -> Self {
+        self.name(name);
+        self.wire.extend_from_slice(json);
+        self.shown.push(Piece::Secret(placeholder));
+        self
+    }
+
     /// Adds a member that is no secret, if there is a value.
     #[must_use]
     pub(crate) fn optional(self, name: &str, value: Option<impl Into<Value>>) -> Self {

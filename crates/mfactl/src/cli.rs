@@ -13,6 +13,7 @@ use crate::completion;
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
 use crate::format::Format;
 use crate::help;
+use crate::import_args::ImportArgs;
 use crate::pam_args::PamCommand;
 use crate::session_args::{LogoutArgs, StepUpArgs, WhoamiArgs};
 use crate::socket::socket;
@@ -350,26 +351,6 @@ pub(crate) struct UnlockArgs {
     /// Reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ImportArgs {
-    /// File with one otpauth URI per line; standard input if absent or `-`
-    pub file: Option<PathBuf>,
-    /// User who gets the factor, instead of the account named in the URI
-    #[arg(long)]
-    pub user: Option<String>,
-    /// Name of the secret, such as `phone`
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Leave the factor pending for 15 minutes instead of asking for a code
-    #[arg(long, conflicts_with_all = ["code_file", "code_stdin"])]
-    pub pending: bool,
-    /// Reason, recorded in the audit log
-    #[arg(long, value_name = "TEXT")]
-    pub reason: String,
-    #[command(flatten)]
-    pub code: CodeFrom,
 }
 
 #[derive(Debug, Subcommand)]

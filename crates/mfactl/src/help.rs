@@ -263,22 +263,26 @@ Example:
   mfactl receipt keys > receipt-keys.json";
 
 pub(crate) const IMPORT: &str = "\
-Each factor goes to the user named as the account in its URI, or to --user.
-Algorithm, digits and period are taken from the URI; if the daemon does not
-support them, the URI is refused. Parameters that do not affect codes, such as
-icon, are ignored. Each factor becomes active with a code of the authenticator
-that has it.
+With --trusted, the factors of a file are active at once: their users have
+proved them to the program that wrote it. Codes that were used there are used
+up here. The format is recognised by the content; see migration.md for all of
+them. A factor that its user has already changes nothing, so an import that was
+interrupted is started again. Look at the plan first, with --dry-run.
 
-A user has at most one pending factor. A line that would end the pending factor
-of an earlier line is refused, so --pending imports only the first factor of
-each user.
+Without --trusted, the file has otpauth URIs, one in each line, and each factor
+becomes active with a code of the authenticator that has it. A user has at most
+one pending factor, so --pending imports only the first factor of each user.
 
-Lines that start with # are comments. Exits with 1 if a line was not imported,
-and names each such line by its number.
+Nothing is guessed: what cannot be kept is refused by its place in the file,
+and exits with 1. A file that cannot be read at all exits with 2.
 
 Examples:
-  mfactl import --user ann --reason 'moved from the old server' < ann.uri
-  mfactl import everybody.txt --reason 'moved from the old server'";
+  mfactl import --dry-run aegis.json
+  mfactl import --trusted --create-users aegis.json --reason 'a move'
+  mfactl import --trusted --map users.csv tokens.csv --reason 'a move'
+  mfactl import --trusted --user ann ann/.google_authenticator \\
+      --reason 'a move'
+  mfactl import --user ann --reason 'a new phone' < ann.uri";
 
 pub(crate) const MASTER_KEY: &str = "\
 `mfactl key` is the former name of this command. It still works in this release

@@ -27,6 +27,7 @@ mod fido2;
 mod format;
 mod help;
 mod import;
+mod import_args;
 mod interruption;
 mod login;
 mod manual;

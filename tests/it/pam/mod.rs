@@ -7,6 +7,6 @@ mod enable;
 mod faults;
 mod machine;
 mod module;
-mod rig;
+pub mod rig;
 mod secrecy;
 mod touch;

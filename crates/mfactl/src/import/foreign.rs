@@ -76,18 +76,19 @@ impl Foreign {
             Self::Utf16 => "UTF-16 text; save it as UTF-8",
             Self::Binary => "not text, perhaps an encrypted export; export otpauth URIs as plain text, one per line",
             Self::Json => {
-                "JSON, such as an export of Aegis, andOTP or 2FAS; export plain otpauth URIs instead, one per line"
+                "JSON, such as an export of Aegis, andOTP or 2FAS; see what it holds with --dry-run, and take it over with \
+                 --trusted"
             }
             Self::Xml => "XML, such as PSKC (RFC 6030); convert each of its keys to an otpauth URI, one per line",
             Self::Migration => {
-                "an otpauth-migration payload of Google Authenticator, which contains several factors; convert it to \
-                 otpauth URIs with a program that reads such payloads"
+                "an otpauth-migration payload of Google Authenticator, which contains several factors; see them with \
+                 --dry-run, and take them over with --trusted"
             }
             Self::Base32 => {
                 "a bare Base32 secret; write it as otpauth://totp/USER?secret=SECRET, with algorithm, digits and \
                  period if they differ from SHA1, 6 and 30"
             }
-            Self::Table => "a table such as CSV; keep only its column of otpauth URIs, one per line",
+            Self::Table => "a table such as CSV; see what it holds with --dry-run, and take it over with --trusted",
             Self::Other => "not an otpauth URI, which starts with otpauth://totp/ or otpauth://hotp/",
         }
     }

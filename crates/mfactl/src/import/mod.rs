@@ -1,22 +1,26 @@
-//! `import`: imports factors of another program from their otpauth URIs, so that users keep their authenticators.
+//! `import`: takes factors of other programs over, so that users keep their authenticators. Without `--trusted`, each is
+//! an otpauth URI, and becomes active with a code.
 
 mod foreign;
 mod list;
+mod plan;
+mod proved;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::acting::{path, uid_of, uids_of};
 use crate::call::{Authority, Body, Call, segment};
-use crate::cli::ImportArgs;
 use crate::client::Answer;
 use crate::code::{Code, TOKEN};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::import_args::ImportArgs;
 use crate::output::visible;
 use crate::prompt::Source;
 use crate::secret_text::Hidden;
@@ -26,10 +30,18 @@ use mfad_api::{BackupCodes, Secret};
 use list::{Line, account, lines, passed_over};
 
 /// Longest input, in bytes.
-const LONGEST: usize = 16 * 1024 * 1024;
+const LONGEST: usize = 64 * 1024 * 1024;
 
 pub(crate) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), Failure> {
-    let bytes = read(args)?;
+    if args.dry_run || args.trusted {
+        return proved::run(context, args).await;
+    }
+    let file = match args.files.as_slice() {
+        [] => None,
+        [file] => Some(file.as_path()),
+        _ => return Err(Failure::Usage("several files need --trusted or --dry-run".to_owned())),
+    };
+    let bytes = read(args, file)?;
     let lines = lines(&bytes)?;
     let source = args.code.source();
     if lines.len() > 1 && (args.user.is_some() || source != Source::Prompt) {
@@ -61,22 +73,24 @@ pub(crate) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), 
     Ok(())
 }
 
-fn read(args: &ImportArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// Reads a file, or standard input.
+fn read(args: &ImportArgs, file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let limit = u64::try_from(LONGEST).unwrap_or(u64::MAX).saturating_add(1);
     let limited = |source: &mut dyn Read| {
         let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
         source.take(limit).read_to_end(&mut bytes).map(|_| bytes)
     };
-    let read = match &args.file {
+    let read = match file {
         Some(file) if file.as_os_str() != "-" => fs::File::open(file).and_then(|mut file| limited(&mut file)),
         _ if args.code.source() == Source::Stdin => {
             return Err(Failure::Usage("the URIs and the code cannot both come from standard input".to_owned()));
         }
         _ => limited(&mut std::io::stdin().lock()),
     };
-    let bytes = read.map_err(|error| Failure::Usage(format!("cannot read the URIs: {error}")))?;
+    let name = file.map_or("standard input".into(), Path::to_string_lossy);
+    let bytes = read.map_err(|error| Failure::Usage(format!("cannot read {name}: {error}")))?;
     if bytes.len() > LONGEST {
-        return Err(Failure::Usage(format!("the list of URIs is longer than {LONGEST} bytes; split it")));
+        return Err(Failure::Usage(format!("the file is longer than {LONGEST} bytes; split it")));
     }
     Ok(bytes)
 }

@@ -1,0 +1,184 @@
+//! An entry as a reader finds it, and its check against what can be kept.
+
+use data_encoding::Specification;
+use mfad_core::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive};
+
+use crate::entry::{Entry, Factor, Known, Refusal};
+
+/// The shortest seed that can be kept, in bytes: 80 bits, as many services make them.
+const SHORTEST_SEED: usize = 10;
+/// The longest seed, in bytes. It fits into one block of every hash.
+const LONGEST_SEED: usize = 64;
+/// The highest counter: 2^62.
+const HIGHEST_COUNTER: u64 = 1 << 62;
+/// The longest word of a file that a message repeats. A longer one may be a secret in the wrong place.
+const LONGEST_WORD: usize = 15;
+
+/// An entry that is not checked yet.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) place: String,
+    pub(crate) account: Option<String>,
+    pub(crate) issuer: Option<String>,
+    pub(crate) known: Known,
+    pub(crate) seed: Option<Sensitive<Vec<u8>>>,
+    pub(crate) used_step: Option<u64>,
+    pub(crate) skew: i64,
+    pub(crate) backup_codes: Vec<Sensitive<String>>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// The values that a program takes where its file has none.
+pub(crate) struct Defaults {
+    /// The name of the program, for the note.
+    pub(crate) program: &'static str,
+    pub(crate) kind: Option<&'static str>,
+    pub(crate) counter: Option<u64>,
+}
+
+impl Draft {
+    /// An entry at this place.
+    pub(crate) fn at(place: String) -> Self {
+        Self { place, ..Self::default() }
+    }
+
+    /// Refuses the entry. The first reason counts.
+    pub(crate) fn refuse(&mut self, why: Refusal) {
+        self.refusal.get_or_insert(why);
+    }
+
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// Takes the account, or issuer, if it is not empty.
+    pub(crate) fn name(&mut self, issuer: Option<String>, account: Option<String>) {
+        let some = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        (self.issuer, self.account) = (some(issuer), some(account));
+    }
+
+    /// Takes a secret in Base32 (RFC 4648 section 6), in either case, with or without padding, blanks and hyphens.
+    pub(crate) fn base32(&mut self, text: &str) {
+        match base32(text) {
+            Some(seed) => self.seed = Some(seed),
+            None => self.refuse(Refusal::Secret("Base32")),
+        }
+    }
+
+    /// Fills in what the file leaves out, and says so.
+    pub(crate) fn fill(&mut self, defaults: &Defaults) {
+        let mut taken = Vec::new();
+        if self.known.kind.is_none()
+            && let Some(kind) = defaults.kind
+        {
+            self.known.kind = Some(kind.to_owned());
+            taken.push(format!("kind {kind}"));
+        }
+        if self.known.algorithm.is_none() {
+            self.known.algorithm = Some("SHA1".to_owned());
+            taken.push("SHA1".to_owned());
+        }
+        if self.known.digits.is_none() {
+            self.known.digits = Some(6);
+            taken.push("6 digits".to_owned());
+        }
+        match self.known.kind.as_deref() {
+            Some("totp") if self.known.period.is_none() => {
+                self.known.period = Some(30);
+                taken.push("30 seconds".to_owned());
+            }
+            Some("hotp") if self.known.counter.is_none() => {
+                if let Some(counter) = defaults.counter {
+                    self.known.counter = Some(counter);
+                    taken.push(format!("counter {counter}"));
+                }
+            }
+            _ => {}
+        }
+        if !taken.is_empty() {
+            self.note(format!("not in the file, so as {} takes it: {}", defaults.program, taken.join(", ")));
+        }
+    }
+
+    /// Checks the entry.
+    pub(crate) fn finish(mut self) -> Entry {
+        let factor = match self.refusal.take() {
+            Some(refusal) => Err(refusal),
+            None => self.factor(),
+        };
+        Entry {
+            place: self.place,
+            account: self.account,
+            issuer: self.issuer,
+            known: self.known,
+            factor,
+            notes: self.notes,
+        }
+    }
+
+    fn factor(&mut self) -> Result<Factor, Refusal> {
+        let known = &self.known;
+        let kind = known.kind.as_deref().ok_or(Refusal::NoKind)?;
+        let moving = match kind {
+            "totp" => {
+                let period = known.period.unwrap_or(30);
+                OtpKind::Totp(Period::new(period).ok_or(Refusal::Period(period))?)
+            }
+            "hotp" => OtpKind::Hotp,
+            other => return Err(Refusal::Kind(word(other))),
+        };
+        let spelled = known.algorithm.as_deref().unwrap_or("SHA1");
+        let algorithm = algorithm(spelled).ok_or_else(|| Refusal::Algorithm(word(spelled)))?;
+        let digits = known.digits.unwrap_or(6);
+        let digits = Digits::new(digits).ok_or(Refusal::Digits(digits))?;
+        let counter = match (moving, known.counter) {
+            (OtpKind::Totp(_), _) => 0,
+            (OtpKind::Hotp, None) => return Err(Refusal::NoCounter),
+            (OtpKind::Hotp, Some(counter)) if counter > HIGHEST_COUNTER => return Err(Refusal::Counter),
+            (OtpKind::Hotp, Some(counter)) => counter,
+        };
+        let seed = self.seed.take().ok_or(Refusal::NoSecret)?;
+        match seed.expose().len() {
+            0 => return Err(Refusal::NoSecret),
+            length @ ..SHORTEST_SEED => return Err(Refusal::TooShort(length.saturating_mul(8))),
+            SHORTEST_SEED..=LONGEST_SEED => {}
+            _ => return Err(Refusal::TooLong),
+        }
+        let profile = Profile { algorithm, digits, moving };
+        let used_step = self.used_step.filter(|_| moving != OtpKind::Hotp);
+        let backup_codes = std::mem::take(&mut self.backup_codes);
+        Ok(Factor { profile, seed, counter, used_step, skew: self.skew, backup_codes })
+    }
+}
+
+/// Reads an algorithm as programs spell it: `SHA1`, `sha-256`, `HmacSHA512`, `HMAC-SHA-1`, `Algorithm.sha1`.
+fn algorithm(text: &str) -> Option<Algorithm> {
+    let plain: String = text.chars().filter(|letter| !matches!(letter, '-' | '_' | ' ')).collect();
+    let plain = plain.to_ascii_uppercase();
+    let plain = plain.strip_prefix("ALGORITHM.").unwrap_or(&plain);
+    let plain = plain.strip_prefix("HMAC").unwrap_or(plain);
+    Algorithm::parse(plain)
+}
+
+/// A word of the file, if it looks like one, for a message.
+pub(crate) fn word(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '/' | '.' | ' ');
+    if !text.is_empty() && text.len() <= LONGEST_WORD && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        "something unknown".to_owned()
+    }
+}
+
+/// Decodes Base32 leniently; `None` if it is none.
+pub(crate) fn base32(text: &str) -> Option<Sensitive<Vec<u8>>> {
+    let mut lenient = Specification::new();
+    lenient.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567");
+    lenient.translate.from.push_str("abcdefghijklmnopqrstuvwxyz");
+    lenient.translate.to.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    lenient.ignore.push_str(" -=");
+    // Bits after the last whole byte carry no seed, so their value does not matter.
+    lenient.check_trailing_bits = false;
+    lenient.encoding().ok()?.decode(text.as_bytes()).ok().map(Sensitive::new)
+}

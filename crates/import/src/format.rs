@@ -1,0 +1,174 @@
+//! The formats, and how a file shows its own.
+
+use std::fmt::{self, Display, Formatter};
+
+use serde_json::Value;
+
+use crate::draft::Draft;
+use crate::{
+    Fault, Secrets, aegis, andotp, bitwarden, freeotp, google_authenticator, keycloak, kratos, migration, otpauth,
+    pam_oath, stratum, table, twofas,
+};
+
+/// A format of factors that are exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// otpauth URIs, one in each line.
+    Otpauth,
+    /// `otpauth-migration` URIs.
+    Migration,
+    /// Aegis, plain or encrypted.
+    Aegis,
+    /// 2FAS, plain or encrypted.
+    TwoFas,
+    /// andOTP, plain or encrypted.
+    AndOtp,
+    /// The JSON of FreeOTP+.
+    FreeOtpPlus,
+    /// Stratum (Authenticator Pro), plain or encrypted.
+    Stratum,
+    /// The plain JSON of Bitwarden.
+    Bitwarden,
+    /// The CSV of Bitwarden.
+    BitwardenCsv,
+    /// The CSV of KeePassXC.
+    KeePassXcCsv,
+    /// A table of seeds, as token makers send it.
+    OathCsv,
+    /// The file of `pam_google_authenticator`.
+    GoogleAuthenticator,
+    /// The users file of `pam_oath`.
+    PamOath,
+    /// A realm export of Keycloak with users.
+    Keycloak,
+    /// Identities of Ory Kratos.
+    Kratos,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Self; 15] = [
+        Self::Otpauth,
+        Self::Migration,
+        Self::Aegis,
+        Self::TwoFas,
+        Self::AndOtp,
+        Self::FreeOtpPlus,
+        Self::Stratum,
+        Self::Bitwarden,
+        Self::BitwardenCsv,
+        Self::KeePassXcCsv,
+        Self::OathCsv,
+        Self::GoogleAuthenticator,
+        Self::PamOath,
+        Self::Keycloak,
+        Self::Kratos,
+    ];
+
+    /// The name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Otpauth => "otpauth",
+            Self::Migration => "otpauth-migration",
+            Self::Aegis => "aegis",
+            Self::TwoFas => "2fas",
+            Self::AndOtp => "andotp",
+            Self::FreeOtpPlus => "freeotp+",
+            Self::Stratum => "stratum",
+            Self::Bitwarden => "bitwarden",
+            Self::BitwardenCsv => "bitwarden-csv",
+            Self::KeePassXcCsv => "keepassxc-csv",
+            Self::OathCsv => "oath-csv",
+            Self::GoogleAuthenticator => "google-authenticator",
+            Self::PamOath => "pam_oath",
+            Self::Keycloak => "keycloak",
+            Self::Kratos => "kratos",
+        }
+    }
+
+    /// Reads the name that [`Format::name`] returns.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// The format of a file by its content.
+    pub(crate) fn recognise(bytes: &[u8]) -> Result<Self, Fault> {
+        if stratum::is_encrypted(bytes) {
+            return Ok(Self::Stratum);
+        }
+        let Ok(text) = std::str::from_utf8(bytes) else { return Err(Fault::Unknown(of_bytes(bytes))) };
+        let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+        let Some(first) = first else { return Err(Fault::Unknown("it is empty")) };
+        match () {
+            () if first.starts_with(['{', '[']) => of_json(bytes),
+            () if first.starts_with('<') => Err(Fault::Unknown("XML that is not read here")),
+            () if migration::is_uri(first) => Ok(Self::Migration),
+            () if otpauth::is_uri(first) => Ok(Self::Otpauth),
+            () if google_authenticator::is(text) => Ok(Self::GoogleAuthenticator),
+            () if pam_oath::is(text) => Ok(Self::PamOath),
+            () => table::recognise(text).ok_or(Fault::Unknown("text that is neither URIs nor a table of a known kind")),
+        }
+    }
+
+    /// Reads a file of this format.
+    pub(crate) fn read(
+        self,
+        bytes: &[u8],
+        secrets: &Secrets<'_>,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Draft>, Fault> {
+        match self {
+            Self::Otpauth => otpauth::read(bytes),
+            Self::Migration => migration::read(bytes),
+            Self::Aegis => aegis::read(bytes, secrets),
+            Self::TwoFas => twofas::read(bytes, secrets),
+            Self::AndOtp => andotp::read(bytes, secrets),
+            Self::FreeOtpPlus => freeotp::read(bytes),
+            Self::Stratum => stratum::read(bytes, secrets),
+            Self::Bitwarden => bitwarden::read(bytes, notes),
+            Self::BitwardenCsv | Self::KeePassXcCsv | Self::OathCsv => table::read(bytes, self, notes),
+            Self::GoogleAuthenticator => google_authenticator::read(bytes),
+            Self::PamOath => pam_oath::read(bytes),
+            Self::Keycloak => keycloak::read(bytes),
+            Self::Kratos => kratos::read(bytes),
+        }
+    }
+}
+
+impl Display for Format {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether JSON is of a format.
+type Recogniser = fn(&Value) -> bool;
+
+fn of_json(bytes: &[u8]) -> Result<Format, Fault> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|_| Fault::Unknown("damaged JSON"))?;
+    let readers: [(Format, Recogniser); 8] = [
+        (Format::Aegis, aegis::is),
+        (Format::TwoFas, twofas::is),
+        (Format::FreeOtpPlus, freeotp::is),
+        (Format::Stratum, stratum::is),
+        (Format::Bitwarden, bitwarden::is),
+        (Format::Keycloak, keycloak::is),
+        (Format::Kratos, kratos::is),
+        (Format::AndOtp, andotp::is),
+    ];
+    let found = readers.into_iter().find(|(_, is)| is(&value)).map(|(format, _)| format);
+    found.ok_or(Fault::Unknown("JSON of another program"))
+}
+
+/// Names bytes that are no text.
+fn of_bytes(bytes: &[u8]) -> &'static str {
+    // PNG, JPEG, GIF, and RIFF, which WebP uses.
+    let pictures: [&[u8]; 4] = [b"\x89PNG", &[0xff, 0xd8, 0xff], b"GIF89a", b"RIFF"];
+    if pictures.iter().any(|magic| bytes.starts_with(magic)) {
+        "a picture; decode its QR code, for example with zbarimg"
+    } else if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        "UTF-16 text; save it as UTF-8"
+    } else {
+        "bytes that are no text; if it is an encrypted file of andOTP, say --format andotp"
+    }
+}

@@ -1,0 +1,105 @@
+//! Reads the factors that other programs export, and says of each what it is, or why it cannot be kept. Nothing is
+//! guessed: a value that the file leaves out takes the default of the program that wrote it, and a note says so.
+//!
+//! This crate opens no file, asks nobody and knows no daemon. Text in errors and notes never comes from a secret.
+
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
+
+mod aegis;
+mod andotp;
+mod bitwarden;
+mod cipher;
+mod draft;
+mod entry;
+mod format;
+mod freeotp;
+mod google_authenticator;
+mod json;
+mod keycloak;
+mod kratos;
+mod migration;
+mod otpauth;
+mod pam_oath;
+mod stratum;
+mod table;
+mod twofas;
+
+pub use entry::{Entry, Factor, Known, Refusal};
+pub use format::Format;
+pub use mfad_core::model::{OtpKind, Profile};
+
+/// What opens an encrypted file.
+#[derive(Clone, Copy, Default)]
+pub struct Secrets<'a> {
+    /// The password.
+    pub password: Option<&'a [u8]>,
+}
+
+/// The entries of a file.
+pub struct Document {
+    /// The format that the file was taken for.
+    pub format: Format,
+    /// The entries, in the order of the file.
+    pub entries: Vec<Entry>,
+    /// What holds for the file as a whole.
+    pub notes: Vec<String>,
+}
+
+/// Why a file cannot be read at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is in none of the formats.
+    Unknown(&'static str),
+    /// It is encrypted, and there is no password.
+    NeedsPassword(Format),
+    /// The password does not open it, or the file is damaged.
+    WrongPassword(Format),
+    /// It is in this format, but damaged; the text says where.
+    Damaged(Format, String),
+    /// It is in this format, but in a form that is not read; the text says which.
+    Unsupported(Format, &'static str),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(what) => write!(f, "it is in no known format: {what}"),
+            Self::NeedsPassword(format) => write!(f, "it is an encrypted file of {format}, and needs its password"),
+            Self::WrongPassword(format) => {
+                write!(f, "the password does not open this file of {format}, or the file is damaged")
+            }
+            Self::Damaged(format, what) => write!(f, "it is a damaged file of {format}: {what}"),
+            Self::Unsupported(format, what) => write!(f, "it is a file of {format} that is not read here: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Reads a file, in this format or in the one that its content shows.
+pub fn read(bytes: &[u8], format: Option<Format>, secrets: &Secrets<'_>) -> Result<Document, Fault> {
+    let (bytes, mut notes) = without_padding(bytes);
+    let format = match format {
+        Some(format) => format,
+        None => Format::recognise(bytes)?,
+    };
+    let drafts = format.read(bytes, secrets, &mut notes)?;
+    let entries = drafts.into_iter().map(draft::Draft::finish).collect();
+    Ok(Document { format, entries, notes })
+}
+
+/// Leaves out a byte order mark at the start, and zero bytes at the end of a text, which one program writes.
+fn without_padding(bytes: &[u8]) -> (&[u8], Vec<String>) {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let is_text = bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| b"{[<".contains(byte));
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
+    match bytes.split_at_checked(end) {
+        Some((text, zeros)) if is_text && !zeros.is_empty() => {
+            (text, vec![format!("zero bytes at the end were left out: {}", zeros.len())])
+        }
+        _ => (bytes, Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

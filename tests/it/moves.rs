@@ -1,0 +1,301 @@
+//! `mfactl import --trusted` and `POST /imports`: factors that users have proved elsewhere go on where they were.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::cli::mfactl;
+use crate::host::Host;
+use crate::otp::{self, Hash};
+use crate::pam::rig::Stack;
+use crate::wire::Request;
+
+const SEED: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+const USER: &str = "root";
+
+fn seed() -> Vec<u8> {
+    otp::seed_of(SEED)
+}
+
+fn imports(factors: &Value, creates_users: bool) -> Request {
+    Request::post("/imports", &json!({"createUsers": creates_users, "factors": factors})).reason()
+}
+
+fn hotp(user: &str, counter: u64) -> Value {
+    json!({"user": user, "kind": "hotp", "counter": counter, "secret": SEED})
+}
+
+fn code(counter: u64) -> Value {
+    json!({"token": otp::code(&seed(), Hash::Sha1, 6, counter)})
+}
+
+/// The report of an import in JSON, and the exit code. No words of it are a part of the seed.
+fn import(host: &Host, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = mfactl(host, &[&["--json", "import", "--no-input"], arguments].concat(), "");
+    let words = [output.stdout.as_slice(), &output.stderr].concat();
+    let words = String::from_utf8(words).unwrap();
+    assert!(!words.contains(&SEED[..8]), "{words}");
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or(Value::String(words)))
+}
+
+fn trusted(host: &Host, more: &[&str]) -> (Option<i32>, Value) {
+    import(host, &[&["--trusted", "--create-users", "--reason", "a move"], more].concat())
+}
+
+fn written(dir: &TempDir, name: &str, text: &str) -> String {
+    let path = dir.path().join(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+fn id_of(host: &Host, user: &str) -> String {
+    let found = host.ask(&Request::get(format!("/users?name={user}"))).ok();
+    found["users"][0]["uid"].as_str().unwrap_or_else(|| panic!("no user {user}")).to_owned()
+}
+
+#[test]
+fn otp_3_what_was_used_elsewhere_is_used_up_and_the_next_code_counts() {
+    let host = Host::start("");
+    let period = otp::roomy_period();
+    let step = otp::step(period);
+    let by_time = json!({"user": "tom", "kind": "totp", "period": period, "usedStep": step, "secret": SEED});
+
+    let answer = host.ask(&imports(&json!([by_time, hotp("hal", 7)]), true)).ok();
+
+    assert!(answer["results"].as_array().unwrap().iter().all(|result| result["state"] == "imported"), "{answer}");
+    let (tom, hal) = (id_of(&host, "tom"), id_of(&host, "hal"));
+    host.verify(&tom, &code(step)).refused(401, "wrong-code");
+    host.verify(&tom, &code(step + 1)).ok();
+    host.verify(&hal, &code(6)).refused(401, "wrong-code");
+    host.verify(&hal, &code(7)).ok();
+    host.verify(&hal, &code(7)).refused(401, "wrong-code");
+}
+
+#[test]
+fn a_factor_that_is_there_changes_nothing_and_each_is_judged_by_itself() {
+    let host = Host::start("");
+    let made = host.ask(&Request::post("/users", &json!({"name": "eve", "email": "eve@example.org"}))).ok();
+    assert!(made["user"]["uid"].is_string());
+    let future = json!({"user": "eve", "kind": "totp", "usedStep": otp::step(30) + 100, "secret": SEED});
+    let job = json!([hotp("eve", 3), hotp("nobody-here", 0), hotp("eve@example.org", 0), future, hotp("eve", 5)]);
+
+    let answer = host.ask(&imports(&job, false)).ok();
+
+    let states: Vec<(&str, &str)> = answer["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| (result["state"].as_str().unwrap(), result["code"].as_str().unwrap_or("")))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("imported", ""),
+            ("refused", "not-found"),
+            ("refused", "name-taken"),
+            ("refused", "malformed"),
+            ("known", "")
+        ]
+    );
+    let eve = id_of(&host, "eve");
+    host.verify(&eve, &code(3)).ok();
+    // Once more: the counter does not go back.
+    let again = host.ask(&imports(&json!([hotp("eve", 0)]), false)).ok();
+    assert_eq!(again["results"][0]["state"], "known");
+    host.verify(&eve, &code(3)).refused(401, "wrong-code");
+    let rows = host.ask(&Request::get("/audit?limit=500")).ok();
+    let rows = rows["events"].as_array().unwrap().iter().filter(|row| row["event"] == "factor.enroll");
+    let details: Vec<&str> = rows.map(|row| row["detail"].as_str().unwrap()).collect();
+    assert_eq!(details, ["imported hotp/SHA1/6, proved elsewhere: the integration tests ask for it"]);
+}
+
+#[test]
+fn enr_9_an_import_ends_sessions_that_lack_the_factor() {
+    let host = Host::start("");
+    let person = host.person("anna");
+    host.ask(&Request::get(person.path()).token(&person.token)).ok();
+
+    host.ask(&imports(&json!([hotp("anna", 0)]), false)).ok();
+
+    host.ask(&Request::get(person.path()).token(&person.token)).refused(401, "unauthenticated");
+    assert_eq!(host.password(&person).ok()["type"], "CHALLENGE");
+}
+
+#[test]
+fn one_malformed_factor_refuses_all_of_them_by_its_place() {
+    let host = Host::start("");
+    for (wrong, said) in [
+        (json!({"digits": 5}), "`digits`"),
+        (json!({"algorithm": "MD5"}), "`algorithm`"),
+        (json!({"counter": null}), "a wrong type"),
+        (json!({"period": 30}), "`kind`"),
+        (json!({"secret": "GEZDGNBVGY3TQOJQ"}), "128"),
+        (json!({"secret": "0189"}), "Base32"),
+        (json!({"counter": 1_u64 << 63}), "2^62"),
+    ] {
+        let mut second = hotp("bob", 0);
+        second.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        let refused = host.ask(&imports(&json!([hotp("ann", 0), second]), true)).refused(400, "malformed");
+        assert!(refused["detail"].as_str().unwrap().contains(said), "{wrong}: {refused}");
+    }
+    assert_eq!(host.ask(&Request::get("/users")).ok()["users"], json!([]));
+    let without = Request::post("/imports", &json!({"factors": [hotp("ann", 0)]}));
+    host.ask(&without).refused(403, "fresh-proof-required");
+}
+
+#[test]
+fn a_plan_says_what_would_be_done_and_changes_nothing() {
+    let host = Host::start("");
+    let dir = tempfile::tempdir().unwrap();
+    let aegis = json!({"version": 1, "header": {"slots": null, "params": null}, "db": {"version": 2, "entries": [
+        {"type": "hotp", "name": "bob", "issuer": "ACME",
+         "info": {"secret": SEED, "algo": "SHA256", "digits": 8, "counter": 4}},
+        {"type": "steam", "name": "eve", "issuer": "Steam", "info": {"secret": SEED, "digits": 5}},
+        {"type": "totp", "name": "ann", "issuer": "Old", "info": {"secret": "GEZDGNBVGY3TQOJQ"}},
+    ]}});
+    let file = written(&dir, "aegis.json", &aegis.to_string());
+    let map = written(&dir, "map.csv", "bob,robert\n");
+
+    let (status, plan) = import(&host, &["--dry-run", "--map", &map, &file]);
+
+    assert_eq!((status, &plan["format"]), (Some(0), &json!("aegis")), "{plan}");
+    let told = |index: usize| {
+        let entry = &plan["entries"][index];
+        (entry["user"].clone(), entry["state"].clone(), entry["reason"].clone())
+    };
+    assert_eq!(told(0), (json!("robert"), json!("taken"), Value::Null));
+    assert_eq!(plan["entries"][0]["counter"], 4);
+    assert_eq!(told(1), (json!("eve"), json!("refused"), json!("steam is neither TOTP nor HOTP")));
+    assert!(told(2).2.as_str().unwrap().contains("80 bits"), "{plan}");
+    assert!(plan["entries"][2]["notes"][0].as_str().unwrap().contains("as Aegis takes it: SHA1, 6 digits, 30 seconds"));
+    assert_eq!(host.ask(&Request::get("/users")).ok()["users"], json!([]));
+    let shown = mfactl(&host, &["import", "--dry-run", "--map", &map, &file], "");
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("robert") && shown.contains("1 would be taken over, 2 refused"), "{shown}");
+
+    let (status, report) = trusted(&host, &["--map", &map, &file]);
+    assert_eq!(status, Some(1), "{report}");
+    assert_eq!(report["entries"][0]["state"], "imported");
+    let code = otp::code(&seed(), Hash::Sha256, 8, 4);
+    host.verify(&id_of(&host, "robert"), &json!({"token": code})).ok();
+    let (_, again) = trusted(&host, &["--map", &map, &file]);
+    assert_eq!(again["entries"][0]["state"], "known");
+}
+
+#[test]
+fn many_factors_go_in_batches_of_one_transaction_each() {
+    let host = Host::start("");
+    let dir = tempfile::tempdir().unwrap();
+    let lines: String =
+        (0..250).map(|number| format!("otpauth://hotp/Old:user{number}?secret={SEED}&counter={number}\n")).collect();
+    let file = written(&dir, "all.txt", &lines);
+
+    let (status, report) = trusted(&host, &[&file]);
+
+    assert_eq!(status, Some(0), "{report}");
+    for number in [0, 99, 100, 249] {
+        host.verify(&id_of(&host, &format!("user{number}")), &code(number)).ok();
+    }
+}
+
+#[test]
+fn a_damaged_or_foreign_file_is_named_and_nothing_is_sent() {
+    let host = Host::start("");
+    let dir = tempfile::tempdir().unwrap();
+    for (text, said) in [
+        (format!("{{\"version\":1,\"header\":{{}},\"db\":{{\"entries\":[{{\"info\":\"{SEED}\""), "damaged JSON"),
+        ("{\"version\":1,\"header\":{},\"db\":{\"entries\":7}}".to_owned(), "no array `entries`"),
+        (format!("<KeyContainer>{SEED}</KeyContainer>"), "XML"),
+        ("otpauth-migration://offline?data=AAAA%".to_owned(), "line 1"),
+        ("{\"schemaVersion\":4,\"servicesEncrypted\":\"AA:AA:AA\"}".to_owned(), "password"),
+    ] {
+        let (status, words) = trusted(&host, &[&written(&dir, "file", &text)]);
+        assert_eq!(status, Some(2), "{text}: {words}");
+        assert!(words.as_str().unwrap().contains(said), "{said}: {words}");
+    }
+    assert_eq!(host.ask(&Request::get("/users")).ok()["users"], json!([]));
+}
+
+/// Logs the user in with another module, which writes its file.
+fn log_in_there(module: &str, code: &str) {
+    let stack = Stack::new("svc", &format!("auth required {module}"));
+    stack.run(&[], "svc", USER, &["authenticate"], format!("{code}\n").as_bytes()).let_in();
+}
+
+/// A code of `oathtool`, which the other modules know nothing of.
+fn oathtool(arguments: &[&str], seed: &str) -> String {
+    let output = Command::new("oathtool").args(arguments).args(["-b", seed]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_users_file_that_pam_oath_wrote_goes_on_where_it_was() {
+    let host = Host::start("");
+    let dir = tempfile::tempdir().unwrap();
+    let hex: String = seed().iter().map(|byte| format!("{byte:02x}")).collect();
+    // The longest step that liboath knows.
+    let period = 60;
+    for (kind, is_totp) in [("HOTP/E/6".to_owned(), false), (format!("HOTP/T{period}/6"), true)] {
+        let file = written(&dir, "users.oath", &format!("{kind} {USER} - {hex}\n"));
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let used = if is_totp {
+            oathtool(&["--totp", "-s", &format!("{period}s")], SEED)
+        } else {
+            oathtool(&["--hotp", "-c", "2"], SEED)
+        };
+        let step = otp::step(period);
+        log_in_there(&format!("pam_oath.so usersfile={file} window=5 digits=6"), &used);
+        assert!(fs::read_to_string(&file).unwrap().contains(&used), "pam_oath did not write its file");
+
+        let name = if is_totp { "tom" } else { "hal" };
+        let (status, report) = trusted(&host, &["--user", name, &file]);
+
+        assert_eq!((status, &report["format"]), (Some(0), &json!("pam_oath")), "{report}");
+        let user = id_of(&host, name);
+        host.verify(&user, &json!({"token": used})).refused(401, "wrong-code");
+        let next = if is_totp { step + 1 } else { 3 };
+        host.verify(&user, &code(next)).ok();
+    }
+}
+
+#[test]
+fn a_file_that_google_authenticator_wrote_goes_on_where_it_was() {
+    let host = Host::start("");
+    let dir = tempfile::tempdir().unwrap();
+    for is_totp in [true, false] {
+        let path = dir.path().join("google");
+        let mut command = Command::new("google-authenticator");
+        command
+            .args(["--force", "--quiet", "--no-confirm", "--minimal-window", "--no-rate-limit", "--secret"])
+            .arg(&path);
+        let kind: &[&str] = if is_totp { &["--time-based", "--disallow-reuse"] } else { &["--counter-based"] };
+        let made = command.args(kind).output().expect("google-authenticator; tools/needs test installs it");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let file = path.display().to_string();
+        let secret = fs::read_to_string(&path).unwrap().lines().next().unwrap().to_owned();
+        let module = format!("pam_google_authenticator.so secret={file} user=root no_strict_owner allowed_perm=0600");
+        let used = if is_totp { oathtool(&["--totp"], &secret) } else { oathtool(&["--hotp", "-c", "1"], &secret) };
+        log_in_there(&module, &used);
+
+        let name = if is_totp { "tina" } else { "hans" };
+        let (status, report) = trusted(&host, &["--user", name, &file]);
+
+        assert_eq!((status, &report["format"]), (Some(0), &json!("google-authenticator")), "{report}");
+        let notes = report["entries"][0]["notes"].to_string();
+        assert!(notes.contains("scratch codes"), "{notes}");
+        let user = id_of(&host, name);
+        let next = if is_totp {
+            let reading = fs::read_to_string(&path).unwrap();
+            let steps = reading.lines().find_map(|line| line.strip_prefix("\" DISALLOW_REUSE ")).unwrap();
+            let step: u64 = steps.split(' ').next_back().unwrap().parse().unwrap();
+            otp::code(&otp::seed_of(&secret), Hash::Sha1, 6, step + 1)
+        } else {
+            oathtool(&["--hotp", "-c", "2"], &secret)
+        };
+        host.verify(&user, &json!({"token": used})).refused(401, "wrong-code");
+        host.verify(&user, &json!({"token": next})).ok();
+    }
+}
