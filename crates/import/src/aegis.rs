@@ -67,19 +67,14 @@ fn hex(value: &Value, name: &str) -> Option<Vec<u8>> {
 fn draft(index: usize, entry: &Value) -> Draft {
     let mut draft = Draft::at(format!("entry {index}"));
     draft.name(text(entry, "issuer"), text(entry, "name"));
-    draft.known.kind = text(entry, "type").map(|kind| kind.to_ascii_lowercase());
     let Some(info) = entry.get("info") else {
         draft.refuse(Refusal::Damaged("it has no `info`".to_owned()));
         return draft;
     };
-    draft.known.algorithm = text(info, "algo");
-    draft.known.digits = number(info, "digits");
-    draft.known.period = number(info, "period");
-    draft.known.counter = number(info, "counter");
-    match text(info, "secret") {
-        Some(secret) => draft.base32(&secret),
-        None => draft.refuse(Refusal::NoSecret),
-    }
+    draft.parameters(info, "type", "algo");
+    // The kind stands outside.
+    draft.known.kind = text(entry, "type").map(|kind| kind.to_ascii_lowercase());
+    draft.secret(info, "secret");
     draft.fill(&DEFAULTS);
     draft
 }

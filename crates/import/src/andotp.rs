@@ -4,8 +4,7 @@ use serde_json::Value;
 
 use crate::cipher;
 use crate::draft::{Defaults, Draft};
-use crate::entry::Refusal;
-use crate::json::{number, parse, text};
+use crate::json::{parse, text};
 use crate::{Fault, Format, Secrets};
 
 const FORMAT: Format = Format::AndOtp;
@@ -52,15 +51,8 @@ fn draft(index: usize, entry: &Value) -> Draft {
         _ => (None, label),
     };
     draft.name(text(entry, "issuer").or(before), Some(account));
-    draft.known.kind = text(entry, "type").map(|kind| kind.to_ascii_lowercase());
-    draft.known.algorithm = text(entry, "algorithm");
-    draft.known.digits = number(entry, "digits");
-    draft.known.period = number(entry, "period");
-    draft.known.counter = number(entry, "counter");
-    match text(entry, "secret") {
-        Some(secret) => draft.base32(&secret),
-        None => draft.refuse(Refusal::NoSecret),
-    }
+    draft.parameters(entry, "type", "algorithm");
+    draft.secret(entry, "secret");
     draft.fill(&DEFAULTS);
     draft
 }

@@ -1,9 +1,11 @@
 //! An entry as a reader finds it, and its check against what can be kept.
 
-use data_encoding::Specification;
 use mfad_core::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive};
+use mfad_core::oath::lenient_base32;
+use serde_json::Value;
 
 use crate::entry::{Entry, Factor, Known, Refusal};
+use crate::json::{number, text};
 
 /// The shortest seed that can be kept, in bytes: 80 bits, as many services make them.
 const SHORTEST_SEED: usize = 10;
@@ -60,9 +62,28 @@ impl Draft {
 
     /// Takes a secret in Base32 (RFC 4648 section 6), in either case, with or without padding, blanks and hyphens.
     pub(crate) fn base32(&mut self, text: &str) {
-        match base32(text) {
+        match lenient_base32(text) {
             Some(seed) => self.seed = Some(seed),
             None => self.refuse(Refusal::Secret("Base32")),
+        }
+    }
+
+    /// Takes the parameters out of JSON: `digits`, `period` and `counter`, kind and algorithm under these names.
+    pub(crate) fn parameters(&mut self, value: &Value, kind: &str, algorithm: &str) {
+        self.known = Known {
+            kind: text(value, kind).map(|kind| kind.to_ascii_lowercase()),
+            algorithm: text(value, algorithm),
+            digits: number(value, "digits"),
+            period: number(value, "period"),
+            counter: number(value, "counter"),
+        };
+    }
+
+    /// Takes the secret in Base32 under this name.
+    pub(crate) fn secret(&mut self, value: &Value, name: &str) {
+        match text(value, name) {
+            Some(secret) => self.base32(&secret),
+            None => self.refuse(Refusal::NoSecret),
         }
     }
 
@@ -169,16 +190,4 @@ pub(crate) fn word(text: &str) -> String {
     } else {
         "something unknown".to_owned()
     }
-}
-
-/// Decodes Base32 leniently; `None` if it is none.
-pub(crate) fn base32(text: &str) -> Option<Sensitive<Vec<u8>>> {
-    let mut lenient = Specification::new();
-    lenient.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567");
-    lenient.translate.from.push_str("abcdefghijklmnopqrstuvwxyz");
-    lenient.translate.to.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-    lenient.ignore.push_str(" -=");
-    // Bits after the last whole byte carry no seed, so their value does not matter.
-    lenient.check_trailing_bits = false;
-    lenient.encoding().ok()?.decode(text.as_bytes()).ok().map(Sensitive::new)
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::draft::{Defaults, Draft};
 use crate::entry::Refusal;
-use crate::json::{array, number, parse, text};
+use crate::json::{array, parse, text};
 use crate::{Fault, Format};
 
 const FORMAT: Format = Format::FreeOtpPlus;
@@ -23,11 +23,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Draft>, Fault> {
 fn draft(index: usize, token: &Value) -> Draft {
     let mut draft = Draft::at(format!("entry {index}"));
     draft.name(text(token, "issuerExt").or_else(|| text(token, "issuerInt")), text(token, "label"));
-    draft.known.kind = text(token, "type").map(|kind| kind.to_ascii_lowercase());
-    draft.known.algorithm = text(token, "algo");
-    draft.known.digits = number(token, "digits");
-    draft.known.period = number(token, "period");
-    draft.known.counter = number(token, "counter");
+    draft.parameters(token, "type", "algo");
     match token.get("secret").and_then(Value::as_array) {
         Some(bytes) => match bytes.iter().map(byte).collect::<Option<Vec<u8>>>() {
             Some(seed) => draft.seed = Some(Sensitive::new(seed)),

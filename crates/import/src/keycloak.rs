@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::draft::{Defaults, Draft};
 use crate::entry::Refusal;
-use crate::json::{number, parse, text};
+use crate::json::{parse, text};
 use crate::{Fault, Format};
 
 const FORMAT: Format = Format::Keycloak;
@@ -41,11 +41,7 @@ fn draft(index: usize, user: &Value, credential: &Value) -> Draft {
         draft.refuse(Refusal::Damaged("its `secretData` or `credentialData` is no JSON".to_owned()));
         return draft;
     };
-    draft.known.kind = text(&data, "subType");
-    draft.known.algorithm = text(&data, "algorithm");
-    draft.known.digits = number(&data, "digits");
-    draft.known.period = number(&data, "period");
-    draft.known.counter = number(&data, "counter");
+    draft.parameters(&data, "subType", "algorithm");
     match (text(&secret, "value"), text(&data, "secretEncoding").as_deref()) {
         (Some(value), Some("BASE32")) => draft.base32(&value),
         // Without an encoding the key is the text itself.

@@ -80,10 +80,7 @@ fn draft(index: usize, entry: &Value) -> Draft {
     if text(entry, "Pin").is_some_and(|pin| !pin.is_empty()) {
         draft.refuse(Refusal::Pin);
     }
-    match text(entry, "Secret") {
-        Some(secret) => draft.base32(&secret),
-        None => draft.refuse(Refusal::NoSecret),
-    }
+    draft.secret(entry, "Secret");
     draft.fill(&DEFAULTS);
     draft
 }

@@ -5,8 +5,7 @@ use serde_json::Value;
 
 use crate::cipher;
 use crate::draft::{Defaults, Draft};
-use crate::entry::Refusal;
-use crate::json::{array, number, parse, text};
+use crate::json::{array, parse, text};
 use crate::{Fault, Format, Secrets};
 
 const FORMAT: Format = Format::TwoFas;
@@ -41,15 +40,8 @@ fn draft(index: usize, entry: &Value) -> Draft {
     let otp = entry.get("otp").unwrap_or(&Value::Null);
     let issuer = text(otp, "issuer").or_else(|| text(entry, "name"));
     draft.name(issuer, text(otp, "account").or_else(|| text(otp, "label")));
-    draft.known.kind = text(otp, "tokenType").map(|kind| kind.to_ascii_lowercase());
-    draft.known.algorithm = text(otp, "algorithm");
-    draft.known.digits = number(otp, "digits");
-    draft.known.period = number(otp, "period");
-    draft.known.counter = number(otp, "counter");
-    match text(entry, "secret") {
-        Some(secret) => draft.base32(&secret),
-        None => draft.refuse(Refusal::NoSecret),
-    }
+    draft.parameters(otp, "tokenType", "algorithm");
+    draft.secret(entry, "secret");
     draft.fill(&DEFAULTS);
     draft
 }

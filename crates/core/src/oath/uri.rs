@@ -174,11 +174,21 @@ fn unknown(name: &str) -> Refusal {
     }
 }
 
-/// Decodes Base32 (RFC 4648 section 6) as other programs write it: in either case, with or without padding, spaces and
-/// hyphens.
+/// Reads the secret of a URI.
 fn seed(text: &str) -> Result<Sensitive<Vec<u8>>, &'static str> {
     let wrong = "its secret is no Base32";
     let text = Sensitive::new(decoded(text).ok_or(wrong)?);
+    let seed = lenient_base32(text.expose()).ok_or(wrong)?;
+    match seed.expose().len() {
+        ..SHORTEST_SEED => Err("its secret is shorter than 128 bits; make a new one instead"),
+        SHORTEST_SEED..=LONGEST_SEED => Ok(seed),
+        _ => Err("its secret is longer than 512 bits"),
+    }
+}
+
+/// Decodes Base32 (RFC 4648 section 6) as other programs write it: in either case, with or without padding, spaces and
+/// hyphens. `None` if it is none.
+pub fn lenient_base32(text: &str) -> Option<Sensitive<Vec<u8>>> {
     let mut lenient = Specification::new();
     lenient.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567");
     lenient.translate.from.push_str("abcdefghijklmnopqrstuvwxyz");
@@ -186,13 +196,7 @@ fn seed(text: &str) -> Result<Sensitive<Vec<u8>>, &'static str> {
     lenient.ignore.push_str(" -=");
     // Bits after the last whole byte carry no seed, so their value does not matter.
     lenient.check_trailing_bits = false;
-    let bytes = lenient.encoding().map_err(|_| wrong)?.decode(text.expose().as_bytes()).map_err(|_| wrong)?;
-    let seed = Sensitive::new(bytes);
-    match seed.expose().len() {
-        ..SHORTEST_SEED => Err("its secret is shorter than 128 bits; make a new one instead"),
-        SHORTEST_SEED..=LONGEST_SEED => Ok(seed),
-        _ => Err("its secret is longer than 512 bits"),
-    }
+    lenient.encoding().ok()?.decode(text.as_bytes()).ok().map(Sensitive::new)
 }
 
 fn decoded(text: &str) -> Option<String> {
