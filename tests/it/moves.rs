@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::cli::mfactl;
 use crate::host::Host;
+use crate::interop::python;
 use crate::otp::{self, Hash};
 use crate::pam::rig::Stack;
 use crate::wire::Request;
@@ -207,7 +208,8 @@ fn a_damaged_or_foreign_file_is_named_and_nothing_is_sent() {
     for (text, said) in [
         (format!("{{\"version\":1,\"header\":{{}},\"db\":{{\"entries\":[{{\"info\":\"{SEED}\""), "damaged JSON"),
         ("{\"version\":1,\"header\":{},\"db\":{\"entries\":7}}".to_owned(), "no array `entries`"),
-        (format!("<KeyContainer>{SEED}</KeyContainer>"), "XML"),
+        (format!("<Keys>{SEED}</Keys>"), "XML"),
+        (format!("<KeyContainer>{SEED}"), "middle"),
         ("otpauth-migration://offline?data=AAAA%".to_owned(), "line 1"),
         ("{\"schemaVersion\":4,\"servicesEncrypted\":\"AA:AA:AA\"}".to_owned(), "password"),
     ] {
@@ -298,4 +300,70 @@ fn a_file_that_google_authenticator_wrote_goes_on_where_it_was() {
         host.verify(&user, &json!({"token": used})).refused(401, "wrong-code");
         host.verify(&user, &json!({"token": next})).ok();
     }
+}
+
+/// Keys of a maker in PSKC, by python-pskc: plain, under a password, and under a key.
+const PSKC: &str = r#"
+import sys
+from pskc import PSKC
+place, seed = sys.argv[1], b"12345678901234567890"
+for form in ["plain", "password", "key"]:
+    pskc = PSKC()
+    pskc.add_key(id="4711", serial="4711", issuer="ACME", algorithm="totp", response_length=8, response_encoding="DECIMAL",
+                 secret=seed, time_interval=60, algorithm_suite="SHA256", key_userid="CN=bob,DC=example")
+    pskc.add_key(id="4712", algorithm="urn:ietf:params:xml:ns:keyprov:pskc:hotp", response_length=6,
+                 response_encoding="DECIMAL", secret=seed, counter=7)
+    pskc.add_key(id="4713", algorithm="hotp", response_length=8, response_encoding="HEXADECIMAL", secret=seed, counter=1)
+    if form == "password":
+        pskc.encryption.setup_pbkdf2("correct horse", iterations=1000, key_length=16, algorithm="aes128-cbc")
+    if form == "key":
+        pskc.encryption.setup_preshared_key(key=bytes(range(32)), algorithm="aes256-cbc")
+    pskc.write(f"{place}/{form}.xml")
+"#;
+
+#[test]
+fn pskc_of_another_program_is_read_plain_and_encrypted_and_its_macs_are_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().display().to_string();
+    let made = python().args(["-c", PSKC, &place]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let password = written(&dir, "password", "correct horse\n");
+    let wrong = written(&dir, "wrong", "incorrect horse\n");
+    let key = written(&dir, "key", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n");
+    let map = written(&dir, "map", "4712,eve\n");
+    let file = |form: &str| format!("{place}/{form}.xml");
+
+    for (form, more) in [
+        ("plain", vec![]),
+        ("password", vec!["--password-file", password.as_str()]),
+        ("key", vec!["--key-file", key.as_str()]),
+    ] {
+        let host = Host::start("");
+        let file = file(form);
+        let (status, report) = trusted(&host, &[&more[..], &["--map", &map, &file]].concat());
+
+        assert_eq!((status, &report["format"]), (Some(1), &json!("pskc")), "{form}: {report}");
+        assert!(report["entries"][2]["reason"].as_str().unwrap().contains("HEXADECIMAL"), "{report}");
+        let by_time = otp::code(&seed(), Hash::Sha256, 8, otp::step(60));
+        host.verify(&id_of(&host, "bob"), &json!({"token": by_time})).ok();
+        host.verify(&id_of(&host, "eve"), &code(7)).ok();
+    }
+    let host = Host::start("");
+    let (status, words) = trusted(&host, &["--password-file", &wrong, &file("password")]);
+    assert_eq!(status, Some(2));
+    assert!(words.as_str().unwrap().contains("does not open"), "{words}");
+    // One bit of a secret is another one: the MAC does not fit.
+    let text = fs::read_to_string(file("key")).unwrap();
+    let secret = text.find("<pskc:Secret>").unwrap();
+    let at = secret + text[secret..].find("<xenc:CipherValue>").unwrap() + "<xenc:CipherValue>".len();
+    let changed = if text.as_bytes()[at] == b'A' { "B" } else { "A" };
+    let forged = written(&dir, "forged.xml", &format!("{}{changed}{}", &text[..at], &text[at + 1..]));
+    let (status, words) = trusted(&host, &["--key-file", &key, &forged]);
+    assert_eq!(status, Some(2), "{words}");
+    let (_, words) = trusted(&host, &[&file("key")]);
+    assert!(words.as_str().unwrap().contains("needs that key"), "{words}");
+    let entities = "<!DOCTYPE x [<!ENTITY a \"b\">]><KeyContainer>&a;</KeyContainer>";
+    let (_, words) = trusted(&host, &[&written(&dir, "entities.xml", entities)]);
+    assert!(words.as_str().unwrap().contains("document type"), "{words}");
+    assert_eq!(host.ask(&Request::get("/users")).ok()["users"], json!([]));
 }

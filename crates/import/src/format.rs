@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::draft::Draft;
 use crate::{
     Fault, Secrets, aegis, andotp, bitwarden, freeotp, google_authenticator, keycloak, kratos, migration, otpauth,
-    pam_oath, stratum, table, twofas,
+    pam_oath, pskc, stratum, table, twofas,
 };
 
 /// A format of factors that are exported.
@@ -39,6 +39,8 @@ pub enum Format {
     GoogleAuthenticator,
     /// The users file of `pam_oath`.
     PamOath,
+    /// PSKC (RFC 6030), plain or encrypted.
+    Pskc,
     /// A realm export of Keycloak with users.
     Keycloak,
     /// Identities of Ory Kratos.
@@ -47,7 +49,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Otpauth,
         Self::Migration,
         Self::Aegis,
@@ -61,6 +63,7 @@ impl Format {
         Self::OathCsv,
         Self::GoogleAuthenticator,
         Self::PamOath,
+        Self::Pskc,
         Self::Keycloak,
         Self::Kratos,
     ];
@@ -81,6 +84,7 @@ impl Format {
             Self::OathCsv => "oath-csv",
             Self::GoogleAuthenticator => "google-authenticator",
             Self::PamOath => "pam_oath",
+            Self::Pskc => "pskc",
             Self::Keycloak => "keycloak",
             Self::Kratos => "kratos",
         }
@@ -101,7 +105,8 @@ impl Format {
         let Some(first) = first else { return Err(Fault::Unknown("it is empty")) };
         match () {
             () if first.starts_with(['{', '[']) => of_json(bytes),
-            () if first.starts_with('<') => Err(Fault::Unknown("XML that is not read here")),
+            () if first.starts_with('<') && text.contains("KeyContainer") => Ok(Self::Pskc),
+            () if first.starts_with('<') => Err(Fault::Unknown("XML of another program")),
             () if migration::is_uri(first) => Ok(Self::Migration),
             () if otpauth::is_uri(first) => Ok(Self::Otpauth),
             () if google_authenticator::is(text) => Ok(Self::GoogleAuthenticator),
@@ -129,6 +134,7 @@ impl Format {
             Self::BitwardenCsv | Self::KeePassXcCsv | Self::OathCsv => table::read(bytes, self, notes),
             Self::GoogleAuthenticator => google_authenticator::read(bytes),
             Self::PamOath => pam_oath::read(bytes),
+            Self::Pskc => pskc::read(bytes, secrets, notes),
             Self::Keycloak => keycloak::read(bytes),
             Self::Kratos => kratos::read(bytes),
         }

@@ -20,9 +20,11 @@ mod kratos;
 mod migration;
 mod otpauth;
 mod pam_oath;
+mod pskc;
 mod stratum;
 mod table;
 mod twofas;
+mod xml;
 
 pub use entry::{Entry, Factor, Known, Refusal};
 pub use format::Format;
@@ -33,6 +35,8 @@ pub use mfad_core::model::{OtpKind, Profile};
 pub struct Secrets<'a> {
     /// The password.
     pub password: Option<&'a [u8]>,
+    /// The key, for files that are encrypted under a key that both sides know.
+    pub key: Option<&'a [u8]>,
 }
 
 /// The entries of a file.
@@ -52,6 +56,8 @@ pub enum Fault {
     Unknown(&'static str),
     /// It is encrypted, and there is no password.
     NeedsPassword(Format),
+    /// It is encrypted under a key that both sides know, and there is none.
+    NeedsKey(Format),
     /// The password does not open it, or the file is damaged.
     WrongPassword(Format),
     /// It is in this format, but damaged; the text says where.
@@ -65,8 +71,11 @@ impl std::fmt::Display for Fault {
         match self {
             Self::Unknown(what) => write!(f, "it is in no known format: {what}"),
             Self::NeedsPassword(format) => write!(f, "it is an encrypted file of {format}, and needs its password"),
+            Self::NeedsKey(format) => {
+                write!(f, "it is a file of {format} that is encrypted under a key, and needs that key")
+            }
             Self::WrongPassword(format) => {
-                write!(f, "the password does not open this file of {format}, or the file is damaged")
+                write!(f, "the password or key does not open this file of {format}, or the file is damaged")
             }
             Self::Damaged(format, what) => write!(f, "it is a damaged file of {format}: {what}"),
             Self::Unsupported(format, what) => write!(f, "it is a file of {format} that is not read here: {what}"),

@@ -244,7 +244,7 @@ fn a_file_that_is_none_of_them_is_named() {
         ("hello", "neither"),
         ("{\"a\": 1}", "JSON of another program"),
         ("{\"a\": ", "damaged JSON"),
-        ("<KeyContainer/>", "XML"),
+        ("<Keys/>", "XML"),
         (SECRET, "neither"),
     ] {
         let told = fault(text).to_string();
@@ -264,7 +264,7 @@ fn an_encrypted_file_needs_a_password_and_asks_for_no_more_memory_than_is_allowe
         "tag": "00".repeat(16)}}, "db": "AAAA"})
     .to_string();
     assert_eq!(fault(&aegis), Fault::NeedsPassword(Format::Aegis));
-    let secrets = Secrets { password: Some(b"x") };
+    let secrets = Secrets { password: Some(b"x"), ..Secrets::default() };
     assert!(matches!(read(aegis.as_bytes(), None, &secrets), Err(Fault::WrongPassword(Format::Aegis))));
     let rounds = [&u32::MAX.to_be_bytes()[..], &[0; 40]].concat();
     let andotp = read(&rounds, Some(Format::AndOtp), &secrets);
@@ -276,7 +276,7 @@ fn formats_have_names() {
     for format in Format::ALL {
         assert_eq!(Format::parse(format.name()), Some(format));
     }
-    assert_eq!(Format::parse("pskc"), None);
+    assert_eq!(Format::parse("excel"), None);
 }
 
 /// Two QR codes of one transfer, and the second with an unset kind; written by hand by the published description.

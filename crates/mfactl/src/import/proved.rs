@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use data_encoding::BASE32_NOPAD;
+use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 use mfad_api::{ImportResult, ImportResults, SecretString};
 use mfad_import::{Document, Factor, Fault, Format, OtpKind, Secrets};
 use serde::Serialize;
@@ -74,12 +74,24 @@ async fn document(context: &Context, args: &ImportArgs, file: &Path) -> Result<D
         Err(Fault::NeedsPassword(_)) => {
             let source = Source::chosen(false, args.password_file.as_deref());
             let password = context.prompter.secret(FILE_PASSWORD, &source).await?;
-            let secrets = Secrets { password: Some(password.as_str().as_bytes()) };
+            let secrets = Secrets { password: Some(password.as_str().as_bytes()), ..Secrets::default() };
             mfad_import::read(&bytes, format, &secrets)
+        }
+        Err(Fault::NeedsKey(_)) if args.key_file.is_some() => {
+            let key = key(args)?;
+            mfad_import::read(&bytes, format, &Secrets { key: Some(&key), ..Secrets::default() })
         }
         read => read,
     };
     read.map_err(|fault| Failure::Usage(format!("{}: {fault}", visible(&file.to_string_lossy()))))
+}
+
+/// The key in the file of `--key-file`.
+fn key(args: &ImportArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let bytes = read(args, args.key_file.as_deref())?;
+    let text = std::str::from_utf8(&bytes).ok().map(str::trim);
+    let hex = text.and_then(|text| HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok());
+    Ok(hex.filter(|key| !key.is_empty()).map_or(bytes, Zeroizing::new))
 }
 
 fn mapping(args: &ImportArgs) -> Result<Mapping, Failure> {
