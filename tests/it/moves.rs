@@ -367,3 +367,37 @@ fn pskc_of_another_program_is_read_plain_and_encrypted_and_its_macs_are_checked(
     assert!(words.as_str().unwrap().contains("document type"), "{words}");
     assert_eq!(host.ask(&Request::get("/users")).ok()["users"], json!([]));
 }
+
+/// QR codes of two transfer parts and of a URI, by OpenCV.
+const PICTURES: &str = r#"
+import sys, cv2
+for number, text in enumerate(sys.argv[2:]):
+    picture = cv2.QRCodeEncoder.create().encode(text)
+    picture = cv2.copyMakeBorder(picture, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=255)
+    picture = cv2.resize(picture, None, fx=5, fy=5, interpolation=cv2.INTER_NEAREST)
+    cv2.imwrite(f"{sys.argv[1]}/{number}.png", picture)
+"#;
+
+#[test]
+fn pictures_of_qr_codes_are_read_together() {
+    let host = Host::start("");
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().display().to_string();
+    let first =
+        "otpauth-migration://offline?data=CiwKFDEyMzQ1Njc4OTAxMjM0NTY3ODkwEghBQ01FOmJvYhoEQUNNRSACKAIwAhABGAIgACgH";
+    let second =
+        "otpauth-migration://offline?data=CikKFDEyMzQ1Njc4OTAxMjM0NTY3ODkwEgNldmUaBEFDTUUgAigCMAE4CRABGAIgASgH";
+    let made = python().args(["-c", PICTURES, &place, second, first]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let picture = |number: usize| format!("{place}/{number}.png");
+
+    let (status, words) = trusted(&host, &[&picture(0)]);
+    assert_eq!(status, Some(2));
+    assert!(words.as_str().unwrap().contains("part 1 of 2 is missing"), "{words}");
+    let (status, report) = trusted(&host, &[&picture(0), &picture(1)]);
+    assert_eq!((status, &report["format"]), (Some(0), &json!("otpauth-migration")), "{report}");
+    let token = otp::code(&seed(), Hash::Sha256, 8, 9);
+    host.verify(&id_of(&host, "eve"), &json!({"token": token})).ok();
+    let (status, words) = trusted(&host, &[&written(&dir, "no.png", "\u{89}PNG")]);
+    assert_eq!(status, Some(2), "{words}");
+}

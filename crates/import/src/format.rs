@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::draft::Draft;
 use crate::{
     Fault, Secrets, aegis, andotp, bitwarden, freeotp, google_authenticator, keycloak, kratos, migration, otpauth,
-    pam_oath, pskc, stratum, table, twofas,
+    pam_oath, pskc, qr, stratum, table, twofas,
 };
 
 /// A format of factors that are exported.
@@ -17,6 +17,8 @@ pub enum Format {
     Otpauth,
     /// `otpauth-migration` URIs.
     Migration,
+    /// A picture with QR codes (PNG) of otpauth URIs.
+    Picture,
     /// Aegis, plain or encrypted.
     Aegis,
     /// 2FAS, plain or encrypted.
@@ -49,9 +51,10 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Otpauth,
         Self::Migration,
+        Self::Picture,
         Self::Aegis,
         Self::TwoFas,
         Self::AndOtp,
@@ -73,6 +76,7 @@ impl Format {
         match self {
             Self::Otpauth => "otpauth",
             Self::Migration => "otpauth-migration",
+            Self::Picture => "qr",
             Self::Aegis => "aegis",
             Self::TwoFas => "2fas",
             Self::AndOtp => "andotp",
@@ -97,6 +101,9 @@ impl Format {
 
     /// The format of a file by its content.
     pub(crate) fn recognise(bytes: &[u8]) -> Result<Self, Fault> {
+        if qr::is(bytes) {
+            return Ok(Self::Picture);
+        }
         if stratum::is_encrypted(bytes) {
             return Ok(Self::Stratum);
         }
@@ -125,6 +132,10 @@ impl Format {
         match self {
             Self::Otpauth => otpauth::read(bytes),
             Self::Migration => migration::read(bytes),
+            Self::Picture => {
+                let texts = qr::texts(bytes)?;
+                Self::recognise(texts.as_bytes())?.read(texts.as_bytes(), secrets, notes)
+            }
             Self::Aegis => aegis::read(bytes, secrets),
             Self::TwoFas => twofas::read(bytes, secrets),
             Self::AndOtp => andotp::read(bytes, secrets),
@@ -168,10 +179,10 @@ fn of_json(bytes: &[u8]) -> Result<Format, Fault> {
 
 /// Names bytes that are no text.
 fn of_bytes(bytes: &[u8]) -> &'static str {
-    // PNG, JPEG, GIF, and RIFF, which WebP uses.
-    let pictures: [&[u8]; 4] = [b"\x89PNG", &[0xff, 0xd8, 0xff], b"GIF89a", b"RIFF"];
+    // JPEG, GIF, and RIFF, which WebP uses.
+    let pictures: [&[u8]; 3] = [&[0xff, 0xd8, 0xff], b"GIF89a", b"RIFF"];
     if pictures.iter().any(|magic| bytes.starts_with(magic)) {
-        "a picture; decode its QR code, for example with zbarimg"
+        "a picture that is no PNG; save it as PNG"
     } else if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         "UTF-16 text; save it as UTF-8"
     } else {

@@ -21,6 +21,7 @@ mod migration;
 mod otpauth;
 mod pam_oath;
 mod pskc;
+mod qr;
 mod stratum;
 mod table;
 mod twofas;
@@ -95,6 +96,12 @@ pub fn read(bytes: &[u8], format: Option<Format>, secrets: &Secrets<'_>) -> Resu
     let drafts = format.read(bytes, secrets, &mut notes)?;
     let entries = drafts.into_iter().map(draft::Draft::finish).collect();
     Ok(Document { format, entries, notes })
+}
+
+/// The texts of the QR codes in a picture, one in each line; `None` if the file is no PNG. A transfer of Google
+/// Authenticator may have its parts in several pictures, so they are read together.
+pub fn texts_of_picture(bytes: &[u8]) -> Option<Result<String, Fault>> {
+    qr::is(bytes).then(|| qr::texts(bytes))
 }
 
 /// Leaves out a byte order mark at the start, and zero bytes at the end of a text, which one program writes.

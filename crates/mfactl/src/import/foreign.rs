@@ -71,7 +71,7 @@ impl Foreign {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Picture => {
-                "a picture; decode its QR code, for example with zbarimg, and import the otpauth URI that this prints"
+                "a picture; if it is a PNG with QR codes, see them with --dry-run, and take them over with --trusted"
             }
             Self::Utf16 => "UTF-16 text; save it as UTF-8",
             Self::Binary => "not text, perhaps an encrypted export; export otpauth URIs as plain text, one per line",

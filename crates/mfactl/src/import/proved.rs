@@ -49,14 +49,25 @@ pub(super) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), 
     let (mut plan, mut formats, mut notes): (Vec<Planned>, Vec<&str>, Vec<String>) = Default::default();
     let stdin = [Path::new("-").to_owned()];
     let files = if args.files.is_empty() { &stdin } else { args.files.as_slice() };
-    for file in files {
-        let document = document(context, args, file).await?;
-        let name = if file.as_os_str() == "-" { "standard input".into() } else { file.to_string_lossy() };
+    let mut add = |name: &str, document: Document| {
         if !formats.contains(&document.format.name()) {
             formats.push(document.format.name());
         }
         notes.extend(document.notes.iter().map(|note| format!("{name}: {note}")));
-        plan.extend(document.entries.into_iter().map(|entry| Planned::new(&name, entry, &mapping)));
+        plan.extend(document.entries.into_iter().map(|entry| Planned::new(name, entry, &mapping)));
+    };
+    // A transfer may have its parts in several pictures, so their texts are read together.
+    let mut pictures = Zeroizing::new(String::new());
+    for file in files {
+        let name = if file.as_os_str() == "-" { "standard input".into() } else { file.to_string_lossy() };
+        let bytes = read(args, Some(file))?;
+        match mfad_import::texts_of_picture(&bytes) {
+            Some(texts) => pictures.push_str(&Zeroizing::new(texts.map_err(|fault| named(&name, &fault))?)),
+            None => add(&name, document(context, args, &name, &bytes).await?),
+        }
+    }
+    if !pictures.is_empty() {
+        add("the pictures", document(context, args, "the pictures", pictures.as_bytes()).await?);
     }
     let formats = formats.join(", ");
     if args.dry_run {
@@ -66,24 +77,27 @@ pub(super) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), 
     report(context, &formats, &plan, &results, &notes)
 }
 
-/// Reads one file. If it is encrypted, asks for its password.
-async fn document(context: &Context, args: &ImportArgs, file: &Path) -> Result<Document, Failure> {
-    let bytes = read(args, Some(file))?;
+fn named(name: &str, fault: &Fault) -> Failure {
+    Failure::Usage(format!("{}: {fault}", visible(name)))
+}
+
+/// Reads what a file holds. If it is encrypted, asks for its password.
+async fn document(context: &Context, args: &ImportArgs, name: &str, bytes: &[u8]) -> Result<Document, Failure> {
     let format = args.format.as_deref().and_then(Format::parse);
-    let read = match mfad_import::read(&bytes, format, &Secrets::default()) {
+    let read = match mfad_import::read(bytes, format, &Secrets::default()) {
         Err(Fault::NeedsPassword(_)) => {
             let source = Source::chosen(false, args.password_file.as_deref());
             let password = context.prompter.secret(FILE_PASSWORD, &source).await?;
             let secrets = Secrets { password: Some(password.as_str().as_bytes()), ..Secrets::default() };
-            mfad_import::read(&bytes, format, &secrets)
+            mfad_import::read(bytes, format, &secrets)
         }
         Err(Fault::NeedsKey(_)) if args.key_file.is_some() => {
             let key = key(args)?;
-            mfad_import::read(&bytes, format, &Secrets { key: Some(&key), ..Secrets::default() })
+            mfad_import::read(bytes, format, &Secrets { key: Some(&key), ..Secrets::default() })
         }
         read => read,
     };
-    read.map_err(|fault| Failure::Usage(format!("{}: {fault}", visible(&file.to_string_lossy()))))
+    read.map_err(|fault| named(name, &fault))
 }
 
 /// The key in the file of `--key-file`.
