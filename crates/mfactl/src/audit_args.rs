@@ -47,7 +47,7 @@ pub(crate) struct TailArgs {
 }
 
 /// The names of events, and of their areas.
-fn event_names() -> Vec<&'static str> {
+pub(crate) fn event_names() -> Vec<&'static str> {
     let names: Vec<&str> = AuditEvent::ALL.iter().map(|event| event.as_str()).collect();
     let areas = names.iter().filter_map(|name| name.split_once('.')).map(|(area, _)| area);
     let mut all: Vec<&str> = areas.chain(names.iter().copied()).collect();

@@ -3,6 +3,8 @@
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::audit_args::event_names;
+
 /// Words of other tools and of everyday speech, and the command that does it here. clap compares letters alone: it would
 /// suggest `unlock` for `lock`, the opposite.
 const WORDS: [(&[&str], &str); 9] = [
@@ -23,6 +25,9 @@ const WORDS: [(&[&str], &str); 9] = [
 /// Replaces the tip of clap if the unknown command is a usual word for a command of another name here. Other errors stay
 /// as they are.
 pub(crate) fn improve(mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::InvalidValue {
+        return with_events(error);
+    }
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;
     }
@@ -35,6 +40,24 @@ pub(crate) fn improve(mut error: clap::Error) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     }
     error
+}
+
+/// Names the events of the audit log of which the unknown word is a part, as `lock` is of `factor.lock`.
+fn with_events(mut error: clap::Error) -> clap::Error {
+    let is_event =
+        matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(flag)) if flag.starts_with("--event"));
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidValue).filter(|_| is_event) else {
+        return error;
+    };
+    let found: Vec<String> = event_names().into_iter().filter(|name| has_part(name, word)).map(str::to_owned).collect();
+    if !word.is_empty() && !found.is_empty() {
+        error.insert(ContextKind::SuggestedValue, ContextValue::Strings(found));
+    }
+    error
+}
+
+fn has_part(name: &str, word: &str) -> bool {
+    name.split(['.', '-']).any(|part| part.starts_with(word))
 }
 
 #[cfg(test)]
@@ -76,6 +99,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_half_of_an_event_leads_to_its_whole_name() {
+        let text = told(&["audit", "tail", "--event", "lock"]);
+        assert!(text.contains("a similar value exists: 'factor.lock'"), "{text}");
+        assert!(!told(&["audit", "tail", "--event", "nothing"]).contains("similar value"));
     }
 
     #[test]
