@@ -1,7 +1,9 @@
 //! `mfactl import --trusted` and `POST /imports`: factors that users have proved elsewhere go on where they were.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,6 +13,7 @@ use crate::host::Host;
 use crate::interop::python;
 use crate::otp::{self, Hash};
 use crate::pam::rig::Stack;
+use crate::proof::{Dice, is_long};
 use crate::wire::Request;
 
 const SEED: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -400,4 +403,41 @@ fn pictures_of_qr_codes_are_read_together() {
     host.verify(&id_of(&host, "eve"), &json!({"token": token})).ok();
     let (status, words) = trusted(&host, &[&written(&dir, "no.png", "\u{89}PNG")]);
     assert_eq!(status, Some(2), "{words}");
+}
+
+/// Long form: 50 kills.
+#[test]
+fn an_import_that_was_killed_at_50_points_is_whole_when_it_is_started_again() {
+    const FACTORS: usize = 300;
+    let mut host = Host::start("");
+    let mut dice = Dice(0x6D6F_7665);
+    let dir = tempfile::tempdir().unwrap();
+    let kills = if is_long() { 50 } else { 3 };
+    for kill in 0..kills {
+        let line = |number| format!("otpauth://hotp/Old:user{kill}-{number}?secret={SEED}&counter={number}\n");
+        let file = written(&dir, "all.txt", &(0..FACTORS).map(line).collect::<String>());
+        let mut import = Command::new(mfad_testkit::program("mfactl"));
+        import.arg("--socket").arg(host.socket()).args(["import", "--trusted", "--create-users", "--reason", "a move"]);
+        let mut running = import.arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Somewhere in the import: it takes some 100 ms.
+        thread::sleep(Duration::from_millis(dice.roll() % 120));
+        host.kill();
+        running.wait().unwrap();
+        host.start_again();
+
+        let (status, report) = trusted(&host, &[&file]);
+
+        assert_eq!(status, Some(0), "{report}");
+        let states: Vec<&str> =
+            report["entries"].as_array().unwrap().iter().map(|entry| entry["state"].as_str().unwrap()).collect();
+        assert_eq!(states.len(), FACTORS);
+        let known = states.iter().filter(|state| **state == "known").count();
+        println!("kill {kill}: {known} of {FACTORS} were there");
+        for number in [0, dice.below(FACTORS), FACTORS - 1] {
+            let user = id_of(&host, &format!("user{kill}-{number}"));
+            let secrets = host.ask(&Request::get(format!("/users/{user}/secrets")).reason()).ok();
+            assert_eq!(secrets["secrets"].as_array().unwrap().len(), 1, "{secrets}");
+            host.verify(&user, &code(u64::try_from(number).unwrap())).ok();
+        }
+    }
 }
