@@ -70,6 +70,11 @@ fn otp_3_what_was_used_elsewhere_is_used_up_and_the_next_code_counts() {
 
     assert!(answer["results"].as_array().unwrap().iter().all(|result| result["state"] == "imported"), "{answer}");
     let (tom, hal) = (id_of(&host, "tom"), id_of(&host, "hal"));
+    // Without a used step, the present code may have been used there a moment ago.
+    let silent = json!({"user": "ann", "kind": "totp", "period": period, "secret": SEED});
+    host.ask(&imports(&json!([silent]), true)).ok();
+    host.verify(&id_of(&host, "ann"), &code(step)).refused(401, "wrong-code");
+    host.verify(&id_of(&host, "ann"), &code(step + 1)).ok();
     host.verify(&tom, &code(step)).refused(401, "wrong-code");
     host.verify(&tom, &code(step + 1)).ok();
     host.verify(&hal, &code(6)).refused(401, "wrong-code");
@@ -158,6 +163,7 @@ fn a_plan_says_what_would_be_done_and_changes_nothing() {
          "info": {"secret": SEED, "algo": "SHA256", "digits": 8, "counter": 4}},
         {"type": "steam", "name": "eve", "issuer": "Steam", "info": {"secret": SEED, "digits": 5}},
         {"type": "totp", "name": "ann", "issuer": "Old", "info": {"secret": "GEZDGNBVGY3TQOJQ"}},
+        {"type": "totp", "name": "arn:aws:iam::1:mfa/x", "info": {"secret": SEED}},
     ]}});
     let file = written(&dir, "aegis.json", &aegis.to_string());
     let map = written(&dir, "map.csv", "bob,robert\n");
@@ -170,19 +176,20 @@ fn a_plan_says_what_would_be_done_and_changes_nothing() {
         (entry["user"].clone(), entry["state"].clone(), entry["reason"].clone())
     };
     assert_eq!(told(0), (json!("robert"), json!("taken"), Value::Null));
-    assert_eq!(plan["entries"][0]["counter"], 4);
+    assert_eq!(plan["entries"][0]["counter"], 5, "Aegis shows a code after it counts");
+    assert!(told(3).2.as_str().unwrap().contains("no user can have this name"), "{plan}");
     assert_eq!(told(1), (json!("eve"), json!("refused"), json!("steam is neither TOTP nor HOTP")));
     assert!(told(2).2.as_str().unwrap().contains("80 bits"), "{plan}");
     assert!(plan["entries"][2]["notes"][0].as_str().unwrap().contains("as Aegis takes it: SHA1, 6 digits, 30 seconds"));
     assert_eq!(host.ask(&Request::get("/users")).ok()["users"], json!([]));
     let shown = mfactl(&host, &["import", "--dry-run", "--map", &map, &file], "");
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("robert") && shown.contains("1 would be taken over, 2 refused"), "{shown}");
+    assert!(shown.contains("robert") && shown.contains("1 would be taken over, 3 refused"), "{shown}");
 
     let (status, report) = trusted(&host, &["--map", &map, &file]);
     assert_eq!(status, Some(1), "{report}");
     assert_eq!(report["entries"][0]["state"], "imported");
-    let code = otp::code(&seed(), Hash::Sha256, 8, 4);
+    let code = otp::code(&seed(), Hash::Sha256, 8, 5);
     host.verify(&id_of(&host, "robert"), &json!({"token": code})).ok();
     let (_, again) = trusted(&host, &["--map", &map, &file]);
     assert_eq!(again["entries"][0]["state"], "known");
@@ -347,7 +354,7 @@ fn pskc_of_another_program_is_read_plain_and_encrypted_and_its_macs_are_checked(
 
         assert_eq!((status, &report["format"]), (Some(1), &json!("pskc")), "{form}: {report}");
         assert!(report["entries"][2]["reason"].as_str().unwrap().contains("HEXADECIMAL"), "{report}");
-        let by_time = otp::code(&seed(), Hash::Sha256, 8, otp::step(60));
+        let by_time = otp::code(&seed(), Hash::Sha256, 8, otp::step(60) + 1);
         host.verify(&id_of(&host, "bob"), &json!({"token": by_time})).ok();
         host.verify(&id_of(&host, "eve"), &code(7)).ok();
     }

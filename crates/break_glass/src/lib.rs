@@ -101,8 +101,8 @@ impl Lists {
         Ok(list.filter(|list| list.account == account))
     }
 
-    /// All lists, by account. What is no list is skipped.
-    pub fn all(&self) -> io::Result<Vec<List>> {
+    /// The accounts that have a list, in order, each with its list or why it cannot be used.
+    pub fn all(&self) -> io::Result<Vec<(String, io::Result<List>)>> {
         let entries = match std::fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -111,11 +111,12 @@ impl Lists {
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut accounts: Vec<String> = names.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned)).collect();
         accounts.sort();
-        accounts.iter().filter_map(|account| self.of(account).transpose()).collect()
+        let list = |account: String| self.of(&account).transpose().map(|list| (account, list));
+        Ok(accounts.into_iter().filter_map(list).collect())
     }
 
-    /// Writes the list of an account in place of the one that it had. `salt` is random. The uses of the old list that
-    /// were not reported are lost, so report them before.
+    /// Writes the list of an account in place of the one that it had. `salt` is random. An old list with uses that were
+    /// not reported stays, and is an error: they would be lost.
     pub fn replace(&self, account: &str, salt: [u8; 16], codes: &[impl AsRef<str>]) -> io::Result<()> {
         let path =
             self.path_of(account).ok_or_else(|| io::Error::other("no list can have the name of this account"))?;
@@ -125,13 +126,21 @@ impl Lists {
         let list = List { account: account.to_owned(), salt, codes };
         file::make_directory(&self.directory)?;
         let _lock = file::lock(&self.directory)?;
+        self.must_be_reported(account)?;
         file::write(&self.directory, &path, &list)
     }
 
-    /// Deletes the list of an account; `false` if there was none.
+    /// Refuses a list with uses that were not reported. One that cannot be read may be replaced.
+    fn must_be_reported(&self, account: &str) -> io::Result<()> {
+        let is_reported = self.of(account).ok().flatten().is_none_or(|list| list.uses().all(|used| used.is_reported));
+        if is_reported { Ok(()) } else { Err(io::Error::other("codes were used, and the uses are not reported yet")) }
+    }
+
+    /// Deletes the list of an account; `false` if there was none. As with [`Self::replace`], its uses must be reported.
     pub fn remove(&self, account: &str) -> io::Result<bool> {
         let Some(path) = self.path_of(account).filter(|path| path.exists()) else { return Ok(false) };
         let _lock = file::lock(&self.directory)?;
+        self.must_be_reported(account)?;
         std::fs::remove_file(path)?;
         Ok(true)
     }
@@ -140,6 +149,12 @@ impl Lists {
     /// returns, the use is on disk.
     pub fn redeem(&self, account: &str, code: &str, used: Use) -> io::Result<Option<usize>> {
         let Some(path) = self.path_of(account) else { return Ok(None) };
+        // Only a code of the list takes the lock: whoever holds it could stop the program and keep others out.
+        let is_of_list =
+            |list: &List| list.codes.iter().any(|entry| entry.hash == code::hash(&list.salt, account, code));
+        if !self.of(account)?.is_some_and(|list| is_of_list(&list)) {
+            return Ok(None);
+        }
         let _lock = file::lock(&self.directory)?;
         let Some(mut list) = self.of(account)? else { return Ok(None) };
         let hash = code::hash(&list.salt, account, code);
@@ -232,7 +247,7 @@ mod tests {
         assert!(!text.contains(code([1; 10]).as_str()) && !text.contains(&code([1; 10]).as_str().replace('-', "")));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(lists.all().unwrap().iter().map(|list| list.account.as_str()).collect::<Vec<_>>(), ["emmy"]);
+        assert_eq!(lists.all().unwrap().into_iter().map(|(account, _)| account).collect::<Vec<_>>(), ["emmy"]);
         assert!(lists.remove("emmy").unwrap() && !lists.remove("emmy").unwrap());
         assert_eq!(lists.of("emmy").unwrap(), None);
     }

@@ -14,6 +14,8 @@ const FORMAT: Format = Format::Aegis;
 const DEFAULTS: Defaults = Defaults { program: "Aegis", kind: None, counter: Some(0) };
 /// The type of a slot whose key comes from a password.
 const PASSWORD_SLOT: u64 = 1;
+/// The most passwords of a file that are tried.
+const MOST_SLOTS: usize = 8;
 
 pub(crate) fn is(value: &Value) -> bool {
     value.get("header").is_some() && value.get("db").is_some()
@@ -41,7 +43,7 @@ fn decrypt(header: &Value, sealed: &str, password: &[u8]) -> Option<Sensitive<Ve
     let sealed = BASE64.decode(sealed.as_bytes()).ok()?;
     let slots = header.get("slots")?.as_array()?;
     let slots = slots.iter().filter(|slot| number(slot, "type") == Some(PASSWORD_SLOT));
-    let key = slots.filter_map(|slot| key_of(slot, password)).next()?;
+    let key = slots.take(MOST_SLOTS).find_map(|slot| key_of(slot, password))?;
     with_tag(&key, header.get("params")?, sealed)
 }
 
@@ -72,6 +74,8 @@ fn draft(index: usize, entry: &Value) -> Draft {
         return draft;
     };
     draft.parameters(info, "type", "algo");
+    // Aegis counts up before it shows a code, so the counter is that of the last one shown.
+    draft.known.counter = draft.known.counter.map(|counter| counter.saturating_add(1));
     // The kind stands outside.
     draft.known.kind = text(entry, "type").map(|kind| kind.to_ascii_lowercase());
     draft.secret(info, "secret");

@@ -25,7 +25,7 @@ pub(crate) fn open(key: &KeyBytes, nonce: &[u8], sealed: &[u8]) -> Option<Sensit
 /// scrypt (RFC 7914). `None` if the parameters are wrong, or ask for more memory than is allowed.
 pub(crate) fn scrypt(password: &[u8], salt: &[u8], n: u64, r: u32, p: u32) -> Option<KeyBytes> {
     let is_power = n.is_power_of_two() && n > 1;
-    let memory = n.checked_mul(u64::from(r))?.checked_mul(128)?;
+    let memory = n.checked_add(u64::from(p))?.checked_mul(u64::from(r))?.checked_mul(128)?;
     if !is_power || memory > MOST_MEMORY || p > 16 {
         return None;
     }

@@ -128,6 +128,16 @@ impl Draft {
             Some(refusal) => Err(refusal),
             None => self.factor(),
         };
+        if self.skew != 0 {
+            let text = format!(
+                "its clock was off by {} steps there; codes are accepted here up to one step ahead and two back",
+                self.skew
+            );
+            self.note(text);
+        }
+        // A long word may be a secret in the wrong place.
+        self.known.kind = self.known.kind.map(|kind| word(&kind));
+        self.known.algorithm = self.known.algorithm.map(|name| word(&name));
         Entry {
             place: self.place,
             account: self.account,
@@ -159,6 +169,9 @@ impl Draft {
             (OtpKind::Hotp, Some(counter)) if counter > HIGHEST_COUNTER => return Err(Refusal::Counter),
             (OtpKind::Hotp, Some(counter)) => counter,
         };
+        if self.used_step.is_some_and(|step| step >= HIGHEST_COUNTER) {
+            return Err(Refusal::Damaged("its used step is above 2^62".to_owned()));
+        }
         let seed = self.seed.take().ok_or(Refusal::NoSecret)?;
         match seed.expose().len() {
             0 => return Err(Refusal::NoSecret),

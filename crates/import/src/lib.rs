@@ -29,7 +29,7 @@ mod xml;
 
 pub use entry::{Entry, Factor, Known, Refusal};
 pub use format::Format;
-pub use mfad_core::model::{OtpKind, Profile};
+pub use mfad_core::model::{OtpKind, Profile, UserName};
 
 /// What opens an encrypted file.
 #[derive(Clone, Copy, Default)]

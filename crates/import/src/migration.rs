@@ -60,7 +60,15 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Draft>, Fault> {
     let mut parts: BTreeMap<(i32, i32), (usize, Payload)> = BTreeMap::new();
     for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
         let payload = payload(line).ok_or_else(|| damaged(format!("line {number} is no whole transfer URI")))?;
-        parts.insert((payload.batch_id, payload.batch_index), (number, payload));
+        let key = (payload.batch_id, payload.batch_index);
+        if let Some((earlier, other)) = parts.get(&key)
+            && *other != payload
+        {
+            return Err(damaged(format!(
+                "lines {earlier} and {number} are parts of two transfers; read each by itself"
+            )));
+        }
+        parts.entry(key).or_insert((number, payload));
     }
     if let Some(missing) = missing(&parts) {
         return Err(damaged(missing));

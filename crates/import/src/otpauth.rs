@@ -1,6 +1,7 @@
 //! otpauth URIs, one in each line: of authenticator apps, and as FreeOTP+, Ente and otpclient write them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use percent_encoding::percent_decode_str;
 
@@ -61,15 +62,14 @@ fn parse(draft: &mut Draft, text: &str) -> Result<(), Refusal> {
         account = rest.trim().to_owned();
     }
     draft.name(issuer.clone(), Some(account.clone()));
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut secret = None;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or_else(|| damaged("a parameter has no value"))?;
         let name = name.to_ascii_lowercase();
-        if seen.contains(&name) {
+        if !seen.insert(name.clone()) {
             return Err(damaged("a parameter comes twice"));
         }
-        seen.push(name.clone());
         // Ente has written `null` for what it does not know.
         if value == "null" || value.is_empty() {
             continue;

@@ -12,7 +12,11 @@ use crate::{Fault, Format};
 
 const FORMAT: Format = Format::PamOath;
 /// The last time is written in the time zone of the process, which the file does not name. No zone is further from UTC.
-const FARTHEST_ZONE: i64 = 26 * 3600;
+const FARTHEST_ZONE: i64 = 14 * 3600;
+/// What zones differ by, in seconds.
+const ZONE_STEP: usize = 900;
+/// How far the module looks around the time of a login, in steps; its option `window` is 5 in most examples.
+const WINDOW: u64 = 10;
 
 /// Whether the first line with content begins with a type of that file.
 pub(crate) fn is(text: &str) -> bool {
@@ -97,10 +101,16 @@ fn used_step(draft: &Draft, secret: &[u8], code: &str, time: &str) -> Option<u64
     let seconds = jiff::tz::Offset::UTC.to_timestamp(time).ok()?.as_second();
     let wanted: u32 = code.parse().ok().filter(|_| digits(code).is_some())?;
     let count = Digits::new(draft.known.digits?)?;
-    let step = |seconds: i64| u64::try_from(seconds).ok()?.checked_div(period);
-    let (first, last) = (step(seconds.saturating_sub(FARTHEST_ZONE))?, step(seconds.saturating_add(FARTHEST_ZONE))?);
-    // The newest match: a later one by chance only keeps older codes from being used.
-    (first..=last).rev().find(|step| hotp(secret, Algorithm::Sha1, *step, count) == wanted)
+    // Zones differ by quarters of an hour. The nearest to UTC first, and only steps that the module looks at: over all of
+    // a day, some other step would have the same code by chance.
+    let mut zones: Vec<i64> =
+        (0..=FARTHEST_ZONE).step_by(ZONE_STEP).flat_map(|zone| [zone, zone.saturating_neg()]).collect();
+    zones.dedup();
+    let steps = zones.into_iter().filter_map(|zone| {
+        let present = u64::try_from(seconds.checked_add(zone)?).ok()?.checked_div(period)?;
+        Some(present.saturating_sub(WINDOW)..=present.saturating_add(WINDOW))
+    });
+    steps.flatten().find(|step| hotp(secret, Algorithm::Sha1, *step, count) == wanted)
 }
 
 #[cfg(test)]
@@ -129,7 +139,7 @@ mod tests {
         // 2026-11-30T10:00:00 UTC.
         let step = 1_796_032_800 / 30;
         let code = hotp(&seed, Algorithm::Sha1, step, Digits::new(8).unwrap());
-        for time in ["2026-11-30T10:00:00L", "2026-11-30T23:30:00L", "2026-11-29T22:00:00L"] {
+        for time in ["2026-11-30T10:00:00L", "2026-11-30T15:45:00L", "2026-11-29T22:00:00L"] {
             let draft = one(&format!("HOTP/T30/8 bob - {SEED} 0 {code:08} {time}"));
             assert_eq!(draft.used_step, Some(step), "{time}");
             assert_eq!((draft.known.kind.as_deref(), draft.known.period), (Some("totp"), Some(30)));

@@ -137,12 +137,11 @@ fn number(data: &Element, name: &str, keys: Option<&Keys>) -> Result<Option<u64>
         return Ok(Some(digits(text).ok_or_else(wrong)?));
     }
     let Some(bytes) = opened(element, keys)? else { return Ok(None) };
-    let text = std::str::from_utf8(bytes.expose()).ok().and_then(digits);
-    let integer = || {
-        let short = bytes.expose().len() <= 8;
-        short.then(|| bytes.expose().iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte)))
-    };
-    text.or_else(integer).map(Some).ok_or_else(|| Refusal::Damaged(format!("its {name} is no number")).into())
+    let integer = [4, 8].contains(&bytes.expose().len());
+    let integer = integer.then(|| bytes.expose().iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte)));
+    // Some programs encrypt the digits instead (RFC 6030 section 4.2: a big-endian integer).
+    let text = || std::str::from_utf8(bytes.expose()).ok().and_then(digits);
+    integer.or_else(text).map(Some).ok_or_else(|| Refusal::Damaged(format!("its {name} is no number")).into())
 }
 
 fn secret(data: &Element, keys: Option<&Keys>) -> Result<Option<Sensitive<Vec<u8>>>, Why> {
@@ -158,7 +157,9 @@ fn opened(element: &Element, keys: Option<&Keys>) -> Result<Option<Sensitive<Vec
     let (Some(value), Some(keys)) = (element.child("EncryptedValue"), keys) else { return Ok(None) };
     let sealed = cipher_value(value).ok_or(Refusal::Secret("Base64"))?;
     let mac = element.text(&["ValueMAC"]).map(|text| base64(text).ok_or(Refusal::Secret("with a MAC in Base64")));
-    let is_good = mac.transpose()?.is_none_or(|mac| keys.confirms(&sealed, mac.expose()));
+    let mac = mac.transpose()?;
+    // Where the file has MACs, none may be missing.
+    let is_good = mac.map_or(keys.mac.is_none(), |mac| keys.confirms(&sealed, mac.expose()));
     let plain = is_good.then(|| keys.decrypt(value, &sealed)).flatten();
     plain.map(Some).ok_or(Why::File(Fault::WrongPassword(FORMAT)))
 }

@@ -6,8 +6,8 @@ use crate::{Fault, Format};
 
 const FORMAT: Format = Format::Picture;
 const MAGIC: &[u8] = b"\x89PNG\r\n\x1a\n";
-/// The most pixels of a picture. A hostile one could claim any number.
-const MOST_PIXELS: u64 = 50_000_000;
+/// The most pixels of a picture. A hostile one could claim any number, and the search takes a copy for each candidate.
+const MOST_PIXELS: u64 = 4_000_000;
 
 /// Whether the file is a PNG.
 pub(crate) fn is(bytes: &[u8]) -> bool {
@@ -16,7 +16,8 @@ pub(crate) fn is(bytes: &[u8]) -> bool {
 
 /// The texts of all QR codes, one in each line.
 pub(crate) fn texts(bytes: &[u8]) -> Result<String, Fault> {
-    let picture = Picture::decode(bytes).ok_or_else(|| damaged("it cannot be decoded, or has too many pixels"))?;
+    let picture = Picture::decode(bytes)
+        .ok_or_else(|| damaged("it cannot be decoded, or has more than 4 million pixels; cut the QR code out"))?;
     let at = |x, y| picture.at(x, y);
     let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(picture.width, picture.height, at);
     let grids = prepared.detect_grids();

@@ -36,9 +36,11 @@ struct Row<'a> {
 impl Row<'_> {
     /// The first of these columns that has a value.
     fn any(&self, wanted: &[&str]) -> Option<String> {
-        let values = self.names.iter().zip(self.record.iter());
-        let mut found = values.filter(|(name, value)| wanted.contains(&name.as_str()) && !value.trim().is_empty());
-        found.next().map(|(_, value)| value.trim().to_owned())
+        let value_of = |wanted: &&str| {
+            let mut values = self.names.iter().zip(self.record.iter());
+            values.find(|(name, value)| name == wanted && !value.trim().is_empty())
+        };
+        wanted.iter().find_map(value_of).map(|(_, value)| value.trim().to_owned())
     }
 }
 

@@ -102,7 +102,7 @@ fn aegis_plain() {
     assert_eq!(format, Format::Aegis);
     assert_eq!(
         entries,
-        ["ACME/bob totp/SHA512/7/20 0", "-/eve hotp/SHA1/6 3", "Steam/joe refused: steam is neither TOTP nor HOTP"]
+        ["ACME/bob totp/SHA512/7/20 0", "-/eve hotp/SHA1/6 4", "Steam/joe refused: steam is neither TOTP nor HOTP"]
     );
     assert_eq!(document(&format!("{file}\0\0")).notes, ["zero bytes at the end were left out: 2"]);
 }

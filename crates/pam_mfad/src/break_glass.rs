@@ -17,7 +17,8 @@ impl Attempt<'_> {
     /// Asks for a code of the account's list, if root has made one. Where the daemon is to check the password too,
     /// nobody is let in by a code alone.
     pub(crate) fn break_glass(&mut self) -> Outcome {
-        if self.options.checks_password || !self.has_list() {
+        // A dry run must not use a code up.
+        if self.options.checks_password || self.options.is_dry_run || !self.has_list() {
             return Outcome::Unavailable;
         }
         for _ in 0..=self.options.retries {
@@ -70,6 +71,7 @@ impl Attempt<'_> {
             Ok(None) => None,
             Err(error) => {
                 self.journal.error(&format!("a break-glass code could not be used up: {error}"));
+                self.conversation.say("The code could not be used up on this host. Ask root at the console.");
                 Some(Outcome::Unavailable)
             }
         }

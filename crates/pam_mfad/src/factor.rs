@@ -1,5 +1,6 @@
 //! The second factor: what is asked for, and what the daemon says of the answer.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use mfad_api::{ErrorCode, Preflight, Verified};
@@ -34,6 +35,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) given_password: Option<SecretString>,
     /// The password that this module has asked for.
     pub(crate) typed_password: Option<SecretString>,
+    /// Whether the daemon did not answer, or said that it cannot work.
+    is_down: Cell<bool>,
     /// Whether a break-glass code has let the user in.
     pub(crate) is_break_glass: bool,
 }
@@ -72,6 +75,7 @@ impl<'a> Attempt<'a> {
             patience,
             given_password,
             typed_password: None,
+            is_down: Cell::new(false),
             is_break_glass: false,
         }
     }
@@ -85,8 +89,7 @@ impl<'a> Attempt<'a> {
     pub(crate) fn authenticate(&mut self) -> Outcome {
         let preflight = match self.preflight() {
             Ok(preflight) => preflight,
-            Err(Outcome::Unavailable) => return self.break_glass(),
-            Err(outcome) => return outcome,
+            Err(outcome) => return self.or_break_glass(outcome),
         };
         if self.options.checks_password
             && let Err(outcome) = self.check_password(preflight.user_id.as_deref())
@@ -96,7 +99,13 @@ impl<'a> Attempt<'a> {
         if let Some(outcome) = self.without_factor(&preflight, false) {
             return outcome;
         }
-        self.ask_for_factor(&preflight)
+        let outcome = self.ask_for_factor(&preflight);
+        self.or_break_glass(outcome)
+    }
+
+    /// Asks for a break-glass code if the daemon is down, which may show only when a code is to be used up.
+    fn or_break_glass(&mut self, outcome: Outcome) -> Outcome {
+        if outcome == Outcome::Unavailable && self.is_down.get() { self.break_glass() } else { outcome }
     }
 
     /// `account`: refuses users without a second factor, and says so. Logins by a key of ssh reach only this function.
@@ -306,6 +315,8 @@ impl<'a> Attempt<'a> {
     /// A refusal that is not about the answer: a missing right, or a daemon that cannot work.
     fn broken(&self, refusal: &Refusal) -> Outcome {
         self.journal.error(&format!("the daemon answered {}: {refusal}", refusal.problem.status));
+        // A missing right is a mistake in the configuration, not an emergency.
+        self.is_down.set(refusal.problem.status >= 500);
         self.conversation.say(OUT_OF_SERVICE);
         Outcome::Unavailable
     }
@@ -315,6 +326,7 @@ impl<'a> Attempt<'a> {
             Error::Refused(refusal) => self.broken(refusal),
             error => {
                 self.journal.error(&error.to_string());
+                self.is_down.set(true);
                 self.conversation.say(OUT_OF_SERVICE);
                 Outcome::Unavailable
             }

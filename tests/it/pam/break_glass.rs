@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::applications::Sshd;
+use super::faults::knowing;
 use super::machine::{Machine, text};
+use super::rig::module;
 use crate::host::Host;
 use crate::identity::can_be_others;
 use crate::wire::Request;
@@ -150,4 +153,43 @@ fn only_root_makes_codes_and_only_for_accounts() {
     assert_eq!(shown.status.code(), Some(4), "{}", text(&shown));
     let shown = mfactl(&host, &machine, &["emmy", "--remove"]);
     assert!(!shown.status.success() && text(&shown).contains("has no break-glass codes"), "{}", text(&shown));
+}
+
+#[test]
+fn a_daemon_that_cannot_work_is_as_good_as_none_and_one_that_refuses_the_module_is_not() {
+    if !can_be_others("a_daemon_that_cannot_work_is_as_good_as_none_and_one_that_refuses_the_module_is_not") {
+        return;
+    }
+    let host = Host::start("");
+    for (status, code, is_down) in [
+        ("503 Service Unavailable", "busy", true),
+        ("500 Internal", "internal", true),
+        ("403 Forbidden", "forbidden", false),
+    ] {
+        let (_dir, path) = knowing(status, code, Duration::ZERO);
+        let line = format!("{} socket={}", module().display(), path.display());
+        let machine = Machine::new(&host, &STACK.replace("MODULE", &line));
+        let codes = codes_for(&host, &machine, "emmy");
+
+        let shown = machine.as_emmy(&["sudo", "-S", "id", "-un"], &format!("123456\n{}\n", codes[0]));
+
+        assert_eq!((shown.status.success(), text(&shown).contains(PROMPT)), (is_down, is_down), "{}", text(&shown));
+    }
+}
+
+#[test]
+fn a_damaged_list_keeps_no_other_from_being_used_and_can_be_replaced() {
+    if !can_be_others("a_damaged_list_keeps_no_other_from_being_used_and_can_be_replaced") {
+        return;
+    }
+    let host = Host::start("");
+    let machine = Machine::new(&host, STACK);
+    codes_for(&host, &machine, "bare");
+    codes_for(&host, &machine, "emmy");
+    fs::write(machine.path("lib/mfad-pam/break-glass/bare.json"), "{").unwrap();
+
+    let listed = mfactl(&host, &machine, &["--list"]);
+    assert!(text(&listed).contains("10 of 10") && text(&listed).contains("the list of bare"), "{}", text(&listed));
+    assert!(mfactl(&host, &machine, &["--report"]).status.success());
+    assert_eq!(codes_for(&host, &machine, "bare").len(), 10);
 }

@@ -80,8 +80,8 @@ fn a_socket_that_others_could_replace_is_not_asked() {
     stack.authenticate("games", "").refused(AUTHINFO_UNAVAIL);
 }
 
-#[test]
-fn all_waits_before_an_answer_of_the_user_share_one_deadline() {
+/// A daemon that knows an active user, and answers everything else with this status and error code, after a pause.
+pub fn knowing(status: &str, code: &str, pause: Duration) -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
@@ -89,18 +89,24 @@ fn all_waits_before_an_answer_of_the_user_share_one_deadline() {
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
     };
     let known = http("200 OK", r#"{"state":"active","userId":"u","methods":["totp"]}"#);
-    let wrong = r#"{"type":"t","title":"Wrong","status":401,"code":"wrong-credentials"}"#;
-    let wrong = http("401 Unauthorized", wrong);
-    // Each answer comes in time, and both together do not.
+    let number = &status[..3];
+    let refusal = http(status, &format!(r#"{{"type":"t","title":"Title","status":{number},"code":"{code}"}}"#));
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut request = [0; 4096];
             let read = stream.read(&mut request).unwrap_or(0);
-            thread::sleep(Duration::from_millis(600));
+            thread::sleep(pause);
             let is_preflight = request[..read].starts_with(b"GET /v1/preflight");
-            let _ = stream.write_all(if is_preflight { known.as_bytes() } else { wrong.as_bytes() });
+            let _ = stream.write_all(if is_preflight { known.as_bytes() } else { refusal.as_bytes() });
         }
     });
+    (dir, path)
+}
+
+#[test]
+fn all_waits_before_an_answer_of_the_user_share_one_deadline() {
+    // Each answer comes in time, and both together do not.
+    let (_dir, path) = knowing("401 Unauthorized", "wrong-credentials", Duration::from_millis(600));
     // The first line asks for the password, so that nobody answers a prompt of the module.
     let lines = format!(
         "auth required pam_exec.so quiet expose_authtok /bin/true\n\

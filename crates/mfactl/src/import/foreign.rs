@@ -79,7 +79,9 @@ impl Foreign {
                 "JSON, such as an export of Aegis, andOTP or 2FAS; see what it holds with --dry-run, and take it over with \
                  --trusted"
             }
-            Self::Xml => "XML, such as PSKC (RFC 6030); convert each of its keys to an otpauth URI, one per line",
+            Self::Xml => {
+                "XML, such as PSKC (RFC 6030); see what it holds with --dry-run, and take it over with --trusted"
+            }
             Self::Migration => {
                 "an otpauth-migration payload of Google Authenticator, which contains several factors; see them with \
                  --dry-run, and take them over with --trusted"

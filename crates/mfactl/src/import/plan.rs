@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mfad_import::{Entry, Factor, OtpKind};
+use mfad_import::{Entry, Factor, OtpKind, UserName};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -47,8 +47,11 @@ impl Planned {
                 let bits = factor.seed.expose().len().saturating_mul(8);
                 Some(format!("its secret has {bits} bits, fewer than 128; the user needs a new one"))
             }
-            Ok(_) if user.is_none() => Some("the file names no account; use --user".to_owned()),
-            Ok(_) => None,
+            Ok(_) => match user.as_deref().map(UserName::parse) {
+                None => Some("the file names no account; use --user".to_owned()),
+                Some(Err(why)) => Some(format!("no user can have this name: {why}; use --map")),
+                Some(Ok(_)) => None,
+            },
         };
         Self { place: format!("{file}, {}", entry.place), user, entry, refusal }
     }

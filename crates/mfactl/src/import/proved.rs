@@ -73,8 +73,11 @@ pub(super) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), 
     if args.dry_run {
         return show(context, &formats, &plan, &notes);
     }
-    let results = act(context, args, &plan).await?;
-    report(context, &formats, &plan, &results, &notes)
+    let mut results: Vec<Option<ImportResult>> = plan.iter().map(|_| None).collect();
+    let done = act(context, args, &plan, &mut results).await;
+    // What was taken over before a failure is told all the same.
+    let reported = report(context, &formats, &plan, &results, &notes);
+    done.and(reported)
 }
 
 fn named(name: &str, fault: &Fault) -> Failure {
@@ -83,7 +86,8 @@ fn named(name: &str, fault: &Fault) -> Failure {
 
 /// Reads what a file holds. If it is encrypted, asks for its password.
 async fn document(context: &Context, args: &ImportArgs, name: &str, bytes: &[u8]) -> Result<Document, Failure> {
-    let format = args.format.as_deref().and_then(Format::parse);
+    // The texts of a picture show their own format.
+    let format = args.format.as_deref().and_then(Format::parse).filter(|format| *format != Format::Picture);
     let read = match mfad_import::read(bytes, format, &Secrets::default()) {
         Err(Fault::NeedsPassword(_)) => {
             let source = Source::chosen(false, args.password_file.as_deref());
@@ -130,21 +134,24 @@ fn mapping(args: &ImportArgs) -> Result<Mapping, Failure> {
     Ok(Mapping::Table(table))
 }
 
-/// Sends the factors in batches. Returns the result of each entry of the plan; `None` for those that were refused here.
-async fn act(context: &mut Context, args: &ImportArgs, plan: &[Planned]) -> Result<Vec<Option<ImportResult>>, Failure> {
+/// Sends the factors in batches, and notes the result of each. Those that were refused here stay without one.
+async fn act(
+    context: &mut Context,
+    args: &ImportArgs,
+    plan: &[Planned],
+    results: &mut [Option<ImportResult>],
+) -> Result<(), Failure> {
     let authority = Authority::Reason(args.reason.clone());
-    let mut results: Vec<Option<ImportResult>> = plan.iter().map(|_| None).collect();
     let mut batch = Batch::new();
     for (index, planned) in plan.iter().enumerate() {
         let (Some(factor), Some(user)) = (planned.factor(), planned.user.as_deref()) else { continue };
         let json = Zeroizing::new(serde_json::to_vec(&sent(user, factor)).map_err(internal)?);
         if !batch.has_room(json.len()) {
-            batch.send(context, args, &authority, &mut results).await?;
+            batch.send(context, args, &authority, results).await?;
         }
         batch.add(index, &json);
     }
-    batch.send(context, args, &authority, &mut results).await?;
-    Ok(results)
+    batch.send(context, args, &authority, results).await
 }
 
 fn internal(_: serde_json::Error) -> Failure {
@@ -228,7 +235,8 @@ fn report(
     let reason_of = |planned: &Planned, result: &Option<ImportResult>| {
         let answered = result.as_ref().filter(|result| result.state == "refused");
         let answered = answered.map(|result| result.detail.clone().unwrap_or_default());
-        planned.refusal.clone().or(answered)
+        let unsent = result.is_none().then(|| "not sent, since the import ended before".to_owned());
+        planned.refusal.clone().or(answered).or(unsent)
     };
     let outcomes = || plan.iter().zip(results).map(|(planned, result)| (planned, result, reason_of(planned, result)));
     if context.out.is_json() {

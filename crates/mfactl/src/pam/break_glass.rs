@@ -38,14 +38,9 @@ async fn make(context: &mut Context, account: &str) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("this host has no account of the name {}", visible(account))));
     }
     let lists = Lists::default();
-    if let Some(old) = lists.of(account).map_err(|error| failed(&error))? {
-        if old.uses().any(|used| !used.is_reported) {
-            return Err(Failure::Denied(format!(
-                "codes of {} were used, and the audit log does not have these logins yet; run mfactl pam break-glass \
-                 --report first",
-                visible(account)
-            )));
-        }
+    let old = lists.of(account);
+    if !matches!(old, Ok(None)) {
+        must_be_reported(account, old.as_ref().ok().and_then(Option::as_ref))?;
         let question = format!("replace the break-glass codes of {}? The present ones end at once.", visible(account));
         context.prompter.confirm(question).await?;
     }
@@ -71,8 +66,20 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
     Ok(bytes)
 }
 
+/// Uses that the daemon does not know yet must not be lost with their list.
+fn must_be_reported(account: &str, list: Option<&List>) -> Result<(), Failure> {
+    if list.is_none_or(|list| list.uses().all(|used| used.is_reported)) {
+        return Ok(());
+    }
+    Err(Failure::Denied(format!(
+        "codes of {} were used, and the audit log does not have these logins yet; run mfactl pam break-glass --report first",
+        visible(account)
+    )))
+}
+
 fn remove(context: &mut Context, account: &str) -> Result<(), Failure> {
     let lists = Lists::default();
+    must_be_reported(account, lists.of(account).ok().flatten().as_ref())?;
     if !lists.remove(account).map_err(|error| failed(&error))? {
         return Err(Failure::Denied(format!("{} has no break-glass codes", visible(account))));
     }
@@ -80,7 +87,7 @@ fn remove(context: &mut Context, account: &str) -> Result<(), Failure> {
 }
 
 fn list(context: &mut Context) -> Result<(), Failure> {
-    let lists = Lists::default().all().map_err(|error| failed(&error))?;
+    let lists = readable(context)?;
     if context.out.is_json() {
         let rows: Vec<_> = lists
             .iter()
@@ -107,17 +114,31 @@ fn list(context: &mut Context) -> Result<(), Failure> {
     context.out.table(HEADS, &[], rows.collect())
 }
 
-/// Has the daemon record all uses that it does not know yet.
+/// The lists that can be read. A damaged one is named, and keeps no other from being used.
+fn readable(context: &Context) -> Result<Vec<List>, Failure> {
+    let mut lists = Vec::new();
+    for (account, list) in Lists::default().all().map_err(|error| failed(&error))? {
+        match list {
+            Ok(list) => lists.push(list),
+            Err(error) => context.out.error(&visible(&format!("the list of {account} cannot be used: {error}"))),
+        }
+    }
+    Ok(lists)
+}
+
+/// Has the daemon record all uses that it does not know yet. What it refuses keeps no other list from being reported.
 async fn report(context: &mut Context) -> Result<(), Failure> {
-    let lists = Lists::default();
-    let mut total = 0_usize;
-    for list in lists.all().map_err(|error| failed(&error))? {
+    let (mut total, mut failure) = (0_usize, None);
+    for list in readable(context)? {
         let mut reported = Vec::new();
         let sent = send(context, &list, &mut reported).await;
         // What was sent before a failure is not sent again.
-        lists.set_reported(&list.account, &reported).map_err(|error| failed(&error))?;
+        Lists::default().set_reported(&list.account, &reported).map_err(|error| failed(&error))?;
         total = total.saturating_add(reported.len());
-        sent?;
+        failure = failure.or(sent.err());
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
     }
     if context.out.is_json() {
         return context.out.document(&json!({"reported": total}).to_string());

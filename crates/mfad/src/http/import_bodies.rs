@@ -7,7 +7,7 @@ use mfad_api as api;
 use mfad_core::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive, UserName};
 use mfad_service::{Call, ImportJob, Imported, ProvedFactor};
 
-use super::bodies::{because, label};
+use super::bodies::label;
 use super::json::{SecretText, present};
 use super::problem::Problem;
 
@@ -57,7 +57,7 @@ impl ImportsBody {
 impl FactorBody {
     fn checked(self, index: usize) -> Result<ProvedFactor, Problem> {
         let wrong = |what: &str| Problem::malformed(format!("`factors[{index}]`: {what}"));
-        let user = UserName::parse(&self.user).map_err(because("user"))?;
+        let user = UserName::parse(&self.user).map_err(|why| wrong(&format!("`user`: {why}")))?;
         let algorithm = self.algorithm.as_deref().map_or(Some(Algorithm::Sha1), Algorithm::parse);
         let algorithm = algorithm.ok_or_else(|| wrong("`algorithm` is SHA1, SHA256 or SHA512"))?;
         let digits = self.digits.map_or(Some(Digits::SIX), Digits::new);
