@@ -82,7 +82,12 @@ fn a_code_lets_its_account_in_once_while_the_daemon_is_gone_and_is_reported_afte
     host.kill();
     assert!(!sudo(&[&codes[1], "x"]).status.success());
     assert!(sudo(&[&newer[1]]).status.success());
+    // A use that the audit log lacks is not lost with its list.
+    assert!(!mfactl(&host, &machine, &["emmy", "--remove"]).status.success());
+    host.start_again();
+    assert_eq!(document(&host, &machine, &["--report"]), json!({"reported": 1}));
     assert!(mfactl(&host, &machine, &["emmy", "--remove"]).status.success());
+    host.kill();
     let shown = sudo(&[&newer[2]]);
     assert!(!shown.status.success() && !text(&shown).contains(PROMPT), "{}", text(&shown));
 }
