@@ -16,7 +16,7 @@ const CRATES: [(&str, u32, &[&str]); 13] = [
     ("service", 3, &["api", "core", "hardware", "store"]),
     ("mfactl", 3, &["api", "break_glass", "client", "import"]),
     ("pam_mfad", 3, &["api", "break_glass", "client"]),
-    ("break_glass", 1, &[]),
+    ("break_glass", 2, &["api"]),
     ("pam_try", 1, &[]),
     ("mfad", 4, &["api", "core", "hardware", "service", "store"]),
     ("testkit", 5, &["core", "hardware", "mfad", "service", "store"]),

@@ -131,3 +131,19 @@ pub struct PublicKey {
     #[serde(rename = "use", default)]
     pub purpose: String,
 }
+
+/// What PAM says of a login. The daemon writes it into its audit log, and does not check it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostLogin {
+    /// The PAM service, such as `sshd`.
+    pub service: String,
+    /// The account that asks to become another one, as in `su`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ruser: Option<String>,
+    /// The remote host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rhost: Option<String>,
+    /// The terminal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tty: Option<String>,
+}

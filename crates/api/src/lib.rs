@@ -17,7 +17,7 @@ mod user;
 
 pub use audit::{AuditEvent, AuditPage, AuditRecord, HashedRow};
 pub use auth::{
-    AuthMethods, AuthToken, Preflight, PublicKey, PublicKeyOptions, PublicKeySet, RedeemedReceipt, Verified,
+    AuthMethods, AuthToken, HostLogin, Preflight, PublicKey, PublicKeyOptions, PublicKeySet, RedeemedReceipt, Verified,
 };
 pub use device::{
     Account, AccountList, Applet, Device, DeviceCredential, DeviceEvent, DeviceList, DevicePassword, DeviceProblem,

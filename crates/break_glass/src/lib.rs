@@ -9,6 +9,7 @@ mod file;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mfad_api::HostLogin;
 use serde::{Deserialize, Serialize};
 
 pub use code::{CODE_BYTES, code};
@@ -18,22 +19,14 @@ const DIRECTORY: &str = "/var/lib/mfad-pam/break-glass";
 /// What the name of a list ends with.
 const SUFFIX: &str = ".json";
 
-/// A login by one of the codes, as PAM describes it. Nothing here is checked.
+/// A login by one of the codes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
     /// When the code was used, in seconds since 1970.
     pub at: u64,
-    /// The PAM service, such as `sshd`.
-    pub service: String,
-    /// The account that asks to become another one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ruser: Option<String>,
-    /// The remote host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rhost: Option<String>,
-    /// The terminal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tty: Option<String>,
+    /// What PAM said of the login.
+    #[serde(flatten)]
+    pub login: HostLogin,
     /// Whether the daemon has it in its audit log.
     #[serde(default)]
     pub is_reported: bool,
@@ -74,6 +67,17 @@ impl List {
         uses.sort_by_key(|used| used.at);
         uses.into_iter()
     }
+
+    /// Whether the daemon has all uses in its audit log.
+    pub fn is_reported(&self) -> bool {
+        self.uses().all(|used| used.is_reported)
+    }
+
+    /// The entry of this code, if it was not used.
+    fn unused(&mut self, code: &str) -> Option<&mut Entry> {
+        let hash = code::hash(&self.salt, &self.account, code);
+        self.codes.iter_mut().find(|entry| entry.hash == hash && entry.used.is_none())
+    }
 }
 
 /// The lists of this host.
@@ -89,11 +93,6 @@ impl Default for Lists {
 }
 
 impl Lists {
-    /// Lists in another directory.
-    pub fn at(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
-    }
-
     /// The list of an account; `None` if there is none. A list that others than root could have written is an error.
     pub fn of(&self, account: &str) -> io::Result<Option<List>> {
         let Some(path) = self.path_of(account) else { return Ok(None) };
@@ -132,7 +131,7 @@ impl Lists {
 
     /// Refuses a list with uses that were not reported. One that cannot be read may be replaced.
     fn must_be_reported(&self, account: &str) -> io::Result<()> {
-        let is_reported = self.of(account).ok().flatten().is_none_or(|list| list.uses().all(|used| used.is_reported));
+        let is_reported = self.of(account).ok().flatten().is_none_or(|list| list.is_reported());
         if is_reported { Ok(()) } else { Err(io::Error::other("codes were used, and the uses are not reported yet")) }
     }
 
@@ -149,18 +148,13 @@ impl Lists {
     /// returns, the use is on disk.
     pub fn redeem(&self, account: &str, code: &str, used: Use) -> io::Result<Option<usize>> {
         let Some(path) = self.path_of(account) else { return Ok(None) };
-        // Only a code of the list takes the lock: whoever holds it could stop the program and keep others out.
-        let is_of_list =
-            |list: &List| list.codes.iter().any(|entry| entry.hash == code::hash(&list.salt, account, code));
-        if !self.of(account)?.is_some_and(|list| is_of_list(&list)) {
+        // The lock is for those who have a code. Else anybody could take it, stop the program there, and keep others out.
+        if self.of(account)?.is_none_or(|mut list| list.unused(code).is_none()) {
             return Ok(None);
         }
         let _lock = file::lock(&self.directory)?;
         let Some(mut list) = self.of(account)? else { return Ok(None) };
-        let hash = code::hash(&list.salt, account, code);
-        let Some(entry) = list.codes.iter_mut().find(|entry| entry.hash == hash && entry.used.is_none()) else {
-            return Ok(None);
-        };
+        let Some(entry) = list.unused(code) else { return Ok(None) };
         entry.used = Some(used);
         file::write(&self.directory, &path, &list)?;
         Ok(Some(list.left()))
@@ -193,12 +187,12 @@ mod tests {
 
     fn lists() -> (tempfile::TempDir, Lists) {
         let dir = tempfile::tempdir().unwrap();
-        let lists = Lists::at(dir.path().join("break-glass"));
+        let lists = Lists { directory: dir.path().join("break-glass") };
         (dir, lists)
     }
 
     fn used(at: u64) -> Use {
-        Use { at, service: "sshd".to_owned(), ..Use::default() }
+        Use { at, login: HostLogin { service: "sshd".to_owned(), ..HostLogin::default() }, is_reported: false }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Typed calls for logins to this host, for PAM modules. The calling process needs the right `pam`.
 
-use mfad_api::{Preflight, SecretString, Verified};
+use mfad_api::{HostLogin, Preflight, SecretString, Verified};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
@@ -14,22 +14,6 @@ pub enum HostProof<'a> {
     Code(&'a SecretString),
     /// A touch of a key in a port of this host, with the PIN of a security key that asks for one.
     Device(Option<&'a SecretString>),
-}
-
-/// What PAM says of a login. The daemon writes it into its audit log, and does not check it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct HostLogin {
-    /// The PAM service, such as `sshd`.
-    pub service: String,
-    /// The account that asks to become another one, as in `su`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ruser: Option<String>,
-    /// The remote host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rhost: Option<String>,
-    /// The terminal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tty: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -43,8 +43,8 @@ use connection::Connection;
 pub use account::{Enrollment, QrFormat};
 pub use error::{Error, Refusal};
 pub use flows::{Credentials, LoginStep};
-pub use host::{HostLogin, HostProof};
-pub use mfad_api::SecretString;
+pub use host::HostProof;
+pub use mfad_api::{HostLogin, SecretString};
 pub use request::{Authority, Method, Request};
 pub use stream::{Stopper, Stream};
 

@@ -49,15 +49,7 @@ impl Attempt<'_> {
 
     /// Uses a code up; `None` if it is wrong.
     fn redeem(&mut self, code: &SecretString) -> Option<Outcome> {
-        let told = self.login.told.clone();
-        let used = Use {
-            at: date::seconds(),
-            service: told.service,
-            ruser: told.ruser,
-            rhost: told.rhost,
-            tty: told.tty,
-            is_reported: false,
-        };
+        let used = Use { at: date::seconds(), login: self.login.told.clone(), is_reported: false };
         match Lists::default().redeem(&self.login.account, code.as_str(), used) {
             Ok(Some(left)) => {
                 self.journal.error(&format!(

@@ -68,7 +68,7 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
 
 /// Uses that the daemon does not know yet must not be lost with their list.
 fn must_be_reported(account: &str, list: Option<&List>) -> Result<(), Failure> {
-    if list.is_none_or(|list| list.uses().all(|used| used.is_reported)) {
+    if list.is_none_or(List::is_reported) {
         return Ok(());
     }
     Err(Failure::Denied(format!(
@@ -96,8 +96,8 @@ fn list(context: &mut Context) -> Result<(), Failure> {
                     .uses()
                     .map(|used| {
                         json!({
-                            "time": time(used), "service": used.service, "ruser": used.ruser, "rhost": used.rhost,
-                            "tty": used.tty, "isReported": used.is_reported,
+                            "time": time(used), "service": used.login.service, "ruser": used.login.ruser, "rhost": used.login.rhost,
+                            "tty": used.login.tty, "isReported": used.is_reported,
                         })
                     })
                     .collect();
@@ -108,7 +108,7 @@ fn list(context: &mut Context) -> Result<(), Failure> {
     }
     let rows = lists.iter().map(|list| {
         let last = list.uses().last().map_or_else(|| "-".to_owned(), |used| context.out.time(time(used)));
-        let is_reported = if list.uses().all(|used| used.is_reported) { "yes" } else { "no" };
+        let is_reported = if list.is_reported() { "yes" } else { "no" };
         [list.account.clone(), format!("{} of {}", list.left(), list.total()), last, is_reported.to_owned()]
     });
     context.out.table(HEADS, &[], rows.collect())
@@ -151,10 +151,10 @@ async fn send(context: &mut Context, list: &List, reported: &mut Vec<Use>) -> Re
         let body = Body::new()
             .member("name", list.account.as_str())
             .member("time", time(used))
-            .member("service", used.service.as_str())
-            .optional("ruser", used.ruser.as_deref())
-            .optional("rhost", used.rhost.as_deref())
-            .optional("tty", used.tty.as_deref());
+            .member("service", used.login.service.as_str())
+            .optional("ruser", used.login.ruser.as_deref())
+            .optional("rhost", used.login.rhost.as_deref())
+            .optional("tty", used.login.tty.as_deref());
         context.client.ask(Call::post("/v1/break-glass").with(body)).await?;
         reported.push(used.clone());
     }
