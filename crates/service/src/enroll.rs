@@ -273,6 +273,24 @@ pub(super) struct NewFactor {
     pub used: Option<u64>,
 }
 
+/// What begins with a factor that is active: a clear throttle, no older token, and its row of the audit log.
+pub(super) fn begin_factor(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: UserId,
+    factor: &NewFactor,
+    detail: Option<String>,
+) -> Result<(), Fault> {
+    // A factor bound anew starts with a clear throttle (THR-1).
+    tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
+    // Older tokens were issued without this factor, so they end (ENR-9).
+    tx.bump_epoch(user)?;
+    let mut entry = context.entry(AuditEvent::FactorEnroll, Outcome::Ok, Some(user), Some(factor.id));
+    entry.detail = detail;
+    entry.used = factor.used;
+    tx.audit(&entry)
+}
+
 /// Everything that follows from a new factor of any kind. Returns the session in place of the one that ended, if it was
 /// asked for.
 pub(super) fn after_enrolment(
@@ -284,17 +302,11 @@ pub(super) fn after_enrolment(
 ) -> Result<Option<Granted>, Stop> {
     let user = access.user.id;
     let old = session_before(tx, context, access)?;
-    // A factor bound anew starts with a clear throttle (THR-1).
-    tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
-    // Older tokens were issued without this factor, so they end (ENR-9).
-    tx.bump_epoch(user)?;
-    let mut entry = context.entry(AuditEvent::FactorEnroll, Outcome::Ok, Some(user), Some(factor.id));
-    entry.detail = match after {
+    let detail = match after {
         SessionAfter::Ended => access.reason(),
         SessionAfter::Renewed => Some("a session was opened".to_owned()),
     };
-    entry.used = factor.used;
-    tx.audit(&entry)?;
+    begin_factor(tx, context, user, factor, detail)?;
     let (SessionAfter::Renewed, Authority::Own { amr, auth_time, .. }) = (after, &access.by) else { return Ok(None) };
     // With the epoch that the enrolment raised.
     let user = tx.user(user)?.ok_or(Error::NotFound)?;

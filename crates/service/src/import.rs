@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use crate::error::Error;
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
-use mfad_core::model::{Label, OtpKind, Profile, SecretId, Sensitive, Throttle, UserId, UserName};
+use mfad_core::model::{Label, Method, OtpKind, Profile, SecretId, Sensitive, UserId, UserName};
 use mfad_core::oath::{OtpauthUri, step_at};
-use mfad_store::{Class, NewSecret, NewUser, Outcome, SecretType, Status, Subject, Tx, UserRow, View, same_tag};
+use mfad_store::{NewSecret, NewUser, Outcome, SecretType, Status, Tx, UserRow, View, same_tag};
 
+use super::enroll::{NewFactor, begin_factor};
 use super::host_logins::user_of;
 use super::jobs::Stop;
 use super::secrets::{free_name, has_room};
@@ -182,13 +183,9 @@ fn insert(
     if !tx.insert_secret(&new)? {
         return Err(Error::SecretNameTaken.into());
     }
-    // As after every enrolment: a clear throttle (THR-1), and no older token without the factor (ENR-9).
-    tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
-    tx.bump_epoch(user)?;
     let reason = context.reason().unwrap_or_default();
     let detail = format!("imported {}, proved elsewhere: {reason}", profile.binding());
-    let mut entry = context.entry_with(AuditEvent::FactorEnroll, Outcome::Ok, Some(user), Some(new.id), detail);
-    entry.used = first.checked_sub(1);
-    tx.audit(&entry)?;
+    let factor = NewFactor { id: new.id, method: Method::Totp, used: first.checked_sub(1) };
+    begin_factor(tx, context, user, &factor, Some(detail))?;
     Ok(new.id)
 }

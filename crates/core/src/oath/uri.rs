@@ -49,9 +49,9 @@ pub fn shortened(uri: &str, keeps_issuer: bool) -> Sensitive<String> {
 }
 
 /// The shortest seed that is imported, in bytes: 128 bits (RFC 4226 section 4 R6).
-const SHORTEST_SEED: usize = 16;
+pub const SHORTEST_SEED: usize = 16;
 /// The longest seed that is imported, in bytes. It fits into one block of every hash.
-const LONGEST_SEED: usize = 64;
+pub const LONGEST_SEED: usize = 64;
 /// Parameters that other programs use for names, pictures and the order of their lists. No code depends on them.
 const PASSED_OVER: [&str; 8] = ["image", "icon", "color", "lock", "codeDisplay", "tag", "tags", "creator"];
 /// The longest parameter name that a refusal repeats. Base32 of 80 bits, the shortest seed in use, has 16 symbols, so a

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use mfad_api as api;
 use mfad_core::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive, UserName};
+use mfad_core::oath::{HIGHEST_FIRST_COUNTER, LONGEST_SEED, SHORTEST_SEED};
 use mfad_service::{Call, ImportJob, Imported, ProvedFactor};
 
 use super::bodies::label;
@@ -13,10 +14,6 @@ use super::problem::Problem;
 
 /// Most factors of one request. With long names the limit of 16 KiB for a body comes first.
 const MOST_FACTORS: usize = 100;
-/// The shortest and the longest seed, in bytes (RFC 4226 section 4 R6).
-const SEED_LENGTHS: std::ops::RangeInclusive<usize> = 16..=64;
-/// The highest counter of a first code: 2^62.
-const HIGHEST_COUNTER: u64 = 1 << 62;
 
 /// Body of `POST /imports`.
 #[derive(Deserialize)]
@@ -73,12 +70,12 @@ impl FactorBody {
                 return Err(wrong("`kind` is totp, with `period` and `usedStep`, or hotp, with `counter`"));
             }
         };
-        if first > HIGHEST_COUNTER {
+        if first > HIGHEST_FIRST_COUNTER {
             return Err(wrong("`counter` and `usedStep` are at most 2^62"));
         }
         let seed = BASE32_NOPAD.decode(self.secret.0.expose().as_bytes()).map(Sensitive::new);
         let seed = seed.map_err(|_| wrong("`secret` is Base32 without padding"))?;
-        if !SEED_LENGTHS.contains(&seed.expose().len()) {
+        if !(SHORTEST_SEED..=LONGEST_SEED).contains(&seed.expose().len()) {
             return Err(wrong("`secret` has 128 to 512 bits"));
         }
         Ok(ProvedFactor { user, name: label(self.name)?, profile: Profile { algorithm, digits, moving }, seed, first })
