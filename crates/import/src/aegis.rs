@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cipher::{self, KeyBytes};
 use crate::draft::{Defaults, Draft};
 use crate::entry::Refusal;
-use crate::json::{array, number, parse, text};
+use crate::json::{array, number, parse, text, whole};
 use crate::{Fault, Format, Secrets};
 
 const FORMAT: Format = Format::Aegis;
@@ -21,8 +21,8 @@ pub(crate) fn is(value: &Value) -> bool {
     value.get("header").is_some() && value.get("db").is_some()
 }
 
-pub(crate) fn read(bytes: &[u8], secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fault> {
-    let file = parse(bytes, FORMAT)?;
+pub(crate) fn read(bytes: &[u8], json: Option<Value>, secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fault> {
+    let file = whole(json, bytes, FORMAT)?;
     let damaged = |what: &str| Fault::Damaged(FORMAT, what.to_owned());
     let db = file.get("db").ok_or_else(|| damaged("it has no `db`"))?;
     let opened;

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::cipher;
+use crate::cipher::{self, Hash};
 use crate::draft::{Defaults, Draft};
-use crate::json::{parse, text};
+use crate::json::{text, whole};
 use crate::{Fault, Format, Secrets};
 
 const FORMAT: Format = Format::AndOtp;
@@ -19,7 +19,7 @@ pub(crate) fn is(value: &Value) -> bool {
     first.is_some_and(|entry| entry.get("secret").is_some() && entry.get("type").is_some())
 }
 
-pub(crate) fn read(bytes: &[u8], secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fault> {
+pub(crate) fn read(bytes: &[u8], json: Option<Value>, secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fault> {
     let is_plain = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let opened;
     let bytes = if is_plain {
@@ -29,7 +29,7 @@ pub(crate) fn read(bytes: &[u8], secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fa
         opened = decrypt(bytes, password).ok_or(Fault::WrongPassword(FORMAT))?;
         opened.expose()
     };
-    let file = parse(bytes, FORMAT)?;
+    let file = whole(json, bytes, FORMAT)?;
     let entries = file.as_array().ok_or_else(|| Fault::Damaged(FORMAT, "it is no array".to_owned()))?;
     Ok((1_usize..).zip(entries).map(|(number, entry)| draft(number, entry)).collect())
 }
@@ -38,7 +38,7 @@ fn decrypt(bytes: &[u8], password: &[u8]) -> Option<mfad_core::model::Sensitive<
     let (rounds, rest) = bytes.split_at_checked(ROUNDS)?;
     let (salt, rest) = rest.split_at_checked(SALT)?;
     let (nonce, sealed) = rest.split_at_checked(NONCE)?;
-    let key = cipher::pbkdf2_sha1(password, salt, u32::from_be_bytes(rounds.try_into().ok()?))?;
+    let key = cipher::pbkdf2_key(Hash::Sha1, password, salt, u32::from_be_bytes(rounds.try_into().ok()?))?;
     cipher::open(&key, nonce, sealed)
 }
 

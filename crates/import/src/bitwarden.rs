@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::draft::{Defaults, Draft};
 use crate::entry::Refusal;
-use crate::json::{array, parse, text};
+use crate::json::{array, text, whole};
 use crate::otpauth;
 use crate::{Fault, Format};
 
@@ -16,8 +16,8 @@ pub(crate) fn is(value: &Value) -> bool {
     value.get("encrypted").is_some() && (value.get("items").is_some() || value.get("data").is_some())
 }
 
-pub(crate) fn read(bytes: &[u8], notes: &mut Vec<String>) -> Result<Vec<Draft>, Fault> {
-    let file = parse(bytes, FORMAT)?;
+pub(crate) fn read(bytes: &[u8], json: Option<Value>, notes: &mut Vec<String>) -> Result<Vec<Draft>, Fault> {
+    let file = whole(json, bytes, FORMAT)?;
     if file.get("encrypted").and_then(Value::as_bool) != Some(false) {
         return Err(Fault::Unsupported(FORMAT, "an encrypted export; export it as plain .json"));
     }

@@ -35,19 +35,27 @@ pub(crate) fn scrypt(password: &[u8], salt: &[u8], n: u64, r: u32, p: u32) -> Op
     Some(Sensitive::new(key))
 }
 
-/// PBKDF2 with HMAC-SHA-1 (RFC 8018 section 5.2).
-pub(crate) fn pbkdf2_sha1(password: &[u8], salt: &[u8], rounds: u32) -> Option<KeyBytes> {
-    let mut key = [0; 32];
-    (1..=MOST_ROUNDS).contains(&rounds).then_some(())?;
-    pbkdf2::pbkdf2::<Hmac<Sha1>>(password, salt, rounds, &mut key).ok()?;
-    Some(Sensitive::new(key))
+/// The hash of an HMAC.
+#[derive(Clone, Copy)]
+pub(crate) enum Hash {
+    Sha1,
+    Sha256,
 }
 
-/// PBKDF2 with HMAC-SHA-256.
-pub(crate) fn pbkdf2_sha256(password: &[u8], salt: &[u8], rounds: u32) -> Option<KeyBytes> {
-    let mut key = [0; 32];
+/// PBKDF2 (RFC 8018 section 5.2) with HMAC and this hash. `None` if the file asks for too many rounds.
+pub(crate) fn pbkdf2(hash: Hash, password: &[u8], salt: &[u8], rounds: u32, key: &mut [u8]) -> Option<()> {
     (1..=MOST_ROUNDS).contains(&rounds).then_some(())?;
-    pbkdf2::pbkdf2::<Hmac<Sha256>>(password, salt, rounds, &mut key).ok()?;
+    match hash {
+        Hash::Sha1 => pbkdf2::pbkdf2::<Hmac<Sha1>>(password, salt, rounds, key),
+        Hash::Sha256 => pbkdf2::pbkdf2::<Hmac<Sha256>>(password, salt, rounds, key),
+    }
+    .ok()
+}
+
+/// The same for a key of 256 bits.
+pub(crate) fn pbkdf2_key(hash: Hash, password: &[u8], salt: &[u8], rounds: u32) -> Option<KeyBytes> {
+    let mut key = [0; 32];
+    pbkdf2(hash, password, salt, rounds, &mut key)?;
     Some(Sensitive::new(key))
 }
 

@@ -1,18 +1,14 @@
 //! An entry as a reader finds it, and its check against what can be kept.
 
 use mfad_core::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive};
-use mfad_core::oath::lenient_base32;
+use mfad_core::oath::{HIGHEST_FIRST_COUNTER, LONGEST_SEED, lenient_base32};
 use serde_json::Value;
 
 use crate::entry::{Entry, Factor, Known, Refusal};
 use crate::json::{number, text};
 
 /// The shortest seed that can be kept, in bytes: 80 bits, as many services make them.
-const SHORTEST_SEED: usize = 10;
-/// The longest seed, in bytes. It fits into one block of every hash.
-const LONGEST_SEED: usize = 64;
-/// The highest counter: 2^62.
-const HIGHEST_COUNTER: u64 = 1 << 62;
+const SHORTEST_KEPT: usize = 10;
 /// The longest word of a file that a message repeats. A longer one may be a secret in the wrong place.
 const LONGEST_WORD: usize = 15;
 
@@ -26,7 +22,6 @@ pub(crate) struct Draft {
     pub(crate) seed: Option<Sensitive<Vec<u8>>>,
     pub(crate) used_step: Option<u64>,
     pub(crate) skew: i64,
-    pub(crate) backup_codes: Vec<Sensitive<String>>,
     pub(crate) notes: Vec<String>,
     pub(crate) refusal: Option<Refusal>,
 }
@@ -166,23 +161,22 @@ impl Draft {
         let counter = match (moving, known.counter) {
             (OtpKind::Totp(_), _) => 0,
             (OtpKind::Hotp, None) => return Err(Refusal::NoCounter),
-            (OtpKind::Hotp, Some(counter)) if counter > HIGHEST_COUNTER => return Err(Refusal::Counter),
+            (OtpKind::Hotp, Some(counter)) if counter > HIGHEST_FIRST_COUNTER => return Err(Refusal::Counter),
             (OtpKind::Hotp, Some(counter)) => counter,
         };
-        if self.used_step.is_some_and(|step| step >= HIGHEST_COUNTER) {
+        if self.used_step.is_some_and(|step| step >= HIGHEST_FIRST_COUNTER) {
             return Err(Refusal::Damaged("its used step is above 2^62".to_owned()));
         }
         let seed = self.seed.take().ok_or(Refusal::NoSecret)?;
         match seed.expose().len() {
             0 => return Err(Refusal::NoSecret),
-            length @ ..SHORTEST_SEED => return Err(Refusal::TooShort(length.saturating_mul(8))),
-            SHORTEST_SEED..=LONGEST_SEED => {}
+            length @ ..SHORTEST_KEPT => return Err(Refusal::TooShort(length.saturating_mul(8))),
+            SHORTEST_KEPT..=LONGEST_SEED => {}
             _ => return Err(Refusal::TooLong),
         }
         let profile = Profile { algorithm, digits, moving };
         let used_step = self.used_step.filter(|_| moving != OtpKind::Hotp);
-        let backup_codes = std::mem::take(&mut self.backup_codes);
-        Ok(Factor { profile, seed, counter, used_step, skew: self.skew, backup_codes })
+        Ok(Factor { profile, seed, counter, used_step })
     }
 }
 

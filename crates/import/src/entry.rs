@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use mfad_core::model::{Profile, Sensitive};
+use mfad_core::oath::SHORTEST_SEED;
 
 /// One entry of a file.
 #[derive(Debug)]
@@ -46,16 +47,12 @@ pub struct Factor {
     pub counter: u64,
     /// The newest step whose code was used there, for TOTP.
     pub used_step: Option<u64>,
-    /// By how many steps the authenticator's clock is off, as that program measured it.
-    pub skew: i64,
-    /// One-time codes that stand in for this factor, as that program shows them.
-    pub backup_codes: Vec<Sensitive<String>>,
 }
 
 impl Factor {
     /// Whether the seed has fewer than 128 bits (RFC 4226 section 4 R6).
     pub fn is_weak(&self) -> bool {
-        self.seed.expose().len() < 16
+        self.seed.expose().len() < SHORTEST_SEED
     }
 }
 
@@ -65,8 +62,6 @@ impl fmt::Debug for Factor {
             .field("profile", &self.profile)
             .field("counter", &self.counter)
             .field("used_step", &self.used_step)
-            .field("skew", &self.skew)
-            .field("backup_codes", &self.backup_codes.len())
             .finish_non_exhaustive()
     }
 }

@@ -99,26 +99,29 @@ impl Format {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// The format of a file by its content.
-    pub(crate) fn recognise(bytes: &[u8]) -> Result<Self, Fault> {
+    /// The format of a file by its content. JSON comes with what it was parsed into.
+    pub(crate) fn recognise(bytes: &[u8]) -> Result<(Self, Option<Value>), Fault> {
+        let without_json = |format| Ok((format, None));
         if qr::is(bytes) {
-            return Ok(Self::Picture);
+            return without_json(Self::Picture);
         }
         if stratum::is_encrypted(bytes) {
-            return Ok(Self::Stratum);
+            return without_json(Self::Stratum);
         }
         let Ok(text) = std::str::from_utf8(bytes) else { return Err(Fault::Unknown(of_bytes(bytes))) };
         let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
         let Some(first) = first else { return Err(Fault::Unknown("it is empty")) };
         match () {
             () if first.starts_with(['{', '[']) => of_json(bytes),
-            () if first.starts_with('<') && text.contains("KeyContainer") => Ok(Self::Pskc),
+            () if first.starts_with('<') && text.contains("KeyContainer") => without_json(Self::Pskc),
             () if first.starts_with('<') => Err(Fault::Unknown("XML of another program")),
-            () if migration::is_uri(first) => Ok(Self::Migration),
-            () if otpauth::is_uri(first) => Ok(Self::Otpauth),
-            () if google_authenticator::is(text) => Ok(Self::GoogleAuthenticator),
-            () if pam_oath::is(text) => Ok(Self::PamOath),
-            () => table::recognise(text).ok_or(Fault::Unknown("text that is neither URIs nor a table of a known kind")),
+            () if migration::is_uri(first) => without_json(Self::Migration),
+            () if otpauth::is_uri(first) => without_json(Self::Otpauth),
+            () if google_authenticator::is(text) => without_json(Self::GoogleAuthenticator),
+            () if pam_oath::is(text) => without_json(Self::PamOath),
+            () => table::recognise(text)
+                .ok_or(Fault::Unknown("text that is neither URIs nor a table of a known kind"))
+                .and_then(without_json),
         }
     }
 
@@ -126,6 +129,7 @@ impl Format {
     pub(crate) fn read(
         self,
         bytes: &[u8],
+        json: Option<Value>,
         secrets: &Secrets<'_>,
         notes: &mut Vec<String>,
     ) -> Result<Vec<Draft>, Fault> {
@@ -134,20 +138,21 @@ impl Format {
             Self::Migration => migration::read(bytes),
             Self::Picture => {
                 let texts = qr::texts(bytes)?;
-                Self::recognise(texts.as_bytes())?.read(texts.as_bytes(), secrets, notes)
+                let (format, json) = Self::recognise(texts.as_bytes())?;
+                format.read(texts.as_bytes(), json, secrets, notes)
             }
-            Self::Aegis => aegis::read(bytes, secrets),
-            Self::TwoFas => twofas::read(bytes, secrets),
-            Self::AndOtp => andotp::read(bytes, secrets),
-            Self::FreeOtpPlus => freeotp::read(bytes),
-            Self::Stratum => stratum::read(bytes, secrets),
-            Self::Bitwarden => bitwarden::read(bytes, notes),
+            Self::Aegis => aegis::read(bytes, json, secrets),
+            Self::TwoFas => twofas::read(bytes, json, secrets),
+            Self::AndOtp => andotp::read(bytes, json, secrets),
+            Self::FreeOtpPlus => freeotp::read(bytes, json),
+            Self::Stratum => stratum::read(bytes, json, secrets),
+            Self::Bitwarden => bitwarden::read(bytes, json, notes),
             Self::BitwardenCsv | Self::KeePassXcCsv | Self::OathCsv => table::read(bytes, self, notes),
             Self::GoogleAuthenticator => google_authenticator::read(bytes),
             Self::PamOath => pam_oath::read(bytes),
             Self::Pskc => pskc::read(bytes, secrets, notes),
-            Self::Keycloak => keycloak::read(bytes),
-            Self::Kratos => kratos::read(bytes),
+            Self::Keycloak => keycloak::read(bytes, json),
+            Self::Kratos => kratos::read(bytes, json),
         }
     }
 }
@@ -161,7 +166,7 @@ impl Display for Format {
 /// Whether JSON is of a format.
 type Recogniser = fn(&Value) -> bool;
 
-fn of_json(bytes: &[u8]) -> Result<Format, Fault> {
+fn of_json(bytes: &[u8]) -> Result<(Format, Option<Value>), Fault> {
     let value: Value = serde_json::from_slice(bytes).map_err(|_| Fault::Unknown("damaged JSON"))?;
     let readers: [(Format, Recogniser); 8] = [
         (Format::Aegis, aegis::is),
@@ -174,7 +179,7 @@ fn of_json(bytes: &[u8]) -> Result<Format, Fault> {
         (Format::AndOtp, andotp::is),
     ];
     let found = readers.into_iter().find(|(_, is)| is(&value)).map(|(format, _)| format);
-    found.ok_or(Fault::Unknown("JSON of another program"))
+    found.map(|format| (format, Some(value))).ok_or(Fault::Unknown("JSON of another program"))
 }
 
 /// Names bytes that are no text.

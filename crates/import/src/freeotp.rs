@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::draft::{Defaults, Draft};
 use crate::entry::Refusal;
-use crate::json::{array, parse, text};
+use crate::json::{array, text, whole};
 use crate::{Fault, Format};
 
 const FORMAT: Format = Format::FreeOtpPlus;
@@ -15,8 +15,8 @@ pub(crate) fn is(value: &Value) -> bool {
     value.get("tokens").is_some_and(Value::is_array) && value.get("tokenOrder").is_some()
 }
 
-pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Draft>, Fault> {
-    let file = parse(bytes, FORMAT)?;
+pub(crate) fn read(bytes: &[u8], json: Option<Value>) -> Result<Vec<Draft>, Fault> {
+    let file = whole(json, bytes, FORMAT)?;
     Ok((1_usize..).zip(array(&file, "tokens", FORMAT)?).map(|(number, token)| draft(number, token)).collect())
 }
 

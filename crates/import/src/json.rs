@@ -10,6 +10,11 @@ pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Value, Fault> {
         .map_err(|error| Fault::Damaged(format, format!("no JSON at line {}, column {}", error.line(), error.column())))
 }
 
+/// The whole text as JSON, or what it was parsed into when its format was recognised.
+pub(crate) fn whole(known: Option<Value>, bytes: &[u8], format: Format) -> Result<Value, Fault> {
+    known.map_or_else(|| parse(bytes, format), Ok)
+}
+
 /// The array under this name.
 pub(crate) fn array<'a>(value: &'a Value, name: &str, format: Format) -> Result<&'a [Value], Fault> {
     let array = value.get(name).and_then(Value::as_array).map(Vec::as_slice);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::draft::{Defaults, Draft};
 use crate::entry::Refusal;
-use crate::json::{parse, text};
+use crate::json::{text, whole};
 use crate::{Fault, Format};
 
 const FORMAT: Format = Format::Keycloak;
@@ -18,8 +18,8 @@ pub(crate) fn is(value: &Value) -> bool {
     })
 }
 
-pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Draft>, Fault> {
-    let file = parse(bytes, FORMAT)?;
+pub(crate) fn read(bytes: &[u8], json: Option<Value>) -> Result<Vec<Draft>, Fault> {
+    let file = whole(json, bytes, FORMAT)?;
     let users = file.get("users").unwrap_or(&file).as_array();
     let users = users.ok_or_else(|| Fault::Damaged(FORMAT, "it has no array `users`".to_owned()))?;
     let mut drafts = Vec::new();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::draft::Draft;
-use crate::json::{parse, text};
+use crate::json::{text, whole};
 use crate::otpauth;
 use crate::{Fault, Format};
 
@@ -23,8 +23,8 @@ fn url(identity: &Value) -> Option<String> {
     text(identity.pointer("/credentials/totp/config")?, "totp_url")
 }
 
-pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Draft>, Fault> {
-    let file = parse(bytes, FORMAT)?;
+pub(crate) fn read(bytes: &[u8], json: Option<Value>) -> Result<Vec<Draft>, Fault> {
+    let file = whole(json, bytes, FORMAT)?;
     let mut drafts = Vec::new();
     for (index, identity) in (1_usize..).zip(identities(&file)) {
         let Some(url) = url(identity) else { continue };

@@ -89,11 +89,11 @@ impl std::error::Error for Fault {}
 /// Reads a file, in this format or in the one that its content shows.
 pub fn read(bytes: &[u8], format: Option<Format>, secrets: &Secrets<'_>) -> Result<Document, Fault> {
     let (bytes, mut notes) = without_padding(bytes);
-    let format = match format {
-        Some(format) => format,
+    let (format, json) = match format {
+        Some(format) => (format, None),
         None => Format::recognise(bytes)?,
     };
-    let drafts = format.read(bytes, secrets, &mut notes)?;
+    let drafts = format.read(bytes, json, secrets, &mut notes)?;
     let entries = drafts.into_iter().map(draft::Draft::finish).collect();
     Ok(Document { format, entries, notes })
 }

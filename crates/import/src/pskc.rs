@@ -13,6 +13,7 @@ use sha1::Sha1;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::cipher::{self, Hash};
 use crate::draft::{Defaults, Draft, word};
 use crate::entry::Refusal;
 use crate::json::digits;
@@ -21,8 +22,6 @@ use crate::{Fault, Format, Secrets};
 
 const FORMAT: Format = Format::Pskc;
 const DEFAULTS: Defaults = Defaults { program: "RFC 6030", kind: None, counter: None };
-/// The most rounds of PBKDF2 that a file may ask for.
-const MOST_ROUNDS: u64 = 10_000_000;
 /// A block of AES.
 const BLOCK: usize = 16;
 
@@ -178,13 +177,7 @@ fn base64(text: &str) -> Option<Sensitive<Vec<u8>>> {
 /// The keys of an encrypted file.
 struct Keys {
     encryption: Sensitive<Vec<u8>>,
-    mac: Option<(MacKind, Sensitive<Vec<u8>>)>,
-}
-
-#[derive(Clone, Copy)]
-enum MacKind {
-    Sha1,
-    Sha256,
+    mac: Option<(Hash, Sensitive<Vec<u8>>)>,
 }
 
 impl Keys {
@@ -201,8 +194,8 @@ impl Keys {
         let mut keys = Self { encryption, mac: None };
         if let Some(method) = container.child("MACMethod") {
             let kind = match method.attribute("Algorithm").unwrap_or_default().to_ascii_lowercase() {
-                name if name.ends_with("hmac-sha1") => MacKind::Sha1,
-                name if name.ends_with("hmac-sha256") => MacKind::Sha256,
+                name if name.ends_with("hmac-sha1") => Hash::Sha1,
+                name if name.ends_with("hmac-sha256") => Hash::Sha256,
                 _ => return Err(Fault::Unsupported(FORMAT, "a MAC other than HMAC-SHA-1 and HMAC-SHA-256")),
             };
             let mac = match method.child("MACKey") {
@@ -222,9 +215,9 @@ impl Keys {
     fn confirms(&self, sealed: &[u8], mac: &[u8]) -> bool {
         match &self.mac {
             None => true,
-            Some((MacKind::Sha1, key)) => Hmac::<Sha1>::new_from_slice(key.expose())
+            Some((Hash::Sha1, key)) => Hmac::<Sha1>::new_from_slice(key.expose())
                 .is_ok_and(|hmac| hmac.chain_update(sealed).verify_slice(mac).is_ok()),
-            Some((MacKind::Sha256, key)) => Hmac::<Sha256>::new_from_slice(key.expose())
+            Some((Hash::Sha256, key)) => Hmac::<Sha256>::new_from_slice(key.expose())
                 .is_ok_and(|hmac| hmac.chain_update(sealed).verify_slice(mac).is_ok()),
         }
     }
@@ -262,18 +255,18 @@ fn derive(method: &Element, password: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault
     let parameters = method.child("PBKDF2-params").filter(|_| name.ends_with("#pbkdf2")).ok_or_else(unsupported)?;
     let damaged = |what: &str| Fault::Damaged(FORMAT, format!("its PBKDF2-params have no {what}"));
     let salt = parameters.text(&["Salt", "Specified"]).and_then(base64).ok_or_else(|| damaged("Salt"))?;
-    let rounds = parameters.text(&["IterationCount"]).and_then(digits).filter(|rounds| *rounds <= MOST_ROUNDS);
-    let rounds = rounds.and_then(|rounds| u32::try_from(rounds).ok()).filter(|rounds| *rounds > 0);
-    let rounds = rounds.ok_or_else(|| damaged("IterationCount from 1 to 10,000,000"))?;
+    let rounds = parameters.text(&["IterationCount"]).and_then(digits).and_then(|rounds| u32::try_from(rounds).ok());
+    let rounds = rounds.ok_or_else(|| damaged("IterationCount"))?;
     let length = parameters.text(&["KeyLength"]).and_then(digits).and_then(|length| usize::try_from(length).ok());
     let length = length.filter(|length| [16, 24, 32].contains(length)).ok_or_else(|| damaged("KeyLength of AES"))?;
     let prf = parameters.child("PRF").and_then(|prf| prf.attribute("Algorithm")).unwrap_or("hmac-sha1");
     let mut key = Zeroizing::new(vec![0; length]);
-    let done = match prf.rsplit('#').next().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "hmac-sha1" => pbkdf2::pbkdf2::<Hmac<Sha1>>(password, salt.expose(), rounds, &mut key),
-        "hmac-sha256" | "hmacsha256" => pbkdf2::pbkdf2::<Hmac<Sha256>>(password, salt.expose(), rounds, &mut key),
+    let hash = match prf.rsplit('#').next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "hmac-sha1" => Hash::Sha1,
+        "hmac-sha256" | "hmacsha256" => Hash::Sha256,
         _ => return Err(unsupported()),
     };
-    done.map_err(|_| Fault::WrongPassword(FORMAT))?;
+    cipher::pbkdf2(hash, password, salt.expose(), rounds, &mut key)
+        .ok_or_else(|| damaged("IterationCount from 1 to 10,000,000"))?;
     Ok(Sensitive::new(std::mem::take(&mut *key)))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::cipher;
 use crate::draft::{Defaults, Draft};
 use crate::entry::Refusal;
-use crate::json::{array, number, parse, text};
+use crate::json::{array, number, text, whole};
 use crate::{Fault, Format, Secrets};
 
 const FORMAT: Format = Format::Stratum;
@@ -27,7 +27,7 @@ pub(crate) fn is_encrypted(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC) || bytes.starts_with(OLD_MAGIC)
 }
 
-pub(crate) fn read(bytes: &[u8], secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fault> {
+pub(crate) fn read(bytes: &[u8], json: Option<Value>, secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fault> {
     if bytes.starts_with(OLD_MAGIC) {
         return Err(Fault::Unsupported(FORMAT, "its old encryption; make a new backup with a present version"));
     }
@@ -40,7 +40,7 @@ pub(crate) fn read(bytes: &[u8], secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fa
             opened.expose()
         }
     };
-    let file = parse(bytes, FORMAT)?;
+    let file = whole(json, bytes, FORMAT)?;
     Ok((1_usize..).zip(array(&file, "Authenticators", FORMAT)?).map(|(number, entry)| draft(number, entry)).collect())
 }
 

@@ -3,9 +3,9 @@
 use data_encoding::BASE64;
 use serde_json::Value;
 
-use crate::cipher;
+use crate::cipher::{self, Hash};
 use crate::draft::{Defaults, Draft};
-use crate::json::{array, parse, text};
+use crate::json::{array, parse, text, whole};
 use crate::{Fault, Format, Secrets};
 
 const FORMAT: Format = Format::TwoFas;
@@ -18,8 +18,8 @@ pub(crate) fn is(value: &Value) -> bool {
         && (value.get("services").is_some() || value.get("servicesEncrypted").is_some())
 }
 
-pub(crate) fn read(bytes: &[u8], secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fault> {
-    let file = parse(bytes, FORMAT)?;
+pub(crate) fn read(bytes: &[u8], json: Option<Value>, secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fault> {
+    let file = whole(json, bytes, FORMAT)?;
     let drafts = |services: &[Value]| (1_usize..).zip(services).map(|(number, entry)| draft(number, entry)).collect();
     let Some(sealed) = text(&file, "servicesEncrypted") else {
         return array(&file, "services", FORMAT).map(drafts);
@@ -28,7 +28,7 @@ pub(crate) fn read(bytes: &[u8], secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fa
     let mut parts = sealed.split(':').map(|part| BASE64.decode(part.as_bytes()).ok());
     let mut part = || parts.next().flatten().ok_or_else(|| Fault::Damaged(FORMAT, "`servicesEncrypted`".to_owned()));
     let (data, salt, nonce) = (part()?, part()?, part()?);
-    let key = cipher::pbkdf2_sha256(password, &salt, ROUNDS).ok_or(Fault::WrongPassword(FORMAT))?;
+    let key = cipher::pbkdf2_key(Hash::Sha256, password, &salt, ROUNDS).ok_or(Fault::WrongPassword(FORMAT))?;
     let plain = cipher::open(&key, &nonce, &data).ok_or(Fault::WrongPassword(FORMAT))?;
     let services = parse(plain.expose(), FORMAT)?;
     let services = services.as_array().ok_or_else(|| Fault::Damaged(FORMAT, "no array of services".to_owned()))?;

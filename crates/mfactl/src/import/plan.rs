@@ -69,14 +69,11 @@ impl Planned {
 
     /// The factor in words, or the refusal.
     fn taken_as(&self) -> String {
-        match (&self.refusal, self.entry.factor.as_ref()) {
-            (None, Ok(factor)) => described(factor),
-            (Some(refusal), _) => format!("refused: {refusal}"),
-            (None, Err(refusal)) => format!("refused: {refusal}"),
-        }
+        let refused = || format!("refused: {}", self.refusal.as_deref().unwrap_or_default());
+        self.factor().map_or_else(refused, described)
     }
 
-    /// The entry in a report. `more` has the members of its state.
+    /// The entry as JSON for a report, with these members more: its state and the reason.
     pub(super) fn document(&self, more: &Value) -> Value {
         let known = &self.entry.known;
         let mut value = json!({
