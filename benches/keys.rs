@@ -17,16 +17,16 @@
     reason = "a benchmark reads the clock, prints its figures and fails by panicking"
 )]
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mfad_testkit::card::{Fault, Key, Pcscd, Reader, attach};
+use mfad_testkit::daemon::{Daemon, until};
 
 /// Turns of each kind, connections of the others, and their requests in a turn.
 const TURNS: usize = 5;
@@ -41,47 +41,8 @@ const ACCOUNTS: usize = 12;
 /// By how much the daemon should be faster.
 const FASTER: f64 = 5.0;
 
-struct Daemon {
-    process: Child,
-    socket: PathBuf,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Daemon {
-    fn start(dir: &Path, pcscd: &Path) -> Self {
-        let (config, state, socket) = (dir.join("mfad.toml"), dir.join("state"), dir.join("mfad.sock"));
-        let uid = rustix::process::getuid().as_raw();
-        fs::write(&config, format!("registration = \"open\"\n[[peer]]\nuid = {uid}\nrights = [\"admin\"]\n")).unwrap();
-        let mfad = || {
-            let mut command = Command::new(mfad_testkit::program("mfad"));
-            command.arg("--config").arg(&config).arg("--state-dir").arg(&state).env("PCSCLITE_CSOCK_NAME", pcscd);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            command
-        };
-        assert!(mfad().arg("init").status().unwrap().success());
-        let process = mfad().arg("--socket").arg(&socket).spawn().unwrap();
-        let daemon = Self { process, socket };
-        until(|| UnixStream::connect(&daemon.socket).is_ok());
-        daemon
-    }
-
-    fn connect(&self) -> BufReader<UnixStream> {
-        BufReader::new(UnixStream::connect(&self.socket).unwrap())
-    }
-}
-
-fn until(is_so: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < Duration::from_secs(30), "it takes too long");
-        thread::sleep(Duration::from_millis(10));
-    }
+fn connect(daemon: &Daemon) -> BufReader<UnixStream> {
+    BufReader::new(UnixStream::connect(&daemon.socket).unwrap())
 }
 
 /// One exchange; yields the status and the body.
@@ -119,7 +80,7 @@ fn others(daemon: &Daemon) -> Vec<Duration> {
         let callers: Vec<_> = (0..CONNECTIONS)
             .map(|_| {
                 threads.spawn(|| {
-                    let mut connection = daemon.connect();
+                    let mut connection = connect(daemon);
                     let one = |_| {
                         let started = Instant::now();
                         assert_eq!(ask(&mut connection, "GET", "/health/ready", "").0, 200);
@@ -142,7 +103,7 @@ fn others_beside_a_hung_key(daemon: &Daemon, reader: &Reader, user: &str, refuse
             threads.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     let order = r#"{"type": "mfa", "device": {"any": true}}"#;
-                    let (status, _) = ask(&mut daemon.connect(), "POST", &format!("/users/{user}/secrets"), order);
+                    let (status, _) = ask(&mut connect(daemon), "POST", &format!("/users/{user}/secrets"), order);
                     refused.fetch_add(u64::from(status != 200), Ordering::Relaxed);
                     thread::sleep(Duration::from_millis(20));
                 }
@@ -162,7 +123,7 @@ fn p99(times: &mut [Duration]) -> Duration {
 }
 
 fn new_user(daemon: &Daemon, name: &str) -> String {
-    let made = ask(&mut daemon.connect(), "POST", "/users", &format!(r#"{{"name": "{name}"}}"#)).1;
+    let made = ask(&mut connect(daemon), "POST", "/users", &format!(r#"{{"name": "{name}"}}"#)).1;
     made.split("\"uid\":\"").nth(1).and_then(|rest| rest.get(..36)).expect("a user").to_owned()
 }
 
@@ -174,7 +135,7 @@ fn hung_key(daemon: &Daemon, reader: &Reader) {
         alone.extend(others(daemon));
         beside.extend(others_beside_a_hung_key(daemon, reader, &user, &refused));
         // The key answers again, and is met again.
-        until(|| ask(&mut daemon.connect(), "GET", "/devices", "").1.contains("\"serial\":7"));
+        until(|| ask(&mut connect(daemon), "GET", "/devices", "").1.contains("\"serial\":7"));
     }
 
     let (quiet, loud) = (p99(&mut alone), p99(&mut beside));
@@ -209,7 +170,7 @@ fn provisioning(daemon: &Daemon, pcscd: &Pcscd, home: &Path) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for number in 0..ACCOUNTS {
         let user = new_user(daemon, &format!("user {number}"));
-        let mut connection = daemon.connect();
+        let mut connection = connect(daemon);
         let order = r#"{"type": "mfa", "device": {"any": true}}"#;
         let started = Instant::now();
         let (status, answer) = ask(&mut connection, "POST", &format!("/users/{user}/secrets"), order);
@@ -242,9 +203,10 @@ fn main() {
     let pcscd = Pcscd::start(&dir.path().join("."), &["Yubico YubiKey OTP+FIDO+CCID"]).unwrap();
     let reader = Reader::new();
     let _attached = attach(reader.clone(), pcscd.port(0), Some(pcscd.net_namespace()));
-    let daemon = Daemon::start(dir.path(), &pcscd.socket());
+    let daemon =
+        Daemon::start(dir.path(), "registration = \"open\"", &[("PCSCLITE_CSOCK_NAME", pcscd.socket().as_os_str())]);
     reader.insert(Key::new(7));
-    until(|| ask(&mut daemon.connect(), "GET", "/devices", "").1.contains("\"serial\":7"));
+    until(|| ask(&mut connect(&daemon), "GET", "/devices", "").1.contains("\"serial\":7"));
     provisioning(&daemon, &pcscd, dir.path());
     hung_key(&daemon, &reader);
 }

@@ -24,16 +24,15 @@ use std::ffi::CString;
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use hmac::{Hmac, KeyInit, Mac};
 use mfad_client::{Authority, Client, HostLogin, HostProof, Method, Request, SecretString};
 use mfad_pam_try::{Conversation, log_in};
+use mfad_testkit::daemon::Daemon;
 use serde_json::{Value, json};
 use sha1::Sha1;
 use zeroize::Zeroizing;
@@ -52,42 +51,16 @@ const GOAL_OTHERS: f64 = 0.5;
 /// The longest from the load of the module to its first answer.
 const GOAL_FIRST: Duration = Duration::from_millis(5);
 
-struct Daemon {
-    process: Child,
-    socket: PathBuf,
-}
+/// The daemon, and what a benchmark asks it.
+struct Host(Daemon);
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Daemon {
-    fn start(dir: &Path) -> Self {
-        let (config, state, socket) = (dir.join("mfad.toml"), dir.join("state"), dir.join("mfad.sock"));
-        let uid = rustix::process::getuid().as_raw();
-        fs::write(&config, format!("[[peer]]\nuid = {uid}\nrights = [\"admin\", \"pam\"]\n")).unwrap();
-        let mfad = || {
-            let mut command = Command::new(mfad_testkit::program("mfad"));
-            command.arg("--config").arg(&config).arg("--state-dir").arg(&state);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            command
-        };
-        assert!(mfad().arg("init").status().unwrap().success());
-        let process = mfad().arg("--socket").arg(&socket).spawn().unwrap();
-        let daemon = Self { process, socket };
-        let started = Instant::now();
-        while UnixStream::connect(&daemon.socket).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(30), "the daemon does not start");
-            thread::sleep(Duration::from_millis(10));
-        }
-        daemon
+impl Host {
+    fn socket(&self) -> &Path {
+        &self.0.socket
     }
 
     fn client(&self) -> Client {
-        Client::new(&self.socket)
+        Client::new(self.socket())
     }
 
     fn ask(&self, method: Method, path: &str, body: &Value) -> Value {
@@ -243,11 +216,11 @@ fn main() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(dir.path());
+    let daemon = Host(Daemon::start(dir.path(), "", &[]));
     let mut ours = daemon.account();
     let stacks = Stacks::new(&dir.path().join("pam.d"));
     let module = mfad_testkit::program("libpam_mfad.so");
-    stacks.add("ours", &format!("{} socket={}", module.display(), daemon.socket.display()));
+    stacks.add("ours", &format!("{} socket={}", module.display(), daemon.socket().display()));
     stacks.add("permit", "pam_permit.so");
     let (oath_file, google_path) = (dir.path().join("users.oath"), dir.path().join("google"));
     let mut others = Vec::new();

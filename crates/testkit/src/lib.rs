@@ -19,6 +19,7 @@
 
 pub mod asking;
 pub mod card;
+pub mod daemon;
 pub mod fido;
 pub mod fixture;
 pub mod mounts;

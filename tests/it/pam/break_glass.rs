@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 
 use super::applications::Sshd;
 use super::faults::knowing;
-use super::machine::{Machine, text};
+use super::machine::{ENFORCING, Machine, text};
 use super::rig::module;
 use crate::host::Host;
 use crate::identity::can_be_others;
 use crate::wire::Request;
 
-const STACK: &str = "auth required MODULE retries=1\naccount required MODULE enforce\nsession required pam_permit.so\n";
 const PROMPT: &str = "Break-glass code: ";
 
 /// Runs `mfactl pam break-glass` as root.
@@ -43,7 +42,7 @@ fn a_code_lets_its_account_in_once_while_the_daemon_is_gone_and_is_reported_afte
     }
     let mut host = Host::start("");
     let (user, mut factor, _) = host.account("emmy");
-    let machine = Machine::new(&host, STACK);
+    let machine = Machine::new(&host, ENFORCING);
     let codes = codes_for(&host, &machine, "emmy");
     assert_eq!(codes.len(), 10);
     let sudo = |answers: &[&str]| {
@@ -99,7 +98,7 @@ fn ssh_asks_for_a_code_of_the_list_and_only_accounts_that_have_one() {
     }
     let mut host = Host::start("");
     host.account("emmy");
-    let machine = Machine::new(&host, STACK);
+    let machine = Machine::new(&host, ENFORCING);
     let codes = codes_for(&host, &machine, "emmy");
     let sshd = Sshd::start(&machine, "");
     host.kill();
@@ -123,8 +122,8 @@ fn no_code_stands_for_the_password_and_a_list_that_others_can_write_is_not_used(
     }
     let mut host = Host::start("");
     host.account("emmy");
-    let both = Machine::new(&host, &STACK.replace("retries=1", "retries=1 password+factor"));
-    let second = Machine::new(&host, STACK);
+    let both = Machine::new(&host, &ENFORCING.replace("retries=1", "retries=1 password+factor"));
+    let second = Machine::new(&host, ENFORCING);
     let codes = codes_for(&host, &both, "emmy");
     let others = codes_for(&host, &second, "emmy");
     host.kill();
@@ -147,7 +146,7 @@ fn only_root_makes_codes_and_only_for_accounts() {
         return;
     }
     let host = Host::start("");
-    let machine = Machine::new(&host, STACK);
+    let machine = Machine::new(&host, ENFORCING);
     let program = mfad_testkit::program("mfactl").display().to_string();
 
     for (account, why) in [("nobody-here", "no account of the name"), ("../emmy", "no account of the name")] {
@@ -173,7 +172,7 @@ fn a_daemon_that_cannot_work_is_as_good_as_none_and_one_that_refuses_the_module_
     ] {
         let (_dir, path) = knowing(status, code, Duration::ZERO);
         let line = format!("{} socket={}", module().display(), path.display());
-        let machine = Machine::new(&host, &STACK.replace("MODULE", &line));
+        let machine = Machine::new(&host, &ENFORCING.replace("MODULE", &line));
         let codes = codes_for(&host, &machine, "emmy");
 
         let shown = machine.as_emmy(&["sudo", "-S", "id", "-un"], &format!("123456\n{}\n", codes[0]));
@@ -188,7 +187,7 @@ fn a_damaged_list_keeps_no_other_from_being_used_and_can_be_replaced() {
         return;
     }
     let host = Host::start("");
-    let machine = Machine::new(&host, STACK);
+    let machine = Machine::new(&host, ENFORCING);
     codes_for(&host, &machine, "bare");
     codes_for(&host, &machine, "emmy");
     fs::write(machine.path("lib/mfad-pam/break-glass/bare.json"), "{").unwrap();

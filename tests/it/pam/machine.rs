@@ -14,6 +14,10 @@ use crate::host::Host;
 /// The account that logs in. It exists in the namespace only.
 pub const EMMY: u32 = 54_321;
 
+/// A service that asks for a factor, and refuses who has none.
+pub const ENFORCING: &str =
+    "auth required MODULE retries=1\naccount required MODULE enforce\nsession required pam_permit.so\n";
+
 /// Mounts the files of a directory over those of the host, for one program and its children, and runs it.
 const NAMESPACE: &str = r#"dir=$1; shift
 for file in passwd group shadow sudoers pam.d; do

@@ -7,12 +7,11 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::applications::Sshd;
-use super::machine::{EMMY, Machine};
+use super::machine::{EMMY, ENFORCING, Machine};
 use crate::host::Host;
 use crate::identity::can_be_others;
 use crate::memory::writable_memory;
 
-const STACK: &str = "auth required MODULE retries=1\naccount required MODULE enforce\nsession required pam_permit.so\n";
 /// What the user's command prints once it runs.
 const READY: &str = "logged in and here";
 
@@ -60,7 +59,7 @@ fn mem_3_after_a_login_sudo_holds_no_code() {
     }
     let host = Host::start("");
     let (_, mut factor, _) = host.account("emmy");
-    let machine = Machine::new(&host, STACK);
+    let machine = Machine::new(&host, ENFORCING);
     let code = factor.next();
     let id = EMMY.to_string();
     let mut command = machine.command("setpriv");
@@ -87,7 +86,7 @@ fn mem_3_after_a_login_sshd_holds_no_code() {
     }
     let host = Host::start("");
     let (_, mut factor, _) = host.account("emmy");
-    let machine = Machine::new(&host, STACK);
+    let machine = Machine::new(&host, ENFORCING);
     let sshd = Sshd::start(&machine, "");
     let code = factor.next();
     let mut client = sshd.client("emmy", &[&code], &[], &format!("echo {READY}; sleep 600"));
