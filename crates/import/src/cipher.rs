@@ -1,5 +1,8 @@
 //! The ciphers of encrypted exports.
 
+use aes::Aes256;
+use aes::cipher::block_padding::Pkcs7;
+use aes::cipher::{BlockModeDecrypt as _, KeyIvInit as _};
 use aes_gcm::aead::{Aead as _, KeyInit as _};
 use aes_gcm::{Aes256Gcm, Key, Nonce};
 use hmac::Hmac;
@@ -20,6 +23,12 @@ pub(crate) fn open(key: &KeyBytes, nonce: &[u8], sealed: &[u8]) -> Option<Sensit
     let nonce: [u8; 12] = nonce.try_into().ok()?;
     let cipher = Aes256Gcm::new(&Key::<Aes256Gcm>::from(*key.expose()));
     cipher.decrypt(&Nonce::from(nonce), sealed).ok().map(Sensitive::new)
+}
+
+/// Opens AES-256-CBC with the padding of PKCS #7. `None` if the padding is wrong.
+pub(crate) fn open_cbc(key: &KeyBytes, iv: &[u8], sealed: &[u8]) -> Option<Sensitive<Vec<u8>>> {
+    let cipher = cbc::Decryptor::<Aes256>::new_from_slices(key.expose(), iv).ok()?;
+    cipher.decrypt_padded_vec::<Pkcs7>(sealed).ok().map(Sensitive::new)
 }
 
 /// scrypt (RFC 7914). `None` if the parameters are wrong, or ask for more memory than is allowed.

@@ -6,9 +6,12 @@ use serde_json::Value;
 
 use crate::draft::Draft;
 use crate::{
-    Fault, Secrets, aegis, andotp, bitwarden, freeotp, google_authenticator, keycloak, kratos, migration, otpauth,
-    pam_oath, pskc, qr, stratum, table, twofas,
+    Fault, Secrets, aegis, andotp, authelia, bitwarden, freeotp, google_authenticator, kanidm, keycloak, kratos,
+    migration, otpauth, pam_oath, pskc, qr, seed_list, stratum, table, twofas, yaml, yubico,
 };
+
+/// How many lines are looked at for the key of a YAML file. Comments may come before it.
+const LINES_LOOKED_AT: usize = 20;
 
 /// A format of factors that are exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +50,17 @@ pub enum Format {
     Keycloak,
     /// Identities of Ory Kratos.
     Kratos,
+    /// The YAML of Authelia.
+    Authelia,
+    /// A backup of Kanidm.
+    Kanidm,
+    /// The log of the YubiKey Personalization Tool.
+    YubicoCsv,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Otpauth,
         Self::Migration,
         Self::Picture,
@@ -69,6 +78,9 @@ impl Format {
         Self::Pskc,
         Self::Keycloak,
         Self::Kratos,
+        Self::Authelia,
+        Self::Kanidm,
+        Self::YubicoCsv,
     ];
 
     /// The name on the command line and in reports.
@@ -91,6 +103,9 @@ impl Format {
             Self::Pskc => "pskc",
             Self::Keycloak => "keycloak",
             Self::Kratos => "kratos",
+            Self::Authelia => "authelia",
+            Self::Kanidm => "kanidm",
+            Self::YubicoCsv => "yubico-csv",
         }
     }
 
@@ -119,6 +134,9 @@ impl Format {
             () if otpauth::is_uri(first) => without_json(Self::Otpauth),
             () if google_authenticator::is(text) => without_json(Self::GoogleAuthenticator),
             () if pam_oath::is(text) => without_json(Self::PamOath),
+            () if has_key(text, "totp_configurations") => without_json(Self::Authelia),
+            () if yubico::is(text) => without_json(Self::YubicoCsv),
+            () if seed_list::is(text) => without_json(Self::OathCsv),
             () => table::recognise(text)
                 .ok_or(Fault::Unknown("text that is neither URIs nor a table of a known kind"))
                 .and_then(without_json),
@@ -147,12 +165,16 @@ impl Format {
             Self::FreeOtpPlus => freeotp::read(bytes, json),
             Self::Stratum => stratum::read(bytes, json, secrets),
             Self::Bitwarden => bitwarden::read(bytes, json, notes),
+            Self::OathCsv if std::str::from_utf8(bytes).is_ok_and(seed_list::is) => seed_list::read(bytes),
             Self::BitwardenCsv | Self::KeePassXcCsv | Self::OathCsv => table::read(bytes, self, notes),
             Self::GoogleAuthenticator => google_authenticator::read(bytes),
             Self::PamOath => pam_oath::read(bytes),
             Self::Pskc => pskc::read(bytes, secrets, notes),
             Self::Keycloak => keycloak::read(bytes, json),
             Self::Kratos => kratos::read(bytes, json),
+            Self::Authelia => authelia::read(&json.map_or_else(|| yaml::parse(bytes, self), Ok)?),
+            Self::Kanidm => kanidm::read(bytes, json),
+            Self::YubicoCsv => yubico::read(bytes),
         }
     }
 }
@@ -168,7 +190,7 @@ type Recogniser = fn(&Value) -> bool;
 
 fn of_json(bytes: &[u8]) -> Result<(Format, Option<Value>), Fault> {
     let value: Value = serde_json::from_slice(bytes).map_err(|_| Fault::Unknown("damaged JSON"))?;
-    let readers: [(Format, Recogniser); 8] = [
+    let readers: [(Format, Recogniser); 10] = [
         (Format::Aegis, aegis::is),
         (Format::TwoFas, twofas::is),
         (Format::FreeOtpPlus, freeotp::is),
@@ -176,10 +198,18 @@ fn of_json(bytes: &[u8]) -> Result<(Format, Option<Value>), Fault> {
         (Format::Bitwarden, bitwarden::is),
         (Format::Keycloak, keycloak::is),
         (Format::Kratos, kratos::is),
+        (Format::Kanidm, kanidm::is),
+        (Format::Authelia, authelia::is),
         (Format::AndOtp, andotp::is),
     ];
     let found = readers.into_iter().find(|(_, is)| is(&value)).map(|(format, _)| format);
     found.map(|format| (format, Some(value))).ok_or(Fault::Unknown("JSON of another program"))
+}
+
+/// Whether one of the first lines of YAML begins with this key.
+fn has_key(text: &str, key: &str) -> bool {
+    let mut lines = text.lines().take(LINES_LOOKED_AT);
+    lines.any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))
 }
 
 /// Names bytes that are no text.

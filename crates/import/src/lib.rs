@@ -7,6 +7,7 @@
 
 mod aegis;
 mod andotp;
+mod authelia;
 mod bitwarden;
 mod cipher;
 mod draft;
@@ -15,6 +16,7 @@ mod format;
 mod freeotp;
 mod google_authenticator;
 mod json;
+mod kanidm;
 mod keycloak;
 mod kratos;
 mod migration;
@@ -22,10 +24,13 @@ mod otpauth;
 mod pam_oath;
 mod pskc;
 mod qr;
+mod seed_list;
 mod stratum;
 mod table;
 mod twofas;
 mod xml;
+mod yaml;
+mod yubico;
 
 pub use entry::{Entry, Factor, Known, Refusal};
 pub use format::Format;

@@ -1,5 +1,6 @@
 //! Stratum, formerly Authenticator Pro: its JSON, plain or encrypted with a password.
 
+use mfad_core::model::Sensitive;
 use serde_json::Value;
 
 use crate::cipher;
@@ -14,6 +15,9 @@ const DEFAULTS: Defaults = Defaults { program: "Stratum", kind: None, counter: S
 const MAGIC: &[u8] = b"AUTHENTICATORPRO";
 /// The same before version 1.21, in another cipher.
 const OLD_MAGIC: &[u8] = b"AuthenticatorPro";
+const OLD_SALT: usize = 20;
+const OLD_ROUNDS: u32 = 64_000;
+const AES_BLOCK: usize = 16;
 const SALT: usize = 16;
 const NONCE: usize = 12;
 /// Argon2id: KiB of memory, rounds, lanes.
@@ -28,15 +32,14 @@ pub(crate) fn is_encrypted(bytes: &[u8]) -> bool {
 }
 
 pub(crate) fn read(bytes: &[u8], json: Option<Value>, secrets: &Secrets<'_>) -> Result<Vec<Draft>, Fault> {
-    if bytes.starts_with(OLD_MAGIC) {
-        return Err(Fault::Unsupported(FORMAT, "its old encryption; make a new backup with a present version"));
-    }
+    let ciphers: [(&[u8], Cipher); 2] = [(MAGIC, decrypt), (OLD_MAGIC, decrypt_old)];
+    let encrypted = ciphers.into_iter().find_map(|(magic, cipher)| Some((bytes.strip_prefix(magic)?, cipher)));
     let opened;
-    let bytes = match bytes.strip_prefix(MAGIC) {
+    let bytes = match encrypted {
         None => bytes,
-        Some(rest) => {
+        Some((rest, cipher)) => {
             let password = secrets.password.ok_or(Fault::NeedsPassword(FORMAT))?;
-            opened = decrypt(rest, password).ok_or(Fault::WrongPassword(FORMAT))?;
+            opened = cipher(rest, password).ok_or(Fault::WrongPassword(FORMAT))?;
             opened.expose()
         }
     };
@@ -44,11 +47,22 @@ pub(crate) fn read(bytes: &[u8], json: Option<Value>, secrets: &Secrets<'_>) -> 
     Ok((1_usize..).zip(array(&file, "Authenticators", FORMAT)?).map(|(number, entry)| draft(number, entry)).collect())
 }
 
-fn decrypt(bytes: &[u8], password: &[u8]) -> Option<mfad_core::model::Sensitive<Vec<u8>>> {
+/// Opens what follows the magic with a password.
+type Cipher = fn(&[u8], &[u8]) -> Option<Sensitive<Vec<u8>>>;
+
+fn decrypt(bytes: &[u8], password: &[u8]) -> Option<Sensitive<Vec<u8>>> {
     let (salt, rest) = bytes.split_at_checked(SALT)?;
     let (nonce, sealed) = rest.split_at_checked(NONCE)?;
     let (kib, rounds, lanes) = ARGON2;
     cipher::open(&cipher::argon2id(password, salt, kib, rounds, lanes)?, nonce, sealed)
+}
+
+/// AES-256-CBC without a MAC: a wrong password shows by the padding, or else because no JSON comes out.
+fn decrypt_old(bytes: &[u8], password: &[u8]) -> Option<Sensitive<Vec<u8>>> {
+    let (salt, rest) = bytes.split_at_checked(OLD_SALT)?;
+    let (iv, sealed) = rest.split_at_checked(AES_BLOCK)?;
+    let opened = cipher::open_cbc(&cipher::pbkdf2_key(cipher::Hash::Sha1, password, salt, OLD_ROUNDS)?, iv, sealed)?;
+    opened.expose().starts_with(b"{\"").then_some(opened)
 }
 
 fn draft(index: usize, entry: &Value) -> Draft {

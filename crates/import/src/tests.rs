@@ -238,6 +238,117 @@ fn servers() {
 }
 
 #[test]
+fn authelia_and_the_time_of_the_last_use() {
+    // The secret is Base64 of the Base32 text.
+    let yaml = "totp_configurations:\n\
+        - created_at: 2026-01-02T03:04:05Z\n  last_used_at: 2026-11-30T10:00:00Z\n  username: bob\n  issuer: ACME\n\
+        \x20 algorithm: SHA256\n  digits: 8\n  period: 60\n  secret: R0VaREdOQlZHWTNUUU9KUUdFWkRHTkJWR1kzVFFPSlE=\n\
+        - created_at: 2026-01-02T03:04:05Z\n  last_used_at: null\n  username: eve\n  issuer: ACME\n\
+        \x20 algorithm: SHA1\n  digits: 6\n  period: 30\n  secret: GEZDGNBVGY3TQOJQ\n";
+    let (format, entries) = told(yaml);
+    assert_eq!(format, Format::Authelia);
+    assert_eq!(entries, ["ACME/bob totp/SHA256/8/60 0", "ACME/eve refused: its secret is not Base64 of Base32"]);
+    let used = document(yaml).entries[0].factor.as_ref().unwrap().used_step;
+    assert_eq!(used, Some(1_796_032_800 / 60 + 1), "the code may have been the one of the next step");
+
+    let csv = format!("issuer,username,algorithm,digits,period,secret\nACME,bob,SHA512,6,30,{SECRET}\n");
+    assert_eq!(told(&csv), (Format::OathCsv, vec!["ACME/bob totp/SHA512/6/30 0".to_owned()]));
+    assert!(
+        matches!(fault("totp_configurations: [\n"), Fault::Damaged(Format::Authelia, what) if what.contains("line"))
+    );
+    let bomb = format!("totp_configurations: &a [x]\nb: {}\n", "[*a, ".repeat(200));
+    assert!(matches!(fault(&bomb), Fault::Damaged(Format::Authelia, _)));
+}
+
+#[test]
+fn kanidm_with_several_factors_of_an_account() {
+    let totp = |digits: serde_json::Value| serde_json::json!({"l": "", "k": SEED, "s": 30, "a": "S256", "d": digits});
+    let credential = |kind: &str, totp: serde_json::Value| serde_json::json!({"CR": [{"t": "primary", "d": {"type_": kind, "password": "hidden", "totp": totp}}]});
+    let entry = |name: &str, credential: serde_json::Value| {
+        serde_json::json!({"ent": {"V3": {"changestate": {}, "attrs": {"class": {"I8": ["person"]},
+            "name": {"N8": [name]}, "primary_credential": credential}}}})
+    };
+    let backup = serde_json::json!({"version": "1", "db_s_uuid": "0", "entries": [
+        entry("bob", credential("V3PwMfa", serde_json::json!([["phone", totp(8.into())], ["key", totp(6.into())]]))),
+        entry("eve", credential("V2PwMfa", totp(serde_json::Value::Null))),
+        entry("ann", credential("V2Pw", serde_json::Value::Null)),
+    ]});
+
+    let (format, entries) = told(&backup.to_string());
+
+    assert_eq!(format, Format::Kanidm);
+    assert_eq!(entries, ["-/bob totp/SHA256/8/30 0", "-/bob totp/SHA256/6/30 0", "-/eve totp/SHA256/6/30 0"]);
+    assert_eq!(document(&backup.to_string()).entries[0].place, "entry 1, phone");
+}
+
+#[test]
+fn the_log_of_the_yubikey_personalization_tool_in_two_formats() {
+    let key = "3132333435363738393031323334353637383930";
+    let traditional = format!(
+        "LOGGING START,11/12/2013 14:58\nOATH-HOTP,11/12/2013 14:58,1,,,{key},,,0,0,0,8,16,0,0,0,0,0\n\
+         Yubico OTP,11/12/2013 14:59,2,vvgutbiedkvi,ab86c04de6a3,d26a7c0f85fdda28bd816e406342b214,,,0,0,0,0,0,0,0,0,0,0\n"
+    );
+    let (format, entries) = told(&traditional);
+    assert_eq!(format, Format::YubicoCsv);
+    assert_eq!(
+        entries,
+        ["Yubico/- hotp/SHA1/8 16", "Yubico/vvgutbiedkvi refused: Yubico OTP is neither TOTP nor HOTP"]
+    );
+
+    let yubico = format!(
+        "508326,,0,{key},,2013-12-12T08:41:07,\n508327,cccccccccccc,83cebdfb7b93,a47c5bf9c152202f577be6721c0113af,,\
+         2013-12-12T08:43:17,\n508328,,,9e2fd386224a7f77e9b5aee775464033,,2013-12-12T08:44:34,\n"
+    );
+    let (format, entries) = told(&yubico);
+    assert_eq!(format, Format::YubicoCsv);
+    assert_eq!(
+        entries,
+        [
+            "Yubico/508326 hotp/SHA1/6 0",
+            "Yubico/508327 refused: Yubico OTP is neither TOTP nor HOTP",
+            "Yubico/508328 refused: a static password is neither TOTP nor HOTP",
+        ]
+    );
+    assert!(document(&yubico).entries[0].notes[0].contains("challenge-response"));
+}
+
+#[test]
+fn seed_lists_without_a_head() {
+    let key = "3132333435363738393031323334353637383930";
+    let list = format!(
+        "# a comment\ntok1, {key}, totp, 8, 60\ntok2,{key},hotp,6,7\ntok3,{key}\ntok4,{key}{key},ocra,OCRA-1\n\
+         tok5,{},totp,6,30\ntok6,{key},totp,6,soon\n",
+        "31".repeat(32)
+    );
+    let (format, entries) = told(&list);
+    assert_eq!(format, Format::OathCsv);
+    assert_eq!(entries[..3], ["-/tok1 totp/SHA1/8/60 0", "-/tok2 hotp/SHA1/6 7", "-/tok3 hotp/SHA1/6 0"]);
+    assert_eq!(entries[3], "-/tok4 refused: ocra is neither TOTP nor HOTP");
+    assert!(entries[4].contains("privacyIDEA for SHA1"), "{}", entries[4]);
+    assert_eq!(entries[5], "-/tok6 refused: its period is no number");
+
+    let with_users = format!("# version: 2\nbob, resolver, realm, tok1, {key}, totp, 6, 30\n,,,tok2,{key},hotp,6\n");
+    assert_eq!(told(&with_users).1, ["-/bob totp/SHA1/6/30 0", "-/tok2 hotp/SHA1/6 0"]);
+}
+
+/// Written by the published description of the encryption before version 1.21, with the password `correct horse`.
+const OLD_STRATUM: &str = "QXV0aGVudGljYXRvclBybwABAgMEBQYHCAkKCwwNDg8QERITAAECAwQFBgcICQoLDA0OD6qZ7/fVJf249PppAn+qEt+o\
+    LaCnIHGA2WDQ64LsBrjrVO0hWHTvG8Vmk91CacYubs83VEbUSFg/IC9ipNF8tJoqhFhEydPrzlkz4ZrQjwun0+leSXb6MLbmG5e+uEhXyeUqBqsU\
+    KdjQnR66s+wyJO88oxYfl+FGFenDXIAITt9Fpq28lFgVoNheNKt94ivnxAQOIV0yqbW4hblxwN/o8nAZ8PVdcmKxUNd/9X9JkyjD";
+
+#[test]
+fn the_old_encryption_of_stratum() {
+    let file = data_encoding::BASE64.decode(OLD_STRATUM.as_bytes()).unwrap();
+    let with = |password| read(&file, None, &Secrets { password, ..Secrets::default() });
+
+    let entries = with(Some(b"correct horse")).ok().unwrap().entries;
+    let factor = entries[0].factor.as_ref().unwrap();
+    assert_eq!((factor.profile.binding().as_str(), factor.counter), ("hotp/SHA1/6", 3));
+    assert_eq!(with(Some(b"wrong")).err(), Some(Fault::WrongPassword(Format::Stratum)));
+    assert_eq!(with(None).err(), Some(Fault::NeedsPassword(Format::Stratum)));
+}
+
+#[test]
 fn a_file_that_is_none_of_them_is_named() {
     for (text, what) in [
         ("", "empty"),
