@@ -43,6 +43,8 @@ closed_list! {
         DeviceUndo = "device.undo",
         /// A factor became active.
         FactorEnroll = "factor.enroll",
+        /// A factor was imported, and is proved by its first code here.
+        FactorImport = "factor.import",
         /// A code that was accepted for one factor of a user was also used up in this one.
         FactorSameCode = "factor.same-code",
         /// The factors of a user were locked.

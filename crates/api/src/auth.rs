@@ -28,7 +28,7 @@ pub struct AuthToken {
     /// Number of unused backup codes; present after one was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u32>,
-    /// A warning for the user that at most three backup codes are left.
+    /// A warning for the user that at most three backup codes are left, or that the secret of the authenticator is short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
     /// The receipt of a step-up, which one app can redeem once.
@@ -66,6 +66,9 @@ pub struct Verified {
     /// The unused backup codes, if one was just used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u32>,
+    /// A warning for the user that the secret of the authenticator is short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// The second factors of a user who logs in to this host.

@@ -39,6 +39,12 @@ pub struct Secret {
     /// The next counter that is expected; only for HOTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counter: Option<u64>,
+    /// `true` for an imported factor whose user has not given a code of it here yet; otherwise absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<bool>,
+    /// `true` for a factor whose secret is shorter than 128 bits; otherwise absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weak: Option<bool>,
     /// Number of unused backup codes; only for `mfabackup`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u32>,

@@ -15,12 +15,15 @@ use serde::Deserialize;
 
 use crate::http::{ConnectionLimits, Page};
 use mfad_core::model::Text;
-use mfad_service::Policy;
+use mfad_service::{ImportedFactors, Policy};
 
 pub use peers::NamedPeer;
 
 use peers::{PeerEntry, gid_of, rules};
-use sections::{Argon2Entry, DevicesEntry, Fido2Entry, LimitsEntry, OtpEntry, ThrottleEntry, TokenBinding, TokenEntry};
+use sections::{
+    Argon2Entry, DevicesEntry, Fido2Entry, ImportedEntry, LimitsEntry, OtpEntry, ThrottleEntry, TokenBinding,
+    TokenEntry,
+};
 
 /// Path of the configuration file, unless `--config` or `MFAD_CONFIG` names another.
 pub const DEFAULT_PATH: &str = "/etc/mfad/mfad.toml";
@@ -126,6 +129,7 @@ struct File {
     token_binding: TokenBinding,
     token: TokenEntry,
     mfa_required: bool,
+    imported_factors: ImportedEntry,
     ui: bool,
     ui_language: Option<PathBuf>,
     issuer: Option<String>,
@@ -236,6 +240,10 @@ impl File {
                 open_registration: self.registration == Registration::Open,
                 bind_tokens: self.token_binding == TokenBinding::Peer,
                 mfa_required: self.mfa_required,
+                imported_factors: match self.imported_factors {
+                    ImportedEntry::Require => ImportedFactors::Require,
+                    ImportedEntry::Allow => ImportedFactors::Allow,
+                },
                 issuer: issuer.to_owned(),
                 token_format: self.token.checked()?,
                 window: self.otp.checked()?,

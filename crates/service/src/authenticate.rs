@@ -5,14 +5,15 @@ use crate::error::Error;
 use crate::token::Claims;
 use mfad_api::AuditEvent;
 use mfad_core::model::{Amr, ChallengeId, Text, TokenInput};
-use mfad_store::{MfaState, Outcome, SessionRow, Tx, UserRow};
+use mfad_store::{Outcome, SessionRow, Tx, UserRow};
 
 use super::authorise::Session;
 use super::ceremonies::Purpose;
+use super::imported_factors::{diagnose_unproved, end_older_tokens};
 use super::locks::Held;
 use super::receipts::new_receipt;
-use super::second_factor::{Accepted, Verdict, accept, judge};
-use super::tokens::{CHALLENGE_ANSWERS, Granted, REFRESH_GRACE, extended, open_session, refresh_token};
+use super::second_factor::{Accepted, Prepared, Verdict, accept, judge};
+use super::tokens::{CHALLENGE_ANSWERS, Granted, OPEN_SESSIONS, REFRESH_GRACE, extended, open_session, refresh_token};
 use super::{Job, Proof, Reply, RequestContext, Service, Stop};
 
 /// What the audit log says of an answer that was not right.
@@ -69,18 +70,23 @@ impl Service {
             }
             let found = tx.login_factors(user.id)?.ok_or(Error::ChallengeEnded)?;
             let verdict = judge(tx, context, rules, user.id, &found.factors, &prepared)?;
-            let mut remaining = 0;
+            let (mut remaining, mut diagnosis) = (0, None);
             if matches!(verdict, Verdict::Wrong) {
                 remaining = tx.count_wrong_answer(&challenge, CHALLENGE_ANSWERS)?;
                 let entry = context.entry_with(AuditEvent::LoginFactor, Outcome::Refused, Some(user.id), None, WRONG);
                 tx.audit(&entry)?;
+                if let Prepared::Token(token) = &prepared {
+                    diagnosis = diagnose_unproved(context, &found.factors, token);
+                }
             }
             // The failure count and the audit row must survive the refusal, so it commits (THR-2).
-            let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: Some(remaining) }))?;
+            let accepted =
+                accept(verdict, || Stop::Commit(Error::WrongCode { remaining: Some(remaining), diagnosis }))?;
             if !tx.end_challenge(id)? {
                 return Err(Error::ChallengeEnded.into());
             }
             tx.audit(&accepted.entry(context, AuditEvent::LoginFactor, Some(user.id)))?;
+            let user = if accepted.is_first { end_older_tokens(tx, user)? } else { user };
             let granted = open_session(tx, context, user, Amr::after(accepted.method))?;
             Ok((granted, accepted))
         };
@@ -90,9 +96,10 @@ impl Service {
     fn answered(&self, context: &RequestContext, outcome: Result<(Granted, Accepted), Error>) -> Result<Reply, Error> {
         self.metrics.count_login("factor", outcome.is_ok());
         let (granted, accepted) = outcome?;
-        self.metrics.count_code(accepted.steps_ahead);
+        self.metrics.count_accepted(accepted.steps_ahead, accepted.is_first);
         let mut view = self.sign_grant(context, &granted)?;
         view.remaining = accepted.remaining;
+        view.is_weak = accepted.is_weak;
         Ok(Reply::Auth(view))
     }
 
@@ -106,7 +113,7 @@ impl Service {
         redeemer: Option<u32>,
     ) -> Result<Reply, Error> {
         let state = self.look(context, |view| view.mfa_state(signed.user.id, context.now.wall_ms))?;
-        if state != MfaState::Active {
+        if !state.has_factor() {
             return Err(Error::NoFactor);
         }
         let (prepared, _held) = self.prepare_for(context, signed.user.id, Purpose::StepUp(signed.session), proof)?;
@@ -120,21 +127,30 @@ impl Service {
                 let user = Some(signed.user.id);
                 tx.audit(&context.entry_with(AuditEvent::LoginStepUp, Outcome::Refused, user, None, WRONG))?;
             }
-            let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
+            let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None, diagnosis: None }))?;
             // Only this token becomes fresh. The session stays as it was, because its refresh token may be in other
             // hands.
             let session =
                 SessionRow { amr: Amr::after(accepted.method), auth_time: context.now.unix_seconds(), ..session };
             row.amr = session.amr;
+            let (mut session, mut user) = (session, signed.user);
+            if accepted.is_first {
+                // This session goes on.
+                let kept = tx.session(session.id, context.now.wall_ms)?.ok_or(Error::Unauthenticated)?;
+                user = end_older_tokens(tx, user)?;
+                tx.insert_session(&SessionRow { epoch: user.epoch, ..kept }, OPEN_SESSIONS)?;
+                (session.epoch, row.epoch) = (user.epoch, user.epoch);
+            }
             tx.insert_receipt(&row, super::receipts::OPEN_RECEIPTS)?;
-            tx.audit(&accepted.entry(context, AuditEvent::LoginStepUp, Some(signed.user.id)))?;
-            Ok((session, signed.user, accepted))
+            tx.audit(&accepted.entry(context, AuditEvent::LoginStepUp, Some(user.id)))?;
+            Ok((session, user, accepted))
         });
         self.metrics.count_login("step-up", outcome.is_ok());
         let (session, user, accepted) = outcome?;
-        self.metrics.count_code(accepted.steps_ahead);
+        self.metrics.count_accepted(accepted.steps_ahead, accepted.is_first);
         let mut view = self.access_view(context, &session, &user)?;
         view.remaining = accepted.remaining;
+        view.is_weak = accepted.is_weak;
         view.receipt = Some(receipt);
         Ok(Reply::Auth(view))
     }

@@ -141,7 +141,7 @@ impl UserAccess {
             return Ok(());
         }
         match view.mfa_state(self.user.id, context.now.wall_ms)? {
-            MfaState::Active => Err(Error::FreshProofRequired.into()),
+            MfaState::Active | MfaState::Imported => Err(Error::FreshProofRequired.into()),
             MfaState::None | MfaState::Pending => Ok(()),
         }
     }
@@ -166,7 +166,7 @@ impl UserAccess {
         let is_recent = *amr != Amr::ApiKey && age <= FRESH;
         match view.mfa_state(self.user.id, context.now.wall_ms)? {
             MfaState::None | MfaState::Pending if !is_recent => Err(Error::FreshLoginRequired.into()),
-            MfaState::None | MfaState::Pending | MfaState::Active => Ok(()),
+            MfaState::None | MfaState::Pending | MfaState::Imported | MfaState::Active => Ok(()),
         }
     }
 

@@ -404,6 +404,8 @@ pub enum Reply {
         at: i64,
         /// Unused backup codes, if one was just used.
         remaining: Option<u32>,
+        /// Whether the factor has a seed of fewer than 128 bits.
+        is_weak: bool,
     },
     /// What became of each factor of an import, in its order.
     Imported(Vec<Imported>),

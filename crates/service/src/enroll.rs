@@ -46,7 +46,9 @@ impl FirstCodes {
     ) -> Result<Vec<Sensitive<String>>, Stop> {
         match tx.mfa_state(user, context.now.wall_ms)? {
             MfaState::Active => Ok(Vec::new()),
-            MfaState::None | MfaState::Pending => self.0.ok_or(Error::Busy)?.store(tx, context, user),
+            MfaState::None | MfaState::Pending | MfaState::Imported => {
+                self.0.ok_or(Error::Busy)?.store(tx, context, user)
+            }
         }
     }
 }
@@ -149,7 +151,7 @@ impl Service {
         let (user, now) = (access.user.id, context.now.wall_ms);
         // Refuse before the expensive hashes; the transaction checks again.
         let state = self.look(context, |view| view.mfa_state(access.user.id, now))?;
-        if state != MfaState::Active {
+        if !state.has_factor() {
             return Err(Error::NoFactor);
         }
         self.must_be_fresh_now(context, &access)?;
@@ -157,7 +159,7 @@ impl Service {
         let shown = self.change(context, move |tx, context| {
             let user = access.user.id;
             access.must_be_fresh(tx, context)?;
-            if tx.mfa_state(user, now)? != MfaState::Active {
+            if !tx.mfa_state(user, now)?.has_factor() {
                 return Err(Error::NoFactor.into());
             }
             let shown = set.store(tx, context, user)?;
@@ -234,6 +236,7 @@ impl CodeSet {
             expires: None,
             profile: None,
             is_guarded: false,
+            is_unproved: false,
             first_counter: 0,
             spare_of: None,
             value: self.record,
@@ -279,13 +282,14 @@ pub(super) fn begin_factor(
     context: &RequestContext,
     user: UserId,
     factor: &NewFactor,
+    event: AuditEvent,
     detail: Option<String>,
 ) -> Result<(), Fault> {
     // A factor bound anew starts with a clear throttle (THR-1).
     tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
     // Older tokens were issued without this factor, so they end (ENR-9).
     tx.bump_epoch(user)?;
-    let mut entry = context.entry(AuditEvent::FactorEnroll, Outcome::Ok, Some(user), Some(factor.id));
+    let mut entry = context.entry(event, Outcome::Ok, Some(user), Some(factor.id));
     entry.detail = detail;
     entry.used = factor.used;
     tx.audit(&entry)
@@ -306,7 +310,7 @@ pub(super) fn after_enrolment(
         SessionAfter::Ended => access.reason(),
         SessionAfter::Renewed => Some("a session was opened".to_owned()),
     };
-    begin_factor(tx, context, user, factor, detail)?;
+    begin_factor(tx, context, user, factor, AuditEvent::FactorEnroll, detail)?;
     let (SessionAfter::Renewed, Authority::Own { amr, auth_time, .. }) = (after, &access.by) else { return Ok(None) };
     // With the epoch that the enrolment raised.
     let user = tx.user(user)?.ok_or(Error::NotFound)?;

@@ -37,6 +37,8 @@ pub enum Error {
     WrongCode {
         /// Further answers that the challenge accepts; absent outside of a challenge.
         remaining: Option<u32>,
+        /// Of an imported factor: the parameters or clock error under which the code would be right, if any were found.
+        diagnosis: Option<Diagnosis>,
     },
     /// The challenge has expired, was answered, had too many wrong answers, or its user was changed.
     #[error("the challenge has ended; start the login again with the password")]
@@ -342,7 +344,7 @@ impl From<FidoFault> for Error {
             FidoFault::Malformed { .. } => Self::Malformed(fault.to_string()),
             FidoFault::Algorithm(_) => Self::Unsupported(fault.to_string()),
             // The caller does not learn which check failed; the audit log has the reason.
-            FidoFault::Refused(_) | FidoFault::Counter => Self::WrongCode { remaining: None },
+            FidoFault::Refused(_) | FidoFault::Counter => Self::WrongCode { remaining: None, diagnosis: None },
         }
     }
 }

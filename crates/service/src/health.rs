@@ -54,6 +54,8 @@ impl Service {
         let drift = self.clock.drift(&context.now);
         self.metrics.set_clock_drift(Duration::from_millis(drift.unsigned_abs()), drift < 0);
         self.metrics.set_keys(self.hardware_keys.counts());
+        let marked = self.look(context, |view| view.marked_factors())?;
+        self.metrics.set_imported(marked.unproved, marked.weak);
         self.metrics.set_queues(depth.waiting, self.passwords.waiting());
         self.metrics.text().map(Reply::Metrics)
     }

@@ -50,7 +50,8 @@ impl Service {
             let (state, methods) = match view.mfa_state(row.id, context.now.wall_ms)? {
                 MfaState::None => ("none", Vec::new()),
                 MfaState::Pending => ("pending", Vec::new()),
-                MfaState::Active => ("active", methods_of(view, row.id)?),
+                // The first right code proves an imported factor, wherever it is given.
+                MfaState::Active | MfaState::Imported => ("active", methods_of(view, row.id)?),
             };
             // A key that gives codes without a touch proves no presence, and is not asked for a login.
             let has_touch = view.oath_accounts_of(row.id)?.iter().any(|account| account.touch);

@@ -30,12 +30,14 @@ pub struct ImportOrder {
 pub struct ImportJob {
     /// Whether users that do not exist are created, without a password.
     pub creates_users: bool,
+    /// Whether the users have proved the factors elsewhere. If not, each proves itself with its first code here.
+    pub is_trusted: bool,
     /// The factors. Each is taken over or refused by itself.
-    pub factors: Vec<ProvedFactor>,
+    pub factors: Vec<ImportedFactor>,
 }
 
-/// A factor that its user has proved to another program.
-pub struct ProvedFactor {
+/// A factor that another program had.
+pub struct ImportedFactor {
     /// The user's name.
     pub user: UserName,
     /// Name of the secret; `None` for a default one.
@@ -73,17 +75,27 @@ impl Service {
     /// Takes over factors that were proved elsewhere, all in one transaction. Each is recorded in the audit log with the
     /// reason of the request. A factor that the user has already changes nothing, so a job can be sent again.
     pub(super) fn import_factors(&self, context: &RequestContext, job: ImportJob) -> Result<Reply, Error> {
+        let is_trusted = job.is_trusted;
         let results = self.change(context, move |tx, context| {
             let mut checked = BTreeSet::new();
-            let mut one = |factor| import(tx, context, factor, job.creates_users, &mut checked);
+            let rules = Rules { creates_users: job.creates_users, is_trusted: job.is_trusted };
+            let mut one = |factor| import(tx, context, rules, factor, &mut checked);
             job.factors.into_iter().map(&mut one).collect()
         })?;
         let results: Vec<Imported> = results;
-        for _ in results.iter().filter(|result| matches!(result, Imported::Taken { .. })) {
+        // The others are counted with their first code.
+        for _ in results.iter().filter(|result| is_trusted && matches!(result, Imported::Taken { .. })) {
             self.metrics.count_enrolment();
         }
         Ok(Reply::Imported(results))
     }
+}
+
+/// What holds for all factors of a job.
+#[derive(Clone, Copy)]
+struct Rules {
+    creates_users: bool,
+    is_trusted: bool,
 }
 
 /// Takes over one factor. `checked` has the users whose summary was compared in this job. Everything is checked before the
@@ -91,8 +103,8 @@ impl Service {
 fn import(
     tx: &Tx<'_>,
     context: &RequestContext,
-    factor: ProvedFactor,
-    creates_users: bool,
+    rules: Rules,
+    factor: ImportedFactor,
     checked: &mut BTreeSet<UserId>,
 ) -> Result<Imported, Stop> {
     let mut factor = factor;
@@ -125,19 +137,19 @@ fn import(
     }
     let user = match found {
         Some(user) => user.id,
-        None if creates_users => {
-            let user = create(tx, context, factor.user)?;
+        None if rules.creates_users => {
+            let user = create(tx, context, factor.user.clone())?;
             checked.insert(user);
             user
         }
         None => return Ok(Imported::Refused(Error::NotFound)),
     };
-    let secret = insert(tx, context, user, factor.name, factor.profile, factor.seed, factor.first)?;
+    let secret = insert(tx, context, rules, user, factor)?;
     Ok(Imported::Taken { user, secret })
 }
 
 /// The active factor of the user with this seed and these parameters.
-fn known(view: &View<'_>, user: &UserRow, factor: &ProvedFactor) -> Result<Option<SecretId>, Stop> {
+fn known(view: &View<'_>, user: &UserRow, factor: &ImportedFactor) -> Result<Option<SecretId>, Stop> {
     for row in view.secrets(user.id)? {
         let is_same_kind = row.kind == SecretType::Mfa && row.profile == Some(factor.profile);
         if is_same_kind && row.status == Status::Active {
@@ -161,31 +173,36 @@ fn create(tx: &Tx<'_>, context: &RequestContext, name: UserName) -> Result<UserI
 fn insert(
     tx: &Tx<'_>,
     context: &RequestContext,
+    rules: Rules,
     user: UserId,
-    name: Option<Label>,
-    profile: Profile,
-    seed: Sensitive<Vec<u8>>,
-    first: u64,
+    factor: ImportedFactor,
 ) -> Result<SecretId, Stop> {
+    let (profile, first) = (factor.profile, factor.first);
     let new = NewSecret {
         id: context.new_secret_id()?,
         user,
         kind: SecretType::Mfa,
-        name: free_name(tx, user, name, "authenticator")?,
+        name: free_name(tx, user, factor.name, "authenticator")?,
         created: context.now.wall_ms,
         expires: None,
         profile: Some(profile),
         is_guarded: false,
+        is_unproved: !rules.is_trusted,
         first_counter: first,
         spare_of: None,
-        value: seed,
+        value: factor.seed,
     };
     if !tx.insert_secret(&new)? {
         return Err(Error::SecretNameTaken.into());
     }
     let reason = context.reason().unwrap_or_default();
-    let detail = format!("imported {}, proved elsewhere: {reason}", profile.binding());
+    let (event, proof) = if rules.is_trusted {
+        (AuditEvent::FactorEnroll, "proved elsewhere")
+    } else {
+        (AuditEvent::FactorImport, "to be proved by a first code")
+    };
+    let detail = format!("imported {}, {proof}: {reason}", profile.binding());
     let factor = NewFactor { id: new.id, method: Method::Totp, used: first.checked_sub(1) };
-    begin_factor(tx, context, user, &factor, Some(detail))?;
+    begin_factor(tx, context, user, &factor, event, Some(detail))?;
     Ok(new.id)
 }

@@ -88,6 +88,7 @@ pub struct Metrics {
     clock_drift: Gauge<f64, AtomicU64>,
     code_drift: Family<StepsLabel, Counter>,
     keys: Family<StateLabel, Gauge>,
+    imported: Family<StateLabel, Gauge>,
     readers_reachable: Gauge,
 }
 
@@ -124,6 +125,9 @@ impl Default for Metrics {
         registry.register("code_drift", help, code_drift.clone());
         let keys = Family::default();
         registry.register("hardware_keys", "Hardware keys that are plugged in, by state", keys.clone());
+        let imported = Family::default();
+        let help = "Imported factors that are not proved by a code yet, or whose secret is shorter than 128 bits";
+        registry.register("imported_factors", help, imported.clone());
         let readers_reachable = Gauge::default();
         registry.register(
             "readers_reachable",
@@ -146,6 +150,7 @@ impl Default for Metrics {
             clock_drift,
             code_drift,
             keys,
+            imported,
             readers_reachable,
         }
     }
@@ -210,9 +215,24 @@ impl Metrics {
 
     /// Counts an accepted code by the number of time steps its authenticator is ahead of this host. `None`: a HOTP code
     /// or another proof without a step.
-    pub(super) fn count_code(&self, steps_ahead: Option<i64>) {
+    fn count_code(&self, steps_ahead: Option<i64>) {
         if let Some(steps) = steps_ahead {
             self.code_drift.get_or_create(&StepsLabel { steps }).inc();
+        }
+    }
+
+    /// Counts an accepted second factor. The first code of an imported factor is its enrolment.
+    pub(super) fn count_accepted(&self, steps_ahead: Option<i64>, is_first: bool) {
+        self.count_code(steps_ahead);
+        if is_first {
+            self.count_enrolment();
+        }
+    }
+
+    /// Sets the numbers of imported factors that need attention.
+    pub(super) fn set_imported(&self, unproved: i64, weak: i64) {
+        for (state, count) in [("unproved", unproved), ("weak", weak)] {
+            self.imported.get_or_create(&StateLabel { state }).set(count);
         }
     }
 
@@ -257,6 +277,7 @@ mod tests {
         metrics.commit_listener()(Duration::from_millis(3));
         metrics.count_code(Some(-1));
         metrics.count_code(None);
+        metrics.set_imported(6, 2);
         metrics.set_clock_drift(Duration::from_millis(1500), true);
         metrics.set_keys(Some([("new", 1), ("known", 2), ("reset", 0), ("unreachable", 0)]));
 
@@ -271,6 +292,8 @@ mod tests {
             "logins_total{step=\"totp\",outcome=\"ok\"} 1",
             "logins_total{step=\"totp\",outcome=\"refused\"} 2",
             "enrolments_total 1",
+            "imported_factors{state=\"unproved\"} 6",
+            "imported_factors{state=\"weak\"} 2",
             "store_waiting 3",
             "hash_waiting 4",
             "commit_seconds_sum 0.003",

@@ -8,6 +8,7 @@ use mfad_store::{Class, MfaState, NewSecret, Outcome, SecretRow, SecretType, Sub
 
 use super::authorise::{Authority, UserAccess};
 use super::hasher::PasswordCheck;
+use super::policy::ImportedFactors;
 use super::second_factor::refuse_closed;
 use super::secrets::view_of;
 use super::tokens::{Granted, open_challenge, open_session};
@@ -53,7 +54,8 @@ impl Service {
         };
         drop(permit);
 
-        let grant = Grant { subject: target.subject, limits, mfa_required: self.policy().mfa_required };
+        let (mfa_required, imported) = (self.policy().mfa_required, self.policy().imported_factors);
+        let grant = Grant { subject: target.subject, limits, mfa_required, imported };
         let enabled = target.user.as_ref().filter(|user| !user.disabled).map(|user| user.id);
         let granted = match (check, enabled, target.password) {
             (PasswordCheck::Right | PasswordCheck::RightButCheap, Some(user), Some(row)) => self
@@ -211,6 +213,7 @@ pub(super) fn insert_password(
         expires: None,
         profile: None,
         is_guarded: false,
+        is_unproved: false,
         first_counter: 0,
         spare_of: None,
         value: record,
@@ -235,6 +238,7 @@ struct Grant {
     subject: Subject,
     limits: Limits,
     mfa_required: bool,
+    imported: ImportedFactors,
 }
 
 impl Grant {
@@ -266,10 +270,13 @@ impl Grant {
         let id = user.id;
         let (granted, detail) = match tx.mfa_state(id, now)? {
             MfaState::Active => (open_challenge(tx, context, user)?, "a second factor is needed"),
+            MfaState::Imported if self.mfa_required || self.imported == ImportedFactors::Require => {
+                (open_challenge(tx, context, user)?, "a second factor is needed")
+            }
             MfaState::None | MfaState::Pending if self.mfa_required => {
                 (Granted::Enrolment(user), "a factor has to be enrolled")
             }
-            MfaState::None | MfaState::Pending => {
+            MfaState::None | MfaState::Pending | MfaState::Imported => {
                 (open_session(tx, context, user, mfad_core::model::Amr::Password)?, "logged in")
             }
         };

@@ -28,6 +28,15 @@ impl Who {
     }
 }
 
+/// What an imported factor that its user has not proved yet means for a login with the password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportedFactors {
+    /// The login needs a code of it.
+    Require,
+    /// The password alone lets in, unless everyone needs a second factor. A code is accepted, and proves the factor.
+    Allow,
+}
+
 /// A rule that gives rights to peers. Rules only add rights; none takes one away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerRule {
@@ -46,6 +55,8 @@ pub struct Policy {
     pub bind_tokens: bool,
     /// Whether everyone needs a second factor. A user without one then gets a token that can only enrol one (AUT-7).
     pub mfa_required: bool,
+    /// Whether a login needs an imported factor that its user has not proved yet.
+    pub imported_factors: ImportedFactors,
     /// The issuer name in tokens (`iss`) and otpauth URIs. A change needs a restart.
     pub issuer: String,
     /// The names in the headers of new tokens. A change needs a restart, and ends no token.

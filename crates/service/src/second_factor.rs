@@ -10,13 +10,14 @@ use mfad_core::model::{
     BackupCode, Digits, Gate, Limits, Method, Odds, OtpKind, Pin, Profile, Right, SecretId, Sensitive, Throttle,
     TokenInput, UserId,
 };
-use mfad_core::oath::{CounterMatch, LOOK_AHEAD, Window, match_counter, match_step, step_at};
+use mfad_core::oath::{CounterMatch, LOOK_AHEAD, SHORTEST_SEED, Window, match_counter, match_step, step_at};
 use mfad_store::{ActiveFactor, AuditEntry, Class, Fault, LoginFactors, Outcome, Subject, Tx};
 
 use super::ceremonies::Purpose;
 use super::decoy;
 use super::future_steps::report_future_step;
 use super::hasher::find_code;
+use super::imported_factors::prove;
 use super::locks::Held;
 use super::security_keys::use_assertion;
 use super::{Proof, RequestContext, Service, Stop};
@@ -50,6 +51,10 @@ pub(super) struct Accepted {
     pub(super) used: Option<u64>,
     /// TOTP: how many steps the authenticator is ahead of this host; negative if it is behind. For the metrics.
     pub(super) steps_ahead: Option<i64>,
+    /// This was the first code of an imported factor. The caller ends the user's older tokens.
+    pub(super) is_first: bool,
+    /// The factor has a seed of fewer than 128 bits.
+    pub(super) is_weak: bool,
 }
 
 impl Accepted {
@@ -245,6 +250,8 @@ pub(super) fn judge(
                 remaining: None,
                 used: None,
                 steps_ahead: None,
+                is_first: false,
+                is_weak: false,
             })
         }
     };
@@ -360,6 +367,9 @@ fn find_factor(
     for factor in factors {
         let Some(code) = token.for_digits(factor.profile.digits) else { continue };
         let Some(matched) = match_factor(tx, context, window, user, factor, code)? else { continue };
+        if factor.is_unproved {
+            prove(tx, context, user, factor.id)?;
+        }
         if accepted.is_none() {
             accepted = Some(matched);
             continue;
@@ -393,7 +403,8 @@ fn match_factor(
     let (profile, seed) = (&factor.profile, factor.seed.expose());
     let position = tx.position(factor)?;
     let accepted = |method, used, steps_ahead| {
-        Some(Accepted { secret: factor.id, method, remaining: None, used: Some(used), steps_ahead })
+        let (is_first, is_weak) = (factor.is_unproved, seed.len() < SHORTEST_SEED);
+        Some(Accepted { secret: factor.id, method, remaining: None, used: Some(used), steps_ahead, is_first, is_weak })
     };
     match profile.moving {
         OtpKind::Totp(period) => {
@@ -464,5 +475,7 @@ fn use_code(
         remaining: Some(remaining),
         used: None,
         steps_ahead: None,
+        is_first: false,
+        is_weak: false,
     }))
 }

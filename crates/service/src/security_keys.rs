@@ -291,7 +291,7 @@ impl Service {
         let key = |user| key(user, purpose, Some(answer.challenge()));
         let asked = user.and_then(|user| Some((user, self.webauthn.ceremonies.take(key(user), now)?)));
         let Some((user, Asked::Authentication(asked))) = asked else {
-            return Err(Error::WrongCode { remaining: None });
+            return Err(Error::WrongCode { remaining: None, diagnosis: None });
         };
         self.judge_assertion(context, &relying_party, user, &asked, &answer)
     }
@@ -358,6 +358,7 @@ fn insert_key(
         expires: Some(later(now, CEREMONY)),
         profile: None,
         is_guarded: false,
+        is_unproved: false,
         first_counter: 0,
         spare_of: None,
         value: Sensitive::new(Vec::new()),

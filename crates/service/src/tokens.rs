@@ -25,7 +25,7 @@ pub(super) const CHALLENGE_ANSWERS: u32 = 5;
 /// Open challenges of one user from one peer uid (AUT-2); a new one beyond that ends the oldest.
 const OPEN_CHALLENGES: u32 = 5;
 /// Open sessions of one user; a new one beyond that ends the oldest.
-const OPEN_SESSIONS: u32 = 32;
+pub(super) const OPEN_SESSIONS: u32 = 32;
 /// How long a session lasts without a refresh.
 const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
 /// How long an exchanged refresh token still gets the same successor, in milliseconds. The answer may be lost, or two
@@ -206,6 +206,7 @@ impl Service {
             user: claims.subject,
             methods: None,
             remaining: None,
+            is_weak: false,
             receipt: None,
         })
     }

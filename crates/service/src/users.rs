@@ -234,6 +234,7 @@ fn view_of(row: UserRow, mfa: MfaState, lock: LockView) -> UserView {
         mfa: match mfa {
             MfaState::None => "none",
             MfaState::Pending => "pending",
+            MfaState::Imported => "imported",
             MfaState::Active => "active",
         },
         lock,

@@ -144,7 +144,11 @@ impl Service {
                 let why = checked.detail("a wrong or used code, or no such user or factor");
                 tx.audit(&context.entry_with(AuditEvent::Verify, Outcome::Refused, checked.user, None, why))?;
             }
-            let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None }))?;
+            let accepted = accept(verdict, || Stop::Commit(Error::WrongCode { remaining: None, diagnosis: None }))?;
+            if let (true, Some(user)) = (accepted.is_first, subject) {
+                // Older tokens may have been issued without this factor (ENR-9).
+                tx.bump_epoch(user)?;
+            }
             let entry = accepted.entry(context, AuditEvent::Verify, subject);
             tx.audit(&AuditEntry { detail: Some(checked.detail(accepted.method.name())), ..entry })?;
             Ok(accepted)
@@ -154,12 +158,13 @@ impl Service {
 
     /// Counts an accepted factor, and returns the reply.
     pub(super) fn verified(&self, context: &RequestContext, accepted: Accepted) -> Result<Reply, Error> {
-        self.metrics.count_code(accepted.steps_ahead);
+        self.metrics.count_accepted(accepted.steps_ahead, accepted.is_first);
         Ok(Reply::Verified {
             secret: accepted.secret,
             method: accepted.method,
             at: context.now.wall_ms,
             remaining: accepted.remaining,
+            is_weak: accepted.is_weak,
         })
     }
 }

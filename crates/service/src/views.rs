@@ -26,7 +26,7 @@ pub struct UserView {
     pub modified: i64,
     /// Rises with each change; a change must name the version that it is based on.
     pub version: i64,
-    /// State of the user's second factors: `none`, `pending` or `active`.
+    /// State of the user's second factors: `none`, `pending`, `imported` (none of them proved yet) or `active`.
     pub mfa: &'static str,
     /// Whether attempts at the second factors are delayed or locked.
     pub lock: LockView,
@@ -85,6 +85,10 @@ pub struct SecretView {
     pub profile: Option<Profile>,
     /// HOTP: the next counter that is expected.
     pub counter: Option<u64>,
+    /// An imported factor that its user has not proved with a code yet.
+    pub is_imported: bool,
+    /// A factor with a seed of fewer than 128 bits.
+    pub is_weak: bool,
     /// Unused backup codes, of a set of backup codes.
     pub remaining: Option<u32>,
     /// The hardware key that holds the factor's account, once it is programmed.
@@ -107,6 +111,8 @@ pub struct AuthView {
     pub methods: Option<Vec<&'static str>>,
     /// Unused backup codes, if one was just used.
     pub remaining: Option<u32>,
+    /// Whether the factor that was just used has a seed of fewer than 128 bits.
+    pub is_weak: bool,
     /// The receipt for the confirmed action, after a step-up.
     pub receipt: Option<Sensitive<String>>,
 }

@@ -47,6 +47,7 @@ pub use moving_factors::{ActiveFactor, Position};
 pub use oath_accounts::{OathAccount, ProvisioningState};
 pub use rotation::{Cursor, Phase, Rotation};
 pub use secret_rows::{BackupSet, NewSecret, SecretRow, SecretType, Status};
+pub use secrets::MarkedFactors;
 pub use sessions::SessionRow;
 pub use signing::{Purpose, SigningKeyRow};
 pub use sqlite::backup::{Backup, BackupFault};

@@ -20,6 +20,8 @@ pub struct ActiveFactor {
     pub profile: Profile,
     /// The seed.
     pub seed: Sensitive<Vec<u8>>,
+    /// An imported factor whose user has not given a code of it here yet.
+    pub is_unproved: bool,
     /// The factor's row in `moving_factors`.
     pub(super) number: i64,
 }

@@ -6,6 +6,8 @@ use mfad_core::model::{
     Algorithm, CODES_PER_SET, Digits, Label, OtpKind, Period, Profile, SecretId, Sensitive, UserId,
 };
 
+use mfad_core::oath::SHORTEST_SEED;
+
 use super::Fault;
 use super::vault::AssociatedData;
 
@@ -101,6 +103,10 @@ pub struct SecretRow {
     pub used: u32,
     /// API keys: whether more than a password authorised their creation.
     pub is_guarded: bool,
+    /// An imported factor whose user has not given a code of it here yet.
+    pub is_unproved: bool,
+    /// A factor with a seed of fewer than 128 bits, which only an import can have.
+    pub is_weak: bool,
     /// The factor that this one is the spare of. The spare is on another hardware key.
     pub spare_of: Option<SecretId>,
     pub(super) sealed: Option<Vec<u8>>,
@@ -126,6 +132,8 @@ pub struct NewSecret {
     pub profile: Option<Profile>,
     /// API keys: whether more than a password authorises their creation.
     pub is_guarded: bool,
+    /// An imported factor that its user proves with the first code.
+    pub is_unproved: bool,
     /// HOTP: the first counter that is expected. Ignored for other types.
     pub first_counter: u64,
     /// For a factor on a spare hardware key: the pending factor that it is the spare of.
@@ -140,6 +148,13 @@ pub struct BackupSet {
     pub used: u32,
     /// Salt, cost and the digests of all ten codes.
     pub record: Sensitive<Vec<u8>>,
+}
+
+impl NewSecret {
+    /// Whether this is a factor with a seed of fewer than 128 bits.
+    pub(super) fn is_weak(&self) -> bool {
+        self.kind == SecretType::Mfa && self.value.expose().len() < SHORTEST_SEED
+    }
 }
 
 impl SecretRow {
@@ -198,6 +213,8 @@ pub(super) fn read(row: &Row<'_>) -> Result<SecretRow, Fault> {
         spare_of: row.get::<_, Option<Vec<u8>>>(17)?.and_then(|id| SecretId::from_slice(&id)),
         is_guarded: row.get(18)?,
         number: row.get(19)?,
+        is_unproved: row.get(20)?,
+        is_weak: row.get(21)?,
     })
 }
 

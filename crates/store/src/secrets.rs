@@ -12,7 +12,8 @@ use super::secret_rows::{BackupSet, NewSecret, SecretRow, SecretType, Status, as
 use super::{Fault, Tx, View};
 
 const COLUMNS: &str = "id, user, type, status, name, description, created, modified, last_used, expires, version, \
-                       algorithm, digits, period, wrong, used, sealed, spare_of, guarded, number";
+                       algorithm, digits, period, wrong, used, sealed, spare_of, guarded, number, unproved, \
+                       weak";
 
 /// The sealed values, for master key rotation. Every secret that has not ended has one.
 pub(super) const SEALED: Sealed = Sealed {
@@ -38,6 +39,15 @@ pub(super) const SEALED: Sealed = Sealed {
     },
     put: "UPDATE secrets SET sealed = ?2 WHERE id = ?1",
 };
+
+/// Numbers of imported factors that need attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MarkedFactors {
+    /// Those that their users have not proved with a code yet.
+    pub unproved: i64,
+    /// Those with a seed of fewer than 128 bits.
+    pub weak: i64,
+}
 
 impl View<'_> {
     /// Whether a name is free within a user. The names of ended secrets are free.
@@ -106,6 +116,16 @@ impl View<'_> {
         rows.next()?.map(read).transpose()
     }
 
+    /// Counts the imported factors that their users have not proved yet, and the factors with a seed of fewer than 128
+    /// bits.
+    pub fn marked_factors(&self) -> Result<MarkedFactors, Fault> {
+        let count = |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0));
+        Ok(MarkedFactors {
+            unproved: count("SELECT count(*) FROM secrets WHERE unproved = 1")?,
+            weak: count("SELECT count(*) FROM secrets WHERE weak = 1")?,
+        })
+    }
+
     /// Opens the sealed value. The caller must use it at once and drop it (MEM-2).
     pub fn open_secret(&self, row: &SecretRow) -> Result<Sensitive<Vec<u8>>, Fault> {
         let sealed = row.sealed.as_deref().ok_or(Fault::Corrupt("a secret without a value"))?;
@@ -139,8 +159,9 @@ impl Tx<'_> {
             .writing()?
             .prepare_cached(
                 "INSERT INTO secrets (id, user, type, status, name, name_key, created, modified, expires, algorithm,
-                                      digits, period, counter, sealed, spare_of, guarded, number)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                                      digits, period, counter, sealed, spare_of, guarded, number,
+                                      unproved, weak)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
             )?
             .execute(params![
                 new.id.as_bytes(),
@@ -159,6 +180,8 @@ impl Tx<'_> {
                 new.spare_of.as_ref().map(SecretId::as_bytes),
                 new.is_guarded,
                 number,
+                new.is_unproved,
+                new.is_weak(),
             ]);
         match inserted {
             Ok(_) => Ok(true),
@@ -252,6 +275,16 @@ impl Tx<'_> {
             self.set_moving_factor(row, after(used)?, now)?;
         }
         Ok(changed == 1)
+    }
+
+    /// Records that the user has proved an imported factor with a code.
+    pub fn prove(&self, id: SecretId, now: i64) -> Result<(), Fault> {
+        self.writing()?
+            .prepare_cached(
+                "UPDATE secrets SET unproved = 0, modified = ?2, version = version + 1 WHERE id = ?1 AND unproved = 1",
+            )?
+            .execute(params![id.as_bytes(), now])?;
+        Ok(())
     }
 
     /// Uses up one backup code, given by its position in the set. Returns `false` if it was used already (BKC-4).

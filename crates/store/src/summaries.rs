@@ -21,6 +21,8 @@ const TABLE: &str = "users";
 const KIND: &str = "summary";
 /// Begins, after the id, the part with the seed of a factor. The name of a type has a space behind it there.
 const SEED: &[u8] = b"seed:";
+/// The flag of an imported factor that its user has not proved. The flag 1 is `is_guarded`.
+const UNPROVED: u8 = 2;
 /// Length of an id in bytes.
 const ID: usize = 16;
 /// Users that are compared in one snapshot. A comparison of all users in one snapshot would keep the WAL from being
@@ -42,7 +44,7 @@ END;
 CREATE TEMP TRIGGER change_by_new_secret AFTER INSERT ON main.secrets WHEN NEW.status = 'active' BEGIN
     INSERT OR IGNORE INTO changed VALUES (NEW.user, NEW.id);
 END;
-CREATE TEMP TRIGGER change_of_secret AFTER UPDATE OF status ON main.secrets
+CREATE TEMP TRIGGER change_of_secret AFTER UPDATE OF status, unproved ON main.secrets
 WHEN 'active' IN (OLD.status, NEW.status) BEGIN
     INSERT OR IGNORE INTO changed VALUES (NEW.user, NEW.id);
 END;
@@ -63,7 +65,7 @@ const NEW_USER: &[u8] = &[1];
 struct Summary {
     /// The `disabled` flag as one byte, then the roles.
     own: Vec<u8>,
-    /// The active secrets ordered by id, each as id, type, `is_guarded` and parameters. A one-time password factor has
+    /// The active secrets ordered by id, each as id, type, [`flags`] and parameters. A one-time password factor has
     /// a second part: id, [`SEED`], the number of its moving factor (8 bytes, big-endian) and the seed.
     secrets: Vec<Vec<u8>>,
 }
@@ -146,11 +148,13 @@ impl<'a> Part<'a> {
         Some(Self { id: SecretId::from_slice(id)?, rest })
     }
 
-    /// The parameters, if this is the first part of a one-time password factor.
-    fn profile(&self) -> Option<Profile> {
+    /// The parameters, and whether it is not proved, if this is the first part of a one-time password factor.
+    fn factor(&self) -> Option<(Profile, bool)> {
         let parameters = self.rest.strip_prefix(SecretType::Mfa.name().as_bytes())?.strip_prefix(b" ")?;
-        // The byte before the parameters is `is_guarded`.
-        Profile::from_binding(std::str::from_utf8(parameters.get(1..)?).ok()?)
+        // The byte before the parameters has the flags.
+        let (flags, parameters) = parameters.split_first()?;
+        let profile = Profile::from_binding(std::str::from_utf8(parameters).ok()?)?;
+        Some((profile, flags & UNPROVED != 0))
     }
 
     /// Number and seed, if this is the second part of a one-time password factor.
@@ -169,11 +173,11 @@ fn read_factors(bytes: &[u8], own: &[u8]) -> Option<Vec<ActiveFactor>> {
     let mut factors = Vec::new();
     while let Some(part) = parts.next() {
         let part = Part::read(part?)?;
-        let Some(profile) = part.profile() else { continue };
+        let Some((profile, is_unproved)) = part.factor() else { continue };
         // Every one-time password factor has its seed right behind it.
         let behind = Part::read(parts.next()??).filter(|behind| behind.id == part.id)?;
         let (number, seed) = behind.seed()?;
-        factors.push(ActiveFactor { id: part.id, profile, seed, number });
+        factors.push(ActiveFactor { id: part.id, profile, seed, is_unproved, number });
     }
     Some(factors)
 }
@@ -246,7 +250,7 @@ impl View<'_> {
     fn summary_of(&self, roles: &str, disabled: bool, rows: &[SecretRow]) -> Result<Summary, Fault> {
         let mut secrets = Vec::new();
         for row in rows {
-            secrets.push(part_of(row.id, row.kind, row.is_guarded, row.profile.as_ref()));
+            secrets.push(part_of(row.id, row.kind, flags(row.is_guarded, row.is_unproved), row.profile.as_ref()));
             if row.kind == SecretType::Mfa {
                 let number = row.number.ok_or(Fault::Corrupt("a factor without a number"))?;
                 // A seed that was moved or changed does not open.
@@ -362,9 +366,14 @@ fn own_part(roles: &str, disabled: bool) -> Vec<u8> {
     [&[u8::from(disabled)], roles.as_bytes()].concat()
 }
 
-fn part_of(id: SecretId, kind: SecretType, is_guarded: bool, profile: Option<&Profile>) -> Vec<u8> {
+/// What decides besides type and parameters, as one byte.
+fn flags(is_guarded: bool, is_unproved: bool) -> u8 {
+    u8::from(is_guarded) | if is_unproved { UNPROVED } else { 0 }
+}
+
+fn part_of(id: SecretId, kind: SecretType, flags: u8, profile: Option<&Profile>) -> Vec<u8> {
     let parameters = profile.map(Profile::binding).unwrap_or_default();
-    [id.as_bytes(), kind.name().as_bytes(), &[b' ', u8::from(is_guarded)], parameters.as_bytes()].concat()
+    [id.as_bytes(), kind.name().as_bytes(), &[b' ', flags], parameters.as_bytes()].concat()
 }
 
 fn seed_part(id: SecretId, number: i64, seed: &Sensitive<Vec<u8>>) -> Vec<u8> {
@@ -378,10 +387,10 @@ pub fn seal_decoy(vault: &Vault, seed: &Sensitive<Vec<u8>>) -> Result<Vec<u8>, F
     let moving = OtpKind::Totp(Period::THIRTY);
     let profile = Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving };
     let secrets = vec![
-        part_of(id, SecretType::Password, false, None),
-        part_of(id, SecretType::Mfa, false, Some(&profile)),
+        part_of(id, SecretType::Password, 0, None),
+        part_of(id, SecretType::Mfa, 0, Some(&profile)),
         seed_part(id, 0, seed),
-        part_of(id, SecretType::Backup, false, None),
+        part_of(id, SecretType::Backup, 0, None),
     ];
     let summary = Summary { own: own_part("", false), secrets };
     vault.seal(&associated_data(&nobody()), summary.bytes().expose())

@@ -73,8 +73,20 @@ pub enum MfaState {
     None,
     /// A factor waits for its first code.
     Pending,
-    /// At least one factor counts at login.
+    /// All factors that count at login are imported ones that the user has not proved here yet.
+    Imported,
+    /// At least one proved factor counts at login.
     Active,
+}
+
+impl MfaState {
+    /// Whether there is a factor whose codes are accepted.
+    pub fn has_factor(self) -> bool {
+        match self {
+            Self::Active | Self::Imported => true,
+            Self::None | Self::Pending => false,
+        }
+    }
 }
 
 const COLUMNS: &str = "id, name, display_name, email, roles, disabled, created, modified, version, epoch";
@@ -111,13 +123,20 @@ impl View<'_> {
     /// Returns the state of the user's factors at `now` (milliseconds since 1970). Fails if the secrets do not match
     /// the user's summary: a lost factor is a fault, never "no factor" (STO-13).
     pub fn mfa_state(&self, user: UserId, now: i64) -> Result<MfaState, Fault> {
-        let mut counting = self.checked_secrets(user)?.into_iter();
-        if counting.any(|row| matches!(row.kind, SecretType::Mfa | SecretType::Fido2)) {
-            return Ok(MfaState::Active);
+        let mut found = None;
+        for row in self.checked_secrets(user)? {
+            match row.kind {
+                SecretType::Mfa if row.is_unproved => found = Some(MfaState::Imported),
+                SecretType::Mfa | SecretType::Fido2 => return Ok(MfaState::Active),
+                SecretType::Password | SecretType::ApiKey | SecretType::Backup => {}
+            }
+        }
+        if let Some(state) = found {
+            return Ok(state);
         }
         // The summary covers active secrets only. An active factor that only this second query finds is damage as well.
         match self.shown_mfa_state(user, now)? {
-            MfaState::Active => Err(Fault::Disagrees),
+            MfaState::Active | MfaState::Imported => Err(Fault::Disagrees),
             state @ (MfaState::None | MfaState::Pending) => Ok(state),
         }
     }
@@ -127,12 +146,13 @@ impl View<'_> {
         let best: Option<i64> = self
             .connection
             .prepare_cached(
-                "SELECT max(CASE WHEN status = 'active' THEN 2 WHEN expires > ?2 THEN 1 ELSE 0 END)
+                "SELECT max(CASE WHEN status = 'active' THEN 3 - unproved WHEN expires > ?2 THEN 1 ELSE 0 END)
                  FROM secrets WHERE user = ?1 AND type IN ('mfa', 'fido2') AND status IN ('active', 'pending')",
             )?
             .query_row(params![user.as_bytes(), now], |row| row.get(0))?;
         Ok(match best {
-            Some(2) => MfaState::Active,
+            Some(3) => MfaState::Active,
+            Some(2) => MfaState::Imported,
             Some(1) => MfaState::Pending,
             Some(_) | None => MfaState::None,
         })

@@ -368,6 +368,7 @@ fn policy() -> Policy {
         open_registration: true,
         bind_tokens: true,
         mfa_required: false,
+        imported_factors: mfad_service::ImportedFactors::Require,
         issuer: "mfad".to_owned(),
         token_format: TokenFormat::default(),
         window: Window::DEFAULT,

@@ -46,6 +46,7 @@ pub fn put(tx: &Tx<'_>, number: usize, moving: OtpKind, others: &[(SecretType, &
             expires: None,
             profile,
             is_guarded: false,
+            is_unproved: false,
             first_counter: 0,
             spare_of: None,
             value: Sensitive::new(value.to_vec()),

@@ -10,7 +10,7 @@ pub use otp::{
     CounterMatch, HIGHEST_FIRST_COUNTER, LOOK_AHEAD, RESYNC_RANGE, Window, hmac_of, hotp, match_counter, match_step,
     step_at,
 };
-pub use uri::{LONGEST_SEED, OtpauthUri, SHORTEST_SEED, lenient_base32, otpauth_uri, shortened};
+pub use uri::{LONGEST_SEED, OtpauthUri, SHORTEST_SEED, SHORTEST_WEAK_SEED, lenient_base32, otpauth_uri, shortened};
 
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,8 @@ pub fn shortened(uri: &str, keeps_issuer: bool) -> Sensitive<String> {
 
 /// The shortest seed that is imported, in bytes: 128 bits (RFC 4226 section 4 R6).
 pub const SHORTEST_SEED: usize = 16;
+/// The shortest seed that an import accepts if it is told to, in bytes: 80 bits, as many older services made them.
+pub const SHORTEST_WEAK_SEED: usize = 10;
 /// The longest seed that is imported, in bytes. It fits into one block of every hash.
 pub const LONGEST_SEED: usize = 64;
 /// Parameters that other programs use for names, pictures and the order of their lists. No code depends on them.

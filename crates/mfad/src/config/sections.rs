@@ -239,6 +239,15 @@ impl Default for LimitsEntry {
     }
 }
 
+/// What an imported factor that is not proved yet means for a login with the password.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ImportedEntry {
+    #[default]
+    Require,
+    Allow,
+}
+
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum TokenBinding {

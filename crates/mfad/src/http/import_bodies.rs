@@ -5,8 +5,8 @@ use serde::Deserialize;
 
 use mfad_api as api;
 use mfad_core::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive, UserName};
-use mfad_core::oath::{HIGHEST_FIRST_COUNTER, LONGEST_SEED, SHORTEST_SEED};
-use mfad_service::{Call, ImportJob, Imported, ProvedFactor};
+use mfad_core::oath::{HIGHEST_FIRST_COUNTER, LONGEST_SEED, SHORTEST_SEED, SHORTEST_WEAK_SEED};
+use mfad_service::{Call, ImportJob, Imported, ImportedFactor};
 
 use super::bodies::label;
 use super::json::{SecretText, present};
@@ -15,12 +15,21 @@ use super::problem::Problem;
 /// Most factors of one request. With long names the limit of 16 KiB for a body comes first.
 const MOST_FACTORS: usize = 100;
 
+/// Factors are proved elsewhere unless the caller says otherwise.
+fn trusted() -> bool {
+    true
+}
+
 /// Body of `POST /imports`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct ImportsBody {
     #[serde(default)]
     create_users: bool,
+    #[serde(default = "trusted")]
+    trusted: bool,
+    #[serde(default)]
+    accept_weak: bool,
     factors: Vec<FactorBody>,
 }
 
@@ -45,14 +54,14 @@ impl ImportsBody {
         if self.factors.is_empty() || self.factors.len() > MOST_FACTORS {
             return Err(Problem::malformed(format!("`factors` has 1 to {MOST_FACTORS} factors")));
         }
-        let factor = |(index, factor): (usize, FactorBody)| factor.checked(index);
+        let factor = |(index, factor): (usize, FactorBody)| factor.checked(index, self.accept_weak);
         let factors = self.factors.into_iter().enumerate().map(factor).collect::<Result<_, _>>()?;
-        Ok(Call::ImportFactors(ImportJob { creates_users: self.create_users, factors }))
+        Ok(Call::ImportFactors(ImportJob { creates_users: self.create_users, is_trusted: self.trusted, factors }))
     }
 }
 
 impl FactorBody {
-    fn checked(self, index: usize) -> Result<ProvedFactor, Problem> {
+    fn checked(self, index: usize, accepts_weak: bool) -> Result<ImportedFactor, Problem> {
         let wrong = |what: &str| Problem::malformed(format!("`factors[{index}]`: {what}"));
         let user = UserName::parse(&self.user).map_err(|why| wrong(&format!("`user`: {why}")))?;
         let algorithm = self.algorithm.as_deref().map_or(Some(Algorithm::Sha1), Algorithm::parse);
@@ -75,10 +84,21 @@ impl FactorBody {
         }
         let seed = BASE32_NOPAD.decode(self.secret.0.expose().as_bytes()).map(Sensitive::new);
         let seed = seed.map_err(|_| wrong("`secret` is Base32 without padding"))?;
-        if !(SHORTEST_SEED..=LONGEST_SEED).contains(&seed.expose().len()) {
-            return Err(wrong("`secret` has 128 to 512 bits"));
+        let (shortest, allowed) = if accepts_weak {
+            (SHORTEST_WEAK_SEED, "`secret` has 80 to 512 bits")
+        } else {
+            (SHORTEST_SEED, "`secret` has 128 to 512 bits; `acceptWeak` allows 80")
+        };
+        if !(shortest..=LONGEST_SEED).contains(&seed.expose().len()) {
+            return Err(wrong(allowed));
         }
-        Ok(ProvedFactor { user, name: label(self.name)?, profile: Profile { algorithm, digits, moving }, seed, first })
+        Ok(ImportedFactor {
+            user,
+            name: label(self.name)?,
+            profile: Profile { algorithm, digits, moving },
+            seed,
+            first,
+        })
     }
 }
 

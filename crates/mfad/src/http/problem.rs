@@ -180,9 +180,11 @@ impl From<&Error> for Problem {
             Error::MeWithoutUser => says(StatusCode::FORBIDDEN, ErrorCode::MeWithoutUser, "No user to be `me`"),
             Error::Unauthenticated => says(StatusCode::UNAUTHORIZED, ErrorCode::Unauthenticated, "Not authenticated"),
             Error::WrongCredentials => says(StatusCode::UNAUTHORIZED, ErrorCode::WrongCredentials, "Wrong credentials"),
-            Error::WrongCode { remaining } => {
-                Self { remaining: *remaining, ..says(StatusCode::UNAUTHORIZED, ErrorCode::WrongCode, "Wrong code") }
-            }
+            Error::WrongCode { remaining, diagnosis } => Self {
+                remaining: *remaining,
+                diagnosis: diagnosis.as_ref().map(|found| Box::new(diagnosis_of(found))),
+                ..says(StatusCode::UNAUTHORIZED, ErrorCode::WrongCode, "Wrong code")
+            },
             Error::ChallengeEnded => says(StatusCode::UNAUTHORIZED, ErrorCode::ChallengeEnded, "Challenge ended"),
             Error::RefreshEnded => says(StatusCode::UNAUTHORIZED, ErrorCode::RefreshEnded, "Session ended"),
             Error::ReceiptRefused => says(StatusCode::UNAUTHORIZED, ErrorCode::ReceiptRefused, "Receipt refused"),

@@ -132,12 +132,13 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
             methods: methods.into_iter().map(str::to_owned).collect(),
         }),
         Reply::Imported(results) => Written::json(&import_bodies::results(&results)),
-        Reply::Verified { secret, method, at, remaining } => Written::json(&api::Verified {
+        Reply::Verified { secret, method, at, remaining, is_weak } => Written::json(&api::Verified {
             ok: true,
             secret_id: secret.to_string(),
             method: method.name().to_owned(),
             auth_time: time(at),
             remaining,
+            warning: is_weak.then(|| WEAK.to_owned()),
         }),
         Reply::KeySet(keys) => {
             let keys = keys.into_iter().map(|key| api::PublicKey {
@@ -269,6 +270,8 @@ fn secret_document(secret: &SecretView) -> api::Secret {
         expires: secret.expires.map(time),
         counter: secret.counter,
         remaining: secret.remaining,
+        imported: secret.is_imported.then_some(true),
+        weak: secret.is_weak.then_some(true),
         device: secret.device.as_ref().map(devices::on_device_of),
         otp_kind: profile.map(|profile| profile.kind().to_owned()),
         algorithm: profile.map(|profile| profile.algorithm.name().to_owned()),
@@ -279,6 +282,7 @@ fn secret_document(secret: &SecretView) -> api::Secret {
 
 fn auth_token(auth: &AuthView) -> api::AuthToken {
     let is_low = auth.remaining.is_some_and(|remaining| remaining <= FEW_CODES);
+    let warning = if is_low { Some("few backup codes are left; make new ones") } else { auth.is_weak.then_some(WEAK) };
     api::AuthToken {
         token: secret_string(&auth.token),
         kind: auth.kind.name().to_owned(),
@@ -287,11 +291,13 @@ fn auth_token(auth: &AuthView) -> api::AuthToken {
         refresh: auth.refresh.as_ref().map(secret_string),
         methods: auth.methods.as_ref().map(|methods| methods.iter().map(|&method| method.to_owned()).collect()),
         remaining: auth.remaining,
-        warning: is_low.then(|| "few backup codes are left; make new ones".to_owned()),
+        warning: warning.map(str::to_owned),
         receipt: auth.receipt.as_ref().map(secret_string),
     }
 }
 
+/// The warning after the use of a factor with a short seed.
+const WEAK: &str = "the secret of this authenticator is shorter than 128 bits; enrol a new one";
 /// Number of unused backup codes at or below which a response carries a warning.
 const FEW_CODES: u32 = 3;
 

@@ -140,6 +140,7 @@ impl Provisioning<'_> {
             expires: Some(later(now, PENDING_LIFETIME)),
             profile: Some(self.credential.profile),
             is_guarded: false,
+            is_unproved: false,
             first_counter: u64::from(counter),
             spare_of: self.order.spare_of,
             value: Sensitive::new(self.credential.seed.expose().clone()),

@@ -6,9 +6,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::{OpenFault, Vault, folding, guard, summaries};
 
 /// The SQL of each schema version, applied in order. Released entries are never edited.
-const MIGRATIONS: [&str; 7] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
+const MIGRATIONS: [&str; 8] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
 /// First schema version in which every user has a summary.
 const SUMMARIZED: u32 = 6;
+/// First schema version whose summaries hold the seeds.
+const SEEDED: u32 = 7;
 /// First schema version with a marker of the roll-back guard.
 const GUARD_MARKED: u32 = 6;
 
@@ -326,6 +328,15 @@ END;
 ALTER TABLE audit ADD COLUMN used INTEGER;
 ";
 
+// Imported factors: whether the user still has to prove one with a first code, and whether its seed is shorter than 128
+// bits. Both are rare, so their indexes stay small. Older factors were all proved, and none was weak.
+const VERSION_8: &str = "
+ALTER TABLE secrets ADD COLUMN unproved INTEGER NOT NULL DEFAULT 0 CHECK (unproved IN (0, 1));
+ALTER TABLE secrets ADD COLUMN weak INTEGER NOT NULL DEFAULT 0 CHECK (weak IN (0, 1));
+CREATE INDEX secrets_unproved ON secrets (user) WHERE unproved = 1;
+CREATE INDEX secrets_weak ON secrets (user) WHERE weak = 1;
+";
+
 /// The newest schema version that this program knows.
 pub(crate) fn newest() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
@@ -371,8 +382,10 @@ pub(crate) fn migrate(connection: &mut Connection, vault: &Vault) -> Result<(), 
             guard::take_over(&tx)?;
         }
     }
-    // The seeds became part of the summaries in version 7. An older summary is compared before it is replaced.
-    summaries::write_all(&tx, vault, found >= SUMMARIZED)?;
+    if found < SEEDED {
+        // An older summary is compared before it is replaced.
+        summaries::write_all(&tx, vault, found >= SUMMARIZED)?;
+    }
     folding::mark_newest(&tx)?;
     // The tag covers the schema version, so it is computed again.
     crate::audit_tag::sign_again(&tx, vault, newest())?;

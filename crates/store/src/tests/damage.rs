@@ -243,7 +243,9 @@ fn a_store_that_was_made_older_is_not_upgraded_anew() {
     store.close();
     raw(dir.path())
         .execute_batch(
-            "DELETE FROM secrets; DROP TRIGGER moving_factor_of_deleted; DROP TRIGGER moving_factor_of_ended;
+            "DELETE FROM secrets; DROP INDEX secrets_unproved; DROP INDEX secrets_weak; ALTER TABLE secrets DROP COLUMN unproved;
+             ALTER TABLE secrets DROP COLUMN weak;
+             DROP TRIGGER moving_factor_of_deleted; DROP TRIGGER moving_factor_of_ended;
              DROP TRIGGER moving_factor_of_moved; DROP TABLE moving_factors;
              ALTER TABLE secrets DROP COLUMN number; ALTER TABLE audit DROP COLUMN used; DROP TABLE future_steps; ALTER TABLE users DROP COLUMN summary;
              ALTER TABLE secrets DROP COLUMN guarded; ALTER TABLE sessions DROP COLUMN rotated;

@@ -72,6 +72,7 @@ fn factor(number: u8, owner: UserId, moving: OtpKind) -> NewSecret {
         expires: Some(1000),
         profile: Some(Profile { algorithm: Algorithm::Sha1, digits: Digits::SIX, moving }),
         is_guarded: false,
+        is_unproved: false,
         first_counter: 0,
         spare_of: None,
         value: Sensitive::new(SEED.to_vec()),

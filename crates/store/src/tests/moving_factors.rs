@@ -275,7 +275,13 @@ fn to_version_6(dir: &TempDir) {
         .unwrap();
     let vault = Vault::new(&key(1), FIRST_KEY_VERSION).unwrap();
     summaries::write_all_of_version_6(&connection, &vault);
-    connection.execute_batch("ALTER TABLE secrets DROP COLUMN number; ALTER TABLE audit DROP COLUMN used;").unwrap();
+    connection
+        .execute_batch(
+            "DROP INDEX secrets_unproved; DROP INDEX secrets_weak; ALTER TABLE secrets DROP COLUMN unproved;
+             ALTER TABLE secrets DROP COLUMN weak;
+             ALTER TABLE secrets DROP COLUMN number; ALTER TABLE audit DROP COLUMN used;",
+        )
+        .unwrap();
     audit_tag::sign_again(&connection, &vault, 6).unwrap();
 }
 

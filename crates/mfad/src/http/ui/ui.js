@@ -498,6 +498,9 @@ async function enter(grant) {
     return openAddApp(t('This host asks everybody for a second factor. Set one up now; until then nothing else can be done.'));
   }
   const { remaining, warning } = grant;
+  if (remaining === undefined && warning) {
+    return await openFactors(t('The secret of this app is short. Add a new one below, then remove this one.'), 'warning');
+  }
   if (remaining === undefined) return await openFactors();
   const said = `${t('That backup code is used up.')} ${t('{0} left.', count(remaining, 'code'))}`;
   await openFactors(warning ? `${said} ${t('Make new ones below.')}` : said, warning ? 'warning' : 'note');
@@ -531,11 +534,12 @@ async function openFactors(text, kind) {
 function fillFactors(secrets) {
   const backup = secrets.find(secret => secret.type === 'mfabackup');
   const factors = secrets.filter(isActiveFactor);
-  find('state').textContent = user.mfa === 'active'
+  // An imported factor is asked for too, unless the settings allow the password alone until its first code.
+  find('state').textContent = ['active', 'imported'].includes(user.mfa)
     ? t('Two-step login is on: the password alone lets nobody in.')
     : t('Two-step login is off: whoever has your password gets in. Add a factor to change that.');
   find('rows').replaceChildren(...secrets.filter(secret => secret !== backup).map(secret => row(secret, factors)));
-  find('backup').hidden = user.mfa !== 'active';
+  find('backup').hidden = !['active', 'imported'].includes(user.mfa);
   const left = backup?.remaining ?? 0;
   find('codes-left').textContent = left <= 3 ? t('{0} of 10 left. Make new ones soon.', left) : t('{0} of 10 left.', left);
   find('pips').replaceChildren(...Array.from({ length: 10 }, (_, at) => element('i', { className: at < left ? 'is-left' : '' })));
