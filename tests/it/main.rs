@@ -41,6 +41,7 @@ mod found;
 mod hardware;
 mod headers;
 mod host_logins;
+mod imported;
 mod imports;
 mod interop;
 mod keep_alive;

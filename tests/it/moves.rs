@@ -159,7 +159,7 @@ fn a_plan_says_what_would_be_done_and_changes_nothing() {
     let host = Host::start("");
     let dir = tempfile::tempdir().unwrap();
     let aegis = json!({"version": 1, "header": {"slots": null, "params": null}, "db": {"version": 2, "entries": [
-        {"type": "hotp", "name": "bob", "issuer": "ACME",
+        {"type": "hotp", "uuid": "1", "name": "bob", "issuer": "ACME",
          "info": {"secret": SEED, "algo": "SHA256", "digits": 8, "counter": 4}},
         {"type": "steam", "name": "eve", "issuer": "Steam", "info": {"secret": SEED, "digits": 5}},
         {"type": "totp", "name": "ann", "issuer": "Old", "info": {"secret": "GEZDGNBVGY3TQOJQ"}},

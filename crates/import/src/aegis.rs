@@ -74,8 +74,11 @@ fn draft(index: usize, entry: &Value) -> Draft {
         return draft;
     };
     draft.parameters(info, "type", "algo");
-    // Aegis counts up before it shows a code, so the counter is that of the last one shown.
-    draft.known.counter = draft.known.counter.map(|counter| counter.saturating_add(1));
+    // Aegis counts up before it shows a code, so its counter is that of the last one shown. Other programs write the next
+    // one into files of this format. Only Aegis gives each entry a UUID.
+    if entry.get("uuid").is_some() {
+        draft.known.counter = draft.known.counter.map(|counter| counter.saturating_add(1));
+    }
     // The kind stands outside.
     draft.known.kind = text(entry, "type").map(|kind| kind.to_ascii_lowercase());
     draft.secret(info, "secret");

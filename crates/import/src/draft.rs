@@ -1,14 +1,14 @@
 //! An entry as a reader finds it, and its check against what can be kept.
 
 use mfad_core::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive};
-use mfad_core::oath::{HIGHEST_FIRST_COUNTER, LONGEST_SEED, lenient_base32};
+use mfad_core::oath::{HIGHEST_FIRST_COUNTER, LONGEST_SEED, SHORTEST_WEAK_SEED, lenient_base32};
 use serde_json::Value;
 
 use crate::entry::{Entry, Factor, Known, Refusal};
 use crate::json::{number, text};
 
-/// The shortest seed that can be kept, in bytes: 80 bits, as many services make them.
-const SHORTEST_KEPT: usize = 10;
+/// The steps around the present one that are accepted with the usual settings.
+const STEPS_ACCEPTED: std::ops::RangeInclusive<i64> = -2..=1;
 /// The longest word of a file that a message repeats. A longer one may be a secret in the wrong place.
 const LONGEST_WORD: usize = 15;
 
@@ -123,10 +123,11 @@ impl Draft {
             Some(refusal) => Err(refusal),
             None => self.factor(),
         };
-        if self.skew != 0 {
+        if !STEPS_ACCEPTED.contains(&self.skew) {
             let text = format!(
-                "its clock was off by {} steps there; codes are accepted here up to one step ahead and two back",
-                self.skew
+                "its clock was {} steps {} there; codes are accepted here up to one step ahead and two back",
+                self.skew.unsigned_abs(),
+                if self.skew > 0 { "ahead" } else { "behind" }
             );
             self.note(text);
         }
@@ -170,8 +171,8 @@ impl Draft {
         let seed = self.seed.take().ok_or(Refusal::NoSecret)?;
         match seed.expose().len() {
             0 => return Err(Refusal::NoSecret),
-            length @ ..SHORTEST_KEPT => return Err(Refusal::TooShort(length.saturating_mul(8))),
-            SHORTEST_KEPT..=LONGEST_SEED => {}
+            length @ ..SHORTEST_WEAK_SEED => return Err(Refusal::TooShort(length.saturating_mul(8))),
+            SHORTEST_WEAK_SEED..=LONGEST_SEED => {}
             _ => return Err(Refusal::TooLong),
         }
         let profile = Profile { algorithm, digits, moving };

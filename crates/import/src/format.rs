@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::draft::Draft;
 use crate::{
-    Fault, Secrets, aegis, andotp, authelia, bitwarden, freeotp, google_authenticator, kanidm, keycloak, kratos,
-    migration, otpauth, pam_oath, pskc, qr, seed_list, stratum, table, twofas, yaml, yubico,
+    Fault, Secrets, aegis, andotp, authelia, bitwarden, fernet, freeotp, google_authenticator, kanidm, keepassxc_xml,
+    keycloak, kratos, migration, otpauth, pam_oath, privacyidea, pskc, qr, seed_list, stratum, table, twofas, yaml,
+    yubico,
 };
 
 /// How many lines are looked at for the key of a YAML file. Comments may come before it.
@@ -38,6 +39,8 @@ pub enum Format {
     BitwardenCsv,
     /// The CSV of KeePassXC.
     KeePassXcCsv,
+    /// The XML of KeePassXC and KeePass 2.
+    KeePassXcXml,
     /// A table of seeds, as token makers send it.
     OathCsv,
     /// The file of `pam_google_authenticator`.
@@ -50,6 +53,8 @@ pub enum Format {
     Keycloak,
     /// Identities of Ory Kratos.
     Kratos,
+    /// The YAML or the encrypted export of privacyIDEA.
+    PrivacyIdea,
     /// The YAML of Authelia.
     Authelia,
     /// A backup of Kanidm.
@@ -60,7 +65,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Otpauth,
         Self::Migration,
         Self::Picture,
@@ -72,12 +77,14 @@ impl Format {
         Self::Bitwarden,
         Self::BitwardenCsv,
         Self::KeePassXcCsv,
+        Self::KeePassXcXml,
         Self::OathCsv,
         Self::GoogleAuthenticator,
         Self::PamOath,
         Self::Pskc,
         Self::Keycloak,
         Self::Kratos,
+        Self::PrivacyIdea,
         Self::Authelia,
         Self::Kanidm,
         Self::YubicoCsv,
@@ -97,12 +104,14 @@ impl Format {
             Self::Bitwarden => "bitwarden",
             Self::BitwardenCsv => "bitwarden-csv",
             Self::KeePassXcCsv => "keepassxc-csv",
+            Self::KeePassXcXml => "keepassxc-xml",
             Self::OathCsv => "oath-csv",
             Self::GoogleAuthenticator => "google-authenticator",
             Self::PamOath => "pam_oath",
             Self::Pskc => "pskc",
             Self::Keycloak => "keycloak",
             Self::Kratos => "kratos",
+            Self::PrivacyIdea => "privacyidea",
             Self::Authelia => "authelia",
             Self::Kanidm => "kanidm",
             Self::YubicoCsv => "yubico-csv",
@@ -129,11 +138,19 @@ impl Format {
         match () {
             () if first.starts_with(['{', '[']) => of_json(bytes),
             () if first.starts_with('<') && text.contains("KeyContainer") => without_json(Self::Pskc),
+            () if first.starts_with('<') && text.contains("<KeePassFile") => without_json(Self::KeePassXcXml),
+            () if text.contains("<keycontainer") => Err(Fault::Unsupported(
+                Self::PrivacyIdea,
+                "its PSKC has no owners, and its names are no PSKC; export the tokens as YAML instead",
+            )),
             () if first.starts_with('<') => Err(Fault::Unknown("XML of another program")),
             () if migration::is_uri(first) => without_json(Self::Migration),
             () if otpauth::is_uri(first) => without_json(Self::Otpauth),
             () if google_authenticator::is(text) => without_json(Self::GoogleAuthenticator),
             () if pam_oath::is(text) => without_json(Self::PamOath),
+            () if privacyidea::is_yaml(text) || privacyidea::is_csv(text) || fernet::is(text) => {
+                without_json(Self::PrivacyIdea)
+            }
             () if has_key(text, "totp_configurations") => without_json(Self::Authelia),
             () if yubico::is(text) => without_json(Self::YubicoCsv),
             () if seed_list::is(text) => without_json(Self::OathCsv),
@@ -152,7 +169,7 @@ impl Format {
         notes: &mut Vec<String>,
     ) -> Result<Vec<Draft>, Fault> {
         match self {
-            Self::Otpauth => otpauth::read(bytes),
+            Self::Otpauth => otpauth::read(bytes, 0),
             Self::Migration => migration::read(bytes),
             Self::Picture => {
                 let texts = qr::texts(bytes)?;
@@ -165,13 +182,15 @@ impl Format {
             Self::FreeOtpPlus => freeotp::read(bytes, json),
             Self::Stratum => stratum::read(bytes, json, secrets),
             Self::Bitwarden => bitwarden::read(bytes, json, notes),
-            Self::OathCsv if std::str::from_utf8(bytes).is_ok_and(seed_list::is) => seed_list::read(bytes),
-            Self::BitwardenCsv | Self::KeePassXcCsv | Self::OathCsv => table::read(bytes, self, notes),
+            Self::OathCsv if std::str::from_utf8(bytes).is_ok_and(seed_list::is) => seed_list::read(bytes, 0),
+            Self::BitwardenCsv | Self::KeePassXcCsv | Self::OathCsv => table::read(bytes, self, 0, notes),
+            Self::KeePassXcXml => keepassxc_xml::read(bytes, notes),
             Self::GoogleAuthenticator => google_authenticator::read(bytes),
-            Self::PamOath => pam_oath::read(bytes),
+            Self::PamOath => pam_oath::read(bytes, 0),
             Self::Pskc => pskc::read(bytes, secrets, notes),
             Self::Keycloak => keycloak::read(bytes, json),
             Self::Kratos => kratos::read(bytes, json),
+            Self::PrivacyIdea => privacyidea::read(bytes, secrets, notes),
             Self::Authelia => authelia::read(&json.map_or_else(|| yaml::parse(bytes, self), Ok)?),
             Self::Kanidm => kanidm::read(bytes, json),
             Self::YubicoCsv => yubico::read(bytes),

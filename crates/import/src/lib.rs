@@ -12,16 +12,20 @@ mod bitwarden;
 mod cipher;
 mod draft;
 mod entry;
+mod fernet;
 mod format;
 mod freeotp;
 mod google_authenticator;
 mod json;
 mod kanidm;
+mod keepassxc_xml;
 mod keycloak;
 mod kratos;
 mod migration;
 mod otpauth;
 mod pam_oath;
+mod parts;
+mod privacyidea;
 mod pskc;
 mod qr;
 mod seed_list;
@@ -35,6 +39,7 @@ mod yubico;
 pub use entry::{Entry, Factor, Known, Refusal};
 pub use format::Format;
 pub use mfad_core::model::{OtpKind, Profile, UserName};
+pub use parts::Parts;
 
 /// What opens an encrypted file.
 #[derive(Clone, Copy, Default)]
@@ -122,5 +127,7 @@ fn without_padding(bytes: &[u8]) -> (&[u8], Vec<String>) {
     }
 }
 
+#[cfg(test)]
+mod real_files;
 #[cfg(test)]
 mod tests;

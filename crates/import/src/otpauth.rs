@@ -1,7 +1,7 @@
 //! otpauth URIs, one in each line: of authenticator apps, and as FreeOTP+, Ente and otpclient write them.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode_str;
 
@@ -20,10 +20,10 @@ pub(crate) fn is_uri(line: &str) -> bool {
     line.get(..SCHEME.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME))
 }
 
-/// Reads lines. Empty ones and comments are skipped.
-pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Draft>, Fault> {
+/// Reads lines, of which `before` come before them in the file. Empty ones and comments are skipped.
+pub(crate) fn read(bytes: &[u8], before: usize) -> Result<Vec<Draft>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::Damaged(Format::Otpauth, "it is not UTF-8".to_owned()))?;
-    let lines = (1_usize..).zip(text.lines()).map(|(number, line)| (number, line.trim()));
+    let lines = (before.saturating_add(1)..).zip(text.lines()).map(|(number, line)| (number, line.trim()));
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(|(number, line)| uri(format!("line {number}"), line)).collect())
 }
@@ -62,13 +62,16 @@ fn parse(draft: &mut Draft, text: &str) -> Result<(), Refusal> {
         account = rest.trim().to_owned();
     }
     draft.name(issuer.clone(), Some(account.clone()));
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     let mut secret = None;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or_else(|| damaged("a parameter has no value"))?;
         let name = name.to_ascii_lowercase();
-        if !seen.insert(name.clone()) {
-            return Err(damaged("a parameter comes twice"));
+        // One program writes the issuer twice.
+        match seen.insert(name.clone(), value) {
+            Some(before) if before != value => return Err(damaged("a parameter comes twice")),
+            Some(_) => continue,
+            None => {}
         }
         // Ente has written `null` for what it does not know.
         if value == "null" || value.is_empty() {
@@ -82,6 +85,7 @@ fn parse(draft: &mut Draft, text: &str) -> Result<(), Refusal> {
             "period" => draft.known.period = Some(number()?),
             "counter" => draft.known.counter = Some(number()?),
             "issuer" => issuer = Some(decoded(value).ok_or_else(|| damaged("its issuer is no UTF-8"))?),
+            "encoder" if value.eq_ignore_ascii_case("steam") => return Err(Refusal::Kind("Steam".to_owned())),
             name if PASSED_OVER.contains(&name) => {}
             name => return Err(Refusal::Parameter(word(name))),
         }

@@ -25,9 +25,10 @@ pub(crate) fn is(text: &str) -> bool {
     kind.is_some_and(|kind| kind == "HOTP" || kind.starts_with("HOTP/"))
 }
 
-pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Draft>, Fault> {
+/// Reads lines, of which `before` come before them in the file.
+pub(crate) fn read(bytes: &[u8], before: usize) -> Result<Vec<Draft>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::Damaged(FORMAT, "it is not UTF-8".to_owned()))?;
-    let lines = (1_usize..).zip(text.lines()).map(|(number, line)| (number, line.trim()));
+    let lines = (before.saturating_add(1)..).zip(text.lines()).map(|(number, line)| (number, line.trim()));
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(|(number, line)| draft(number, line)).collect())
 }
@@ -120,7 +121,7 @@ mod tests {
     const SEED: &str = "3132333435363738393031323334353637383930";
 
     fn one(line: &str) -> Draft {
-        read(line.as_bytes()).unwrap().remove(0)
+        read(line.as_bytes(), 0).unwrap().remove(0)
     }
 
     #[test]

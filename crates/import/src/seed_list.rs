@@ -1,7 +1,6 @@
 //! Seed lists without a head, as LinOTP and privacyIDEA read them: `serial, key, type, digits, period or counter`. With
 //! `# version: 2` in the first line, the user, a resolver and a realm come before.
 
-use csv::StringRecord;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use mfad_core::model::Sensitive;
 
@@ -39,26 +38,20 @@ fn user_columns(text: &str) -> usize {
     if version == Some("2") { USER_COLUMNS } else { 0 }
 }
 
-pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Draft>, Fault> {
+/// Reads a list in which `before` lines come before these. Its writers quote no value.
+pub(crate) fn read(bytes: &[u8], before: usize) -> Result<Vec<Draft>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::Damaged(FORMAT, "it is not UTF-8".to_owned()))?;
     let users = user_columns(text);
-    let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(false).comment(Some(b'#')).from_reader(bytes);
-    let mut drafts = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| {
-            let line = error.position().map_or(0, csv::Position::line);
-            Fault::Damaged(FORMAT, format!("the table cannot be read at line {line}"))
-        })?;
-        let line = record.position().map_or(0, csv::Position::line);
-        drafts.push(draft(format!("line {line}"), users, &record));
-    }
-    Ok(drafts)
+    let lines = (before.saturating_add(1)..).zip(text.lines()).map(|(number, line)| (number, line.trim()));
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(|(number, line)| draft(format!("line {number}"), users, line)).collect())
 }
 
-fn draft(place: String, users: usize, record: &StringRecord) -> Draft {
+fn draft(place: String, users: usize, line: &str) -> Draft {
     let mut draft = Draft::at(place);
-    let cell = |index: usize| Some(record.get(users.saturating_add(index))?.trim()).filter(|cell| !cell.is_empty());
-    let user = (users > 0).then(|| record.get(0).unwrap_or_default().trim()).filter(|user| !user.is_empty());
+    let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+    let cell = |index: usize| cells.get(users.saturating_add(index)).copied().filter(|cell| !cell.is_empty());
+    let user = cells.first().copied().filter(|user| users > 0 && !user.is_empty());
     draft.name(None, user.or(cell(0)).map(str::to_owned));
     draft.known.kind = cell(2).map(|kind| match kind.to_ascii_lowercase().as_str() {
         "hmac" => "hotp".to_owned(),

@@ -44,10 +44,11 @@ impl Row<'_> {
     }
 }
 
-pub(crate) fn read(bytes: &[u8], format: Format, notes: &mut Vec<String>) -> Result<Vec<Draft>, Fault> {
+/// Reads a table. `before` lines between its head and its first row are missing here.
+pub(crate) fn read(bytes: &[u8], format: Format, before: u64, notes: &mut Vec<String>) -> Result<Vec<Draft>, Fault> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
     let damaged = |error: &csv::Error| {
-        let line = error.position().map_or(0, csv::Position::line);
+        let line = error.position().map_or(0, csv::Position::line).saturating_add(before);
         Fault::Damaged(format, format!("the table cannot be read at line {line}"))
     };
     let heads = reader.headers().map_err(|error| damaged(&error))?;
@@ -55,11 +56,17 @@ pub(crate) fn read(bytes: &[u8], format: Format, notes: &mut Vec<String>) -> Res
     let (mut drafts, mut without) = (Vec::new(), 0_usize);
     for record in reader.records() {
         let record = record.map_err(|error| damaged(&error))?;
-        let place = format!("line {}", record.position().map_or(0, csv::Position::line));
+        let line = record.position().map_or(0, csv::Position::line).saturating_add(before);
+        let place = format!("line {line}");
         let row = Row { names: &names, record: &record };
         let draft = match format {
             Format::KeePassXcCsv => {
-                row.any(&["totp"]).map(|value| value_of(place, &value, row.any(&["title"]), row.any(&["username"])))
+                row.any(&["totp"]).map(|value| {
+                    let mut draft = value_of(place, &value, None, None);
+                    // Where these are empty, its URI has words in their place.
+                    draft.name(row.any(&["title"]), row.any(&["username"]));
+                    draft
+                })
             }
             Format::BitwardenCsv => row
                 .any(&["login_totp"])
@@ -70,6 +77,9 @@ pub(crate) fn read(bytes: &[u8], format: Format, notes: &mut Vec<String>) -> Res
             Some(draft) => drafts.push(draft),
             None => without = without.saturating_add(1),
         }
+    }
+    if format == Format::KeePassXcCsv && !drafts.is_empty() {
+        notes.push("KeePassXC writes HOTP as TOTP here; if there was HOTP, export as XML".to_owned());
     }
     if without > 0 {
         notes.push(format!("entries without a one-time password were left out: {without}"));

@@ -89,7 +89,9 @@ fn aegis_plain() {
         "db": {"version": 3, "entries": [
             {"type": "totp", "uuid": "u", "name": "bob", "issuer": "ACME", "note": "", "icon": null,
              "info": {"secret": SECRET, "algo": "SHA512", "digits": 7, "period": 20}},
-            {"type": "hotp", "name": "eve", "issuer": null,
+            {"type": "hotp", "uuid": "v", "name": "eve", "issuer": null,
+             "info": {"secret": SECRET, "algo": "SHA1", "digits": 6, "counter": 3}},
+            {"type": "hotp", "name": "ann", "issuer": "otpclient",
              "info": {"secret": SECRET, "algo": "SHA1", "digits": 6, "counter": 3}},
             {"type": "steam", "name": "joe", "issuer": "Steam",
              "info": {"secret": SECRET, "algo": "SHA1", "digits": 5, "period": 30}},
@@ -102,7 +104,12 @@ fn aegis_plain() {
     assert_eq!(format, Format::Aegis);
     assert_eq!(
         entries,
-        ["ACME/bob totp/SHA512/7/20 0", "-/eve hotp/SHA1/6 4", "Steam/joe refused: steam is neither TOTP nor HOTP"]
+        [
+            "ACME/bob totp/SHA512/7/20 0",
+            "-/eve hotp/SHA1/6 4",
+            "otpclient/ann hotp/SHA1/6 3",
+            "Steam/joe refused: steam is neither TOTP nor HOTP"
+        ]
     );
     assert_eq!(document(&format!("{file}\0\0")).notes, ["zero bytes at the end were left out: 2"]);
 }
@@ -190,7 +197,7 @@ fn password_managers_in_json_and_csv() {
          \"Root\",\"ACME, Inc\",\"bob\",\"p\",\"\",\"\",\"otpauth://totp/ACME:bob?secret={SECRET}&period=30&digits=6\",\"0\"\n\
          \"Root\",\"Other\",\"eve\",\"p\",\"\",\"\",\"\",\"0\"\n"
     );
-    assert_eq!(told(&keepassxc), (Format::KeePassXcCsv, vec!["ACME/bob totp/SHA1/6/30 0".to_owned()]));
+    assert_eq!(told(&keepassxc), (Format::KeePassXcCsv, vec!["ACME, Inc/bob totp/SHA1/6/30 0".to_owned()]));
 }
 
 #[test]
@@ -329,6 +336,42 @@ fn seed_lists_without_a_head() {
 
     let with_users = format!("# version: 2\nbob, resolver, realm, tok1, {key}, totp, 6, 30\n,,,tok2,{key},hotp,6\n");
     assert_eq!(told(&with_users).1, ["-/bob totp/SHA1/6/30 0", "-/tok2 hotp/SHA1/6 0"]);
+}
+
+/// What is told of an entry that was read from a part.
+fn lines_of(document: &Document) -> Vec<String> {
+    let named = |entry: &Entry| format!("{} {}", entry.place, entry.account.as_deref().unwrap_or("-"));
+    document.entries.iter().map(named).collect()
+}
+
+#[test]
+fn parts_of_a_long_file_are_read_as_the_whole() {
+    let key = "3132333435363738393031323334353637383930";
+    let uri = |name: &str| format!("otpauth://totp/{name}?secret={SECRET}\n");
+    let files = [
+        [uri("a"), format!("# comment\n{}", uri("b")), uri("c")],
+        [format!("HOTP a - {key}\n"), format!("\nHOTP b - {key} 4\n"), format!("HOTP c - {key}\n")],
+        [
+            format!("# version: 2\na,r,r,1,{key},totp\n"),
+            format!("b,r,r,2,{key},totp\n"),
+            format!("c,r,r,3,{key},hotp\n"),
+        ],
+        [format!("user,secret\na,{SECRET}\n"), format!("b,{SECRET}\n"), format!("c,{SECRET}\n")],
+    ];
+    for parts in files {
+        let whole = parts.concat();
+        let reader = Parts::of(parts[0].as_bytes(), None).unwrap();
+        let (mut found, mut before) = (Vec::new(), 0);
+        for part in &parts {
+            found.extend(lines_of(&reader.read(part.as_bytes(), before).unwrap_or_else(|fault| panic!("{fault}"))));
+            before += part.lines().count();
+        }
+        assert_eq!(found, lines_of(&document(&whole)), "{whole}");
+        assert_eq!(found.len(), 3, "{whole}");
+    }
+    assert!(Parts::of(b"{\"users\": []}", None).is_none());
+    let table = Parts::of(format!("user,secret\na,{SECRET}\n").as_bytes(), None).unwrap();
+    assert!(table.read(format!("\"b\nc\",{SECRET}\n").as_bytes(), 2).is_err());
 }
 
 /// Written by the published description of the encryption before version 1.21, with the password `correct horse`.

@@ -1,5 +1,6 @@
 //! YAML of other programs, as JSON values.
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{Fault, Format};
@@ -11,6 +12,11 @@ const MOST_EVENTS: usize = 30_000_000;
 
 /// Parses the only document of a text. The error names the line, never the content.
 pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Value, Fault> {
+    parse_as(bytes, format)
+}
+
+/// The same as a value of this type, so that a scalar can be read as the text that it is.
+pub(crate) fn parse_as<T: DeserializeOwned>(bytes: &[u8], format: Format) -> Result<T, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::Damaged(format, "it is not UTF-8".to_owned()))?;
     // The other limits hold what its references may copy, and how deep it is.
     let options = serde_saphyr::options! {

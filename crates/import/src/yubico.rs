@@ -1,7 +1,6 @@
 //! The log of the YubiKey Personalization Tool: what was written to the two slots of YubiKeys, in its formats
 //! "Traditional" and "Yubico". Slots with HOTP are factors.
 
-use csv::StringRecord;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use mfad_core::model::Sensitive;
 
@@ -31,25 +30,17 @@ fn is_yubico_line(line: &str) -> bool {
 }
 
 pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Draft>, Fault> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(false).comment(Some(b'#')).from_reader(bytes);
-    let mut drafts = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| {
-            let line = error.position().map_or(0, csv::Position::line);
-            Fault::Damaged(FORMAT, format!("the table cannot be read at line {line}"))
-        })?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let first = record.get(0).unwrap_or_default().trim();
-        if first != START && !first.is_empty() {
-            drafts.push(draft(format!("line {line}"), first, &record));
-        }
-    }
-    Ok(drafts)
+    let text = std::str::from_utf8(bytes).map_err(|_| Fault::Damaged(FORMAT, "it is not UTF-8".to_owned()))?;
+    let lines = (1_usize..).zip(text.lines()).map(|(number, line)| (number, line.trim()));
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#') && !line.starts_with(START));
+    Ok(lines.map(|(number, line)| draft(format!("line {number}"), line)).collect())
 }
 
-fn draft(place: String, first: &str, record: &StringRecord) -> Draft {
+fn draft(place: String, line: &str) -> Draft {
     let mut draft = Draft::at(place);
-    let cell = |index: usize| record.get(index).unwrap_or_default().trim();
+    let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+    let cell = |index: usize| cells.get(index).copied().unwrap_or_default();
+    let first = cell(0);
     draft.known.kind = Some("hotp".to_owned());
     draft.known.algorithm = Some("SHA1".to_owned());
     let identity;

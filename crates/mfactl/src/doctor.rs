@@ -64,6 +64,7 @@ pub(crate) async fn run(context: &mut Context, args: &DoctorArgs) -> Result<(), 
     // A daemon that does not respond is one problem, and not three.
     if findings.iter().all(|finding| finding.check != "daemon" || finding.state != State::Problem) {
         findings.push(keys(context).await?);
+        findings.push(imported_factors(context).await?);
         let (master_key, dir) = master_key(context).await?;
         findings.push(master_key);
         named = dir;
@@ -170,6 +171,34 @@ async fn keys(context: &mut Context) -> Result<Finding, Failure> {
         ),
         "forbidden" | "unauthenticated" => not_this_account("pcscd"),
         _ => finding("pcscd", State::Problem, problem.to_string(), "see: journalctl -u mfad -u pcscd"),
+    })
+}
+
+/// Checks whether imported factors need attention: those with a short secret, and those that are not proved yet.
+async fn imported_factors(context: &mut Context) -> Result<Finding, Failure> {
+    let answer = context.client.send(Call::get("/v1/metrics")).await?;
+    if answer.status != 200 {
+        return Ok(match answer.problem().code.as_str() {
+            "forbidden" | "unauthenticated" => not_this_account("factors"),
+            _ => finding("factors", State::Problem, answer.problem().to_string(), "see: journalctl -u mfad"),
+        });
+    }
+    let count = |state: &str| {
+        let name = format!("mfad_imported_factors{{state=\"{state}\"}} ");
+        answer.text().lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let (weak, unproved) = (count("weak"), count("unproved"));
+    Ok(match (weak, unproved) {
+        (0, 0) => finding("factors", State::Good, "no imported factor is weak or waits for its first code", ""),
+        (0, _) => finding("factors", State::Good, format!("{unproved} imported factors wait for their first code"), ""),
+        _ => finding(
+            "factors",
+            State::Warning,
+            format!(
+                "{weak} imported factors have a secret of fewer than 128 bits; {unproved} wait for their first code"
+            ),
+            "let their users enrol new ones; mfactl secret list USER shows which are weak",
+        ),
     })
 }
 

@@ -17,11 +17,20 @@ pub(crate) struct ImportArgs {
     #[arg(long, conflicts_with_all = ["trusted", "pending", "code_file", "code_stdin"])]
     pub dry_run: bool,
     /// Take the factors over at once, since their users have proved them elsewhere
-    #[arg(long, conflicts_with_all = ["pending", "code_file", "code_stdin", "name"])]
+    #[arg(long, conflicts_with_all = ["at_login", "pending", "code_file", "code_stdin", "name"])]
     pub trusted: bool,
-    /// With --trusted: create users that do not exist, without a password
-    #[arg(long, requires = "trusted")]
+    /// Let each user prove the factor with a first code, at the next login or verify
+    #[arg(long, conflicts_with_all = ["pending", "code_file", "code_stdin", "name"])]
+    pub at_login: bool,
+    /// Create users that do not exist, without a password
+    #[arg(long, conflicts_with_all = ["pending", "code_file", "code_stdin", "name"])]
     pub create_users: bool,
+    /// Take factors with a secret of 80 to 127 bits too, and mark them as weak
+    #[arg(long, conflicts_with_all = ["pending", "code_file", "code_stdin", "name"])]
+    pub accept_weak: bool,
+    /// Write what became of each entry to this file, as a JSON document in each line, without secrets
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "pending", "code_file", "code_stdin", "name"])]
+    pub report: Option<PathBuf>,
     /// Format of the files, instead of the one that their content shows
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)), hide_possible_values = true)]
     pub format: Option<String>,
@@ -54,4 +63,12 @@ pub(crate) struct ImportArgs {
     pub reason: String,
     #[command(flatten)]
     pub code: CodeFrom,
+}
+
+impl ImportArgs {
+    /// Whether the factors are taken over by a plan, instead of one by one with a code.
+    pub(crate) fn is_job(&self) -> bool {
+        let has_list = self.map.is_some() || self.report.is_some();
+        self.dry_run || self.trusted || self.at_login || self.create_users || self.accept_weak || has_list
+    }
 }

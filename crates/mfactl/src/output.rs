@@ -278,7 +278,7 @@ pub(crate) fn visible(text: &str) -> String {
 }
 
 /// Escapes the same characters in a JSON document, as JSON does. Whitespace between tokens stays.
-fn visible_json(json: &str) -> String {
+pub(crate) fn visible_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for character in json.chars() {
         let layout = matches!(character, '\n' | '\r' | '\t');

@@ -104,16 +104,23 @@ pub(crate) fn or_dash(text: Option<String>) -> String {
 }
 
 fn row(out: Output, secret: Secret) -> [String; 7] {
-    let profile = profile(&secret);
+    let (profile, state) = (profile(&secret), state(&secret));
     [
         or_dash(secret.name),
         secret.uid,
         secret.kind,
-        secret.status,
+        state,
         profile,
         out.time(secret.date_created),
         out.time(or_dash(secret.last_used)),
     ]
+}
+
+/// The status, with what an import left to do.
+fn state(secret: &Secret) -> String {
+    let marks = [("imported", secret.imported), ("weak", secret.weak)];
+    let marks = marks.into_iter().filter(|(_, is_set)| *is_set == Some(true)).map(|(mark, _)| mark);
+    std::iter::once(secret.status.as_str()).chain(marks).collect::<Vec<_>>().join(", ")
 }
 
 fn profile(secret: &Secret) -> String {

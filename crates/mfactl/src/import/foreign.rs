@@ -71,26 +71,28 @@ impl Foreign {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Picture => {
-                "a picture; if it is a PNG with QR codes, see them with --dry-run, and take them over with --trusted"
+                "a picture; if it is a PNG with QR codes, see them with --dry-run, and take them over with --trusted or --at-login"
             }
             Self::Utf16 => "UTF-16 text; save it as UTF-8",
             Self::Binary => "not text, perhaps an encrypted export; export otpauth URIs as plain text, one per line",
             Self::Json => {
                 "JSON, such as an export of Aegis, andOTP or 2FAS; see what it holds with --dry-run, and take it over with \
-                 --trusted"
+                 --trusted or --at-login"
             }
             Self::Xml => {
-                "XML, such as PSKC (RFC 6030); see what it holds with --dry-run, and take it over with --trusted"
+                "XML, such as PSKC (RFC 6030); see what it holds with --dry-run, and take it over with --trusted or --at-login"
             }
             Self::Migration => {
                 "an otpauth-migration payload of Google Authenticator, which contains several factors; see them with \
-                 --dry-run, and take them over with --trusted"
+                 --dry-run, and take them over with --trusted or --at-login"
             }
             Self::Base32 => {
                 "a bare Base32 secret; write it as otpauth://totp/USER?secret=SECRET, with algorithm, digits and \
                  period if they differ from SHA1, 6 and 30"
             }
-            Self::Table => "a table such as CSV; see what it holds with --dry-run, and take it over with --trusted",
+            Self::Table => {
+                "a table such as CSV; see what it holds with --dry-run, and take it over with --trusted or --at-login"
+            }
             Self::Other => "not an otpauth URI, which starts with otpauth://totp/ or otpauth://hotp/",
         }
     }

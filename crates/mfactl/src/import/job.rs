@@ -1,31 +1,33 @@
-//! `import --trusted` and `--dry-run`: reads the files of other programs, shows what would be done, and does it in batches.
-//! A factor that its user has already changes nothing, so an import that was interrupted is simply started again.
+//! `import --trusted`, `--at-login` and `--dry-run`: reads the files of other programs, shows what would be done, and does
+//! it in batches. A factor that its user has already changes nothing, so an import that was interrupted is started again.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
-use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
+use data_encoding::BASE32_NOPAD;
 use mfad_api::{ImportResult, ImportResults, SecretString};
-use mfad_import::{Document, Factor, Fault, Format, OtpKind, Secrets};
+use mfad_import::{Document, Factor, Format, OtpKind};
 use serde::Serialize;
-use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::plan::{Mapping, Planned, show};
-use super::read;
+use super::files::{Piece, pieces};
+use super::plan::{Mapping, Planned, Preview};
+use super::report::Report;
 use crate::call::{Authority, Body, Call};
 use crate::context::Context;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::import_args::ImportArgs;
-use crate::output::visible;
-use crate::prompt::{Source, Wanted};
+use crate::interruption;
 
 /// Most factors of one request.
 const BATCH: usize = 100;
+/// Most entries that wait for a request, with those that are not sent.
+const BATCH_ENTRIES: usize = 1000;
 /// Longest list of factors of one request, in bytes. The daemon takes bodies of 16 KiB.
 const BATCH_BYTES: usize = 15 * 1024;
-const FILE_PASSWORD: Wanted = Wanted { label: "password of the file", instead: "use --password-file" };
+/// What a person is told who interrupts the import.
+const INTERRUPTED: &str = "the import was interrupted; start the same command again, and it goes on: what was imported is \
+                           not imported twice";
 
 /// A factor as the API takes it.
 #[derive(Serialize)]
@@ -44,72 +46,57 @@ struct Sent<'a> {
     secret: SecretString,
 }
 
+/// What the files hold, document by document, with the formats and notes that were met.
+struct Reading {
+    mapping: Mapping,
+    accepts_weak: bool,
+    formats: Vec<&'static str>,
+    notes: Vec<String>,
+}
+
+impl Reading {
+    /// The plan for the entries of a document.
+    fn plan(&mut self, name: &str, document: Document) -> Vec<Planned> {
+        if !self.formats.contains(&document.format.name()) {
+            self.formats.push(document.format.name());
+        }
+        self.notes.extend(document.notes.iter().map(|note| format!("{name}: {note}")));
+        let planned = |entry| Planned::new(name, entry, &self.mapping, self.accepts_weak);
+        document.entries.into_iter().map(planned).collect()
+    }
+}
+
 pub(super) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), Failure> {
-    let mapping = mapping(args)?;
-    let (mut plan, mut formats, mut notes): (Vec<Planned>, Vec<&str>, Vec<String>) = Default::default();
-    let stdin = [Path::new("-").to_owned()];
-    let files = if args.files.is_empty() { &stdin } else { args.files.as_slice() };
-    let mut add = |name: &str, document: Document| {
-        if !formats.contains(&document.format.name()) {
-            formats.push(document.format.name());
-        }
-        notes.extend(document.notes.iter().map(|note| format!("{name}: {note}")));
-        plan.extend(document.entries.into_iter().map(|entry| Planned::new(name, entry, &mapping)));
-    };
-    // A transfer may have its parts in several pictures, so their texts are read together.
-    let mut pictures = Zeroizing::new(String::new());
-    for file in files {
-        let name = if file.as_os_str() == "-" { "standard input".into() } else { file.to_string_lossy() };
-        let bytes = read(args, Some(file))?;
-        match mfad_import::texts_of_picture(&bytes) {
-            Some(texts) => pictures.push_str(&Zeroizing::new(texts.map_err(|fault| named(&name, &fault))?)),
-            None => add(&name, document(context, args, &name, &bytes).await?),
-        }
-    }
-    if !pictures.is_empty() {
-        add("the pictures", document(context, args, "the pictures", pictures.as_bytes()).await?);
-    }
-    let formats = formats.join(", ");
+    let mut reading =
+        Reading { mapping: mapping(args)?, accepts_weak: args.accept_weak, formats: Vec::new(), notes: Vec::new() };
+    let pieces = pieces(context, args).await?;
     if args.dry_run {
-        return show(context, &formats, &plan, &notes);
+        return preview(context, args, pieces, &mut reading);
     }
-    let mut results: Vec<Option<ImportResult>> = plan.iter().map(|_| None).collect();
-    let done = act(context, args, &plan, &mut results).await;
+    interruption::say(Some(INTERRUPTED.to_owned()));
+    let entries = pieces.iter().map(Piece::entries).sum();
+    let mut report = Report::new(context.out, args.report.as_deref(), entries)?;
+    let done = act(context, args, pieces, &mut reading, &mut report).await;
+    interruption::say(None);
     // What was taken over before a failure is told all the same.
-    let reported = report(context, &formats, &plan, &results, &notes);
-    done.and(reported)
+    let told = report.end(&reading.formats.join(", "), &reading.notes);
+    done.and(told)
 }
 
-fn named(name: &str, fault: &Fault) -> Failure {
-    Failure::Usage(format!("{}: {fault}", visible(name)))
-}
-
-/// Reads what a file holds. If it is encrypted, asks for its password.
-async fn document(context: &Context, args: &ImportArgs, name: &str, bytes: &[u8]) -> Result<Document, Failure> {
-    // The texts of a picture show their own format.
-    let format = args.format.as_deref().and_then(Format::parse).filter(|format| *format != Format::Picture);
-    let read = match mfad_import::read(bytes, format, &Secrets::default()) {
-        Err(Fault::NeedsPassword(_)) => {
-            let source = Source::chosen(false, args.password_file.as_deref());
-            let password = context.prompter.secret(FILE_PASSWORD, &source).await?;
-            let secrets = Secrets { password: Some(password.as_str().as_bytes()), ..Secrets::default() };
-            mfad_import::read(bytes, format, &secrets)
+fn preview(context: &Context, args: &ImportArgs, pieces: Vec<Piece>, reading: &mut Reading) -> Result<(), Failure> {
+    let is_long = pieces.iter().any(|piece| !matches!(piece, Piece::Whole { .. }));
+    let mut preview = Preview::new(context.out, is_long)?;
+    for piece in pieces {
+        let mut documents = piece.documents(format_of(args))?;
+        while let Some((name, document)) = documents.next()? {
+            preview.add(reading.plan(&name, document))?;
         }
-        Err(Fault::NeedsKey(_)) if args.key_file.is_some() => {
-            let key = key(args)?;
-            mfad_import::read(bytes, format, &Secrets { key: Some(&key), ..Secrets::default() })
-        }
-        read => read,
-    };
-    read.map_err(|fault| named(name, &fault))
+    }
+    preview.end(&reading.formats.join(", "), &reading.notes)
 }
 
-/// The key in the file of `--key-file`.
-fn key(args: &ImportArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let bytes = read(args, args.key_file.as_deref())?;
-    let text = std::str::from_utf8(&bytes).ok().map(str::trim);
-    let hex = text.and_then(|text| HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok());
-    Ok(hex.filter(|key| !key.is_empty()).map_or(bytes, Zeroizing::new))
+fn format_of(args: &ImportArgs) -> Option<Format> {
+    args.format.as_deref().and_then(Format::parse)
 }
 
 fn mapping(args: &ImportArgs) -> Result<Mapping, Failure> {
@@ -134,24 +121,33 @@ fn mapping(args: &ImportArgs) -> Result<Mapping, Failure> {
     Ok(Mapping::Table(table))
 }
 
-/// Sends the factors in batches, and notes the result of each. Those that were refused here stay without one.
+/// Sends the factors in batches, and reports the result of each.
 async fn act(
     context: &mut Context,
     args: &ImportArgs,
-    plan: &[Planned],
-    results: &mut [Option<ImportResult>],
+    pieces: Vec<Piece>,
+    reading: &mut Reading,
+    report: &mut Report,
 ) -> Result<(), Failure> {
     let authority = Authority::Reason(args.reason.clone());
     let mut batch = Batch::new();
-    for (index, planned) in plan.iter().enumerate() {
-        let (Some(factor), Some(user)) = (planned.factor(), planned.user.as_deref()) else { continue };
-        let json = Zeroizing::new(serde_json::to_vec(&sent(user, factor)).map_err(internal)?);
-        if !batch.has_room(json.len()) {
-            batch.send(context, args, &authority, results).await?;
+    for piece in pieces {
+        let mut documents = piece.documents(format_of(args))?;
+        while let Some((name, document)) = documents.next()? {
+            for planned in reading.plan(&name, document) {
+                let json = match (planned.factor(), planned.user.as_deref()) {
+                    (Some(factor), Some(user)) => serde_json::to_vec(&sent(user, factor)).map_err(internal)?,
+                    _ => Vec::new(),
+                };
+                let json = Zeroizing::new(json);
+                if !batch.has_room(json.len()) {
+                    batch.send(context, args, &authority, report).await?;
+                }
+                batch.add(planned, &json);
+            }
         }
-        batch.add(index, &json);
     }
-    batch.send(context, args, &authority, results).await
+    batch.send(context, args, &authority, report).await
 }
 
 fn internal(_: serde_json::Error) -> Failure {
@@ -175,88 +171,70 @@ fn sent<'a>(user: &'a str, factor: &Factor) -> Sent<'a> {
     }
 }
 
-/// The factors of the next request, and their places in the plan.
+/// The factors of the next request, and the entries between them that are not sent.
 struct Batch {
     json: Zeroizing<Vec<u8>>,
-    places: Vec<usize>,
+    factors: usize,
+    planned: Vec<Planned>,
 }
 
 impl Batch {
     fn new() -> Self {
-        Self { json: Zeroizing::new(Vec::with_capacity(BATCH_BYTES)), places: Vec::new() }
+        Self { json: Zeroizing::new(Vec::with_capacity(BATCH_BYTES)), factors: 0, planned: Vec::new() }
     }
 
     fn has_room(&self, length: usize) -> bool {
-        self.places.len() < BATCH && self.json.len().saturating_add(length).saturating_add(2) <= BATCH_BYTES
+        let is_small = self.json.len().saturating_add(length).saturating_add(2) <= BATCH_BYTES;
+        self.factors < BATCH && self.planned.len() < BATCH_ENTRIES && is_small
     }
 
-    fn add(&mut self, place: usize, json: &[u8]) {
-        self.json.push(if self.places.is_empty() { b'[' } else { b',' });
-        self.json.extend_from_slice(json);
-        self.places.push(place);
+    /// Adds an entry with its JSON, which is empty if it is not sent.
+    fn add(&mut self, planned: Planned, json: &[u8]) {
+        if !json.is_empty() {
+            self.json.push(if self.factors == 0 { b'[' } else { b',' });
+            self.json.extend_from_slice(json);
+            self.factors = self.factors.saturating_add(1);
+        }
+        self.planned.push(planned);
     }
 
-    /// Sends the factors and notes their results. The batch is empty then.
+    /// Sends the factors and reports what became of all entries, in their order. The batch is empty then.
     async fn send(
         &mut self,
         context: &mut Context,
         args: &ImportArgs,
         authority: &Authority,
-        results: &mut [Option<ImportResult>],
+        report: &mut Report,
     ) -> Result<(), Failure> {
-        if self.places.is_empty() {
-            return Ok(());
-        }
-        self.json.push(b']');
-        let body = Body::new().member("createUsers", args.create_users).secret_json("factors", &self.json, "$FACTORS");
-        let answer = context.client.ask(Call::post("/v1/imports").by(authority).with(body)).await?;
-        let answers: ImportResults = answer.read()?;
-        for (place, result) in self.places.drain(..).zip(answers.results) {
-            if let Some(place) = results.get_mut(place) {
-                *place = Some(result);
+        let answered = if self.factors == 0 { Ok(Vec::new()) } else { self.ask(context, args, authority).await };
+        (self.factors, self.json) = (0, Zeroizing::new(Vec::with_capacity(BATCH_BYTES)));
+        let (results, failure) = answered.map_or_else(|failure| (Vec::new(), Some(failure)), |results| (results, None));
+        let mut results = results.into_iter();
+        for planned in self.planned.drain(..) {
+            if planned.factor().is_none() {
+                report.refused(&planned)?;
+            } else if let Some(result) = results.next() {
+                report.answered(&planned, &result)?;
+            } else {
+                report.unsent(&planned)?;
             }
         }
-        self.json.clear();
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
-}
 
-/// Says what became of each entry. Fails if one was refused.
-fn report(
-    context: &Context,
-    formats: &str,
-    plan: &[Planned],
-    results: &[Option<ImportResult>],
-    notes: &[String],
-) -> Result<(), Failure> {
-    let count = |state: &str| results.iter().flatten().filter(|result| result.state == state).count();
-    let (imported, known) = (count("imported"), count("known"));
-    let refused = plan.len().saturating_sub(imported).saturating_sub(known);
-    let reason_of = |planned: &Planned, result: &Option<ImportResult>| {
-        let answered = result.as_ref().filter(|result| result.state == "refused");
-        let answered = answered.map(|result| result.detail.clone().unwrap_or_default());
-        let unsent = result.is_none().then(|| "not sent, since the import ended before".to_owned());
-        planned.refusal.clone().or(answered).or(unsent)
-    };
-    let outcomes = || plan.iter().zip(results).map(|(planned, result)| (planned, result, reason_of(planned, result)));
-    if context.out.is_json() {
-        let entries: Vec<_> = outcomes()
-            .map(|(planned, result, reason)| {
-                let state = result.as_ref().map_or("refused", |result| result.state.as_str());
-                let uid = result.as_ref().and_then(|result| result.uid.as_deref());
-                planned.document(&json!({"state": state, "reason": reason, "uid": uid}))
-            })
-            .collect();
-        context.out.document(&json!({"format": formats, "entries": entries, "notes": notes}).to_string())?;
-    } else {
-        notes.iter().try_for_each(|note| context.out.note(note))?;
-        context.out.note(&format!("taken over: {imported}, there before: {known}, refused: {refused}"))?;
+    async fn ask(
+        &mut self,
+        context: &mut Context,
+        args: &ImportArgs,
+        authority: &Authority,
+    ) -> Result<Vec<ImportResult>, Failure> {
+        self.json.push(b']');
+        let body = Body::new()
+            .member("createUsers", args.create_users)
+            .member("trusted", args.trusted)
+            .member("acceptWeak", args.accept_weak)
+            .secret_json("factors", &self.json, "$FACTORS");
+        let answer = context.client.ask(Call::post("/v1/imports").by(authority).with(body)).await?;
+        Ok(answer.read::<ImportResults>()?.results)
     }
-    for (planned, _, reason) in outcomes() {
-        if let Some(reason) = reason {
-            let user = planned.user.as_deref().unwrap_or("no user");
-            context.out.error(&visible(&format!("{} ({user}): {reason}", planned.place)));
-        }
-    }
-    if refused > 0 { Err(Failure::Reported(Exit::Denied)) } else { Ok(()) }
 }

@@ -1,10 +1,12 @@
-//! `import`: takes factors of other programs over, so that users keep their authenticators. Without `--trusted`, each is
-//! an otpauth URI, and becomes active with a code.
+//! `import`: takes factors of other programs over, so that users keep their authenticators. Here is the import of single
+//! otpauth URIs, which become active with a code; `job` has the others.
 
+mod files;
 mod foreign;
+mod job;
 mod list;
 mod plan;
-mod proved;
+mod report;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,13 +35,13 @@ use list::{Line, account, lines, passed_over};
 const LONGEST: usize = 64 * 1024 * 1024;
 
 pub(crate) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), Failure> {
-    if args.dry_run || args.trusted {
-        return proved::run(context, args).await;
+    if args.is_job() {
+        return job::run(context, args).await;
     }
     let file = match args.files.as_slice() {
         [] => None,
         [file] => Some(file.as_path()),
-        _ => return Err(Failure::Usage("several files need --trusted or --dry-run".to_owned())),
+        _ => return Err(Failure::Usage("several files need --trusted, --at-login or --dry-run".to_owned())),
     };
     let bytes = read(args, file)?;
     let lines = lines(&bytes)?;

@@ -1,0 +1,119 @@
+//! What became of each entry of an import, as it goes on: a bar on a terminal, the refusals, and on demand a file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use mfad_api::ImportResult;
+use serde_json::json;
+
+use super::plan::{Planned, end_of_json, json_entry};
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, visible};
+
+const LOOK: &str = "{pos}/{len} factors {wide_bar} {per_sec}";
+/// Why an entry was not sent.
+const UNSENT: &str = "not known to be imported, since the import ended before; start it again";
+
+/// Reports entries one by one, so that it needs no memory for those before.
+pub(super) struct Report {
+    out: Output,
+    bar: Option<ProgressBar>,
+    file: Option<BufWriter<File>>,
+    imported: usize,
+    known: usize,
+    refused: usize,
+}
+
+impl Report {
+    /// A report on so many entries, if their number is known. It also goes to this file, which is made anew.
+    pub(super) fn new(out: Output, file: Option<&Path>, entries: Option<usize>) -> Result<Self, Failure> {
+        let file = match file {
+            None => None,
+            Some(path) => {
+                let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+                let file = opened.map_err(|error| Failure::Usage(format!("--report {}: {error}", path.display())))?;
+                Some(BufWriter::new(file))
+            }
+        };
+        let bar = (io::stderr().is_terminal() && !out.is_quiet() && !out.is_json()).then(|| {
+            let style = ProgressStyle::with_template(LOOK).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let length = entries.and_then(|entries| u64::try_from(entries).ok());
+            ProgressBar::with_draw_target(length, indicatif::ProgressDrawTarget::stderr()).with_style(style)
+        });
+        Ok(Self { out, bar, file, imported: 0, known: 0, refused: 0 })
+    }
+
+    /// An entry that is not sent, for the reason in its plan.
+    pub(super) fn refused(&mut self, planned: &Planned) -> Result<(), Failure> {
+        let reason = planned.refusal.clone().unwrap_or_default();
+        self.tell(planned, "refused", Some(&reason), None)
+    }
+
+    /// An entry with the answer of the daemon.
+    pub(super) fn answered(&mut self, planned: &Planned, result: &ImportResult) -> Result<(), Failure> {
+        let reason = (result.state == "refused").then(|| result.detail.as_deref().unwrap_or_default());
+        self.tell(planned, &result.state, reason, result.uid.as_deref())
+    }
+
+    /// An entry of a request that was not answered.
+    pub(super) fn unsent(&mut self, planned: &Planned) -> Result<(), Failure> {
+        self.tell(planned, "refused", Some(UNSENT), None)
+    }
+
+    fn tell(&mut self, planned: &Planned, state: &str, reason: Option<&str>, uid: Option<&str>) -> Result<(), Failure> {
+        let is_first = self.total() == 0;
+        let count = match state {
+            "imported" => &mut self.imported,
+            "known" => &mut self.known,
+            _ => &mut self.refused,
+        };
+        *count = count.saturating_add(1);
+        if self.out.is_json() || self.file.is_some() {
+            let document = planned.document(&json!({"state": state, "reason": reason, "uid": uid}));
+            if let Some(file) = &mut self.file {
+                writeln!(file, "{document}").map_err(|error| Failure::Usage(format!("--report: {error}")))?;
+            }
+            if self.out.is_json() {
+                json_entry(self.out, is_first, &document)?;
+            }
+        }
+        if let Some(reason) = reason {
+            let user = planned.user.as_deref().unwrap_or("no user");
+            let text = visible(&format!("{} ({user}): {reason}", planned.place()));
+            match &self.bar {
+                Some(bar) => bar.suspend(|| self.out.error(&text)),
+                None => self.out.error(&text),
+            }
+        }
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+        }
+        Ok(())
+    }
+
+    fn total(&self) -> usize {
+        self.imported.saturating_add(self.known).saturating_add(self.refused)
+    }
+
+    /// Ends the report. Fails if an entry was refused.
+    pub(super) fn end(mut self, formats: &str, notes: &[String]) -> Result<(), Failure> {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if let Some(mut file) = self.file.take() {
+            let written = file.flush().and_then(|()| file.get_ref().sync_all());
+            written.map_err(|error| Failure::Usage(format!("--report: {error}")))?;
+        }
+        let (imported, known, refused) = (self.imported, self.known, self.refused);
+        if self.out.is_json() {
+            end_of_json(self.out, self.total() == 0, formats, notes)?;
+        } else {
+            notes.iter().try_for_each(|note| self.out.note(note))?;
+            self.out.note(&format!("taken over: {imported}, there before: {known}, refused: {refused}"))?;
+        }
+        if refused > 0 { Err(Failure::Reported(Exit::Denied)) } else { Ok(()) }
+    }
+}
