@@ -21,7 +21,7 @@ const NOT_PROVOKED: [(u16, &str); 2] = [
 const URI: &str = "otpauth://totp/a:b?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 /// The routes that there are to be.
-const OPERATIONS: [&str; 57] = [
+const OPERATIONS: [&str; 58] = [
     "DELETE /devices/{}/oath/accounts/{}",
     "DELETE /users/{}",
     "DELETE /users/{}/secrets/{}",
@@ -59,6 +59,7 @@ const OPERATIONS: [&str; 57] = [
     "POST /auth/stepup",
     "POST /auth/totp",
     "POST /backup",
+    "POST /exports",
     "POST /break-glass",
     "POST /devices/{}/attest",
     "POST /devices/{}/oath/reset",

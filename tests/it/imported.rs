@@ -193,7 +193,7 @@ fn a_long_list_is_read_in_parts_and_each_entry_is_reported_in_its_place() {
     let (file, report) = (dir.path().join("list"), dir.path().join("report"));
     // Only some have a secret that can be kept.
     let line = |number: usize| {
-        let secret = if number % 1500 == 0 { SEED } else { "GEZDGNBV" };
+        let secret = if number.is_multiple_of(1500) { SEED } else { "GEZDGNBV" };
         format!(
             "otpauth://totp/Example%20Incorporated%20of%20Somewhere:user{number}?secret={secret}&issuer=Example%20Incorporated%20of%20Somewhere\n"
         )
@@ -216,7 +216,7 @@ fn a_long_list_is_read_in_parts_and_each_entry_is_reported_in_its_place() {
     for (number, entry) in (1..).zip(entries) {
         assert_eq!(entry["account"], format!("user{number}"));
         assert_eq!(entry["place"], format!("{file}, line {number}"));
-        assert_eq!(entry["state"] == "imported", number % 1500 == 0, "{entry}");
+        assert_eq!(entry["state"] == "imported", usize::is_multiple_of(number, 1500), "{entry}");
     }
     let written = fs::read_to_string(&report).unwrap();
     let rows: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -36,6 +36,7 @@ mod clocks;
 mod completions;
 mod contract;
 mod enrolment;
+mod exports;
 mod fido2;
 mod found;
 mod hardware;

@@ -190,6 +190,10 @@ fn running(host: &Host, keys: &mut Keys) {
     host.ask(&Request::get("/key")).ok();
     keys.once(host, Request::new("POST", "/key/rotation").reason()).ok();
     assert_eq!(host.ask(&Request::new("POST", "/backup").reason()).status, 200);
+    let recipient = json!({"recipient": "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"});
+    assert_eq!(host.ask(&Request::post("/exports", &recipient).reason()).status, 200);
+    host.ask(&Request::post("/exports", &recipient)).refused(403, "fresh-proof-required");
+    host.ask(&Request::post("/exports", &recipient).token("no.such.token")).refused(401, "unauthenticated");
     for target in [
         "/auth",
         "/.well-known/jwks.json",

@@ -90,6 +90,8 @@ closed_list! {
         SessionReuse = "session.reuse",
         /// A backup was made.
         StoreBackup = "store.backup",
+        /// Users and their factors were exported, encrypted to a recipient.
+        StoreExport = "store.export",
         /// The store was restored from a backup.
         StoreRestored = "store.restored",
         /// A sealed value or a summary did not match: damage or manipulation.

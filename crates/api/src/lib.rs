@@ -9,6 +9,7 @@ mod auth;
 mod closed_list;
 mod device;
 mod error;
+mod moving;
 mod operation;
 mod receipt;
 mod secret;
@@ -24,6 +25,7 @@ pub use device::{
     DeviceState, Fido2State, GenuineDevice, ReturnedCredential, ReturnedDevice, SecurityKey, SecurityKeyList,
 };
 pub use error::{Diagnosis, ErrorCode, Problem};
+pub use moving::{EXPORT_VERSION, ExportEnd, ExportHead, LeftOut, MovedCodes, MovedFactor, MovedUser};
 pub use operation::{MasterKeyState, SealedValues, Status, VersionInfo};
 pub use receipt::{PROVISIONING_AUDIENCE, RECEIPT_TYPE, ReceiptClaims};
 pub use secret::{

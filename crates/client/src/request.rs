@@ -43,7 +43,14 @@ pub enum Authority {
     Reason(String),
     /// A token of a user, or an API key (`Authorization`).
     Token(SecretString),
+    /// A token of an administrator, with the reason for the audit log.
+    TokenWithReason(SecretString, String),
 }
+
+const REASON: &[u8] = b"mfad-reason: ";
+const REASON_RULE: &str = "a reason has no control characters";
+const TOKEN: &[u8] = b"authorization: jwt ";
+const TOKEN_RULE: &str = "a token has no control characters";
 
 /// A request to the API.
 pub struct Request<'a> {
@@ -87,11 +94,11 @@ impl<'a> Request<'a> {
         head.extend_from_slice(b"host: mfad\r\naccept: application/json\r\n");
         match self.authority {
             Authority::Peer => {}
-            Authority::Reason(reason) => {
-                field(&mut head, b"mfad-reason: ", reason, "a reason has no control characters")?;
-            }
-            Authority::Token(token) => {
-                field(&mut head, b"authorization: jwt ", token.as_str(), "a token has no control characters")?;
+            Authority::Reason(reason) => field(&mut head, REASON, reason, REASON_RULE)?,
+            Authority::Token(token) => field(&mut head, TOKEN, token.as_str(), TOKEN_RULE)?,
+            Authority::TokenWithReason(token, reason) => {
+                field(&mut head, TOKEN, token.as_str(), TOKEN_RULE)?;
+                field(&mut head, REASON, reason, REASON_RULE)?;
             }
         }
         if let Some(body) = &self.body {

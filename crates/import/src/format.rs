@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::draft::Draft;
 use crate::{
     Fault, Secrets, aegis, andotp, authelia, bitwarden, fernet, freeotp, google_authenticator, kanidm, keepassxc_xml,
-    keycloak, kratos, migration, otpauth, pam_oath, privacyidea, pskc, qr, seed_list, stratum, table, twofas, yaml,
-    yubico,
+    keycloak, kratos, migration, otpauth, own, pam_oath, privacyidea, pskc, qr, seed_list, stratum, table, twofas,
+    yaml, yubico,
 };
 
 /// How many lines are looked at for the key of a YAML file. Comments may come before it.
@@ -17,6 +17,8 @@ const LINES_LOOKED_AT: usize = 20;
 /// A format of factors that are exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// The export of another mfad.
+    Mfad,
     /// otpauth URIs, one in each line.
     Otpauth,
     /// `otpauth-migration` URIs.
@@ -65,7 +67,8 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
+        Self::Mfad,
         Self::Otpauth,
         Self::Migration,
         Self::Picture,
@@ -93,6 +96,7 @@ impl Format {
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Mfad => "mfad",
             Self::Otpauth => "otpauth",
             Self::Migration => "otpauth-migration",
             Self::Picture => "qr",
@@ -136,6 +140,7 @@ impl Format {
         let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
         let Some(first) = first else { return Err(Fault::Unknown("it is empty")) };
         match () {
+            () if own::is(first) => without_json(Self::Mfad),
             () if first.starts_with(['{', '[']) => of_json(bytes),
             () if first.starts_with('<') && text.contains("KeyContainer") => without_json(Self::Pskc),
             () if first.starts_with('<') && text.contains("<KeePassFile") => without_json(Self::KeePassXcXml),
@@ -169,6 +174,7 @@ impl Format {
         notes: &mut Vec<String>,
     ) -> Result<Vec<Draft>, Fault> {
         match self {
+            Self::Mfad => own::read(bytes, 0).map(|part| part.drafts),
             Self::Otpauth => otpauth::read(bytes, 0),
             Self::Migration => migration::read(bytes),
             Self::Picture => {

@@ -23,6 +23,7 @@ mod keycloak;
 mod kratos;
 mod migration;
 mod otpauth;
+mod own;
 mod pam_oath;
 mod parts;
 mod privacyidea;
@@ -38,6 +39,8 @@ mod yubico;
 
 pub use entry::{Entry, Factor, Known, Refusal};
 pub use format::Format;
+use zeroize::Zeroizing;
+
 pub use mfad_core::model::{OtpKind, Profile, UserName};
 pub use parts::Parts;
 
@@ -58,6 +61,20 @@ pub struct Document {
     pub entries: Vec<Entry>,
     /// What holds for the file as a whole.
     pub notes: Vec<String>,
+    /// The users of an export of mfad, in the order of their entries. Empty for other formats.
+    pub accounts: Vec<Account>,
+    /// Whether the end of the file was reached. Only an export of mfad that is read in parts says `false`.
+    pub is_complete: bool,
+}
+
+/// A user of an export of mfad.
+pub struct Account {
+    /// The name.
+    pub name: String,
+    /// The user as JSON, with all secrets.
+    pub json: Zeroizing<String>,
+    /// How many of the entries belong to this user.
+    pub entries: usize,
 }
 
 /// Why a file cannot be read at all.
@@ -96,6 +113,9 @@ impl std::fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// What is wrong with an export without its last line.
+pub const CUT_OFF: &str = "it was cut off: its last line is missing";
+
 /// Reads a file, in this format or in the one that its content shows.
 pub fn read(bytes: &[u8], format: Option<Format>, secrets: &Secrets<'_>) -> Result<Document, Fault> {
     let (bytes, mut notes) = without_padding(bytes);
@@ -103,9 +123,17 @@ pub fn read(bytes: &[u8], format: Option<Format>, secrets: &Secrets<'_>) -> Resu
         Some(format) => (format, None),
         None => Format::recognise(bytes)?,
     };
+    if format == Format::Mfad {
+        let part = own::read(bytes, 0)?;
+        if !part.is_complete {
+            return Err(Fault::Damaged(format, CUT_OFF.to_owned()));
+        }
+        let entries = part.drafts.into_iter().map(draft::Draft::finish).collect();
+        return Ok(Document { format, entries, notes, accounts: part.accounts, is_complete: true });
+    }
     let drafts = format.read(bytes, json, secrets, &mut notes)?;
     let entries = drafts.into_iter().map(draft::Draft::finish).collect();
-    Ok(Document { format, entries, notes })
+    Ok(Document { format, entries, notes, accounts: Vec::new(), is_complete: true })
 }
 
 /// The texts of the QR codes in a picture, one in each line; `None` if the file is no PNG. A transfer of Google

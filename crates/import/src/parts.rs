@@ -1,6 +1,6 @@
 //! Long files of lines, read in parts, so that a million entries need no more memory than a thousand.
 
-use crate::{Document, Fault, Format, draft, otpauth, pam_oath, seed_list, table};
+use crate::{Document, Fault, Format, draft, otpauth, own, pam_oath, seed_list, table};
 
 /// How the parts of a long file are read.
 pub struct Parts {
@@ -20,7 +20,9 @@ impl Parts {
         };
         let is_list = || std::str::from_utf8(first).is_ok_and(seed_list::is);
         match format {
-            Format::Otpauth | Format::PamOath => Some(Self { format, head: Vec::new(), has_columns: false }),
+            Format::Otpauth | Format::PamOath | Format::Mfad => {
+                Some(Self { format, head: Vec::new(), has_columns: false })
+            }
             Format::OathCsv if is_list() => {
                 let head = first.split_inclusive(|byte| *byte == b'\n').next().filter(|line| line.starts_with(b"#"));
                 Some(Self { format, head: head.unwrap_or_default().to_vec(), has_columns: false })
@@ -49,6 +51,12 @@ impl Parts {
             with_head = [&self.head, part].concat();
             (with_head.as_slice(), before.saturating_sub(1))
         };
+        if self.format == Format::Mfad {
+            let part = own::read(part, before)?;
+            let entries = part.drafts.into_iter().map(draft::Draft::finish).collect();
+            let (accounts, is_complete) = (part.accounts, part.is_complete);
+            return Ok(Document { format: self.format, entries, notes, accounts, is_complete });
+        }
         let lines = u64::try_from(before).unwrap_or(u64::MAX);
         let drafts = match self.format {
             Format::PamOath => pam_oath::read(part, before)?,
@@ -57,6 +65,6 @@ impl Parts {
             _ => otpauth::read(part, before)?,
         };
         let entries = drafts.into_iter().map(draft::Draft::finish).collect();
-        Ok(Document { format: self.format, entries, notes })
+        Ok(Document { format: self.format, entries, notes, accounts: Vec::new(), is_complete: true })
     }
 }

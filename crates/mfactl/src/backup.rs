@@ -1,12 +1,6 @@
 //! `backup`: writes a backup of the store to a file or to standard output. A file is written completely or not at all.
 //! This module knows the outer framing of a backup, to detect a truncated one, but cannot decrypt its records.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,7 +8,8 @@ use crate::call::{Authority, Call};
 use crate::cli::BackupArgs;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{Output, visible};
+use crate::output::visible;
+use crate::target::{Target, is_standard_output};
 
 const BACKUP_MAGIC: &[u8] = b"mfad backup 1\n";
 /// Bytes before the first record; they start with [`BACKUP_MAGIC`].
@@ -27,7 +22,7 @@ pub(crate) async fn run(context: &mut Context, args: &BackupArgs) -> Result<(), 
     // the partial file can be removed.
     let _size_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
     // Opened before the daemon is asked, so that a target that cannot be written costs no backup.
-    let mut target = Target::open(context.out, args)?;
+    let mut target = Target::open(context.out, "backup", &args.file, args.force)?;
     let authority = Authority::Reason(args.reason.clone());
     let mut stream = context.client.open(Call::post("/v1/backup").by(&authority)).await?;
     let mut shape = Shape::default();
@@ -55,117 +50,6 @@ pub(crate) async fn run(context: &mut Context, args: &BackupArgs) -> Result<(), 
         return context.out.document(&document.to_string());
     }
     context.out.note(&visible(&said))
-}
-
-fn is_standard_output(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-fn cannot_write(name: &str, error: &io::Error) -> Failure {
-    Failure::Output(format!("cannot write the backup to {name}: {error}"))
-}
-
-/// Destination of a backup.
-struct Target {
-    file: File,
-    /// Name of the destination in messages.
-    name: String,
-    /// The file under its temporary name; `None` for standard output.
-    partial: Option<Partial>,
-}
-
-impl Target {
-    fn open(out: Output, args: &BackupArgs) -> Result<Self, Failure> {
-        if is_standard_output(&args.file) { Self::standard_output(out) } else { Self::new_file(args) }
-    }
-
-    fn standard_output(out: Output) -> Result<Self, Failure> {
-        if out.is_json() {
-            return Err(Failure::Usage("--json needs a file; with `-`, standard output is the backup".to_owned()));
-        }
-        let output = io::stdout();
-        if output.is_terminal() {
-            return Err(Failure::Usage("will not write a backup to a terminal; redirect it or give a file".to_owned()));
-        }
-        let name = "standard output".to_owned();
-        // `io::Stdout` is line buffered and would scan the whole backup for line ends.
-        let file = output.as_fd().try_clone_to_owned().map_err(|error| cannot_write(&name, &error))?;
-        Ok(Self { file: File::from(file), name, partial: None })
-    }
-
-    fn new_file(args: &BackupArgs) -> Result<Self, Failure> {
-        let name = args.file.display().to_string();
-        if let Ok(there) = fs::metadata(&args.file) {
-            if !there.is_file() {
-                return Err(Failure::Denied(format!("{name} is not a regular file; use `-` for standard output")));
-            }
-            if !args.force {
-                return Err(Failure::Denied(format!("{name} already exists; use --force to replace it")));
-            }
-        }
-        let (partial, file) = Partial::create(&args.file).map_err(|error| cannot_write(&name, &error))?;
-        Ok(Self { file, name, partial: Some(partial) })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.file.write_all(bytes).map_err(|error| cannot_write(&self.name, &error))
-    }
-
-    /// Syncs the backup to disk and, if it is a file, renames it into place. Returns the name for messages.
-    fn finish(self) -> Result<String, Failure> {
-        let Self { file, name, partial } = self;
-        let done = match (file.sync_all(), partial) {
-            (Err(error), Some(_)) => Err(error),
-            // A pipe cannot be synced (fsync(2), EINVAL).
-            (Err(error), None) if error.kind() != ErrorKind::InvalidInput => Err(error),
-            (_, Some(partial)) => partial.take_place(),
-            (_, None) => Ok(()),
-        };
-        done.map_err(|error| cannot_write(&name, &error))?;
-        Ok(name)
-    }
-
-    fn what_is_left(&self) -> &'static str {
-        match self.partial {
-            Some(_) => "no file was written",
-            None => "standard output has only part of it, which cannot be restored",
-        }
-    }
-}
-
-/// A file that has a temporary name until it is complete. An incomplete file is removed on drop: after a failure, and
-/// after Control-C, which drops the future of the command.
-struct Partial {
-    path: PathBuf,
-    place: PathBuf,
-    is_whole: bool,
-}
-
-impl Partial {
-    /// Truncates a partial file that a killed run left behind. Only the owner may read the file (mode 0600).
-    fn create(place: &Path) -> io::Result<(Self, File)> {
-        let mut path = place.as_os_str().to_owned();
-        path.push(".partial");
-        let path = PathBuf::from(path);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        Ok((Self { path, place: place.to_owned(), is_whole: false }, file))
-    }
-
-    /// Renames the file into place and syncs the directory; until then, a power cut could undo the rename.
-    fn take_place(mut self) -> io::Result<()> {
-        fs::rename(&self.path, &self.place)?;
-        self.is_whole = true;
-        let directory = self.place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(directory)?.sync_all()
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.is_whole {
-            let _gone = fs::remove_file(&self.path);
-        }
-    }
 }
 
 /// Follows the record headers of a backup, which say where it ends. Only the daemon can verify the records themselves.
@@ -255,30 +139,5 @@ mod tests {
         }
         assert!(!is_complete(&[&backup, b"x"]));
         assert!(!is_complete(&[&[0; 200]]));
-    }
-    #[test]
-    fn a_partial_file_goes_with_its_failure_and_a_whole_one_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("backup");
-        let partial = dir.path().join("backup.partial");
-        fs::write(&partial, "of a run that was killed").unwrap();
-
-        let (unfinished, _file) = Partial::create(&place).unwrap();
-        assert!(fs::read(&partial).unwrap().is_empty());
-        drop(unfinished);
-        assert!(!partial.exists() && !place.exists());
-
-        let (finished, mut file) = Partial::create(&place).unwrap();
-        file.write_all(b"whole").unwrap();
-        finished.take_place().unwrap();
-        assert!(!partial.exists());
-        assert_eq!(fs::read(&place).unwrap(), b"whole");
-
-        let missing = dir.path().join("missing/backup");
-        assert!(Partial::create(&missing).is_err());
-        fs::create_dir(dir.path().join("taken")).unwrap();
-        let (misplaced, _file) = Partial::create(&dir.path().join("taken")).unwrap();
-        assert!(misplaced.take_place().is_err());
-        assert!(!dir.path().join("taken.partial").exists());
     }
 }

@@ -41,12 +41,14 @@ pub(crate) enum Authority {
     Reason(String),
     /// A user's token, which acts with the rights of that user.
     Token(Hidden),
+    /// The token of an admin, with the reason for the audit log.
+    TokenWithReason(Hidden, String),
 }
 
 impl Authority {
     /// Whether the rights of the calling account decide, and no token.
     pub(crate) fn is_of_account(&self) -> bool {
-        !matches!(self, Self::Token(_))
+        !matches!(self, Self::Token(_) | Self::TokenWithReason(..))
     }
 
     /// Returns the authority that the flag `--reason` selects.

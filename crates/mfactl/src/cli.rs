@@ -11,6 +11,7 @@ use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom, ProofF
 use crate::audit_args::AuditCommand;
 use crate::completion;
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
+use crate::export_args::ExportArgs;
 use crate::format::Format;
 use crate::help;
 use crate::import_args::ImportArgs;
@@ -154,9 +155,12 @@ pub(crate) enum Command {
     /// Read the audit log: tail, verify
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Import factors of another program from their otpauth URIs (admin)
+    /// Import factors of other programs, or users of another daemon (admin)
     #[command(after_help = help::IMPORT)]
     Import(ImportArgs),
+    /// Export users and their factors, encrypted to an age recipient (admin)
+    #[command(after_help = help::EXPORT)]
+    Export(ExportArgs),
     /// Manage the master key: show, rotate (admin)
     // `key` is the former name. It stays for one release, so that scripts keep working.
     #[command(subcommand, alias = "key", after_help = help::MASTER_KEY)]

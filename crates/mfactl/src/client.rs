@@ -176,6 +176,10 @@ impl Owned {
             Authority::Peer => mfad_client::Authority::Peer,
             Authority::Reason(reason) => mfad_client::Authority::Reason(reason.clone()),
             Authority::Token(token) => mfad_client::Authority::Token(SecretString::new(token.as_str().to_owned())),
+            Authority::TokenWithReason(token, reason) => {
+                let token = SecretString::new(token.as_str().to_owned());
+                mfad_client::Authority::TokenWithReason(token, reason.clone())
+            }
         };
         Self { method: call.method, path: call.path, authority, body: call.body.map(|body| body.into_wire()) }
     }

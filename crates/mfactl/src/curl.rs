@@ -13,8 +13,9 @@ pub(crate) fn line(socket: &Path, call: &Call<'_>) -> String {
     }
     match call.authority {
         Authority::Peer => {}
-        Authority::Reason(reason) => words.extend(["-H".to_owned(), quoted(&format!("Mfad-Reason: {reason}"))]),
-        Authority::Token(_) => words.extend(["-H".to_owned(), format!("{}\"$TOKEN\"", quoted("Authorization: jwt "))]),
+        Authority::Reason(reason) => words.extend(with_reason(reason)),
+        Authority::Token(_) => words.extend(with_token()),
+        Authority::TokenWithReason(_, reason) => words.extend(with_token().into_iter().chain(with_reason(reason))),
     }
     if let Some(body) = &call.body {
         let data: String = body.shown().iter().map(piece).collect();
@@ -22,6 +23,14 @@ pub(crate) fn line(socket: &Path, call: &Call<'_>) -> String {
     }
     words.push(quoted(&format!("http://mfad{}", call.path)));
     words.join(" ")
+}
+
+fn with_reason(reason: &str) -> [String; 2] {
+    ["-H".to_owned(), quoted(&format!("Mfad-Reason: {reason}"))]
+}
+
+fn with_token() -> [String; 2] {
+    ["-H".to_owned(), format!("{}\"$TOKEN\"", quoted("Authorization: jwt "))]
 }
 
 fn piece(piece: &Piece) -> String {

@@ -264,14 +264,17 @@ Example:
 
 pub(crate) const IMPORT: &str = "\
 With --trusted, the factors of a file are active at once: their users have
-proved them to the program that wrote it. Codes that were used there are used
-up here. The format is recognised by the content; see migration.md for all of
-them. A factor that its user has already changes nothing, so an import that was
-interrupted is started again. Look at the plan first, with --dry-run.
+proved them to the program that wrote it. With --at-login, each is proved by
+the first code that its user gives at a login or verify. Codes that were used
+there are used up here. The format is recognised by the content; see
+migration.md for all of them. A factor that its user has already changes
+nothing, so an import that was interrupted is started again. Look at the plan
+first, with --dry-run.
 
-Without --trusted, the file has otpauth URIs, one in each line, and each factor
-becomes active with a code of the authenticator that has it. A user has at most
-one pending factor, so --pending imports only the first factor of each user.
+Without these flags, the file has otpauth URIs, one in each line, and each
+factor becomes active with a code of the authenticator that has it. A user has
+at most one pending factor, so --pending imports only the first factor of each
+user.
 
 Nothing is guessed: what cannot be kept is refused by its place in the file,
 and exits with 1. A file that cannot be read at all exits with 2.
@@ -283,6 +286,21 @@ Examples:
   mfactl import --trusted --user ann ann/.google_authenticator \\
       --reason 'a move'
   mfactl import --user ann --reason 'a new phone' < ann.uri";
+
+pub(crate) const EXPORT: &str = "\
+The daemon encrypts the export to the recipient before it leaves the daemon, so
+only the holder of the age identity can read it. Root may choose any recipient.
+Other admins log in with --admin, and may export to the recipients that the
+configuration names under [export]. Each export is in the audit log.
+
+The form mfad has users with passwords, backup codes, factors, counters and used
+steps, and `mfactl import --trusted` takes it over as it is. The forms otpauth
+and pskc are for other programs, and lose all but the factors.
+
+Examples:
+  mfactl export users.age --to age1... --reason 'a new host'
+  age -d -i identity users.age |
+      mfactl import --trusted --reason 'a new host' -";
 
 pub(crate) const MASTER_KEY: &str = "\
 `mfactl key` is the former name of this command. It still works in this release

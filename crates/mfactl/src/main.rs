@@ -22,6 +22,8 @@ mod device_args;
 mod doctor;
 mod enroll;
 mod events;
+mod export;
+mod export_args;
 mod failure;
 mod fido2;
 mod format;
@@ -45,6 +47,7 @@ mod session;
 mod session_args;
 mod socket;
 mod status;
+mod target;
 mod tips;
 mod user_args;
 mod users;
@@ -137,6 +140,7 @@ async fn run(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(&mut context, command).await,
         Command::Import(args) => import::run(&mut context, args).await,
         Command::MasterKey(command) => master_key::run(&mut context, command).await,
+        Command::Export(args) => export::run(&mut context, args).await,
         Command::Backup(args) => backup::run(&mut context, args).await,
         Command::Pam(command) => pam::run(&mut context, command).await,
         Command::Doctor(args) => doctor::run(&mut context, args).await,

@@ -73,7 +73,7 @@ fn must_have_proof(acting: &Acting) -> Result<(), Failure> {
         Authority::Peer => Err(Failure::Forbidden(
             "this changes how the user is protected; give --reason TEXT as an admin, or use --as-user".to_owned(),
         )),
-        Authority::Reason(_) | Authority::Token(_) => Ok(()),
+        Authority::Reason(_) | Authority::Token(_) | Authority::TokenWithReason(..) => Ok(()),
     }
 }
 

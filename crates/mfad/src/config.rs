@@ -21,8 +21,8 @@ pub use peers::NamedPeer;
 
 use peers::{PeerEntry, gid_of, rules};
 use sections::{
-    Argon2Entry, DevicesEntry, Fido2Entry, ImportedEntry, LimitsEntry, OtpEntry, ThrottleEntry, TokenBinding,
-    TokenEntry,
+    Argon2Entry, DevicesEntry, ExportEntry, Fido2Entry, ImportedEntry, LimitsEntry, OtpEntry, ThrottleEntry,
+    TokenBinding, TokenEntry,
 };
 
 /// Path of the configuration file, unless `--config` or `MFAD_CONFIG` names another.
@@ -139,6 +139,7 @@ struct File {
     limits: LimitsEntry,
     fido2: Fido2Entry,
     devices: DevicesEntry,
+    export: ExportEntry,
     otp: OtpEntry,
     throttle: ThrottleEntry,
     argon2: Argon2Entry,
@@ -253,6 +254,7 @@ impl File {
                 hashing: self.argon2.checked()?,
                 protect_keys: self.devices.protect,
                 escrow: self.devices.recipient()?,
+                export: self.export.checked()?,
                 attestation: self.devices.attestation()?,
                 relying_party: self.fido2.checked(issuer)?,
                 peers,

@@ -102,8 +102,10 @@ pub(super) fn required(call: &Call) -> Access<'_> {
         | Call::ChangeDevicePassword { .. }
         | Call::ReturnDevice(_)
         | Call::ImportFactors(_)
+        | Call::ImportUsers(_)
         | Call::RotateKey(_)
-        | Call::BackUp => Access::AdminWithReason,
+        | Call::BackUp
+        | Call::Export(_) => Access::AdminWithReason,
     }
 }
 

@@ -11,9 +11,9 @@ use super::tokens::{api_key_parts, digest};
 use super::{NewUserOrder, RequestContext, SecretRef, Service, Stop};
 
 /// Maximum age in seconds of a second factor that counts as fresh, and of the login that begins a first factor.
-const FRESH: i64 = 5 * 60;
+pub(super) const FRESH: i64 = 5 * 60;
 /// The role that lets a user's token use the `admin` right of its peer.
-const ADMIN_ROLE: &str = "admin";
+pub(super) const ADMIN_ROLE: &str = "admin";
 /// Minimum interval between two writes of an API key's last use, in milliseconds. Each is a durable write.
 const API_KEY_NOTE: i64 = 60_000;
 

@@ -94,6 +94,7 @@ impl Service {
                 self.create_password(context, evidence.user()?, &password)
             }
             Call::CreateSecret(_, SecretOrder::ApiKey { name }) => self.create_api_key(context, evidence.user()?, name),
+            Call::ImportUsers(users) => self.import_users(context, users),
             Call::ImportFactors(job) => self.import_factors(context, job),
             Call::ImportFactor(_, order) => self.import_factor(context, evidence.user()?, order),
             Call::ListSecrets(_) => self.list_secrets(context, &evidence.user()?),
@@ -152,6 +153,7 @@ impl Service {
             Call::ShowKey => self.show_key(context),
             Call::RotateKey(next) => self.rotate_key(context, next),
             Call::BackUp => self.back_up(context),
+            Call::Export(order) => self.export(context, order),
             Call::Live => Ok(Reply::Live),
             Call::Ready => self.ready(context),
             Call::Metrics => self.metrics_text(context),

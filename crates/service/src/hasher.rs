@@ -325,6 +325,23 @@ impl Permit<'_> {
     }
 }
 
+/// Whether these bytes are the hash record of a password, with a cost that a login may spend.
+pub(super) fn is_password_record(record: &Sensitive<Vec<u8>>) -> bool {
+    is_record(record, PASSWORD_HASH)
+}
+
+/// Whether these bytes are the hash record of a set of backup codes, with a cost that a login may spend.
+pub(super) fn is_codes_record(record: &Sensitive<Vec<u8>>) -> bool {
+    is_record(record, CODE_HASH.saturating_mul(usize::from(CODES_PER_SET)))
+}
+
+fn is_record(record: &Sensitive<Vec<u8>>, length: usize) -> bool {
+    Recipe::split(record.expose()).is_ok_and(|(recipe, hashes)| {
+        let is_strong = recipe.memory_kib >= HashCost::LEAST_MEMORY_KIB && recipe.passes >= HashCost::FEWEST_PASSES;
+        is_strong && hashes.len() == length
+    })
+}
+
 /// Returns the position of a code's hash in a record. Every position is compared, so the time does not tell which one
 /// matched.
 pub(super) fn find_code(record: &Sensitive<Vec<u8>>, hash: &Sensitive<[u8; CODE_HASH]>) -> Result<Option<u8>, Error> {

@@ -32,14 +32,12 @@ pub struct ImportJob {
     pub creates_users: bool,
     /// Whether the users have proved the factors elsewhere. If not, each proves itself with its first code here.
     pub is_trusted: bool,
-    /// The factors. Each is taken over or refused by itself.
-    pub factors: Vec<ImportedFactor>,
+    /// The factors with the names of their users. Each is taken over or refused by itself.
+    pub factors: Vec<(UserName, ImportedFactor)>,
 }
 
 /// A factor that another program had.
 pub struct ImportedFactor {
-    /// The user's name.
-    pub user: UserName,
     /// Name of the secret; `None` for a default one.
     pub name: Option<Label>,
     /// Algorithm, digits, and period or counter.
@@ -79,7 +77,7 @@ impl Service {
         let results = self.change(context, move |tx, context| {
             let mut checked = BTreeSet::new();
             let rules = Rules { creates_users: job.creates_users, is_trusted: job.is_trusted };
-            let mut one = |factor| import(tx, context, rules, factor, &mut checked);
+            let mut one = |(user, factor)| import(tx, context, rules, (user, factor), &mut checked);
             job.factors.into_iter().map(&mut one).collect()
         })?;
         let results: Vec<Imported> = results;
@@ -104,7 +102,7 @@ fn import(
     tx: &Tx<'_>,
     context: &RequestContext,
     rules: Rules,
-    factor: ImportedFactor,
+    (name, factor): (UserName, ImportedFactor),
     checked: &mut BTreeSet<UserId>,
 ) -> Result<Imported, Stop> {
     let mut factor = factor;
@@ -117,8 +115,8 @@ fn import(
         // The present code may have been used there a moment ago, and few programs write that down.
         factor.first = factor.first.max(present.saturating_add(1));
     }
-    let found = user_of(tx, &factor.user)?;
-    if found.is_none() && tx.user_by_login(factor.user.key())?.is_some() {
+    let found = user_of(tx, &name)?;
+    if found.is_none() && tx.user_by_login(name.key())?.is_some() {
         // Another user has this name for an e-mail address.
         return Ok(Imported::Refused(Error::NameTaken));
     }
@@ -138,7 +136,7 @@ fn import(
     let user = match found {
         Some(user) => user.id,
         None if rules.creates_users => {
-            let user = create(tx, context, factor.user.clone())?;
+            let user = create(tx, context, name)?;
             checked.insert(user);
             user
         }
@@ -149,7 +147,7 @@ fn import(
 }
 
 /// The active factor of the user with this seed and these parameters.
-fn known(view: &View<'_>, user: &UserRow, factor: &ImportedFactor) -> Result<Option<SecretId>, Stop> {
+pub(super) fn known(view: &View<'_>, user: &UserRow, factor: &ImportedFactor) -> Result<Option<SecretId>, Stop> {
     for row in view.secrets(user.id)? {
         let is_same_kind = row.kind == SecretType::Mfa && row.profile == Some(factor.profile);
         if is_same_kind && row.status == Status::Active {

@@ -9,6 +9,7 @@ pub mod fido;
 pub mod token;
 
 mod access;
+mod age;
 mod audit;
 mod authenticate;
 mod authorise;
@@ -19,18 +20,22 @@ mod decoy;
 mod devices;
 mod dispatch;
 mod enroll;
+mod export;
+mod export_lines;
 mod future_steps;
 mod hasher;
 mod health;
 mod host_clock;
 mod host_logins;
 mod import;
+mod import_users;
 mod imported_factors;
 mod jobs;
 mod local_keys;
 mod locks;
 mod master_key;
 mod metrics;
+mod orders;
 mod password;
 mod passwords;
 mod policy;
@@ -56,24 +61,28 @@ use mfad_hardware::device::{Devices, SecurityKeys};
 use mfad_store::Store;
 
 pub use crate::fido::{RelyingParty, Verification};
-pub use call::{
-    Call, FirstCode, MfaOrder, NewUserOrder, Proof, Reply, SecretChange, SecretOrder, SecretRef, SessionAfter,
-    UserChange,
-};
+pub use age::Recipient;
+pub use call::{Call, Reply};
 pub use context::{Caller, CancellationToken, RequestContext};
 pub use devices::{
     AccountView, Activation, Announce, AppletView, Attestation, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef,
-    GenuineView, KeyState, KeyView, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, Recipient, ReturnedView,
+    GenuineView, KeyState, KeyView, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, ReturnedView,
 };
 pub use dispatch::Cost;
+pub use export::{Export, ExportOrder};
+pub use export_lines::ExportFormat;
 pub use hasher::HashCost;
 pub use import::{ImportJob, ImportOrder, Imported, ImportedFactor};
+pub use import_users::{ImportedUser, ImportedUserResult, MovedFactor};
 pub use local_keys::{SecurityKeyFacts, SecurityKeyView};
 pub use master_key::{KeySource, MasterKeyStore, MasterKeyView};
 pub use metrics::Metrics;
 pub use mfad_core::oath::OtpauthUri;
 pub use mfad_store::{AuditRow, Backup, MasterKey, Phase};
-pub use policy::{ImportedFactors, PeerRule, Policy, Who};
+pub use orders::{
+    FirstCode, MfaOrder, NewUserOrder, Proof, SecretChange, SecretOrder, SecretRef, SessionAfter, UserChange,
+};
+pub use policy::{ExportPolicy, ImportedFactors, PeerRule, Policy, Who};
 pub use repeat::Told;
 pub use secrets::LONGEST_URI;
 pub use security_keys::KeyOrder;

@@ -7,7 +7,8 @@ use crate::token::TokenFormat;
 use mfad_core::model::{Limits, Peer, Rights};
 use mfad_core::oath::Window;
 
-use super::devices::{Attestation, Recipient};
+use super::age::Recipient;
+use super::devices::Attestation;
 use super::hasher::HashCost;
 
 /// The peers to which a rule applies.
@@ -46,6 +47,15 @@ pub struct PeerRule {
     pub rights: Rights,
 }
 
+/// Rules for exports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExportPolicy {
+    /// The recipients to whom administrators may export. Root may choose any, since it can read the store.
+    pub recipients: Vec<Recipient>,
+    /// Whether a second administrator must confirm each export.
+    pub needs_two: bool,
+}
+
 /// The settings of the service. A reload replaces them as a whole, except for those that need a restart.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -73,6 +83,8 @@ pub struct Policy {
     pub protect_keys: bool,
     /// The age recipient to which OATH passwords are also encrypted; none without an escrow.
     pub escrow: Option<Recipient>,
+    /// Who may get an export, and who must agree.
+    pub export: ExportPolicy,
     /// The trusted attestation roots, and whether only genuine hardware keys are programmed.
     pub attestation: Attestation,
     /// The relying party of security keys; none if they are not configured. A change needs a restart.

@@ -56,6 +56,7 @@ impl Service {
             | Reply::Verified { .. }
             | Reply::Preflight { .. }
             | Reply::Imported(_)
+            | Reply::ImportedUsers(_)
             | Reply::KeySet(_)
             | Reply::Devices(_)
             | Reply::SecurityKeys(_)
@@ -69,6 +70,7 @@ impl Service {
             | Reply::Audit { .. }
             | Reply::MasterKey(_)
             | Reply::Backup(_)
+            | Reply::Export(_)
             | Reply::Live
             | Reply::Ready
             | Reply::Metrics(_)

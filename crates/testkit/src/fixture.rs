@@ -369,6 +369,7 @@ fn policy() -> Policy {
         bind_tokens: true,
         mfa_required: false,
         imported_factors: mfad_service::ImportedFactors::Require,
+        export: mfad_service::ExportPolicy::default(),
         issuer: "mfad".to_owned(),
         token_format: TokenFormat::default(),
         window: Window::DEFAULT,

@@ -166,7 +166,14 @@ impl Start {
         if first.len() >= PART
             && let Some(parts) = Parts::of(&first, format)
         {
-            return Ok(Self::Parts(PartReader { name, reader, parts, first: Some(first), before: 0 }));
+            return Ok(Self::Parts(PartReader {
+                name,
+                reader,
+                parts,
+                first: Some(first),
+                before: 0,
+                is_complete: true,
+            }));
         }
         let room = u64::try_from(LONGEST.saturating_sub(first.len())).unwrap_or(0);
         let mut rest = Zeroizing::new(Vec::new());
@@ -188,6 +195,8 @@ pub(super) struct PartReader {
     first: Option<Zeroizing<Vec<u8>>>,
     /// Lines before the next part.
     before: usize,
+    /// Whether the file may end here.
+    is_complete: bool,
 }
 
 impl PartReader {
@@ -197,11 +206,13 @@ impl PartReader {
             None => part(&mut self.reader).map_err(|error| unreadable(&self.name, &error))?,
         };
         if part.is_empty() {
-            return Ok(None);
+            let cut_off = || Failure::Usage(format!("{}: {}", visible(&self.name), mfad_import::CUT_OFF));
+            return if self.is_complete { Ok(None) } else { Err(cut_off()) };
         }
         let document = self.parts.read(&part, self.before).map_err(|fault| named(&self.name, &fault))?;
         let lines = part.iter().filter(|byte| **byte == b'\n').count();
         self.before = self.before.saturating_add(lines);
+        self.is_complete = document.is_complete;
         Ok(Some(document))
     }
 }

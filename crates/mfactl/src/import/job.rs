@@ -6,7 +6,7 @@ use std::fs;
 
 use data_encoding::BASE32_NOPAD;
 use mfad_api::{ImportResult, ImportResults, SecretString};
-use mfad_import::{Document, Factor, Format, OtpKind};
+use mfad_import::{Account, Document, Factor, Format, OtpKind};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -61,7 +61,9 @@ impl Reading {
             self.formats.push(document.format.name());
         }
         self.notes.extend(document.notes.iter().map(|note| format!("{name}: {note}")));
-        let planned = |entry| Planned::new(name, entry, &self.mapping, self.accepts_weak);
+        // An export of mfad has only what was accepted there.
+        let accepts_weak = self.accepts_weak || document.format == Format::Mfad;
+        let planned = |entry| Planned::new(name, entry, &self.mapping, accepts_weak);
         document.entries.into_iter().map(planned).collect()
     }
 }
@@ -133,8 +135,14 @@ async fn act(
     let mut batch = Batch::new();
     for piece in pieces {
         let mut documents = piece.documents(format_of(args))?;
-        while let Some((name, document)) = documents.next()? {
-            for planned in reading.plan(&name, document) {
+        while let Some((name, mut document)) = documents.next()? {
+            let accounts = std::mem::take(&mut document.accounts);
+            let mut plan = reading.plan(&name, document);
+            if !accounts.is_empty() {
+                send_accounts(context, args, &authority, accounts, plan, report).await?;
+                continue;
+            }
+            for planned in plan.drain(..) {
                 let json = match (planned.factor(), planned.user.as_deref()) {
                     (Some(factor), Some(user)) => serde_json::to_vec(&sent(user, factor)).map_err(internal)?,
                     _ => Vec::new(),
@@ -148,6 +156,51 @@ async fn act(
         }
     }
     batch.send(context, args, &authority, report).await
+}
+
+/// Sends the users of an export of mfad in batches, with all that belongs to them.
+async fn send_accounts(
+    context: &mut Context,
+    args: &ImportArgs,
+    authority: &Authority,
+    accounts: Vec<Account>,
+    mut plan: Vec<Planned>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    if !args.trusted || args.user.is_some() || args.map.is_some() {
+        let why = "an export of mfad is taken over as it is: use --trusted, without --user and --map";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let mut accounts = accounts.into_iter().peekable();
+    while accounts.peek().is_some() {
+        let mut json = Zeroizing::new(Vec::with_capacity(BATCH_BYTES));
+        let mut sent = Vec::new();
+        while let Some(account) = accounts.next_if(|account| {
+            let length = json.len().saturating_add(account.json.len()).saturating_add(2);
+            sent.is_empty() || sent.len() < BATCH && length <= BATCH_BYTES
+        }) {
+            json.push(if sent.is_empty() { b'[' } else { b',' });
+            json.extend_from_slice(account.json.as_bytes());
+            sent.push(account);
+        }
+        json.push(b']');
+        let body = Body::new().secret_json("users", &json, "$USERS");
+        let answer = context.client.ask(Call::post("/v1/imports").by(authority).with(body)).await;
+        let answered = answer.and_then(|answer| answer.read::<ImportResults>());
+        let (results, failure) = match answered {
+            Ok(results) => (results.results, None),
+            Err(failure) => (Vec::new(), Some(failure)),
+        };
+        let mut results = results.into_iter();
+        for account in sent {
+            let entries: Vec<Planned> = plan.drain(..account.entries.min(plan.len())).collect();
+            report.account(&account.name, &entries, results.next().as_ref())?;
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+    }
+    Ok(())
 }
 
 fn internal(_: serde_json::Error) -> Failure {

@@ -25,6 +25,10 @@ pub(super) struct Report {
     imported: usize,
     known: usize,
     refused: usize,
+    /// Entries that were printed as JSON.
+    shown: usize,
+    /// Users of an export of mfad.
+    users: usize,
 }
 
 impl Report {
@@ -43,7 +47,7 @@ impl Report {
             let length = entries.and_then(|entries| u64::try_from(entries).ok());
             ProgressBar::with_draw_target(length, indicatif::ProgressDrawTarget::stderr()).with_style(style)
         });
-        Ok(Self { out, bar, file, imported: 0, known: 0, refused: 0 })
+        Ok(Self { out, bar, file, imported: 0, known: 0, refused: 0, shown: 0, users: 0 })
     }
 
     /// An entry that is not sent, for the reason in its plan.
@@ -58,13 +62,32 @@ impl Report {
         self.tell(planned, &result.state, reason, result.uid.as_deref())
     }
 
+    /// The factors of a user of an export of mfad, with the answer for the user if there is one.
+    pub(super) fn account(
+        &mut self,
+        name: &str,
+        entries: &[Planned],
+        result: Option<&ImportResult>,
+    ) -> Result<(), Failure> {
+        let reason = match result {
+            None => Some(UNSENT),
+            Some(result) => (result.state == "refused").then(|| result.detail.as_deref().unwrap_or_default()),
+        };
+        let state = result.map_or("refused", |result| result.state.as_str());
+        self.users = self.users.saturating_add(1);
+        if let (true, Some(reason)) = (entries.is_empty(), reason) {
+            self.refused = self.refused.saturating_add(1);
+            self.out.error(&visible(&format!("the user {name}: {reason}")));
+        }
+        entries.iter().try_for_each(|planned| self.tell(planned, state, reason, None))
+    }
+
     /// An entry of a request that was not answered.
     pub(super) fn unsent(&mut self, planned: &Planned) -> Result<(), Failure> {
         self.tell(planned, "refused", Some(UNSENT), None)
     }
 
     fn tell(&mut self, planned: &Planned, state: &str, reason: Option<&str>, uid: Option<&str>) -> Result<(), Failure> {
-        let is_first = self.total() == 0;
         let count = match state {
             "imported" => &mut self.imported,
             "known" => &mut self.known,
@@ -77,7 +100,8 @@ impl Report {
                 writeln!(file, "{document}").map_err(|error| Failure::Usage(format!("--report: {error}")))?;
             }
             if self.out.is_json() {
-                json_entry(self.out, is_first, &document)?;
+                json_entry(self.out, self.shown == 0, &document)?;
+                self.shown = self.shown.saturating_add(1);
             }
         }
         if let Some(reason) = reason {
@@ -94,10 +118,6 @@ impl Report {
         Ok(())
     }
 
-    fn total(&self) -> usize {
-        self.imported.saturating_add(self.known).saturating_add(self.refused)
-    }
-
     /// Ends the report. Fails if an entry was refused.
     pub(super) fn end(mut self, formats: &str, notes: &[String]) -> Result<(), Failure> {
         if let Some(bar) = &self.bar {
@@ -109,9 +129,12 @@ impl Report {
         }
         let (imported, known, refused) = (self.imported, self.known, self.refused);
         if self.out.is_json() {
-            end_of_json(self.out, self.total() == 0, formats, notes)?;
+            end_of_json(self.out, self.shown == 0, formats, notes)?;
         } else {
             notes.iter().try_for_each(|note| self.out.note(note))?;
+            if self.users > 0 {
+                self.out.note(&format!("users: {}", self.users))?;
+            }
             self.out.note(&format!("taken over: {imported}, there before: {known}, refused: {refused}"))?;
         }
         if refused > 0 { Err(Failure::Reported(Exit::Denied)) } else { Ok(()) }

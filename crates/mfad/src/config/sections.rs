@@ -7,7 +7,7 @@ use mfad_core::model::Limits;
 use mfad_core::oath::Window;
 use mfad_hardware::piv::{Roots, Slot};
 use mfad_service::token::{AccessType, SigningAlgorithm, TokenFormat};
-use mfad_service::{Attestation, HashCost, Recipient, RelyingParty};
+use mfad_service::{Attestation, ExportPolicy, HashCost, Recipient, RelyingParty};
 use serde::Deserialize;
 use url::Url;
 
@@ -110,6 +110,21 @@ impl DevicesEntry {
         let roots = Roots::read(files.iter().map(Vec::as_slice));
         let roots = roots.map_err(|fault| value("devices.attestationRoots", fault.to_string()))?;
         Ok(Attestation { roots: Some(roots), slot, is_required: self.require_attestation })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct ExportEntry {
+    pub(super) recipients: Vec<String>,
+    pub(super) needs_two: bool,
+}
+
+impl ExportEntry {
+    pub(super) fn checked(&self) -> Result<ExportPolicy, ConfigFault> {
+        let recipients = self.recipients.iter().map(|text| Recipient::parse(text)).collect::<Option<Vec<_>>>();
+        let recipients = recipients.ok_or_else(|| value("export.recipients", "must list age recipients (age1…)"))?;
+        Ok(ExportPolicy { recipients, needs_two: self.needs_two })
     }
 }
 

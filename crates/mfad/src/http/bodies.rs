@@ -20,7 +20,7 @@ use super::problem::Problem;
 /// Minimum length of a new password in bytes (AUT-5).
 const SHORTEST_PASSWORD: usize = 8;
 /// Maximum length of an action that a step-up confirms, and of a description, in characters.
-const LONGEST_ACTION: usize = 256;
+pub(super) const LONGEST_ACTION: usize = 256;
 /// Maximum length of a role name in bytes.
 const LONGEST_ROLE: usize = 32;
 const MOST_ROLES: usize = 16;
@@ -79,15 +79,15 @@ impl TryFrom<UserBody> for UserChange {
     }
 }
 
-fn display_name(text: Option<String>) -> Result<Option<Text>, Problem> {
+pub(super) fn display_name(text: Option<String>) -> Result<Option<Text>, Problem> {
     text.map(|text| Text::parse(&text, 128).map_err(because("displayName"))).transpose()
 }
 
-fn email(text: Option<String>) -> Result<Option<Email>, Problem> {
+pub(super) fn email(text: Option<String>) -> Result<Option<Email>, Problem> {
     text.map(|text| Email::parse(&text).map_err(because("email"))).transpose()
 }
 
-fn roles(mut roles: Vec<String>) -> Result<Vec<String>, Problem> {
+pub(super) fn roles(mut roles: Vec<String>) -> Result<Vec<String>, Problem> {
     let is_role = |role: &String| {
         (1..=LONGEST_ROLE).contains(&role.len())
             && role.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))

@@ -2,6 +2,7 @@
 //! of the store.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::{mpsc, watch};
 
-use mfad_service::{AuditRow, Backup, Call, Caller, Reply};
+use mfad_service::{AuditRow, Backup, Call, Caller, Export, Reply};
 
 use super::Server;
 use super::device_replies::event_text;
@@ -106,10 +107,24 @@ pub(super) fn devices(server: Arc<Server>, caller: Caller, request: String) -> P
 
 /// Streams a backup of the store. If it fails half-way, its last record is missing, so the reader notices.
 pub(super) fn backup(mut backup: Backup, request: String) -> Parts {
+    blocking(request, "a backup broke off", move || backup.next_part())
+}
+
+/// Streams an export. If it fails half-way, its last chunk is missing, so the reader notices.
+pub(super) fn export(server: Arc<Server>, mut export: Export, request: String) -> Parts {
+    blocking(request, "an export broke off", move || server.service.next_of_export(&mut export))
+}
+
+/// Streams what `next` returns, on a thread that may block.
+fn blocking<E: Display>(
+    request: String,
+    broke_off: &'static str,
+    mut next: impl FnMut() -> Result<Option<Vec<u8>>, E> + Send + 'static,
+) -> Parts {
     let (parts, body) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         loop {
-            match backup.next_part() {
+            match next() {
                 Ok(Some(part)) => {
                     if parts.blocking_send(Bytes::from(part)).is_err() {
                         return;
@@ -117,7 +132,7 @@ pub(super) fn backup(mut backup: Backup, request: String) -> Parts {
                 }
                 Ok(None) => return,
                 Err(fault) => {
-                    tracing::error!(request, %fault, "a backup broke off");
+                    tracing::error!(request, %fault, "{broke_off}");
                     return;
                 }
             }

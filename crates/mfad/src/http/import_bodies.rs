@@ -1,15 +1,16 @@
 //! The JSON body of an import of proved factors, its conversion into the checked arguments of the call, and its answer.
 
-use data_encoding::BASE32_NOPAD;
 use serde::Deserialize;
 
 use mfad_api as api;
-use mfad_core::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive, UserName};
-use mfad_core::oath::{HIGHEST_FIRST_COUNTER, LONGEST_SEED, SHORTEST_SEED, SHORTEST_WEAK_SEED};
+use mfad_core::model::UserName;
+use mfad_core::oath::{SHORTEST_SEED, SHORTEST_WEAK_SEED};
 use mfad_service::{Call, ImportJob, Imported, ImportedFactor};
 
 use super::bodies::label;
 use super::json::{SecretText, present};
+use super::moving_bodies;
+use super::parameters::{BASE32, Parameters, refused, seed};
 use super::problem::Problem;
 
 /// Most factors of one request. With long names the limit of 16 KiB for a body comes first.
@@ -30,7 +31,10 @@ pub(super) struct ImportsBody {
     trusted: bool,
     #[serde(default)]
     accept_weak: bool,
+    #[serde(default)]
     factors: Vec<FactorBody>,
+    #[serde(default)]
+    users: Vec<api::MovedUser>,
 }
 
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
@@ -51,8 +55,13 @@ struct FactorBody {
 impl ImportsBody {
     /// Returns the call. A malformed factor refuses all, and the message says which one it is.
     pub(super) fn call(self) -> Result<Call, Problem> {
+        if !self.users.is_empty() {
+            return self.users_call();
+        }
         if self.factors.is_empty() || self.factors.len() > MOST_FACTORS {
-            return Err(Problem::malformed(format!("`factors` has 1 to {MOST_FACTORS} factors")));
+            return Err(Problem::malformed(format!(
+                "`factors` has 1 to {MOST_FACTORS} factors, or `users` as many users"
+            )));
         }
         let factor = |(index, factor): (usize, FactorBody)| factor.checked(index, self.accept_weak);
         let factors = self.factors.into_iter().enumerate().map(factor).collect::<Result<_, _>>()?;
@@ -60,45 +69,42 @@ impl ImportsBody {
     }
 }
 
+impl ImportsBody {
+    /// Whole users, from an export of another daemon.
+    fn users_call(self) -> Result<Call, Problem> {
+        if !self.factors.is_empty() || self.create_users || !self.trusted || self.accept_weak {
+            let why = "`users` stands alone: each user says itself what is taken over";
+            return Err(Problem::malformed(why));
+        }
+        if self.users.len() > MOST_FACTORS {
+            return Err(Problem::malformed(format!("`users` has up to {MOST_FACTORS} users")));
+        }
+        let users = self.users.into_iter().enumerate().map(|(index, user)| moving_bodies::user(index, user));
+        Ok(Call::ImportUsers(users.collect::<Result<_, _>>()?))
+    }
+}
+
 impl FactorBody {
-    fn checked(self, index: usize, accepts_weak: bool) -> Result<ImportedFactor, Problem> {
+    fn checked(self, index: usize, accepts_weak: bool) -> Result<(UserName, ImportedFactor), Problem> {
         let wrong = |what: &str| Problem::malformed(format!("`factors[{index}]`: {what}"));
         let user = UserName::parse(&self.user).map_err(|why| wrong(&format!("`user`: {why}")))?;
-        let algorithm = self.algorithm.as_deref().map_or(Some(Algorithm::Sha1), Algorithm::parse);
-        let algorithm = algorithm.ok_or_else(|| wrong("`algorithm` is SHA1, SHA256 or SHA512"))?;
-        let digits = self.digits.map_or(Some(Digits::SIX), Digits::new);
-        let digits = digits.ok_or_else(|| wrong("`digits` is 6, 7 or 8"))?;
-        let (moving, first) = match (self.kind.as_str(), self.period, self.counter, self.used_step) {
-            ("totp", period, None, used) => {
-                let period = period.map_or(Some(Period::THIRTY), Period::new);
-                let period = period.ok_or_else(|| wrong("`period` is 15 to 120"))?;
-                (OtpKind::Totp(period), used.map_or(0, |used| used.saturating_add(1)))
-            }
-            ("hotp", None, Some(counter), None) => (OtpKind::Hotp, counter),
-            _ => {
-                return Err(wrong("`kind` is totp, with `period` and `usedStep`, or hotp, with `counter`"));
-            }
+        let parameters = Parameters {
+            kind: &self.kind,
+            algorithm: self.algorithm.as_deref(),
+            digits: self.digits,
+            period: self.period,
+            counter: self.counter,
+            used_step: self.used_step,
         };
-        if first > HIGHEST_FIRST_COUNTER {
-            return Err(wrong("`counter` and `usedStep` are at most 2^62"));
-        }
-        let seed = BASE32_NOPAD.decode(self.secret.0.expose().as_bytes()).map(Sensitive::new);
-        let seed = seed.map_err(|_| wrong("`secret` is Base32 without padding"))?;
+        let (profile, first) = parameters.checked().map_err(wrong)?;
         let (shortest, allowed) = if accepts_weak {
             (SHORTEST_WEAK_SEED, "`secret` has 80 to 512 bits")
         } else {
             (SHORTEST_SEED, "`secret` has 128 to 512 bits; `acceptWeak` allows 80")
         };
-        if !(shortest..=LONGEST_SEED).contains(&seed.expose().len()) {
-            return Err(wrong(allowed));
-        }
-        Ok(ImportedFactor {
-            user,
-            name: label(self.name)?,
-            profile: Profile { algorithm, digits, moving },
-            seed,
-            first,
-        })
+        let seed =
+            seed(self.secret.0.expose(), shortest).map_err(|is_text| wrong(if is_text { BASE32 } else { allowed }))?;
+        Ok((user, ImportedFactor { name: label(self.name)?, profile, seed, first }))
     }
 }
 
@@ -114,15 +120,7 @@ pub(super) fn results(results: &[Imported]) -> api::ImportResults {
         match result {
             Imported::Taken { user, secret } => done("imported", user, secret),
             Imported::Known { user, secret } => done("known", user, secret),
-            Imported::Refused(error) => {
-                let problem = Problem::from(error);
-                api::ImportResult {
-                    state: "refused".to_owned(),
-                    code: Some(problem.code.as_str().to_owned()),
-                    detail: Some(error.to_string()),
-                    ..api::ImportResult::default()
-                }
-            }
+            Imported::Refused(error) => refused(error),
         }
     };
     api::ImportResults { results: results.iter().map(result).collect() }

@@ -17,6 +17,8 @@ mod import_bodies;
 mod json;
 mod lenient;
 mod log;
+mod moving_bodies;
+mod parameters;
 mod peer;
 mod problem;
 mod qr;

@@ -11,10 +11,10 @@ use mfad_service::{
 };
 
 use super::device_replies as devices;
-use super::import_bodies;
 use super::json::time;
 use super::problem::Problem;
 use super::qr::{self, QrFormat};
+use super::{import_bodies, moving_bodies};
 
 /// The response to a call that was carried out, before its header fields are set.
 pub(super) struct Written {
@@ -131,6 +131,7 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
             state: state.to_owned(),
             methods: methods.into_iter().map(str::to_owned).collect(),
         }),
+        Reply::ImportedUsers(results) => Written::json(&moving_bodies::results(&results)),
         Reply::Imported(results) => Written::json(&import_bodies::results(&results)),
         Reply::Verified { secret, method, at, remaining, is_weak } => Written::json(&api::Verified {
             ok: true,
@@ -156,7 +157,7 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
         }
         Reply::MasterKey(key) => Written::json(&master_key_state(&key)),
         // A backup is not JSON; `backup_answer` streams it.
-        Reply::Backup(_) => Err(Problem::internal("a backup is sent as a stream only")),
+        Reply::Backup(_) | Reply::Export(_) => Err(Problem::internal("a backup or export is sent as a stream only")),
         Reply::Live => Written::json(&api::Status { status: "ok".to_owned() }),
         Reply::Ready => Written::json(&api::Status { status: "ready".to_owned() }),
         Reply::Metrics(text) => {

@@ -88,6 +88,8 @@ pub enum Resource {
     Key,
     /// `/key/rotation`
     KeyRotation,
+    /// `/exports`
+    Exports,
     /// `/backup`
     Backup,
     /// `/health/live`
@@ -159,6 +161,7 @@ impl Resource {
             ["key"] => Self::Key,
             ["key", "rotation"] => Self::KeyRotation,
             ["backup"] => Self::Backup,
+            ["exports"] => Self::Exports,
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Metrics,
@@ -194,6 +197,7 @@ impl Resource {
             | Self::Import(_)
             | Self::KeyRotation
             | Self::Backup
+            | Self::Exports
             | Self::DeviceReset(_)
             | Self::DeviceAttest(_)
             | Self::DeviceReturn(_) => &[Method::POST],

@@ -6,7 +6,7 @@ use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use mfad_core::model::{HostUser, Sensitive, UserId, UserName};
-use mfad_service::{Call, Proof, SecretOrder, SessionAfter};
+use mfad_service::{Call, ExportOrder, Proof, SecretOrder, SessionAfter};
 
 use super::bodies::{
     ChangeBody, CodeBody, FirstCodeBody, ImportBody, KeyBody, LoginBody, NewUserBody, PasswordBody, ProofBody,
@@ -16,6 +16,7 @@ use super::device_bodies::{DevicePasswordBody, RenameBody, on_device, piv_slot};
 use super::host_bodies::{BreakGlassBody, HostVerifyBody, host_user};
 use super::import_bodies::ImportsBody;
 use super::json::{LONGEST_PASSWORD, read};
+use super::moving_bodies::ExportBody;
 use super::problem::Problem;
 use super::qr::QrFormat;
 use super::resource::Resource;
@@ -30,6 +31,8 @@ pub enum Ask {
     DeviceEvents,
     /// A backup of the store, as a stream.
     Backup,
+    /// An export of users, as a stream.
+    Export(ExportOrder),
     /// A stream of audit rows.
     AuditEvents {
         /// Number of the last row that the client has; 0 for all rows.
@@ -214,6 +217,10 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
             request.no_body()?;
             query.end()?;
             return Ok(Ask::Backup);
+        }
+        Resource::Exports => {
+            query.end()?;
+            return Ok(Ask::Export(read::<ExportBody>(request.body)?.order()?));
         }
         Resource::Live => request.without_body(Call::Live)?,
         Resource::Ready => request.without_body(Call::Ready)?,

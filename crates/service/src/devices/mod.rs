@@ -2,7 +2,6 @@
 //! and never keeps a database transaction open while it does.
 
 mod attached;
-mod escrow;
 mod genuine;
 mod manage;
 mod password;
@@ -16,7 +15,7 @@ mod session;
 mod types;
 
 pub use attached::Announce;
-pub use escrow::Recipient;
+
 pub use genuine::{Attestation, GenuineView};
 pub use mfad_hardware::piv::Slot as PivSlot;
 pub use provisioning::PROOFS;

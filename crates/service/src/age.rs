@@ -1,5 +1,6 @@
-//! Escrow of OATH applet passwords, which the daemon cannot decrypt: encryption to a public key in the age format
-//! (age-encryption.org/v1, C2SP). So the tool `age` opens them, on another machine and in years.
+//! Encryption to a public key in the age format (age-encryption.org/v1, C2SP), so that the tool `age` decrypts it, on
+//! another machine and in years. The daemon cannot: it knows no identity. It encrypts OATH applet passwords for an escrow,
+//! and exports.
 
 use bech32::Bech32;
 use bech32::primitives::decode::CheckedHrpstring;
@@ -10,6 +11,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::Error;
 use mfad_core::entropy;
@@ -22,7 +24,10 @@ const PREFIX: &str = "age";
 /// Maximum length of a line of armour, in characters.
 const LINE: usize = 64;
 
-/// The public key of the escrow holder (X25519).
+/// Bytes of the payload in one chunk.
+const CHUNK: usize = 64 * 1024;
+
+/// The public key of whoever is to decrypt (X25519).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient([u8; 32]);
 
@@ -43,18 +48,20 @@ impl Recipient {
 
     /// Encrypts a password into an armoured age file.
     pub(super) fn seal(&self, password: &Sensitive<String>) -> Result<String, Error> {
+        let mut stream = self.stream()?;
+        stream.write(password.expose().as_bytes())?;
+        stream.finish()?;
+        Ok(armour(&stream.take()))
+    }
+
+    /// Begins an age file, which is written piece by piece.
+    pub(super) fn stream(&self) -> Result<AgeStream, Error> {
         let file_key = entropy::secret::<16>()?;
-        let mut file = self.header(&file_key)?.into_bytes();
+        let mut sealed = self.header(&file_key)?.into_bytes();
         let nonce = entropy::public::<16>()?;
         let key = derive(file_key.expose(), &nonce, b"payload")?;
-        file.extend_from_slice(&nonce);
-        // The payload is a single chunk, so its nonce is an eleven-byte counter of 0 and the flag 1 for the last chunk.
-        let mut chunk = [0u8; 12];
-        if let Some(last) = chunk.last_mut() {
-            *last = 1;
-        }
-        file.extend_from_slice(&encrypt(&key, chunk, password.expose().as_bytes())?);
-        Ok(armour(&file))
+        sealed.extend_from_slice(&nonce);
+        Ok(AgeStream { key, chunks: 0, plain: Zeroizing::new(Vec::with_capacity(CHUNK)), sealed })
     }
 
     fn header(&self, file_key: &Sensitive<[u8; 16]>) -> Result<String, Error> {
@@ -81,6 +88,63 @@ impl Recipient {
     }
 }
 
+/// An age file that is being written.
+pub(super) struct AgeStream {
+    key: Sensitive<[u8; 32]>,
+    /// Chunks that were sealed so far.
+    chunks: u64,
+    /// The beginning of the next chunk. It is full before it is sealed, and its memory is never given up unwiped.
+    plain: Zeroizing<Vec<u8>>,
+    sealed: Vec<u8>,
+}
+
+impl AgeStream {
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            // A full chunk is kept until more comes, since the last one is marked.
+            if self.plain.len() == CHUNK {
+                self.seal_chunk(false)?;
+            }
+            let room = CHUNK.saturating_sub(self.plain.len()).min(bytes.len());
+            let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
+            self.plain.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Whether the last chunk would be full, if the file ended now.
+    pub(super) fn would_end_full(&self) -> bool {
+        self.plain.len() == CHUNK
+    }
+
+    /// Seals the last chunk.
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        self.seal_chunk(true)
+    }
+
+    /// Returns what was sealed since the last call.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.sealed)
+    }
+
+    /// The nonce is a counter of eleven bytes, and a flag that is 1 for the last chunk.
+    fn seal_chunk(&mut self, is_last: bool) -> Result<(), Error> {
+        let mut nonce = [0_u8; 12];
+        let counter = self.chunks.to_be_bytes();
+        for (to, from) in nonce.iter_mut().skip(3).zip(counter) {
+            *to = from;
+        }
+        if let Some(last) = nonce.last_mut() {
+            *last = u8::from(is_last);
+        }
+        self.sealed.extend_from_slice(&encrypt(&self.key, nonce, &self.plain)?);
+        self.plain.zeroize();
+        self.chunks = self.chunks.saturating_add(1);
+        Ok(())
+    }
+}
+
 fn derive(secret: &[u8], salt: &[u8], info: &[u8]) -> Result<Sensitive<[u8; 32]>, Error> {
     let mut key = [0u8; 32];
     Hkdf::<Sha256>::new(Some(salt), secret).expand(info, &mut key).map_err(|_| failed())?;
@@ -100,7 +164,7 @@ fn armour(file: &[u8]) -> String {
 }
 
 fn failed() -> Error {
-    Error::Internal("a password could not be sealed for the escrow".to_owned())
+    Error::Internal("the age file could not be encrypted".to_owned())
 }
 
 #[cfg(test)]

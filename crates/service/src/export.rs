@@ -1,0 +1,143 @@
+//! Exports: users and their factors, encrypted to an age recipient before they leave the daemon. No call answers a seed in
+//! clear. A recipient is one that the configuration names, unless root asks, who can read the store anyway.
+
+use std::time::Duration;
+
+use mfad_api::AuditEvent;
+use mfad_core::model::{Sensitive, UserId};
+use mfad_store::{Outcome, Tx, View};
+
+use super::age::{AgeStream, Recipient};
+use super::authorise::{ADMIN_ROLE, FRESH};
+use super::export_lines::{ExportFormat, Lines, users_after};
+use super::tokens::digest;
+use super::{Reply, RequestContext, Service, Stop};
+use crate::error::Error;
+
+/// How long each page of users may wait for the store.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An export that is asked for.
+pub struct ExportOrder {
+    /// Who can decrypt it.
+    pub recipient: Recipient,
+    /// The recipient as it was given, for the audit log and the confirmation.
+    pub recipient_text: String,
+    /// The form of the plaintext.
+    pub format: ExportFormat,
+    /// Whether factors on hardware keys come with their seeds.
+    pub with_hardware: bool,
+    /// The receipt of another administrator's step-up for this export.
+    pub approval: Option<Sensitive<String>>,
+}
+
+/// An export in progress, page by page. Each user is read in one piece; users that change meanwhile are exported as they
+/// are when their turn comes.
+pub struct Export {
+    stream: AgeStream,
+    lines: Lines,
+    after: Option<UserId>,
+    is_over: bool,
+}
+
+/// The text of the action that a second administrator confirms.
+fn action(recipient: &str) -> String {
+    format!("export to {recipient}")
+}
+
+impl Service {
+    /// Begins an export, after its row of the audit log is written.
+    pub(super) fn export(&self, context: &RequestContext, order: ExportOrder) -> Result<Reply, Error> {
+        self.must_be_proved(context)?;
+        let policy = self.policy();
+        let is_root = context.caller.peer.uid == 0;
+        if !is_root && !policy.export.recipients.contains(&order.recipient) {
+            let why =
+                "`recipient` must be one of those under [export] in the configuration; only root may take another";
+            return Err(Error::Malformed(why.to_owned()));
+        }
+        if policy.export.needs_two && order.approval.is_none() {
+            let why = format!(
+                "`approval` is required: the receipt of another administrator, who confirmed the action `{}`",
+                action(&order.recipient_text)
+            );
+            return Err(Error::Malformed(why));
+        }
+        let own = self.claims(context)?.map(|claims| claims.subject);
+        let (format, issuer) = (order.format, policy.issuer.clone());
+        let detail = format!("{} to {}", format.name(), order.recipient_text);
+        let detail = context.reason().map_or(detail.clone(), |reason| format!("{detail}: {reason}"));
+        let (approval, wanted) = (order.approval, digest(action(&order.recipient_text).as_bytes()));
+        self.change(context, move |tx, context| {
+            if let Some(approval) = &approval {
+                take_approval(tx, context, approval, &wanted, own)?;
+            }
+            Ok(tx.audit(&context.entry_with(AuditEvent::StoreExport, Outcome::Ok, own, None, detail))?)
+        })?;
+        let lines = Lines::new(format, order.with_hardware, issuer, context.now.unix_seconds());
+        let export = Export { stream: order.recipient.stream()?, lines, after: None, is_over: false };
+        Ok(Reply::Export(Box::new(export)))
+    }
+
+    /// Returns the next encrypted bytes of an export, or `None` at its end.
+    pub fn next_of_export(&self, export: &mut Export) -> Result<Option<Vec<u8>>, Error> {
+        while !export.is_over {
+            let after = export.after;
+            let (users, last) = self.store.read(PATIENCE, |view: &View<'_>| users_after(view, after))?;
+            export.after = last.or(export.after);
+            let text = if last.is_none() {
+                export.is_over = true;
+                export.lines.end()?
+            } else {
+                export.lines.of(&users)?
+            };
+            export.stream.write(&text)?;
+            if export.is_over {
+                if export.stream.would_end_full() {
+                    // A chunk that is not full shows the end to a reader without the key. No form minds a blank line.
+                    export.stream.write(b"\n")?;
+                }
+                export.stream.finish()?;
+            }
+            let sealed = export.stream.take();
+            if !sealed.is_empty() {
+                return Ok(Some(sealed));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses a caller without a second factor in the last minutes. Root needs no proof: it can read the store.
+    fn must_be_proved(&self, context: &RequestContext) -> Result<(), Error> {
+        match self.claims(context)? {
+            None if context.caller.peer.uid == 0 => Ok(()),
+            Some(claims) if claims.amr.has_second_factor() => {
+                let age = context.now.unix_seconds().saturating_sub(claims.auth_time);
+                if (0..=FRESH).contains(&age) { Ok(()) } else { Err(Error::FreshProofRequired) }
+            }
+            Some(_) | None => Err(Error::FreshProofRequired),
+        }
+    }
+}
+
+/// Takes the receipt of another administrator. It is used up, whether it fits or not.
+fn take_approval(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    approval: &Sensitive<String>,
+    wanted: &[u8; 32],
+    own: Option<UserId>,
+) -> Result<(), Stop> {
+    let presented = digest(approval.expose().as_bytes());
+    let refused = || Stop::Commit(Error::ReceiptRefused);
+    let row = tx.take_receipt(&presented, context.now.wall_ms)?.ok_or_else(refused)?;
+    let user = tx.user(row.user)?.filter(|user| !user.disabled && user.epoch == row.epoch);
+    // The role must not come from a forged row.
+    tx.check_summary(row.user)?;
+    let is_other = Some(row.user) != own && row.peer == context.caller.peer.uid;
+    let is_admin = user.is_some_and(|user| user.has_role(ADMIN_ROLE));
+    let is_good = is_other && is_admin && mfad_store::same_tag(&row.action, wanted);
+    let outcome = if is_good { Outcome::Ok } else { Outcome::Refused };
+    tx.audit(&context.entry(AuditEvent::ReceiptRedeem, outcome, Some(row.user), None))?;
+    if is_good { Ok(()) } else { Err(refused()) }
+}
