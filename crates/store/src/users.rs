@@ -1,6 +1,6 @@
 //! Users and the names they log in with. This module does not decide whether a user may log in.
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Row, params};
 
 use mfad_core::model::{Email, Text, UserId, UserName};
 
@@ -163,13 +163,11 @@ impl Tx<'_> {
     /// Creates a user, unless its id, name or address is taken. The first epoch is later than that of any token of a
     /// former user with the same id.
     pub fn insert_user(&self, user: &NewUser) -> Result<Result<(), Taken>, Fault> {
-        if self.user(user.id)?.is_some() {
-            return Ok(Err(Taken::Id));
-        }
-        self.writing()?
+        let inserted = self
+            .writing()?
             .prepare_cached(
                 "INSERT INTO users (id, name, display_name, email, created, modified, epoch)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?5, max(?5, 1))",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5, max(?5, 1)) ON CONFLICT (id) DO NOTHING",
             )?
             .execute(params![
                 user.id.as_bytes(),
@@ -178,7 +176,10 @@ impl Tx<'_> {
                 user.email.as_ref().map(Email::text),
                 user.created,
             ])?;
-        self.set_logins(user.id, &user.name, user.email.as_ref())
+        if inserted == 0 {
+            return Ok(Err(Taken::Id));
+        }
+        self.claim_logins(user.id, &user.name, user.email.as_ref())
     }
 
     /// Writes the changed fields of a user, and counts its version up.
@@ -199,7 +200,8 @@ impl Tx<'_> {
                 user.disabled,
                 now,
             ])?;
-        self.set_logins(user.id, &name, email.as_ref())
+        self.writing()?.prepare_cached("DELETE FROM logins WHERE user = ?1")?.execute([user.id.as_bytes()])?;
+        self.claim_logins(user.id, &name, email.as_ref())
     }
 
     /// Deletes a user and everything that belongs to it. Returns whether it existed.
@@ -222,8 +224,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    fn set_logins(&self, id: UserId, name: &UserName, email: Option<&Email>) -> Result<Result<(), Taken>, Fault> {
-        self.writing()?.prepare_cached("DELETE FROM logins WHERE user = ?1")?.execute([id.as_bytes()])?;
+    /// Claims the logins of a user who has none.
+    fn claim_logins(&self, id: UserId, name: &UserName, email: Option<&Email>) -> Result<Result<(), Taken>, Fault> {
         if !self.claim_login(id, name.key(), "name")? {
             return Ok(Err(Taken::Name));
         }
@@ -234,18 +236,11 @@ impl Tx<'_> {
     }
 
     fn claim_login(&self, id: UserId, key: &str, kind: &str) -> Result<bool, Fault> {
-        let owner: Option<Vec<u8>> = self
+        let claimed = self
             .writing()?
-            .prepare_cached("SELECT user FROM logins WHERE key = ?1")?
-            .query_row([key], |row| row.get(0))
-            .optional()?;
-        if owner.is_some() {
-            return Ok(false);
-        }
-        self.writing()?
-            .prepare_cached("INSERT INTO logins (key, user, kind) VALUES (?1, ?2, ?3)")?
+            .prepare_cached("INSERT INTO logins (key, user, kind) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO NOTHING")?
             .execute(params![key, id.as_bytes(), kind])?;
-        Ok(true)
+        Ok(claimed == 1)
     }
 }
 
