@@ -88,7 +88,7 @@ fn a_factor_that_is_there_changes_nothing_and_each_is_judged_by_itself() {
     let made = host.ask(&Request::post("/users", &json!({"name": "eve", "email": "eve@example.org"}))).ok();
     assert!(made["user"]["uid"].is_string());
     let future = json!({"user": "eve", "kind": "totp", "usedStep": otp::step(30) + 100, "secret": SEED});
-    let job = json!([hotp("eve", 3), hotp("nobody-here", 0), hotp("eve@example.org", 0), future, hotp("eve", 5)]);
+    let job = json!([hotp("eve", 3), hotp("nobody-here", 0), hotp("eve@example.org", 0), future, hotp("eve", 2)]);
 
     let answer = host.ask(&imports(&job, false)).ok();
 
@@ -114,6 +114,11 @@ fn a_factor_that_is_there_changes_nothing_and_each_is_judged_by_itself() {
     let again = host.ask(&imports(&json!([hotp("eve", 0)]), false)).ok();
     assert_eq!(again["results"][0]["state"], "known");
     host.verify(&eve, &code(3)).refused(401, "wrong-code");
+    // A newer file: the codes that were used there meanwhile are used up.
+    let newer = host.ask(&imports(&json!([hotp("eve", 9)]), false)).ok();
+    assert_eq!(newer["results"][0]["state"], "known");
+    host.verify(&eve, &code(8)).refused(401, "wrong-code");
+    host.verify(&eve, &code(9)).ok();
     let rows = host.ask(&Request::get("/audit?limit=500")).ok();
     let rows = rows["events"].as_array().unwrap().iter().filter(|row| row["event"] == "factor.enroll");
     let details: Vec<&str> = rows.map(|row| row["detail"].as_str().unwrap()).collect();

@@ -289,6 +289,19 @@ pub(super) fn begin_factor(
     tx.set_throttle(&Subject::factors(user), Class::Factor, &Throttle::clear())?;
     // Older tokens were issued without this factor, so they end (ENR-9).
     tx.bump_epoch(user)?;
+    record_factor(tx, context, user, factor, event, detail)
+}
+
+/// Records a new factor. That is all there is to do for a user who is made in the same transaction, and so has no tokens
+/// and no throttle.
+pub(super) fn record_factor(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: UserId,
+    factor: &NewFactor,
+    event: AuditEvent,
+    detail: Option<String>,
+) -> Result<(), Fault> {
     let mut entry = context.entry(event, Outcome::Ok, Some(user), Some(factor.id));
     entry.detail = detail;
     entry.used = factor.used;

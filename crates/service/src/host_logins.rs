@@ -110,7 +110,12 @@ impl Service {
 
 /// Returns the user with this name. An e-mail address is a login too, but no name.
 pub(super) fn user_of(view: &View<'_>, name: &UserName) -> Result<Option<UserRow>, mfad_store::Fault> {
-    Ok(view.user_by_login(name.key())?.filter(|row| canonical(&row.name) == name.key()))
+    Ok(view.user_by_login(name.key())?.filter(|row| is_named(row, name)))
+}
+
+/// Whether a user that was found by this name has it for a name, and not for an e-mail address.
+pub(super) fn is_named(row: &UserRow, name: &UserName) -> bool {
+    canonical(&row.name) == name.key()
 }
 
 /// Returns the user that stands for the account of this name. The name must be spelled as the account's: two accounts may

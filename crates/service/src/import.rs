@@ -7,10 +7,10 @@ use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{Label, Method, OtpKind, Profile, SecretId, Sensitive, UserId, UserName};
 use mfad_core::oath::{OtpauthUri, step_at};
-use mfad_store::{NewSecret, NewUser, Outcome, SecretType, Status, Tx, UserRow, View, same_tag};
+use mfad_store::{AuditEntry, Fault, NewSecret, NewUser, Outcome, SecretType, Status, Tx, UserRow, View, same_tag};
 
-use super::enroll::{NewFactor, begin_factor};
-use super::host_logins::user_of;
+use super::enroll::{NewFactor, begin_factor, record_factor};
+use super::host_logins::is_named;
 use super::jobs::Stop;
 use super::secrets::{free_name, has_room};
 use super::{Reply, RequestContext, Service};
@@ -106,6 +106,7 @@ fn import(
     checked: &mut BTreeSet<UserId>,
 ) -> Result<Imported, Stop> {
     let mut factor = factor;
+    let used = factor.first.checked_sub(1);
     if let OtpKind::Totp(period) = factor.profile.moving {
         let present = step_at(context.now.unix_seconds(), period);
         if factor.first > present.saturating_add(MOST_STEPS_AHEAD) {
@@ -115,8 +116,8 @@ fn import(
         // The present code may have been used there a moment ago, and few programs write that down.
         factor.first = factor.first.max(present.saturating_add(1));
     }
-    let found = user_of(tx, &name)?;
-    if found.is_none() && tx.user_by_login(name.key())?.is_some() {
+    let found = tx.user_by_login(name.key())?;
+    if found.as_ref().is_some_and(|row| !is_named(row, &name)) {
         // Another user has this name for an e-mail address.
         return Ok(Imported::Refused(Error::NameTaken));
     }
@@ -127,22 +128,23 @@ fn import(
             tx.check_summary(user.id)?;
         }
         if let Some(secret) = known(tx, user, &factor)? {
+            use_up_to(tx, context, user.id, secret, used)?;
             return Ok(Imported::Known { user: user.id, secret });
         }
         if let Err(refusal) = has_room(tx, user.id, factor.name.as_ref())? {
             return Ok(Imported::Refused(refusal));
         }
     }
-    let user = match found {
-        Some(user) => user.id,
+    let (user, is_new) = match found {
+        Some(user) => (user.id, false),
         None if rules.creates_users => {
             let user = create(tx, context, name)?;
             checked.insert(user);
-            user
+            (user, true)
         }
         None => return Ok(Imported::Refused(Error::NotFound)),
     };
-    let secret = insert(tx, context, rules, user, factor)?;
+    let secret = insert(tx, context, rules, (user, is_new), factor)?;
     Ok(Imported::Taken { user, secret })
 }
 
@@ -160,6 +162,25 @@ pub(super) fn known(view: &View<'_>, user: &UserRow, factor: &ImportedFactor) ->
     Ok(None)
 }
 
+/// Uses up the codes of a factor that were used elsewhere meanwhile, as a newer file has it. Nothing goes back.
+pub(super) fn use_up_to(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: UserId,
+    secret: SecretId,
+    used: Option<u64>,
+) -> Result<(), Fault> {
+    let (Some(used), Some(found)) = (used, tx.login_factors(user)?) else { return Ok(()) };
+    let Some(factor) = found.factors.iter().find(|factor| factor.id == secret) else { return Ok(()) };
+    let position = tx.position(factor)?;
+    if used >= position.next && tx.use_up(factor, &position, used, context.now.wall_ms)? {
+        let (event, detail) = (AuditEvent::FactorImport, "codes that were used elsewhere meanwhile");
+        let entry = context.entry_with(event, Outcome::Ok, Some(user), Some(secret), detail);
+        tx.audit(&AuditEntry { used: Some(used), ..entry })?;
+    }
+    Ok(())
+}
+
 fn create(tx: &Tx<'_>, context: &RequestContext, name: UserName) -> Result<UserId, Stop> {
     let created = context.now.wall_ms;
     let id = UserId::at(created, &entropy::public().map_err(Error::from)?);
@@ -172,7 +193,7 @@ fn insert(
     tx: &Tx<'_>,
     context: &RequestContext,
     rules: Rules,
-    user: UserId,
+    (user, is_new): (UserId, bool),
     factor: ImportedFactor,
 ) -> Result<SecretId, Stop> {
     let (profile, first) = (factor.profile, factor.first);
@@ -201,6 +222,10 @@ fn insert(
     };
     let detail = format!("imported {}, {proof}: {reason}", profile.binding());
     let factor = NewFactor { id: new.id, method: Method::Totp, used: first.checked_sub(1) };
-    begin_factor(tx, context, user, &factor, event, Some(detail))?;
+    if is_new {
+        record_factor(tx, context, user, &factor, event, Some(detail))?;
+    } else {
+        begin_factor(tx, context, user, &factor, event, Some(detail))?;
+    }
     Ok(new.id)
 }

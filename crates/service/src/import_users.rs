@@ -8,7 +8,7 @@ use mfad_store::{NewSecret, NewUser, Outcome, SecretType, Tx};
 use super::enroll::{NewFactor, begin_factor};
 use super::hasher::{is_codes_record, is_password_record};
 use super::host_logins::user_of;
-use super::import::{ImportedFactor, known};
+use super::import::{ImportedFactor, known, use_up_to};
 use super::jobs::Stop;
 use super::secrets::{free_name, has_room};
 use super::{Reply, RequestContext, Service};
@@ -86,8 +86,9 @@ fn import(tx: &Tx<'_>, context: &RequestContext, user: ImportedUser) -> Result<I
         tx.check_summary(found.id)?;
         let mut missing = Vec::new();
         for moved in user.factors {
-            if known(tx, &found, &moved.factor)?.is_none() {
-                missing.push(moved);
+            match known(tx, &found, &moved.factor)? {
+                Some(secret) => use_up_to(tx, context, found.id, secret, moved.factor.first.checked_sub(1))?,
+                None => missing.push(moved),
             }
         }
         let names: Vec<Label> = missing.iter().filter_map(|moved| moved.factor.name.clone()).collect();
