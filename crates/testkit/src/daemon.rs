@@ -41,6 +41,10 @@ impl Daemon {
         until(|| UnixStream::connect(&daemon.socket).is_ok());
         daemon
     }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
 }
 
 /// Waits until something is so.
