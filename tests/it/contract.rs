@@ -21,7 +21,7 @@ const NOT_PROVOKED: [(u16, &str); 2] = [
 const URI: &str = "otpauth://totp/a:b?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 /// The routes that there are to be.
-const OPERATIONS: [&str; 58] = [
+const OPERATIONS: [&str; 59] = [
     "DELETE /devices/{}/oath/accounts/{}",
     "DELETE /users/{}",
     "DELETE /users/{}/secrets/{}",
@@ -68,6 +68,7 @@ const OPERATIONS: [&str; 58] = [
     "POST /key/rotation",
     "POST /users",
     "POST /users/{}/codes",
+    "POST /users/{}/export",
     "POST /users/{}/fido2/options",
     "POST /users/{}/secrets",
     "POST /users/{}/secrets/import",
@@ -89,6 +90,7 @@ fn body_of(operation: &Operation) -> Option<Value> {
         ("POST", "/users") => json!({"name": "generic"}),
         ("PUT", "/users/{}") => json!({"version": 1, "displayName": "x"}),
         ("POST", "/users/{}/secrets") => json!({"type": "mfa"}),
+        ("POST", "/exports" | "/users/{}/export") => json!({"recipient": tour::RECIPIENT}),
         ("POST", "/users/{}/secrets/import") => json!({"otpauth_url": URI}),
         ("PUT", "/users/{}/secrets/password") => json!({"secret": "another password", "current": "not the password"}),
         ("PUT", "/users/{}/secrets/{}") => json!({"version": 1, "description": "x"}),
@@ -156,6 +158,19 @@ fn provocations(operation: &Operation, status: u16, person: &Person, secret: &st
     }
 }
 
+/// Exports of one's own factors, where they are allowed and where not.
+fn own_exports(allows: &Host, refuses: &Host) {
+    let export = |person: &Person| {
+        let path = format!("{}/export", person.path());
+        Request::post(path, &json!({"recipient": tour::RECIPIENT})).token(&person.token)
+    };
+    let (person, ..) = allows.guarded("exporter");
+    assert_eq!(allows.ask(&export(&person)).status, 200);
+    allows.ask(&export(&allows.person("with-a-password-alone"))).refused(403, "fresh-proof-required");
+    let (person, ..) = refuses.guarded("exporter");
+    refuses.ask(&export(&person)).refused(403, "forbidden");
+}
+
 #[test]
 fn every_operation_and_status_of_the_document_is_exercised() {
     let (host, strict, locking) = (
@@ -167,7 +182,8 @@ fn every_operation_and_status_of_the_document_is_exercised() {
     tour::second_factor_doors(&strict, 429);
     tour::password_doors(&strict);
     tour::second_factor_doors(&locking, 423);
-    let closed = Host::start("registration = \"closed\"\n");
+    let closed = Host::start("registration = \"closed\"\n[export]\nown = true\n");
+    own_exports(&closed, &host);
     let keys = Host::start(crate::fido2::CONFIG);
     crate::fido2::tour(&keys);
     let local = crate::local_keys::tour();

@@ -16,10 +16,8 @@ use crate::identity::{APP, STRANGER, can_be_others};
 use crate::otp::{self, Hash};
 use crate::people::{Person, text, with};
 use crate::proof::{Dice, size};
+use crate::tour::RECIPIENT as OTHERS;
 use crate::wire::Request;
-
-/// A recipient of whom nobody has the identity.
-const OTHERS: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 /// An age identity, and the recipient that belongs to it.
 struct Identity {
@@ -285,6 +283,116 @@ fn only_root_chooses_the_recipient_and_others_prove_themselves_first() {
     let details: Vec<&str> = rows.map(|row| row["detail"].as_str().unwrap()).collect();
     assert_eq!(details.len(), 2, "refusals are not exports");
     assert!(details[1].starts_with(&format!("mfad to {mine}: ")), "{details:?}");
+}
+
+#[test]
+fn a_user_exports_the_own_factors_where_that_is_allowed() {
+    let identity = Identity::new();
+    let (host, closed) = (Host::start("[export]\nown = true\n"), Host::start(""));
+    for host in [&host, &closed] {
+        host.guarded("another");
+    }
+    let run = |host: &Host, more: &[&str]| {
+        let (person, mut factor, _) = host.guarded("ann");
+        let (password, code) = (identity.place("password"), identity.place("code"));
+        fs::write(&password, &person.password).unwrap();
+        fs::write(&code, factor.next()).unwrap();
+        let file = identity.place("own.age").display().to_string();
+        let (password, code) = (password.display().to_string(), code.display().to_string());
+        let usual = ["export", &file, "--to", &identity.recipient, "--self", "ann", "--login-password-file", &password];
+        mfactl(host, &[&usual[..], &["--login-code-file", &code], more].concat(), "")
+    };
+
+    let refused = run(&closed, &[]);
+    assert_eq!(refused.status.code(), Some(4), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(!identity.place("own.age").exists());
+    let done = run(&host, &[]);
+
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let mut age = Command::new("age");
+    let opened =
+        age.arg("-d").arg("-i").arg(identity.place("identity")).arg(identity.place("own.age")).output().unwrap();
+    let plain = String::from_utf8(opened.stdout).unwrap();
+    assert_eq!(users(&plain).len(), 1, "nobody else's: {plain}");
+    assert!(plain.contains("\"name\":\"ann\""));
+}
+
+#[test]
+fn log_1_neither_way_writes_a_secret_in_the_clear() {
+    let dirs = crate::host::TestDirs::new("");
+    assert!(dirs.init().success(), "{}", dirs.log_text());
+    let host = Host::on_with(dirs, &[("MFAD_LOG", std::ffi::OsStr::new("trace"))]);
+    let identity = Identity::new();
+    let mut needles = crate::needles::Needles::default();
+    let (mut list, mut dice) = (String::new(), Dice(7));
+    for number in 0..size(20, 1000) {
+        let seed: Vec<u8> = (0..20).map(|_| u8::try_from(dice.below(256)).unwrap()).collect();
+        needles.secret("a seed", &seed);
+        list.push_str(&format!("otpauth://hotp/planted-{number}?secret={}&counter=3\n", BASE32_NOPAD.encode(&seed)));
+    }
+    let (file, report) = (identity.place("list"), identity.place("report"));
+    fs::write(&file, &list).unwrap();
+    let (file, report_name) = (file.display().to_string(), report.display().to_string());
+    let mut said = Vec::new();
+    for arguments in [
+        &["--json", "import", "--dry-run", &file][..],
+        &["import", "--at-login", "--create-users", "--reason", "a move", "--report", &report_name, &file],
+        &["-v", "import", "--at-login", "--reason", "a move", &file],
+    ] {
+        let output = mfactl(&host, arguments, "");
+        said.extend([output.stdout, output.stderr]);
+    }
+    identity.export(&host, &[]);
+
+    let mut written = crate::leaks::files(&host);
+    written.push(("the report".to_owned(), fs::read(&report).unwrap()));
+    written.push(("the export".to_owned(), fs::read(identity.place("export.age")).unwrap()));
+    written.extend(said.into_iter().map(|bytes| ("what mfactl said".to_owned(), bytes)));
+    for (name, bytes) in &written {
+        let hits = needles.hits(name, bytes);
+        assert!(hits.is_empty(), "{hits:#?}");
+    }
+    needles.check();
+    let mut control = crate::needles::Needles::default();
+    control.put("an account", b"planted-7");
+    assert!(!control.hits("the report", &fs::read(&report).unwrap()).is_empty());
+}
+
+#[test]
+fn a_killed_export_leaves_no_export_and_the_next_one_is_whole() {
+    let (host, identity) = (Host::start(""), Identity::new());
+    let model = model(&host, &identity);
+    let mut dice = Dice(0x17);
+    let people = (0..300).map(|number| random_user(&mut dice, number, &model.line).to_string());
+    let lines = people.collect::<Vec<_>>().join("\n");
+    let head = "{\"mfadExport\":1,\"created\":0,\"issuer\":\"x\"}";
+    let whole = format!("{head}\n{lines}\n{{\"mfadExportEnd\":true,\"users\":300,\"factors\":0,\"leftOut\":{{}}}}\n");
+    assert_eq!(import(&host, &whole).0, Some(0));
+    let complete = users(&identity.export(&host, &[]));
+    assert_eq!(complete.len(), 301);
+    let file = identity.place("killed.age");
+
+    for _ in 0..size(5, 50) {
+        let _ = fs::remove_file(&file);
+        let mut process = Command::new(mfad_testkit::program("mfactl"))
+            .arg("--socket")
+            .arg(host.socket())
+            .args(["export", &file.display().to_string(), "--to", &identity.recipient, "--reason", "x"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(dice.roll() % 60_000));
+        process.kill().unwrap();
+        process.wait().unwrap();
+
+        if file.exists() {
+            let opened = Command::new("age").arg("-d").arg("-i").arg(identity.place("identity")).arg(&file).output();
+            assert_eq!(users(&String::from_utf8(opened.unwrap().stdout).unwrap()), complete, "a file is whole");
+        }
+        assert_eq!(users(&identity.export(&host, &[])), complete);
+    }
 }
 
 #[test]

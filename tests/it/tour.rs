@@ -186,11 +186,14 @@ fn passwords_and_removal(host: &Host, keys: &mut Keys, person: &Person) {
     host.ask(&Request::delete(person.path())).done();
 }
 
+/// An age recipient of whom nobody here has the identity.
+pub const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
 fn running(host: &Host, keys: &mut Keys) {
     host.ask(&Request::get("/key")).ok();
     keys.once(host, Request::new("POST", "/key/rotation").reason()).ok();
     assert_eq!(host.ask(&Request::new("POST", "/backup").reason()).status, 200);
-    let recipient = json!({"recipient": "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"});
+    let recipient = json!({"recipient": RECIPIENT});
     assert_eq!(host.ask(&Request::post("/exports", &recipient).reason()).status, 200);
     host.ask(&Request::post("/exports", &recipient)).refused(403, "fresh-proof-required");
     host.ask(&Request::post("/exports", &recipient).token("no.such.token")).refused(401, "unauthenticated");

@@ -33,12 +33,16 @@ pub(crate) async fn run(context: &mut Context, args: &ExportArgs) -> Result<(), 
         }
     };
     let mut target = Target::open(context.out, "export", &args.file, args.force)?;
-    let authority = match &args.admin {
-        None => Authority::Reason(args.reason.clone()),
-        Some(admin) => {
-            let login = login::log_in(context, admin, &args.answers()).await?;
-            Authority::TokenWithReason(login.token.token.into_inner(), args.reason.clone())
+    let (authority, path) = match (&args.own, &args.admin) {
+        (Some(user), _) => {
+            let login = login::log_in(context, user, &args.answers()).await?;
+            (Authority::Token(login.token.token.into_inner()), "/v1/users/me/export")
         }
+        (None, Some(admin)) => {
+            let login = login::log_in(context, admin, &args.answers()).await?;
+            (Authority::TokenWithReason(login.token.token.into_inner(), args.reason.clone()), "/v1/exports")
+        }
+        (None, None) => (Authority::Reason(args.reason.clone()), "/v1/exports"),
     };
     let mut body = Body::new()
         .member("recipient", args.to.as_str())
@@ -47,8 +51,8 @@ pub(crate) async fn run(context: &mut Context, args: &ExportArgs) -> Result<(), 
     if let Some(approval) = &approval {
         body = body.secret("approval", approval, "$APPROVAL");
     }
-    let written = write(context, Call::post("/v1/exports").by(&authority).with(body), &mut target).await;
-    if args.admin.is_some() {
+    let written = write(context, Call::post(path).by(&authority).with(body), &mut target).await;
+    if args.admin.is_some() || args.own.is_some() {
         login::log_out(context, &authority).await;
     }
     let bytes = written?;

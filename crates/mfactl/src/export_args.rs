@@ -20,14 +20,17 @@ pub(crate) struct ExportArgs {
     /// Include the seeds of factors on hardware keys
     #[arg(long)]
     pub hardware: bool,
+    /// Export only the factors of this user, who logs in first
+    #[arg(long = "self", value_name = "USER", conflicts_with_all = ["admin", "approval_file", "reason"])]
+    pub own: Option<String>,
     /// Log in as this admin first; root needs no login
     #[arg(long, value_name = "USER")]
     pub admin: Option<String>,
-    /// With --admin: read the password of the login from a file
-    #[arg(long, value_name = "FILE", requires = "admin")]
+    /// With --admin or --self: read the password of the login from a file
+    #[arg(long, value_name = "FILE")]
     pub login_password_file: Option<PathBuf>,
-    /// With --admin: read the code of the login from a file
-    #[arg(long, value_name = "FILE", requires = "admin")]
+    /// With --admin or --self: read the code of the login from a file
+    #[arg(long, value_name = "FILE")]
     pub login_code_file: Option<PathBuf>,
     /// File with the receipt of another admin, who confirmed this export
     #[arg(long, value_name = "FILE")]
@@ -36,7 +39,7 @@ pub(crate) struct ExportArgs {
     #[arg(long)]
     pub force: bool,
     /// Reason, recorded in the audit log
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", required_unless_present = "own", default_value = "", hide_default_value = true)]
     pub reason: String,
 }
 

@@ -293,6 +293,9 @@ only the holder of the age identity can read it. Root may choose any recipient.
 Other admins log in with --admin, and may export to the recipients that the
 configuration names under [export]. Each export is in the audit log.
 
+Where the configuration allows it (own under [export]), users export their own
+factors with --self.
+
 The form mfad has users with passwords, backup codes, factors, counters and used
 steps, and `mfactl import --trusted` takes it over as it is. The forms otpauth
 and pskc are for other programs, and lose all but the factors.

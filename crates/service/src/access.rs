@@ -69,9 +69,11 @@ pub(super) fn required(call: &Call) -> Access<'_> {
         | Call::ChangeSecret(user, ..)
         | Call::RenewCodes(user) => Access::User(*user, Scope::Full, Rate::Change),
         // A removal leaves nothing in the store, and the throttle already limits wrong passwords: neither is counted.
-        Call::DeleteUser(user) | Call::ChangePassword { user, .. } | Call::DeleteSecret(user, ..) => {
-            Access::User(*user, Scope::Full, Rate::Unlimited)
-        }
+        // An export changes nothing.
+        Call::DeleteUser(user)
+        | Call::ChangePassword { user, .. }
+        | Call::DeleteSecret(user, ..)
+        | Call::ExportOwn(user, _) => Access::User(*user, Scope::Full, Rate::Unlimited),
         Call::UnlockUser(user) | Call::ImportFactor(user, _) => {
             Access::User(*user, Scope::Administration, Rate::Unlimited)
         }

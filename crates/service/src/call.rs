@@ -166,6 +166,8 @@ pub enum Call {
     BackUp,
     /// Exports users and their factors, encrypted to a recipient.
     Export(ExportOrder),
+    /// Exports the caller's own factors, encrypted to a recipient.
+    ExportOwn(UserRef, ExportOrder),
     /// Liveness probe, which reads no store.
     Live,
     /// Readiness probe, which writes to the store.

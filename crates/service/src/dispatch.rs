@@ -153,6 +153,7 @@ impl Service {
             Call::ShowKey => self.show_key(context),
             Call::RotateKey(next) => self.rotate_key(context, next),
             Call::BackUp => self.back_up(context),
+            Call::ExportOwn(_, order) => self.export_own(context, evidence.user()?, order),
             Call::Export(order) => self.export(context, order),
             Call::Live => Ok(Reply::Live),
             Call::Ready => self.ready(context),

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use mfad_api::AuditEvent;
-use mfad_core::model::{Sensitive, UserId};
+use mfad_core::model::{Right, Sensitive, UserId};
 use mfad_store::{Outcome, Tx, View};
 
 use super::age::{AgeStream, Recipient};
-use super::authorise::{ADMIN_ROLE, FRESH};
-use super::export_lines::{ExportFormat, Lines, users_after};
+use super::authorise::{ADMIN_ROLE, FRESH, UserAccess};
+use super::export_lines::{ExportFormat, Lines, one_user, users_after};
 use super::tokens::digest;
 use super::{Reply, RequestContext, Service, Stop};
 use crate::error::Error;
@@ -36,8 +36,16 @@ pub struct ExportOrder {
 pub struct Export {
     stream: AgeStream,
     lines: Lines,
-    after: Option<UserId>,
+    pages: Pages,
     is_over: bool,
+}
+
+/// The users that are still to come.
+enum Pages {
+    /// All users after this one.
+    After(Option<UserId>),
+    /// This user; `None` after that.
+    Only(Option<UserId>),
 }
 
 /// The text of the action that a second administrator confirms.
@@ -75,17 +83,48 @@ impl Service {
             Ok(tx.audit(&context.entry_with(AuditEvent::StoreExport, Outcome::Ok, own, None, detail))?)
         })?;
         let lines = Lines::new(format, order.with_hardware, issuer, context.now.unix_seconds());
-        let export = Export { stream: order.recipient.stream()?, lines, after: None, is_over: false };
+        let export = Export { stream: order.recipient.stream()?, lines, pages: Pages::After(None), is_over: false };
         Ok(Reply::Export(Box::new(export)))
+    }
+
+    /// Begins an export of the caller's own factors, if the policy allows it.
+    pub(super) fn export_own(
+        &self,
+        context: &RequestContext,
+        access: UserAccess,
+        order: ExportOrder,
+    ) -> Result<Reply, Error> {
+        let policy = self.policy();
+        if !policy.export.allows_own || !access.is_by_login() {
+            return Err(Error::Forbidden(Right::Admin.name()));
+        }
+        self.must_be_proved(context)?;
+        let (id, format) = (access.user.id, order.format);
+        let detail = format!("own factors, {} to {}", format.name(), order.recipient_text);
+        self.change(context, move |tx, context| {
+            access.must_be_fresh(tx, context)?;
+            Ok(tx.audit(&context.entry_with(AuditEvent::StoreExport, Outcome::Ok, Some(id), None, detail))?)
+        })?;
+        let lines = Lines::new(format, order.with_hardware, policy.issuer.clone(), context.now.unix_seconds());
+        let pages = Pages::Only(Some(id));
+        Ok(Reply::Export(Box::new(Export { stream: order.recipient.stream()?, lines, pages, is_over: false })))
     }
 
     /// Returns the next encrypted bytes of an export, or `None` at its end.
     pub fn next_of_export(&self, export: &mut Export) -> Result<Option<Vec<u8>>, Error> {
         while !export.is_over {
-            let after = export.after;
-            let (users, last) = self.store.read(PATIENCE, |view: &View<'_>| users_after(view, after))?;
-            export.after = last.or(export.after);
-            let text = if last.is_none() {
+            let users = match &mut export.pages {
+                Pages::After(after) => {
+                    let (users, last) = self.store.read(PATIENCE, |view: &View<'_>| users_after(view, *after))?;
+                    *after = last.or(*after);
+                    users
+                }
+                Pages::Only(user) => match user.take() {
+                    Some(user) => self.store.read(PATIENCE, |view: &View<'_>| one_user(view, user))?,
+                    None => Vec::new(),
+                },
+            };
+            let text = if users.is_empty() {
                 export.is_over = true;
                 export.lines.end()?
             } else {

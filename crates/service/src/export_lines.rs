@@ -66,6 +66,11 @@ pub(super) fn users_after(view: &View<'_>, after: Option<UserId>) -> Result<(Vec
     Ok((users.into_iter().map(|user| exported(view, user)).collect::<Result<_, _>>()?, last))
 }
 
+/// Reads one user, who may be gone.
+pub(super) fn one_user(view: &View<'_>, id: UserId) -> Result<Vec<Exported>, Fault> {
+    view.user(id)?.map(|user| exported(view, user)).into_iter().collect()
+}
+
 fn exported(view: &View<'_>, user: UserRow) -> Result<Exported, Fault> {
     let id = user.id;
     // Compared with the summary: an export must not hide that a factor was lost.

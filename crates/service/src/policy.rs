@@ -54,6 +54,8 @@ pub struct ExportPolicy {
     pub recipients: Vec<Recipient>,
     /// Whether a second administrator must confirm each export.
     pub needs_two: bool,
+    /// Whether users may export their own factors, to any recipient.
+    pub allows_own: bool,
 }
 
 /// The settings of the service. A reload replaces them as a whole, except for those that need a restart.

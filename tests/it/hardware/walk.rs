@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::bench::{Bench, can_have_readers};
 use crate::card::{Account, Attested, Key, Maker};
 use crate::people::{Factor, PASSWORD, text};
+use crate::tour::RECIPIENT;
 use crate::wire::Request;
 
 const URI: &str = "otpauth://totp/Old:someone?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -347,6 +348,11 @@ impl Walk {
         assert_eq!(backup["bytes"], fs::metadata(file).unwrap().len(), "{backup}");
         let not_replaced = self.command(Form::Text, &["backup", file]).output().unwrap();
         assert_eq!(not_replaced.status.code(), Some(1));
+        let file = self.bench.file("z", "").with_file_name("export.age");
+        let export = ["export", file.to_str().unwrap(), "--to", RECIPIENT, "--force", REASON[0], REASON[1]];
+        self.says(&export, "", "export.age");
+        let exported = self.document(&export, "");
+        assert_eq!(exported["bytes"], fs::metadata(&file).unwrap().len(), "{exported}");
 
         // Whether this host's clock is synchronised is its own business: 1 is a finding.
         let said = self.run(Form::Text, &["doctor"], "", &[0, 1]);

@@ -118,13 +118,14 @@ impl DevicesEntry {
 pub(super) struct ExportEntry {
     pub(super) recipients: Vec<String>,
     pub(super) needs_two: bool,
+    pub(super) own: bool,
 }
 
 impl ExportEntry {
     pub(super) fn checked(&self) -> Result<ExportPolicy, ConfigFault> {
         let recipients = self.recipients.iter().map(|text| Recipient::parse(text)).collect::<Option<Vec<_>>>();
         let recipients = recipients.ok_or_else(|| value("export.recipients", "must list age recipients (age1…)"))?;
-        Ok(ExportPolicy { recipients, needs_two: self.needs_two })
+        Ok(ExportPolicy { recipients, needs_two: self.needs_two, allows_own: self.own })
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::net::UnixStream;
 use mfad_core::headroom;
 use mfad_core::model::{Moment, Peer, Sensitive};
 use mfad_service::error::Error;
-use mfad_service::{Call, Caller, CancellationToken, Cost, ExportOrder, Reply, RequestContext, Service};
+use mfad_service::{Call, Caller, CancellationToken, Cost, Reply, RequestContext, Service};
 
 use super::challenge::explained;
 use super::clock::http_date;
@@ -189,7 +189,7 @@ impl Connection {
                     .await;
             }
             Ask::Backup => return self.backup_answer(caller, now, id).await,
-            Ask::Export(order) => return self.export_answer(caller, now, id, order).await,
+            Ask::Export(call) => return self.export_answer(caller, now, id, call).await,
             Ask::DeviceEvents => {
                 return self.event_answer(caller, now, id, Call::DeviceEvents { after: None }, events::devices).await;
             }
@@ -365,17 +365,11 @@ impl Connection {
     }
 
     /// Streams an export while it is being encrypted.
-    async fn export_answer(
-        &self,
-        caller: Caller,
-        now: Moment,
-        id: &str,
-        order: ExportOrder,
-    ) -> Result<Answer, Problem> {
+    async fn export_answer(&self, caller: Caller, now: Moment, id: &str, call: Call) -> Result<Answer, Problem> {
         let context = context_of(caller, now, id);
         let server = Arc::clone(&self.server);
         let made = tokio::task::spawn_blocking(move || {
-            let made = server.service.handle(&context, Call::Export(order));
+            let made = server.service.handle(&context, call);
             made.map_err(|error| refusal(&context.request, &error))
         });
         match made.await.unwrap_or_else(|_| Err(self.panicked(id)))? {

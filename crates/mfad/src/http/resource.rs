@@ -88,6 +88,8 @@ pub enum Resource {
     Key,
     /// `/key/rotation`
     KeyRotation,
+    /// `/users/:id/export`
+    ExportOf(UserRef),
     /// `/exports`
     Exports,
     /// `/backup`
@@ -118,6 +120,7 @@ impl Resource {
             ["users", user] => Self::User(UserRef::parse(named(user)?)),
             ["users", user, "unlock"] => Self::Unlock(UserRef::parse(named(user)?)),
             ["users", user, "codes"] => Self::Codes(UserRef::parse(named(user)?)),
+            ["users", user, "export"] => Self::ExportOf(UserRef::parse(named(user)?)),
             ["users", user, "verify"] => Self::Verify(UserRef::parse(named(user)?)),
             ["users", user, "secrets"] => Self::Secrets(UserRef::parse(named(user)?)),
             ["users", user, "secrets", "password"] => Self::PasswordOf(UserRef::parse(named(user)?)),
@@ -198,6 +201,7 @@ impl Resource {
             | Self::KeyRotation
             | Self::Backup
             | Self::Exports
+            | Self::ExportOf(_)
             | Self::DeviceReset(_)
             | Self::DeviceAttest(_)
             | Self::DeviceReturn(_) => &[Method::POST],

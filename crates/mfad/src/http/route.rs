@@ -6,7 +6,7 @@ use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use mfad_core::model::{HostUser, Sensitive, UserId, UserName};
-use mfad_service::{Call, ExportOrder, Proof, SecretOrder, SessionAfter};
+use mfad_service::{Call, Proof, SecretOrder, SessionAfter};
 
 use super::bodies::{
     ChangeBody, CodeBody, FirstCodeBody, ImportBody, KeyBody, LoginBody, NewUserBody, PasswordBody, ProofBody,
@@ -32,7 +32,7 @@ pub enum Ask {
     /// A backup of the store, as a stream.
     Backup,
     /// An export of users, as a stream.
-    Export(ExportOrder),
+    Export(Call),
     /// A stream of audit rows.
     AuditEvents {
         /// Number of the last row that the client has; 0 for all rows.
@@ -220,7 +220,11 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         }
         Resource::Exports => {
             query.end()?;
-            return Ok(Ask::Export(read::<ExportBody>(request.body)?.order()?));
+            return Ok(Ask::Export(Call::Export(read::<ExportBody>(request.body)?.order()?)));
+        }
+        Resource::ExportOf(user) => {
+            query.end()?;
+            return Ok(Ask::Export(Call::ExportOwn(user, read::<ExportBody>(request.body)?.order()?)));
         }
         Resource::Live => request.without_body(Call::Live)?,
         Resource::Ready => request.without_body(Call::Ready)?,
