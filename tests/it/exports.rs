@@ -96,7 +96,8 @@ fn random_factor(dice: &mut Dice, number: usize) -> Value {
     let both = if dice.below(4) == 0 { with(both, &json!({"description": "a <b> & \"c\" é"})) } else { both };
     let both = if dice.below(5) == 0 { with(both, &json!({"imported": true})) } else { both };
     if dice.below(2) == 0 {
-        with(both, &json!({"kind": "hotp", "counter": dice.roll() >> (2 + dice.below(60))}))
+        let counted = with(both, &json!({"kind": "hotp", "counter": dice.roll() >> (2 + dice.below(60))}));
+        if dice.below(3) == 0 { with(counted, &json!({"counterAheadBy": 1 + dice.below(100)})) } else { counted }
     } else {
         let period = *dice.pick(&[15, 30, 60, 120]);
         let used = otp::step(period).saturating_sub(u64::try_from(dice.below(1000)).unwrap());

@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::interop::python;
 use crate::otp::{self, Hash};
 use crate::pam::rig::Stack;
+use crate::people::with;
 use crate::proof::{Dice, is_long};
 use crate::wire::Request;
 
@@ -83,6 +84,32 @@ fn otp_3_what_was_used_elsewhere_is_used_up_and_the_next_code_counts() {
 }
 
 #[test]
+fn otp_9_a_counter_that_may_be_ahead_is_set_back_once_by_two_codes_in_a_row() {
+    let mut host = Host::start("");
+    let ahead = |user| with(hotp(user, 30), &json!({"counterAheadBy": 20}));
+    host.ask(&imports(&json!([ahead("hal"), hotp("ina", 30), ahead("jon")]), true)).ok();
+    let [hal, ina, jon] = ["hal", "ina", "jon"].map(|name| id_of(&host, name));
+
+    // Too far back, then not in a row.
+    for (user, counter) in [(&hal, 8), (&hal, 9), (&hal, 12), (&hal, 14), (&ina, 20), (&ina, 21)] {
+        host.verify(user, &code(counter)).refused(401, "wrong-code");
+    }
+    host.restart();
+    host.verify(&hal, &code(15)).ok();
+
+    host.restart();
+    for (user, counter) in [(&hal, 15), (&hal, 14), (&hal, 13), (&hal, 14)] {
+        host.verify(user, &code(counter)).refused(401, "wrong-code");
+    }
+    host.verify(&hal, &code(16)).ok();
+    // The first accepted code ends it, where the token was not behind.
+    host.verify(&jon, &code(30)).ok();
+    for counter in [25, 26] {
+        host.verify(&jon, &code(counter)).refused(401, "wrong-code");
+    }
+}
+
+#[test]
 fn a_factor_that_is_there_changes_nothing_and_each_is_judged_by_itself() {
     let host = Host::start("");
     let made = host.ask(&Request::post("/users", &json!({"name": "eve", "email": "eve@example.org"}))).ok();
@@ -148,6 +175,7 @@ fn one_malformed_factor_refuses_all_of_them_by_its_place() {
         (json!({"secret": "GEZDGNBVGY3TQOJQ"}), "128"),
         (json!({"secret": "0189"}), "Base32"),
         (json!({"counter": 1_u64 << 63}), "2^62"),
+        (json!({"counterAheadBy": 101}), "`counterAheadBy`"),
     ] {
         let mut second = hotp("bob", 0);
         second.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
@@ -296,6 +324,13 @@ fn a_file_that_google_authenticator_wrote_goes_on_where_it_was() {
         let module = format!("pam_google_authenticator.so secret={file} user=root no_strict_owner allowed_perm=0600");
         let used = if is_totp { oathtool(&["--totp"], &secret) } else { oathtool(&["--hotp", "-c", "1"], &secret) };
         log_in_there(&module, &used);
+        if !is_totp {
+            // Wrong codes raise its counter: the token is at 2, and the file says 5.
+            for _ in 0..3 {
+                let stack = Stack::new("svc", &format!("auth required {module}"));
+                stack.run(&[], "svc", USER, &["authenticate"], b"000000\n").refused("");
+            }
+        }
 
         let name = if is_totp { "tina" } else { "hans" };
         let (status, report) = trusted(&host, &["--user", name, &file]);
@@ -310,9 +345,13 @@ fn a_file_that_google_authenticator_wrote_goes_on_where_it_was() {
             let step: u64 = steps.split(' ').next_back().unwrap().parse().unwrap();
             otp::code(&otp::seed_of(&secret), Hash::Sha1, 6, step + 1)
         } else {
-            oathtool(&["--hotp", "-c", "2"], &secret)
+            assert!(fs::read_to_string(&path).unwrap().contains("HOTP_COUNTER 5\n"));
+            oathtool(&["--hotp", "-c", "4"], &secret)
         };
         host.verify(&user, &json!({"token": used})).refused(401, "wrong-code");
+        if !is_totp {
+            host.verify(&user, &json!({"token": oathtool(&["--hotp", "-c", "3"], &secret)})).refused(401, "wrong-code");
+        }
         host.verify(&user, &json!({"token": next})).ok();
     }
 }

@@ -111,6 +111,9 @@ pub struct MovedFactor {
     /// The next counter, of HOTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counter: Option<u64>,
+    /// By how many `counter` may be ahead of the token, of HOTP whose code was not given here yet; absent for 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter_ahead_by: Option<u8>,
     /// The seed in Base32 without padding.
     pub secret: SecretString,
     /// Whether it was imported, and its user has not given a code of it yet.

@@ -21,6 +21,7 @@ pub(crate) struct Draft {
     pub(crate) known: Known,
     pub(crate) seed: Option<Sensitive<Vec<u8>>>,
     pub(crate) used_step: Option<u64>,
+    pub(crate) counter_ahead_by: u8,
     pub(crate) skew: i64,
     pub(crate) notes: Vec<String>,
     pub(crate) refusal: Option<Refusal>,
@@ -177,7 +178,7 @@ impl Draft {
         }
         let profile = Profile { algorithm, digits, moving };
         let used_step = self.used_step.filter(|_| moving != OtpKind::Hotp);
-        Ok(Factor { profile, seed, counter, used_step })
+        Ok(Factor { profile, seed, counter, counter_ahead_by: self.counter_ahead_by, used_step })
     }
 }
 

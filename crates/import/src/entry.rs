@@ -45,6 +45,8 @@ pub struct Factor {
     pub seed: Sensitive<Vec<u8>>,
     /// The counter of the next code for HOTP; 0 for TOTP.
     pub counter: u64,
+    /// By how many that counter may be ahead of the token, for HOTP.
+    pub counter_ahead_by: u8,
     /// The newest step whose code was used there, for TOTP.
     pub used_step: Option<u64>,
 }

@@ -8,6 +8,8 @@ use crate::{Fault, Format};
 const FORMAT: Format = Format::GoogleAuthenticator;
 /// What an option begins with.
 const OPTION: &str = "\" ";
+/// By how many the counter may be ahead of the token. The module raises it at each wrong code.
+const AHEAD_BY: u8 = 20;
 /// Digits of a scratch code.
 const SCRATCH: usize = 8;
 
@@ -55,7 +57,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Draft>, Fault> {
         (false, Some(counter)) => {
             draft.known.kind = Some("hotp".to_owned());
             draft.known.counter = Some(counter);
-            draft.note("its counter may be ahead of the token, since that module also raises it at wrong codes");
+            draft.counter_ahead_by = AHEAD_BY;
+            draft.note(format!(
+                "wrong codes raised its counter too, so the token may be behind, by up to {AHEAD_BY}; then two codes in a \
+                 row are asked for"
+            ));
         }
         _ => draft.refuse(Refusal::NoKind),
     }
@@ -90,6 +96,6 @@ mod tests {
         let draft = read(file.as_bytes()).unwrap().remove(0);
 
         assert_eq!((draft.known.kind.as_deref(), draft.known.counter), (Some("hotp"), Some(7)));
-        assert!(draft.notes[0].contains("ahead"));
+        assert!(draft.counter_ahead_by == AHEAD_BY && draft.notes[0].contains("behind"));
     }
 }

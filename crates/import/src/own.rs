@@ -66,6 +66,9 @@ fn draft(place: String, name: &str, factor: &Value) -> Draft {
     draft.parameters(factor, "kind", "algorithm");
     draft.secret(factor, "secret");
     draft.used_step = number(factor, "usedStep");
+    // What is out of range is refused by the daemon.
+    let ahead = number(factor, "counterAheadBy").unwrap_or(0);
+    draft.counter_ahead_by = u8::try_from(ahead).unwrap_or(u8::MAX);
     draft.fill(&DEFAULTS);
     draft
 }

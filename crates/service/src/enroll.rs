@@ -238,6 +238,7 @@ impl CodeSet {
             is_guarded: false,
             is_unproved: false,
             first_counter: 0,
+            ahead: 0,
             spare_of: None,
             value: self.record,
         };

@@ -272,6 +272,7 @@ fn moved_factor(factor: &ExportedFactor) -> MovedFactor {
         period: profile.period_seconds(),
         used_step: row.last_step,
         counter: row.counter,
+        counter_ahead_by: (row.ahead > 0).then_some(row.ahead),
         secret: SecretString::new(BASE32_NOPAD.encode(factor.seed.expose())),
         imported: row.is_unproved,
     }

@@ -46,6 +46,9 @@ pub struct ImportedFactor {
     pub seed: Sensitive<Vec<u8>>,
     /// The first counter (HOTP) or step (TOTP) whose code counts; all before it are used up.
     pub first: u64,
+    /// HOTP: by how many `first` may be ahead of the token, up to 100. Until a code is accepted here, two consecutive
+    /// codes from there on set the counter back.
+    pub ahead: u8,
 }
 
 /// What became of one factor of an import.
@@ -128,7 +131,7 @@ fn import(
             tx.check_summary(user.id)?;
         }
         if let Some(secret) = known(tx, user, &factor)? {
-            use_up_to(tx, context, user.id, secret, used)?;
+            use_up_to(tx, context, user.id, secret, &factor, used)?;
             return Ok(Imported::Known { user: user.id, secret });
         }
         if let Err(refusal) = has_room(tx, user.id, factor.name.as_ref())? {
@@ -168,6 +171,7 @@ pub(super) fn use_up_to(
     context: &RequestContext,
     user: UserId,
     secret: SecretId,
+    imported: &ImportedFactor,
     used: Option<u64>,
 ) -> Result<(), Fault> {
     let (Some(used), Some(found)) = (used, tx.login_factors(user)?) else { return Ok(()) };
@@ -177,6 +181,9 @@ pub(super) fn use_up_to(
         let (event, detail) = (AuditEvent::FactorImport, "codes that were used elsewhere meanwhile");
         let entry = context.entry_with(event, Outcome::Ok, Some(user), Some(secret), detail);
         tx.audit(&AuditEntry { used: Some(used), ..entry })?;
+        if position.ahead > 0 {
+            tx.set_ahead(factor, imported.ahead)?;
+        }
     }
     Ok(())
 }
@@ -208,6 +215,7 @@ fn insert(
         is_guarded: false,
         is_unproved: !rules.is_trusted,
         first_counter: first,
+        ahead: factor.ahead,
         spare_of: None,
         value: factor.seed,
     };

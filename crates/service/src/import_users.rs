@@ -87,7 +87,10 @@ fn import(tx: &Tx<'_>, context: &RequestContext, user: ImportedUser) -> Result<I
         let mut missing = Vec::new();
         for moved in user.factors {
             match known(tx, &found, &moved.factor)? {
-                Some(secret) => use_up_to(tx, context, found.id, secret, moved.factor.first.checked_sub(1))?,
+                Some(secret) => {
+                    let used = moved.factor.first.checked_sub(1);
+                    use_up_to(tx, context, found.id, secret, &moved.factor, used)?;
+                }
                 None => missing.push(moved),
             }
         }
@@ -164,6 +167,7 @@ fn insert(
         is_guarded: false,
         is_unproved: false,
         first_counter: 0,
+        ahead: 0,
         spare_of: None,
         value,
     };
@@ -184,6 +188,7 @@ fn insert_factor(tx: &Tx<'_>, context: &RequestContext, user: UserId, moved: Mov
         is_guarded: false,
         is_unproved,
         first_counter: factor.first,
+        ahead: factor.ahead,
         spare_of: None,
         value: factor.seed,
     };

@@ -215,6 +215,7 @@ pub(super) fn insert_password(
         is_guarded: false,
         is_unproved: false,
         first_counter: 0,
+        ahead: 0,
         spare_of: None,
         value: record,
     };

@@ -10,7 +10,9 @@ use mfad_core::model::{
     BackupCode, Digits, Gate, Limits, Method, Odds, OtpKind, Pin, Profile, Right, SecretId, Sensitive, Throttle,
     TokenInput, UserId,
 };
-use mfad_core::oath::{CounterMatch, LOOK_AHEAD, SHORTEST_SEED, Window, match_counter, match_step, step_at};
+use mfad_core::oath::{
+    CounterMatch, LOOK_AHEAD, SHORTEST_SEED, Window, match_behind, match_counter, match_step, step_at,
+};
 use mfad_store::{ActiveFactor, AuditEntry, Class, Fault, LoginFactors, Outcome, Subject, Tx};
 
 use super::ceremonies::Purpose;
@@ -420,14 +422,23 @@ fn match_factor(
             Ok(accepted(Method::Totp, step, ahead.map(|(step, current)| step.saturating_sub(current))))
         }
         OtpKind::Hotp => {
-            let matched = match_counter(seed, profile.algorithm, profile.digits, code, position.next, position.resync);
+            let (algorithm, digits, expected) = (profile.algorithm, profile.digits, position.next);
+            let mut matched = match_counter(seed, algorithm, digits, code, expected, position.resync);
+            if matched == CounterMatch::Unknown && position.ahead > 0 {
+                let expected = (expected, position.ahead);
+                matched = match_behind(seed, algorithm, digits, code, expected, position.resync);
+            }
             match matched {
                 CounterMatch::Accepted { next } => {
                     let counter = next.saturating_sub(1);
-                    let is_new = tx.use_up(factor, &position, counter, now)?;
+                    let is_new = if counter < expected {
+                        tx.turn_back(factor, &position, counter, now)?
+                    } else {
+                        tx.use_up(factor, &position, counter, now)?
+                    };
                     Ok(if is_new { accepted(Method::Hotp, counter, None) } else { None })
                 }
-                // Beyond the look-ahead a single code could be a guess. If the next code follows it in sequence, the
+                // Outside of the look-ahead a single code could be a guess. If the next code follows it in sequence, the
                 // counter is resynchronised (RFC 4226 section 7.4).
                 CounterMatch::Ahead { counter } => {
                     tx.remember_resync(factor, Some(counter))?;

@@ -127,6 +127,7 @@ impl Service {
                 is_guarded: access.is_guarded(tx)?,
                 is_unproved: false,
                 first_counter: 0,
+                ahead: 0,
                 spare_of: None,
                 value: Sensitive::new(digest(value.expose()).to_vec()),
             };
@@ -286,6 +287,7 @@ fn insert_pending(
         is_guarded: false,
         is_unproved: false,
         first_counter: factor.first_counter,
+        ahead: 0,
         spare_of: None,
         value: seed,
     };

@@ -360,6 +360,7 @@ fn insert_key(
         is_guarded: false,
         is_unproved: false,
         first_counter: 0,
+        ahead: 0,
         spare_of: None,
         value: Sensitive::new(Vec::new()),
     };

@@ -36,6 +36,8 @@ pub struct Position {
     /// HOTP: a counter beyond the look-ahead whose code was just given. The code that follows it resynchronises
     /// (OTP-9).
     pub resync: Option<u64>,
+    /// HOTP: by how many `next`, which another program counted, may be ahead of the token. 0 once a code was accepted.
+    pub ahead: u8,
 }
 
 impl Position {
@@ -53,13 +55,13 @@ impl View<'_> {
     }
 
     pub(super) fn position_of(&self, id: SecretId, number: i64) -> Result<Position, Fault> {
-        let row: Option<(i64, Option<i64>, Option<i64>)> = self
+        let row: Option<(i64, Option<i64>, Option<i64>, u8)> = self
             .connection
-            .prepare_cached("SELECT next, used_at, resync FROM moving_factors WHERE number = ?1")?
-            .query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .prepare_cached("SELECT next, used_at, resync, ahead FROM moving_factors WHERE number = ?1")?
+            .query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
             .optional()?;
-        let (next, used_at, resync) = row.ok_or(Fault::Corrupt("a factor without its moving factor"))?;
-        let kept = Position { next: unstored(next)?, used_at, resync: resync.map(unstored).transpose()? };
+        let (next, used_at, resync, ahead) = row.ok_or(Fault::Corrupt("a factor without its moving factor"))?;
+        let kept = Position { next: unstored(next)?, used_at, resync: resync.map(unstored).transpose()?, ahead };
         Ok(match self.recent.of(id) {
             // Not the maximum of both: an administrator may have lowered the step since (TIME-2).
             Some(newest) => Position { next: newest.next, used_at: newest.at.or(kept.used_at), ..kept },
@@ -75,14 +77,16 @@ impl View<'_> {
         let position = self.position_of(row.id, row.number.ok_or(Fault::Corrupt("a factor without a number"))?)?;
         let is_counted = row.profile.is_some_and(|profile| matches!(profile.moving, OtpKind::Hotp));
         let (last_step, counter) = if is_counted { (None, Some(position.next)) } else { (position.last_step(), None) };
-        Ok(SecretRow { last_step, counter, last_used: row.last_used.max(position.used_at), ..row })
+        let last_used = row.last_used.max(position.used_at);
+        Ok(SecretRow { last_step, counter, ahead: position.ahead, last_used, ..row })
     }
 }
 
 impl Tx<'_> {
     /// Stores the moving factor of a new factor. Returns its number.
-    pub(super) fn insert_moving_factor(&self, first: u64) -> Result<i64, Fault> {
-        self.writing()?.prepare_cached("INSERT INTO moving_factors (next) VALUES (?1)")?.execute([stored(first)?])?;
+    pub(super) fn insert_moving_factor(&self, first: u64, ahead: u8) -> Result<i64, Fault> {
+        let insert = "INSERT INTO moving_factors (next, ahead) VALUES (?1, ?2)";
+        self.writing()?.prepare_cached(insert)?.execute(params![stored(first)?, ahead])?;
         Ok(self.writing()?.last_insert_rowid())
     }
 
@@ -95,12 +99,33 @@ impl Tx<'_> {
         if used < next || self.was_used_ahead(factor.id, used)? {
             return Ok(false);
         }
-        if position.resync.is_some() {
-            self.remember_resync(factor, None)?;
+        self.record_use(factor, position, used, now)?;
+        Ok(true)
+    }
+
+    /// Uses up a counter before the expected one, which may be ahead of the token ([`Position::ahead`]). The counters
+    /// between the two are expected again. Returns `false` if this is not such a counter. The job must write an audit row
+    /// as for [`Tx::use_up`].
+    pub fn turn_back(&self, factor: &ActiveFactor, position: &Position, used: u64, now: i64) -> Result<bool, Fault> {
+        // Read again: an earlier use in the same job ends this.
+        let is_unused = self.position(factor)? == *position && position.ahead > 0;
+        let first = position.next.saturating_sub(position.ahead.into());
+        if !is_unused || !(first..position.next).contains(&used) {
+            return Ok(false);
+        }
+        self.record_use(factor, position, used, now)?;
+        Ok(true)
+    }
+
+    fn record_use(&self, factor: &ActiveFactor, position: &Position, used: u64, now: i64) -> Result<(), Fault> {
+        if position.resync.is_some() || position.ahead > 0 {
+            self.writing()?
+                .prepare_cached("UPDATE moving_factors SET resync = NULL, ahead = 0 WHERE number = ?1")?
+                .execute([factor.number])?;
         }
         let newest = Use { next: after(used)?, at: Some(now), number: Some(factor.number) };
         self.batch.uses.record(self.recent, factor.id, used, newest);
-        Ok(true)
+        Ok(())
     }
 
     /// Whether a step was used while the clock was ahead, although the last step was lowered since.
@@ -117,6 +142,14 @@ impl Tx<'_> {
         self.writing()?
             .prepare_cached("UPDATE moving_factors SET resync = ?2 WHERE number = ?1")?
             .execute(params![factor.number, counter.map(stored).transpose()?])?;
+        Ok(())
+    }
+
+    /// Sets by how many the counter may be ahead of the token; see [`Position::ahead`].
+    pub fn set_ahead(&self, factor: &ActiveFactor, ahead: u8) -> Result<(), Fault> {
+        self.writing()?
+            .prepare_cached("UPDATE moving_factors SET ahead = ?2 WHERE number = ?1")?
+            .execute(params![factor.number, ahead])?;
         Ok(())
     }
 
@@ -168,7 +201,9 @@ impl Tx<'_> {
     pub(super) fn set_moving_factor(&self, row: &SecretRow, next: u64, now: i64) -> Result<(), Fault> {
         let number = row.number.ok_or(Fault::Corrupt("a factor without a number"))?;
         self.writing()?
-            .prepare_cached("UPDATE moving_factors SET next = ?2, used_at = ?3, resync = NULL WHERE number = ?1")?
+            .prepare_cached(
+                "UPDATE moving_factors SET next = ?2, used_at = ?3, resync = NULL, ahead = 0 WHERE number = ?1",
+            )?
             .execute(params![number, stored(next)?, now])?;
         Ok(())
     }

@@ -95,6 +95,8 @@ pub struct SecretRow {
     pub profile: Option<Profile>,
     /// HOTP: the next counter that is expected.
     pub counter: Option<u64>,
+    /// HOTP: by how many `counter` may be ahead of the token, until the first code; see [`Position`](crate::Position).
+    pub ahead: u8,
     /// TOTP: the newest step that was used up (OTP-3).
     pub last_step: Option<u64>,
     /// Number of wrong first codes while pending (ENR-5).
@@ -136,6 +138,8 @@ pub struct NewSecret {
     pub is_unproved: bool,
     /// HOTP: the first counter that is expected. Ignored for other types.
     pub first_counter: u64,
+    /// HOTP: by how many `first_counter` may be ahead of the token, up to 100.
+    pub ahead: u8,
     /// For a factor on a spare hardware key: the pending factor that it is the spare of.
     pub spare_of: Option<SecretId>,
     /// The value in clear. It is sealed before it is stored.
@@ -206,6 +210,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<SecretRow, Fault> {
         profile: read_profile(row)?,
         // `View::with_position` adds what changes with each use.
         counter: None,
+        ahead: 0,
         last_step: None,
         wrong: row.get(14)?,
         used: row.get(15)?,

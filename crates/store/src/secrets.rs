@@ -154,7 +154,7 @@ impl Tx<'_> {
             None => (None, None),
         };
         let status = if new.expires.is_some() { Status::Pending } else { Status::Active };
-        let number = new.profile.map(|_| self.insert_moving_factor(new.first_counter)).transpose()?;
+        let number = new.profile.map(|_| self.insert_moving_factor(new.first_counter, new.ahead)).transpose()?;
         let inserted = self
             .writing()?
             .prepare_cached(

@@ -48,6 +48,7 @@ pub fn put(tx: &Tx<'_>, number: usize, moving: OtpKind, others: &[(SecretType, &
             is_guarded: false,
             is_unproved: false,
             first_counter: 0,
+            ahead: 0,
             spare_of: None,
             value: Sensitive::new(value.to_vec()),
         };

@@ -130,6 +130,9 @@ pub fn match_step(
     bool::from(found).then_some(step)
 }
 
+/// The most by which the counter of another program may be ahead of the token; see [`match_behind`].
+pub const MOST_AHEAD: u8 = 100;
+
 /// Where a HOTP code was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -139,7 +142,7 @@ pub enum CounterMatch {
         /// The counter after the one that matched.
         next: u64,
     },
-    /// Beyond the look-ahead, within the range of resynchronisation: refuse it, but remember this counter.
+    /// Outside of the look-ahead, within the range of resynchronisation: refuse it, but remember this counter.
     Ahead {
         /// The counter that matched, to be passed as `remembered` for the next code.
         counter: u64,
@@ -182,6 +185,36 @@ pub fn match_counter(
     match at.checked_add(1) {
         Some(next) if bool::from(near | again) => CounterMatch::Accepted { next },
         Some(_) if bool::from(far) => CounterMatch::Ahead { counter: at },
+        Some(_) | None => CounterMatch::Unknown,
+    }
+}
+
+/// Looks for a HOTP code before the expected counter, which may be ahead of the token by up to `ahead_by` (RFC 4226
+/// section 7.4). Only the second of two consecutive codes is accepted. `remembered` is as for [`match_counter`].
+pub fn match_behind(
+    seed: &[u8],
+    algorithm: Algorithm,
+    digits: Digits,
+    code: u32,
+    (expected, ahead_by): (u64, u8),
+    remembered: Option<u64>,
+) -> CounterMatch {
+    let generator = Generator::new(seed, algorithm, digits);
+    let mut found = Choice::from(0);
+    let mut again = Choice::from(0);
+    let mut at = 0u64;
+    for offset in 1..=ahead_by {
+        let Some(counter) = expected.checked_sub(u64::from(offset)) else { break };
+        let hit = generator.code(counter).ct_eq(&code);
+        let follows = Choice::from(u8::from(remembered.and_then(|r| r.checked_add(1)) == Some(counter)));
+        // The lowest match is assigned last, but the awaited counter stays.
+        at.conditional_assign(&counter, hit & !again);
+        again |= hit & follows;
+        found |= hit;
+    }
+    match at.checked_add(1) {
+        Some(next) if bool::from(again) => CounterMatch::Accepted { next },
+        Some(_) if bool::from(found) => CounterMatch::Ahead { counter: at },
         Some(_) | None => CounterMatch::Unknown,
     }
 }

@@ -118,6 +118,24 @@ fn otp_9_a_counter_looks_ahead_ten_and_resyncs_with_two_codes_within_a_hundred()
 }
 
 #[test]
+fn otp_9_two_codes_before_the_counter_set_it_back_where_it_may_be_ahead() {
+    let at = |counter| hotp(SEED, Algorithm::Sha1, counter, Digits::SIX);
+    let look = |code, expected, ahead_by, remembered| {
+        match_behind(SEED, Algorithm::Sha1, Digits::SIX, code, (expected, ahead_by), remembered)
+    };
+
+    assert_eq!(look(at(24), 25, 20, None), CounterMatch::Ahead { counter: 24 });
+    assert_eq!(look(at(5), 25, 20, None), CounterMatch::Ahead { counter: 5 });
+    assert_eq!(look(at(4), 25, 20, None), CounterMatch::Unknown);
+    assert_eq!(look(at(25), 25, 20, None), CounterMatch::Unknown);
+    assert_eq!(look(at(24), 25, 0, None), CounterMatch::Unknown);
+    assert_eq!(look(at(6), 25, 20, Some(5)), CounterMatch::Accepted { next: 7 });
+    assert_eq!(look(at(7), 25, 20, Some(5)), CounterMatch::Ahead { counter: 7 });
+    assert_eq!(look(at(5), 25, 20, Some(5)), CounterMatch::Ahead { counter: 5 });
+    assert_eq!(look(at(1), 2, 100, Some(0)), CounterMatch::Accepted { next: 2 }, "no counter before 0");
+}
+
+#[test]
 fn otp_9_at_the_end_of_the_range_a_counter_refuses_instead_of_wrapping() {
     let code = hotp(SEED, Algorithm::Sha1, u64::MAX, Digits::SIX);
 

@@ -41,9 +41,17 @@ struct Sent<'a> {
     period: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     counter: Option<u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    counter_ahead_by: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     used_step: Option<u64>,
     secret: SecretString,
+}
+
+// Serde passes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_zero(number: &u8) -> bool {
+    *number == 0
 }
 
 /// What the files hold, document by document, with the formats and notes that were met.
@@ -219,6 +227,7 @@ fn sent<'a>(user: &'a str, factor: &Factor) -> Sent<'a> {
         digits: factor.profile.digits.count(),
         period,
         counter,
+        counter_ahead_by: factor.counter_ahead_by,
         used_step,
         secret: SecretString::new(BASE32_NOPAD.encode(factor.seed.expose())),
     }

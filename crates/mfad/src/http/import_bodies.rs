@@ -48,6 +48,7 @@ struct FactorBody {
     digits: Option<u64>,
     period: Option<u64>,
     counter: Option<u64>,
+    counter_ahead_by: Option<u64>,
     used_step: Option<u64>,
     secret: SecretText,
 }
@@ -94,9 +95,10 @@ impl FactorBody {
             digits: self.digits,
             period: self.period,
             counter: self.counter,
+            counter_ahead_by: self.counter_ahead_by,
             used_step: self.used_step,
         };
-        let (profile, first) = parameters.checked().map_err(wrong)?;
+        let (profile, first, ahead) = parameters.checked().map_err(wrong)?;
         let (shortest, allowed) = if accepts_weak {
             (SHORTEST_WEAK_SEED, "`secret` has 80 to 512 bits")
         } else {
@@ -104,7 +106,7 @@ impl FactorBody {
         };
         let seed =
             seed(self.secret.0.expose(), shortest).map_err(|is_text| wrong(if is_text { BASE32 } else { allowed }))?;
-        Ok((user, ImportedFactor { name: label(self.name)?, profile, seed, first }))
+        Ok((user, ImportedFactor { name: label(self.name)?, profile, seed, first, ahead }))
     }
 }
 

@@ -75,14 +75,15 @@ fn factor(factor: api::MovedFactor) -> Result<MovedFactor, String> {
         digits: Some(factor.digits.into()),
         period: factor.period.map(u64::from),
         counter: factor.counter,
+        counter_ahead_by: factor.counter_ahead_by.map(u64::from),
         used_step: factor.used_step,
     };
-    let (profile, first) = parameters.checked()?;
+    let (profile, first, ahead) = parameters.checked()?;
     let description = factor.description.map(|text| Text::parse(&text, bodies::LONGEST_ACTION)).transpose();
     let seed = seed(factor.secret.as_str(), SHORTEST_WEAK_SEED);
     let seed = seed.map_err(|_| "`secret` is Base32 without padding, and has 80 to 512 bits")?;
     Ok(MovedFactor {
-        factor: ImportedFactor { name: Some(name), profile, seed, first },
+        factor: ImportedFactor { name: Some(name), profile, seed, first, ahead },
         description: description.map_err(|why| format!("`description`: {why}"))?,
         is_unproved: factor.imported,
     })

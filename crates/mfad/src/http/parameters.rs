@@ -4,7 +4,7 @@ use data_encoding::BASE32_NOPAD;
 
 use mfad_api as api;
 use mfad_core::model::{Algorithm, Digits, OtpKind, Period, Profile, Sensitive};
-use mfad_core::oath::{HIGHEST_FIRST_COUNTER, LONGEST_SEED};
+use mfad_core::oath::{HIGHEST_FIRST_COUNTER, LONGEST_SEED, MOST_AHEAD};
 use mfad_service::error::Error;
 
 use super::problem::Problem;
@@ -19,12 +19,14 @@ pub(super) struct Parameters<'a> {
     pub(super) digits: Option<u64>,
     pub(super) period: Option<u64>,
     pub(super) counter: Option<u64>,
+    pub(super) counter_ahead_by: Option<u64>,
     pub(super) used_step: Option<u64>,
 }
 
 impl Parameters<'_> {
-    /// The profile, and the first counter or step that counts. The error is a sentence about the member.
-    pub(super) fn checked(&self) -> Result<(Profile, u64), &'static str> {
+    /// The profile, the first counter or step that counts, and by how many a counter may be ahead of the token. The error
+    /// is a sentence about the member.
+    pub(super) fn checked(&self) -> Result<(Profile, u64, u8), &'static str> {
         let algorithm = self.algorithm.map_or(Some(Algorithm::Sha1), Algorithm::parse);
         let algorithm = algorithm.ok_or("`algorithm` is SHA1, SHA256 or SHA512")?;
         let digits = self.digits.map_or(Some(Digits::SIX), Digits::new).ok_or("`digits` is 6, 7 or 8")?;
@@ -39,7 +41,11 @@ impl Parameters<'_> {
         if first > HIGHEST_FIRST_COUNTER {
             return Err("`counter` and `usedStep` are at most 2^62");
         }
-        Ok((Profile { algorithm, digits, moving }, first))
+        let ahead = self.counter_ahead_by.unwrap_or(0);
+        let ahead = u8::try_from(ahead).ok().filter(|ahead| *ahead <= MOST_AHEAD);
+        let ahead = ahead.filter(|ahead| *ahead == 0 || moving == OtpKind::Hotp);
+        let ahead = ahead.ok_or("`counterAheadBy` is 0 to 100, and only for hotp")?;
+        Ok((Profile { algorithm, digits, moving }, first, ahead))
     }
 }
 

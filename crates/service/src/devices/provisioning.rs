@@ -142,6 +142,7 @@ impl Provisioning<'_> {
             is_guarded: false,
             is_unproved: false,
             first_counter: u64::from(counter),
+            ahead: 0,
             spare_of: self.order.spare_of,
             value: Sensitive::new(self.credential.seed.expose().clone()),
         };

@@ -335,6 +335,8 @@ ALTER TABLE secrets ADD COLUMN unproved INTEGER NOT NULL DEFAULT 0 CHECK (unprov
 ALTER TABLE secrets ADD COLUMN weak INTEGER NOT NULL DEFAULT 0 CHECK (weak IN (0, 1));
 CREATE INDEX secrets_unproved ON secrets (user) WHERE unproved = 1;
 CREATE INDEX secrets_weak ON secrets (user) WHERE weak = 1;
+-- HOTP: by how many the counter of another program may be ahead of the token. 0 once a code was accepted here.
+ALTER TABLE moving_factors ADD COLUMN ahead INTEGER NOT NULL DEFAULT 0 CHECK (ahead BETWEEN 0 AND 100);
 ";
 
 /// The newest schema version that this program knows.

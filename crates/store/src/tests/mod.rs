@@ -74,6 +74,7 @@ fn factor(number: u8, owner: UserId, moving: OtpKind) -> NewSecret {
         is_guarded: false,
         is_unproved: false,
         first_counter: 0,
+        ahead: 0,
         spare_of: None,
         value: Sensitive::new(SEED.to_vec()),
     }

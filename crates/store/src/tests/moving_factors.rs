@@ -100,7 +100,7 @@ fn a_job_that_is_undone_uses_no_code_up() {
     });
 
     assert!(matches!((undone, failed), (Ok(true), Err(Fault::Corrupt("on purpose")))));
-    assert_eq!(position(&store, owner), Position { next: 8, used_at: Some(3), resync: None });
+    assert_eq!(position(&store, owner), Position { next: 8, used_at: Some(3), resync: None, ahead: 0 });
     assert!(use_up(&store, owner, 8));
 }
 
@@ -157,7 +157,7 @@ fn time_2_a_lowered_step_stays_lowered_and_future_steps_stay_used() {
 
         let store = open(dir.path());
 
-        assert_eq!(position(&store, owner), Position { next: 11, used_at: Some(3), resync: None }, "{folds}");
+        assert_eq!(position(&store, owner), Position { next: 11, used_at: Some(3), resync: None, ahead: 0 }, "{folds}");
         let uses = [10, 11, 12, 1000].map(|step| use_up(&store, owner, step));
         assert_eq!(uses, [false, false, true, false], "{folds}");
         assert!(use_up(&store, owner, 1001));
