@@ -123,9 +123,49 @@ fn fill(draft: &mut Draft, package: &Element, key: &Element, keys: Option<&Keys>
 
 /// The common name of a distinguished name (RFC 4514), or the whole text.
 fn common_name(text: &str) -> String {
-    let parts = text.split(',').filter_map(|part| part.trim().split_once('='));
-    let mut names = parts.filter(|(key, _)| ["cn", "uid"].contains(&key.trim().to_ascii_lowercase().as_str()));
-    names.next().map_or(text, |(_, name)| name.trim()).to_owned()
+    for part in parts_of_name(text) {
+        let Some((key, name)) = part.split_once('=') else { continue };
+        if ["cn", "uid"].contains(&key.trim().to_ascii_lowercase().as_str()) {
+            return unescaped(name.trim());
+        }
+    }
+    text.to_owned()
+}
+
+/// Splits at the commas that are not escaped.
+fn parts_of_name(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut is_escaped) = (Vec::new(), 0, false);
+    for (at, symbol) in text.char_indices() {
+        if symbol == ',' && !is_escaped {
+            parts.extend(text.get(start..at));
+            start = at.saturating_add(1);
+        }
+        is_escaped = symbol == '\\' && !is_escaped;
+    }
+    parts.extend(text.get(start..));
+    parts
+}
+
+/// A value without its escapes: a backslash before a symbol, or before two hexadecimal digits of a byte.
+fn unescaped(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::new(), text);
+    while let Some((plain, escaped)) = rest.split_once('\\') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let byte = escaped.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (byte, escaped.chars().next()) {
+            (Some(byte), _) => {
+                bytes.push(byte);
+                rest = escaped.get(2..).unwrap_or_default();
+            }
+            (None, Some(symbol)) => {
+                bytes.extend_from_slice(symbol.to_string().as_bytes());
+                rest = escaped.get(symbol.len_utf8()..).unwrap_or_default();
+            }
+            (None, None) => rest = "",
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A number of `Data`: as text, or as an encrypted big-endian integer.
@@ -136,11 +176,14 @@ fn number(data: &Element, name: &str, keys: Option<&Keys>) -> Result<Option<u64>
         return Ok(Some(digits(text).ok_or_else(wrong)?));
     }
     let Some(bytes) = opened(element, keys)? else { return Ok(None) };
-    let integer = [4, 8].contains(&bytes.expose().len());
-    let integer = integer.then(|| bytes.expose().iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte)));
-    // Some programs encrypt the digits instead (RFC 6030 section 4.2: a big-endian integer).
-    let text = || std::str::from_utf8(bytes.expose()).ok().and_then(digits);
-    integer.or_else(text).map(Some).ok_or_else(|| Refusal::Damaged(format!("its {name} is no number")).into())
+    // Some programs encrypt the digits instead of a big-endian integer (RFC 6030 section 4.2). As an integer they would be
+    // beyond 800 million.
+    let text = std::str::from_utf8(bytes.expose()).ok().and_then(digits);
+    let is_integer = [4, 8].contains(&bytes.expose().len());
+    let integer = || bytes.expose().iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    text.or_else(|| is_integer.then(integer))
+        .map(Some)
+        .ok_or_else(|| Refusal::Damaged(format!("its {name} is no number")).into())
 }
 
 fn secret(data: &Element, keys: Option<&Keys>) -> Result<Option<Sensitive<Vec<u8>>>, Why> {
@@ -269,4 +312,23 @@ fn derive(method: &Element, password: &[u8]) -> Result<Sensitive<Vec<u8>>, Fault
     cipher::pbkdf2(hash, password, salt.expose(), rounds, &mut key)
         .ok_or_else(|| damaged("IterationCount from 1 to 10,000,000"))?;
     Ok(Sensitive::new(std::mem::take(&mut *key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_the_whole_common_name_also_with_commas() {
+        for (text, name) in [
+            ("UID=ann", "ann"),
+            ("DC=example, CN=John Doe ,O=x", "John Doe"),
+            (r"CN=Doe\, John,O=x", "Doe, John"),
+            (r"UID=ann\,UID\=bob", "ann,UID=bob"),
+            (r"uid=J\c3\bcrgen\\", "Jürgen\\"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(common_name(text), name, "{text}");
+        }
+    }
 }

@@ -227,7 +227,7 @@ impl Lines {
         );
         let end = format!(
             "</PlainValue></Secret>{data}</Data><UserId>UID={}</UserId></Key></KeyPackage>\n",
-            escaped(&user.name)
+            escaped(&value_of_name(&user.name))
         );
         for part in [begin.as_str(), &secret, &end] {
             out.extend_from_slice(part.as_bytes());
@@ -239,6 +239,18 @@ fn json_line(out: &mut Vec<u8>, value: &impl serde::Serialize) -> Result<(), Err
     serde_json::to_writer(&mut *out, value).map_err(|cause| Error::Internal(cause.to_string()))?;
     out.push(b'\n');
     Ok(())
+}
+
+/// A value in a distinguished name (RFC 4514 section 2.4).
+fn value_of_name(text: &str) -> String {
+    let mut value = String::with_capacity(text.len());
+    for symbol in text.chars() {
+        if ",+\"\\<>;=#".contains(symbol) {
+            value.push('\\');
+        }
+        value.push(symbol);
+    }
+    value
 }
 
 /// A text between the tags of XML.
