@@ -138,7 +138,7 @@ impl Format {
         }
         let Ok(text) = std::str::from_utf8(bytes) else { return Err(Fault::Unknown(of_bytes(bytes))) };
         let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-        let Some(first) = first else { return Err(Fault::Unknown("it is empty")) };
+        let Some(first) = first else { return Err(Fault::Unknown("it is empty; did the program that wrote it fail?")) };
         match () {
             () if own::is(first) => without_json(Self::Mfad),
             () if first.starts_with(['{', '[']) => of_json(bytes),
@@ -214,7 +214,8 @@ impl Display for Format {
 type Recogniser = fn(&Value) -> bool;
 
 fn of_json(bytes: &[u8]) -> Result<(Format, Option<Value>), Fault> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|_| Fault::Unknown("damaged JSON"))?;
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|_| Fault::Unknown("damaged JSON, or its end is missing"))?;
     let readers: [(Format, Recogniser); 10] = [
         (Format::Aegis, aegis::is),
         (Format::TwoFas, twofas::is),
@@ -243,6 +244,8 @@ fn of_bytes(bytes: &[u8]) -> &'static str {
     let pictures: [&[u8]; 3] = [&[0xff, 0xd8, 0xff], b"GIF89a", b"RIFF"];
     if pictures.iter().any(|magic| bytes.starts_with(magic)) {
         "a picture that is no PNG; save it as PNG"
+    } else if bytes.starts_with(b"age-encryption.org/v1") {
+        "it is encrypted with age; decrypt it first: age -d -i IDENTITY FILE | mfactl import ... -"
     } else if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         "UTF-16 text; save it as UTF-8"
     } else {

@@ -405,7 +405,7 @@ fn a_file_that_is_none_of_them_is_named() {
         assert!(told.contains(what) && !told.contains(SECRET), "{text:?}: {told}");
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(fault(&deep), Fault::Unknown("damaged JSON"));
+    assert_eq!(fault(&deep), Fault::Unknown("damaged JSON, or its end is missing"));
     let picture = read(b"\x89PNG\r\n\x1a\n\xff", None, &Secrets::default());
     assert!(matches!(picture, Err(Fault::Damaged(Format::Picture, what)) if what.contains("decoded")));
     let jpeg = read(&[0xff, 0xd8, 0xff, 0xe0], None, &Secrets::default());

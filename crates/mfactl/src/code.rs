@@ -1,11 +1,13 @@
 //! Answers to a second factor: codes and backup codes, told apart by their format, and answers that a hardware key or
 //! security key gives itself.
 
+use mfad_api::Diagnosis;
+
 use crate::call::{Body, Call};
 use crate::client::Answer;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, visible};
 use crate::prompt::{PIN, Source, Wanted};
 use crate::secret_text::Hidden;
 
@@ -128,13 +130,34 @@ pub(crate) async fn send_code<'a>(
                 "not a backup code; omit --recovery to use a code of the authenticator".to_owned(),
             ));
         }
-        match context.client.send(call(&code)).await?.granted() {
+        let answer = context.client.send(call(&code)).await?.granted();
+        if let Err(Failure::Refused(problem)) = &answer
+            && let Some(diagnosis) = &problem.diagnosis
+        {
+            context.out.aside(&visible(&diagnosed(diagnosis)));
+        }
+        match answer {
             Err(Failure::Refused(problem)) if *source == Source::Prompt && problem.may_try_again() => {
                 context.out.error(&problem.to_string());
             }
             other => return other,
         }
     }
+}
+
+/// For which settings of the authenticator a wrong first code of an imported factor would be right.
+fn diagnosed(found: &Diagnosis) -> String {
+    let algorithm = found.algorithm.as_deref().unwrap_or("another algorithm");
+    let digits = found.digits.map_or_else(String::new, |digits| format!(", {digits} digits"));
+    let period = found.period.map_or_else(String::new, |period| format!(", a period of {period} s"));
+    let drift = found.drift_seconds.filter(|seconds| *seconds != 0);
+    let drift = drift.map_or_else(String::new, |seconds| {
+        let way = if seconds > 0 { "ahead of" } else { "behind" };
+        format!(", with a clock {} s {way} this host's", seconds.unsigned_abs())
+    });
+    format!(
+        "the code is that of an authenticator set to {algorithm}{digits}{period}{drift}; the imported factor differs"
+    )
 }
 
 /// Asks for a touch, on standard error. Call it before the request: the daemon waits for the touch before it responds.
@@ -160,6 +183,16 @@ mod tests {
 
     fn parse(text: &str) -> Result<Code, Failure> {
         Code::parse(Hidden::new(text.to_owned()))
+    }
+
+    #[test]
+    fn a_diagnosis_names_the_settings_and_the_clock() {
+        let found =
+            serde_json::from_str(r#"{"algorithm":"SHA256","digits":6,"period":30,"driftSeconds":-600}"#).unwrap();
+
+        let said = diagnosed(&found);
+
+        assert!(said.contains("SHA256, 6 digits, a period of 30 s, with a clock 600 s behind this host's"), "{said}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::output::{Output, visible};
 
 const LOOK: &str = "{pos}/{len} factors {wide_bar} {per_sec}";
 /// Why an entry was not sent.
-const UNSENT: &str = "not known to be imported, since the import ended before; start it again";
+const UNSENT: &str = "not known to be imported, since the import ended before";
 
 /// Reports entries one by one, so that it needs no memory for those before.
 pub(super) struct Report {
@@ -25,6 +25,8 @@ pub(super) struct Report {
     imported: usize,
     known: usize,
     refused: usize,
+    /// Entries of requests that were not answered.
+    unsent: usize,
     /// Entries that were printed as JSON.
     shown: usize,
     /// Users of an export of mfad.
@@ -47,7 +49,7 @@ impl Report {
             let length = entries.and_then(|entries| u64::try_from(entries).ok());
             ProgressBar::with_draw_target(length, indicatif::ProgressDrawTarget::stderr()).with_style(style)
         });
-        Ok(Self { out, bar, file, imported: 0, known: 0, refused: 0, shown: 0, users: 0 })
+        Ok(Self { out, bar, file, imported: 0, known: 0, refused: 0, unsent: 0, shown: 0, users: 0 })
     }
 
     /// An entry that is not sent, for the reason in its plan.
@@ -58,7 +60,10 @@ impl Report {
 
     /// An entry with the answer of the daemon.
     pub(super) fn answered(&mut self, planned: &Planned, result: &ImportResult) -> Result<(), Failure> {
-        let reason = (result.state == "refused").then(|| result.detail.as_deref().unwrap_or_default());
+        let reason = (result.state == "refused").then(|| match result.code.as_deref() {
+            Some("not-found") => "there is no such user; use --create-users, --user or --map",
+            _ => result.detail.as_deref().unwrap_or_default(),
+        });
         self.tell(planned, &result.state, reason, result.uid.as_deref())
     }
 
@@ -75,7 +80,7 @@ impl Report {
         };
         let state = result.map_or("refused", |result| result.state.as_str());
         self.users = self.users.saturating_add(1);
-        if let (true, Some(reason)) = (entries.is_empty(), reason) {
+        if let (true, Some(reason)) = (entries.is_empty() && result.is_some(), reason) {
             self.refused = self.refused.saturating_add(1);
             self.out.error(&visible(&format!("the user {name}: {reason}")));
         }
@@ -88,9 +93,11 @@ impl Report {
     }
 
     fn tell(&mut self, planned: &Planned, state: &str, reason: Option<&str>, uid: Option<&str>) -> Result<(), Failure> {
+        let is_unsent = reason == Some(UNSENT);
         let count = match state {
             "imported" => &mut self.imported,
             "known" => &mut self.known,
+            _ if is_unsent => &mut self.unsent,
             _ => &mut self.refused,
         };
         *count = count.saturating_add(1);
@@ -104,7 +111,8 @@ impl Report {
                 self.shown = self.shown.saturating_add(1);
             }
         }
-        if let Some(reason) = reason {
+        // They all have one cause, which is told at the end.
+        if let Some(reason) = reason.filter(|_| !is_unsent) {
             let user = planned.user.as_deref().unwrap_or("no user");
             let text = visible(&format!("{} ({user}): {reason}", planned.place()));
             match &self.bar {
@@ -136,6 +144,10 @@ impl Report {
                 self.out.note(&format!("users: {}", self.users))?;
             }
             self.out.note(&format!("taken over: {imported}, there before: {known}, refused: {refused}"))?;
+            if self.unsent > 0 {
+                let unsent = self.unsent;
+                self.out.error(&format!("{unsent} entries are not known to be imported; start the same command again"));
+            }
         }
         if refused > 0 { Err(Failure::Reported(Exit::Denied)) } else { Ok(()) }
     }
