@@ -19,6 +19,8 @@ use crate::proof::{Dice, size};
 use crate::tour::RECIPIENT as OTHERS;
 use crate::wire::Request;
 
+const SEED: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+
 /// An age identity, and the recipient that belongs to it.
 struct Identity {
     dir: TempDir,
@@ -68,7 +70,8 @@ fn users(export: &str) -> BTreeSet<String> {
 
 /// Imports an export from standard input.
 fn import(host: &Host, export: &str) -> (Option<i32>, Value) {
-    let done = mfactl(host, &["--json", "import", "--trusted", "--reason", "a new host", "-"], export);
+    let usual = ["--json", "import", "--trusted", "--format", "mfad", "--reason", "a new host", "-"];
+    let done = mfactl(host, &usual, export);
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     (done.status.code(), serde_json::from_slice(&done.stdout).unwrap_or(Value::String(said)))
 }
@@ -135,13 +138,7 @@ fn an_export_is_taken_over_by_another_daemon_bit_for_bit() {
     let mut dice = Dice(0x2a);
     let people: Vec<Value> =
         (0..size(1000, 20_000)).map(|number| random_user(&mut dice, number, &model.line)).collect();
-    let lines: Vec<String> = people.iter().map(Value::to_string).collect();
-    let whole = format!(
-        "{{\"mfadExport\":1,\"created\":0,\"issuer\":\"x\"}}\n{}\n{{\"mfadExportEnd\":true,\"users\":0,\"factors\":0,\
-         \"leftOut\":{{}}}}\n",
-        lines.join("\n")
-    );
-    let (status, report) = import(&first, &whole);
+    let (status, report) = import(&first, &export_of(&people));
     assert_eq!(status, Some(0), "{report}");
     // Codes that are used here are used up there.
     let counted = people.iter().position(|user| {
@@ -286,6 +283,82 @@ fn only_root_chooses_the_recipient_and_others_prove_themselves_first() {
     assert!(details[1].starts_with(&format!("mfad to {mine}: ")), "{details:?}");
 }
 
+/// An export with these users.
+fn export_of(people: &[Value]) -> String {
+    let lines: Vec<String> = people.iter().map(Value::to_string).collect();
+    format!(
+        "{{\"mfadExport\":1,\"created\":0,\"issuer\":\"x\"}}\n{}\n{{\"mfadExportEnd\":true,\"users\":0,\"factors\":0,\
+         \"leftOut\":{{}}}}\n",
+        lines.join("\n")
+    )
+}
+
+#[test]
+fn an_export_brings_roles_only_where_the_format_is_named_and_the_plan_shows_them() {
+    let host = Host::start("");
+    let factor =
+        json!({"name": "phone", "kind": "hotp", "algorithm": "SHA1", "digits": 6, "counter": 5, "secret": SEED});
+    let export = export_of(&[
+        json!({"name": "svc", "roles": ["admin", "host"], "factors": [factor]}),
+        json!({"name": "bare", "roles": ["admin"]}),
+    ]);
+
+    let plan = mfactl(&host, &["import", "--dry-run", "-"], &export);
+    let unnamed = mfactl(&host, &["import", "--trusted", "--reason", "a backup of Aegis", "-"], &export);
+    let for_one = mfactl(&host, &["import", "--dry-run", "--user", "ann", "-"], &export);
+
+    let plan = String::from_utf8(plan.stdout).unwrap();
+    assert!(
+        plan.contains("roles of the user: admin host") && plan.contains("bare: roles of the user: admin"),
+        "{plan}"
+    );
+    assert_eq!((unnamed.status.code(), for_one.status.code()), (Some(2), Some(2)));
+    assert!(String::from_utf8_lossy(&unnamed.stderr).contains("--format mfad"), "{unnamed:?}");
+    assert_eq!(host.ask(&Request::get("/users")).ok()["users"], json!([]));
+    let (status, report) = import(&host, &export);
+    assert_eq!(status, Some(0), "{report}");
+    let rows = host.ask(&Request::get("/audit?limit=500")).ok()["events"].to_string();
+    assert!(rows.contains("roles of an import: admin host"), "{rows}");
+}
+
+#[test]
+fn a_user_who_is_there_gets_what_is_missing_and_nothing_counts_twice() {
+    let (host, identity) = (Host::start(""), Identity::new());
+    let model = model(&host, &identity).line;
+    let factor = |name: &str, secret: &str, counter: u64| json!({"name": name, "kind": "hotp", "algorithm": "SHA1", "digits": 6, "counter": counter, "secret": secret});
+    let (other, third) = (SEED.replace('G', "H"), SEED.replace('G', "J"));
+    let ann = |factors: &[Value], used: u32| {
+        let codes = json!({"record": model["backupCodes"]["record"], "used": used});
+        json!({"name": "ann", "password": model["password"], "backupCodes": codes, "factors": factors})
+    };
+    let target = Host::start("");
+    // Twice in one file, the second one newer; and a factor that is named as passwords are.
+    let twice = export_of(&[
+        ann(&[factor("password", SEED, 3)], 1),
+        ann(&[factor("password", SEED, 5), factor("fob", &other, 0)], 3),
+    ]);
+
+    let (status, report) = import(&target, &twice);
+
+    assert_eq!(status, Some(0), "{report}");
+    let uid = text(&target.ask(&Request::get("/users?name=ann")).ok()["users"][0]["uid"]);
+    let code = |counter| json!({"token": otp::code(&otp::seed_of(SEED), Hash::Sha1, 6, counter)});
+    target.verify(&uid, &code(4)).refused(401, "wrong-code");
+    target.verify(&uid, &code(5)).ok();
+    let exported = identity.export(&target, &[]);
+    assert!(exported.contains("\"used\":3"), "{exported}");
+    // A name that is taken here, and codes that were used there meanwhile.
+    let (status, report) = import(&target, &export_of(&[ann(&[factor("fob", &third, 0)], 4)]));
+    assert_eq!((status, &report["entries"][0]["state"]), (Some(0), &json!("imported")), "{report}");
+    let exported = identity.export(&target, &[]);
+    assert!(exported.contains("\"used\":7") && exported.contains("\"name\":\"authenticator\""), "{exported}");
+    let future = json!({"name": "soon", "kind": "totp", "algorithm": "SHA1", "digits": 6, "period": 30,
+        "usedStep": otp::step(30) + 100, "secret": third});
+    let (status, report) = import(&target, &export_of(&[json!({"name": "bob", "factors": [future]})]));
+    assert_eq!(status, Some(1), "{report}");
+    assert!(report["entries"][0]["reason"].as_str().unwrap().contains("future"), "{report}");
+}
+
 #[test]
 fn a_user_exports_the_own_factors_where_that_is_allowed() {
     let identity = Identity::new();
@@ -409,7 +482,7 @@ fn a_second_administrator_confirms_an_export_once() {
         let body = json!({"token": factor.next(), "action": action});
         text(&host.ask(&Request::post("/auth/stepup", &body).token(&person.token)).ok()["receipt"])
     };
-    let action = format!("export to {}", identity.recipient);
+    let action = format!("export mfad to {}", identity.recipient);
     let ask = |approval: Option<&str>| {
         let body = json!({"recipient": identity.recipient});
         let body = approval.map_or(body.clone(), |approval| with(body, &json!({"approval": approval})));
@@ -419,12 +492,19 @@ fn a_second_administrator_confirms_an_export_once() {
     let told = ask(None).refused(400, "malformed");
     assert!(told["detail"].as_str().unwrap().contains(&action), "{told}");
     ask(Some(&receipt(&host, "nobody", &action, false))).refused(401, "receipt-refused");
-    ask(Some(&receipt(&host, "other", "export to somebody", true))).refused(401, "receipt-refused");
+    ask(Some(&receipt(&host, "other", "export mfad to somebody", true))).refused(401, "receipt-refused");
+    let with_keys = action.replace("mfad", "mfad with hardware keys");
+    ask(Some(&receipt(&host, "third", &with_keys, true))).refused(401, "receipt-refused");
     let good = receipt(&host, "second", &action, true);
     let file = identity.place("receipt");
+    fs::write(&file, format!("receipt  {good}\nfor      ann\n")).unwrap();
+    let place = (identity.place("refused.age").display().to_string(), file.display().to_string());
+    let usual = ["export", &place.0, "--to", &identity.recipient, "--reason", "x", "--approval-file", &place.1];
+    let refused = mfactl(&host, &usual, "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("step-up --quiet"), "{refused:?}");
     fs::write(&file, &good).unwrap();
     let plain = identity.export(&host, &["--approval-file", &file.display().to_string()]);
-    assert_eq!(users(&plain).len(), 3);
+    assert_eq!(users(&plain).len(), 4);
     ask(Some(&good)).refused(401, "receipt-refused");
 }
 

@@ -60,6 +60,20 @@ fn events(host: &Host, event: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_second_import_may_say_that_the_factor_was_proved_elsewhere() {
+    let host = Host::start("");
+    let anna = imported(&host, "anna");
+    assert_eq!(mfa_of(&host, &anna), "imported");
+
+    let answer = job(&host, &json!({"trusted": true, "factors": [hotp("anna", 3, SEED)]}));
+
+    assert_eq!(answer["results"][0]["state"], "imported", "{answer}");
+    assert_ne!(mfa_of(&host, &anna), "imported");
+    let answer = job(&host, &json!({"trusted": true, "factors": [hotp("anna", 3, SEED)]}));
+    assert_eq!(answer["results"][0]["state"], "known", "{answer}");
+}
+
+#[test]
 fn an_imported_factor_is_proved_by_its_first_code_at_a_login() {
     let mut host = Host::start("");
     let anna = imported(&host, "anna");

@@ -153,6 +153,47 @@ fn a_factor_that_is_there_changes_nothing_and_each_is_judged_by_itself() {
 }
 
 #[test]
+fn the_same_factor_twice_in_one_job_counts_once_with_the_newer_counter() {
+    let host = Host::start("");
+    host.ask(&Request::post("/users", &json!({"name": "eve"}))).ok();
+    let timed = |used: u64| json!({"user": "tom", "kind": "totp", "usedStep": used, "secret": SEED});
+    let step = otp::step(30);
+
+    for _ in 0..2 {
+        let job =
+            json!([hotp("new", 3), hotp("new", 7), hotp("eve", 7), hotp("eve", 3), timed(step - 9), timed(step - 1)]);
+        let answer = host.ask(&imports(&job, true)).ok();
+        assert!(answer["results"].as_array().unwrap().iter().all(|result| result["uid"].is_string()), "{answer}");
+    }
+
+    for user in ["new", "eve"] {
+        let user = id_of(&host, user);
+        host.verify(&user, &code(6)).refused(401, "wrong-code");
+        host.verify(&user, &code(7)).ok();
+    }
+}
+
+#[test]
+fn az_4_an_administrator_imports_with_a_fresh_second_factor_and_nothing_for_the_own_account() {
+    let host = Host::start("");
+    let (mut person, mut factor, _) = host.guarded("root2");
+    host.change(&person.id, &json!({"roles": ["admin"]}));
+    let key = host.ask(&Request::post(person.secrets(), &json!({"type": "apikey", "name": "key"})).reason()).ok();
+    let key = key["secret"]["apikey"].as_str().unwrap().to_owned();
+    host.log_in(&mut person, &mut factor);
+    let job = json!([hotp("root2", 0), hotp("ann", 0)]);
+
+    host.ask(&imports(&job, true).token(&key)).refused(403, "fresh-proof-required");
+    let answer = host.ask(&imports(&job, true).token(&person.token)).ok();
+
+    let codes: Vec<&Value> = answer["results"].as_array().unwrap().iter().map(|result| &result["code"]).collect();
+    assert_eq!(codes, [&json!("forbidden"), &Value::Null], "{answer}");
+    let whole = json!({"users": [{"name": "root2", "factors": []}]});
+    let answer = host.ask(&Request::post("/imports", &whole).reason().token(&person.token)).ok();
+    assert_eq!(answer["results"][0]["code"], "forbidden", "{answer}");
+}
+
+#[test]
 fn enr_9_an_import_ends_sessions_that_lack_the_factor() {
     let host = Host::start("");
     let person = host.person("anna");

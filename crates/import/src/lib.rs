@@ -128,6 +128,7 @@ pub fn read(bytes: &[u8], format: Option<Format>, secrets: &Secrets<'_>) -> Resu
         if !part.is_complete {
             return Err(Fault::Damaged(format, CUT_OFF.to_owned()));
         }
+        notes.extend(part.notes);
         let entries = part.drafts.into_iter().map(draft::Draft::finish).collect();
         return Ok(Document { format, entries, notes, accounts: part.accounts, is_complete: true });
     }

@@ -15,6 +15,8 @@ const END: &str = "mfadExportEnd";
 /// An export leaves out nothing that has a value.
 const DEFAULTS: Defaults = Defaults { program: "mfad", kind: None, counter: None };
 
+const ROLES: &str = "roles of the user: ";
+
 /// Whether the first line is that of an export.
 pub(crate) fn is(text: &str) -> bool {
     text.trim_start().starts_with(&format!("{{\"{HEAD}\""))
@@ -25,6 +27,8 @@ pub(crate) fn is(text: &str) -> bool {
 pub(crate) struct Part {
     pub(crate) drafts: Vec<Draft>,
     pub(crate) accounts: Vec<Account>,
+    /// What users without factors have.
+    pub(crate) notes: Vec<String>,
     /// Whether the last line was among them.
     pub(crate) is_complete: bool,
 }
@@ -51,13 +55,35 @@ pub(crate) fn read(bytes: &[u8], before: usize) -> Result<Part, Fault> {
         } else {
             let name = text(&value, "name").ok_or_else(|| damaged("a user without a name"))?;
             let factors = value.get("factors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let mut said = about(&value);
             for (index, factor) in (1_usize..).zip(factors) {
-                part.drafts.push(draft(format!("line {number_of_line}, factor {index}"), &name, factor));
+                let mut draft = draft(format!("line {number_of_line}, factor {index}"), &name, factor);
+                draft.notes.append(&mut said);
+                part.drafts.push(draft);
             }
+            // Without a factor, there is no entry to say it. Most users have a password, so that is left out.
+            let roles = said.into_iter().filter(|note| note.starts_with(ROLES));
+            part.notes.extend(roles.map(|note| format!("line {number_of_line}, {name}: {note}")));
             part.accounts.push(Account { name, json: Zeroizing::new(line.to_owned()), entries: factors.len() });
         }
     }
     Ok(part)
+}
+
+/// What a new user has besides factors.
+fn about(user: &Value) -> Vec<String> {
+    let roles = user.get("roles").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let roles: Vec<&str> = roles.iter().filter_map(Value::as_str).collect();
+    let mut about = Vec::new();
+    if !roles.is_empty() {
+        about.push(format!("{ROLES}{}", roles.join(" ")));
+    }
+    for (member, what) in [("disabled", "the user is disabled"), ("password", "with a password")] {
+        if user.get(member).is_some_and(|value| *value != Value::Bool(false)) {
+            about.push(what.to_owned());
+        }
+    }
+    about
 }
 
 fn draft(place: String, name: &str, factor: &Value) -> Draft {

@@ -53,6 +53,7 @@ impl Parts {
         };
         if self.format == Format::Mfad {
             let part = own::read(part, before)?;
+            notes.extend(part.notes);
             let entries = part.drafts.into_iter().map(draft::Draft::finish).collect();
             let (accounts, is_complete) = (part.accounts, part.is_complete);
             return Ok(Document { format: self.format, entries, notes, accounts, is_complete });

@@ -29,6 +29,10 @@ pub(crate) async fn run(context: &mut Context, args: &ExportArgs) -> Result<(), 
         Some(path) => {
             let text = fs::read_to_string(path);
             let text = text.map_err(|error| Failure::Usage(format!("--approval-file {}: {error}", path.display())))?;
+            if text.trim().lines().count() != 1 {
+                let why = "it is not a receipt alone; `mfactl step-up --quiet` prints that";
+                return Err(Failure::Usage(format!("--approval-file {}: {why}", path.display())));
+            }
             Some(Hidden::new(text.trim().to_owned()))
         }
     };

@@ -18,7 +18,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "FORMAT", default_value = "mfad", value_parser = PossibleValuesParser::new(["mfad", "otpauth", "pskc"]), hide_possible_values = true)]
     pub format: String,
     /// Include the seeds of factors on hardware keys
-    #[arg(long)]
+    #[arg(long, conflicts_with = "own")]
     pub hardware: bool,
     /// Export only the factors of this user, who logs in first
     #[arg(long = "self", value_name = "USER", conflicts_with_all = ["admin", "approval_file", "reason"])]

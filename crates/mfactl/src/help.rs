@@ -269,7 +269,8 @@ the first code that its user gives at a login or verify. Codes that were used
 there are used up here. The format is recognised by the content; see
 migration.md for all of them. A factor that its user has already changes
 nothing, so an import that was interrupted is started again. Look at the plan
-first, with --dry-run.
+first, with --dry-run. It comes from the files alone: it does not know which
+users and factors there are.
 
 Without these flags, the file has otpauth URIs, one in each line, and each
 factor becomes active with a code of the authenticator that has it. A user has
@@ -277,7 +278,8 @@ at most one pending factor, so --pending imports only the first factor of each
 user.
 
 Nothing is guessed: what cannot be kept is refused by its place in the file,
-and exits with 1. A file that cannot be read at all exits with 2.
+and exits with 1 (a dry run with 0). A file that cannot be read at all exits
+with 2.
 
 Examples:
   mfactl import --dry-run aegis.json
@@ -296,14 +298,15 @@ configuration names under [export]. Each export is in the audit log.
 Where the configuration allows it (own under [export]), users export their own
 factors with --self.
 
-The form mfad has users with passwords, backup codes, factors, counters and used
-steps, and `mfactl import --trusted` takes it over as it is. The forms otpauth
-and pskc are for other programs, and lose all but the factors.
+The form mfad has users with roles, passwords, backup codes, factors, counters
+and used steps, and `mfactl import --trusted --format mfad` takes it over as it
+is. The forms otpauth and pskc are for other programs, and lose all but the
+factors.
 
 Examples:
   mfactl export users.age --to age1... --reason 'a new host'
   age -d -i identity users.age |
-      mfactl import --trusted --reason 'a new host' -";
+      mfactl import --trusted --format mfad --reason 'a new host' -";
 
 pub(crate) const MASTER_KEY: &str = "\
 `mfactl key` is the former name of this command. It still works in this release

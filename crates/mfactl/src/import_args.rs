@@ -34,7 +34,7 @@ pub(crate) struct ImportArgs {
     /// Format of the files, instead of the one that their content shows
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)), hide_possible_values = true)]
     pub format: Option<String>,
-    /// Key of an encrypted PSKC file, as bytes or hexadecimal digits
+    /// Key of an encrypted file (PSKC, privacyIDEA), as bytes or hexadecimal digits
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
     /// User who gets the factor, instead of the account named in the file

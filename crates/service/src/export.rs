@@ -10,9 +10,10 @@ use mfad_store::{Outcome, Tx, View};
 use super::age::{AgeStream, Recipient};
 use super::authorise::{ADMIN_ROLE, FRESH, UserAccess};
 use super::export_lines::{ExportFormat, Lines, one_user, users_after};
-use super::tokens::digest;
+use super::tokens::{api_key_parts, digest};
 use super::{Reply, RequestContext, Service, Stop};
 use crate::error::Error;
+use crate::token::Claims;
 
 /// How long each page of users may wait for the store.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,8 +50,9 @@ enum Pages {
 }
 
 /// The text of the action that a second administrator confirms.
-fn action(recipient: &str) -> String {
-    format!("export to {recipient}")
+fn action(order: &ExportOrder) -> String {
+    let hardware = if order.with_hardware { " with hardware keys" } else { "" };
+    format!("export {}{hardware} to {}", order.format.name(), order.recipient_text)
 }
 
 impl Service {
@@ -66,8 +68,9 @@ impl Service {
         }
         if policy.export.needs_two && order.approval.is_none() {
             let why = format!(
-                "`approval` is required: the receipt of another administrator, who confirmed the action `{}`",
-                action(&order.recipient_text)
+                "`approval` (--approval-file) is required: the receipt of another administrator, who confirms the action \
+                 with `mfactl step-up --quiet '{}'`",
+                action(&order)
             );
             return Err(Error::Malformed(why));
         }
@@ -75,7 +78,7 @@ impl Service {
         let (format, issuer) = (order.format, policy.issuer.clone());
         let detail = format!("{} to {}", format.name(), order.recipient_text);
         let detail = context.reason().map_or(detail.clone(), |reason| format!("{detail}: {reason}"));
-        let (approval, wanted) = (order.approval, digest(action(&order.recipient_text).as_bytes()));
+        let (wanted, approval) = (digest(action(&order).as_bytes()), order.approval);
         self.change(context, move |tx, context| {
             if let Some(approval) = &approval {
                 take_approval(tx, context, approval, &wanted, own)?;
@@ -98,6 +101,10 @@ impl Service {
         if !policy.export.allows_own || !access.is_by_login() {
             return Err(Error::Forbidden(Right::Admin.name()));
         }
+        if order.with_hardware {
+            // The seed on a hardware key is meant to be nowhere else.
+            return Err(Error::Malformed("`hardware` is for administrators".to_owned()));
+        }
         self.must_be_proved(context)?;
         let (id, format) = (access.user.id, order.format);
         let detail = format!("own factors, {} to {}", format.name(), order.recipient_text);
@@ -105,7 +112,7 @@ impl Service {
             access.must_be_fresh(tx, context)?;
             Ok(tx.audit(&context.entry_with(AuditEvent::StoreExport, Outcome::Ok, Some(id), None, detail))?)
         })?;
-        let lines = Lines::new(format, order.with_hardware, policy.issuer.clone(), context.now.unix_seconds());
+        let lines = Lines::new(format, false, policy.issuer.clone(), context.now.unix_seconds());
         let pages = Pages::Only(Some(id));
         Ok(Reply::Export(Box::new(Export { stream: order.recipient.stream()?, lines, pages, is_over: false })))
     }
@@ -150,13 +157,29 @@ impl Service {
     fn must_be_proved(&self, context: &RequestContext) -> Result<(), Error> {
         match self.claims(context)? {
             None if context.caller.peer.uid == 0 => Ok(()),
-            Some(claims) if claims.amr.has_second_factor() => {
-                let age = context.now.unix_seconds().saturating_sub(claims.auth_time);
-                if (0..=FRESH).contains(&age) { Ok(()) } else { Err(Error::FreshProofRequired) }
-            }
+            Some(claims) if is_fresh(context, &claims) => Ok(()),
             Some(_) | None => Err(Error::FreshProofRequired),
         }
     }
+
+    /// Returns the user who imports with a token. That takes a second factor in the last minutes too: an imported factor
+    /// or user lets its owner in. A caller without a token has the right of the peer.
+    pub(super) fn importer(&self, context: &RequestContext) -> Result<Option<UserId>, Error> {
+        let Some(text) = &context.caller.token else { return Ok(None) };
+        if api_key_parts(text.expose()).is_some() {
+            return Err(Error::FreshProofRequired);
+        }
+        match self.claims(context)? {
+            Some(claims) if is_fresh(context, &claims) => Ok(Some(claims.subject)),
+            Some(_) | None => Err(Error::FreshProofRequired),
+        }
+    }
+}
+
+/// Whether a second factor was given in the last minutes.
+fn is_fresh(context: &RequestContext, claims: &Claims) -> bool {
+    let age = context.now.unix_seconds().saturating_sub(claims.auth_time);
+    claims.amr.has_second_factor() && (0..=FRESH).contains(&age)
 }
 
 /// Takes the receipt of another administrator. It is used up, whether it fits or not.

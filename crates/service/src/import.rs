@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::error::Error;
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
-use mfad_core::model::{Label, Method, OtpKind, Profile, SecretId, Sensitive, UserId, UserName};
+use mfad_core::model::{Label, Method, OtpKind, Profile, Right, SecretId, Sensitive, UserId, UserName};
 use mfad_core::oath::{OtpauthUri, step_at};
-use mfad_store::{AuditEntry, Fault, NewSecret, NewUser, Outcome, SecretType, Status, Tx, UserRow, View, same_tag};
+use mfad_store::{AuditEntry, NewSecret, NewUser, Outcome, SecretRow, SecretType, Status, Tx, UserRow, View, same_tag};
 
 use super::enroll::{NewFactor, begin_factor, record_factor};
 use super::host_logins::is_named;
@@ -77,9 +77,10 @@ impl Service {
     /// reason of the request. A factor that the user has already changes nothing, so a job can be sent again.
     pub(super) fn import_factors(&self, context: &RequestContext, job: ImportJob) -> Result<Reply, Error> {
         let is_trusted = job.is_trusted;
+        let own = self.importer(context)?;
         let results = self.change(context, move |tx, context| {
             let mut checked = BTreeSet::new();
-            let rules = Rules { creates_users: job.creates_users, is_trusted: job.is_trusted };
+            let rules = Rules { creates_users: job.creates_users, is_trusted: job.is_trusted, own };
             let mut one = |(user, factor)| import(tx, context, rules, (user, factor), &mut checked);
             job.factors.into_iter().map(&mut one).collect()
         })?;
@@ -97,6 +98,8 @@ impl Service {
 struct Rules {
     creates_users: bool,
     is_trusted: bool,
+    /// The user who imports, if a token is used.
+    own: Option<UserId>,
 }
 
 /// Takes over one factor. `checked` has the users whose summary was compared in this job. Everything is checked before the
@@ -110,12 +113,11 @@ fn import(
 ) -> Result<Imported, Stop> {
     let mut factor = factor;
     let used = factor.first.checked_sub(1);
+    if let Err(refusal) = used_in_the_future(context, &factor) {
+        return Ok(Imported::Refused(refusal));
+    }
     if let OtpKind::Totp(period) = factor.profile.moving {
         let present = step_at(context.now.unix_seconds(), period);
-        if factor.first > present.saturating_add(MOST_STEPS_AHEAD) {
-            let why = "its used step lies in the future; compare the clocks of both hosts".to_owned();
-            return Ok(Imported::Refused(Error::Malformed(why)));
-        }
         // The present code may have been used there a moment ago, and few programs write that down.
         factor.first = factor.first.max(present.saturating_add(1));
     }
@@ -130,9 +132,14 @@ fn import(
         if checked.insert(user.id) {
             tx.check_summary(user.id)?;
         }
-        if let Some(secret) = known(tx, user, &factor)? {
-            use_up_to(tx, context, user.id, secret, &factor, used)?;
-            return Ok(Imported::Known { user: user.id, secret });
+        if rules.own == Some(user.id) {
+            // An administrator is an ordinary user on the own account (AZ-4).
+            return Ok(Imported::Refused(Error::Forbidden(Right::Admin.name())));
+        }
+        if let Some(row) = known(tx, user, &factor)? {
+            let is_proved_now = renew(tx, context, &row, &factor, (used, rules.is_trusted))?;
+            let (user, secret) = (user.id, row.id);
+            return Ok(if is_proved_now { Imported::Taken { user, secret } } else { Imported::Known { user, secret } });
         }
         if let Err(refusal) = has_room(tx, user.id, factor.name.as_ref())? {
             return Ok(Imported::Refused(refusal));
@@ -152,40 +159,54 @@ fn import(
 }
 
 /// The active factor of the user with this seed and these parameters.
-pub(super) fn known(view: &View<'_>, user: &UserRow, factor: &ImportedFactor) -> Result<Option<SecretId>, Stop> {
+pub(super) fn known(view: &View<'_>, user: &UserRow, factor: &ImportedFactor) -> Result<Option<SecretRow>, Stop> {
     for row in view.secrets(user.id)? {
         let is_same_kind = row.kind == SecretType::Mfa && row.profile == Some(factor.profile);
         if is_same_kind && row.status == Status::Active {
             let seed = view.open_secret(&row)?;
             if same_tag(seed.expose(), factor.seed.expose()) {
-                return Ok(Some(row.id));
+                return Ok(Some(row));
             }
         }
     }
     Ok(None)
 }
 
-/// Uses up the codes of a factor that were used elsewhere meanwhile, as a newer file has it. Nothing goes back.
-pub(super) fn use_up_to(
+/// Brings a factor that is there to what a newer file says: codes that were used elsewhere meanwhile are used up, and a
+/// factor that was proved elsewhere is proved here too. Nothing goes back. Returns whether it was proved now.
+pub(super) fn renew(
     tx: &Tx<'_>,
     context: &RequestContext,
-    user: UserId,
-    secret: SecretId,
+    row: &SecretRow,
     imported: &ImportedFactor,
-    used: Option<u64>,
-) -> Result<(), Fault> {
-    let (Some(used), Some(found)) = (used, tx.login_factors(user)?) else { return Ok(()) };
-    let Some(factor) = found.factors.iter().find(|factor| factor.id == secret) else { return Ok(()) };
-    let position = tx.position(factor)?;
-    if used >= position.next && tx.use_up(factor, &position, used, context.now.wall_ms)? {
+    (used, is_proved): (Option<u64>, bool),
+) -> Result<bool, Stop> {
+    if let Some(used) = used
+        && tx.use_up_elsewhere(row, used, imported.ahead, context.now.wall_ms)?
+    {
         let (event, detail) = (AuditEvent::FactorImport, "codes that were used elsewhere meanwhile");
-        let entry = context.entry_with(event, Outcome::Ok, Some(user), Some(secret), detail);
+        let entry = context.entry_with(event, Outcome::Ok, Some(row.user), Some(row.id), detail);
         tx.audit(&AuditEntry { used: Some(used), ..entry })?;
-        if position.ahead > 0 {
-            tx.set_ahead(factor, imported.ahead)?;
-        }
     }
-    Ok(())
+    let is_proved_now = row.is_unproved && is_proved;
+    if is_proved_now {
+        tx.prove(row.id, context.now.wall_ms)?;
+        tx.bump_epoch(row.user)?;
+        let reason = context.reason().unwrap_or_default();
+        let detail = format!("an imported factor, proved elsewhere: {reason}");
+        tx.audit(&context.entry_with(AuditEvent::FactorEnroll, Outcome::Ok, Some(row.user), Some(row.id), detail))?;
+    }
+    Ok(is_proved_now)
+}
+
+/// Why the used codes of a factor cannot be taken over: most likely one of the clocks is wrong.
+pub(super) fn used_in_the_future(context: &RequestContext, factor: &ImportedFactor) -> Result<(), Error> {
+    let OtpKind::Totp(period) = factor.profile.moving else { return Ok(()) };
+    let present = step_at(context.now.unix_seconds(), period);
+    if factor.first <= present.saturating_add(MOST_STEPS_AHEAD) {
+        return Ok(());
+    }
+    Err(Error::Malformed("its used step lies in the future; compare the clocks of both hosts".to_owned()))
 }
 
 fn create(tx: &Tx<'_>, context: &RequestContext, name: UserName) -> Result<UserId, Stop> {

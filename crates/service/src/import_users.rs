@@ -1,16 +1,18 @@
 //! Imports of whole users from the export of another daemon: password, backup codes, and factors exactly as they were.
 
+use std::collections::BTreeSet;
+
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
-use mfad_core::model::{CODES_PER_SET, Email, Label, Method, Sensitive, Text, UserId, UserName};
-use mfad_store::{NewSecret, NewUser, Outcome, SecretType, Tx};
+use mfad_core::model::{CODES_PER_SET, Email, Label, Method, Right, Sensitive, Text, UserId, UserName};
+use mfad_store::{NewSecret, NewUser, Outcome, SecretType, Tx, UserRow, same_tag};
 
 use super::enroll::{NewFactor, begin_factor};
 use super::hasher::{is_codes_record, is_password_record};
 use super::host_logins::user_of;
-use super::import::{ImportedFactor, known, use_up_to};
+use super::import::{ImportedFactor, known, renew, used_in_the_future};
 use super::jobs::Stop;
-use super::secrets::{free_name, has_room};
+use super::secrets::{MOST_SECRETS, free_name};
 use super::{Reply, RequestContext, Service};
 use crate::error::Error;
 
@@ -65,13 +67,23 @@ impl Service {
     /// Takes over users of another daemon, all in one transaction. A user who is there keeps names, password and codes, and
     /// gets the factors that are missing, so a job can be sent again.
     pub(super) fn import_users(&self, context: &RequestContext, users: Vec<ImportedUser>) -> Result<Reply, Error> {
-        let results: Vec<ImportedUserResult> =
-            self.change(context, move |tx, context| users.into_iter().map(|user| import(tx, context, user)).collect())?;
+        let own = self.importer(context)?;
+        let results: Vec<ImportedUserResult> = self.change(context, move |tx, context| {
+            let mut checked = BTreeSet::new();
+            users.into_iter().map(|user| import(tx, context, user, own, &mut checked)).collect()
+        })?;
         Ok(Reply::ImportedUsers(results))
     }
 }
 
-fn import(tx: &Tx<'_>, context: &RequestContext, user: ImportedUser) -> Result<ImportedUserResult, Stop> {
+/// Takes over one user. `checked` has the users whose summary was compared, or who were made, in this job.
+fn import(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: ImportedUser,
+    own: Option<UserId>,
+    checked: &mut BTreeSet<UserId>,
+) -> Result<ImportedUserResult, Stop> {
     let refused = |error| Ok(ImportedUserResult::Refused(error));
     if user.password.as_ref().is_some_and(|record| !is_password_record(record)) {
         return refused(Error::Malformed(
@@ -81,34 +93,19 @@ fn import(tx: &Tx<'_>, context: &RequestContext, user: ImportedUser) -> Result<I
     if user.codes.as_ref().is_some_and(|(record, used)| !is_codes_record(record) || used >> CODES_PER_SET != 0) {
         return refused(Error::Malformed("`backupCodes` is no set that this daemon accepts".to_owned()));
     }
+    if let Err(refusal) = user.factors.iter().try_for_each(|moved| used_in_the_future(context, &moved.factor)) {
+        return refused(refusal);
+    }
     if let Some(found) = user_of(tx, &user.name)? {
+        if own == Some(found.id) {
+            // An administrator is an ordinary user on the own account (AZ-4).
+            return refused(Error::Forbidden(Right::Admin.name()));
+        }
         // The new summary must not confirm rows that another program forged.
-        tx.check_summary(found.id)?;
-        let mut missing = Vec::new();
-        for moved in user.factors {
-            match known(tx, &found, &moved.factor)? {
-                Some(secret) => {
-                    let used = moved.factor.first.checked_sub(1);
-                    use_up_to(tx, context, found.id, secret, &moved.factor, used)?;
-                }
-                None => missing.push(moved),
-            }
+        if checked.insert(found.id) {
+            tx.check_summary(found.id)?;
         }
-        let names: Vec<Label> = missing.iter().filter_map(|moved| moved.factor.name.clone()).collect();
-        for name in &names {
-            if let Err(refusal) = has_room(tx, found.id, Some(name))? {
-                return refused(refusal);
-            }
-        }
-        let added = missing.len();
-        for moved in missing {
-            insert_factor(tx, context, found.id, moved)?;
-        }
-        return Ok(if added == 0 {
-            ImportedUserResult::Known(found.id)
-        } else {
-            ImportedUserResult::Completed(found.id, added)
-        });
+        return complete(tx, context, &found, user);
     }
     if tx.user_by_login(user.name.key())?.is_some() {
         return refused(Error::NameTaken);
@@ -118,7 +115,78 @@ fn import(tx: &Tx<'_>, context: &RequestContext, user: ImportedUser) -> Result<I
     {
         return refused(Error::EmailTaken);
     }
-    create(tx, context, user).map(ImportedUserResult::Created)
+    let others = usize::from(user.password.is_some()).saturating_add(usize::from(user.codes.is_some()));
+    if user.factors.len().saturating_add(others) > MOST_SECRETS {
+        return refused(Error::TooManySecrets);
+    }
+    let id = create(tx, context, user)?;
+    checked.insert(id);
+    Ok(ImportedUserResult::Created(id))
+}
+
+/// Adds to a user who is there the factors that are missing, and uses up what was used elsewhere.
+fn complete(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    found: &UserRow,
+    user: ImportedUser,
+) -> Result<ImportedUserResult, Stop> {
+    let (mut missing, mut proved) = (Vec::new(), 0_usize);
+    for moved in user.factors {
+        match known(tx, found, &moved.factor)? {
+            Some(row) => {
+                let news = (moved.factor.first.checked_sub(1), !moved.is_unproved);
+                if renew(tx, context, &row, &moved.factor, news)? {
+                    proved = proved.saturating_add(1);
+                }
+            }
+            None => missing.push(moved),
+        }
+    }
+    if missing.len().saturating_add(tx.secrets(found.id)?.len()) > MOST_SECRETS {
+        return Ok(ImportedUserResult::Refused(Error::TooManySecrets));
+    }
+    if let Some((record, used)) = user.codes {
+        use_codes_up(tx, context, found.id, &record, used)?;
+    }
+    let changed = missing.len().saturating_add(proved);
+    for moved in missing {
+        insert_factor(tx, context, found.id, moved)?;
+    }
+    Ok(match changed {
+        0 => ImportedUserResult::Known(found.id),
+        changed => ImportedUserResult::Completed(found.id, changed),
+    })
+}
+
+/// Uses up the backup codes that were used elsewhere meanwhile, if the user has the same set.
+fn use_codes_up(
+    tx: &Tx<'_>,
+    context: &RequestContext,
+    user: UserId,
+    record: &Sensitive<Vec<u8>>,
+    used: u32,
+) -> Result<(), Stop> {
+    let Some((row, set)) = tx.backup_set(user)? else { return Ok(()) };
+    if !same_tag(set.record.expose(), record.expose()) {
+        return Ok(());
+    }
+    let mut count = 0_usize;
+    for place in places(used) {
+        if tx.consume_code(row.id, place, context.now.wall_ms)? {
+            count = count.saturating_add(1);
+        }
+    }
+    if count > 0 {
+        let detail = format!("used elsewhere meanwhile: {count}");
+        tx.audit(&context.entry_with(AuditEvent::CodeUse, Outcome::Ok, Some(user), Some(row.id), detail))?;
+    }
+    Ok(())
+}
+
+/// The places of the bits that are set.
+fn places(used: u32) -> impl Iterator<Item = u8> {
+    (0..CODES_PER_SET).filter(move |place| used >> place & 1 == 1)
 }
 
 fn create(tx: &Tx<'_>, context: &RequestContext, user: ImportedUser) -> Result<UserId, Stop> {
@@ -127,24 +195,27 @@ fn create(tx: &Tx<'_>, context: &RequestContext, user: ImportedUser) -> Result<U
     let ImportedUser { name, display_name, email, roles, disabled, password, codes, factors } = user;
     tx.insert_user(&NewUser { id, name, display_name, email, created: now })?.map_err(|_| Error::NameTaken)?;
     tx.audit(&context.entry_with(AuditEvent::UserCreate, Outcome::Ok, Some(id), None, "for an import"))?;
+    // Factors come first: they keep their names, and password and codes take others if need be.
+    for moved in factors {
+        insert_factor(tx, context, id, moved)?;
+    }
     if let Some(record) = password {
         let secret = insert(tx, context, id, (SecretType::Password, PASSWORD_NAME), record)?;
         tx.audit(&context.entry(AuditEvent::PasswordCreate, Outcome::Ok, Some(id), Some(secret)))?;
     }
-    for moved in factors {
-        insert_factor(tx, context, id, moved)?;
-    }
     if let Some((record, used)) = codes {
         let secret = insert(tx, context, id, (SecretType::Backup, CODES_NAME), record)?;
-        for place in (0..CODES_PER_SET).filter(|place| used >> place & 1 == 1) {
+        for place in places(used) {
             tx.consume_code(secret, place, now)?;
         }
         tx.audit(&context.entry_with(AuditEvent::CodesRenew, Outcome::Ok, Some(id), None, "imported"))?;
     }
     if disabled || !roles.is_empty() {
+        let state = if disabled { "disabled; " } else { "" };
+        let detail = format!("{state}roles of an import: {}", roles.join(" "));
         let row = tx.user(id)?.ok_or(Error::NotFound)?;
-        tx.update_user(&mfad_store::UserRow { roles, disabled, ..row }, now)?.map_err(|_| Error::NameTaken)?;
-        tx.audit(&context.entry_with(AuditEvent::UserUpdate, Outcome::Ok, Some(id), None, "roles of an import"))?;
+        tx.update_user(&UserRow { roles, disabled, ..row }, now)?.map_err(|_| Error::NameTaken)?;
+        tx.audit(&context.entry_with(AuditEvent::UserUpdate, Outcome::Ok, Some(id), None, detail))?;
     }
     Ok(id)
 }
@@ -177,11 +248,13 @@ fn insert(
 fn insert_factor(tx: &Tx<'_>, context: &RequestContext, user: UserId, moved: MovedFactor) -> Result<(), Stop> {
     let MovedFactor { factor, description, is_unproved } = moved;
     let profile = factor.profile;
+    let is_free = |name: &Label| tx.is_name_free(user, name);
+    let wanted = factor.name.as_ref().map(is_free).transpose()?.unwrap_or(false).then_some(factor.name).flatten();
     let new = NewSecret {
         id: context.new_secret_id()?,
         user,
         kind: SecretType::Mfa,
-        name: free_name(tx, user, factor.name, "authenticator")?,
+        name: free_name(tx, user, wanted, "authenticator")?,
         created: context.now.wall_ms,
         expires: None,
         profile: Some(profile),

@@ -28,7 +28,7 @@ pub const LONGEST_URI: usize = 2048;
 /// Random bytes in an API key.
 const API_KEY_LENGTH: usize = 32;
 /// Active and pending secrets that a user may have.
-const MOST_SECRETS: usize = 32;
+pub(super) const MOST_SECRETS: usize = 32;
 
 impl Service {
     /// Creates a pending software factor, and returns its seed and otpauth URI this once. An older pending factor of

@@ -99,7 +99,8 @@ impl Tx<'_> {
         if used < next || self.was_used_ahead(factor.id, used)? {
             return Ok(false);
         }
-        self.record_use(factor, position, used, now)?;
+        let clear = (position.resync.is_some() || position.ahead > 0).then_some(0);
+        self.record_use(factor.id, factor.number, clear, used, now)?;
         Ok(true)
     }
 
@@ -113,18 +114,19 @@ impl Tx<'_> {
         if !is_unused || !(first..position.next).contains(&used) {
             return Ok(false);
         }
-        self.record_use(factor, position, used, now)?;
+        let clear = (position.resync.is_some() || position.ahead > 0).then_some(0);
+        self.record_use(factor.id, factor.number, clear, used, now)?;
         Ok(true)
     }
 
-    fn record_use(&self, factor: &ActiveFactor, position: &Position, used: u64, now: i64) -> Result<(), Fault> {
-        if position.resync.is_some() || position.ahead > 0 {
+    /// Records a use. `ahead` replaces what the table has about resynchronisation, if it has something.
+    fn record_use(&self, id: SecretId, number: i64, ahead: Option<u8>, used: u64, now: i64) -> Result<(), Fault> {
+        if let Some(ahead) = ahead {
             self.writing()?
-                .prepare_cached("UPDATE moving_factors SET resync = NULL, ahead = 0 WHERE number = ?1")?
-                .execute([factor.number])?;
+                .prepare_cached("UPDATE moving_factors SET resync = NULL, ahead = ?2 WHERE number = ?1")?
+                .execute(params![number, ahead])?;
         }
-        let newest = Use { next: after(used)?, at: Some(now), number: Some(factor.number) };
-        self.batch.uses.record(self.recent, factor.id, used, newest);
+        self.batch.uses.record(self.recent, id, used, Use { next: after(used)?, at: Some(now), number: Some(number) });
         Ok(())
     }
 
@@ -145,12 +147,18 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Sets by how many the counter may be ahead of the token; see [`Position::ahead`].
-    pub fn set_ahead(&self, factor: &ActiveFactor, ahead: u8) -> Result<(), Fault> {
-        self.writing()?
-            .prepare_cached("UPDATE moving_factors SET ahead = ?2 WHERE number = ?1")?
-            .execute(params![factor.number, ahead])?;
-        Ok(())
+    /// Uses up a step or counter of a known factor that was used in another program, and all earlier ones. `ahead` is by
+    /// how many the counter may be ahead of the token; it has no effect once a code was accepted here. Returns `false` if
+    /// it was used up already. The job must write an audit row as for [`Tx::use_up`].
+    pub fn use_up_elsewhere(&self, row: &SecretRow, used: u64, ahead: u8, now: i64) -> Result<bool, Fault> {
+        let number = row.number.ok_or(Fault::Corrupt("a factor without a number"))?;
+        let position = self.position_of(row.id, number)?;
+        if used < position.next {
+            return Ok(false);
+        }
+        let ahead = if position.ahead > 0 { ahead } else { 0 };
+        self.record_use(row.id, number, (position.resync.is_some() || position.ahead > 0).then_some(ahead), used, now)?;
+        Ok(true)
     }
 
     /// Lowers a last used step that lies beyond `current` back to `current`, after a clock that was ahead (TIME-2).

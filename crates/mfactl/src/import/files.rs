@@ -75,6 +75,24 @@ impl Documents {
     }
 }
 
+/// Whether the flags fit what a file is. An export of mfad brings users with roles and passwords, so its content alone must
+/// not choose that.
+pub(super) fn allow(args: &ImportArgs, name: &str, format: Format) -> Result<(), Failure> {
+    if format != Format::Mfad {
+        return Ok(());
+    }
+    if args.at_login || args.user.is_some() || args.map.is_some() {
+        let why = "is an export of mfad, which is taken over as it is: use --trusted, without --user and --map";
+        return Err(Failure::Usage(format!("{} {why}", visible(name))));
+    }
+    if args.dry_run || args.format.as_deref() == Some(Format::Mfad.name()) {
+        return Ok(());
+    }
+    let why = "is an export of mfad. It creates users with their roles and passwords. Look at the plan with --dry-run; if you \
+               know who made the file, say --format mfad";
+    Err(Failure::Usage(format!("{} {why}", visible(name))))
+}
+
 /// Reads all files, or checks that they can be read. Nothing was sent yet when one is damaged.
 pub(super) async fn pieces(context: &Context, args: &ImportArgs) -> Result<Vec<Piece>, Failure> {
     let format = args.format.as_deref().and_then(Format::parse);
@@ -89,6 +107,7 @@ pub(super) async fn pieces(context: &Context, args: &ImportArgs) -> Result<Vec<P
             Start::Parts(mut parts) => {
                 let mut entries = 0_usize;
                 while let Some(document) = parts.next()? {
+                    allow(args, &parts.name, document.format)?;
                     entries = entries.saturating_add(document.entries.len());
                 }
                 pieces.push(Piece::Long { path: path.clone(), entries });
@@ -131,6 +150,7 @@ async fn document(context: &Context, args: &ImportArgs, name: String, bytes: &[u
         read => read,
     };
     let document = read.map_err(|fault| named(&name, &fault))?;
+    allow(args, &name, document.format)?;
     Ok(Piece::Whole { name, document })
 }
 

@@ -10,7 +10,7 @@ use mfad_import::{Account, Document, Factor, Format, OtpKind};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::files::{Piece, pieces};
+use super::files::{Piece, allow, pieces};
 use super::plan::{Mapping, Planned, Preview};
 use super::report::Report;
 use crate::call::{Authority, Body, Call};
@@ -99,6 +99,7 @@ fn preview(context: &Context, args: &ImportArgs, pieces: Vec<Piece>, reading: &m
     for piece in pieces {
         let mut documents = piece.documents(format_of(args))?;
         while let Some((name, document)) = documents.next()? {
+            allow(args, &name, document.format)?;
             preview.add(reading.plan(&name, document))?;
         }
     }
@@ -144,10 +145,11 @@ async fn act(
     for piece in pieces {
         let mut documents = piece.documents(format_of(args))?;
         while let Some((name, mut document)) = documents.next()? {
+            allow(args, &name, document.format)?;
             let accounts = std::mem::take(&mut document.accounts);
             let mut plan = reading.plan(&name, document);
             if !accounts.is_empty() {
-                send_accounts(context, args, &authority, accounts, plan, report).await?;
+                send_accounts(context, &authority, accounts, plan, report).await?;
                 continue;
             }
             for planned in plan.drain(..) {
@@ -169,16 +171,11 @@ async fn act(
 /// Sends the users of an export of mfad in batches, with all that belongs to them.
 async fn send_accounts(
     context: &mut Context,
-    args: &ImportArgs,
     authority: &Authority,
     accounts: Vec<Account>,
     mut plan: Vec<Planned>,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    if !args.trusted || args.user.is_some() || args.map.is_some() {
-        let why = "an export of mfad is taken over as it is: use --trusted, without --user and --map";
-        return Err(Failure::Usage(why.to_owned()));
-    }
     let mut accounts = accounts.into_iter().peekable();
     while accounts.peek().is_some() {
         let mut json = Zeroizing::new(Vec::with_capacity(BATCH_BYTES));

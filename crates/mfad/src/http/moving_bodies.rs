@@ -31,7 +31,9 @@ impl ExportBody {
     /// Returns the order.
     pub(super) fn order(self) -> Result<ExportOrder, Problem> {
         let recipient = Recipient::parse(&self.recipient);
-        let recipient = recipient.ok_or_else(|| Problem::malformed("`recipient` is an age recipient (age1…)"))?;
+        let recipient = recipient.ok_or_else(|| {
+            Problem::malformed("`recipient` (--to) is the public key that age-keygen prints: age1 and 58 symbols")
+        })?;
         let format = self.format.as_deref().map_or(Some(ExportFormat::Mfad), ExportFormat::parse);
         let format = format.ok_or_else(|| Problem::malformed("`format` is mfad, otpauth or pskc"))?;
         Ok(ExportOrder {
