@@ -8,6 +8,8 @@ use crate::{Fault, Format};
 
 /// The deepest nesting.
 const DEEPEST: usize = 32;
+/// Most elements. A file of 64 MiB with nothing but tags would take gigabytes of memory.
+const MOST_ELEMENTS: usize = 2_000_000;
 
 /// An element.
 #[derive(Default)]
@@ -48,10 +50,17 @@ pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Element, Fault> {
     let mut reader = Reader::from_str(text);
     // The first is no element; the document goes into it.
     let mut open = vec![Element::default()];
+    let mut elements = 0_usize;
     loop {
         let position = reader.buffer_position();
         let wrong = || Fault::Damaged(format, format!("no XML at byte {position}"));
         let event = reader.read_event().map_err(|_| wrong())?;
+        if matches!(event, Event::Start(_) | Event::Empty(_)) {
+            elements = elements.saturating_add(1);
+            if elements > MOST_ELEMENTS {
+                return Err(damaged("it has more than 2,000,000 elements; split it"));
+            }
+        }
         match event {
             Event::Start(start) if open.len() > DEEPEST => {
                 drop(start);

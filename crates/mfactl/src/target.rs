@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
@@ -93,31 +93,48 @@ impl Target {
 struct Partial {
     path: PathBuf,
     place: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
     is_whole: bool,
 }
 
 impl Partial {
-    /// Truncates a partial file that a killed run left behind. Only the owner may read the file (mode 0600).
+    /// Replaces a partial file that a killed run left behind. Only the owner may read the file (mode 0600). The file is
+    /// new, so that a link under its name leads nowhere.
     fn create(place: &Path) -> io::Result<(Self, File)> {
         let mut path = place.as_os_str().to_owned();
         path.push(".partial");
         let path = PathBuf::from(path);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        Ok((Self { path, place: place.to_owned(), is_whole: false }, file))
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let made = file.metadata()?;
+        let identity = (made.dev(), made.ino());
+        Ok((Self { path, place: place.to_owned(), identity, is_whole: false }, file))
     }
 
     /// Renames the file into place and syncs the directory; until then, a power cut could undo the rename.
     fn take_place(mut self) -> io::Result<()> {
+        if !self.is_there() {
+            return Err(io::Error::other("another run writes to the same file"));
+        }
         fs::rename(&self.path, &self.place)?;
         self.is_whole = true;
         let directory = self.place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory)?.sync_all()
     }
+
+    /// Whether the file under the temporary name is still this one.
+    fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.identity)
+    }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.is_whole {
+        if !self.is_whole && self.is_there() {
             let _gone = fs::remove_file(&self.path);
         }
     }
@@ -144,6 +161,17 @@ mod tests {
         finished.take_place().unwrap();
         assert!(!partial.exists());
         assert_eq!(fs::read(&place).unwrap(), b"whole");
+
+        let (first, _file) = Partial::create(&place).unwrap();
+        let (second, _other) = Partial::create(&place).unwrap();
+        assert!(first.take_place().is_err(), "the file of another run");
+        second.take_place().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "kept").unwrap();
+        std::os::unix::fs::symlink(&victim, &partial).unwrap();
+        let (_replaced, mut file) = Partial::create(&place).unwrap();
+        file.write_all(b"new").unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"kept");
 
         let missing = dir.path().join("missing/backup");
         assert!(Partial::create(&missing).is_err());
