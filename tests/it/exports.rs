@@ -352,6 +352,12 @@ fn a_user_who_is_there_gets_what_is_missing_and_nothing_counts_twice() {
     assert_eq!((status, &report["entries"][0]["state"]), (Some(0), &json!("imported")), "{report}");
     let exported = identity.export(&target, &[]);
     assert!(exported.contains("\"used\":7") && exported.contains("\"name\":\"authenticator\""), "{exported}");
+    // One who is too large for a request holds up nobody else.
+    let long =
+        |number: usize| with(factor(&format!("fob {number}"), SEED, 0), &json!({"description": "é".repeat(256)}));
+    let large = json!({"name": "large", "factors": (0..30).map(long).collect::<Vec<_>>()});
+    let (status, report) = import(&target, &export_of(&[large, json!({"name": "small", "factors": [long(0)]})]));
+    assert_eq!((status, &report["entries"][30]["state"]), (Some(1), &json!("imported")), "{report}");
     let future = json!({"name": "soon", "kind": "totp", "algorithm": "SHA1", "digits": 6, "period": 30,
         "usedStep": otp::step(30) + 100, "secret": third});
     let (status, report) = import(&target, &export_of(&[json!({"name": "bob", "factors": [future]})]));

@@ -240,7 +240,7 @@ fn a_plan_says_what_would_be_done_and_changes_nothing() {
         {"type": "totp", "name": "arn:aws:iam::1:mfa/x", "info": {"secret": SEED}},
     ]}});
     let file = written(&dir, "aegis.json", &aegis.to_string());
-    let map = written(&dir, "map.csv", "bob,robert\n");
+    let map = written(&dir, "map.csv", "bob,robert\nzoe,zora\n");
 
     let (status, plan) = import(&host, &["--dry-run", "--map", &map, &file]);
 
@@ -249,6 +249,10 @@ fn a_plan_says_what_would_be_done_and_changes_nothing() {
         let entry = &plan["entries"][index];
         (entry["user"].clone(), entry["state"].clone(), entry["reason"].clone())
     };
+    assert_eq!(plan["notes"], json!(["--map: the account zoe is in none of the files"]));
+    let written = fs::read(&file).unwrap();
+    let own = mfactl(&host, &["import", "--trusted", "--report", &file, "--reason", "x", &file], "");
+    assert!(own.status.code() == Some(2) && fs::read(&file).unwrap() == written, "{own:?}");
     assert_eq!(told(0), (json!("robert"), json!("taken"), Value::Null));
     assert_eq!(plan["entries"][0]["counter"], 5, "Aegis shows a code after it counts");
     assert!(told(3).2.as_str().unwrap().contains("no user can have this name"), "{plan}");

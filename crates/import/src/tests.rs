@@ -323,7 +323,7 @@ fn the_log_of_the_yubikey_personalization_tool_in_two_formats() {
 fn seed_lists_without_a_head() {
     let key = "3132333435363738393031323334353637383930";
     let list = format!(
-        "# a comment\ntok1, {key}, totp, 8, 60\ntok2,{key},hotp,6,7\ntok3,{key}\ntok4,{key}{key},ocra,OCRA-1\n\
+        "# a comment\ntok1, {key}, totp, 8, 60\ntok2,{key},hotp,6,7\ntok3,{key}\ntok4,{key}{key},ocra,ocra-1\n\
          tok5,{},totp,6,30\ntok6,{key},totp,6,soon\n",
         "31".repeat(32)
     );
@@ -408,6 +408,10 @@ fn a_file_that_is_none_of_them_is_named() {
     assert_eq!(fault(&deep), Fault::Unknown("damaged JSON, or its end is missing"));
     let picture = read(b"\x89PNG\r\n\x1a\n\xff", None, &Secrets::default());
     assert!(matches!(picture, Err(Fault::Damaged(Format::Picture, what)) if what.contains("decoded")));
+    let sealed = read(b"age-encryption.org/v1\n\xff", None, &Secrets::default());
+    assert!(matches!(sealed, Err(Fault::Unknown(what)) if what.contains("age -d")));
+    let many = format!("<KeyContainer>{}</KeyContainer>", "<a/>".repeat(2_000_000));
+    assert!(fault(&many).to_string().contains("elements"));
     let jpeg = read(&[0xff, 0xd8, 0xff, 0xe0], None, &Secrets::default());
     assert!(matches!(jpeg, Err(Fault::Unknown(what)) if what.contains("PNG")));
 }

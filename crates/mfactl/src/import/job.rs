@@ -1,7 +1,7 @@
 //! `import --trusted`, `--at-login` and `--dry-run`: reads the files of other programs, shows what would be done, and does
 //! it in batches. A factor that its user has already changes nothing, so an import that was interrupted is started again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use data_encoding::BASE32_NOPAD;
@@ -60,6 +60,8 @@ struct Reading {
     accepts_weak: bool,
     formats: Vec<&'static str>,
     notes: Vec<String>,
+    /// The accounts of the mapping that the files have.
+    mapped: BTreeSet<String>,
 }
 
 impl Reading {
@@ -71,17 +73,44 @@ impl Reading {
         self.notes.extend(document.notes.iter().map(|note| format!("{name}: {note}")));
         // An export of mfad has only what was accepted there.
         let accepts_weak = self.accepts_weak || document.format == Format::Mfad;
+        for entry in &document.entries {
+            if let (Mapping::Table(table), Some(account)) = (&self.mapping, &entry.account)
+                && table.contains_key(account)
+            {
+                self.mapped.insert(account.clone());
+            }
+        }
         let planned = |entry| Planned::new(name, entry, &self.mapping, accepts_weak);
         document.entries.into_iter().map(planned).collect()
+    }
+
+    /// The notes on the files, and on accounts of `--map` that are in none of them.
+    fn all_notes(&self) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        if let Mapping::Table(table) = &self.mapping {
+            let unknown = table.keys().filter(|account| !self.mapped.contains(*account));
+            notes.extend(unknown.map(|account| format!("--map: the account {account} is in none of the files")));
+        }
+        notes
     }
 }
 
 pub(super) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), Failure> {
-    let mut reading =
-        Reading { mapping: mapping(args)?, accepts_weak: args.accept_weak, formats: Vec::new(), notes: Vec::new() };
+    let mut reading = Reading {
+        mapping: mapping(args)?,
+        accepts_weak: args.accept_weak,
+        formats: Vec::new(),
+        notes: Vec::new(),
+        mapped: BTreeSet::new(),
+    };
     let pieces = pieces(context, args).await?;
     if args.dry_run {
         return preview(context, args, pieces, &mut reading);
+    }
+    if let Some(report) = args.report.as_deref().and_then(|report| fs::canonicalize(report).ok())
+        && args.files.iter().any(|file| fs::canonicalize(file).is_ok_and(|file| file == report))
+    {
+        return Err(Failure::Usage("--report names a file that is to be imported".to_owned()));
     }
     interruption::say(Some(INTERRUPTED.to_owned()));
     let entries = pieces.iter().map(Piece::entries).sum();
@@ -89,7 +118,7 @@ pub(super) async fn run(context: &mut Context, args: &ImportArgs) -> Result<(), 
     let done = act(context, args, pieces, &mut reading, &mut report).await;
     interruption::say(None);
     // What was taken over before a failure is told all the same.
-    let told = report.end(&reading.formats.join(", "), &reading.notes);
+    let told = report.end(&reading.formats.join(", "), &reading.all_notes());
     done.and(told)
 }
 
@@ -103,7 +132,7 @@ fn preview(context: &Context, args: &ImportArgs, pieces: Vec<Piece>, reading: &m
             preview.add(reading.plan(&name, document))?;
         }
     }
-    preview.end(&reading.formats.join(", "), &reading.notes)
+    preview.end(&reading.formats.join(", "), &reading.all_notes())
 }
 
 fn format_of(args: &ImportArgs) -> Option<Format> {
@@ -194,6 +223,11 @@ async fn send_accounts(
         let answered = answer.and_then(|answer| answer.read::<ImportResults>());
         let (results, failure) = match answered {
             Ok(results) => (results.results, None),
+            // The others go on without a user who is larger than a request may be.
+            Err(Failure::Refused(problem)) if problem.status == 413 && sent.len() == 1 => {
+                let (state, detail) = ("refused".to_owned(), Some(problem.to_string()));
+                (vec![ImportResult { state, detail, ..ImportResult::default() }], None)
+            }
             Err(failure) => (Vec::new(), Some(failure)),
         };
         let mut results = results.into_iter();
