@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use mfad::http::inside::{Ask, Basic, Problem, Request, Resource, route};
 use mfad_core::model::Sensitive;
-use mfad_service::{Call, SecretOrder};
+use mfad_service::{Call, ImportedFactor, SecretOrder};
 use serde_json::Value;
 
 /// A word that no refusal contains. The seeds have it wherever a request can hold a text.
@@ -36,6 +36,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(qr.is_none() || matches!(call, Call::CreateSecret(_, SecretOrder::Mfa(_))));
             check_call(&call);
         }
+        Ok(Ask::Export(call)) => assert!(matches!(call, Call::Export(_) | Call::ExportOwn(..))),
         Ok(Ask::OpenApi | Ask::DeviceEvents | Ask::Backup | Ask::AuditEvents { .. }) => {}
         Err(problem) => check_refusal(&problem),
     }
@@ -52,6 +53,14 @@ fn check_call(call: &Call) {
         }
         Call::CreateSecret(_, SecretOrder::Password(password)) => check_new_password(password),
         Call::ImportFactor(_, order) => assert!((16..=64).contains(&order.uri.seed.expose().len())),
+        Call::ImportFactors(job) => {
+            assert!((1..=100).contains(&job.factors.len()));
+            job.factors.iter().for_each(|(_, factor)| check_imported(factor));
+        }
+        Call::ImportUsers(users) => {
+            assert!((1..=100).contains(&users.len()));
+            users.iter().flat_map(|user| &user.factors).for_each(|moved| check_imported(&moved.factor));
+        }
         Call::UpdateUser(_, change) => {
             let roles = change.roles.as_deref().unwrap_or_default();
             assert!(roles.len() <= 16 && roles.is_sorted() && roles.iter().all(|role| (1..=32).contains(&role.len())));
@@ -65,6 +74,11 @@ fn check_call(call: &Call) {
         // The types of the other calls cannot hold values out of bounds.
         _ => {}
     }
+}
+
+fn check_imported(factor: &ImportedFactor) {
+    assert!((10..=64).contains(&factor.seed.expose().len()));
+    assert!(factor.first <= 1 << 62 && factor.ahead <= 100);
 }
 
 fn check_new_password(password: &Sensitive<String>) {
