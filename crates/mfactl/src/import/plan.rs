@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output::{Output, visible_json};
 
-const HEADS: [&str; 4] = ["USER", "FACTOR", "TAKEN AS", "NOTES"];
+const HEADS: [&str; 4] = ["USER", "FACTOR", "RESULT", "NOTES"];
 
 /// One entry of a file, with the user who gets it.
 pub(super) struct Planned {
@@ -159,7 +159,10 @@ impl Preview {
                 continue;
             }
             let user = planned.user.clone().unwrap_or_else(|| "-".to_owned());
-            let row = [user, planned.label(), planned.taken_as(), planned.entry.notes.join("; ")];
+            // Several entries may have the same name, so one that is refused is told by its place.
+            let is_refused = planned.refusal.is_some();
+            let notes = if is_refused { planned.entry.place.clone() } else { planned.entry.notes.join("; ") };
+            let row = [user, planned.label(), planned.taken_as(), notes];
             if self.is_long {
                 self.out.row(HEADS, &[], &WIDTHS, row)?;
             } else {
