@@ -145,7 +145,7 @@ pub(crate) async fn send_code<'a>(
     }
 }
 
-/// For which settings of the authenticator a wrong first code of an imported factor would be right.
+/// Names the settings of the authenticator that the code fits, where the imported factor has other ones.
 fn diagnosed(found: &Diagnosis) -> String {
     let algorithm = found.algorithm.as_deref().unwrap_or("another algorithm");
     let digits = found.digits.map_or_else(String::new, |digits| format!(", {digits} digits"));

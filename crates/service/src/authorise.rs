@@ -11,11 +11,17 @@ use super::tokens::{api_key_parts, digest};
 use super::{NewUserOrder, RequestContext, SecretRef, Service, Stop};
 
 /// Maximum age in seconds of a second factor that counts as fresh, and of the login that begins a first factor.
-pub(super) const FRESH: i64 = 5 * 60;
+const FRESH: i64 = 5 * 60;
 /// The role that lets a user's token use the `admin` right of its peer.
 pub(super) const ADMIN_ROLE: &str = "admin";
 /// Minimum interval between two writes of an API key's last use, in milliseconds. Each is a durable write.
 const API_KEY_NOTE: i64 = 60_000;
+
+/// Whether a second factor was given in the last five minutes. Times are in seconds since 1970.
+pub(super) fn is_fresh_proof(amr: Amr, auth_time: i64, now: i64) -> bool {
+    // A negative age means that the wall clock was set back; such a proof is not fresh.
+    amr.has_second_factor() && (0..=FRESH).contains(&now.saturating_sub(auth_time))
+}
 
 /// The part of a user's account that a call acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,11 +178,7 @@ impl UserAccess {
 
     fn is_fresh(&self, now: i64) -> bool {
         match &self.by {
-            Authority::Own { amr, auth_time, .. } => {
-                let age = now.saturating_sub(*auth_time);
-                // A negative age means that the wall clock was set back; such a proof is not fresh.
-                amr.has_second_factor() && (0..=FRESH).contains(&age)
-            }
+            Authority::Own { amr, auth_time, .. } => is_fresh_proof(*amr, *auth_time, now),
             Authority::App => false,
             Authority::Admin { reason, .. } => reason.is_some(),
         }

@@ -8,7 +8,7 @@ use mfad_core::model::{Right, Sensitive, UserId};
 use mfad_store::{Outcome, Tx, View};
 
 use super::age::{AgeStream, Recipient};
-use super::authorise::{ADMIN_ROLE, FRESH, UserAccess};
+use super::authorise::{ADMIN_ROLE, UserAccess, is_fresh_proof};
 use super::export_lines::{ExportFormat, Lines, one_user, users_after};
 use super::tokens::{api_key_parts, digest};
 use super::{Reply, RequestContext, Service, Stop};
@@ -162,8 +162,8 @@ impl Service {
         }
     }
 
-    /// Returns the user who imports with a token. That takes a second factor in the last minutes too: an imported factor
-    /// or user lets its owner in. A caller without a token has the right of the peer.
+    /// Returns the user whose token an import is made with; `None` if the account of the caller has the right itself. A
+    /// token needs a second factor in the last five minutes, since an imported factor opens an account.
     pub(super) fn importer(&self, context: &RequestContext) -> Result<Option<UserId>, Error> {
         let Some(text) = &context.caller.token else { return Ok(None) };
         if api_key_parts(text.expose()).is_some() {
@@ -176,10 +176,8 @@ impl Service {
     }
 }
 
-/// Whether a second factor was given in the last minutes.
 fn is_fresh(context: &RequestContext, claims: &Claims) -> bool {
-    let age = context.now.unix_seconds().saturating_sub(claims.auth_time);
-    claims.amr.has_second_factor() && (0..=FRESH).contains(&age)
+    is_fresh_proof(claims.amr, claims.auth_time, context.now.unix_seconds())
 }
 
 /// Takes the receipt of another administrator. It is used up, whether it fits or not.

@@ -11,6 +11,7 @@ use mfad_store::{AuditEntry, NewSecret, NewUser, Outcome, SecretRow, SecretType,
 
 use super::enroll::{NewFactor, begin_factor, record_factor};
 use super::host_logins::is_named;
+use super::imported_factors::prove;
 use super::jobs::Stop;
 use super::secrets::{free_name, has_room};
 use super::{Reply, RequestContext, Service};
@@ -172,8 +173,8 @@ pub(super) fn known(view: &View<'_>, user: &UserRow, factor: &ImportedFactor) ->
     Ok(None)
 }
 
-/// Brings a factor that is there to what a newer file says: codes that were used elsewhere meanwhile are used up, and a
-/// factor that was proved elsewhere is proved here too. Nothing goes back. Returns whether it was proved now.
+/// Updates a known factor from a newer file. Codes up to `used` are used up, and an unproved factor is proved if the file
+/// says `is_proved`. Counters and steps never go back. Returns whether the factor was proved by this.
 pub(super) fn renew(
     tx: &Tx<'_>,
     context: &RequestContext,
@@ -190,16 +191,15 @@ pub(super) fn renew(
     }
     let is_proved_now = row.is_unproved && is_proved;
     if is_proved_now {
-        tx.prove(row.id, context.now.wall_ms)?;
+        let how = format!("elsewhere: {}", context.reason().unwrap_or_default());
+        prove(tx, context, row.user, row.id, &how)?;
+        // Older tokens were issued without this factor, so they end (ENR-9).
         tx.bump_epoch(row.user)?;
-        let reason = context.reason().unwrap_or_default();
-        let detail = format!("an imported factor, proved elsewhere: {reason}");
-        tx.audit(&context.entry_with(AuditEvent::FactorEnroll, Outcome::Ok, Some(row.user), Some(row.id), detail))?;
     }
     Ok(is_proved_now)
 }
 
-/// Why the used codes of a factor cannot be taken over: most likely one of the clocks is wrong.
+/// Refuses a factor whose used step lies in the future, since the clock of one of the hosts is wrong.
 pub(super) fn used_in_the_future(context: &RequestContext, factor: &ImportedFactor) -> Result<(), Error> {
     let OtpKind::Totp(period) = factor.profile.moving else { return Ok(()) };
     let present = step_at(context.now.unix_seconds(), period);

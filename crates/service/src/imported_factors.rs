@@ -8,10 +8,10 @@ use mfad_store::{ActiveFactor, Fault, Outcome, Tx, UserRow};
 
 use super::RequestContext;
 
-/// An imported factor begins to count as every other one with its first right code.
-pub(super) fn prove(tx: &Tx<'_>, context: &RequestContext, user: UserId, id: SecretId) -> Result<(), Fault> {
+/// Makes an imported factor an ordinary one. `how` it was proved goes into the audit log.
+pub(super) fn prove(tx: &Tx<'_>, context: &RequestContext, user: UserId, id: SecretId, how: &str) -> Result<(), Fault> {
     tx.prove(id, context.now.wall_ms)?;
-    let detail = "an imported factor, proved by its first code";
+    let detail = format!("an imported factor, proved {how}");
     tx.audit(&context.entry_with(AuditEvent::FactorEnroll, Outcome::Ok, Some(user), Some(id), detail))
 }
 

@@ -370,7 +370,7 @@ fn find_factor(
         let Some(code) = token.for_digits(factor.profile.digits) else { continue };
         let Some(matched) = match_factor(tx, context, window, user, factor, code)? else { continue };
         if factor.is_unproved {
-            prove(tx, context, user, factor.id)?;
+            prove(tx, context, user, factor.id, "by its first code")?;
         }
         if accepted.is_none() {
             accepted = Some(matched);
