@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Keys {
     /// Readers and the keys in them, oldest first. A busy key may report no serial number.
     present: Vec<(String, Option<u64>)>,
-    /// Keys that are being programmed now.
-    busy: BTreeSet<u64>,
+    /// Keys that are being programmed now, each with the other keys on which its row may have left an account. Those go
+    /// to nobody meanwhile: the account that is left on them still belongs to a factor of that row's user.
+    busy: BTreeMap<u64, BTreeSet<u64>>,
     /// Keys that were programmed in this batch or an earlier run, with the user of each.
     used: BTreeMap<u64, String>,
     /// Keys that are not used again until they are unplugged.
@@ -60,14 +61,18 @@ impl Keys {
 
     /// The keys that may be programmed, in the order in which they were plugged in.
     pub(super) fn fresh(&self) -> Vec<u64> {
-        let is_fresh = |serial: &u64| {
-            !self.busy.contains(serial) && !self.used.contains_key(serial) && !self.aside.contains(serial)
-        };
-        self.present().into_iter().filter(is_fresh).collect()
+        self.present().into_iter().filter(|serial| self.is_fresh(*serial)).collect()
     }
 
-    pub(super) fn begin(&mut self, serial: u64) {
-        self.busy.insert(serial);
+    /// Whether a key may be programmed.
+    pub(super) fn is_fresh(&self, serial: u64) -> bool {
+        let is_held = self.busy.iter().any(|(busy, held)| *busy == serial || held.contains(&serial));
+        !is_held && !self.used.contains_key(&serial) && !self.aside.contains(&serial)
+    }
+
+    /// Records that a key is being programmed for a row, which may have left accounts on the keys in `held`.
+    pub(super) fn begin(&mut self, serial: u64, held: BTreeSet<u64>) {
+        self.busy.insert(serial, held);
     }
 
     pub(super) fn end(&mut self, serial: u64) {
@@ -119,13 +124,25 @@ mod tests {
     fn a_key_is_fresh_until_it_is_busy_used_or_put_aside() {
         let mut keys = with(&[("a", Some(1)), ("b", Some(2)), ("c", Some(3)), ("d", Some(4)), ("e", None)]);
 
-        keys.begin(1);
+        keys.begin(1, BTreeSet::new());
         keys.use_for(2, "ann");
         keys.put_aside(3);
 
         assert_eq!(keys.fresh(), [4]);
         keys.end(1);
         assert_eq!(keys.fresh(), [1, 4]);
+    }
+
+    #[test]
+    fn a_key_that_a_row_in_work_left_something_on_goes_to_nobody() {
+        let mut keys = with(&[("a", Some(1))]);
+        keys.begin(1, [2, 3].into());
+        keys.attached("b".to_owned(), Some(2));
+        keys.attached("c".to_owned(), Some(4));
+
+        assert_eq!(keys.fresh(), [4]);
+        keys.end(1);
+        assert_eq!(keys.fresh(), [1, 2, 4]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod row;
 mod runner;
 mod verdict;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use self::folders::Folders;
@@ -105,7 +106,7 @@ async fn take_up(context: &mut Context, runner: &mut BatchRunner, row: &Row, uid
         }
         Err(failure) => return Err(failure),
     };
-    let mut open = Open { row: row.clone(), uid, first: None, held: None, attempts: 0 };
+    let mut open = Open { row: row.clone(), uid, first: None, held: BTreeSet::new(), attempts: 0 };
     match left {
         Remaining::Nothing(placed) => return runner.done(row, &placed),
         Remaining::Taken => return runner.failed(row, None, "secret-name-taken", TAKEN),
@@ -116,7 +117,7 @@ async fn take_up(context: &mut Context, runner: &mut BatchRunner, row: &Row, uid
             open.attempts = 1;
         }
         Remaining::Finish(placed) => {
-            open.held = Some(placed.serial);
+            open.held = [placed.serial].into();
             open.attempts = 1;
         }
     }

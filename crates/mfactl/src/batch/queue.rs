@@ -1,6 +1,6 @@
 //! The rows of the manifest that still wait for a hardware key, and the choice of the row for the next key.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::manifest::Row;
@@ -19,8 +19,8 @@ pub(super) struct Open {
     pub uid: String,
     /// The first of two keys (`--spare`), once it is programmed.
     pub first: Option<ProvisionedKey>,
-    /// Serial number of the key on which an earlier attempt may have left an account.
-    pub held: Option<u64>,
+    /// Serial numbers of the keys on which earlier attempts may have left an account.
+    pub held: BTreeSet<u64>,
     /// Attempts so far that ended without a result.
     pub attempts: u32,
 }
@@ -57,8 +57,8 @@ impl Queue {
     /// Takes the row for an unused key: the row that may have left an account on it, otherwise the first row that does
     /// not wait for another attached key. So a key that an attempt left behind half done goes to its own user.
     pub(super) fn take_for(&mut self, serial: u64, present: &[u64]) -> Option<Open> {
-        let is_its_own = |open: &Open| open.held == Some(serial);
-        let is_free = |open: &Open| open.held.is_none_or(|held| !present.contains(&held));
+        let is_its_own = |open: &Open| open.held.contains(&serial);
+        let is_free = |open: &Open| !present.iter().any(|key| open.held.contains(key));
         let at = self.0.iter().position(is_its_own).or_else(|| self.0.iter().position(is_free))?;
         self.0.remove(at)
     }
@@ -80,14 +80,14 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn open(user: &str, held: Option<u64>) -> Open {
+    fn open(user: &str, held: &[u64]) -> Open {
         let row = Row { line: 2, user: user.to_owned(), label: "key".to_owned(), touch: false };
-        Open { row, uid: user.to_owned(), first: None, held, attempts: 0 }
+        Open { row, uid: user.to_owned(), first: None, held: held.iter().copied().collect(), attempts: 0 }
     }
 
-    fn queue(rows: &[(&str, Option<u64>)]) -> Queue {
+    fn queue(rows: &[(&str, &[u64])]) -> Queue {
         let mut queue = Queue::default();
-        rows.iter().for_each(|(user, held)| queue.push(open(user, *held)));
+        rows.iter().for_each(|(user, held)| queue.push(open(user, held)));
         queue
     }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn keys_go_to_the_rows_in_their_order() {
-        let mut queue = queue(&[("ann", None), ("bob", None)]);
+        let mut queue = queue(&[("ann", &[]), ("bob", &[])]);
 
         assert_eq!(taken(&mut queue, 7, &[7, 8]).as_deref(), Some("ann"));
         assert_eq!(taken(&mut queue, 8, &[7, 8]).as_deref(), Some("bob"));
@@ -106,14 +106,14 @@ mod tests {
 
     #[test]
     fn a_key_goes_to_the_row_that_left_something_on_it() {
-        let mut queue = queue(&[("ann", None), ("bob", Some(7))]);
+        let mut queue = queue(&[("ann", &[]), ("bob", &[7])]);
 
         assert_eq!(taken(&mut queue, 7, &[7]).as_deref(), Some("bob"));
     }
 
     #[test]
     fn a_row_takes_another_key_only_when_its_own_is_gone() {
-        let mut queue = queue(&[("ann", Some(7)), ("bob", None)]);
+        let mut queue = queue(&[("ann", &[7]), ("bob", &[])]);
 
         assert_eq!(taken(&mut queue, 8, &[7, 8]).as_deref(), Some("bob"));
         assert_eq!(taken(&mut queue, 8, &[7, 8]), None);
@@ -121,17 +121,25 @@ mod tests {
     }
 
     #[test]
-    fn a_row_put_back_is_next() {
-        let mut queue = queue(&[("bob", None)]);
+    fn a_row_goes_on_with_any_key_that_it_left_something_on() {
+        let mut queue = queue(&[("ann", &[7, 8]), ("bob", &[])]);
 
-        queue.put_back(open("ann", None));
+        assert_eq!(taken(&mut queue, 9, &[8, 9]).as_deref(), Some("bob"));
+        assert_eq!(taken(&mut queue, 8, &[8, 9]).as_deref(), Some("ann"));
+    }
+
+    #[test]
+    fn a_row_put_back_is_next() {
+        let mut queue = queue(&[("bob", &[])]);
+
+        queue.put_back(open("ann", &[]));
 
         assert_eq!(queue.head().unwrap().row.user, "ann");
     }
 
     #[test]
     fn pauses_double_up_to_five_seconds() {
-        let pause = |attempts| Open { attempts, ..open("ann", None) }.pause().as_millis();
+        let pause = |attempts| Open { attempts, ..open("ann", &[]) }.pause().as_millis();
 
         assert_eq!([0, 1, 2, 3, 5, 6, 99].map(pause), [0, 200, 400, 800, 3200, 5000, 5000]);
     }

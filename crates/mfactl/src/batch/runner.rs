@@ -1,6 +1,7 @@
 //! The main loop of a batch: assigns each unused hardware key to a row, runs several attempts at once, and records and
 //! reports their results.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -122,8 +123,12 @@ impl RunState<'_> {
     fn begin_what_can_be(&mut self) {
         let present = self.runner.keys.present();
         for serial in self.runner.keys.fresh() {
+            // A row that was begun in this loop may hold the key.
+            if !self.runner.keys.is_fresh(serial) {
+                continue;
+            }
             let Some(open) = self.runner.queue.take_for(serial, &present) else { continue };
-            self.runner.keys.begin(serial);
+            self.runner.keys.begin(serial, open.held.clone());
             self.has_asked = false;
             if open.row.touch && !self.runner.plan.pending {
                 self.runner
@@ -196,16 +201,18 @@ impl RunState<'_> {
         self.runner.keys.use_for(first.serial, &open.row.user);
         self.runner.progress.say(&format!("hardware key {} is the first key of {}", first.serial, open.row.user));
         let first = ProvisionedKey { receipt: None, codes: Vec::new(), ..first };
-        self.runner.queue.put_back(Open { first: Some(first), held: None, attempts: 0, ..open });
+        self.runner.queue.put_back(Open { first: Some(first), held: BTreeSet::new(), attempts: 0, ..open });
     }
 
     fn again(&mut self, open: Open, serial: u64, failure: &Failure) {
         self.runner.progress.say(&format!("hardware key {serial} for {}: {failure}; retrying", open.row.user));
         let attempts = open.attempts.saturating_add(1);
+        let mut held = open.held;
+        held.insert(serial);
         if self.runner.no_wait && attempts >= TRIES {
             self.runner.keys.put_aside(serial);
         }
-        self.runner.queue.put_back(Open { attempts, held: Some(serial), ..open });
+        self.runner.queue.put_back(Open { attempts, held, ..open });
     }
 
     fn heard(&mut self, news: Option<News>) -> Result<(), Failure> {
