@@ -47,12 +47,14 @@ test:
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --check --manifest-path tools/mutants/Cargo.toml
+	cargo fmt --check --manifest-path tools/nitrokey/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy -p mfad-tests --test schedules --features schedules --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	cargo deny check bans licenses sources
 	cargo nextest run --locked -p mfad-tests --features schedules --test schedules
 	cargo build --workspace --locked --lib --bins --tests --examples
+	cargo build --locked --manifest-path tools/nitrokey/Cargo.toml
 	MFAD_TEST_PROGRAMS=$(DEBUG) cargo nextest run --workspace --locked
 	cargo test --workspace --doc --locked
 	tools/fuzz short
@@ -145,6 +147,7 @@ fmt:
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	cargo fmt --manifest-path tools/mutants/Cargo.toml
+	cargo fmt --manifest-path tools/nitrokey/Cargo.toml
 
 # Keeps `run/`, which holds a master key and the users created with `make run`.
 clean:
