@@ -54,7 +54,12 @@ fn check(config: &Config) {
     let (mode, policy) = (config.socket_mode, &config.policy);
     assert!(mode & !0o666 == 0 && mode & 0o600 == 0o600, "{mode:o}");
     assert!(config.limits.total > 0 && config.limits.per_peer > 0);
-    assert!(config.readers.iter().all(|reader| !reader.is_empty()));
+    assert!(
+        config
+            .readers
+            .iter()
+            .all(|readers| !readers.words.is_empty() && readers.words.iter().all(|word| !word.is_empty()))
+    );
     assert!(policy.hashing.is_sane());
     assert!(Text::parse_label_part(&policy.issuer).is_ok());
     assert!((1..=5).contains(&policy.factor_limits.delay_after));

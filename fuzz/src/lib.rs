@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use mfad_core::model::Sensitive;
-use mfad_hardware::device::{Card, DeviceFault, REPORT, Report, Reports, SecurityKey, Wait};
+use mfad_hardware::device::{Card, DeviceFault, REPORT, ReaderFacts, Report, Reports, SecurityKey, Wait};
 
 /// The longest command APDU without extended length (ISO 7816-4 section 5.1): header, Lc, data, Le.
 const LONGEST_COMMAND: usize = 4 + 1 + 255 + 1;
 /// The longest wait for one response of a card: the one for a touch.
-const LONGEST_WAIT: Duration = Duration::from_secs(16);
+const LONGEST_WAIT: Duration = Duration::from_secs(31);
 /// The longest message of CTAPHID (CTAP 2.1 section 11.2.4): one first report and 128 that continue it.
 pub const LONGEST_MESSAGE: usize = (REPORT - 7) + 128 * (REPORT - 5);
 /// The reports of that message, one to open a channel, and one to cancel.
@@ -39,16 +39,20 @@ impl<'a> Script<'a> {
 }
 
 /// A card that is removed at the end of its script. Lengths have one byte.
-pub struct ScriptedCard<'a>(Script<'a>);
+pub struct ScriptedCard<'a>(Script<'a>, ReaderFacts);
 
 impl<'a> ScriptedCard<'a> {
     /// Takes the script.
     pub fn new(script: &'a [u8]) -> Self {
-        Self(Script(script))
+        Self(Script(script), ReaderFacts::default())
     }
 }
 
 impl Card for ScriptedCard<'_> {
+    fn reader(&self) -> &ReaderFacts {
+        &self.1
+    }
+
     fn transmit(
         &mut self,
         command: &Sensitive<Vec<u8>>,

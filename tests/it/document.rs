@@ -312,6 +312,7 @@ fn check_problem(answer: &Answer) {
         "devices",
         "right",
         "holder",
+        "keys",
     ];
     for member in problem.as_object().expect("an object").keys() {
         assert!(known.contains(&member.as_str()), "{member} is not a member of a problem: {problem}");

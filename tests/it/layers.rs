@@ -14,7 +14,7 @@ const CRATES: [(&str, u32, &[&str]); 13] = [
     ("client", 2, &["api"]),
     ("import", 2, &["core"]),
     ("service", 3, &["api", "core", "hardware", "store"]),
-    ("mfactl", 3, &["api", "break_glass", "client", "import"]),
+    ("mfactl", 3, &["api", "break_glass", "client", "core", "import"]),
     ("pam_mfad", 3, &["api", "break_glass", "client"]),
     ("break_glass", 2, &["api"]),
     ("pam_try", 1, &[]),

@@ -29,7 +29,11 @@ pub struct DeviceList {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Device {
-    /// The serial number that is printed on the key; `None` if the key does not report it, or could not be read.
+    /// The id of the key: Yubico's serial number, or a source and a number such as `nitrokey:a1b2c3d4`. `None` if nothing
+    /// tells the key from others of its kind, or it could not be read.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The serial number that is printed on a key of Yubico; `None` for every other key.
     pub serial: Option<u64>,
     /// The model, such as `YubiKey 5 NFC`; `None` if it is not known.
     pub model: Option<String>,
@@ -49,7 +53,7 @@ pub struct Device {
     pub state: String,
     /// Number of factors of this daemon on the key.
     pub programmed: u64,
-    /// Why the key cannot be reached; `None` in every other state.
+    /// Why the key cannot be reached or programmed; `None` if it can.
     pub problem: Option<DeviceProblem>,
     /// The factors of this daemon on the key; `None` in a list of keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +74,7 @@ pub struct Applet {
     pub device_id: String,
     /// Number of accounts; `None` if the daemon does not know the password and cannot count them.
     pub accounts: Option<u64>,
-    /// Maximum number of accounts, 32 or 64; `None` if it is not known.
+    /// Maximum number of accounts; `None` where only the key knows, which then refuses a further one.
     pub capacity: Option<u32>,
     /// Whether an OATH password is set.
     pub locked: bool,
@@ -107,7 +111,7 @@ pub struct DeviceCredential {
     /// The name of the account on the key.
     pub credential: String,
     /// `intended`: writing it was not confirmed. `programmed`: it is on the key and was proved. `erase`: it is erased
-    /// at the next contact with the key.
+    /// at the next contact with the key, or if the key wants a touch for that, when the key is returned.
     pub status: String,
     /// Whether each code needs a touch.
     pub touch: bool,
@@ -116,7 +120,7 @@ pub struct DeviceCredential {
 /// The OATH accounts on a hardware key, including those of other programs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AccountList {
-    /// At most 64 accounts, the capacity of a key.
+    /// The accounts; a key holds up to 255.
     pub accounts: Vec<Account>,
 }
 
@@ -132,10 +136,10 @@ pub struct Account {
     /// The account in that name, after period and issuer.
     #[serde(default)]
     pub account: String,
-    /// `totp` (RFC 6238) or `hotp` (RFC 4226).
+    /// `totp` (RFC 6238), `hotp` (RFC 4226), or `other` for what the daemon does not know and leaves alone.
     pub kind: String,
-    /// The hash algorithm: `SHA1`, `SHA256` or `SHA512`.
-    pub algorithm: String,
+    /// The hash algorithm: `SHA1`, `SHA256` or `SHA512`; `None` for `other`.
+    pub algorithm: Option<String>,
     /// The id of the factor that the account belongs to; `None` for accounts of other programs.
     pub secret_id: Option<String>,
     /// The id of the user who owns that factor.
@@ -176,9 +180,12 @@ pub struct GenuineDevice {
 /// A hardware key that was taken back from its user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReturnedDevice {
-    /// The serial number that is printed on the key.
+    /// The id of the key.
     #[serde(default)]
-    pub serial: u64,
+    pub key: String,
+    /// The serial number that is printed on a key of Yubico; `None` for every other key.
+    #[serde(default)]
+    pub serial: Option<u64>,
     /// The outcome for each factor of this daemon on the key.
     pub credentials: Vec<ReturnedCredential>,
 }
@@ -199,6 +206,17 @@ pub struct ReturnedCredential {
     pub erased: bool,
     /// Whether the factor was deleted from the store.
     pub revoked: bool,
+}
+
+/// What is left of a factor that was deleted: its account on a key that erases accounts only when it is touched.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AccountLeft {
+    /// The id of the key.
+    pub key: String,
+    /// The name of the account on the key.
+    pub credential: String,
+    /// A sentence for people: what to do.
+    pub detail: String,
 }
 
 /// All security keys that are plugged in.
@@ -242,7 +260,10 @@ pub struct DeviceEvent {
     pub time: String,
     /// The name of the PC/SC reader.
     pub reader: String,
-    /// The serial number of the key; `None` if the key does not report it.
+    /// The id of the key; `None` if nothing tells it from others of its kind, or it does not answer.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The serial number of a key of Yubico; `None` for every other key.
     pub serial: Option<u64>,
     /// The name of a [`DeviceState`]; `None` if the key was removed.
     pub state: Option<String>,

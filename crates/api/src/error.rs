@@ -182,13 +182,16 @@ pub struct Problem {
     /// The parameters under which a wrong first code would have been correct, if any; with `wrong-code`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
-    /// The serial numbers of the keys to choose from; with `many-devices`.
+    /// The serial numbers of the keys of Yubico to choose from; with `many-devices`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub devices: Option<Vec<u64>>,
+    /// The ids of all keys to choose from; with `many-devices`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Vec<String>>,
     /// The right that the caller lacks: `admin`, `app`, `audit` or `pam`; with `forbidden`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub right: Option<String>,
-    /// The program that probably holds the key; with `device-busy`.
+    /// Running programs that often hold keys, as a list. It is a guess, and absent if there is none; with `device-busy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
 }

@@ -21,8 +21,9 @@ pub use auth::{
     AuthMethods, AuthToken, HostLogin, Preflight, PublicKey, PublicKeyOptions, PublicKeySet, RedeemedReceipt, Verified,
 };
 pub use device::{
-    Account, AccountList, Applet, Device, DeviceCredential, DeviceEvent, DeviceList, DevicePassword, DeviceProblem,
-    DeviceState, Fido2State, GenuineDevice, ReturnedCredential, ReturnedDevice, SecurityKey, SecurityKeyList,
+    Account, AccountLeft, AccountList, Applet, Device, DeviceCredential, DeviceEvent, DeviceList, DevicePassword,
+    DeviceProblem, DeviceState, Fido2State, GenuineDevice, ReturnedCredential, ReturnedDevice, SecurityKey,
+    SecurityKeyList,
 };
 pub use error::{Diagnosis, ErrorCode, Problem};
 pub use moving::{EXPORT_VERSION, ExportEnd, ExportHead, LeftOut, MovedCodes, MovedFactor, MovedUser};

@@ -24,8 +24,12 @@ pub struct ReceiptClaims {
     pub sub: String,
     /// The id of the factor.
     pub secret_id: String,
-    /// The serial number of the hardware key.
-    pub serial: u32,
+    /// The id of the hardware key: Yubico's serial number, or a source and a number such as `nitrokey:a1b2c3d4`.
+    #[serde(default)]
+    pub key: String,
+    /// The serial number of a hardware key of Yubico; absent for every other key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<u32>,
     /// The firmware version of the hardware key, such as `5.4.3`.
     pub firmware: String,
     /// The id of the key's OATH applet; a reset changes it.

@@ -69,8 +69,11 @@ pub struct Secret {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OnDevice {
-    /// The serial number that is printed on the key.
-    pub serial: u64,
+    /// The id of the key: Yubico's serial number, or a source and a number such as `nitrokey:a1b2c3d4`.
+    #[serde(default)]
+    pub key: String,
+    /// The serial number that is printed on a key of Yubico; `None` for every other key.
+    pub serial: Option<u64>,
     /// The firmware version of the key, such as `5.4.3`.
     #[serde(default)]
     pub firmware: String,

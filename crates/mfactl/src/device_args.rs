@@ -9,6 +9,7 @@ use crate::args::{ActOnUser, PasswordFrom};
 use crate::call::Body;
 use crate::format::Format;
 use crate::help;
+use mfad_core::model::KeyId;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
@@ -74,20 +75,26 @@ pub(crate) enum DeviceCommand {
     Watch,
 }
 
+/// Reads the id of a hardware key.
+fn key_id(text: &str) -> Result<KeyId, &'static str> {
+    KeyId::parse(text)
+        .ok_or("give the number of a YubiKey, or an id as mfactl device list shows it, such as nitrokey:a1b2c3d4")
+}
+
 /// A hardware key, for commands that change nothing on it.
 #[derive(Debug, Args)]
 pub(crate) struct KeyArg {
-    /// Serial number, as printed on the key
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub serial: u32,
+    /// Id of the key, as mfactl device list shows it; on a YubiKey, the number printed on it
+    #[arg(value_parser = key_id)]
+    pub key: KeyId,
 }
 
 /// A hardware key, for commands that change it and so need a reason.
 #[derive(Debug, Args)]
 pub(crate) struct ChangeKey {
-    /// Serial number, as printed on the key
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub serial: u32,
+    /// Id of the key, as mfactl device list shows it; on a YubiKey, the number printed on it
+    #[arg(value_parser = key_id)]
+    pub key: KeyId,
     /// Reason, recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -128,9 +135,9 @@ pub(crate) struct PasswordDeed {
 pub(crate) struct ProvisionArgs {
     #[command(flatten)]
     pub on: ActOnUser,
-    /// Serial number, as printed on the key; not needed if only one hardware key is plugged in
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub serial: Option<u32>,
+    /// Id of the key, as mfactl device list shows it; not needed if only one hardware key is plugged in
+    #[arg(long, alias = "serial", value_name = "ID", value_parser = key_id)]
+    pub key: Option<KeyId>,
     /// Name of the factor, such as `blue key`
     #[arg(long, value_name = "LABEL")]
     pub name: Option<String>,

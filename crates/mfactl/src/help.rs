@@ -188,7 +188,7 @@ what was written to which key. It is printed only once.
 Examples:
   mfactl device provision ann --reason 'ticket 7'
       the only key that is plugged in
-  mfactl device provision ann --serial 12345678 -t --as-user
+  mfactl device provision ann --key 12345678 -t --as-user
       each code needs a touch
   mfactl device provision ann --pending --reason 'ticket 7'
       active with ann's first code
@@ -243,7 +243,7 @@ are comments:
 
 Each unused hardware key that is plugged in is programmed for the next user.
 Several readers are used at the same time. After each key, a line with its
-serial number is written to the results file. To resume after an interruption,
+id is written to the results file. To resume after an interruption,
 run the same command again: users who are done are skipped, failed ones are
 tried again.
 

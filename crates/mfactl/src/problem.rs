@@ -99,11 +99,10 @@ impl fmt::Display for Problem {
         let text = self.text();
         f.write_str(&text)?;
         if let Some(holder) = self.holder.as_ref().filter(|holder| !text.contains(holder.as_str())) {
-            write!(f, " (held by {holder})")?;
+            write!(f, " (programs here that often hold keys: {holder})")?;
         }
-        if let Some(devices) = self.devices.as_ref().filter(|devices| !devices.is_empty()) {
-            let serials: Vec<String> = devices.iter().map(u64::to_string).collect();
-            write!(f, " ({})", serials.join(", "))?;
+        if let Some(keys) = self.keys.as_ref().filter(|keys| !keys.is_empty()) {
+            write!(f, " ({})", keys.join(", "))?;
         }
         match self.remaining {
             Some(0) => write!(f, "; that was the last attempt: start again")?,
@@ -162,7 +161,7 @@ fn device_advice(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::NoPcscd => Some("install and start pcscd"),
         ErrorCode::PcscdDenied => Some("allow the daemon's user by polkit, see docs/hardware.md"),
         ErrorCode::NoDevice => Some("mfactl device list shows which keys are there"),
-        ErrorCode::ManyDevices => Some("give --serial, or leave only one key in"),
+        ErrorCode::ManyDevices => Some("give --key, or leave only one key in"),
         ErrorCode::DeviceBusy => Some("end the program that holds the key, such as scdaemon: gpgconf --kill scdaemon"),
         ErrorCode::DeviceRemoved => Some("leave the key in until the command has ended"),
         ErrorCode::DeviceFull => Some("mfactl device accounts shows what is on it"),
@@ -271,11 +270,14 @@ mod tests {
 
     #[test]
     fn the_keys_and_the_holder_are_named() {
-        let many = r#"{"code":"many-devices","detail":"which","devices":[12345678,12345679]}"#;
+        let many =
+            r#"{"code":"many-devices","detail":"which","devices":[12345678],"keys":["12345678","nitrokey:a1b2c3d4"]}"#;
         let busy = r#"{"code":"device-busy","detail":"in use","holder":"scdaemon"}"#;
 
-        assert!(Problem::read(409, many).to_string().starts_with("which (12345678, 12345679); "));
-        assert!(Problem::read(503, busy).to_string().starts_with("in use (held by scdaemon); "));
+        assert!(Problem::read(409, many).to_string().starts_with("which (12345678, nitrokey:a1b2c3d4); "));
+        assert!(
+            Problem::read(503, busy).to_string().starts_with("in use (programs here that often hold keys: scdaemon); ")
+        );
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn profile(secret: &Secret) -> String {
         secret.period.map(|period| format!("{period} s")),
         secret.counter.map(|counter| format!("counter {counter}")),
         secret.remaining.map(|left| format!("{left} left")),
-        secret.device.as_ref().map(|key| format!("on key {}", key.serial)),
+        secret.device.as_ref().map(|key| format!("on key {}", key.key)),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { "-".to_owned() } else { parts.join(" ") }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::http::{ConnectionLimits, Page};
 use mfad_core::model::Text;
+use mfad_hardware::device::WantedReaders;
 use mfad_service::{ImportedFactors, Policy};
 
 pub use peers::NamedPeer;
@@ -107,7 +108,7 @@ pub struct Config {
     /// Limits on open connections.
     pub limits: ConnectionLimits,
     /// Parts of the names of the card readers to use; empty if hardware keys are switched off.
-    pub readers: Vec<String>,
+    pub readers: Option<WantedReaders>,
     /// The self-service page at `/ui/`; `None` if it is not served.
     pub page: Option<Page>,
     /// Settings by which the service decides. A reload replaces them as a whole.
@@ -166,7 +167,7 @@ impl Config {
             ("logFormat", self.log_format != new.log_format),
             ("limits", self.limits != new.limits),
             ("ui or uiLanguage", self.page != new.page),
-            ("devices.enabled or devices.readers", self.readers != new.readers),
+            ("devices.enabled, devices.readers or devices.usbVendors", self.readers != new.readers),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }

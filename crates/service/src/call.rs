@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::token::PublicKey;
 use mfad_core::model::{
-    AccountName, HostLogin, HostUser, Method, SecretId, Sensitive, Serial, Text, UserId, UserName, UserRef,
+    AccountName, HostLogin, HostUser, KeyId, Method, SecretId, Sensitive, Text, UserId, UserName, UserRef,
 };
 use mfad_hardware::piv::Slot as PivSlot;
 use mfad_store::{AuditRow, Backup, MasterKey};
@@ -123,33 +123,33 @@ pub enum Call {
     /// List the security keys that are plugged in.
     ListSecurityKeys,
     /// Show a hardware key, with the factors on it.
-    ShowDevice(Serial),
+    ShowDevice(KeyId),
     /// List hardware keys that came and went, or with `None` those that are present.
     DeviceEvents {
         /// Only events with a greater number.
         after: Option<u64>,
     },
     /// List the OATH accounts on a hardware key.
-    DeviceAccounts(Serial),
+    DeviceAccounts(KeyId),
     /// Rename an OATH account on a hardware key: its name, then the new one.
-    RenameAccount(Serial, AccountName, AccountName),
+    RenameAccount(KeyId, AccountName, AccountName),
     /// Delete an OATH account that belongs to no factor from a hardware key.
-    DeleteAccount(Serial, AccountName),
+    DeleteAccount(KeyId, AccountName),
     /// Reset the OATH applet of a hardware key: all accounts and the password are erased.
-    ResetDevice(Serial),
+    ResetDevice(KeyId),
     /// Learn, set or remove the password of a hardware key's OATH applet.
     ChangeDevicePassword {
-        /// Serial number of the hardware key.
-        serial: Serial,
+        /// Id of the hardware key.
+        key: KeyId,
         /// The change to make.
         change: PasswordChange,
         /// The present password. May be left out if the daemon knows it.
         current: Option<Sensitive<String>>,
     },
     /// Check that a hardware key is genuine, by attestation of the key in a PIV slot. `None`: the configured slot.
-    AttestDevice(Serial, Option<PivSlot>),
+    AttestDevice(KeyId, Option<PivSlot>),
     /// Take a hardware key back from its user: revoke and erase the factors on it.
-    ReturnDevice(Serial),
+    ReturnDevice(KeyId),
     /// Read a page of the audit log.
     AuditRows {
         /// Only rows with a greater sequence number.
@@ -343,10 +343,17 @@ pub enum Reply {
         /// A newly set password, encrypted for the escrow recipient if one is configured.
         escrow: Option<String>,
     },
+    /// The secret is deleted. Its account on a hardware key stays there until somebody touches the key for it.
+    AccountLeft {
+        /// Id of the hardware key.
+        key: KeyId,
+        /// Name of the account on the key.
+        name: AccountName,
+    },
     /// A hardware key was taken back.
     Returned {
-        /// Serial number of the hardware key.
-        serial: Serial,
+        /// Id of the hardware key.
+        key: KeyId,
         /// The result for each factor on it.
         credentials: Vec<ReturnedView>,
     },

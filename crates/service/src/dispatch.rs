@@ -134,21 +134,21 @@ impl Service {
             Call::ReceiptKeys => self.receipt_keys(),
             Call::ListDevices => self.list_devices(context),
             Call::ListSecurityKeys => self.list_security_keys(context),
-            Call::ShowDevice(serial) => {
+            Call::ShowDevice(key) => {
                 // Apps may see the key, but only administrators its escrowed password.
                 let with_escrow = self.right(context, Right::Admin).is_ok();
-                self.show_device(context, serial, with_escrow)
+                self.show_device(context, key, with_escrow)
             }
             Call::DeviceEvents { after } => Ok(self.device_events(after)),
-            Call::DeviceAccounts(serial) => self.device_accounts(context, serial),
-            Call::RenameAccount(serial, name, new) => self.rename_account(context, serial, &name, &new),
-            Call::DeleteAccount(serial, name) => self.delete_account(context, serial, &name),
-            Call::ResetDevice(serial) => self.reset_device(context, serial),
-            Call::ChangeDevicePassword { serial, change, current } => {
-                self.change_device_password(context, serial, change, current.as_ref())
+            Call::DeviceAccounts(key) => self.device_accounts(context, key),
+            Call::RenameAccount(key, name, new) => self.rename_account(context, key, &name, &new),
+            Call::DeleteAccount(key, name) => self.delete_account(context, key, &name),
+            Call::ResetDevice(key) => self.reset_device(context, key),
+            Call::ChangeDevicePassword { key, change, current } => {
+                self.change_device_password(context, key, change, current.as_ref())
             }
-            Call::AttestDevice(serial, slot) => self.attest_device(context, serial, slot),
-            Call::ReturnDevice(serial) => self.return_device(context, serial),
+            Call::AttestDevice(key, slot) => self.attest_device(context, key, slot),
+            Call::ReturnDevice(key) => self.return_device(context, key),
             Call::AuditRows { after, limit } => self.audit_rows(context, after, limit),
             Call::ShowKey => self.show_key(context),
             Call::RotateKey(next) => self.rotate_key(context, next),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::fido::FidoFault;
 use crate::token::TokenFault;
 use mfad_core::entropy::NoEntropy;
-use mfad_core::model::Serial;
+use mfad_core::model::KeyId;
 use mfad_core::oath::Diagnosis;
 use mfad_hardware::card::CardFault;
 use mfad_hardware::ctap::CtapFault;
@@ -126,9 +126,14 @@ pub enum Error {
     /// The key is not plugged in. The text names the key.
     #[error("{0}; plug it in and try again")]
     NoDevice(String),
-    /// Several hardware keys match. Their serial numbers are the choice.
-    #[error("more than one key is plugged in; name one by its serial number, or leave only one plugged in")]
-    ManyDevices(Vec<Serial>),
+    /// Several hardware keys match. Their ids are the choice.
+    #[error(
+        "more than one key is plugged in; name one by its id (on a YubiKey, its serial number), or leave only one plugged in"
+    )]
+    ManyDevices(Vec<KeyId>),
+    /// Two keys, or two slots of one key, have the same id, so the daemon cannot tell which one is meant.
+    #[error("more than one key is plugged in with the number {0}; leave only one of them plugged in")]
+    TwinDevices(KeyId),
     /// Another program, or another request, uses the key.
     #[error("{}", busy_sentence(.holder.as_deref()))]
     DeviceBusy {
@@ -189,6 +194,9 @@ pub enum Error {
     /// The security key accepts no PIN, or the daemon does not send it one.
     #[error("{0}")]
     PinBlocked(PinBlock),
+    /// The key or its reader did not answer in time. It is not asked again.
+    #[error("the key or its reader did not answer in time; nothing was activated; unplug it, plug it in and try again")]
+    DeviceHung,
     /// The key or its reader does not answer, or its answer is invalid. The cause is for the journal only.
     #[error("invalid or no response from the key; nothing was activated; unplug it, plug it in and try again")]
     DeviceFailed(String),
@@ -261,10 +269,14 @@ pub enum PinBlock {
     Blocked,
 }
 
-// With and without a known holder it stays one variant: the client's next step is the same.
-fn busy_sentence(holder: Option<&str>) -> String {
-    match holder {
-        Some(holder) => format!("another program is using the key, probably {holder}; stop it and try again"),
+// With and without a guess it stays one variant: the client's next step is the same.
+fn busy_sentence(holders: Option<&str>) -> String {
+    match holders {
+        Some(holders) => {
+            format!(
+                "another program is using the key; programs here that often hold keys: {holders}; stop it and try again"
+            )
+        }
         None => "another program or request is using the key; try again".to_owned(),
     }
 }
@@ -280,7 +292,8 @@ impl From<DeviceFault> for Error {
             DeviceFault::TooOld => {
                 Self::Unsupported("this security key does not support FIDO2; use a newer one".to_owned())
             }
-            DeviceFault::Hung | DeviceFault::Failed(_) => Self::DeviceFailed(fault.to_string()),
+            DeviceFault::Hung => Self::DeviceHung,
+            DeviceFault::Failed(_) => Self::DeviceFailed(fault.to_string()),
         }
     }
 }
@@ -294,6 +307,8 @@ impl From<CardFault> for Error {
             CardFault::WrongPassword => Self::WrongDevicePassword,
             // The key listed the account, or the daemon wrote it, so the key has changed since.
             CardFault::NoSuchAccount => Self::DeviceChanged,
+            // The daemon listed the accounts before it wrote one, and a listing may leave out accounts.
+            CardFault::Exists => Self::AccountTaken,
             CardFault::NotTouched => Self::TouchTimeout,
             CardFault::Unsupported(what) => Self::Unsupported(format!("not supported by this key: {what}")),
             CardFault::Status(_) | CardFault::Nonsense(_) => Self::DeviceFailed(fault.to_string()),

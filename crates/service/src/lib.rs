@@ -66,7 +66,7 @@ pub use call::{Call, Reply};
 pub use context::{Caller, CancellationToken, RequestContext};
 pub use devices::{
     AccountView, Activation, Announce, AppletView, Attestation, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef,
-    GenuineView, KeyState, KeyView, OnDevice, PROOFS, PasswordChange, PivSlot, ProvisionOrder, ReturnedView,
+    GenuineView, Gives, KeyState, KeyView, OnDevice, PasswordChange, PivSlot, ProvisionOrder, ReturnedView,
 };
 pub use dispatch::Cost;
 pub use export::{Export, ExportOrder};

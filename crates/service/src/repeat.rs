@@ -66,6 +66,7 @@ impl Service {
             | Reply::Account(_)
             | Reply::Genuine(_)
             | Reply::DevicePassword { .. }
+            | Reply::AccountLeft { .. }
             | Reply::Returned { .. }
             | Reply::Audit { .. }
             | Reply::MasterKey(_)

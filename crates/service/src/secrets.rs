@@ -13,7 +13,7 @@ use mfad_core::oath::{OtpauthUri, otpauth_uri};
 use mfad_store::{Fault, NewSecret, Outcome, ProvisioningState, SecretRow, SecretType, Status, Tx, View};
 
 use super::authorise::UserAccess;
-use super::devices::credential_to_remove;
+use super::devices::{credential_to_remove, proofs_of};
 use super::tokens::{api_key, digest, later};
 use super::{
     DeviceOfSecret, ImportOrder, MfaOrder, OnDevice, Reply, RequestContext, SecretChange, SecretRef, SecretView,
@@ -232,8 +232,10 @@ impl Service {
             Ok(credential)
         })?;
         // Only after the commit: an account that is erased for a factor that still counts would lock its user out.
-        if let (Some(credential), None | Some(OnDevice::Erase)) = (credential, on_device) {
-            self.erase_if_here(context, &credential);
+        if let (Some(credential), None | Some(OnDevice::Erase)) = (credential, on_device)
+            && self.erase_if_here(context, &credential)
+        {
+            return Ok(Reply::AccountLeft { key: credential.key, name: credential.name });
         }
         Ok(Reply::Done)
     }
@@ -357,7 +359,8 @@ pub(super) fn view_with_device(view: &View<'_>, row: &SecretRow) -> Result<Secre
     // Before it is programmed, the account may not be on the key.
     let device = credential.filter(|credential| credential.state == ProvisioningState::Programmed).map(|credential| {
         DeviceOfSecret {
-            serial: credential.serial,
+            proofs: proofs_of(&credential),
+            key: credential.key,
             firmware: credential.firmware,
             device_id: credential.device_id,
             name: credential.name,

@@ -4,7 +4,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Row, params};
 
-use mfad_core::model::{DeviceId, Sensitive, Serial};
+use mfad_core::model::{DeviceId, KeyId, Sensitive};
 
 use super::sealed::{OwnedAssociatedData, Sealed, SealedValue};
 use super::vault::AssociatedData;
@@ -16,8 +16,8 @@ const ACCESS: &str = "oath-access";
 /// A hardware key as last seen. The access key of its OATH applet stays sealed until [`View::device_access`] opens it.
 #[derive(Clone, Debug)]
 pub struct DeviceRow {
-    /// Serial number of the key; the primary key of the row.
-    pub serial: Serial,
+    /// Identity of the key; the primary key of the row.
+    pub key: KeyId,
     /// Identity of the OATH applet when this daemon last wrote to it. A reset of the applet changes it.
     pub device_id: DeviceId,
     /// Firmware version, as text.
@@ -36,28 +36,29 @@ pub struct DeviceRow {
 
 /// The sealed access keys, for master key rotation.
 pub(super) const SEALED: Sealed = Sealed {
-    first: || Value::Integer(0),
+    first: || Value::Text(String::new()),
     after: |connection, after, limit| {
         let mut statement = connection.prepare_cached(
-            "SELECT serial, device_id, access FROM devices WHERE serial > ?1 AND access IS NOT NULL
-             ORDER BY serial LIMIT ?2",
+            "SELECT key, device_id, access FROM devices WHERE key > ?1 AND access IS NOT NULL
+             ORDER BY key LIMIT ?2",
         )?;
         let mut rows = statement.query(params![after, limit])?;
         let mut values = Vec::new();
         while let Some(row) = rows.next()? {
-            let number: u32 = row.get(0)?;
+            let text: String = row.get(0)?;
+            let key = KeyId::parse(&text).ok_or(Fault::Corrupt("a hardware key"))?;
             let home = OwnedAssociatedData {
                 table: "devices",
-                row: number.to_be_bytes().to_vec(),
+                row: row_of(key),
                 user: Vec::new(),
                 kind: ACCESS,
                 parameters: row.get(1)?,
             };
-            values.push(SealedValue { key: Value::Integer(number.into()), home, sealed: row.get(2)? });
+            values.push(SealedValue { key: Value::Text(text), home, sealed: row.get(2)? });
         }
         Ok(values)
     },
-    put: "UPDATE devices SET access = ?2 WHERE serial = ?1",
+    put: "UPDATE devices SET access = ?2 WHERE key = ?1",
 };
 
 impl DeviceRow {
@@ -68,12 +69,12 @@ impl DeviceRow {
 }
 
 impl View<'_> {
-    /// Returns the hardware key with that serial number, if the daemon knows it.
-    pub fn device(&self, serial: Serial) -> Result<Option<DeviceRow>, Fault> {
+    /// Returns the hardware key, if the daemon knows it.
+    pub fn device(&self, key: KeyId) -> Result<Option<DeviceRow>, Fault> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT serial, device_id, firmware, model, seen, was_reset, access, escrow FROM devices WHERE serial = ?1",
+            "SELECT key, device_id, firmware, model, seen, was_reset, access, escrow FROM devices WHERE key = ?1",
         )?;
-        let mut rows = statement.query([serial.number()])?;
+        let mut rows = statement.query([key.to_string()])?;
         rows.next()?.map(read).transpose()
     }
 
@@ -81,9 +82,7 @@ impl View<'_> {
     /// keys, the new one first, while a change of the password is in progress. `None` if none is stored.
     pub fn device_access(&self, device: &DeviceRow) -> Result<Option<Sensitive<Vec<u8>>>, Fault> {
         let Some(sealed) = &device.access else { return Ok(None) };
-        self.vault
-            .open(&associated_data(&device.serial.number().to_be_bytes(), device.device_id.as_str()), sealed)
-            .map(Some)
+        self.vault.open(&associated_data(&row_of(device.key), device.device_id.as_str()), sealed).map(Some)
     }
 }
 
@@ -92,7 +91,7 @@ impl Tx<'_> {
     /// escrow are dropped, since they belong to the former applet.
     pub fn note_device(
         &self,
-        serial: Serial,
+        key: KeyId,
         device_id: &DeviceId,
         firmware: &str,
         model: &str,
@@ -100,24 +99,24 @@ impl Tx<'_> {
     ) -> Result<(), Fault> {
         self.writing()?
             .prepare_cached(
-                "INSERT INTO devices (serial, device_id, firmware, model, seen) VALUES (?1, ?2, ?3, ?4, ?5)
+                "INSERT INTO devices (key, device_id, firmware, model, seen) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT DO UPDATE SET
                     access = CASE WHEN device_id = excluded.device_id THEN access END,
                     escrow = CASE WHEN device_id = excluded.device_id THEN escrow END,
                     device_id = excluded.device_id, firmware = excluded.firmware, model = excluded.model,
                     seen = excluded.seen, was_reset = 0",
             )?
-            .execute(params![serial.number(), device_id.as_str(), firmware, model, now])?;
+            .execute(params![key.to_string(), device_id.as_str(), firmware, model, now])?;
         Ok(())
     }
 
     /// Records that a key now has another applet identity than the one that was written to. Returns `false` if that was
     /// known, so that the caller audits it only once.
-    pub fn note_reset(&self, serial: Serial, now: i64) -> Result<bool, Fault> {
+    pub fn note_reset(&self, key: KeyId, now: i64) -> Result<bool, Fault> {
         let changed = self
             .writing()?
-            .prepare_cached("UPDATE devices SET was_reset = 1, seen = ?2 WHERE serial = ?1 AND was_reset = 0")?
-            .execute(params![serial.number(), now])?;
+            .prepare_cached("UPDATE devices SET was_reset = 1, seen = ?2 WHERE key = ?1 AND was_reset = 0")?
+            .execute(params![key.to_string(), now])?;
         Ok(changed == 1)
     }
 
@@ -125,29 +124,35 @@ impl Tx<'_> {
     /// another applet identity.
     pub fn keep_access(
         &self,
-        serial: Serial,
+        key: KeyId,
         device_id: &DeviceId,
         access: Option<&[u8]>,
         escrow: Option<&str>,
     ) -> Result<(), Fault> {
-        let number = serial.number().to_be_bytes();
+        let row = row_of(key);
         let sealed =
-            access.map(|key| self.vault.seal(&associated_data(&number, device_id.as_str()), key)).transpose()?;
+            access.map(|access| self.vault.seal(&associated_data(&row, device_id.as_str()), access)).transpose()?;
         self.writing()?
-            .prepare_cached("UPDATE devices SET access = ?3, escrow = ?4 WHERE serial = ?1 AND device_id = ?2")?
-            .execute(params![serial.number(), device_id.as_str(), sealed, escrow])?;
+            .prepare_cached("UPDATE devices SET access = ?3, escrow = ?4 WHERE key = ?1 AND device_id = ?2")?
+            .execute(params![key.to_string(), device_id.as_str(), sealed, escrow])?;
         Ok(())
     }
 }
 
-fn associated_data<'a>(serial: &'a [u8], device_id: &'a str) -> AssociatedData<'a> {
-    AssociatedData { table: "devices", row: serial, user: &[], kind: ACCESS, parameters: device_id }
+/// The row as a sealed access key is bound to it. Serial numbers are four bytes, since they were sealed so before keys of
+/// other makers were known; a text of four bytes cannot be the identity of such a key.
+fn row_of(key: KeyId) -> Vec<u8> {
+    key.serial().map_or_else(|| key.to_string().into_bytes(), |serial| serial.number().to_be_bytes().to_vec())
+}
+
+fn associated_data<'a>(row: &'a [u8], device_id: &'a str) -> AssociatedData<'a> {
+    AssociatedData { table: "devices", row, user: &[], kind: ACCESS, parameters: device_id }
 }
 
 fn read(row: &Row<'_>) -> Result<DeviceRow, Fault> {
     let corrupt = Fault::Corrupt("a hardware key");
     Ok(DeviceRow {
-        serial: Serial::new(row.get(0)?).ok_or_else(|| corrupt.clone())?,
+        key: KeyId::parse(&row.get::<_, String>(0)?).ok_or_else(|| corrupt.clone())?,
         device_id: DeviceId::from_text(row.get(1)?).ok_or(corrupt)?,
         firmware: row.get(2)?,
         model: row.get(3)?,

@@ -5,7 +5,7 @@
 use rusqlite::{Row, params};
 use sha2::{Digest, Sha256};
 
-use mfad_core::model::{AccountName, DeviceId, SecretId, Serial, UserId};
+use mfad_core::model::{AccountName, DeviceId, KeyId, SecretId, UserId};
 
 use super::vault::same_tag;
 use super::{Fault, Tx, View};
@@ -41,8 +41,8 @@ pub struct OathAccount {
     pub id: SecretId,
     /// The user who owns the factor.
     pub user: UserId,
-    /// Serial number of the hardware key.
-    pub serial: Serial,
+    /// Identity of the hardware key.
+    pub key: KeyId,
     /// Identity of the OATH applet that was written to. After a reset of the key the account no longer exists.
     pub device_id: DeviceId,
     /// Firmware version of the key at the time of writing, as text.
@@ -78,7 +78,7 @@ impl OathAccount {
     }
 }
 
-const COLUMNS: &str = "id, user, serial, device_id, firmware, name, state, replaces, touch, counts, challenge, \
+const COLUMNS: &str = "id, user, key, device_id, firmware, name, state, replaces, touch, counts, challenge, \
                        responses, created, proved";
 
 impl View<'_> {
@@ -88,8 +88,8 @@ impl View<'_> {
     }
 
     /// Returns the accounts on a hardware key in any state, oldest first.
-    pub fn oath_accounts_on(&self, serial: Serial) -> Result<Vec<OathAccount>, Fault> {
-        self.oath_accounts_where("serial = ?1", [serial.number()])
+    pub fn oath_accounts_on(&self, key: KeyId) -> Result<Vec<OathAccount>, Fault> {
+        self.oath_accounts_where("key = ?1", [key.to_string()])
     }
 
     /// Returns the user's accounts that belong to a pending or active factor, oldest first.
@@ -98,14 +98,14 @@ impl View<'_> {
     }
 
     /// Returns the hardware keys that still have unfinished accounts to roll back or to erase.
-    pub fn unsettled_devices(&self) -> Result<Vec<Serial>, Fault> {
+    pub fn unsettled_devices(&self) -> Result<Vec<KeyId>, Fault> {
         let mut statement = self
             .connection
-            .prepare_cached("SELECT DISTINCT serial FROM credentials WHERE state <> 'programmed' ORDER BY serial")?;
+            .prepare_cached("SELECT DISTINCT key FROM credentials WHERE state <> 'programmed' ORDER BY key")?;
         let mut rows = statement.query([])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            found.push(Serial::new(row.get(0)?).ok_or(Fault::Corrupt("a serial number"))?);
+            found.push(KeyId::parse(&row.get::<_, String>(0)?).ok_or(Fault::Corrupt("the identity of a key"))?);
         }
         Ok(found)
     }
@@ -127,14 +127,14 @@ impl Tx<'_> {
     pub fn intend(&self, row: &OathAccount) -> Result<(), Fault> {
         self.writing()?
             .prepare_cached(
-                "INSERT INTO credentials (id, user, serial, device_id, firmware, name, state, replaces, touch, counts,
+                "INSERT INTO credentials (id, user, key, device_id, firmware, name, state, replaces, touch, counts,
                                           challenge, responses, created)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'intended', ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(params![
                 row.id.as_bytes(),
                 row.user.as_bytes(),
-                row.serial.number(),
+                row.key.to_string(),
                 row.device_id.as_str(),
                 row.firmware,
                 row.name.as_bytes(),
@@ -189,7 +189,7 @@ fn read(row: &Row<'_>) -> Result<OathAccount, Fault> {
     Ok(OathAccount {
         id: SecretId::from_slice(&bytes(0)?).ok_or_else(|| corrupt.clone())?,
         user: UserId::from_slice(&bytes(1)?).ok_or_else(|| corrupt.clone())?,
-        serial: Serial::new(row.get(2)?).ok_or_else(|| corrupt.clone())?,
+        key: KeyId::parse(&row.get::<_, String>(2)?).ok_or_else(|| corrupt.clone())?,
         device_id: DeviceId::from_text(row.get(3)?).ok_or_else(|| corrupt.clone())?,
         firmware: row.get(4)?,
         name: AccountName::from_bytes(&bytes(5)?).ok_or_else(|| corrupt.clone())?,

@@ -67,17 +67,17 @@ impl Bench {
     /// Puts a key in and waits until the daemon has met it.
     #[track_caller]
     pub fn insert(&self, reader: usize, key: Key) {
-        let serial = key.serial();
+        let id = key.id();
         self.readers[reader].insert(key);
-        self.wait_for(serial);
+        self.wait_for(&id);
     }
 
     /// Puts the key that a fault pulled in again, likewise.
     #[track_caller]
     pub fn reinsert(&self, reader: usize) {
-        let serial = self.readers[reader].with_key(|key| key.serial());
+        let id = self.readers[reader].with_key(|key| key.id());
         self.readers[reader].reinsert();
-        self.wait_for(serial);
+        self.wait_for(&id);
     }
 
     #[track_caller]
@@ -89,8 +89,8 @@ impl Bench {
     }
 
     #[track_caller]
-    pub fn wait_for(&self, serial: u32) {
-        self.wait_until(|devices| devices.iter().any(|device| device["serial"] == serial));
+    pub fn wait_for(&self, id: &str) {
+        self.wait_until(|devices| devices.iter().any(|device| device["key"] == id));
     }
 
     #[track_caller]

@@ -124,7 +124,7 @@ fn what_is_in_the_way_of_a_key_ends_with_5_and_says_what_to_do() {
     let learn = ["device", "password", "7", "--learn", "--current-file", wrong, "--reason", "x"];
     refused(host, &learn, "wrong-device-password", "device reset");
     bench.insert(1, Key::new(8));
-    refused(host, &PROVISION, "many-devices", "--serial");
+    refused(host, &PROVISION, "many-devices", "--key");
     bench.pull(0);
     bench.pull(1);
 

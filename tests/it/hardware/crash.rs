@@ -50,7 +50,7 @@ fn ask(bench: &Bench, user: &str, order: &Value) -> Option<Value> {
 /// Starts the daemon that was killed, lets it meet the key, and looks at what there is; leaves the key empty.
 fn look(bench: &mut Bench, user: &str, here: &str, tally: &mut Tally) {
     bench.host.restart();
-    bench.wait_for(SERIAL);
+    bench.wait_for(&SERIAL.to_string());
     tally.kills += 1;
     let secrets = bench.host.ask(&Request::get(format!("/users/{user}/secrets"))).ok();
     let factors: Vec<Value> =

@@ -20,8 +20,8 @@ fn attestation(makers: &[&Maker]) -> Attestation {
     Attestation { roots: Some(roots), is_required: true, ..Attestation::default() }
 }
 
-fn serial(number: u32) -> mfad_core::model::Serial {
-    mfad_core::model::Serial::new(number).unwrap()
+fn id(number: u32) -> mfad_core::model::KeyId {
+    mfad_core::model::Serial::new(number).unwrap().into()
 }
 
 /// What a demand for genuine keys says of this key, when it is to be programmed and when it is asked.
@@ -29,7 +29,7 @@ fn verdict(maker: &Maker, key: Key) -> Result<(), Error> {
     let number = key.serial();
     let fixture = HardwareFixture::under(attestation(&[maker]), key);
     let provisioned = fixture.provision(order(totp())).map(drop);
-    let asked = fixture.ask(Call::AttestDevice(serial(number), None)).map(drop);
+    let asked = fixture.ask(Call::AttestDevice(id(number), None)).map(drop);
     let left = fixture.names_on_key().len();
     match (&provisioned, &asked) {
         (Ok(()), Ok(())) => assert_eq!(left, 1),
@@ -117,7 +117,7 @@ fn hw_6_a_fault_at_any_apdu_of_an_attestation_is_a_clean_refusal() {
             let key = Key::new(7).attested(&maker, &Attested::default());
             let fixture = HardwareFixture::under(attestation(&[&maker]), key);
             fixture.reader().plan(at, fault);
-            match fixture.ask(Call::AttestDevice(serial(7), None)) {
+            match fixture.ask(Call::AttestDevice(id(7), None)) {
                 Ok(_) => passed += 1,
                 Err(Error::Internal(cause)) => panic!("fault {number} at {at} is a defect: {cause}"),
                 Err(_) => faults += 1,
@@ -146,7 +146,7 @@ fn a_slot_can_be_named() {
     let key = Key::new(7).attested(&maker, &Attested { slot: 0x9A, ..Attested::default() });
     let fixture = HardwareFixture::under(Attestation { is_required: false, ..attestation(&[&maker]) }, key);
 
-    match fixture.ask(Call::AttestDevice(serial(7), Slot::parse("9a"))) {
+    match fixture.ask(Call::AttestDevice(id(7), Slot::parse("9a"))) {
         Ok(Reply::Genuine(found)) => {
             assert_eq!((found.slot.to_string(), found.root.as_str()), ("9a".to_owned(), maker.name()))
         }

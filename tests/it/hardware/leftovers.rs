@@ -2,7 +2,7 @@
 //! or where it would want a touch, or move a counter, its kind does.
 
 use mfad_core::model::{Profile, UserRef};
-use mfad_service::{Call, ProvisionOrder, Reply, SecretRef};
+use mfad_service::{Call, Gives, ProvisionOrder, Reply, SecretRef};
 
 use crate::card::{Account, Fault, HOTP, Key, TOTP};
 use mfad_testkit::fixture::{HardwareFixture, by_device, hotp, order, totp};
@@ -146,13 +146,15 @@ fn the_accounts_of_a_key_are_shown_with_whose_and_how_each_is() {
     let fixture = HardwareFixture::with_key(key);
     let secret = fixture.provision(order(totp())).unwrap();
 
-    let Ok(Reply::Accounts(shown)) = fixture.ask(Call::DeviceAccounts(secret.device.expect("a key").serial)) else {
+    let Ok(Reply::Accounts(shown)) = fixture.ask(Call::DeviceAccounts(secret.device.expect("a key").key)) else {
         panic!("no accounts");
     };
 
     let mut shown: Vec<_> = shown
         .into_iter()
-        .map(|account| (account.name.to_string(), account.touch, account.is_hotp, account.owner))
+        .map(|account| {
+            (account.name.to_string(), account.touch, matches!(account.gives, Gives::Hotp(_)), account.owner)
+        })
         .collect();
     shown.sort();
     let name = str::to_owned;

@@ -8,6 +8,8 @@ mod crash;
 mod faults;
 mod genuine;
 mod leftovers;
+mod makers;
+mod nitrokey;
 mod provisioning;
 mod refusals;
 mod returns;

@@ -1,6 +1,6 @@
 //! A key at the end of its service: handed back, or reset.
 
-use mfad_core::model::Serial;
+use mfad_core::model::KeyId;
 use mfad_service::error::Error;
 use mfad_service::{Call, KeyState, ProvisionOrder, Reply, ReturnedView};
 
@@ -9,12 +9,12 @@ use mfad_testkit::fixture::{HardwareFixture, by_device, totp};
 
 const NAME: &str = "mfad:ann";
 
-fn serial() -> Serial {
-    Serial::new(7).expect("a serial number")
+fn key() -> KeyId {
+    KeyId::parse("7").expect("a serial number")
 }
 
 fn hand_back(fixture: &HardwareFixture) -> ReturnedView {
-    match fixture.ask(Call::ReturnDevice(serial())) {
+    match fixture.ask(Call::ReturnDevice(key())) {
         Ok(Reply::Returned { mut credentials, .. }) => credentials.remove(0),
         _ => panic!("it is not taken back"),
     }
@@ -53,10 +53,10 @@ fn the_password_stays_on_a_key_that_holds_accounts_of_others() {
 fn a_key_that_the_daemon_reset_is_known_as_it_is_now() {
     let fixture = HardwareFixture::with_key(Key::new(7));
     fixture.provision(by_device(totp())).unwrap();
-    assert!(matches!(fixture.ask(Call::ResetDevice(serial())), Err(Error::DeviceInUse)));
+    assert!(matches!(fixture.ask(Call::ResetDevice(key())), Err(Error::DeviceInUse)));
     hand_back(&fixture);
 
-    assert!(fixture.ask(Call::ResetDevice(serial())).is_ok());
+    assert!(fixture.ask(Call::ResetDevice(key())).is_ok());
 
     assert_eq!(fixture.keys()[0].state, KeyState::Known);
     assert!(fixture.noted("device.reset-seen").is_empty());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mfad_core::model::{Moment, Serial};
+use mfad_core::model::{KeyId, Moment};
 use mfad_hardware::device::Devices;
 use mfad_service::{Call, KeyState};
 
@@ -12,8 +12,8 @@ use mfad_testkit::fixture::HardwareFixture;
 /// Events that are kept for streams that are slow.
 const KEPT: usize = 1024;
 
-fn serial(number: u32) -> Option<Serial> {
-    Some(Serial::new(number).expect("a serial number"))
+fn key(number: u32) -> Option<KeyId> {
+    Some(KeyId::parse(&number.to_string()).expect("a serial number"))
 }
 
 #[test]
@@ -24,9 +24,9 @@ fn what_came_is_told_once_in_order_and_what_went_with_its_time() {
     }
 
     let (events, next) = fixture.events_after(0);
-    let shown: Vec<_> = events.iter().map(|event| (event.seq, event.is_attached, event.serial, event.state)).collect();
+    let shown: Vec<_> = events.iter().map(|event| (event.seq, event.is_attached, event.key, event.state)).collect();
     let new = Some(KeyState::New);
-    assert_eq!(shown, [(1, true, serial(1), new), (2, true, serial(2), new), (3, true, serial(3), new)]);
+    assert_eq!(shown, [(1, true, key(1), new), (2, true, key(2), new), (3, true, key(3), new)]);
     assert_eq!((next, fixture.announced()), (3, 3), "whoever listens is told of the newest");
     assert_eq!(fixture.events_after(2).0.len(), 1);
 
@@ -38,7 +38,7 @@ fn what_came_is_told_once_in_order_and_what_went_with_its_time() {
     let (events, next) = fixture.events_after(3);
     let went = &events[0];
     assert_eq!((events.len(), next, fixture.announced()), (1, 4, 4));
-    assert_eq!((went.is_attached, went.serial, went.state, went.at), (false, serial(2), None, later.wall_ms));
+    assert_eq!((went.is_attached, went.key, went.state, went.at), (false, key(2), None, later.wall_ms));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn only_a_key_that_just_came_wants_a_contact() {
     let new = fixture.attend();
 
     assert_eq!(new.len(), 1);
-    assert_eq!(new[0].reader, fixture.keys().iter().find(|key| key.serial == serial(2)).expect("the key").reader);
+    assert_eq!(new[0].reader, fixture.keys().iter().find(|one| one.key == key(2)).expect("the key").reader);
     assert!(fixture.attend().is_empty());
 }
 
@@ -76,7 +76,7 @@ fn a_key_that_is_named_is_found_without_asking_the_others() {
     let fixture = HardwareFixture::with_keys(2);
     let before = fixture.readers[0].apdus();
 
-    assert!(fixture.ask(Call::DeviceAccounts(Serial::new(2).unwrap())).is_ok());
+    assert!(fixture.ask(Call::DeviceAccounts(key(2).unwrap())).is_ok());
 
     assert_eq!(fixture.readers[0].apdus(), before);
 }

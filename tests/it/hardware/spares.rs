@@ -15,7 +15,7 @@ use mfad_testkit::fixture::{HardwareFixture, after, order, totp};
 const TOO_LONG: i64 = 16 * 60 * 1_000;
 
 fn on(serial: u32, spare_of: Option<SecretId>) -> ProvisionOrder {
-    ProvisionOrder { device: DeviceRef::Serial(Serial::new(serial).unwrap()), spare_of, ..order(totp()) }
+    ProvisionOrder { device: DeviceRef::Key(Serial::new(serial).unwrap().into()), spare_of, ..order(totp()) }
 }
 
 /// The same under a name that no account on the key has yet.

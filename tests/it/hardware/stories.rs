@@ -295,7 +295,7 @@ fn a_random_password_is_kept_for_the_daemon_and_the_escrow_alone() {
     assert_eq!(password.len(), 32, "age opens what was sealed for it");
     assert_eq!(bench.ykman_says(&["oath", "accounts", "list", "--password", &password]), "mfad:ann");
     bench.host.restart();
-    bench.wait_for(7);
+    bench.wait_for("7");
     assert_eq!(bench.devices()[0]["oath"]["passwordKnown"], true, "and the daemon opens it after a restart");
     bench.host.verify(&user, &json!({"token": next_code(&bench, 0, &secret)})).ok();
 }

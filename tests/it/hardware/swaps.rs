@@ -28,7 +28,7 @@ fn hw_4_a_key_of_the_same_number_and_account_is_not_asked_and_can_be_reset() {
 
     assert!(matches!(fixture.verify_by_key(), Err(Error::DeviceChanged)));
     assert_eq!(fixture.keys()[0].programmed, 0, "nothing of ours is on this one");
-    assert!(fixture.ask(Call::ResetDevice(Serial::new(7).unwrap())).is_ok());
+    assert!(fixture.ask(Call::ResetDevice(Serial::new(7).unwrap().into())).is_ok());
 }
 
 #[test]

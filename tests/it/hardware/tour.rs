@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::bench::Bench;
-use crate::card::{Applet, Attested, Key, Maker};
+use crate::card::{Applet, Attested, Key, Maker, Model, Touch};
 use crate::people::text;
 use crate::wire::Request;
 
@@ -97,4 +97,26 @@ fn other_keys(bench: &Bench, user: &str) {
         ask(&act(method, target, body)).refused(409, "unsupported");
     }
     bench.provision(user, &json!({})).refused(409, "unsupported");
+    bench.pull(0);
+    a_key_that_erases_when_it_is_touched(bench, user);
+}
+
+fn a_key_that_erases_when_it_is_touched(bench: &Bench, user: &str) {
+    let key = Key::of(Model::Nitrokey, 0xA1B2_C3D4);
+    let id = key.id();
+    bench.insert(0, key);
+    let secret = bench.provisioned(user, &json!({"name": "red key"}));
+    let touched = |touch| bench.reader().with_key(|key| key.touch = touch);
+
+    touched(Touch::Refused);
+    let path = format!("/users/{user}/secrets/{}", text(&secret["uid"]));
+    let left = bench.host.ask(&Request::new("DELETE", &path).reason());
+    assert_eq!((left.status, &left.json()["key"]), (202, &json!(id)), "{}", left.text());
+    let status = |bench: &Bench| bench.host.ask(&Request::get(format!("/devices/{id}"))).ok()["credentials"].clone();
+    assert_eq!(status(bench)[0]["status"], "erase");
+
+    touched(Touch::Given);
+    bench.host.ask(&Request::new("POST", format!("/devices/{id}/return")).reason()).ok();
+    assert_eq!(status(bench), json!([]));
+    assert!(bench.reader().with_key(|key| key.accounts().is_empty()));
 }

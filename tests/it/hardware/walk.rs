@@ -221,7 +221,7 @@ impl Walk {
         self.says(&["device", "password", "7", "--random", REASON[0], REASON[1]], "", "7");
         let password = self.document(&["device", "password", "7", "--remove", REASON[0], REASON[1]], "");
         assert_eq!(password["locked"], false, "{password}");
-        assert!(self.first_line(Form::Text, &["device", "watch"]).contains("serial=7"));
+        assert!(self.first_line(Form::Text, &["device", "watch"]).contains("key=7"));
         let event: Value = serde_json::from_str(&self.first_line(Form::Json, &["device", "watch"])).unwrap();
         assert_eq!(event["serial"], 7, "{event}");
 

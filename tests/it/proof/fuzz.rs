@@ -218,7 +218,7 @@ fn r5_bent_requests_neither_break_the_daemon_nor_make_it_grow() {
             // A new password would end the token.
             let user = if operation.template.ends_with("/password") { &other } else { &person.id };
             let path = operation.template.replace("{userId}", user).replace("{secretId}", &made.id);
-            Target { path: path.replace("{serial}", "7").replace("{account}", "x"), operation, contract }
+            Target { path: path.replace("{key}", "7").replace("{account}", "x"), operation, contract }
         })
         .collect();
     let inputs = size(20_000, 1_000_000);

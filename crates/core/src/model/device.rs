@@ -33,40 +33,125 @@ impl fmt::Display for Serial {
     }
 }
 
-/// A firmware or applet version: major, minor, patch. Later versions compare greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Firmware(pub u8, pub u8, pub u8);
+/// What numbers a hardware key: its maker, or what else tells it from others of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IdSource {
+    /// Yubico's serial number, as printed on the key.
+    Yubico,
+    /// The serial number in the admin applet of a CanoKey.
+    CanoKey,
+    /// The serial number that the secrets app of a Nitrokey reports.
+    Nitrokey,
+    /// The number of the chip of a key with the firmware pico-fido.
+    Pico,
+    /// The number that a key with Yubico's Management applet reports, although it is not known to be Yubico's.
+    Compatible,
+    /// The serial number of the USB device.
+    Usb,
+    /// The salt of the OATH applet. A reset of the applet makes another key of it.
+    Salt,
+}
 
-impl Firmware {
-    /// Whether an account can require a touch (from 4.2.6).
-    pub fn has_touch(self) -> bool {
-        self >= Self(4, 2, 6)
-    }
+impl IdSource {
+    const ALL: [Self; 7] =
+        [Self::Yubico, Self::CanoKey, Self::Nitrokey, Self::Pico, Self::Compatible, Self::Usb, Self::Salt];
 
-    /// Whether accounts can use HMAC-SHA-512 (from 4.3.1).
-    pub fn has_sha512(self) -> bool {
-        self >= Self(4, 3, 1)
-    }
-
-    /// Whether accounts can be renamed (from 5.3.1).
-    pub fn has_rename(self) -> bool {
-        self >= Self(5, 3, 1)
-    }
-
-    /// Whether PUT may overwrite an account whose name only begins with the new name, a defect of 4.0.0 to 4.3.4.
-    pub fn confuses_prefixes(self) -> bool {
-        self >= Self(4, 0, 0) && self < Self(4, 3, 5)
-    }
-
-    /// Number of accounts that fit, if known. Before 4.0 it depends on what else is stored on the key.
-    pub fn capacity(self) -> Option<u32> {
+    /// The text before the colon; empty for Yubico, whose keys are named by the bare number.
+    fn prefix(self) -> &'static str {
         match self {
-            Self(0..=3, ..) => None,
-            other if other >= Self(5, 7, 0) => Some(64),
-            _ => Some(32),
+            Self::Yubico => "",
+            Self::CanoKey => "canokey",
+            Self::Nitrokey => "nitrokey",
+            Self::Pico => "pico",
+            Self::Compatible => "compatible",
+            Self::Usb => "usb",
+            Self::Salt => "salt",
         }
     }
 }
+
+/// The longest number of a key, in bytes.
+const LONGEST_NUMBER: usize = 32;
+
+/// The identity of a hardware key. As text it is Yubico's serial number (`12345678`), or a source and a number
+/// (`nitrokey:a1b2c3d4`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId {
+    source: IdSource,
+    // Bytes in place of a text, so that the value can be copied as a serial number can.
+    number: [u8; LONGEST_NUMBER],
+    length: usize,
+}
+
+impl KeyId {
+    /// Takes a number of 1 to 32 ASCII letters, digits, dots, hyphens and underscores. A number of Yubico is a
+    /// [`Serial`]. Returns `None` for any other text.
+    pub fn new(source: IdSource, number: &str) -> Option<Self> {
+        let is_plain = number.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let is_serial = source != IdSource::Yubico || Serial::parse(number).is_some();
+        if number.is_empty() || !is_plain || !is_serial {
+            return None;
+        }
+        let mut bytes = [0; LONGEST_NUMBER];
+        bytes.get_mut(..number.len())?.copy_from_slice(number.as_bytes());
+        Some(Self { source, number: bytes, length: number.len() })
+    }
+
+    /// Reads the text of an identity.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            None => Self::new(IdSource::Yubico, text),
+            Some(("", _)) => None,
+            Some((prefix, number)) => {
+                let source = IdSource::ALL.into_iter().find(|source| source.prefix() == prefix)?;
+                Self::new(source, number)
+            }
+        }
+    }
+
+    /// What numbers the key.
+    pub fn source(&self) -> IdSource {
+        self.source
+    }
+
+    /// Yubico's serial number; `None` for every other key.
+    pub fn serial(&self) -> Option<Serial> {
+        (self.source == IdSource::Yubico).then(|| Serial::parse(self.number())).flatten()
+    }
+
+    fn number(&self) -> &str {
+        // Only ASCII is ever stored.
+        self.number.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+impl From<Serial> for KeyId {
+    fn from(serial: Serial) -> Self {
+        let text = serial.to_string();
+        let mut number = [0; LONGEST_NUMBER];
+        number.iter_mut().zip(text.bytes()).for_each(|(place, byte)| *place = byte);
+        Self { source: IdSource::Yubico, number, length: text.len() }
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source.prefix() {
+            "" => f.write_str(self.number()),
+            prefix => write!(f, "{prefix}:{}", self.number()),
+        }
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+/// A firmware or applet version: major, minor, patch. Later versions compare greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Firmware(pub u8, pub u8, pub u8);
 
 impl fmt::Display for Firmware {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,8 +182,10 @@ impl fmt::Display for DeviceId {
     }
 }
 
-/// The longest account name that a key stores, in bytes.
+/// The longest name of an account that the daemon writes, in bytes.
 const LONGEST: usize = 64;
+/// The longest name of an account that any key stores, in bytes.
+const LONGEST_READ: usize = 127;
 
 /// For this issuer, programs that read keys show codes in Steam's own format.
 const STEAM: &str = "Steam";
@@ -117,7 +204,7 @@ pub enum NameFault {
     OtherCodes,
 }
 
-/// The name of an account on a key: `[period/][issuer:]account`, 1 to 64 bytes. As in every client of these keys, the
+/// The name of an account on a key: `[period/][issuer:]account`, 1 to 64 bytes; up to 127 where another program chose it. As in every client of these keys, the
 /// period is left out for HOTP and for 30 seconds. It is written out if the issuer would otherwise be read as a period.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountName(Vec<u8>);
@@ -137,15 +224,20 @@ impl AccountName {
         }
         let needs_period = !is_hotp && (period != Period::THIRTY || begins_like_a_period(&label));
         let text = if needs_period { format!("{}/{label}", period.seconds()) } else { label };
-        let name = Self::from_bytes(text.as_bytes()).ok_or(NameFault::TooLong)?;
+        let name = Self::from_bytes(text.as_bytes()).filter(|name| !name.is_long()).ok_or(NameFault::TooLong)?;
         // Reading the name back as clients do finds every ambiguity, such as a colon in the issuer.
         let meant = (u64::from(period.seconds()), Some(issuer.to_owned()), account.to_owned());
         if name.parts(is_hotp) == meant { Ok(name) } else { Err(NameFault::Misread) }
     }
 
-    /// Takes a name as stored on a key, which need not be UTF-8. Returns `None` unless it has 1 to 64 bytes.
+    /// Takes a name as stored on a key, which need not be UTF-8. Returns `None` unless it has 1 to 127 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        (1..=LONGEST).contains(&bytes.len()).then(|| Self(bytes.to_vec()))
+        (1..=LONGEST_READ).contains(&bytes.len()).then(|| Self(bytes.to_vec()))
+    }
+
+    /// Whether the name is longer than 64 bytes. Some keys store such names, but the daemon gives no account one.
+    pub fn is_long(&self) -> bool {
+        self.0.len() > LONGEST
     }
 
     /// The bytes as stored on the key.
@@ -153,7 +245,7 @@ impl AccountName {
         &self.0
     }
 
-    /// Whether `other` is longer and begins with this name (see [`Firmware::confuses_prefixes`]).
+    /// Whether `other` is longer and begins with this name (some firmware confuses such names).
     pub fn begins(&self, other: &Self) -> bool {
         other.0.len() > self.0.len() && other.0.starts_with(&self.0)
     }
@@ -289,11 +381,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_up_to_64_bytes_and_parts_that_are_not_empty() {
+    fn a_name_has_up_to_127_bytes_and_parts_that_are_not_empty() {
         let name = |text: &str| AccountName::from_bytes(text.as_bytes());
         let parts = |text: &str| name(text).unwrap().parts(false);
 
-        assert!(name("").is_none() && name(&"x".repeat(65)).is_none());
+        assert!(name("").is_none() && name(&"x".repeat(128)).is_none());
+        assert!(!name(&"x".repeat(64)).unwrap().is_long() && name(&"x".repeat(65)).unwrap().is_long());
         assert_eq!(name(&"x".repeat(64)).unwrap().as_bytes(), [b'x'; 64]);
         assert_eq!(parts("60/"), (30, None, "60/".to_owned()));
         assert_eq!(parts(":ann"), (30, None, ":ann".to_owned()));
@@ -311,23 +404,6 @@ mod tests {
     }
 
     #[test]
-    fn firmware_tells_what_a_key_can_do() {
-        let first = |can: fn(Firmware) -> bool, last_without: Firmware, first_with: Firmware| {
-            assert!(!can(last_without) && can(first_with), "{last_without} {first_with}");
-        };
-        first(Firmware::has_touch, Firmware(4, 2, 5), Firmware(4, 2, 6));
-        first(Firmware::has_sha512, Firmware(4, 3, 0), Firmware(4, 3, 1));
-        first(Firmware::has_rename, Firmware(5, 3, 0), Firmware(5, 3, 1));
-        first(Firmware::confuses_prefixes, Firmware(3, 4, 9), Firmware(4, 0, 0));
-        assert!(Firmware(4, 3, 4).confuses_prefixes() && !Firmware(4, 3, 5).confuses_prefixes());
-
-        let rooms =
-            [Firmware(3, 4, 0), Firmware(4, 0, 0), Firmware(5, 6, 9), Firmware(5, 7, 0)].map(Firmware::capacity);
-        assert_eq!(rooms, [None, Some(32), Some(32), Some(64)]);
-        assert_eq!(Firmware(5, 4, 3).to_string(), "5.4.3");
-    }
-
-    #[test]
     fn an_identity_is_a_short_text() {
         let id = |text: &str| DeviceId::from_text(text.to_owned());
 
@@ -340,5 +416,25 @@ mod tests {
     fn serials_are_plain_numbers() {
         assert_eq!(Serial::parse("12345678").map(Serial::number), Some(12_345_678));
         assert!(["", "0", "012", "+1", "4294967296", "-1", "1 "].into_iter().all(|text| Serial::parse(text).is_none()));
+    }
+
+    #[test]
+    fn an_id_of_a_key_is_read_as_it_is_written() {
+        for text in ["12345678", "nitrokey:a1b2c3d4", "canokey:3f2a11c0", "pico:0042", "usb:A-1_2.3", "salt:abc"] {
+            assert_eq!(KeyId::parse(text).unwrap().to_string(), text);
+        }
+        let id = KeyId::from(Serial::new(7).unwrap());
+        assert_eq!((id, id.serial()), (KeyId::parse("7").unwrap(), Serial::new(7)));
+        assert_eq!(KeyId::parse("nitrokey:7").unwrap().serial(), None);
+        assert_ne!(KeyId::parse("nitrokey:7"), KeyId::parse("canokey:7"));
+    }
+
+    #[test]
+    fn what_is_no_id_of_a_key_is_refused() {
+        for text in ["", "0", "012", "a1b2", ":7", "yubico:7", "nitrokey:", "nitrokey:a/b", "nitrokey:a b", "usb:é"] {
+            assert_eq!(KeyId::parse(text), None, "{text}");
+        }
+        assert!(KeyId::parse(&format!("usb:{}", "x".repeat(32))).is_some());
+        assert!(KeyId::parse(&format!("usb:{}", "x".repeat(33))).is_none());
     }
 }

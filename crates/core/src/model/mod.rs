@@ -16,7 +16,7 @@ mod throttle;
 mod token_input;
 
 pub use code::{BackupCode, CODE_SYMBOLS, CODES_PER_SET};
-pub use device::{AccountName, DeviceId, Firmware, NameFault, Serial};
+pub use device::{AccountName, DeviceId, Firmware, IdSource, KeyId, NameFault, Serial};
 pub use host_login::{HostLogin, HostUser};
 pub use id::{ChallengeId, SecretId, SessionId, UserId, UserRef};
 pub use login::{Amr, Method, TokenKind};

@@ -5,13 +5,16 @@ mod command;
 mod identity;
 mod session;
 pub(crate) mod tlv;
+mod yubico;
 
 use crate::device::DeviceFault;
 
 pub(crate) use command::Command;
-pub use identity::{FormFactor, Identity, identify};
+pub(crate) use identity::OATH;
+pub use identity::{Identity, KEY_MAKERS, Maker, identify};
 pub use session::CardSession;
 pub(crate) use session::{DONE, GET_RESPONSE, SEND_REMAINING};
+pub use yubico::FormFactor;
 
 /// Why a hardware key did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +31,9 @@ pub enum CardFault {
     /// The password of the OATH applet is wrong.
     #[error("wrong password for the OATH application of the key")]
     WrongPassword,
+    /// The key has an account of that name already, and does not write over it.
+    #[error("the key has an account of this name already")]
+    Exists,
     /// The key has no account of that name (0x6984).
     #[error("the key has no account of this name")]
     NoSuchAccount,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::device::{Card, DeviceFault};
+use crate::device::{Card, DeviceFault, ReaderFacts};
 use mfad_core::model::Sensitive;
 use mfad_core::stopwatch::Stopwatch;
 
@@ -13,14 +13,14 @@ use super::command::Command;
 
 /// The longest wait for a response that needs no touch (HW-7).
 const ANSWER: Duration = Duration::from_secs(5);
-/// The longest wait for a touch (HW-7). The key itself gives up a little earlier.
-const TOUCH: Duration = Duration::from_secs(16);
-/// The longest response accepted, in bytes. 64 accounts with names of 64 bytes need less than 6,000.
-const LONGEST: usize = 16 * 1024;
+/// How much longer than a key waits for a touch its answer may take (HW-7).
+const AFTER_TOUCH: Duration = Duration::from_secs(1);
+/// The longest response accepted, in bytes. 255 accounts with names of 64 bytes need less.
+const LONGEST: usize = 32 * 1024;
 
 /// The status word of success.
 pub(crate) const DONE: u16 = 0x9000;
-/// The instruction that fetches the rest of a long response of the OATH applet. Other applets use GET RESPONSE.
+/// The instruction that fetches the rest of a long response of Yubico's OATH applet. Other applets use GET RESPONSE.
 pub(crate) const SEND_REMAINING: u8 = 0xa5;
 /// Instruction GET RESPONSE (ISO 7816-4 section 11.7.1).
 pub(crate) const GET_RESPONSE: u8 = 0xc0;
@@ -37,21 +37,28 @@ impl<'a> CardSession<'a> {
         Self { card, watch: Stopwatch::start(budget) }
     }
 
+    /// The reader that holds the card.
+    pub fn reader(&self) -> &ReaderFacts {
+        self.card.reader()
+    }
+
     /// Sends a command and joins the parts of its response. `rest` is the instruction that fetches further parts. The
     /// status word is that of the last part.
     pub(crate) fn exchange(&mut self, command: &Command, rest: u8) -> Result<(Sensitive<Vec<u8>>, u16), CardFault> {
         self.converse(command, rest, ANSWER)
     }
 
-    /// Does the same for a command that may wait for a touch.
+    /// Does the same for a command that may wait for a touch, which the key itself does no longer than `touch`.
     pub(crate) fn exchange_with_touch(
         &mut self,
         command: &Command,
         rest: u8,
+        touch: Duration,
     ) -> Result<(Sensitive<Vec<u8>>, u16), CardFault> {
+        let patience = touch.saturating_add(AFTER_TOUCH);
         // The time that the user takes does not count against the budget of the session.
-        self.watch.extend(TOUCH);
-        self.converse(command, rest, TOUCH)
+        self.watch.extend(patience);
+        self.converse(command, rest, patience)
     }
 
     fn converse(
@@ -67,8 +74,9 @@ impl<'a> CardSession<'a> {
         // 0x61xx: more data are available (ISO 7816-4 section 5.6).
         while status & 0xff00 == 0x6100 {
             let (part, next) = self.transmit(&Command::new(rest, 0, 0), ANSWER)?;
-            // A faulty card could announce more data without end.
-            if part.expose().is_empty() || whole.len().saturating_add(part.expose().len()) > LONGEST {
+            // A faulty card could announce more data without end. Only the last part may be empty.
+            let is_endless = part.expose().is_empty() && next != DONE;
+            if is_endless || whole.len().saturating_add(part.expose().len()) > LONGEST {
                 return Err(CardFault::Nonsense("an answer without an end"));
             }
             whole.extend_from_slice(part.expose());

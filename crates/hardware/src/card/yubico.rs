@@ -1,5 +1,6 @@
-//! The identity of a hardware key: serial number, firmware, form factor and enabled applications. Newer keys report it
-//! in their Management applet, older ones report the serial number in the OTP applet. Nothing here proves it.
+//! What Yubico's applets report about a key: serial number, firmware, form factor and enabled applications. Newer keys
+//! report it in their Management applet, older ones report the serial number in the OTP applet. Keys of other makers
+//! imitate the applets, so nothing here proves who made a key.
 
 use mfad_core::model::{Firmware, Serial};
 
@@ -81,34 +82,26 @@ impl FormFactor {
     }
 }
 
-/// The data that a hardware key reports about itself. Only an attestation proves them (`piv`).
+/// What a hardware key reports about itself in Yubico's applets. Nothing here says that the key is Yubico's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub(super) struct Report {
     /// The serial number; `None` if the key hides it.
-    pub serial: Option<Serial>,
+    pub(super) serial: Option<Serial>,
     /// The firmware version; `None` if the key does not report it.
-    pub firmware: Option<Firmware>,
+    pub(super) firmware: Option<Firmware>,
     /// The product name as printed on the package, or a general one if the firmware is unknown.
-    pub model: &'static str,
+    pub(super) model: &'static str,
     /// Shape and connector; `None` if the key does not report them.
-    pub form_factor: Option<FormFactor>,
+    pub(super) form_factor: Option<FormFactor>,
     /// Whether FIDO2 is enabled over USB; `None` if the key does not report it reliably.
-    pub fido2: Option<bool>,
+    pub(super) fido2: Option<bool>,
 }
 
-/// Asks a hardware key for its identity. This selects other applets, so the caller must select its own again.
-pub fn identify(session: &mut CardSession<'_>) -> Result<Identity, CardFault> {
-    if let Some(identity) = from_management(session)? {
-        return Ok(identity);
-    }
-    from_otp(session)
-}
+/// The report of a key that says nothing.
+const SILENT: Report = Report { serial: None, firmware: None, model: "YubiKey", form_factor: None, fido2: None };
 
-/// The identity of a card that reports nothing about itself.
-const UNKNOWN: Identity =
-    Identity { serial: None, firmware: None, model: "smart card", form_factor: None, fido2: None };
-
-fn from_management(session: &mut CardSession<'_>) -> Result<Option<Identity>, CardFault> {
+/// Asks the Management applet; `None` if the card has none, or an old one.
+pub(super) fn from_management(session: &mut CardSession<'_>) -> Result<Option<Report>, CardFault> {
     let (greeting, status) = session.exchange(&Command::select(&MANAGEMENT), GET_RESPONSE)?;
     if status != DONE {
         return Ok(None);
@@ -127,8 +120,8 @@ fn from_management(session: &mut CardSession<'_>) -> Result<Option<Identity>, Ca
     of_config(body, version).map(Some)
 }
 
-fn of_config(body: &[u8], version: Option<Firmware>) -> Result<Identity, CardFault> {
-    let mut found = UNKNOWN;
+fn of_config(body: &[u8], version: Option<Firmware>) -> Result<Report, CardFault> {
+    let mut found = SILENT;
     let (mut usb, mut supported, mut form, mut nfc) = (None, 0u16, 0u8, false);
     found.firmware = version;
     for tlv::Tlv { tag, value } in tlv::parse(body)? {
@@ -153,18 +146,18 @@ fn of_config(body: &[u8], version: Option<Firmware>) -> Result<Identity, CardFau
     Ok(found)
 }
 
-/// Reads the serial number of a YubiKey 4 before 4.1 or of a NEO.
-fn from_otp(session: &mut CardSession<'_>) -> Result<Identity, CardFault> {
+/// Asks the OTP applet, which tells the serial number of a YubiKey 4 before 4.1 or of a NEO; `None` if there is none.
+pub(super) fn from_otp(session: &mut CardSession<'_>) -> Result<Option<Report>, CardFault> {
     let (status_bytes, status) = session.exchange(&Command::select(&OTP), GET_RESPONSE)?;
     if status != DONE {
-        return Ok(UNKNOWN);
+        return Ok(None);
     }
     // The response to SELECT begins with the firmware version.
     let firmware = status_bytes.expose().get(..3).and_then(firmware);
     let (serial, status) = session.exchange(&Command::new(API_REQUEST, GET_SERIAL, 0), GET_RESPONSE)?;
     let serial = <[u8; 4]>::try_from(serial.expose().as_slice()).ok().filter(|_| status == DONE);
     let serial = serial.map(u32::from_be_bytes).and_then(Serial::new);
-    Ok(Identity { serial, firmware, model: model(firmware, 0, None, false), form_factor: None, fido2: None })
+    Ok(Some(Report { serial, firmware, model: model(firmware, 0, None, false), ..SILENT }))
 }
 
 fn bits(value: &[u8]) -> u16 {

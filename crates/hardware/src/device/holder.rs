@@ -1,4 +1,5 @@
-//! Guesses which program holds a card: known programs that are running, by their names in /proc.
+//! Guesses which programs may hold a card: known programs that are running, by their names in /proc. PC/SC does not
+//! tell who holds a card, so this is no more than a hint where to look.
 
 use std::fs;
 
@@ -18,10 +19,14 @@ const KNOWN: [&str; 12] = [
     "pcsc_scan",
 ];
 
-/// Returns the first known program that is running.
-pub(super) fn likely_holder() -> Option<String> {
-    let running = running_programs();
-    KNOWN.iter().find(|known| running.iter().any(|name| name == *known)).map(|name| (*name).to_owned())
+/// Returns the known programs that are running, as a list; `None` if there is none.
+pub(super) fn likely_holders() -> Option<String> {
+    holders_among(&running_programs())
+}
+
+fn holders_among(running: &[String]) -> Option<String> {
+    let found: Vec<&str> = KNOWN.into_iter().filter(|known| running.iter().any(|name| name == known)).collect();
+    (!found.is_empty()).then(|| found.join(", "))
 }
 
 fn running_programs() -> Vec<String> {
@@ -32,4 +37,17 @@ fn running_programs() -> Vec<String> {
         .filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok())
         .map(|name| name.trim_end().to_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_known_programs_are_named_and_no_other() {
+        let running = ["bash", "firefox", "scdaemon"].map(str::to_owned);
+
+        assert_eq!(holders_among(&running).as_deref(), Some("scdaemon, firefox"));
+        assert_eq!(holders_among(&running[..1]), None);
+    }
 }

@@ -2,10 +2,12 @@
 //! in and bytes out. Knows no OATH and no commands of CTAP, and never logs the bytes.
 
 mod channel;
+mod connection;
 mod hid;
 mod holder;
 mod pcsc;
 mod reader;
+mod usb;
 mod watch;
 
 use std::time::Duration;
@@ -16,6 +18,7 @@ use mfad_core::stopwatch::Stopwatch;
 pub use channel::{Channel, REPORT, Report, Reports};
 pub use hid::HidKeys;
 pub use pcsc::PcscDevices;
+pub use usb::UsbDevice;
 
 /// One insertion of one card into one reader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +47,8 @@ pub enum DeviceFault {
     /// Another program, or another request, holds the device.
     #[error("another program or request is using the key")]
     Busy {
-        /// The program that probably holds it, if a known one is running.
+        /// Running programs that often hold keys, as a list; `None` if there is none, or the daemon itself is at work
+        /// on the key.
         holder: Option<String>,
     },
     /// The device or its reader did not answer in time.
@@ -58,9 +62,48 @@ pub enum DeviceFault {
     Failed(String),
 }
 
+/// Which readers are used: those whose name contains one of the words, and those that are a USB device of one of the
+/// makers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WantedReaders {
+    /// Parts of the names of readers, in either case.
+    pub words: Vec<String>,
+    /// The makers' numbers (idVendor).
+    pub usb_vendors: Vec<u16>,
+}
+
+/// What the host knows about a card and its reader without asking the card. A key in a USB port is both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReaderFacts {
+    /// The name of the reader in PC/SC.
+    pub name: String,
+    /// The USB device that the reader is; `None` if it is none, or the driver does not report it.
+    pub usb: Option<UsbDevice>,
+    /// The answer to reset of the card (ISO 7816-3 section 8.2); empty if it is not known.
+    pub atr: Vec<u8>,
+}
+
+impl ReaderFacts {
+    /// Whether the card lies on a contactless reader. Such a reader makes up an answer to reset that begins in one way
+    /// (PC/SC part 3 section 3.1.3.2.3). Without one, the name of the reader decides.
+    pub fn is_contactless(&self) -> bool {
+        match self.atr.as_slice() {
+            [0x3b, length, 0x80, 0x01, ..] if length & 0xf0 == 0x80 => true,
+            [] => {
+                let name = self.name.to_lowercase();
+                ["picc", "contactless", "nfc"].into_iter().any(|word| name.contains(word))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A card held exclusively, from [`Devices::open`] to drop. No other program exchanges bytes with it meanwhile.
 /// Dropping it leaves the card powered and not reset.
 pub trait Card: Send {
+    /// The reader that holds the card.
+    fn reader(&self) -> &ReaderFacts;
+
     /// Sends one command APDU (ISO 7816-4). Returns data and status word as the card gave them, at least two bytes.
     /// After an error the card is no longer usable.
     fn transmit(&mut self, command: &Sensitive<Vec<u8>>, patience: Duration)
@@ -142,5 +185,20 @@ impl Devices for NoDevices {
 
     fn open(&self, _: &Slot, _: Duration) -> Result<Box<dyn Card>, DeviceFault> {
         Err(DeviceFault::Removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_reset_tells_a_contactless_card_and_the_name_only_without_one() {
+        let facts = |name: &str, atr: &[u8]| ReaderFacts { name: name.to_owned(), usb: None, atr: atr.to_vec() };
+
+        assert!(facts("ACS ACR122U 00 00", &[0x3b, 0x8d, 0x80, 0x01, 0x80]).is_contactless());
+        assert!(!facts("Nitrokey Nitrokey 3 NFC 00 00", &[0x3b, 0xfd, 0x13, 0x00, 0x00]).is_contactless());
+        assert!(facts("ACS ACR122U PICC Interface 00 00", &[]).is_contactless());
+        assert!(!facts("canokeys.org OpenPGP PIV OATH 00 00", &[]).is_contactless());
     }
 }

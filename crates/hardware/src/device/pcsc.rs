@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use super::watch::ReaderMonitor;
-use super::{Card, DeviceFault, Devices, Slot};
+use super::{Card, DeviceFault, Devices, Slot, WantedReaders};
 
 /// The readers that pcscd knows and the configuration names.
 pub struct PcscDevices {
@@ -16,9 +16,8 @@ pub struct PcscDevices {
 }
 
 impl PcscDevices {
-    /// Starts to watch the readers whose names contain one of `wanted`, in either case. pcscd need not be running yet;
-    /// it is found once it starts.
-    pub fn start(wanted: Vec<String>) -> std::io::Result<Self> {
+    /// Starts to watch the wanted readers. pcscd need not be running yet; it is found once it starts.
+    pub fn start(wanted: WantedReaders) -> std::io::Result<Self> {
         Ok(Self { monitor: ReaderMonitor::start(wanted)?, readers: Mutex::default() })
     }
 

@@ -1,13 +1,16 @@
 //! The one thread that follows which readers exist and which of them hold a card. It sends no command to a card.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use pcsc::{Context, Error, PNP_NOTIFICATION, ReaderState, Scope, State};
+use pcsc::{Attribute, Context, Disposition, Error, PNP_NOTIFICATION, Protocols, ReaderState, ShareMode, State};
 
-use super::{DeviceFault, Slot};
+use super::connection::{context, fault_of};
+use super::usb::device_of;
+use super::{DeviceFault, Slot, WantedReaders};
 
 /// The pause before pcscd is looked for again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -22,8 +25,8 @@ const READERS_AT_ONCE: usize = 16;
 pub(super) struct ReaderMonitor {
     state: Mutex<Known>,
     changed: Condvar,
-    /// Only readers whose name contains one of these are used; all in lower case.
-    wanted: Vec<String>,
+    /// Only these readers are used; the words are in lower case.
+    wanted: WantedReaders,
 }
 
 struct Known {
@@ -34,8 +37,9 @@ struct Known {
 
 impl ReaderMonitor {
     /// Starts the thread. It ends once all other handles to the monitor are dropped.
-    pub(super) fn start(wanted: Vec<String>) -> std::io::Result<Arc<Self>> {
-        let wanted = wanted.into_iter().map(|part| part.to_lowercase()).collect();
+    pub(super) fn start(wanted: WantedReaders) -> std::io::Result<Arc<Self>> {
+        let words = wanted.words.iter().map(|word| word.to_lowercase()).collect();
+        let wanted = WantedReaders { words, ..wanted };
         let known = Known { generation: 0, insertions: 0, slots: Ok(BTreeMap::new()) };
         let monitor = Arc::new(Self { state: Mutex::new(known), changed: Condvar::new(), wanted });
         // A weak handle, so that the thread does not keep the monitor alive.
@@ -63,9 +67,9 @@ impl ReaderMonitor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_wanted(&self, reader: &str) -> bool {
+    fn is_named(&self, reader: &str) -> bool {
         let reader = reader.to_lowercase();
-        self.wanted.iter().any(|part| reader.contains(part))
+        self.wanted.words.iter().any(|word| reader.contains(word))
     }
 
     fn lose(&self, fault: DeviceFault) {
@@ -105,9 +109,9 @@ impl ReaderMonitor {
 
 fn follow(monitor: &Weak<ReaderMonitor>) {
     while monitor.strong_count() > 0 {
-        let fault = match Context::establish(Scope::System) {
+        let fault = match context() {
             Ok(context) => follow_service(monitor, &context),
-            Err(error) => fault_of(error),
+            Err(fault) => fault,
         };
         let Some(monitor) = monitor.upgrade() else { return };
         monitor.lose(fault);
@@ -121,10 +125,18 @@ fn follow(monitor: &Weak<ReaderMonitor>) {
 fn follow_service(monitor: &Weak<ReaderMonitor>, context: &Context) -> DeviceFault {
     let mut states = Vec::new();
     let mut last = BTreeMap::new();
+    let mut makers = Makers::default();
     loop {
         let Some(wanted) = monitor.upgrade() else { return DeviceFault::NoService };
         match context.list_readers_owned() {
-            Ok(names) => renew(&mut states, names.into_iter().filter(|name| wanted.is_wanted(&name.to_string_lossy()))),
+            Ok(names) => {
+                makers.keep(&names);
+                let is_wanted = |name: &CString| {
+                    wanted.is_named(&name.to_string_lossy())
+                        || makers.is_one_of(&wanted.wanted.usb_vendors, context, name)
+                };
+                renew(&mut states, names.into_iter().filter(is_wanted));
+            }
             // PC/SC reports a host without readers as an error.
             Err(Error::NoReadersAvailable) => renew(&mut states, []),
             Err(error) => return fault_of(error),
@@ -150,6 +162,37 @@ fn follow_service(monitor: &Weak<ReaderMonitor>, context: &Context) -> DeviceFau
     }
 }
 
+/// The makers of readers that no word names, as far as they were asked for. Each reader is asked once.
+#[derive(Default)]
+struct Makers(RefCell<BTreeMap<CString, Option<u16>>>);
+
+impl Makers {
+    /// Forgets readers that are gone. One of the same name may be another device.
+    fn keep(&mut self, names: &[CString]) {
+        self.0.get_mut().retain(|name, _| names.contains(name));
+    }
+
+    fn is_one_of(&self, vendors: &[u16], context: &Context, name: &CString) -> bool {
+        if vendors.is_empty() {
+            return false;
+        }
+        let mut makers = self.0.borrow_mut();
+        let maker = makers.entry(name.clone()).or_insert_with(|| maker_of(context, name));
+        maker.is_some_and(|maker| vendors.contains(&maker))
+    }
+}
+
+/// Asks the driver which USB device a reader is. The connection is direct: it sends nothing to a card in the reader.
+fn maker_of(context: &Context, name: &CStr) -> Option<u16> {
+    let reader = context.connect(name, ShareMode::Direct, Protocols::UNDEFINED).ok()?;
+    let channel = reader.get_attribute_owned(Attribute::ChannelId).ok();
+    // Dropping the connection instead would reset a card.
+    if let Err((reader, _)) = reader.disconnect(Disposition::LeaveCard) {
+        std::mem::forget(reader);
+    }
+    device_of(&channel?).map(|device| device.vendor)
+}
+
 /// Keeps the state of readers that stay, drops those that went, and adds those that came.
 fn renew(states: &mut Vec<ReaderState>, names: impl IntoIterator<Item = CString>) {
     let mut old: Vec<ReaderState> = std::mem::take(states);
@@ -163,33 +206,17 @@ fn renew(states: &mut Vec<ReaderState>, names: impl IntoIterator<Item = CString>
     }
 }
 
-/// Returns what a PC/SC error means for the whole service or for one card.
-pub(super) fn fault_of(error: Error) -> DeviceFault {
-    match error {
-        Error::NoService | Error::ServiceStopped | Error::CommError | Error::InvalidHandle => DeviceFault::NoService,
-        Error::SecurityViolation | Error::NoAccess => DeviceFault::Denied,
-        Error::SharingViolation | Error::ServerTooBusy => DeviceFault::Busy { holder: None },
-        Error::NoSmartcard
-        | Error::RemovedCard
-        | Error::UnknownReader
-        | Error::ReaderUnavailable
-        | Error::NoReadersAvailable
-        | Error::ResetCard
-        | Error::NotTransacted
-        | Error::UnpoweredCard
-        | Error::UnresponsiveCard => DeviceFault::Removed,
-        Error::Timeout | Error::Cancelled => DeviceFault::Hung,
-        other => DeviceFault::Failed(other.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn monitor() -> ReaderMonitor {
         let known = Known { generation: 0, insertions: 0, slots: Err(DeviceFault::NoService) };
-        ReaderMonitor { state: Mutex::new(known), changed: Condvar::new(), wanted: vec!["yubikey".to_owned()] }
+        ReaderMonitor {
+            state: Mutex::new(known),
+            changed: Condvar::new(),
+            wanted: WantedReaders { words: vec!["yubikey".to_owned()], usb_vendors: Vec::new() },
+        }
     }
 
     #[test]
@@ -230,6 +257,6 @@ mod tests {
         monitor.lose(DeviceFault::Denied);
 
         assert_eq!((monitor.slots(), monitor.known().generation), (Err(DeviceFault::Denied), 1));
-        assert!(monitor.is_wanted("Yubico YUBIKEY OTP+FIDO+CCID 00 00") && !monitor.is_wanted("Some eID reader"));
+        assert!(monitor.is_named("Yubico YUBIKEY OTP+FIDO+CCID 00 00") && !monitor.is_named("Some eID reader"));
     }
 }

@@ -1,23 +1,28 @@
 //! The OATH applet: accounts, codes, password. Every session with it begins with SELECT (HW-2). Knows no factor.
 
 use data_encoding::BASE64_NOPAD;
-use sha1::Sha1;
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::card::{CardFault, CardSession, Command, DONE, SEND_REMAINING, tlv};
+use std::time::Duration;
+
+use crate::card::{CardFault, CardSession, Command, DONE, OATH, tlv};
+use crate::device::DeviceFault;
 use mfad_core::entropy;
 use mfad_core::model::{AccountName, Algorithm, DeviceId, Digits, Firmware, OtpKind, Profile, Sensitive};
+use mfad_core::stopwatch::Stopwatch;
 
 use super::access::AccessKey;
-
-const APPLICATION: [u8; 7] = [0xa0, 0x00, 0x00, 0x05, 0x27, 0x21, 0x01];
+use super::account::{
+    Account, AccountKind, Gives, HOTP, NewAccount, ODD_LIST, TAG_RESPONSE, TAG_TRUNCATED, TOTP, Touch, account,
+    algorithm_code, card_key, shown_of,
+};
+use super::dialect::{Answers, Dialect, Kinds};
 
 const PUT: u8 = 0x01;
 const DELETE: u8 = 0x02;
 const SET_CODE: u8 = 0x03;
 const RESET: u8 = 0x04;
-const RENAME: u8 = 0x05;
 const LIST: u8 = 0xa1;
 const CALCULATE: u8 = 0xa2;
 const VALIDATE: u8 = 0xa3;
@@ -30,72 +35,39 @@ const TAG_NAME: u8 = 0x71;
 const TAG_LISTED: u8 = 0x72;
 const TAG_KEY: u8 = 0x73;
 const TAG_CHALLENGE: u8 = 0x74;
-const TAG_RESPONSE: u8 = 0x75;
-const TAG_TRUNCATED: u8 = 0x76;
-const TAG_HOTP: u8 = 0x77;
 const TAG_PROPERTY: u8 = 0x78;
 const TAG_VERSION: u8 = 0x79;
 const TAG_COUNTER: u8 = 0x7a;
-const TAG_TOUCH: u8 = 0x7c;
+const TAG_SERIAL: u8 = 0x8f;
+/// Asks LIST for the properties of each account, where the applet knows them.
+const WITH_PROPERTIES: u8 = 0x01;
+/// The bit of a listed property that says that a code needs a touch.
+const LISTED_TOUCH: u8 = 0x01;
 /// The property that makes an account require a touch.
 const REQUIRES_TOUCH: u8 = 0x02;
 
-const HOTP: u8 = 0x10;
-const TOTP: u8 = 0x20;
-/// The shortest HMAC key that the applet accepts, in bytes. Shorter ones are padded with zeros, as HMAC would do.
-const SHORTEST_KEY: usize = 14;
 const CHALLENGE_LENGTH: usize = 8;
-
-/// An account as LIST reports it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// The name of the account on the key.
-    pub name: AccountName,
-    /// Whether it is counter-based (HOTP); otherwise it is time-based (TOTP).
-    pub is_hotp: bool,
-    /// The hash function of its HMAC.
-    pub algorithm: Algorithm,
-}
-
-/// An account to be written.
-pub struct NewAccount<'a> {
-    /// The name of the account on the key.
-    pub name: &'a AccountName,
-    /// The parameters. The applet does not store the period, which is part of the name.
-    pub profile: &'a Profile,
-    /// The key of the HMAC.
-    pub seed: &'a Sensitive<Vec<u8>>,
-    /// Whether each code needs a touch.
-    pub touch: bool,
-    /// The first counter of a HOTP account; 0 for TOTP.
-    pub counter: u32,
-}
-
-/// The kind of response that CALCULATE ALL gives for an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccountKind {
-    /// A code. It needs no touch.
-    Code,
-    /// No code, since the account has a counter, which is left alone.
-    Hotp,
-    /// No code, since the account needs a touch.
-    Touch,
-}
+/// Nobody touches a key as fast as this. A code that comes sooner came without a touch.
+const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// The OATH applet of a card, selected.
 pub struct Applet<'a, 'card> {
     session: &'a mut CardSession<'card>,
+    dialect: &'static dyn Dialect,
     version: Firmware,
     salt: Vec<u8>,
+    /// The serial number, which a Nitrokey reports here.
+    serial: Option<Vec<u8>>,
     /// The challenge of the applet; present until its password has been given.
     challenge: Option<Vec<u8>>,
     has_password: bool,
 }
 
 impl<'a, 'card> Applet<'a, 'card> {
-    /// Selects the applet. Fails with [`CardFault::Unsupported`] if the key has none or it is switched off.
-    pub fn select(session: &'a mut CardSession<'card>) -> Result<Self, CardFault> {
-        let (answer, status) = session.exchange(&Command::select(&APPLICATION), SEND_REMAINING)?;
+    /// Selects the applet, which is one of this dialect. Fails with [`CardFault::Unsupported`] if the key has none or it
+    /// is switched off.
+    pub fn select(session: &'a mut CardSession<'card>, dialect: &'static dyn Dialect) -> Result<Self, CardFault> {
+        let (answer, status) = session.exchange(&Command::select(&OATH), dialect.continuation())?;
         match status {
             DONE => {}
             // Not found, or not usable in the present state (ISO 7816-4 section 5.6).
@@ -104,31 +76,41 @@ impl<'a, 'card> Applet<'a, 'card> {
             }
             other => return Err(CardFault::Status(other)),
         }
-        let (mut version, mut salt, mut challenge) = (None, None, None);
+        let (mut version, mut salt, mut challenge, mut serial) = (None, None, None, None);
         for value in tlv::parse(answer.expose())? {
             match value.tag {
                 TAG_VERSION => version = <[u8; 3]>::try_from(value.value).ok(),
                 TAG_NAME => salt = Some(value.value.to_vec()),
                 TAG_CHALLENGE => challenge = Some(value.value.to_vec()),
+                TAG_SERIAL => serial = Some(value.value.to_vec()),
                 // Such as the algorithm of the password proof, of which there is only one.
                 _ => {}
             }
         }
         let [major, minor, patch] = version.ok_or(CardFault::Nonsense("an applet without a version"))?;
-        let salt = salt.filter(|salt| !salt.is_empty()).ok_or(CardFault::Nonsense("an applet without a salt"))?;
+        let salt = salt.unwrap_or_default();
+        if salt.is_empty() && serial.is_none() {
+            return Err(CardFault::Nonsense("an applet without a salt"));
+        }
         // The applet sends a challenge only if a password is set (YKOATH, SELECT).
         let has_password = challenge.is_some();
-        Ok(Self { session, version: Firmware(major, minor, patch), salt, challenge, has_password })
+        Ok(Self { session, dialect, version: Firmware(major, minor, patch), salt, serial, challenge, has_password })
     }
 
-    /// The version of the applet. From 4.0 on it is the version of the firmware.
+    /// How applets of this maker differ from others.
+    pub fn dialect(&self) -> &'static dyn Dialect {
+        self.dialect
+    }
+
+    /// The version of the applet. On a YubiKey it is the version of the firmware, from 4.0 on.
     pub fn version(&self) -> Firmware {
         self.version
     }
 
-    /// The identity of the applet, which a reset changes.
+    /// The identity of the applet. A reset changes it, unless the dialect says otherwise
+    /// ([`Dialect::salt_identifies`]).
     pub fn device_id(&self) -> Result<DeviceId, CardFault> {
-        let digest = Sha256::digest(&self.salt);
+        let digest = Sha256::digest(self.serial.as_ref().unwrap_or(&self.salt));
         let text = BASE64_NOPAD.encode(digest.get(..16).unwrap_or_default());
         DeviceId::from_text(text).ok_or(CardFault::Nonsense("no identity"))
     }
@@ -154,7 +136,7 @@ impl<'a, 'card> Applet<'a, 'card> {
         let ours = challenge_bytes()?;
         let command =
             Command::new(VALIDATE, 0, 0).tlv(TAG_RESPONSE, &key.respond(challenge)?).tlv(TAG_CHALLENGE, &ours);
-        let (answer, status) = self.session.exchange(&command, SEND_REMAINING)?;
+        let (answer, status) = self.session.exchange(&command, self.dialect.continuation())?;
         match status {
             DONE => {}
             0x6a80 | 0x6984 | 0x6982 => return Err(CardFault::WrongPassword),
@@ -169,8 +151,10 @@ impl<'a, 'card> Applet<'a, 'card> {
         Ok(())
     }
 
-    /// Sets the password, or removes it (SET CODE).
+    /// Sets the password, or removes it (SET CODE). The status word is not believed: the applet must show the change
+    /// when it is selected again, and open with the new password.
     pub fn set_password(&mut self, key: Option<&AccessKey>) -> Result<(), CardFault> {
+        self.dialect.password().map_err(CardFault::Unsupported)?;
         let command = Command::new(SET_CODE, 0, 0);
         let command = match key {
             Some(key) => {
@@ -184,8 +168,15 @@ impl<'a, 'card> Applet<'a, 'card> {
             None => command.tlv(TAG_KEY, &[]),
         };
         self.run(&command)?;
-        self.has_password = key.is_some();
-        Ok(())
+        let seen = Applet::select(self.session, self.dialect)?;
+        let (challenge, has_password) = (seen.challenge, seen.has_password);
+        (self.challenge, self.has_password) = (challenge, has_password);
+        match key {
+            Some(key) if self.has_password => self.unlock(key),
+            None if !self.has_password => Ok(()),
+            Some(_) => Err(CardFault::Nonsense("it reports that it set a password, and has none")),
+            None => Err(CardFault::Nonsense("it reports that it removed its password, and still has one")),
+        }
     }
 
     /// Returns all accounts, also those of other programs (LIST).
@@ -195,14 +186,29 @@ impl<'a, 'card> Applet<'a, 'card> {
         values.iter().map(|value| if value.tag == TAG_LISTED { account(value.value) } else { Err(ODD_LIST) }).collect()
     }
 
-    /// Writes an account (PUT). One of the same name is replaced without warning, so LIST first (HW-5).
+    /// Returns whether the profile and the touch are possible with this key.
+    pub fn check(&self, profile: &Profile, touch: bool) -> Result<(), CardFault> {
+        if touch {
+            self.dialect.touch(self.version).map_err(CardFault::Unsupported)?;
+        }
+        if profile.algorithm == Algorithm::Sha512 {
+            self.dialect.sha512(self.version).map_err(CardFault::Unsupported)?;
+        }
+        Ok(())
+    }
+
+    /// Writes an account over one of the same name. No applet is trusted to do so in one step: DELETE, then PUT.
+    pub fn replace(&mut self, new: &NewAccount<'_>) -> Result<(), CardFault> {
+        match self.delete(new.name) {
+            Ok(()) | Err(CardFault::NoSuchAccount) => self.put(new),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Writes an account whose name is free (PUT). Some applets replace one of the same name without warning, so LIST
+    /// first (HW-5).
     pub fn put(&mut self, new: &NewAccount<'_>) -> Result<(), CardFault> {
-        if new.touch && !self.version.has_touch() {
-            return Err(CardFault::Unsupported("accounts that require a touch need firmware 4.2.6"));
-        }
-        if new.profile.algorithm == Algorithm::Sha512 && !self.version.has_sha512() {
-            return Err(CardFault::Unsupported("SHA-512 needs firmware 4.3.1"));
-        }
+        self.check(new.profile, new.touch)?;
         let kind = match new.profile.moving {
             OtpKind::Totp(_) => TOTP,
             OtpKind::Hotp => HOTP,
@@ -220,23 +226,35 @@ impl<'a, 'card> Applet<'a, 'card> {
         if new.counter > 0 {
             command = command.tlv(TAG_COUNTER, &new.counter.to_be_bytes());
         }
-        self.run(&command).map(drop)
+        if new.touch { self.run_change(&command) } else { self.run(&command).map(drop) }
     }
 
-    /// Returns the whole HMAC over a challenge, for an account that needs no touch (CALCULATE). A HOTP account uses its
-    /// counter as the challenge instead, and advances it.
-    pub fn calculate(&mut self, name: &AccountName, challenge: &[u8; 8]) -> Result<Sensitive<Vec<u8>>, CardFault> {
-        let (answer, status) = self.session.exchange(&calculation(name, challenge, WHOLE), SEND_REMAINING)?;
-        let value = self.calculated(&answer, status, TAG_RESPONSE)?;
+    /// Returns the answer to a challenge (CALCULATE): the whole HMAC, or what the dialect gives of it. A HOTP account
+    /// uses its counter as the challenge instead, and advances it. See [`Answers::of`] for what to compare it with.
+    pub fn calculate(
+        &mut self,
+        name: &AccountName,
+        challenge: &[u8; 8],
+        touch: Touch,
+    ) -> Result<Sensitive<Vec<u8>>, CardFault> {
+        let (form, tag) = match self.dialect.answers() {
+            Answers::Whole => (WHOLE, TAG_RESPONSE),
+            Answers::Truncated => (TRUNCATED, TAG_TRUNCATED),
+        };
+        let value = self.calculated(&calculation(name, challenge, form), tag, touch)?;
         // The first byte is the number of digits.
         value.expose().get(1..).map(|hmac| Sensitive::new(hmac.to_vec())).ok_or(CardFault::Nonsense("an empty HMAC"))
     }
 
     /// Returns the code for a challenge as a number. Waits for a touch if the account needs one.
-    pub fn code(&mut self, name: &AccountName, challenge: &[u8; 8], digits: Digits) -> Result<u32, CardFault> {
-        let command = calculation(name, challenge, TRUNCATED);
-        let (answer, status) = self.session.exchange_with_touch(&command, SEND_REMAINING)?;
-        let value = self.calculated(&answer, status, TAG_TRUNCATED)?;
+    pub fn code(
+        &mut self,
+        name: &AccountName,
+        challenge: &[u8; 8],
+        digits: Digits,
+        touch: Touch,
+    ) -> Result<u32, CardFault> {
+        let value = self.calculated(&calculation(name, challenge, TRUNCATED), TAG_TRUNCATED, touch)?;
         let [told, a, b, c, d] = <[u8; 5]>::try_from(value.expose().as_slice())
             .map_err(|_| CardFault::Nonsense("a code of another length"))?;
         // The account has other parameters than the factor.
@@ -247,134 +265,148 @@ impl<'a, 'card> Applet<'a, 'card> {
         truncated.checked_rem(digits.modulus()).ok_or(CardFault::Nonsense("no code"))
     }
 
-    fn calculated(&self, answer: &Sensitive<Vec<u8>>, status: u16, tag: u8) -> Result<Sensitive<Vec<u8>>, CardFault> {
+    fn calculated(&mut self, command: &Command, tag: u8, touch: Touch) -> Result<Sensitive<Vec<u8>>, CardFault> {
+        let (rest, at_once) = (self.dialect.continuation(), Stopwatch::start(AT_ONCE));
+        let patience = if touch == Touch::NotNeeded { None } else { self.dialect.touch(self.version).ok() };
+        let (answer, status) = match patience {
+            None => self.session.exchange(command, rest)?,
+            Some(patience) => {
+                self.session.exchange_with_touch(command, rest, patience).map_err(|fault| match fault {
+                    // The key waits longer for a touch than it should.
+                    CardFault::Device(DeviceFault::Hung) => CardFault::NotTouched,
+                    other => other,
+                })?
+            }
+        };
         // The applet has one status word for a missing password and a missing touch.
-        if status == 0x6982 && !self.is_locked() {
+        if matches!(status, 0x6982 | 0x6985) && !self.is_locked() {
             return Err(CardFault::NotTouched);
         }
-        checked(status)?;
+        self.checked(status)?;
+        if touch == Touch::ToBeProved && !at_once.is_over() {
+            return Err(CardFault::Nonsense("it shows that a code needs a touch, and gives one without"));
+        }
         tlv::only(answer.expose(), tag).map(|value| Sensitive::new(value.to_vec()))
     }
 
-    /// Returns what each account needs before it gives a code (CALCULATE ALL). No counter moves.
+    /// Returns what each account needs before it gives a code. No counter moves. An account of an unknown kind is left
+    /// out.
     pub fn shown(&mut self) -> Result<Vec<(AccountName, AccountKind)>, CardFault> {
+        match self.dialect.kinds() {
+            Kinds::Calculated => self.shown_by_calculation(),
+            Kinds::Listed => self.shown_by_list(),
+        }
+    }
+
+    fn shown_by_calculation(&mut self) -> Result<Vec<(AccountName, AccountKind)>, CardFault> {
         // The challenge does not matter: only the kind of each response is read.
         let command = Command::new(CALCULATE_ALL, 0, TRUNCATED).tlv(TAG_CHALLENGE, &[0; CHALLENGE_LENGTH]);
         let answer = self.run(&command)?;
         let values = tlv::parse(answer.expose())?;
-        values
-            .chunks(2)
-            .map(|pair| match pair {
-                [name, shown] if name.tag == TAG_NAME => {
-                    let name = AccountName::from_bytes(name.value).ok_or(ODD_LIST)?;
-                    Ok((name, shown_of(shown.tag)?))
-                }
-                _ => Err(ODD_LIST),
+        let pairs = values.chunks(2).map(|pair| match pair {
+            [name, shown] if name.tag == TAG_NAME => {
+                let name = AccountName::from_bytes(name.value).ok_or(ODD_LIST)?;
+                Ok(shown_of(shown.tag).map(|kind| (name, kind)))
+            }
+            _ => Err(ODD_LIST),
+        });
+        pairs.filter_map(Result::transpose).collect()
+    }
+
+    fn shown_by_list(&mut self) -> Result<Vec<(AccountName, AccountKind)>, CardFault> {
+        let answer = self.run(&Command::new(LIST, 0, 0).raw(&[WITH_PROPERTIES]))?;
+        let values = tlv::parse(answer.expose())?;
+        let entries = values.iter().map(|value| {
+            let (properties, entry) = value.value.split_last().filter(|_| value.tag == TAG_LISTED).ok_or(ODD_LIST)?;
+            let Account { name, gives } = account(entry)?;
+            Ok(match gives {
+                Gives::Other => None,
+                Gives::Hotp(_) => Some((name, AccountKind::Hotp)),
+                Gives::Totp(_) if properties & LISTED_TOUCH != 0 => Some((name, AccountKind::Touch)),
+                Gives::Totp(_) => Some((name, AccountKind::Code)),
             })
-            .collect()
+        });
+        entries.filter_map(Result::transpose).collect()
     }
 
     /// Removes an account (DELETE). Fails with [`CardFault::NoSuchAccount`] if there is none of that name.
     pub fn delete(&mut self, name: &AccountName) -> Result<(), CardFault> {
-        self.run(&Command::new(DELETE, 0, 0).tlv(TAG_NAME, name.as_bytes())).map(drop)
+        self.run_change(&Command::new(DELETE, 0, 0).tlv(TAG_NAME, name.as_bytes()))
     }
 
-    /// Renames an account (RENAME), from firmware 5.3.1 on.
+    /// Renames an account (RENAME).
     pub fn rename(&mut self, name: &AccountName, new: &AccountName) -> Result<(), CardFault> {
-        if !self.version.has_rename() {
-            return Err(CardFault::Unsupported("renaming needs firmware 5.3.1"));
-        }
-        let command = Command::new(RENAME, 0, 0).tlv(TAG_NAME, name.as_bytes()).tlv(TAG_NAME, new.as_bytes());
-        self.run(&command).map(drop)
+        let instruction = self.dialect.rename(self.version).map_err(CardFault::Unsupported)?;
+        let command = Command::new(instruction, 0, 0).tlv(TAG_NAME, name.as_bytes()).tlv(TAG_NAME, new.as_bytes());
+        self.run_change(&command)
     }
 
-    /// Removes all accounts and the password (RESET). Afterwards the applet has another identity.
-    pub fn reset(self) -> Result<(), CardFault> {
-        let Self { session, .. } = self;
+    /// Removes all accounts and the password (RESET), and selects the applet again. The status word is not believed:
+    /// afterwards the applet must show another salt, or no accounts.
+    pub fn reset(mut self) -> Result<Self, CardFault> {
+        self.dialect.reset().map_err(CardFault::Unsupported)?;
         // P1 and P2 are fixed for this command (YKOATH, RESET).
-        let (_, status) = session.exchange(&Command::new(RESET, 0xde, 0xad), SEND_REMAINING)?;
-        checked(status)
+        self.run_change(&Command::new(RESET, 0xde, 0xad))?;
+        let Self { session, dialect, salt, .. } = self;
+        let mut now = Self::select(session, dialect)?;
+        let is_another = dialect.salt_identifies() && now.salt != salt;
+        if now.is_locked() || !(is_another || now.list()?.is_empty()) {
+            return Err(CardFault::Nonsense("it reports a reset that it did not carry out"));
+        }
+        Ok(now)
     }
 
     fn run(&mut self, command: &Command) -> Result<Sensitive<Vec<u8>>, CardFault> {
-        let (answer, status) = self.session.exchange(command, SEND_REMAINING)?;
-        checked(status)?;
+        let (answer, status) = self.session.exchange(command, self.dialect.continuation())?;
+        self.checked(status)?;
         Ok(answer)
+    }
+
+    /// Runs a command that changes accounts, which some keys do only with a touch.
+    fn run_change(&mut self, command: &Command) -> Result<(), CardFault> {
+        let touch = self.dialect.touch(self.version).ok().filter(|_| self.dialect.changes_need_touch());
+        let Some(patience) = touch else { return self.run(command).map(drop) };
+        let (_, status) = self.session.exchange_with_touch(command, self.dialect.continuation(), patience)?;
+        self.checked(status)
+    }
+
+    /// Maps a status word to its meaning (YKOATH; ISO 7816-4 section 5.6). An unknown one is a clean failure (HW-6).
+    fn checked(&self, status: u16) -> Result<(), CardFault> {
+        if let Some(fault) = self.dialect.fault(status) {
+            return Err(fault);
+        }
+        match status {
+            DONE => Ok(()),
+            0x6a84 => Err(CardFault::Full),
+            0x6982 => Err(CardFault::Locked),
+            0x6984 => Err(CardFault::NoSuchAccount),
+            0x6d00 => Err(CardFault::Unsupported("it does not know this command")),
+            other => Err(CardFault::Status(other)),
+        }
     }
 }
 
-const ODD_LIST: CardFault = CardFault::Nonsense("an account that cannot be read");
-
-/// Maps a status word to its meaning (YKOATH; ISO 7816-4 section 5.6). An unknown one is a clean failure (HW-6).
-fn checked(status: u16) -> Result<(), CardFault> {
-    match status {
-        DONE => Ok(()),
-        0x6a84 => Err(CardFault::Full),
-        0x6982 => Err(CardFault::Locked),
-        0x6984 => Err(CardFault::NoSuchAccount),
-        0x6d00 => Err(CardFault::Unsupported("it does not know this command")),
-        other => Err(CardFault::Status(other)),
+impl Answers {
+    /// Returns what an applet that stored the key of this HMAC answers.
+    pub fn of(self, hmac: &Sensitive<Vec<u8>>) -> Sensitive<Vec<u8>> {
+        let bytes = hmac.expose();
+        match self {
+            Self::Whole => Sensitive::new(bytes.clone()),
+            // Dynamic truncation (RFC 4226 section 5.3).
+            Self::Truncated => {
+                let offset = bytes.last().map_or(0, |last| usize::from(last & 0x0f));
+                let mut four = bytes.get(offset..).and_then(|rest| rest.get(..4)).unwrap_or_default().to_vec();
+                if let Some(first) = four.first_mut() {
+                    *first &= 0x7f;
+                }
+                Sensitive::new(four)
+            }
+        }
     }
 }
 
 fn calculation(name: &AccountName, challenge: &[u8; 8], form: u8) -> Command {
     Command::new(CALCULATE, 0, form).tlv(TAG_NAME, name.as_bytes()).tlv(TAG_CHALLENGE, challenge)
-}
-
-fn account(value: &[u8]) -> Result<Account, CardFault> {
-    let (kind, name) = value.split_first().ok_or(ODD_LIST)?;
-    let algorithm = match kind & 0x0f {
-        0x01 => Algorithm::Sha1,
-        0x02 => Algorithm::Sha256,
-        0x03 => Algorithm::Sha512,
-        _ => return Err(ODD_LIST),
-    };
-    let is_hotp = match kind & 0xf0 {
-        HOTP => true,
-        TOTP => false,
-        _ => return Err(ODD_LIST),
-    };
-    Ok(Account { name: AccountName::from_bytes(name).ok_or(ODD_LIST)?, is_hotp, algorithm })
-}
-
-fn shown_of(tag: u8) -> Result<AccountKind, CardFault> {
-    match tag {
-        TAG_RESPONSE | TAG_TRUNCATED => Ok(AccountKind::Code),
-        TAG_HOTP => Ok(AccountKind::Hotp),
-        TAG_TOUCH => Ok(AccountKind::Touch),
-        _ => Err(ODD_LIST),
-    }
-}
-
-fn algorithm_code(algorithm: Algorithm) -> u8 {
-    match algorithm {
-        Algorithm::Sha1 => 0x01,
-        Algorithm::Sha256 => 0x02,
-        Algorithm::Sha512 => 0x03,
-    }
-}
-
-/// Returns the HMAC key as the applet expects it. A key longer than a block is hashed, as HMAC would do (RFC 2104
-/// section 2). A key of less than 14 bytes is padded.
-fn card_key(seed: &Sensitive<Vec<u8>>, algorithm: Algorithm) -> Zeroizing<Vec<u8>> {
-    let seed = seed.expose();
-    let block = match algorithm {
-        Algorithm::Sha1 | Algorithm::Sha256 => 64,
-        Algorithm::Sha512 => 128,
-    };
-    let mut key = if seed.len() > block {
-        match algorithm {
-            Algorithm::Sha1 => Sha1::digest(seed).to_vec(),
-            Algorithm::Sha256 => Sha256::digest(seed).to_vec(),
-            Algorithm::Sha512 => Sha512::digest(seed).to_vec(),
-        }
-    } else {
-        seed.clone()
-    };
-    if key.len() < SHORTEST_KEY {
-        key.resize(SHORTEST_KEY, 0);
-    }
-    Zeroizing::new(key)
 }
 
 fn challenge_bytes() -> Result<[u8; CHALLENGE_LENGTH], CardFault> {
@@ -386,14 +418,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_hashed_when_long_and_padded_when_short() {
-        let key = |length: usize, algorithm| card_key(&Sensitive::new(vec![7; length]), algorithm);
+    fn a_truncated_answer_is_that_of_rfc_4226() {
+        // RFC 4226 section 5.4.
+        let hmac = data_encoding::HEXLOWER.decode(b"1f8698690e02ca16618550ef7f19da8e945b555a").unwrap();
+        let hmac = Sensitive::new(hmac);
 
-        assert_eq!(*key(20, Algorithm::Sha1), vec![7; 20]);
-        assert_eq!(key(65, Algorithm::Sha1).len(), 20);
-        assert_eq!(key(65, Algorithm::Sha256).len(), 32);
-        assert_eq!(key(128, Algorithm::Sha512).len(), 128);
-        assert_eq!(key(129, Algorithm::Sha512).len(), 64);
-        assert_eq!(*key(10, Algorithm::Sha1), [&[7u8; 10][..], &[0; 4]].concat());
+        assert_eq!(Answers::Truncated.of(&hmac).expose(), &[0x50, 0xef, 0x7f, 0x19]);
+        assert_eq!(Answers::Whole.of(&hmac).expose(), hmac.expose());
     }
 }

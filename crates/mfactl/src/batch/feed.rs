@@ -13,12 +13,13 @@ use crate::device::watch::read_event;
 use crate::events::Blocks;
 use crate::failure::Failure;
 use mfad_api::{DeviceEvent, DeviceList};
+use mfad_core::model::KeyId;
 
 /// First delay before a reconnect; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest delay before a reconnect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Interval at which the keys are listed while one of them has not reported its serial number.
+/// Interval at which the keys are listed while one of them has not told its id.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Otherwise. The client gives up on a silent stream earlier, so this interval never elapses.
 const LONG: Duration = Duration::from_secs(600);
@@ -27,8 +28,8 @@ const AHEAD: usize = 64;
 
 /// Message to the batch.
 pub(super) enum News {
-    /// All attached keys: the reader of each, and its serial number if it reports one.
-    All(Vec<(String, Option<u64>)>),
+    /// All attached keys: the reader of each, and its id if it has one.
+    All(Vec<(String, Option<KeyId>)>),
     /// A key was plugged in or removed.
     Event(DeviceEvent),
     /// The daemon cannot be reached or cannot read the keys. A reconnect follows.
@@ -76,7 +77,7 @@ async fn follow(client: &Client, news: &mpsc::Sender<News>, pause: &mut Duration
         };
         for data in blocks.take(&bytes)? {
             let event = read_event(&data)?;
-            is_whole = is_whole && event.serial.is_some();
+            is_whole = is_whole && event.key.is_some();
             if news.send(News::Event(event)).await.is_err() {
                 return Ok(());
             }
@@ -87,12 +88,12 @@ async fn follow(client: &Client, news: &mpsc::Sender<News>, pause: &mut Duration
     }
 }
 
-/// Sends the list of all attached keys. Returns whether all of them reported a serial number.
+/// Sends the list of all attached keys. Returns whether all of them have told their ids.
 async fn look(client: &mut Client, news: &mpsc::Sender<News>) -> Result<bool, Failure> {
     let list: DeviceList = client.ask(Call::get("/v1/devices")).await?.read()?;
-    let all: Vec<(String, Option<u64>)> =
-        list.devices.into_iter().map(|device| (device.reader, device.serial)).collect();
-    let is_whole = all.iter().all(|(_, serial)| serial.is_some());
+    let all: Vec<(String, Option<KeyId>)> =
+        list.devices.into_iter().map(|device| (device.reader, device.key.as_deref().and_then(KeyId::parse))).collect();
+    let is_whole = all.iter().all(|(_, key)| key.is_some());
     // A dropped receiver is noticed at the next event.
     let _unheard = news.send(News::All(all)).await;
     Ok(is_whole)

@@ -56,7 +56,7 @@ impl Folders {
 
 /// Writes a file; returns the error message if that fails.
 fn write(folder: &Path, placed: &ProvisionedKey, what: &str, text: &str) -> Option<String> {
-    let path = folder.join(format!("{}-{}.{what}", placed.serial, placed.secret));
+    let path = folder.join(format!("{}-{}.{what}", placed.key, placed.secret));
     let failed = receipt::keep(&path, text).err()?;
-    Some(format!("cannot write the {what} of hardware key {} to {}: {failed}", placed.serial, path.display()))
+    Some(format!("cannot write the {what} of hardware key {} to {}: {failed}", placed.key, path.display()))
 }

@@ -65,7 +65,7 @@ fn runner(context: &Context, args: &BatchArgs, results: ResultsFile, rows: usize
         protect: args.protect,
     };
     let mut keys = Keys::default();
-    results.used().for_each(|(serial, user)| keys.used_before(serial, user));
+    results.used().for_each(|(key, user)| keys.used_before(key, user));
     Ok(BatchRunner {
         client: context.client.another(),
         plan: Arc::new(plan),
@@ -112,12 +112,12 @@ async fn take_up(context: &mut Context, runner: &mut BatchRunner, row: &Row, uid
         Remaining::Taken => return runner.failed(row, None, "secret-name-taken", TAKEN),
         Remaining::First => {}
         Remaining::Second { first, .. } => {
-            runner.keys.use_for(first.serial, &row.user);
+            runner.keys.use_for(first.key, &row.user);
             open.first = Some(first);
             open.attempts = 1;
         }
         Remaining::Finish(placed) => {
-            open.held = [placed.serial].into();
+            open.held = [placed.key].into();
             open.attempts = 1;
         }
     }

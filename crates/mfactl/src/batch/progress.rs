@@ -57,8 +57,8 @@ impl Progress {
         if entry.status == Status::Failed {
             return Ok(());
         }
-        let serial = entry.serial.map(|serial| serial.to_string()).unwrap_or_default();
-        let text = visible(&format!("hardware key {serial}: {} for {}, {}", entry.label, entry.user, entry.detail));
+        let key = entry.key.map(|key| key.to_string()).unwrap_or_default();
+        let text = visible(&format!("hardware key {key}: {} for {}, {}", entry.label, entry.user, entry.detail));
         match &self.bar {
             Some(bar) => {
                 bar.println(text);

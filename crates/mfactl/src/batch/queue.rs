@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::manifest::Row;
 use super::remaining::ProvisionedKey;
+use mfad_core::model::KeyId;
 
 /// First delay before a row is tried again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -19,8 +20,8 @@ pub(super) struct Open {
     pub uid: String,
     /// The first of two keys (`--spare`), once it is programmed.
     pub first: Option<ProvisionedKey>,
-    /// Serial numbers of the keys on which earlier attempts may have left an account.
-    pub held: BTreeSet<u64>,
+    /// Ids of the keys on which earlier attempts may have left an account.
+    pub held: BTreeSet<KeyId>,
     /// Attempts so far that ended without a result.
     pub attempts: u32,
 }
@@ -56,8 +57,8 @@ impl Queue {
 
     /// Takes the row for an unused key: the row that may have left an account on it, otherwise the first row that does
     /// not wait for another attached key. So a key that an attempt left behind half done goes to its own user.
-    pub(super) fn take_for(&mut self, serial: u64, present: &[u64]) -> Option<Open> {
-        let is_its_own = |open: &Open| open.held.contains(&serial);
+    pub(super) fn take_for(&mut self, key: KeyId, present: &[KeyId]) -> Option<Open> {
+        let is_its_own = |open: &Open| open.held.contains(&key);
         let is_free = |open: &Open| !present.iter().any(|key| open.held.contains(key));
         let at = self.0.iter().position(is_its_own).or_else(|| self.0.iter().position(is_free))?;
         self.0.remove(at)
@@ -80,52 +81,60 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn open(user: &str, held: &[u64]) -> Open {
-        let row = Row { line: 2, user: user.to_owned(), label: "key".to_owned(), touch: false };
-        Open { row, uid: user.to_owned(), first: None, held: held.iter().copied().collect(), attempts: 0 }
+    fn id(number: u32) -> KeyId {
+        KeyId::parse(&number.to_string()).unwrap()
     }
 
-    fn queue(rows: &[(&str, &[u64])]) -> Queue {
+    fn ids<const N: usize>(numbers: [u32; N]) -> [KeyId; N] {
+        numbers.map(id)
+    }
+
+    fn open(user: &str, held: &[u32]) -> Open {
+        let row = Row { line: 2, user: user.to_owned(), label: "key".to_owned(), touch: false };
+        Open { row, uid: user.to_owned(), first: None, held: held.iter().copied().map(id).collect(), attempts: 0 }
+    }
+
+    fn queue(rows: &[(&str, &[u32])]) -> Queue {
         let mut queue = Queue::default();
         rows.iter().for_each(|(user, held)| queue.push(open(user, held)));
         queue
     }
 
-    fn taken(queue: &mut Queue, serial: u64, present: &[u64]) -> Option<String> {
-        queue.take_for(serial, present).map(|open| open.row.user)
+    fn taken(queue: &mut Queue, key: KeyId, present: &[KeyId]) -> Option<String> {
+        queue.take_for(key, present).map(|open| open.row.user)
     }
 
     #[test]
     fn keys_go_to_the_rows_in_their_order() {
         let mut queue = queue(&[("ann", &[]), ("bob", &[])]);
 
-        assert_eq!(taken(&mut queue, 7, &[7, 8]).as_deref(), Some("ann"));
-        assert_eq!(taken(&mut queue, 8, &[7, 8]).as_deref(), Some("bob"));
-        assert_eq!(taken(&mut queue, 9, &[7, 8, 9]), None);
+        assert_eq!(taken(&mut queue, id(7), &ids([7, 8])).as_deref(), Some("ann"));
+        assert_eq!(taken(&mut queue, id(8), &ids([7, 8])).as_deref(), Some("bob"));
+        assert_eq!(taken(&mut queue, id(9), &ids([7, 8, 9])), None);
     }
 
     #[test]
     fn a_key_goes_to_the_row_that_left_something_on_it() {
         let mut queue = queue(&[("ann", &[]), ("bob", &[7])]);
 
-        assert_eq!(taken(&mut queue, 7, &[7]).as_deref(), Some("bob"));
+        assert_eq!(taken(&mut queue, id(7), &ids([7])).as_deref(), Some("bob"));
     }
 
     #[test]
     fn a_row_takes_another_key_only_when_its_own_is_gone() {
         let mut queue = queue(&[("ann", &[7]), ("bob", &[])]);
 
-        assert_eq!(taken(&mut queue, 8, &[7, 8]).as_deref(), Some("bob"));
-        assert_eq!(taken(&mut queue, 8, &[7, 8]), None);
-        assert_eq!(taken(&mut queue, 8, &[8]).as_deref(), Some("ann"));
+        assert_eq!(taken(&mut queue, id(8), &ids([7, 8])).as_deref(), Some("bob"));
+        assert_eq!(taken(&mut queue, id(8), &ids([7, 8])), None);
+        assert_eq!(taken(&mut queue, id(8), &ids([8])).as_deref(), Some("ann"));
     }
 
     #[test]
     fn a_row_goes_on_with_any_key_that_it_left_something_on() {
         let mut queue = queue(&[("ann", &[7, 8]), ("bob", &[])]);
 
-        assert_eq!(taken(&mut queue, 9, &[8, 9]).as_deref(), Some("bob"));
-        assert_eq!(taken(&mut queue, 8, &[8, 9]).as_deref(), Some("ann"));
+        assert_eq!(taken(&mut queue, id(9), &ids([8, 9])).as_deref(), Some("bob"));
+        assert_eq!(taken(&mut queue, id(8), &ids([8, 9])).as_deref(), Some("ann"));
     }
 
     #[test]

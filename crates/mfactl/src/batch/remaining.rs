@@ -2,6 +2,7 @@
 //! lost response. It must not send requests.
 
 use mfad_api::Secret;
+use mfad_core::model::KeyId;
 
 /// The names of a row's factors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +29,8 @@ impl Labels {
 pub(super) struct ProvisionedKey {
     /// Name of the factor.
     pub label: String,
-    /// Serial number of the key.
-    pub serial: u64,
+    /// Id of the key.
+    pub key: KeyId,
     /// Uid of the factor.
     pub secret: String,
     /// Whether the factor is active; otherwise it is pending.
@@ -50,7 +51,7 @@ impl ProvisionedKey {
         let key = secret.device.as_ref().filter(|_| secret.kind == "mfa")?;
         Some(Self {
             label: label.to_owned(),
-            serial: key.serial,
+            key: id_of(&key.key, key.serial)?,
             secret: secret.uid.clone(),
             is_active: secret.status == "active",
             time: key.proof.as_ref().map(|proof| proof.time.clone()),
@@ -59,6 +60,11 @@ impl ProvisionedKey {
             codes: Vec::new(),
         })
     }
+}
+
+/// Reads the id of a key. A daemon of an older version tells only the serial number.
+pub(super) fn id_of(key: &str, serial: Option<u64>) -> Option<KeyId> {
+    KeyId::parse(key).or_else(|| KeyId::parse(&serial?.to_string()))
 }
 
 /// The next step for a row.
@@ -82,9 +88,9 @@ pub(super) enum Remaining {
 }
 
 impl Remaining {
-    /// Decides from the user's secrets. With `pending` a pending factor counts as done. `present` has the serial
+    /// Decides from the user's secrets. With `pending` a pending factor counts as done. `present` has the key
     /// numbers of the attached keys.
-    pub(super) fn read(secrets: &[Secret], labels: &Labels, pending: bool, present: &[u64]) -> Self {
+    pub(super) fn read(secrets: &[Secret], labels: &Labels, pending: bool, present: &[KeyId]) -> Self {
         let second = match &labels.second {
             Some(label) => on_key(secrets, label),
             None => Ok(None),
@@ -99,9 +105,9 @@ impl Remaining {
     }
 
     /// Decides for a row whose factors all exist. Of those still to be activated, prefers one whose key is attached.
-    fn of_all(placed: Vec<ProvisionedKey>, pending: bool, present: &[u64]) -> Self {
+    fn of_all(placed: Vec<ProvisionedKey>, pending: bool, present: &[KeyId]) -> Self {
         let is_open = |one: &&ProvisionedKey| !one.is_active && !pending;
-        let is_here = |one: &&ProvisionedKey| present.contains(&one.serial);
+        let is_here = |one: &&ProvisionedKey| present.contains(&one.key);
         let open = placed.iter().filter(is_open).find(is_here).or_else(|| placed.iter().rfind(is_open));
         match open {
             Some(open) => Self::Finish(open.clone()),
@@ -124,8 +130,16 @@ mod tests {
 
     use super::*;
 
-    fn secret(name: &str, status: &str, serial: Option<u64>) -> Secret {
-        let device = serial.map(|serial| json!({"serial": serial, "credential": "a:b"}));
+    fn id(number: u32) -> KeyId {
+        KeyId::parse(&number.to_string()).unwrap()
+    }
+
+    fn ids<const N: usize>(numbers: [u32; N]) -> [KeyId; N] {
+        numbers.map(id)
+    }
+
+    fn secret(name: &str, status: &str, key: Option<KeyId>) -> Secret {
+        let device = key.map(|key| json!({"key": key.to_string(), "serial": null, "credential": "a:b"}));
         let record = json!({
             "uid": name, "type": "mfa", "name": name, "status": status, "dateCreated": "", "version": 1,
             "device": device,
@@ -133,7 +147,7 @@ mod tests {
         serde_json::from_value(record).unwrap()
     }
 
-    fn left(secrets: &[Secret], spare: bool, present: &[u64]) -> Remaining {
+    fn left(secrets: &[Secret], spare: bool, present: &[KeyId]) -> Remaining {
         Remaining::read(secrets, &Labels::of("key", spare), false, present)
     }
 
@@ -145,17 +159,19 @@ mod tests {
 
     #[test]
     fn an_active_factor_on_any_key_is_a_lost_answer() {
-        let Remaining::Nothing(placed) = left(&[secret("key", "active", Some(7))], false, &[8]) else { panic!() };
+        let Remaining::Nothing(placed) = left(&[secret("key", "active", Some(id(7)))], false, &ids([8])) else {
+            panic!()
+        };
 
-        assert_eq!((placed[0].serial, placed[0].is_active, placed[0].is_found), (7, true, true));
+        assert_eq!((placed[0].key, placed[0].is_active, placed[0].is_found), (id(7), true, true));
     }
 
     #[test]
     fn a_pending_factor_is_finished_unless_pending_is_enough() {
-        let secrets = [secret("key", "pending", Some(7))];
+        let secrets = [secret("key", "pending", Some(id(7)))];
 
-        assert!(matches!(left(&secrets, false, &[7]), Remaining::Finish(placed) if placed.serial == 7));
-        assert!(matches!(Remaining::read(&secrets, &Labels::of("key", false), true, &[7]), Remaining::Nothing(_)));
+        assert!(matches!(left(&secrets, false, &ids([7])), Remaining::Finish(placed) if placed.key == id(7)));
+        assert!(matches!(Remaining::read(&secrets, &Labels::of("key", false), true, &ids([7])), Remaining::Nothing(_)));
     }
 
     #[test]
@@ -166,19 +182,19 @@ mod tests {
 
     #[test]
     fn a_pair_is_made_whole_from_either_side() {
-        let of = |name| left(&[secret(name, "pending", Some(7))], true, &[7]);
+        let of = |name| left(&[secret(name, "pending", Some(id(7)))], true, &ids([7]));
 
-        assert!(matches!(of("key"), Remaining::Second { first, label } if first.serial == 7 && label == "key spare"));
+        assert!(matches!(of("key"), Remaining::Second { first, label } if first.key == id(7) && label == "key spare"));
         assert!(matches!(of("key spare"), Remaining::Second { label, .. } if label == "key"));
     }
 
     #[test]
     fn a_pair_that_is_pending_is_finished_by_the_key_that_is_there() {
-        let secrets = [secret("key", "pending", Some(7)), secret("key spare", "pending", Some(8))];
+        let secrets = [secret("key", "pending", Some(id(7))), secret("key spare", "pending", Some(id(8)))];
 
-        assert!(matches!(left(&secrets, true, &[7]), Remaining::Finish(placed) if placed.serial == 7));
-        assert!(matches!(left(&secrets, true, &[]), Remaining::Finish(placed) if placed.serial == 8));
-        let both = [secret("key", "active", Some(7)), secret("key spare", "active", Some(8))];
+        assert!(matches!(left(&secrets, true, &ids([7])), Remaining::Finish(placed) if placed.key == id(7)));
+        assert!(matches!(left(&secrets, true, &[]), Remaining::Finish(placed) if placed.key == id(8)));
+        let both = [secret("key", "active", Some(id(7))), secret("key spare", "active", Some(id(8)))];
         assert!(matches!(left(&both, true, &[]), Remaining::Nothing(placed) if placed.len() == 2));
     }
 }

@@ -10,8 +10,11 @@ use csv::{ReaderBuilder, StringRecord, WriterBuilder};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use mfad_core::model::KeyId;
 
-const HEAD: [&str; 7] = ["user", "label", "serial", "secret", "status", "detail", "time"];
+const HEAD: [&str; 7] = ["user", "label", "key", "secret", "status", "detail", "time"];
+/// The same with the name that the third column had while all keys had serial numbers.
+const OLD_HEAD: [&str; 7] = ["user", "label", "serial", "secret", "status", "detail", "time"];
 const NOT_OURS: &str = "not a results file; choose another file with --results";
 
 /// Result for a key, or for a user without a key.
@@ -44,8 +47,8 @@ pub(super) struct Entry {
     pub user: String,
     /// Name of the factor.
     pub label: String,
-    /// Serial number of the key; none if the row failed before a key was chosen.
-    pub serial: Option<u64>,
+    /// Id of the key; none if the row failed before a key was chosen.
+    pub key: Option<KeyId>,
     /// Uid of the factor; none after a failure.
     pub secret: Option<String>,
     pub status: Status,
@@ -59,7 +62,8 @@ impl Entry {
     /// The line as a JSON document.
     pub(super) fn document(&self) -> Value {
         json!({
-            "user": self.user, "label": self.label, "serial": self.serial, "secret": self.secret,
+            "user": self.user, "label": self.label, "key": self.key.map(|key| key.to_string()),
+            "serial": self.key.and_then(|key| key.serial()).map(|serial| serial.number()), "secret": self.secret,
             "status": self.status.word(), "detail": self.detail, "time": self.time,
         })
     }
@@ -68,7 +72,7 @@ impl Entry {
         [
             self.user.clone(),
             self.label.clone(),
-            self.serial.map(|serial| serial.to_string()).unwrap_or_default(),
+            self.key.map(|key| key.to_string()).unwrap_or_default(),
             self.secret.clone().unwrap_or_default(),
             self.status.word().to_owned(),
             self.detail.clone(),
@@ -82,7 +86,7 @@ impl Entry {
         Some(Self {
             user: field(0)?,
             label: field(1)?,
-            serial: some(2).map(|text| text.parse()).transpose().ok()?,
+            key: some(2).map(|text| KeyId::parse(&text).ok_or(())).transpose().ok()?,
             secret: some(3),
             status: Status::parse(&field(4)?)?,
             detail: field(5)?,
@@ -136,9 +140,9 @@ impl ResultsFile {
         self.done().any(|entry| entry.user == user && entry.label == label)
     }
 
-    /// Serial numbers of the keys that were programmed, with their users.
-    pub(super) fn used(&self) -> impl Iterator<Item = (u64, &str)> {
-        self.done().filter_map(|entry| Some((entry.serial?, entry.user.as_str())))
+    /// Ids of the keys that were programmed, with their users.
+    pub(super) fn used(&self) -> impl Iterator<Item = (KeyId, &str)> {
+        self.done().filter_map(|entry| Some((entry.key?, entry.user.as_str())))
     }
 
     fn done(&self) -> impl Iterator<Item = &Entry> {
@@ -162,7 +166,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
     let mut records = (1_usize..).zip(reader.into_records());
     match records.next() {
         None => return Ok(Vec::new()),
-        Some((_, Ok(head))) if head.iter().eq(HEAD) => {}
+        Some((_, Ok(head))) if head.iter().eq(HEAD) || head.iter().eq(OLD_HEAD) => {}
         Some(_) => return Err(NOT_OURS.to_owned()),
     }
     let entry = |(number, record): (usize, Result<StringRecord, csv::Error>)| {
@@ -180,12 +184,16 @@ mod tests {
 
     use super::*;
 
-    fn entry(user: &str, serial: Option<u64>, status: Status) -> Entry {
+    fn id(number: u32) -> KeyId {
+        KeyId::parse(&number.to_string()).unwrap()
+    }
+
+    fn entry(user: &str, key: Option<KeyId>, status: Status) -> Entry {
         Entry {
             user: user.to_owned(),
             label: "blue, \"key\"".to_owned(),
-            serial,
-            secret: serial.map(|_| "s".to_owned()),
+            key,
+            secret: key.map(|_| "s".to_owned()),
             status,
             detail: "active".to_owned(),
             time: None,
@@ -200,7 +208,7 @@ mod tests {
     fn what_was_written_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.csv");
-        let entries = vec![entry("ann", Some(7), Status::Done), entry("bob", None, Status::Failed)];
+        let entries = vec![entry("ann", Some(id(7)), Status::Done), entry("bob", None, Status::Failed)];
 
         ResultsFile::open(&path).unwrap().append(entries.clone()).unwrap();
 
@@ -209,27 +217,27 @@ mod tests {
         assert!(
             results.has("ann", "blue, \"key\"") && !results.has("ann", "key") && !results.has("bob", "blue, \"key\"")
         );
-        assert_eq!(results.used().collect::<Vec<_>>(), [(7, "ann")]);
+        assert_eq!(results.used().collect::<Vec<_>>(), [(id(7), "ann")]);
     }
 
     #[test]
     fn a_torn_last_line_is_dropped_wherever_it_was_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.csv");
-        ResultsFile::open(&path).unwrap().append(vec![entry("ann", Some(7), Status::Done)]).unwrap();
+        ResultsFile::open(&path).unwrap().append(vec![entry("ann", Some(id(7)), Status::Done)]).unwrap();
         let first = fs::metadata(&path).unwrap().len();
-        ResultsFile::open(&path).unwrap().append(vec![entry("bob", Some(8), Status::Done)]).unwrap();
+        ResultsFile::open(&path).unwrap().append(vec![entry("bob", Some(id(8)), Status::Done)]).unwrap();
         let whole = fs::read(&path).unwrap();
 
         for cut in usize::try_from(first).unwrap()..whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
 
-            assert_eq!(reopened(&path), [entry("ann", Some(7), Status::Done)], "{cut}");
+            assert_eq!(reopened(&path), [entry("ann", Some(id(7)), Status::Done)], "{cut}");
             assert_eq!(fs::metadata(&path).unwrap().len(), first);
         }
         fs::write(&path, &whole[..5]).unwrap();
         assert!(reopened(&path).is_empty());
-        assert!(fs::read(&path).unwrap().starts_with(b"user,label,serial,"));
+        assert!(fs::read(&path).unwrap().starts_with(b"user,label,key,"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::code::by_key;
 use crate::device_args::KeyProfileArgs;
 use crate::failure::Failure;
 use mfad_api::{BackupCodes, Provisioned, SecretList, SecretString};
+use mfad_core::model::KeyId;
 
 /// Message if another factor of the user has the label.
 pub(super) const TAKEN: &str = "the user has a factor of that name that is not on a hardware key; choose another label";
@@ -75,19 +76,19 @@ impl Outcome {
     }
 }
 
-/// One attempt: a row, the serial number of its key, and those of all attached keys.
+/// One attempt: a row, the id of its key, and those of all attached keys.
 struct Attempt<'a> {
     plan: &'a Plan,
     open: &'a Open,
-    serial: u64,
-    present: &'a [u64],
+    key: KeyId,
+    present: &'a [KeyId],
 }
 
-/// Programs what remains of the row onto the key with this serial number. `present` has the serial numbers of all
+/// Programs what remains of the row onto the key with this id. `present` has the ids of all
 /// attached keys. An earlier failed attempt delays this one.
-pub(super) async fn work(client: &mut Client, plan: &Plan, open: &Open, serial: u64, present: &[u64]) -> Outcome {
+pub(super) async fn work(client: &mut Client, plan: &Plan, open: &Open, key: KeyId, present: &[KeyId]) -> Outcome {
     tokio::time::sleep(open.pause()).await;
-    let attempt = Attempt { plan, open, serial, present };
+    let attempt = Attempt { plan, open, key, present };
     attempt.run(client).await.unwrap_or_else(Outcome::of)
 }
 
@@ -97,7 +98,7 @@ pub(super) async fn look(
     plan: &Plan,
     uid: &str,
     labels: &Labels,
-    present: &[u64],
+    present: &[KeyId],
 ) -> Result<Remaining, Failure> {
     let call = Call::get(acting::path(uid, "/secrets")).by(&plan.authority);
     let list: SecretList = client.ask(call).await?.read()?;
@@ -120,7 +121,7 @@ impl Attempt<'_> {
                 }
                 Remaining::First => self.make_first(client, &labels).await,
                 // This key is the first of the pair: the response that reported it was lost.
-                Remaining::Second { first, .. } if first.serial == self.serial => return Ok(Outcome::Half(first)),
+                Remaining::Second { first, .. } if first.key == self.key => return Ok(Outcome::Half(first)),
                 Remaining::Second { first, label } => self.make_second(client, first, &label).await,
             };
             match made {
@@ -169,7 +170,7 @@ impl Attempt<'_> {
             .plan
             .profile
             .add_to(body)
-            .member("device", json!({"serial": self.serial}))
+            .member("device", json!({"key": self.key.to_string()}))
             .member("activate", if by_device { "by-device" } else { "by-code" })
             .optional("touch", self.open.row.touch.then_some(true))
             .optional("protect", self.plan.protect.then_some(true))
@@ -191,7 +192,7 @@ impl Attempt<'_> {
     async fn finish(&self, client: &mut Client, pending: &ProvisionedKey) -> Result<Vec<String>, Failure> {
         let path = acting::path(&self.open.uid, &format!("/secrets/{}", segment(&pending.secret)));
         let authority = &self.plan.authority;
-        if self.present.contains(&pending.serial) {
+        if self.present.contains(&pending.key) {
             let call = Call::put(format!("{path}/enroll")).by(authority).with(by_key());
             match client.ask(call).await {
                 Ok(answer) => return answer.read().map(|codes: BackupCodes| plain(codes.codes)),

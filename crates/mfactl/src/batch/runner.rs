@@ -18,6 +18,7 @@ use super::results::{Entry, ResultsFile, Status};
 use super::row::{Outcome, Plan, work};
 use crate::client::Client;
 use crate::failure::Failure;
+use mfad_core::model::KeyId;
 
 /// With `--no-wait`: attempts per row, and failed reconnects in a row, before giving up. Otherwise there is no limit.
 const TRIES: u32 = 8;
@@ -47,8 +48,8 @@ pub(super) struct BatchRunner {
     pub no_wait: bool,
 }
 
-/// A finished attempt: its row, the serial number of its key, and its result.
-type Ended = (Open, u64, Outcome);
+/// A finished attempt: its row, the id of its key, and its result.
+type Ended = (Open, KeyId, Outcome);
 
 /// State of the main loop.
 struct RunState<'a> {
@@ -87,7 +88,7 @@ impl BatchRunner {
         let mut entries = Vec::new();
         for one in placed {
             self.keep(one);
-            self.keys.use_for(one.serial, &row.user);
+            self.keys.use_for(one.key, &row.user);
             entries.push(entry_of(row, one));
         }
         self.results.append(entries.clone())?;
@@ -96,11 +97,11 @@ impl BatchRunner {
     }
 
     /// Records that a row failed.
-    pub(super) fn failed(&mut self, row: &Row, serial: Option<u64>, code: &str, text: &str) -> Result<(), Failure> {
+    pub(super) fn failed(&mut self, row: &Row, key: Option<KeyId>, code: &str, text: &str) -> Result<(), Failure> {
         let entry = Entry {
             user: row.user.clone(),
             label: row.label.clone(),
-            serial,
+            key,
             secret: None,
             status: Status::Failed,
             detail: code.to_owned(),
@@ -122,24 +123,24 @@ impl BatchRunner {
 impl RunState<'_> {
     fn begin_what_can_be(&mut self) {
         let present = self.runner.keys.present();
-        for serial in self.runner.keys.fresh() {
+        for key in self.runner.keys.fresh() {
             // A row that was begun in this loop may hold the key.
-            if !self.runner.keys.is_fresh(serial) {
+            if !self.runner.keys.is_fresh(key) {
                 continue;
             }
-            let Some(open) = self.runner.queue.take_for(serial, &present) else { continue };
-            self.runner.keys.begin(serial, open.held.clone());
+            let Some(open) = self.runner.queue.take_for(key, &present) else { continue };
+            self.runner.keys.begin(key, open.held.clone());
             self.has_asked = false;
             if open.row.touch && !self.runner.plan.pending {
                 self.runner
                     .progress
-                    .say(&format!("hardware key {serial} is for {}: touch it when it blinks", open.row.user));
+                    .say(&format!("hardware key {key} is for {}: touch it when it blinks", open.row.user));
             }
             let (plan, present) = (Arc::clone(&self.runner.plan), present.clone());
             let mut client = self.runner.client.another();
             self.tasks.spawn(async move {
-                let outcome = work(&mut client, &plan, &open, serial, &present).await;
-                (open, serial, outcome)
+                let outcome = work(&mut client, &plan, &open, key, &present).await;
+                (open, key, outcome)
             });
         }
     }
@@ -160,9 +161,9 @@ impl RunState<'_> {
     }
 
     fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), Failure> {
-        let (open, serial, outcome) = ended
+        let (open, key, outcome) = ended
             .map_err(|error| Failure::Internal(format!("an attempt to program a hardware key was aborted: {error}")))?;
-        self.runner.keys.end(serial);
+        self.runner.keys.end(key);
         match outcome {
             Outcome::Done(mut placed) => {
                 self.forget_first(&open);
@@ -174,14 +175,14 @@ impl RunState<'_> {
                 Ok(())
             }
             Outcome::Again(failure) => {
-                self.again(open, serial, &failure);
+                self.again(open, key, &failure);
                 Ok(())
             }
             Outcome::Failed { code, text, spoils_key } => {
                 if spoils_key {
-                    self.runner.keys.put_aside(serial);
+                    self.runner.keys.put_aside(key);
                 }
-                self.runner.failed(&open.row, Some(serial), &code, &text)
+                self.runner.failed(&open.row, Some(key), &code, &text)
             }
             Outcome::Stop(failure) => Err(failure),
         }
@@ -191,26 +192,26 @@ impl RunState<'_> {
     /// programmed onto other keys.
     fn forget_first(&mut self, open: &Open) {
         if let Some(first) = &open.first {
-            self.runner.keys.free(first.serial);
+            self.runner.keys.free(first.key);
         }
     }
 
     fn half_done(&mut self, open: Open, first: ProvisionedKey) {
         self.runner.keep(&first);
         self.forget_first(&open);
-        self.runner.keys.use_for(first.serial, &open.row.user);
-        self.runner.progress.say(&format!("hardware key {} is the first key of {}", first.serial, open.row.user));
+        self.runner.keys.use_for(first.key, &open.row.user);
+        self.runner.progress.say(&format!("hardware key {} is the first key of {}", first.key, open.row.user));
         let first = ProvisionedKey { receipt: None, codes: Vec::new(), ..first };
         self.runner.queue.put_back(Open { first: Some(first), held: BTreeSet::new(), attempts: 0, ..open });
     }
 
-    fn again(&mut self, open: Open, serial: u64, failure: &Failure) {
-        self.runner.progress.say(&format!("hardware key {serial} for {}: {failure}; retrying", open.row.user));
+    fn again(&mut self, open: Open, key: KeyId, failure: &Failure) {
+        self.runner.progress.say(&format!("hardware key {key} for {}: {failure}; retrying", open.row.user));
         let attempts = open.attempts.saturating_add(1);
         let mut held = open.held;
-        held.insert(serial);
+        held.insert(key);
         if self.runner.no_wait && attempts >= TRIES {
-            self.runner.keys.put_aside(serial);
+            self.runner.keys.put_aside(key);
         }
         self.runner.queue.put_back(Open { attempts, held, ..open });
     }
@@ -223,17 +224,18 @@ impl RunState<'_> {
             }
             Some(News::Event(event)) if event.event == "removed" => self.runner.keys.removed(&event.reader),
             Some(News::Event(event)) => {
-                if event.serial.is_none() {
+                if event.key.is_none() {
                     self.say_unread(&event.reader);
                 }
-                self.runner.keys.attached(event.reader, event.serial);
+                let key = event.key.as_deref().and_then(KeyId::parse);
+                self.runner.keys.attached(event.reader, key);
             }
             Some(News::Lost(failure)) => return self.lost(failure),
             Some(News::Refused(failure)) => return Err(failure),
             None => return Err(Failure::Internal("the task that watches hardware keys has ended".to_owned())),
         }
-        for (serial, user) in self.runner.keys.tell_used() {
-            self.runner.progress.say(&format!("hardware key {serial} is already used for {user}; plug in another one"));
+        for (key, user) in self.runner.keys.tell_used() {
+            self.runner.progress.say(&format!("hardware key {key} is already used for {user}; plug in another one"));
         }
         Ok(())
     }
@@ -252,9 +254,9 @@ impl RunState<'_> {
     }
 
     fn say_unread(&self, reader: &str) {
-        self.runner.progress.say(&format!(
-            "the hardware key in {reader} reports no serial number; see mfactl device list, or plug it in again"
-        ));
+        self.runner
+            .progress
+            .say(&format!("the hardware key in {reader} tells no id; see mfactl device list, or plug it in again"));
     }
 }
 
@@ -263,7 +265,7 @@ fn entry_of(row: &Row, placed: &ProvisionedKey) -> Entry {
     Entry {
         user: row.user.clone(),
         label: placed.label.clone(),
-        serial: Some(placed.serial),
+        key: Some(placed.key),
         secret: Some(placed.secret.clone()),
         status: Status::Done,
         detail: if placed.is_found { format!("{status}, response was lost") } else { status.to_owned() },

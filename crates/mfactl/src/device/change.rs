@@ -8,48 +8,49 @@ use crate::device_args::ChangeKey;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, visible};
 use mfad_api::{ReturnedCredential, ReturnedDevice};
+use mfad_core::model::KeyId;
 
 pub(super) async fn rename(context: &mut Context, on: &ChangeKey, name: &str, new: &str) -> Result<(), Failure> {
     let authority = Authority::Reason(on.reason.clone());
     let body = Body::new().member("name", new);
-    let answer = context.client.ask(Call::put(account(on.serial, name)).by(&authority).with(body)).await?;
+    let answer = context.client.ask(Call::put(account(on.key, name)).by(&authority).with(body)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("renamed {} to {} on hardware key {}", visible(name), visible(new), on.serial))
+    context.out.note(&format!("renamed {} to {} on hardware key {}", visible(name), visible(new), on.key))
 }
 
 pub(super) async fn delete(context: &mut Context, on: &ChangeKey, name: &str, force: bool) -> Result<(), Failure> {
     if !force {
-        context.prompter.confirm(format!("delete account {} from hardware key {}?", visible(name), on.serial)).await?;
+        context.prompter.confirm(format!("delete account {} from hardware key {}?", visible(name), on.key)).await?;
     }
     let authority = Authority::Reason(on.reason.clone());
-    let answer = context.client.ask(Call::delete(account(on.serial, name)).by(&authority)).await?;
+    let answer = context.client.ask(Call::delete(account(on.key, name)).by(&authority)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("deleted {} from hardware key {}", visible(name), on.serial))
+    context.out.note(&format!("deleted {} from hardware key {}", visible(name), on.key))
 }
 
 pub(super) async fn reset(context: &mut Context, on: &ChangeKey, force: bool) -> Result<(), Failure> {
     if !force {
         let question =
             "erase all OATH accounts, including those of other programs, and the OATH password of hardware key";
-        context.prompter.confirm(format!("{question} {}?", on.serial)).await?;
+        context.prompter.confirm(format!("{question} {}?", on.key)).await?;
     }
     let authority = Authority::Reason(on.reason.clone());
-    let path = format!("/v1/devices/{}/oath/reset", on.serial);
+    let path = format!("/v1/devices/{}/oath/reset", on.key);
     let answer = context.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("reset the OATH application of hardware key {}", on.serial))
+    context.out.note(&format!("reset the OATH application of hardware key {}", on.key))
 }
 
 /// Carries out `device return`: the daemon checks the factors on the key, revokes them and erases them.
 pub(super) async fn take_back(context: &mut Context, on: &ChangeKey) -> Result<(), Failure> {
     let authority = Authority::Reason(on.reason.clone());
-    let path = format!("/v1/devices/{}/return", on.serial);
+    let path = format!("/v1/devices/{}/return", on.key);
     // The daemon has the key compute a code for each account, and some accounts require a touch.
     ask_for_touch(context.out);
     let answer = context.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
@@ -57,14 +58,14 @@ pub(super) async fn take_back(context: &mut Context, on: &ChangeKey) -> Result<(
     if context.out.is_json() {
         context.out.document(answer.text())?;
     } else {
-        tell(context.out, on.serial, &returned)?;
+        tell(context.out, on.key, &returned)?;
     }
     if returned.credentials.iter().all(is_whole) { Ok(()) } else { Err(Failure::Reported(Exit::Denied)) }
 }
 
-fn tell(out: Output, serial: u32, returned: &ReturnedDevice) -> Result<(), Failure> {
+fn tell(out: Output, key: KeyId, returned: &ReturnedDevice) -> Result<(), Failure> {
     if returned.credentials.is_empty() {
-        return out.note(&format!("no factor of this daemon is on hardware key {serial}"));
+        return out.note(&format!("no factor of this daemon is on hardware key {key}"));
     }
     for one in &returned.credentials {
         let steps = [("verified", one.proved), ("erased", one.erased), ("revoked", one.revoked)];
@@ -73,7 +74,7 @@ fn tell(out: Output, serial: u32, returned: &ReturnedDevice) -> Result<(), Failu
         out.line(&format!("{}: {}", visible(&what), steps.join(", ")))?;
     }
     if returned.credentials.iter().all(is_whole) {
-        return out.note(&format!("hardware key {serial} was returned"));
+        return out.note(&format!("hardware key {key} was returned"));
     }
     out.aside("incomplete: factors whose code was wrong were left unchanged");
     Ok(())
@@ -88,8 +89,8 @@ fn is_whole(one: &ReturnedCredential) -> bool {
 }
 
 /// API path of an account on a key. The names of OATH accounts may contain `/`, which must not start a new segment.
-fn account(serial: u32, name: &str) -> String {
-    format!("/v1/devices/{serial}/oath/accounts/{}", segment(name))
+fn account(key: KeyId, name: &str) -> String {
+    format!("/v1/devices/{key}/oath/accounts/{}", segment(name))
 }
 
 #[cfg(test)]
@@ -98,6 +99,6 @@ mod tests {
 
     #[test]
     fn a_period_in_a_name_stays_in_its_segment() {
-        assert_eq!(account(7, "60/mfad:ann"), "/v1/devices/7/oath/accounts/60%2Fmfad:ann");
+        assert_eq!(account(KeyId::parse("7").unwrap(), "60/mfad:ann"), "/v1/devices/7/oath/accounts/60%2Fmfad:ann");
     }
 }

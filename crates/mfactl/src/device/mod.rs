@@ -13,9 +13,9 @@ use crate::failure::Failure;
 pub(crate) async fn run(context: &mut Context, command: &DeviceCommand) -> Result<(), Failure> {
     match command {
         DeviceCommand::List => show::list(context).await,
-        DeviceCommand::Info(on) => show::info(context, on.serial).await,
-        DeviceCommand::Attest { on, slot } => show::attest(context, on.serial, slot.as_deref()).await,
-        DeviceCommand::Accounts(on) => show::accounts(context, on.serial).await,
+        DeviceCommand::Info(on) => show::info(context, on.key).await,
+        DeviceCommand::Attest { on, slot } => show::attest(context, on.key, slot.as_deref()).await,
+        DeviceCommand::Accounts(on) => show::accounts(context, on.key).await,
         DeviceCommand::Provision(args) => provision::run(context, args).await,
         DeviceCommand::Rename { on, name, new } => change::rename(context, on, name, new).await,
         DeviceCommand::Delete { on, name, force } => change::delete(context, on, name, *force).await,

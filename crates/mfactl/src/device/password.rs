@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::prompt::{KEY_PASSWORD, Source};
 use crate::secret_text::Hidden;
 use mfad_api::DevicePassword;
+use mfad_core::model::KeyId;
 
 /// Change to make to the password.
 enum Deed {
@@ -34,7 +35,7 @@ pub(super) async fn run(context: &mut Context, args: &DevicePasswordArgs) -> Res
         current = Some(context.prompter.secret(KEY_PASSWORD, &source).await?);
         answer = change(context, args, &deed, current.as_ref()).await;
     }
-    tell(context, args.on.serial, &answer?)
+    tell(context, args.on.key, &answer?)
 }
 
 async fn deed(context: &Context, args: &DevicePasswordArgs) -> Result<Deed, Failure> {
@@ -44,7 +45,7 @@ async fn deed(context: &Context, args: &DevicePasswordArgs) -> Result<Deed, Fail
         (_, true, _) => Deed::Random,
         (_, _, true) => Deed::Remove,
         (false, false, false) => {
-            let key = format!("key {}", args.on.serial);
+            let key = format!("key {}", args.on.key);
             Deed::Set(context.prompter.new_password(&args.new.source(), &key, 1).await?)
         }
     })
@@ -67,7 +68,7 @@ async fn change(
         None => body,
     };
     let authority = Authority::Reason(args.on.reason.clone());
-    let path = format!("/v1/devices/{}/oath/password", args.on.serial);
+    let path = format!("/v1/devices/{}/oath/password", args.on.key);
     context.client.ask(Call::put(path).by(&authority).with(body)).await
 }
 
@@ -76,13 +77,13 @@ fn wants_current(answer: &Result<Answer, Failure>) -> bool {
     matches!(answer, Err(Failure::Refused(problem)) if problem.code == "device-locked")
 }
 
-fn tell(context: &Context, serial: u32, answer: &Answer) -> Result<(), Failure> {
+fn tell(context: &Context, key: KeyId, answer: &Answer) -> Result<(), Failure> {
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
     let now: DevicePassword = answer.read()?;
     context.out.pairs(&[
-        ("serial", serial.to_string()),
+        ("key", key.to_string()),
         ("has a password", yes_or_no(now.locked)),
         ("known to the daemon", yes_or_no(now.password_known)),
     ])?;

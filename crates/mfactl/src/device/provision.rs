@@ -61,8 +61,8 @@ async fn provision(context: &mut Context, acting: &Acting, args: &ProvisionArgs)
 }
 
 fn body(args: &ProvisionArgs, spare_of: Option<&str>) -> Body {
-    let device = match args.serial {
-        Some(serial) => json!({"serial": serial}),
+    let device = match args.key {
+        Some(key) => json!({"key": key.to_string()}),
         None => json!({"any": true}),
     };
     let body = Body::new().member("type", "mfa").optional("name", args.name.as_deref());
@@ -87,10 +87,8 @@ fn show(
     if out.is_json() {
         return out.document(answer.text());
     }
-    let on = record
-        .device
-        .as_ref()
-        .map_or_else(|| "the hardware key".to_owned(), |key| format!("hardware key {}", key.serial));
+    let on =
+        record.device.as_ref().map_or_else(|| "the hardware key".to_owned(), |key| format!("hardware key {}", key.key));
     let account = record.device.as_ref().map(|key| format!(" as {}", key.credential)).unwrap_or_default();
     out.note(&visible(&format!(
         "factor {} of {} is on {on}{account} and {}",

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::output::{Output, Tone, visible};
 use crate::problem::advice;
 use mfad_api::{Account, AccountList, Applet, Device, DeviceCredential, DeviceList, ErrorCode, GenuineDevice};
+use mfad_core::model::KeyId;
 
 pub(super) async fn list(context: &mut Context) -> Result<(), Failure> {
     let answer = context.client.ask(Call::get("/v1/devices")).await?;
@@ -21,8 +22,8 @@ pub(super) async fn list(context: &mut Context) -> Result<(), Failure> {
     if list.devices.is_empty() { context.out.note("no hardware key is plugged in") } else { Ok(()) }
 }
 
-pub(super) async fn info(context: &mut Context, serial: u32) -> Result<(), Failure> {
-    let answer = context.client.ask(Call::get(format!("/v1/devices/{serial}"))).await?;
+pub(super) async fn info(context: &mut Context, key: KeyId) -> Result<(), Failure> {
+    let answer = context.client.ask(Call::get(format!("/v1/devices/{key}"))).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
@@ -39,9 +40,9 @@ pub(super) async fn info(context: &mut Context, serial: u32) -> Result<(), Failu
     Ok(())
 }
 
-pub(super) async fn attest(context: &mut Context, serial: u32, slot: Option<&str>) -> Result<(), Failure> {
+pub(super) async fn attest(context: &mut Context, key: KeyId, slot: Option<&str>) -> Result<(), Failure> {
     let slot = slot.map(|slot| format!("?slot={}", percent_encoding::utf8_percent_encode(slot, NON_ALPHANUMERIC)));
-    let path = format!("/v1/devices/{serial}/attest{}", slot.unwrap_or_default());
+    let path = format!("/v1/devices/{key}/attest{}", slot.unwrap_or_default());
     let answer = context.client.ask(Call::post(path)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
@@ -56,8 +57,8 @@ pub(super) async fn attest(context: &mut Context, serial: u32, slot: Option<&str
     context.out.note(&context.out.tone("the hardware key is genuine", Tone::Good))
 }
 
-pub(super) async fn accounts(context: &mut Context, serial: u32) -> Result<(), Failure> {
-    let answer = context.client.ask(Call::get(format!("/v1/devices/{serial}/oath/accounts"))).await?;
+pub(super) async fn accounts(context: &mut Context, key: KeyId) -> Result<(), Failure> {
+    let answer = context.client.ask(Call::get(format!("/v1/devices/{key}/oath/accounts"))).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
@@ -82,7 +83,7 @@ fn or_dash(text: Option<String>) -> String {
 
 fn row(device: &Device) -> [String; 6] {
     [
-        or_dash(device.serial.map(|serial| serial.to_string())),
+        or_dash(device.key.clone()),
         or_dash(device.model.clone()),
         or_dash(device.firmware.clone()),
         device.state.clone(),
@@ -102,7 +103,7 @@ fn count(applet: &Applet) -> String {
 
 fn pairs(device: &Device) -> Vec<(&'static str, String)> {
     let mut pairs = vec![
-        ("serial", or_dash(device.serial.map(|serial| serial.to_string()))),
+        ("key", or_dash(device.key.clone())),
         ("model", or_dash(device.model.clone())),
         ("firmware", or_dash(device.firmware.clone())),
         ("form factor", or_dash(device.form_factor.clone())),
@@ -145,7 +146,7 @@ fn account_row(account: Account) -> [String; 7] {
     [
         account.name,
         account.kind,
-        account.algorithm,
+        or_dash(account.algorithm),
         or_dash(account.period.map(|seconds| format!("{seconds} s"))),
         or_dash(account.touch.map(yes_or_no)),
         or_dash(account.user_id),
@@ -169,10 +170,10 @@ fn what_to_do(device: &Device) -> Option<String> {
             ErrorCode::parse(&problem.code).and_then(advice).map(|advice| format!("; {advice}")).unwrap_or_default();
         return Some(format!("the hardware key in {}: {}{advice}", device.reader, problem.detail));
     }
-    let serial = device.serial.map_or_else(|| format!("in {}", device.reader), |serial| serial.to_string());
+    let key = device.key.clone().unwrap_or_else(|| format!("in {}", device.reader));
     (device.state == "reset").then(|| {
         format!(
-            "hardware key {serial} was reset or exchanged after it was programmed, so the factors on it are lost: \
+            "hardware key {key} was reset or exchanged after it was programmed, so the factors on it are lost: \
              delete them with mfactl secret delete and create new ones"
         )
     })
@@ -186,7 +187,7 @@ mod tests {
 
     fn device(more: Value) -> Device {
         let mut record = json!({
-            "serial": 7, "model": "YubiKey 5", "firmware": "5.4.3", "formFactor": null, "transport": "usb",
+            "key": "7", "serial": 7, "model": "YubiKey 5", "firmware": "5.4.3", "formFactor": null, "transport": "usb",
             "reader": "Yubico 00 00", "oath": null, "fido2": null, "state": "known", "programmed": 0, "problem": null,
         });
         for (name, value) in more.as_object().unwrap() {

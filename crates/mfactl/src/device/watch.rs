@@ -29,11 +29,7 @@ pub(crate) fn read_event(data: &str) -> Result<DeviceEvent, Failure> {
 }
 
 fn line(event: &DeviceEvent) -> String {
-    let named = [
-        ("serial", event.serial.map(|serial| serial.to_string())),
-        ("state", event.state.clone()),
-        ("reader", Some(event.reader.clone())),
-    ];
+    let named = [("key", event.key.clone()), ("state", event.state.clone()), ("reader", Some(event.reader.clone()))];
     let mut words = vec![event.time.clone(), event.event.clone()];
     words.extend(named.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))));
     words.join(" ")
@@ -45,10 +41,12 @@ mod tests {
 
     #[test]
     fn a_line_says_what_is_known() {
-        let attached = r#"{"seq":1,"event":"attached","time":"T","reader":"Yubico 00 00","serial":7,"state":"new"}"#;
-        let removed = r#"{"seq":2,"event":"removed","time":"T","reader":"Yubico 00 00","serial":null,"state":null}"#;
+        let attached =
+            r#"{"seq":1,"event":"attached","time":"T","reader":"Yubico 00 00","key":"7","serial":7,"state":"new"}"#;
+        let removed =
+            r#"{"seq":2,"event":"removed","time":"T","reader":"Yubico 00 00","key":null,"serial":null,"state":null}"#;
 
-        assert_eq!(line(&read_event(attached).unwrap()), "T attached serial=7 state=new reader=Yubico 00 00");
+        assert_eq!(line(&read_event(attached).unwrap()), "T attached key=7 state=new reader=Yubico 00 00");
         assert_eq!(line(&read_event(removed).unwrap()), "T removed reader=Yubico 00 00");
     }
 }

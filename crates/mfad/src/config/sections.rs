@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use mfad_core::model::Limits;
 use mfad_core::oath::Window;
+use mfad_hardware::card::KEY_MAKERS;
+use mfad_hardware::device::WantedReaders;
 use mfad_hardware::piv::{Roots, Slot};
 use mfad_service::token::{AccessType, SigningAlgorithm, TokenFormat};
 use mfad_service::{Attestation, ExportPolicy, HashCost, Recipient, RelyingParty};
@@ -47,11 +49,15 @@ impl Fido2Entry {
     }
 }
 
+/// Words in the names of readers that are keys.
+const READER_WORDS: [&str; 4] = ["yubikey", "nitrokey", "canokey", "pico"];
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct DevicesEntry {
     pub(super) enabled: bool,
-    pub(super) readers: Vec<String>,
+    pub(super) readers: Option<Vec<String>>,
+    pub(super) usb_vendors: Option<Vec<String>>,
     pub(super) protect: bool,
     pub(super) escrow: String,
     pub(super) attestation_roots: Vec<PathBuf>,
@@ -63,7 +69,8 @@ impl Default for DevicesEntry {
     fn default() -> Self {
         Self {
             enabled: true,
-            readers: vec!["yubikey".to_owned()],
+            readers: None,
+            usb_vendors: None,
             protect: false,
             escrow: String::new(),
             attestation_roots: Vec::new(),
@@ -74,13 +81,26 @@ impl Default for DevicesEntry {
 }
 
 impl DevicesEntry {
-    /// Returns the readers to use. An empty list stands for hardware keys switched off, so the setting itself cannot be
-    /// empty.
-    pub(super) fn checked(&self) -> Result<Vec<String>, ConfigFault> {
-        if self.readers.is_empty() || self.readers.iter().any(String::is_empty) {
+    /// Returns the readers to use; `None` if hardware keys are switched off. Who names readers means no others, so the
+    /// default list of makers counts only without `readers`.
+    pub(super) fn checked(&self) -> Result<Option<WantedReaders>, ConfigFault> {
+        if self.readers.as_ref().is_some_and(|words| words.is_empty() || words.iter().any(String::is_empty)) {
             return Err(value("devices.readers", "must list at least one part of a reader name, and no empty text"));
         }
-        Ok(if self.enabled { self.readers.clone() } else { Vec::new() })
+        let vendor = |text: &String| {
+            let is_hex = text.len() == 4 && text.bytes().all(|b| b.is_ascii_hexdigit());
+            let number = u16::from_str_radix(text, 16).ok().filter(|_| is_hex);
+            number.ok_or_else(|| {
+                value("devices.usbVendors", "must list numbers of four hexadecimal digits, such as 1050")
+            })
+        };
+        let usb_vendors = match &self.usb_vendors {
+            Some(given) => given.iter().map(vendor).collect::<Result<_, _>>()?,
+            None if self.readers.is_none() => KEY_MAKERS.to_vec(),
+            None => Vec::new(),
+        };
+        let words = self.readers.clone().unwrap_or_else(|| READER_WORDS.map(str::to_owned).to_vec());
+        Ok(self.enabled.then_some(WantedReaders { words, usb_vendors }))
     }
 
     pub(super) fn recipient(&self) -> Result<Option<Recipient>, ConfigFault> {

@@ -341,10 +341,10 @@ type Hardware = (Arc<dyn Devices>, Arc<dyn SecurityKeys>);
 
 /// Opens the hardware of this host, or returns stand-ins without any key if it is switched off.
 fn hardware(config: &Config) -> Result<Hardware, Failure> {
-    if config.readers.is_empty() {
+    let Some(readers) = &config.readers else {
         return Ok((Arc::new(NoDevices), Arc::new(NoDevices)));
-    }
-    let devices = PcscDevices::start(config.readers.clone());
+    };
+    let devices = PcscDevices::start(readers.clone());
     let devices = devices.map_err(|cause| Failure::Internal(format!("cannot watch the card readers: {cause}")))?;
     Ok((Arc::new(devices), Arc::new(HidKeys::default())))
 }

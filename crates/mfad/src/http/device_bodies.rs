@@ -1,17 +1,18 @@
 //! Bodies and query parameters about hardware keys, and their conversion into the arguments of calls.
 
-use mfad_core::model::{AccountName, SecretId, Serial};
+use mfad_core::model::{AccountName, KeyId, SecretId, Serial};
 use mfad_service::{Activation, Call, DeviceRef, MfaOrder, OnDevice, PasswordChange, PivSlot, ProvisionOrder};
 use serde::Deserialize;
 
 use super::json::{LONGEST_PASSWORD, SecretText, present};
 use super::problem::Problem;
 
-/// The member `device` of a new factor: the hardware key to program, by serial number or as the only one attached.
+/// The member `device` of a new factor: the hardware key to program, by id, by serial number or as the only one attached.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceMember {
+    key: Option<String>,
     serial: Option<u32>,
     any: Option<bool>,
     password: Option<SecretText>,
@@ -56,10 +57,13 @@ pub(super) fn provision_order(
         profile: mfa.profile,
         issuer: mfa.issuer,
         account: mfa.account,
-        device: match (device.serial, device.any) {
-            (Some(number), None) => DeviceRef::Serial(Serial::new(number).ok_or_else(|| Problem::invalid("serial"))?),
-            (None, Some(true)) => DeviceRef::Any,
-            _ => return Err(Problem::malformed("`device` has one of `serial` and `any: true`")),
+        device: match (device.key, device.serial, device.any) {
+            (Some(text), None, None) => DeviceRef::Key(KeyId::parse(&text).ok_or_else(|| Problem::invalid("key"))?),
+            (None, Some(number), None) => {
+                DeviceRef::Key(Serial::new(number).ok_or_else(|| Problem::invalid("serial"))?.into())
+            }
+            (None, None, Some(true)) => DeviceRef::Any,
+            _ => return Err(Problem::malformed("`device` has one of `key`, `serial` and `any: true`")),
         },
         password: device.password.map(|text| password(text, "password")).transpose()?,
         touch: members.touch.unwrap_or(false),
@@ -74,7 +78,7 @@ fn password(text: SecretText, member: &str) -> Result<mfad_core::model::Sensitiv
     if (1..=LONGEST_PASSWORD).contains(&text.0.expose().len()) { Ok(text.0) } else { Err(Problem::invalid(member)) }
 }
 
-/// Body of `PUT /devices/:serial/oath/accounts/:name`.
+/// Body of `PUT /devices/:key/oath/accounts/:name`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RenameBody {
@@ -89,7 +93,7 @@ impl RenameBody {
     }
 }
 
-/// Body of `PUT /devices/:serial/oath/password`.
+/// Body of `PUT /devices/:key/oath/password`.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -103,7 +107,7 @@ pub(super) struct DevicePasswordBody {
 impl DevicePasswordBody {
     /// Returns the call. `current` alone lets the daemon learn the password that the key has; otherwise one change is
     /// required.
-    pub(super) fn call(self, serial: Serial) -> Result<Call, Problem> {
+    pub(super) fn call(self, key: KeyId) -> Result<Call, Problem> {
         let current = self.current.map(|text| password(text, "current")).transpose()?;
         let change = match (self.new, self.random, self.remove) {
             (None, None, None) if current.is_some() => PasswordChange::Learn,
@@ -114,7 +118,7 @@ impl DevicePasswordBody {
                 return Err(Problem::malformed("one of `current`, `new`, `random: true` and `remove: true` is needed"));
             }
         };
-        Ok(Call::ChangeDevicePassword { serial, change, current })
+        Ok(Call::ChangeDevicePassword { key, change, current })
     }
 }
 

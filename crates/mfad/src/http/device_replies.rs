@@ -1,10 +1,10 @@
 //! Converts views of hardware keys and security keys into the JSON of `mfad-api`.
 
 use mfad_api as api;
-use mfad_core::model::Serial;
+use mfad_core::model::{AccountName, KeyId, Serial};
 use mfad_service::error::Error;
 use mfad_service::{
-    AccountView, AppletView, CredentialView, DeviceEvent, DeviceOfSecret, GenuineView, KeyView, PROOFS, ReturnedView,
+    AccountView, AppletView, CredentialView, DeviceEvent, DeviceOfSecret, GenuineView, Gives, KeyView, ReturnedView,
     SecurityKeyView,
 };
 use uuid::Uuid;
@@ -15,7 +15,8 @@ use super::problem::Problem;
 /// Converts a hardware key, without the factors on it.
 pub(super) fn device(key: &KeyView) -> api::Device {
     api::Device {
-        serial: key.serial.map(number),
+        key: key.key.map(|key| key.to_string()),
+        serial: key.key.and_then(serial),
         model: key.model.map(str::to_owned),
         firmware: key.firmware.map(|firmware| firmware.to_string()),
         form_factor: key.form_factor.map(str::to_owned),
@@ -33,6 +34,11 @@ pub(super) fn device(key: &KeyView) -> api::Device {
 
 fn number(serial: Serial) -> u64 {
     u64::from(serial.number())
+}
+
+/// The serial number of a key of Yubico.
+pub(super) fn serial(key: KeyId) -> Option<u64> {
+    key.serial().map(number)
 }
 
 fn count(number: usize) -> u64 {
@@ -83,29 +89,36 @@ pub(super) fn credential(credential: &CredentialView) -> api::DeviceCredential {
 
 /// Converts an OATH account on a hardware key.
 pub(super) fn account(account: &AccountView) -> api::Account {
-    let (period, issuer, name) = account.name.parts(account.is_hotp);
+    let (kind, algorithm) = match account.gives {
+        Gives::Totp(algorithm) => ("totp", Some(algorithm)),
+        Gives::Hotp(algorithm) => ("hotp", Some(algorithm)),
+        Gives::Other => ("other", None),
+    };
+    let is_totp = kind == "totp";
+    let (period, issuer, name) = account.name.parts(!is_totp);
     api::Account {
         name: account.name.to_string(),
         issuer,
         account: name,
-        kind: if account.is_hotp { "hotp" } else { "totp" }.to_owned(),
-        algorithm: account.algorithm.name().to_owned(),
+        kind: kind.to_owned(),
+        algorithm: algorithm.map(|algorithm| algorithm.name().to_owned()),
         secret_id: account.owner.map(|(secret, _)| secret.to_string()),
         user_id: account.owner.map(|(_, user)| user.to_string()),
-        period: (!account.is_hotp).then_some(period),
-        touch: (!account.is_hotp).then_some(account.touch.unwrap_or(false)),
+        period: is_totp.then_some(period),
+        touch: is_totp.then_some(account.touch.unwrap_or(false)),
     }
 }
 
 /// Converts the hardware key that a factor is on.
 pub(super) fn on_device_of(device: &DeviceOfSecret) -> api::OnDevice {
     api::OnDevice {
-        serial: number(device.serial),
+        key: device.key.to_string(),
+        serial: serial(device.key),
         firmware: device.firmware.clone(),
         device_id: device.device_id.as_str().to_owned(),
         credential: device.name.to_string(),
         touch: device.touch,
-        proof: Some(api::Proof { challenges: PROOFS, time: time(device.proved) }),
+        proof: Some(api::Proof { challenges: device.proofs, time: time(device.proved) }),
     }
 }
 
@@ -117,6 +130,15 @@ pub(super) fn genuine(genuine: &GenuineView) -> api::GenuineDevice {
         slot: genuine.slot.to_string(),
         root: genuine.root.clone(),
     }
+}
+
+/// Converts what is left of a deleted factor on its hardware key.
+pub(super) fn account_left(key: KeyId, name: &AccountName) -> api::AccountLeft {
+    let detail = format!(
+        "the factor is deleted, and its account {name} is still on the key {key}, which erases accounts only when it is \
+         touched: return the key with POST /devices/{key}/return and touch it when it blinks"
+    );
+    api::AccountLeft { key: key.to_string(), credential: name.to_string(), detail }
 }
 
 /// Converts the outcome for one factor on a returned hardware key.
@@ -139,7 +161,8 @@ pub(super) fn event_text(event: &DeviceEvent) -> String {
         event: name.to_owned(),
         time: time(event.at),
         reader: event.reader.clone(),
-        serial: event.serial.map(number),
+        key: event.key.map(|key| key.to_string()),
+        serial: event.key.and_then(serial),
         state: event.state.map(|state| state.name().to_owned()),
     };
     let data = serde_json::to_string(&event).unwrap_or_default();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use mfad_api::{self as api, ErrorCode};
 
+use mfad_core::model::KeyId;
 use mfad_core::oath::Diagnosis;
 use mfad_service::error::Error;
 
@@ -31,11 +32,13 @@ pub struct Problem {
     pub remaining: Option<u32>,
     /// The parameters under which a wrong first code would have been correct.
     pub diagnosis: Option<Box<api::Diagnosis>>,
-    /// The serial numbers of the keys to choose from.
+    /// The serial numbers of the keys of Yubico to choose from.
     pub devices: Option<Vec<u64>>,
+    /// The ids of all keys to choose from.
+    pub keys: Option<Vec<String>>,
     /// The right that the caller lacks.
     pub right: Option<&'static str>,
-    /// The program that probably holds the key.
+    /// The programs that may hold the key.
     pub holder: Option<String>,
     /// The cause of a defect, for the journal only; `None` for other problems and once it is logged.
     pub cause: Option<String>,
@@ -55,6 +58,7 @@ impl Problem {
             diagnosis: None,
             devices: None,
             right: None,
+            keys: None,
             holder: None,
             cause: None,
         }
@@ -137,6 +141,7 @@ impl Problem {
             diagnosis: self.diagnosis.as_deref().cloned(),
             devices: self.devices.clone(),
             right: self.right.map(str::to_owned),
+            keys: self.keys.clone(),
             holder: self.holder.clone(),
         };
         serde_json::to_vec(&document).unwrap_or_default()
@@ -220,10 +225,12 @@ impl From<&Error> for Problem {
             Error::NoPcscd => unavailable(ErrorCode::NoPcscd, "No smart card service"),
             Error::PcscdDenied => unavailable(ErrorCode::PcscdDenied, "Smart card service refuses"),
             Error::NoDevice(_) => unavailable(ErrorCode::NoDevice, "No such key"),
-            Error::ManyDevices(serials) => Self {
-                devices: Some(serials.iter().map(|serial| u64::from(serial.number())).collect()),
-                ..says(StatusCode::CONFLICT, ErrorCode::ManyDevices, "Several keys")
-            },
+            Error::ManyDevices(keys) => {
+                several_keys(keys, says(StatusCode::CONFLICT, ErrorCode::ManyDevices, "Several keys"))
+            }
+            Error::TwinDevices(key) => {
+                several_keys(&[*key], says(StatusCode::CONFLICT, ErrorCode::ManyDevices, "Several keys"))
+            }
             Error::DeviceBusy { holder } => {
                 Self { holder: holder.clone(), ..unavailable(ErrorCode::DeviceBusy, "Key in use") }
             }
@@ -239,8 +246,8 @@ impl From<&Error> for Problem {
             Error::Unsupported(_) => says(StatusCode::CONFLICT, ErrorCode::Unsupported, "Not supported"),
             Error::HidDenied => unavailable(ErrorCode::HidDenied, "Security key closed to the daemon"),
             Error::ManySecurityKeys(_) => {
-                // They have no serial numbers.
-                Self { devices: Some(Vec::new()), ..says(StatusCode::CONFLICT, ErrorCode::ManyDevices, "Several keys") }
+                // They have no ids.
+                several_keys(&[], says(StatusCode::CONFLICT, ErrorCode::ManyDevices, "Several keys"))
             }
             Error::NotThisKey => says(StatusCode::CONFLICT, ErrorCode::NotThisKey, "Another security key"),
             Error::TouchDenied => says(StatusCode::CONFLICT, ErrorCode::TouchDenied, "Declined on the key"),
@@ -250,7 +257,7 @@ impl From<&Error> for Problem {
                 ..says(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::PinWrong, "Wrong PIN")
             },
             Error::PinBlocked(_) => says(StatusCode::LOCKED, ErrorCode::PinBlocked, "PIN blocked"),
-            Error::DeviceFailed(_) => unavailable(ErrorCode::DeviceFailed, "Key failed"),
+            Error::DeviceHung | Error::DeviceFailed(_) => unavailable(ErrorCode::DeviceFailed, "Key failed"),
             Error::NotGenuine(_) => says(StatusCode::CONFLICT, ErrorCode::NotGenuine, "Key not genuine"),
             Error::DeviceInUse => says(StatusCode::CONFLICT, ErrorCode::DeviceInUse, "Key in use by a factor"),
             Error::FactorLocked => says(StatusCode::LOCKED, ErrorCode::FactorLocked, "Factor locked"),
@@ -271,6 +278,14 @@ impl From<&Error> for Problem {
                 .retry_in(Duration::from_secs(60)),
             Error::Internal(cause) => Self::internal(cause.clone()),
         }
+    }
+}
+
+fn several_keys(keys: &[KeyId], problem: Problem) -> Problem {
+    Problem {
+        devices: Some(keys.iter().filter_map(KeyId::serial).map(|serial| u64::from(serial.number())).collect()),
+        keys: Some(keys.iter().map(KeyId::to_string).collect()),
+        ..problem
     }
 }
 

@@ -109,8 +109,12 @@ pub(super) fn write(reply: Reply, qr: Option<QrFormat>) -> Result<Written, Probl
             Written::json(&api::DevicePassword { locked: has_password, password_known: is_known, escrow })
         }
         Reply::Genuine(genuine) => Written::json(&devices::genuine(&genuine)),
-        Reply::Returned { serial, credentials } => Written::json(&api::ReturnedDevice {
-            serial: u64::from(serial.number()),
+        Reply::AccountLeft { key, name } => {
+            Ok(Written { status: StatusCode::ACCEPTED, ..Written::json(&devices::account_left(key, &name))? })
+        }
+        Reply::Returned { key, credentials } => Written::json(&api::ReturnedDevice {
+            key: key.to_string(),
+            serial: devices::serial(key),
             credentials: credentials.iter().map(devices::returned).collect(),
         }),
         Reply::AuthMethods { open_registration, mfa_required, security_keys, issuer } => {

@@ -2,7 +2,7 @@
 
 use hyper::Method;
 
-use mfad_core::model::{AccountName, SecretId, Serial, UserRef};
+use mfad_core::model::{AccountName, KeyId, SecretId, UserRef};
 use mfad_service::SecretRef;
 
 /// A path of the API, with its parameters.
@@ -70,20 +70,20 @@ pub enum Resource {
     SecurityKeys,
     /// `/devices/events`
     DeviceEvents,
-    /// `/devices/:serial`
-    Device(Serial),
-    /// `/devices/:serial/oath/accounts`
-    DeviceAccounts(Serial),
-    /// `/devices/:serial/oath/accounts/:name`
-    DeviceAccount(Serial, AccountName),
-    /// `/devices/:serial/oath/reset`
-    DeviceReset(Serial),
-    /// `/devices/:serial/oath/password`
-    DevicePassword(Serial),
-    /// `/devices/:serial/attest`
-    DeviceAttest(Serial),
-    /// `/devices/:serial/return`
-    DeviceReturn(Serial),
+    /// `/devices/:key`
+    Device(KeyId),
+    /// `/devices/:key/oath/accounts`
+    DeviceAccounts(KeyId),
+    /// `/devices/:key/oath/accounts/:name`
+    DeviceAccount(KeyId, AccountName),
+    /// `/devices/:key/oath/reset`
+    DeviceReset(KeyId),
+    /// `/devices/:key/oath/password`
+    DevicePassword(KeyId),
+    /// `/devices/:key/attest`
+    DeviceAttest(KeyId),
+    /// `/devices/:key/return`
+    DeviceReturn(KeyId),
     /// `/key`
     Key,
     /// `/key/rotation`
@@ -152,15 +152,13 @@ impl Resource {
             ["devices"] => Self::Devices,
             ["devices", "fido2"] => Self::SecurityKeys,
             ["devices", "events"] => Self::DeviceEvents,
-            ["devices", serial] => Self::Device(Serial::parse(serial)?),
-            ["devices", serial, "oath", "accounts"] => Self::DeviceAccounts(Serial::parse(serial)?),
-            ["devices", serial, "oath", "accounts", name] => {
-                Self::DeviceAccount(Serial::parse(serial)?, account_name(name)?)
-            }
-            ["devices", serial, "oath", "reset"] => Self::DeviceReset(Serial::parse(serial)?),
-            ["devices", serial, "oath", "password"] => Self::DevicePassword(Serial::parse(serial)?),
-            ["devices", serial, "attest"] => Self::DeviceAttest(Serial::parse(serial)?),
-            ["devices", serial, "return"] => Self::DeviceReturn(Serial::parse(serial)?),
+            ["devices", key] => Self::Device(KeyId::parse(key)?),
+            ["devices", key, "oath", "accounts"] => Self::DeviceAccounts(KeyId::parse(key)?),
+            ["devices", key, "oath", "accounts", name] => Self::DeviceAccount(KeyId::parse(key)?, account_name(name)?),
+            ["devices", key, "oath", "reset"] => Self::DeviceReset(KeyId::parse(key)?),
+            ["devices", key, "oath", "password"] => Self::DevicePassword(KeyId::parse(key)?),
+            ["devices", key, "attest"] => Self::DeviceAttest(KeyId::parse(key)?),
+            ["devices", key, "return"] => Self::DeviceReturn(KeyId::parse(key)?),
             ["key"] => Self::Key,
             ["key", "rotation"] => Self::KeyRotation,
             ["backup"] => Self::Backup,

@@ -191,24 +191,24 @@ pub fn route(resource: Resource, request: &Request<'_>) -> Result<Ask, Problem> 
         Resource::ReceiptKeys => request.without_body(Call::ReceiptKeys)?,
         Resource::SecurityKeys => request.without_body(Call::ListSecurityKeys)?,
         Resource::Devices => request.without_body(Call::ListDevices)?,
-        Resource::Device(serial) => request.without_body(Call::ShowDevice(serial))?,
+        Resource::Device(key) => request.without_body(Call::ShowDevice(key))?,
         Resource::DeviceEvents => {
             request.no_body()?;
             query.end()?;
             return Ok(Ask::DeviceEvents);
         }
-        Resource::DeviceAccounts(serial) => request.without_body(Call::DeviceAccounts(serial))?,
-        Resource::DeviceAccount(serial, name) if is(Method::PUT) => {
-            Call::RenameAccount(serial, name, read::<RenameBody>(request.body)?.name()?)
+        Resource::DeviceAccounts(key) => request.without_body(Call::DeviceAccounts(key))?,
+        Resource::DeviceAccount(key, name) if is(Method::PUT) => {
+            Call::RenameAccount(key, name, read::<RenameBody>(request.body)?.name()?)
         }
-        Resource::DeviceAccount(serial, name) => request.without_body(Call::DeleteAccount(serial, name))?,
-        Resource::DeviceReset(serial) => request.without_body(Call::ResetDevice(serial))?,
-        Resource::DevicePassword(serial) => read::<DevicePasswordBody>(request.body)?.call(serial)?,
-        Resource::DeviceAttest(serial) => {
+        Resource::DeviceAccount(key, name) => request.without_body(Call::DeleteAccount(key, name))?,
+        Resource::DeviceReset(key) => request.without_body(Call::ResetDevice(key))?,
+        Resource::DevicePassword(key) => read::<DevicePasswordBody>(request.body)?.call(key)?,
+        Resource::DeviceAttest(key) => {
             request.no_body()?;
-            Call::AttestDevice(serial, query.take("slot").map(piv_slot).transpose()?)
+            Call::AttestDevice(key, query.take("slot").map(piv_slot).transpose()?)
         }
-        Resource::DeviceReturn(serial) => request.without_body(Call::ReturnDevice(serial))?,
+        Resource::DeviceReturn(key) => request.without_body(Call::ReturnDevice(key))?,
         Resource::Import(user) => Call::ImportFactor(user, read::<ImportBody>(request.body)?.try_into()?),
         Resource::Key => request.without_body(Call::ShowKey)?,
         Resource::KeyRotation if request.no_body().is_ok() => Call::RotateKey(None),

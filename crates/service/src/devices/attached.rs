@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use mfad_core::model::Serial;
+use mfad_core::model::KeyId;
 use mfad_core::sync::{Mutex, MutexGuard, PoisonError};
 use mfad_hardware::device::{Card, DeviceFault, Devices, Slot};
 
@@ -34,10 +34,10 @@ struct State {
     newest: u64,
 }
 
-/// A card that is present. Serial number and event are unknown until the first contact.
+/// A card that is present. Its id and event are unknown until the first contact.
 struct Present {
     slot: Slot,
-    serial: Option<Serial>,
+    key: Option<KeyId>,
     attached: Option<DeviceEvent>,
 }
 
@@ -56,14 +56,14 @@ impl AttachedDevices {
         Ok(self.devices.open(slot, OPENING)?)
     }
 
-    /// Returns the serial number of the key in a slot, or `None` before the first contact.
-    pub(super) fn serial_in(&self, slot: &Slot) -> Option<Serial> {
-        self.state().present.iter().find(|present| present.slot == *slot).and_then(|present| present.serial)
+    /// Returns the id of the key in a slot, or `None` before the first contact.
+    pub(super) fn key_in(&self, slot: &Slot) -> Option<KeyId> {
+        self.state().present.iter().find(|present| present.slot == *slot).and_then(|present| present.key)
     }
 
-    /// Returns the slots of keys with these serial numbers, as far as the numbers are known.
-    pub(super) fn slots_of(&self, serials: &[Serial]) -> Vec<Slot> {
-        let is_one = |present: &&Present| present.serial.is_some_and(|serial| serials.contains(&serial));
+    /// Returns the slots of the keys with these ids, as far as the ids are known.
+    pub(super) fn slots_of(&self, keys: &[KeyId]) -> Vec<Slot> {
+        let is_one = |present: &&Present| present.key.is_some_and(|key| keys.contains(&key));
         self.state().present.iter().filter(is_one).map(|present| present.slot.clone()).collect()
     }
 
@@ -85,7 +85,7 @@ impl AttachedDevices {
             std::mem::take(&mut state.present).into_iter().partition(|present| now.contains(&present.slot));
         let new: Vec<Slot> = now.into_iter().filter(|slot| stay.iter().all(|present| present.slot != *slot)).collect();
         state.present = stay;
-        let unknown = |slot: &Slot| Present { slot: slot.clone(), serial: None, attached: None };
+        let unknown = |slot: &Slot| Present { slot: slot.clone(), key: None, attached: None };
         state.present.extend(new.iter().map(unknown));
         let went: Vec<DeviceEvent> = went.into_iter().filter_map(|present| present.attached).collect();
         for attached in went {
@@ -96,26 +96,26 @@ impl AttachedDevices {
     }
 
     /// Records the result of the first contact with a card, and announces its event.
-    pub(super) fn met(&self, slot: &Slot, serial: Option<Serial>, key: KeyState, at: i64) {
+    pub(super) fn met(&self, slot: &Slot, key: Option<KeyId>, state_of_key: KeyState, at: i64) {
         let mut state = self.state();
         // The card may be gone by now, or another contact may have announced it.
         if !state.present.iter().any(|present| present.slot == *slot && present.attached.is_none()) {
             return;
         }
         let event =
-            DeviceEvent { seq: 0, at, is_attached: true, reader: slot.reader.clone(), serial, state: Some(key) };
+            DeviceEvent { seq: 0, at, is_attached: true, reader: slot.reader.clone(), key, state: Some(state_of_key) };
         let event = state.push(event);
         if let Some(present) = state.present.iter_mut().find(|present| present.slot == *slot) {
-            present.serial = serial;
+            present.key = key;
             present.attached = Some(event);
         }
         self.tell(&state);
     }
 
     /// Records that a key that is plugged in has been programmed by this daemon.
-    pub(super) fn became_known(&self, serial: Serial) {
+    pub(super) fn became_known(&self, key: KeyId) {
         let mut state = self.state();
-        for present in state.present.iter_mut().filter(|present| present.serial == Some(serial)) {
+        for present in state.present.iter_mut().filter(|present| present.key == Some(key)) {
             if let Some(attached) = &mut present.attached {
                 attached.state = Some(KeyState::Known);
             }

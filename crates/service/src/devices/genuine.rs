@@ -4,13 +4,13 @@
 use crate::error::Error;
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
-use mfad_core::model::{Firmware, Serial};
+use mfad_core::model::{Firmware, KeyId, Serial};
 use mfad_hardware::card::{CardFault, CardSession, identify};
 use mfad_hardware::piv::{AttestationError, CheckError, Roots, Slot, Statement, attestation_chain, sign};
 use mfad_store::Outcome;
 
 use super::super::{Reply, RequestContext, Service};
-use super::session::VISIT;
+use super::session::{VISIT, without_id};
 
 /// Settings of attestation: the trusted roots, the slot, and whether keys must be genuine.
 #[derive(Clone, Debug)]
@@ -47,13 +47,13 @@ impl Service {
     pub(crate) fn attest_device(
         &self,
         context: &RequestContext,
-        serial: Serial,
+        key: KeyId,
         slot: Option<Slot>,
     ) -> Result<Reply, Error> {
         let slot = slot.unwrap_or(self.policy().attestation.slot);
-        let mut card = self.take(serial)?;
+        let mut card = self.take(key)?;
         let mut session = CardSession::new(&mut *card, VISIT);
-        let found = self.attested(context, &mut session, slot, Some(serial));
+        let found = self.attested(context, &mut session, slot, Some(key));
         match found {
             Ok(said) => {
                 let Statement { serial, firmware, root, .. } = said;
@@ -67,7 +67,7 @@ impl Service {
                         Outcome::Refused,
                         None,
                         None,
-                        format!("key {serial}: {why}"),
+                        format!("key {key}: {why}"),
                     );
                     self.device_change(context, move |tx, _| Ok(tx.audit(&entry)?))?;
                 }
@@ -96,7 +96,7 @@ impl Service {
         context: &RequestContext,
         session: &mut CardSession<'_>,
         slot: Slot,
-        meant: Option<Serial>,
+        meant: Option<KeyId>,
     ) -> Result<Statement, Error> {
         let policy = self.policy();
         let roots = policy.attestation.roots.as_ref().ok_or_else(|| {
@@ -107,11 +107,12 @@ impl Service {
             )
         })?;
         let identity = identify(session)?;
-        let hidden = "this key hides its serial number; make it visible and try again";
-        let serial = identity.serial.ok_or_else(|| Error::Unsupported(hidden.to_owned()))?;
-        if meant.is_some_and(|meant| meant != serial) {
+        let key = identity.id.ok_or_else(|| without_id(identity.maker))?;
+        if meant.is_some_and(|meant| meant != key) {
             return Err(Error::DeviceChanged);
         }
+        let other = "only keys of Yubico are attested here; another maker made this one";
+        let serial = key.serial().ok_or_else(|| Error::Unsupported(other.to_owned()))?;
         let chain = attestation_chain(session, slot)?;
         let claim = roots.check(&chain, serial, identity.firmware, context.now.unix_seconds())?;
         let challenge = claim.challenge(&entropy::public()?);

@@ -2,31 +2,34 @@
 
 use crate::error::Error;
 use mfad_api::AuditEvent;
-use mfad_core::model::{AccountName, OtpKind, Serial};
+use mfad_core::model::{AccountName, KeyId, OtpKind};
 use mfad_core::oath::{hotp, step_at};
 use mfad_hardware::card::CardSession;
 use mfad_hardware::device::Card;
-use mfad_hardware::oath::Applet;
+use mfad_hardware::oath::{Applet, Touch};
 use mfad_store::{OathAccount, Outcome};
 
 use super::super::{Reply, RequestContext, Service};
 use super::provisioning::drop_factor;
 use super::session::{KeyIdentity, VISIT, meet};
-use super::types::{AccountView, DeviceRef, ReturnedView};
+use super::types::{AccountView, Attention, DeviceRef, ReturnedView};
 
 impl Service {
     /// Renames an account on the key, and in the store too if it belongs to a factor.
     pub(crate) fn rename_account(
         &self,
         context: &RequestContext,
-        serial: Serial,
+        id: KeyId,
         name: &AccountName,
         new: &AccountName,
     ) -> Result<Reply, Error> {
-        let mut card = self.take(serial)?;
+        let mut card = self.take(id)?;
         let mut session = CardSession::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(context, serial, &mut session)?;
+        let (key, mut applet) = self.begin(context, id, &mut session, Attention::Unattended)?;
         let before = self.account(&key, &mut applet, name)?;
+        if new.is_long() {
+            return Err(Error::Malformed("the new name exceeds 64 bytes; choose a shorter one".to_owned()));
+        }
         if self.account_views(&key, &mut applet)?.iter().any(|account| account.name == *new) {
             return Err(Error::AccountTaken);
         }
@@ -35,7 +38,7 @@ impl Service {
             let new = new.clone();
             self.device_change(context, move |tx, _| Ok(tx.rename_oath_account(secret, &new)?))?;
         }
-        self.note_act(context, AuditEvent::DeviceRename, format!("key {serial}, account {name} is now {new}"))?;
+        self.note_act(context, AuditEvent::DeviceRename, format!("key {id}, account {name} is now {new}"))?;
         Ok(Reply::Account(AccountView { name: new.clone(), ..before }))
     }
 
@@ -43,55 +46,55 @@ impl Service {
     pub(crate) fn delete_account(
         &self,
         context: &RequestContext,
-        serial: Serial,
+        id: KeyId,
         name: &AccountName,
     ) -> Result<Reply, Error> {
-        let mut card = self.take(serial)?;
+        let mut card = self.take(id)?;
         let mut session = CardSession::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(context, serial, &mut session)?;
+        let (key, mut applet) = self.begin(context, id, &mut session, Attention::Unattended)?;
         if self.account(&key, &mut applet, name)?.owner.is_some() {
             return Err(Error::DeviceInUse);
         }
         applet.delete(name)?;
-        self.note_act(context, AuditEvent::DeviceDelete, format!("key {serial}, account {name}"))?;
+        self.note_act(context, AuditEvent::DeviceDelete, format!("key {id}, account {name}"))?;
         Ok(Reply::Done)
     }
 
     /// Resets the key's OATH applet with its accounts and password, unless factors depend on it. Works without the
     /// password, as the key itself allows.
-    pub(crate) fn reset_device(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
-        let mut card = self.take(serial)?;
+    pub(crate) fn reset_device(&self, context: &RequestContext, id: KeyId) -> Result<Reply, Error> {
+        let mut card = self.take(id)?;
         let mut session = CardSession::new(&mut *card, VISIT);
-        let (key, applet) = meet(&mut session, Some(serial))?;
+        let (key, applet) = meet(&mut session, Some(id))?;
         if !self.programmed_on(&key)?.is_empty() {
             return Err(Error::DeviceInUse);
         }
-        applet.reset()?;
-        let mut applet = Applet::select(&mut session)?;
+        let device_id = applet.reset()?.device_id()?;
         // The applet has a new identity now. It is recorded, or the key would be reported as reset.
-        let now = KeyIdentity { device_id: applet.device_id()?, ..key };
-        if self.device_row(serial)?.is_some() {
+        let now = KeyIdentity { device_id, ..key };
+        if self.device_row(id)?.is_some() {
             self.note_key(context, &now, false)?;
         }
-        // Accounts marked "to be erased" went with the reset; this removes them from the provisioning journal.
-        self.settle(context, serial, &mut applet)?;
-        self.note_act(context, AuditEvent::DeviceReset, format!("key {serial}"))?;
+        // Accounts marked "to be erased" went with the reset.
+        self.settle_by_reset(context, id)?;
+        self.note_act(context, AuditEvent::DeviceReset, format!("key {id}"))?;
         Ok(Reply::Done)
     }
 
     /// Takes a key back. Each factor on it must first prove with a code that this is its key; then it is revoked and
-    /// erased. A password that the daemon had set is removed too, so that the key is as good as new.
-    pub(crate) fn return_device(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
-        let mut card = self.take(serial)?;
+    /// erased. A password that the daemon had set is removed too, so that the key is as good as new. Somebody holds the
+    /// key, so this is where a key that wants a touch for it is cleaned up.
+    pub(crate) fn return_device(&self, context: &RequestContext, id: KeyId) -> Result<Reply, Error> {
+        let mut card = self.take(id)?;
         let mut session = CardSession::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(context, serial, &mut session)?;
+        let (key, mut applet) = self.begin(context, id, &mut session, Attention::Attended)?;
         let mut returned = Vec::new();
         for row in self.programmed_on(&key)? {
             let is_proved = self.proves(context, &mut applet, &row)?;
             if is_proved {
                 self.revoke(context, &row)?;
                 // Without a right code this may be another key with the same serial number, so the factor stays.
-                self.settle(context, serial, &mut applet)?;
+                self.settle(context, id, &mut applet, Attention::Attended)?;
             }
             let is_erased = is_proved && !applet.list()?.iter().any(|account| account.name == row.name);
             returned.push(ReturnedView {
@@ -104,13 +107,13 @@ impl Service {
             });
         }
         // A password that the owner set is not the daemon's to remove.
-        let is_kept = self.device_row(serial)?.is_some_and(|known| known.has_access());
+        let is_kept = self.device_row(id)?.is_some_and(|known| known.has_access());
         if is_kept && applet.has_password() && applet.list()?.is_empty() {
             applet.set_password(None)?;
             self.keep(context, &key, None, None)?;
         }
-        self.note_act(context, AuditEvent::DeviceReturn, format!("key {serial}, {} factors", returned.len()))?;
-        Ok(Reply::Returned { serial, credentials: returned })
+        self.note_act(context, AuditEvent::DeviceReturn, format!("key {id}, {} factors", returned.len()))?;
+        Ok(Reply::Returned { key: id, credentials: returned })
     }
 
     /// Returns whether the key gives a code that the factor would accept now.
@@ -121,15 +124,16 @@ impl Service {
         })?;
         let Some((seed, secret)) = found else { return Ok(false) };
         let profile = secret.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
+        let touch = if row.touch { Touch::Needed } else { Touch::NotNeeded };
         let code = |counter: u64| hotp(seed.expose(), profile.algorithm, counter, profile.digits);
         Ok(match profile.moving {
             OtpKind::Totp(period) => {
                 let step = step_at(context.now.unix_seconds(), period);
-                applet.code(&row.name, &step.to_be_bytes(), profile.digits)? == code(step)
+                applet.code(&row.name, &step.to_be_bytes(), profile.digits, touch)? == code(step)
             }
             OtpKind::Hotp => {
                 // The account moves its own counter, so any code within the resynchronisation range is accepted.
-                let given = applet.code(&row.name, &[0; 8], profile.digits)?;
+                let given = applet.code(&row.name, &[0; 8], profile.digits, touch)?;
                 let expected = secret.counter.unwrap_or(0);
                 let ahead = u64::from(mfad_core::oath::RESYNC_RANGE);
                 (expected..=expected.saturating_add(ahead)).any(|counter| code(counter) == given)
@@ -140,27 +144,28 @@ impl Service {
     fn revoke(&self, context: &RequestContext, row: &OathAccount) -> Result<(), Error> {
         let (user, id) = (row.user, row.id);
         let reason = context.reason().unwrap_or_default();
-        let detail = format!("mfa, key {} returned: {reason}", row.serial);
+        let detail = format!("mfa, key {} returned: {reason}", row.key);
         self.device_change(context, move |tx, context| {
             drop_factor(tx, user, id)?;
             Ok(tx.audit(&context.entry_with(AuditEvent::SecretDelete, Outcome::Ok, Some(user), Some(id), detail))?)
         })
     }
 
-    pub(super) fn take(&self, serial: Serial) -> Result<Box<dyn Card>, Error> {
-        self.hardware_keys.open(&self.slot_of(DeviceRef::Serial(serial))?)
+    pub(super) fn take(&self, id: KeyId) -> Result<Box<dyn Card>, Error> {
+        self.hardware_keys.open(&self.slot_of(DeviceRef::Key(id))?)
     }
 
     /// Identifies the key, unlocks its OATH applet, and settles unfinished work on it first.
     pub(super) fn begin<'a, 'card>(
         &self,
         context: &RequestContext,
-        serial: Serial,
+        id: KeyId,
         session: &'a mut CardSession<'card>,
+        attention: Attention,
     ) -> Result<(KeyIdentity, Applet<'a, 'card>), Error> {
-        let (key, mut applet) = meet(session, Some(serial))?;
-        self.unlock(self.device_row(serial)?.as_ref(), &mut applet, None)?;
-        self.settle(context, serial, &mut applet)?;
+        let (key, mut applet) = meet(session, Some(id))?;
+        self.unlock(self.device_row(id)?.as_ref(), &mut applet, None)?;
+        self.settle(context, id, &mut applet, attention)?;
         Ok((key, applet))
     }
 

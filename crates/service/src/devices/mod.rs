@@ -17,12 +17,12 @@ mod types;
 pub use attached::Announce;
 
 pub use genuine::{Attestation, GenuineView};
+pub use mfad_hardware::oath::Gives;
 pub use mfad_hardware::piv::Slot as PivSlot;
-pub use provisioning::PROOFS;
 pub use types::{
     AccountView, Activation, AppletView, CredentialView, DeviceEvent, DeviceOfSecret, DeviceRef, KeyState, KeyView,
     OnDevice, PasswordChange, ProvisionOrder, ReturnedView,
 };
 
 pub(super) use attached::AttachedDevices;
-pub(super) use proof::credential_to_remove;
+pub(super) use proof::{credential_to_remove, proofs_of};

@@ -6,7 +6,7 @@ use data_encoding::BASE32_NOPAD;
 use crate::error::Error;
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
-use mfad_core::model::{Sensitive, Serial};
+use mfad_core::model::{KeyId, Sensitive};
 use mfad_hardware::card::CardSession;
 use mfad_hardware::oath::{AccessKey, Applet};
 use mfad_store::Outcome;
@@ -36,14 +36,15 @@ impl Service {
     pub(crate) fn change_device_password(
         &self,
         context: &RequestContext,
-        serial: Serial,
+        id: KeyId,
         change: PasswordChange,
         current: Option<&Sensitive<String>>,
     ) -> Result<Reply, Error> {
-        let mut card = self.take(serial)?;
+        let mut card = self.take(id)?;
         let mut session = CardSession::new(&mut *card, VISIT);
-        let (key, mut applet) = meet(&mut session, Some(serial))?;
-        let known = self.device_row(serial)?;
+        let (key, mut applet) = meet(&mut session, Some(id))?;
+        applet.dialect().password().map_err(|why| Error::Unsupported(format!("not supported by this key: {why}")))?;
+        let known = self.device_row(id)?;
         self.unlock(known.as_ref(), &mut applet, current)?;
         self.note_key(context, &key, known.is_some_and(|known| known.device_id != key.device_id))?;
         let escrow = match change {
@@ -63,13 +64,12 @@ impl Service {
             }
         };
         let has_password = applet.has_password();
-        let mut entry =
-            context.entry_with(AuditEvent::DevicePassword, Outcome::Ok, None, None, format!("key {serial}"));
+        let mut entry = context.entry_with(AuditEvent::DevicePassword, Outcome::Ok, None, None, format!("key {id}"));
         if let Some(reason) = &context.caller.reason {
-            entry.detail = Some(format!("key {serial}: {}", reason.as_str()));
+            entry.detail = Some(format!("key {id}: {}", reason.as_str()));
         }
         self.device_change(context, move |tx, _| Ok(tx.audit(&entry)?))?;
-        let is_known = self.device_row(serial)?.is_some_and(|row| row.has_access());
+        let is_known = self.device_row(id)?.is_some_and(|row| row.has_access());
         Ok(Reply::DevicePassword { has_password, is_known, escrow })
     }
 
@@ -83,7 +83,7 @@ impl Service {
     ) -> Result<Option<String>, Error> {
         let access = AccessKey::derive(password.expose(), applet.salt());
         let escrow = self.policy().escrow.as_ref().map(|recipient| recipient.seal(password)).transpose()?;
-        let known = self.device_row(key.serial)?;
+        let known = self.device_row(key.id)?;
         let before = known.map(|known| self.store.read(PATIENCE, |view| view.device_access(&known))).transpose()?;
         let before = before.flatten().unwrap_or_else(|| Sensitive::new(Vec::new()));
         let newest = before.expose().get(..AccessKey::LENGTH).unwrap_or_default();
@@ -106,7 +106,7 @@ impl Service {
         let key = key.clone();
         self.device_change(context, move |tx, _| {
             let access = access.as_ref().map(|bytes| bytes.expose().as_slice());
-            Ok(tx.keep_access(key.serial, &key.device_id, access, escrow.as_deref())?)
+            Ok(tx.keep_access(key.id, &key.device_id, access, escrow.as_deref())?)
         })
     }
 
@@ -116,12 +116,12 @@ impl Service {
         if was_reset {
             return Err(Error::DeviceChanged);
         }
-        let (serial, key) = (key.serial, key.clone());
+        let (id, key) = (key.id, key.clone());
         self.device_change(context, move |tx, context| {
             let now = context.now.wall_ms;
-            Ok(tx.note_device(key.serial, &key.device_id, &key.firmware.to_string(), key.model, now)?)
+            Ok(tx.note_device(id, &key.device_id, &key.firmware.to_string(), key.model, now)?)
         })?;
-        self.hardware_keys.became_known(serial);
+        self.hardware_keys.became_known(id);
         Ok(())
     }
 }

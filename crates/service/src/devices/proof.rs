@@ -1,14 +1,15 @@
 //! Codes that the daemon reads from a hardware key itself, in place of codes that a user types.
 
 use crate::error::Error;
-use mfad_core::model::{Profile, SecretId, TokenInput, UserId};
-use mfad_hardware::card::CardSession;
+use mfad_core::model::{IdSource, KeyId, Profile, SecretId, TokenInput, UserId};
+use mfad_hardware::card::{CardSession, Maker};
+use mfad_hardware::oath::{Touch, dialect_of};
 use mfad_store::{OathAccount, ProvisioningState, Status, View};
 
 use super::super::{RequestContext, Service, Stop};
 use super::provisioning::first_code;
-use super::session::{VISIT, meet};
-use super::types::{DeviceRef, OnDevice};
+use super::session::{PATIENCE, VISIT, meet};
+use super::types::{Attention, DeviceRef, OnDevice};
 
 impl Service {
     /// Reads the first code of a pending factor from its key.
@@ -28,7 +29,9 @@ impl Service {
         let on = "this factor is not on a hardware key; send its first code as `token`";
         let credential = credential.ok_or_else(|| Error::Unsupported(on.to_owned()))?;
         let profile = row.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
-        self.code_from_key(context, &credential, &profile)
+        // A new account that requires a touch has to prove that it does.
+        let touch = if credential.touch { Touch::ToBeProved } else { Touch::NotNeeded };
+        self.code_from_key(context, &credential, &profile, touch)
     }
 
     /// Reads a code from one of the user's keys that is plugged in. A code without a touch proves only that the key is
@@ -49,14 +52,16 @@ impl Service {
             }
             Ok(found)
         })?;
-        let serials: Vec<_> = found.iter().map(|(credential, _)| credential.serial).collect();
+        let keys: Vec<_> = found.iter().map(|(credential, _)| credential.key).collect();
         let slots = self.hardware_keys.slots()?;
-        let here: Vec<_> =
-            slots.iter().filter_map(|slot| self.serial_in(slot)).filter(|s| serials.contains(s)).collect();
-        let plugged = found.into_iter().filter(|(credential, _)| here.contains(&credential.serial));
+        let here: Vec<_> = slots.iter().filter_map(|slot| self.key_in(slot)).filter(|key| keys.contains(key)).collect();
+        let plugged = found.into_iter().filter(|(credential, _)| here.contains(&credential.key));
         let (usable, silent): (Vec<_>, Vec<_>) = plugged.partition(|(credential, _)| without_touch || credential.touch);
         match usable.first() {
-            Some((credential, profile)) => self.code_from_key(context, credential, profile),
+            Some((credential, profile)) => {
+                let touch = if credential.touch { Touch::Needed } else { Touch::NotNeeded };
+                self.code_from_key(context, credential, profile, touch)
+            }
             None if silent.is_empty() => Err(Error::NoDevice("no key of this user is plugged in here".to_owned())),
             None => Err(Error::Unsupported(
                 "this key gives codes without a touch, so its presence proves nothing; enter the code".to_owned(),
@@ -74,26 +79,45 @@ impl Service {
         context: &RequestContext,
         credential: &OathAccount,
         profile: &Profile,
+        touch: Touch,
     ) -> Result<TokenInput, Error> {
-        let mut card = self.take(credential.serial)?;
+        let mut card = self.take(credential.key)?;
         let mut session = CardSession::new(&mut *card, VISIT);
         let (key, mut applet) = meet(&mut session, None)?;
-        if key.serial != credential.serial || key.device_id != credential.device_id {
+        let known = self.device_row(key.id)?;
+        if key.id != credential.key || key.device_id != credential.device_id {
             // The key was reset or swapped since the factor was programmed.
-            self.notice_reset(context, key.serial, &key.device_id)?;
+            let state = self.state_of(known.as_ref(), &mut applet, false)?;
+            self.notice_reset(context, known.as_ref(), state)?;
             return Err(Error::DeviceChanged);
         }
-        self.unlock(self.device_row(key.serial)?.as_ref(), &mut applet, None)?;
-        first_code(&mut applet, context, &credential.name, profile)
+        self.unlock(known.as_ref(), &mut applet, None)?;
+        first_code(&mut applet, context, &credential.name, profile, touch)
     }
 
     /// Erases the account of a deleted factor now if its key is plugged in; otherwise the next contact with the key
-    /// does.
-    pub(crate) fn erase_if_here(&self, context: &RequestContext, credential: &OathAccount) {
-        if let Ok(slot) = self.slot_of(DeviceRef::Serial(credential.serial)) {
-            self.contact(&slot, &context.now);
+    /// does. Returns whether the account stays until somebody touches the key for it.
+    pub(crate) fn erase_if_here(&self, context: &RequestContext, credential: &OathAccount) -> bool {
+        let needs_touch = erases_by_touch(credential.key);
+        let Ok(slot) = self.slot_of(DeviceRef::Key(credential.key)) else { return needs_touch };
+        if let Err(error) = self.visit(&RequestContext::of_host(&context.now), &slot, Attention::Attended) {
+            tracing::info!(reader = slot.reader, %error, "could not erase an account of a deleted factor");
         }
+        let left = self.store.read(PATIENCE, |view| view.oath_account(credential.id));
+        needs_touch && left.is_ok_and(|row| row.is_some())
     }
+}
+
+/// Whether keys of this kind erase accounts only when they are touched.
+fn erases_by_touch(key: KeyId) -> bool {
+    key.source() == IdSource::Nitrokey
+}
+
+/// Returns how many challenges proved an account.
+pub(crate) fn proofs_of(credential: &OathAccount) -> u32 {
+    let maker = if erases_by_touch(credential.key) { Maker::Nitrokey } else { Maker::Yubico };
+    let dialect = dialect_of(maker);
+    if credential.touch && dialect.changes_need_touch() { 1 } else { dialect.proofs() }
 }
 
 /// Returns the OATH account that goes with a factor, or `None` if the factor is on no hardware key. There `on_device`

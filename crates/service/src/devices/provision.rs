@@ -4,7 +4,7 @@
 
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
-use mfad_core::model::{AccountName, Algorithm, Sensitive};
+use mfad_core::model::{AccountName, Sensitive};
 use mfad_hardware::card::CardSession;
 use mfad_hardware::oath::Applet;
 use mfad_store::{DeviceRow, Subject};
@@ -13,7 +13,7 @@ use super::super::authorise::{Authority, UserAccess};
 use super::super::{Job, Reply, RequestContext, Service};
 use super::provisioning::{Credential, Provisioning};
 use super::session::{PATIENCE, VISIT, meet, still_there};
-use super::types::{Activation, DeviceRef, ProvisionOrder};
+use super::types::{Activation, Attention, DeviceRef, ProvisionOrder};
 use crate::error::Error;
 
 impl Service {
@@ -34,15 +34,15 @@ impl Service {
         let mut session = CardSession::new(&mut *card, VISIT);
         let attested = self.attested_if_required(context, &mut session)?;
         let meant = match order.device {
-            DeviceRef::Serial(serial) => Some(serial),
+            DeviceRef::Key(key) => Some(key),
             // Only the attested key may be programmed, not one that takes its place meanwhile (HW-4).
-            DeviceRef::Any => attested.as_ref().map(|said| said.serial),
+            DeviceRef::Any => attested.as_ref().map(|said| said.serial.into()),
         };
         let (mut key, mut applet) = meet(&mut session, meant)?;
         key.attested_by = attested.map(|said| said.root);
-        let known = self.device_row(key.serial)?;
+        let known = self.device_row(key.id)?;
         self.unlock_for(context, &access, known.as_ref(), &mut applet, order.password.as_ref())?;
-        self.settle(context, key.serial, &mut applet)?;
+        self.settle(context, key.id, &mut applet, Attention::Unattended)?;
         let credential = self.new_credential(context, &access, &order, &mut applet)?;
         // Overwriting the account of another factor would end that factor without its user knowing.
         if self.programmed_on(&key)?.iter().any(|row| row.name == credential.name) {
@@ -62,7 +62,7 @@ impl Service {
             Ok(secret) => secret,
             Err(error) => provisioning.give_up(&mut session, error)?,
         };
-        let receipt = self.receipt(context, &access, &key, &provisioning.credential.name, &secret, order.touch)?;
+        let receipt = self.receipt(&provisioning, &secret)?;
         if order.activation == Activation::ByCode {
             return Ok(Reply::Provisioned { secret, receipt, codes: None });
         }
@@ -114,24 +114,21 @@ impl Service {
         let name =
             AccountName::of(&order.profile, issuer, account).map_err(|fault| Error::Malformed(fault.to_string()))?;
         let version = applet.version();
-        if order.touch && !version.has_touch() {
-            return Err(Error::Unsupported(
-                "this key cannot require a touch: that needs firmware 4.2.6; use another key, or leave out `touch`"
-                    .to_owned(),
-            ));
+        applet.check(&order.profile, order.touch)?;
+        if (order.protect || policy.protect_keys) && !applet.has_password() {
+            applet
+                .dialect()
+                .password()
+                .map_err(|why| Error::Unsupported(format!("not supported by this key: {why}")))?;
         }
-        if order.profile.algorithm == Algorithm::Sha512 && !version.has_sha512() {
-            return Err(Error::Unsupported(
-                "this key does not support SHA-512: that needs firmware 4.3.1; choose another algorithm or key"
-                    .to_owned(),
-            ));
-        }
+        // The commands that a look at the key needs later have to work now, before anything is written.
+        applet.shown()?;
         let accounts = applet.list()?;
         let replaces = accounts.iter().any(|account| account.name == name);
         if replaces && !order.replace {
             return Err(Error::AccountTaken);
         }
-        if version.confuses_prefixes() && accounts.iter().any(|account| name.begins(&account.name)) {
+        if applet.dialect().confuses_prefixes(version) && accounts.iter().any(|account| name.begins(&account.name)) {
             return Err(Error::Unsupported(
                 "firmware 4.0.0 to 4.3.4 could overwrite another account whose name begins in the same way; choose \
                  another name"
@@ -139,7 +136,7 @@ impl Service {
             ));
         }
         let count = u32::try_from(accounts.len()).unwrap_or(u32::MAX);
-        if !replaces && version.capacity().is_some_and(|most| count >= most) {
+        if !replaces && applet.dialect().capacity(version).is_some_and(|most| count >= most) {
             return Err(Error::DeviceFull);
         }
         Ok(Credential {

@@ -8,7 +8,7 @@ use mfad_core::entropy;
 use mfad_core::model::{AccountName, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId};
 use mfad_core::oath::{hmac_of, step_at};
 use mfad_hardware::card::CardSession;
-use mfad_hardware::oath::{AccountKind, Applet, NewAccount};
+use mfad_hardware::oath::{AccountKind, Applet, Dialect, NewAccount, Touch};
 use mfad_store::{NewSecret, OathAccount, Outcome, ProvisioningState, SecretRow, SecretType, Status, Tx};
 
 use super::super::authorise::UserAccess;
@@ -16,11 +16,9 @@ use super::super::secrets::{PENDING_LIFETIME, end_what_it_opened, free_name, ins
 use super::super::tokens::later;
 use super::super::{Reply, RequestContext, SecretRef, SecretView, Service, SessionAfter, Stop};
 use super::session::KeyIdentity;
-use super::types::ProvisionOrder;
+use super::types::{Attention, ProvisionOrder};
 use crate::error::Error;
 
-/// Number of challenges that prove an account. They use up as many counters of a HOTP account, on both sides.
-pub const PROOFS: u32 = 2;
 /// Counters whose answers are recorded, to recognise a HOTP account that was left unfinished.
 const KNOWN_COUNTERS: u64 = 8;
 
@@ -51,7 +49,7 @@ impl Provisioning<'_> {
         let row = OathAccount {
             id: self.credential.id,
             user: self.access.user.id,
-            serial: self.key.serial,
+            key: self.key.id,
             device_id: self.key.device_id.clone(),
             firmware: self.key.firmware.to_string(),
             name: self.credential.name.clone(),
@@ -60,7 +58,7 @@ impl Provisioning<'_> {
             touch: self.credential.touch,
             counts: self.credential.profile.moving == OtpKind::Hotp,
             challenge,
-            responses: known_answers(&self.credential, &challenge)?,
+            responses: known_answers(&self.credential, self.key.dialect, &challenge)?,
             created: self.context.now.wall_ms,
             proved: None,
         };
@@ -70,11 +68,30 @@ impl Provisioning<'_> {
             tx.user(access.user.id)?.ok_or(Error::NotFound)?;
             first_of_pair(tx, context, access.user.id, spare_of, &key)?;
             let firmware = key.firmware.to_string();
-            tx.note_device(key.serial, &key.device_id, &firmware, key.model, context.now.wall_ms)?;
+            tx.note_device(key.id, &key.device_id, &firmware, key.model, context.now.wall_ms)?;
             Ok(tx.intend(&row)?)
         })?;
-        self.service.hardware_keys.became_known(self.key.serial);
+        self.service.hardware_keys.became_known(self.key.id);
         Ok(())
+    }
+
+    /// Number of challenges that prove the account. They use up as many counters of a HOTP account, on both sides.
+    pub(super) fn proofs(&self) -> u32 {
+        if self.is_written_with_touch() { 1 } else { self.key.dialect.proofs() }
+    }
+
+    /// The counter of the code that a HOTP account gives first after the proofs.
+    pub(super) fn first_counter(&self) -> u32 {
+        match self.credential.profile.moving {
+            OtpKind::Totp(_) => 0,
+            OtpKind::Hotp => self.key.dialect.counters_ahead().saturating_add(self.proofs()),
+        }
+    }
+
+    /// Whether the account requires a touch from the first write on. So it is on a key that wants a touch for every
+    /// change: there a second write would need two more.
+    fn is_written_with_touch(&self) -> bool {
+        self.credential.touch && self.key.dialect.changes_need_touch()
     }
 
     /// Writes the account to the key and lets the key prove that it can answer for it. An account that requires touch
@@ -84,35 +101,39 @@ impl Provisioning<'_> {
             name: &self.credential.name,
             profile: &self.credential.profile,
             seed: &self.credential.seed,
-            touch: false,
+            touch: self.is_written_with_touch(),
             counter: 0,
         };
-        applet.put(&account)?;
         if self.credential.replaces {
+            applet.replace(&account)?;
             // The account that had this name before is gone, so from now on the name alone identifies the new one.
             let id = self.credential.id;
             self.service.device_change(self.context, move |tx, _| Ok(tx.overwritten(id)?))?;
+        } else {
+            applet.put(&account)?;
         }
-        for proof in 0..PROOFS {
+        let touch = if account.touch { Touch::ToBeProved } else { Touch::NotNeeded };
+        for proof in 0..self.proofs() {
             let challenge = match self.credential.profile.moving {
                 OtpKind::Totp(_) => entropy::public::<8>()?,
                 // A HOTP account uses its own counter, whatever challenge it is sent.
-                OtpKind::Hotp => u64::from(proof).to_be_bytes(),
+                OtpKind::Hotp => u64::from(self.key.dialect.counters_ahead().saturating_add(proof)).to_be_bytes(),
             };
-            let answer = applet.calculate(&self.credential.name, &challenge)?;
-            let expected = hmac_of(self.credential.seed.expose(), self.credential.profile.algorithm, &challenge);
+            let answer = applet.calculate(&self.credential.name, &challenge, touch)?;
+            let hmac = hmac_of(self.credential.seed.expose(), self.credential.profile.algorithm, &challenge);
+            let expected = self.key.dialect.answers().of(&hmac);
             let is_right = mfad_store::same_tag(expected.expose(), answer.expose());
             if !is_right {
                 return Err(Error::DeviceFailed("the key did not store what it was given".to_owned()));
             }
         }
-        if self.credential.touch {
+        if self.credential.touch && !account.touch {
             account.touch = true;
-            // The second write must not set the counter back: the proofs used up 0 and 1 on both sides.
-            account.counter = if self.credential.profile.moving == OtpKind::Hotp { PROOFS } else { 0 };
-            applet.put(&account)?;
+            // The second write must not set the counter back: the proofs used up the first ones on both sides.
+            account.counter = if self.credential.profile.moving == OtpKind::Hotp { self.proofs() } else { 0 };
+            applet.replace(&account)?;
         }
-        // CALCULATE ALL proves that the second write took effect, without a touch and without moving a counter.
+        // This proves that the second write took effect, without a touch and without moving a counter.
         let shown = applet.shown()?.into_iter().find(|(name, _)| *name == self.credential.name).map(|(_, shown)| shown);
         let wanted = match (self.credential.profile.moving, self.credential.touch) {
             (OtpKind::Hotp, _) => AccountKind::Hotp,
@@ -129,7 +150,6 @@ impl Provisioning<'_> {
     /// Marks the account as programmed and inserts the pending factor, in one transaction.
     pub(super) fn become_pending(&self) -> Result<SecretView, Error> {
         let now = self.context.now.wall_ms;
-        let counter = if self.credential.profile.moving == OtpKind::Hotp { PROOFS } else { 0 };
         let new = NewSecret {
             id: self.credential.id,
             user: self.access.user.id,
@@ -141,7 +161,7 @@ impl Provisioning<'_> {
             profile: Some(self.credential.profile),
             is_guarded: false,
             is_unproved: false,
-            first_counter: u64::from(counter),
+            first_counter: u64::from(self.first_counter()),
             ahead: 0,
             spare_of: self.order.spare_of,
             value: Sensitive::new(self.credential.seed.expose().clone()),
@@ -160,7 +180,7 @@ impl Provisioning<'_> {
             if !tx.programmed(new.id, now)? {
                 return Err(Error::Internal("a journal row vanished".to_owned()).into());
             }
-            let what = format!("key {}, {}", key.serial, new.profile.map(|p| p.binding()).unwrap_or_default());
+            let what = format!("key {}, {}", key.id, new.profile.map(|p| p.binding()).unwrap_or_default());
             let detail = access.reason().map_or(what.clone(), |reason| format!("{what}: {reason}"));
             tx.audit(&context.entry_with(AuditEvent::DeviceProgram, Outcome::Ok, Some(user), Some(new.id), detail))?;
             view_in(tx, user, new.id)
@@ -169,10 +189,11 @@ impl Provisioning<'_> {
 
     /// Reads the first code from the key, with the touch that it may require, and enrols the factor with it.
     pub(super) fn confirm(&self, session: &mut CardSession<'_>) -> Result<(SecretView, Vec<Sensitive<String>>), Error> {
-        let mut applet = Applet::select(session)?;
-        let known = self.service.device_row(self.key.serial)?;
+        let mut applet = Applet::select(session, self.key.dialect)?;
+        let known = self.service.device_row(self.key.id)?;
         self.service.unlock(known.as_ref(), &mut applet, self.order.password.as_ref())?;
-        let token = first_code(&mut applet, self.context, &self.credential.name, &self.credential.profile)?;
+        let touch = if self.credential.touch { Touch::ToBeProved } else { Touch::NotNeeded };
+        let token = first_code(&mut applet, self.context, &self.credential.name, &self.credential.profile, touch)?;
         match self.service.enroll(
             self.context,
             self.access,
@@ -192,7 +213,7 @@ impl Provisioning<'_> {
     /// key can be confirmed, which activates both.
     pub(super) fn give_up(&self, session: &mut CardSession<'_>, error: Error) -> Result<SecretView, Error> {
         let (user, id) = (self.access.user.id, self.credential.id);
-        let detail = format!("key {}, account {}: {error}", self.key.serial, self.credential.name);
+        let detail = format!("key {}, account {}: {error}", self.key.id, self.credential.name);
         let entry = self.context.entry_with(AuditEvent::DeviceProgram, Outcome::Refused, Some(user), Some(id), detail);
         let dropped = self.service.device_change(self.context, move |tx, _| {
             if let Some(row) = tx.secret(user, id)?.filter(|row| row.status == Status::Active) {
@@ -208,18 +229,18 @@ impl Provisioning<'_> {
             Err(error) => tracing::error!(%error, "could not roll back a failed factor; it is left to the journal"),
         }
         // A key that is gone or hangs is not asked again; the next contact continues.
-        let is_gone = matches!(error, Error::DeviceRemoved | Error::NoPcscd | Error::DeviceChanged);
+        let is_gone = matches!(error, Error::DeviceRemoved | Error::DeviceHung | Error::NoPcscd | Error::DeviceChanged);
         if !is_gone && let Err(left) = self.clean_up(session) {
-            tracing::warn!(error = %left, serial = %self.key.serial, "could not remove an account; the next contact will");
+            tracing::warn!(error = %left, key = %self.key.id, "could not remove an account; the next contact will");
         }
         Err(error)
     }
 
     fn clean_up(&self, session: &mut CardSession<'_>) -> Result<(), Error> {
-        let mut applet = Applet::select(session)?;
-        let known = self.service.device_row(self.key.serial)?;
+        let mut applet = Applet::select(session, self.key.dialect)?;
+        let known = self.service.device_row(self.key.id)?;
         self.service.unlock(known.as_ref(), &mut applet, self.order.password.as_ref())?;
-        self.service.settle(self.context, self.key.serial, &mut applet)
+        self.service.settle(self.context, self.key.id, &mut applet, Attention::Unattended).map(drop)
     }
 }
 
@@ -239,7 +260,7 @@ fn first_of_pair(
         Status::Pending | Status::Ended => return Err(Error::Expired.into()),
         Status::Active => return Err(Error::AlreadyActive.into()),
     }
-    if on.serial == key.serial {
+    if on.key == key.id {
         let same = "a spare must be on another key than the first one; plug in another key";
         return Err(Error::Unsupported(same.to_owned()).into());
     }
@@ -250,15 +271,16 @@ fn first_of_pair(
 }
 
 /// Returns the SHA-256 digests of the answers that identify the account later. The journal must not hold the seed.
-fn known_answers(credential: &Credential, challenge: &[u8; 8]) -> Result<Vec<u8>, Error> {
+fn known_answers(credential: &Credential, dialect: &dyn Dialect, challenge: &[u8; 8]) -> Result<Vec<u8>, Error> {
+    let first = u64::from(dialect.counters_ahead());
     let messages: Vec<[u8; 8]> = match credential.profile.moving {
         OtpKind::Totp(_) => vec![*challenge],
-        OtpKind::Hotp => (0..KNOWN_COUNTERS).map(u64::to_be_bytes).collect(),
+        OtpKind::Hotp => (first..first.saturating_add(KNOWN_COUNTERS)).map(u64::to_be_bytes).collect(),
     };
     let mut digests = Vec::new();
     for message in messages {
         let hmac = hmac_of(credential.seed.expose(), credential.profile.algorithm, &message);
-        digests.extend_from_slice(&Sha256::digest(hmac.expose()));
+        digests.extend_from_slice(&Sha256::digest(dialect.answers().of(&hmac).expose()));
     }
     Ok(digests)
 }
@@ -269,12 +291,13 @@ pub(super) fn first_code(
     context: &RequestContext,
     name: &AccountName,
     profile: &Profile,
+    touch: Touch,
 ) -> Result<TokenInput, Error> {
     let step = match profile.moving {
         OtpKind::Totp(period) => step_at(context.now.unix_seconds(), period),
         OtpKind::Hotp => 0,
     };
-    let code = applet.code(name, &step.to_be_bytes(), profile.digits)?;
+    let code = applet.code(name, &step.to_be_bytes(), profile.digits, touch)?;
     TokenInput::from_number(u64::from(code)).ok_or_else(|| Error::DeviceFailed("a code that is too long".to_owned()))
 }
 

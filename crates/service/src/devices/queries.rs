@@ -1,16 +1,16 @@
 //! Queries about hardware keys: which are plugged in, the accounts on them, and their events.
 
 use crate::error::Error;
-use mfad_core::model::Serial;
+use mfad_core::model::KeyId;
 use mfad_core::sync::thread;
 use mfad_hardware::card::{CardFault, CardSession, identify};
-use mfad_hardware::device::Slot;
-use mfad_hardware::oath::{AccountKind, Applet};
+use mfad_hardware::device::{ReaderFacts, Slot};
+use mfad_hardware::oath::{AccountKind, Applet, Gives, dialect_of};
 use mfad_store::{OathAccount, ProvisioningState};
 
 use super::super::{Reply, RequestContext, Service};
-use super::session::{VISIT, key_identity, state_of};
-use super::types::{AccountView, AppletView, CredentialView, DeviceRef, KeyState, KeyView};
+use super::session::{VISIT, key_identity, without_id};
+use super::types::{AccountView, AppletView, Attention, CredentialView, DeviceRef, KeyState, KeyView};
 
 impl Service {
     /// Lists all keys that are plugged in. Each is asked on its own thread, so that one that hangs hides no other.
@@ -31,24 +31,19 @@ impl Service {
     }
 
     /// Shows one key, with the factors on it. `with_escrow` includes the encrypted password.
-    pub(crate) fn show_device(
-        &self,
-        context: &RequestContext,
-        serial: Serial,
-        with_escrow: bool,
-    ) -> Result<Reply, Error> {
-        let slot = self.slot_of(DeviceRef::Serial(serial))?;
-        let key = self.look_at(context, &slot).unwrap_or_else(|error| unreachable_key(&slot, error));
-        let rows = self.look(context, |view| view.oath_accounts_on(serial))?;
-        let escrow = self.device_row(serial)?.and_then(|row| row.escrow).filter(|_| with_escrow);
-        Ok(Reply::Device { key, credentials: rows.iter().map(credential_view).collect(), escrow })
+    pub(crate) fn show_device(&self, context: &RequestContext, key: KeyId, with_escrow: bool) -> Result<Reply, Error> {
+        let slot = self.slot_of(DeviceRef::Key(key))?;
+        let view = self.look_at(context, &slot).unwrap_or_else(|error| unreachable_key(&slot, error));
+        let rows = self.look(context, |view| view.oath_accounts_on(key))?;
+        let escrow = self.device_row(key)?.and_then(|row| row.escrow).filter(|_| with_escrow);
+        Ok(Reply::Device { key: view, credentials: rows.iter().map(credential_view).collect(), escrow })
     }
 
     /// Lists the accounts on a key.
-    pub(crate) fn device_accounts(&self, context: &RequestContext, serial: Serial) -> Result<Reply, Error> {
-        let mut card = self.take(serial)?;
+    pub(crate) fn device_accounts(&self, context: &RequestContext, key: KeyId) -> Result<Reply, Error> {
+        let mut card = self.take(key)?;
         let mut session = CardSession::new(&mut *card, VISIT);
-        let (key, mut applet) = self.begin(context, serial, &mut session)?;
+        let (key, mut applet) = self.begin(context, key, &mut session, Attention::Unattended)?;
         self.account_views(&key, &mut applet).map(Reply::Accounts)
     }
 
@@ -64,9 +59,11 @@ impl Service {
             let kind = shown.iter().find(|(name, _)| *name == account.name).map(|(_, shown)| *shown);
             let owner = rows.iter().find(|row| row.name == account.name).map(|row| (row.id, row.user));
             AccountView {
-                touch: if account.is_hotp { None } else { kind.map(|kind| kind == AccountKind::Touch) },
-                is_hotp: account.is_hotp,
-                algorithm: account.algorithm,
+                touch: match account.gives {
+                    Gives::Totp(_) => kind.map(|kind| kind == AccountKind::Touch),
+                    Gives::Hotp(_) | Gives::Other => None,
+                },
+                gives: account.gives,
                 owner,
                 name: account.name,
             }
@@ -76,7 +73,7 @@ impl Service {
 
     /// Returns the accounts of factors in this applet of this key. Accounts of an applet that was reset are left out.
     pub(super) fn programmed_on(&self, key: &super::session::KeyIdentity) -> Result<Vec<OathAccount>, Error> {
-        let rows = self.store.read(super::session::PATIENCE, |view| view.oath_accounts_on(key.serial))?;
+        let rows = self.store.read(super::session::PATIENCE, |view| view.oath_accounts_on(key.id))?;
         let is_here = |row: &OathAccount| row.state == ProvisioningState::Programmed && row.device_id == key.device_id;
         Ok(rows.into_iter().filter(is_here).collect())
     }
@@ -92,62 +89,58 @@ impl Service {
         let mut session = CardSession::new(&mut *card, VISIT);
         let identity = identify(&mut session)?;
         let mut view = KeyView {
-            serial: identity.serial,
+            key: identity.id,
             model: Some(identity.model),
             firmware: identity.firmware,
             form_factor: identity.form_factor.map(|form| form.name()),
-            is_nfc: is_nfc(slot),
+            is_nfc: session.reader().is_contactless(),
             reader: slot.reader.clone(),
             oath: None,
             fido2: identity.fido2,
             state: KeyState::New,
             programmed: 0,
-            problem: None,
+            // Said at once, and not only when somebody tries to program the key.
+            problem: identity.id.is_none().then(|| without_id(identity.maker)),
         };
-        let mut applet = match Applet::select(&mut session) {
+        let mut applet = match Applet::select(&mut session, dialect_of(identity.maker)) {
             Ok(applet) => applet,
             // A key without the OATH applet is shown all the same.
             Err(CardFault::Unsupported(_)) => return Ok(view),
             Err(fault) => return Err(fault.into()),
         };
         view.firmware = view.firmware.or(Some(applet.version()));
-        let known = identity.serial.map(|serial| self.device_row(serial)).transpose()?.flatten();
+        let known = identity.id.map(|key| self.device_row(key)).transpose()?.flatten();
         let device_id = applet.device_id()?;
         let is_open = self.unlock_if_known(known.as_ref(), &mut applet)?;
-        if let (Some(serial), true) = (identity.serial, is_open) {
-            self.settle(context, serial, &mut applet)?;
-        }
-        if let Some(serial) = identity.serial {
-            self.notice_reset(context, serial, &device_id)?;
+        if let Some(key) = identity.id {
+            if is_open {
+                self.settle(context, key, &mut applet, Attention::Unattended)?;
+            }
+            view.state = self.state_of(known.as_ref(), &mut applet, is_open)?;
+            self.notice_reset(context, known.as_ref(), view.state)?;
             view.programmed = self.programmed_on(&key_identity(&identity, &applet)?)?.len();
         }
-        view.state = state_of(known.as_ref(), &device_id);
         view.oath = Some(AppletView {
             version: applet.version(),
             accounts: if is_open { Some(applet.list()?.len()) } else { None },
-            capacity: applet.version().capacity(),
+            capacity: applet.dialect().capacity(applet.version()),
             has_password: applet.has_password(),
             is_password_known: applet.has_password() && is_open,
-            has_touch: applet.version().has_touch(),
+            has_touch: applet.dialect().touch(applet.version()).is_ok(),
             device_id,
         });
         Ok(view)
     }
 }
 
-/// A reader whose name contains the vendor's product name is the key itself, in a USB port; all others are taken for
-/// NFC.
-fn is_nfc(slot: &Slot) -> bool {
-    !slot.reader.to_lowercase().contains("yubikey")
-}
-
 fn unreachable_key(slot: &Slot, problem: Error) -> KeyView {
+    let reader = ReaderFacts { name: slot.reader.clone(), ..ReaderFacts::default() };
     KeyView {
-        serial: None,
+        key: None,
         model: None,
         firmware: None,
         form_factor: None,
-        is_nfc: is_nfc(slot),
+        is_nfc: reader.is_contactless(),
         reader: slot.reader.clone(),
         oath: None,
         fido2: None,
@@ -164,23 +157,5 @@ fn credential_view(row: &OathAccount) -> CredentialView {
         name: row.name.clone(),
         status: row.state.name(),
         touch: row.touch,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_that_is_its_own_reader_is_in_a_port() {
-        for (reader, is_on_a_reader) in [
-            ("Yubico YubiKey OTP+FIDO+CCID 00 00", false),
-            ("YUBICO YUBIKEY NEO 01 00", false),
-            ("ACS ACR122U PICC Interface 00 00", true),
-        ] {
-            let slot = Slot { reader: reader.to_owned(), insertion: 1 };
-
-            assert_eq!(is_nfc(&slot), is_on_a_reader, "{reader}");
-        }
     }
 }

@@ -6,49 +6,42 @@ use mfad_api::{PROVISIONING_AUDIENCE, RECEIPT_TYPE, ReceiptClaims};
 use crate::error::Error;
 use crate::token::{SigningKey, public_keys, sign_statement};
 use mfad_core::entropy;
-use mfad_core::model::{AccountName, OtpKind, SecretId};
+use mfad_core::model::{OtpKind, SecretId, Serial};
 use mfad_core::oath::step_at;
 use mfad_store::{Decision, Purpose, SigningKeyRow};
 
-use super::super::authorise::UserAccess;
-use super::super::{Reply, RequestContext, SecretView, Service};
-use super::provisioning::PROOFS;
-use super::session::{KeyIdentity, PATIENCE};
+use super::super::{Reply, SecretView, Service};
+use super::provisioning::Provisioning;
+use super::session::PATIENCE;
 
 impl Service {
     /// Signs a statement of what was programmed.
-    pub(super) fn receipt(
-        &self,
-        context: &RequestContext,
-        access: &UserAccess,
-        key: &KeyIdentity,
-        name: &AccountName,
-        secret: &SecretView,
-        touch: bool,
-    ) -> Result<String, Error> {
+    pub(super) fn receipt(&self, made: &Provisioning<'_>, secret: &SecretView) -> Result<String, Error> {
+        let (context, key) = (made.context, made.key);
         let profile = secret.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
         let step = |period| step_at(context.now.unix_seconds(), period);
         let (first_step, first_counter) = match profile.moving {
             OtpKind::Totp(period) => (Some(step(period)), None),
-            OtpKind::Hotp => (None, Some(secret.counter.unwrap_or(u64::from(PROOFS)))),
+            OtpKind::Hotp => (None, Some(secret.counter.unwrap_or(u64::from(made.first_counter())))),
         };
         let claims = ReceiptClaims {
             iss: self.policy().issuer.clone(),
             aud: PROVISIONING_AUDIENCE.to_owned(),
             jti: SecretId::at(context.now.wall_ms, &entropy::public()?).to_string(),
             iat: context.now.unix_seconds(),
-            sub: access.user.id.to_string(),
+            sub: made.access.user.id.to_string(),
             secret_id: secret.id.to_string(),
-            serial: key.serial.number(),
+            serial: key.id.serial().map(Serial::number),
+            key: key.id.to_string(),
             firmware: key.firmware.to_string(),
             device_id: key.device_id.as_str().to_owned(),
-            credential: name.to_string(),
+            credential: made.credential.name.to_string(),
             kind: profile.kind().to_owned(),
             algorithm: profile.algorithm.name().to_owned(),
             digits: profile.digits.count(),
-            touch,
+            touch: made.credential.touch,
             operator_uid: context.caller.peer.uid,
-            proof: PROOFS,
+            proof: made.proofs(),
             attested_by: key.attested_by.clone(),
             period: profile.period_seconds(),
             first_step,

@@ -6,13 +6,14 @@ use std::collections::HashMap;
 
 use crate::error::Error;
 use mfad_api::AuditEvent;
-use mfad_core::model::{AccountName, DeviceId, Serial};
+use mfad_core::model::{AccountName, KeyId};
 use mfad_hardware::card::CardFault;
-use mfad_hardware::oath::{AccountKind, Applet};
-use mfad_store::{OathAccount, Outcome, ProvisioningState};
+use mfad_hardware::oath::{AccountKind, Applet, Touch};
+use mfad_store::{DeviceRow, OathAccount, Outcome, ProvisioningState};
 
 use super::super::{RequestContext, Service};
 use super::session::PATIENCE;
+use super::types::{Attention, KeyState};
 
 /// Result for an account that was to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,26 +41,47 @@ impl Settled {
 
 impl Service {
     /// Removes unfinished and "to be erased" accounts from an open applet. Each account is settled by itself, so an
-    /// interruption loses no progress: the next contact continues.
+    /// interruption loses no progress: the next contact continues. On a key that wants a touch for it, an account stays
+    /// until somebody attends. Returns whether one did.
     pub(super) fn settle(
         &self,
         context: &RequestContext,
-        serial: Serial,
+        key: KeyId,
         applet: &mut Applet<'_, '_>,
-    ) -> Result<(), Error> {
+        attention: Attention,
+    ) -> Result<bool, Error> {
         let device_id = applet.device_id()?;
-        let rows = self.store.read(PATIENCE, |view| view.oath_accounts_on(serial))?;
-        let open: Vec<OathAccount> =
-            rows.into_iter().filter(|row| row.state != ProvisioningState::Programmed).collect();
-        if open.is_empty() {
-            return Ok(());
+        let (went, open) = self.unsettled_on(key)?.into_iter().partition::<Vec<_>, _>(|row| row.device_id != device_id);
+        // The key need not be asked about these.
+        for row in &went {
+            self.close_journal(context, row, Settled::Reset)?;
         }
-        let shown: HashMap<AccountName, AccountKind> = applet.shown()?.into_iter().collect();
+        if open.is_empty() {
+            return Ok(false);
+        }
+        let shown = kinds_on(applet)?;
+        let must_wait = applet.dialect().changes_need_touch() && attention == Attention::Unattended;
+        let mut waits = false;
         for row in &open {
-            let settled = if row.device_id == device_id { erase(applet, row, &shown)? } else { Settled::Reset };
+            if must_wait && shown.contains_key(&row.name) {
+                waits = true;
+                continue;
+            }
+            let settled = erase(applet, row, &shown)?;
             self.close_journal(context, row, settled)?;
         }
-        Ok(())
+        Ok(waits)
+    }
+
+    /// Closes the journal of a key whose applet has just been reset. The key is not asked.
+    pub(super) fn settle_by_reset(&self, context: &RequestContext, key: KeyId) -> Result<(), Error> {
+        self.unsettled_on(key)?.iter().try_for_each(|row| self.close_journal(context, row, Settled::Reset))
+    }
+
+    fn unsettled_on(&self, key: KeyId) -> Result<Vec<OathAccount>, Error> {
+        let mut rows = self.store.read(PATIENCE, |view| view.oath_accounts_on(key))?;
+        rows.retain(|row| row.state != ProvisioningState::Programmed);
+        Ok(rows)
     }
 
     fn close_journal(&self, context: &RequestContext, row: &OathAccount, settled: Settled) -> Result<(), Error> {
@@ -67,7 +89,7 @@ impl Service {
             ProvisioningState::Intended => AuditEvent::DeviceUndo,
             ProvisioningState::Programmed | ProvisioningState::Erase => AuditEvent::DeviceErase,
         };
-        let detail = format!("key {}, account {}: {}", row.serial, row.name, settled.words());
+        let detail = format!("key {}, account {}: {}", row.key, row.name, settled.words());
         let entry = context.entry_with(event, Outcome::Ok, Some(row.user), Some(row.id), detail);
         let id = row.id;
         Ok(self.store.write(PATIENCE, move |tx| {
@@ -81,18 +103,15 @@ impl Service {
     pub(super) fn notice_reset(
         &self,
         context: &RequestContext,
-        serial: Serial,
-        device_id: &DeviceId,
+        known: Option<&DeviceRow>,
+        state: KeyState,
     ) -> Result<(), Error> {
-        let known = self.device_row(serial)?;
-        if known.is_none_or(|known| known.device_id == *device_id || known.was_reset) {
-            return Ok(());
-        }
-        let at = context.now.wall_ms;
-        let detail = format!("key {serial}: its OATH application was reset, or another key has its number");
+        let Some(known) = known.filter(|known| state == KeyState::Reset && !known.was_reset) else { return Ok(()) };
+        let (key, at) = (known.key, context.now.wall_ms);
+        let detail = format!("key {key}: its OATH application was reset, or another key has its number");
         let entry = context.entry_with(AuditEvent::DeviceResetSeen, Outcome::Refused, None, None, detail);
         Ok(self.store.write(PATIENCE, move |tx| {
-            if tx.note_reset(serial, at)? {
+            if tx.note_reset(key, at)? {
                 tx.audit(&entry)?;
             }
             Ok(mfad_store::Decision::Commit(()))
@@ -100,11 +119,19 @@ impl Service {
     }
 }
 
-fn erase(
-    applet: &mut Applet<'_, '_>,
-    row: &OathAccount,
-    shown: &HashMap<AccountName, AccountKind>,
-) -> Result<Settled, Error> {
+/// The accounts on a key, each with its kind, which is `None` if the applet cannot tell.
+type KindsOnKey = HashMap<AccountName, Option<AccountKind>>;
+
+/// Asks the applet for its accounts. One that does not tell their kinds at least lists them.
+fn kinds_on(applet: &mut Applet<'_, '_>) -> Result<KindsOnKey, Error> {
+    match applet.shown() {
+        Ok(shown) => Ok(shown.into_iter().map(|(name, kind)| (name, Some(kind))).collect()),
+        Err(CardFault::Unsupported(_)) => Ok(applet.list()?.into_iter().map(|account| (account.name, None)).collect()),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+fn erase(applet: &mut Applet<'_, '_>, row: &OathAccount, shown: &KindsOnKey) -> Result<Settled, Error> {
     let Some(kind) = shown.get(&row.name) else { return Ok(Settled::Absent) };
     if !is_ours(applet, row, *kind)? {
         return Ok(Settled::Foreign);
@@ -121,9 +148,11 @@ fn erase(
 ///
 /// If an intended HOTP account was to replace a foreign one, the foreign counter may move by one: only its answer tells
 /// the two apart.
-fn is_ours(applet: &mut Applet<'_, '_>, row: &OathAccount, kind: AccountKind) -> Result<bool, Error> {
+fn is_ours(applet: &mut Applet<'_, '_>, row: &OathAccount, kind: Option<AccountKind>) -> Result<bool, Error> {
     let is_half_done = row.state == ProvisioningState::Intended;
     let by_name = is_half_done && !row.replaces;
+    // An applet that cannot tell the kind is written to no more, so the row is from before that was checked.
+    let Some(kind) = kind else { return Ok(by_name || !is_half_done) };
     match kind {
         // CALCULATE would wait for a touch, so name and kind decide.
         AccountKind::Touch => Ok(row.touch && !row.counts),
@@ -133,7 +162,7 @@ fn is_ours(applet: &mut Applet<'_, '_>, row: &OathAccount, kind: AccountKind) ->
         AccountKind::Hotp if !is_half_done || row.touch => Ok(true),
         AccountKind::Code if row.counts => Ok(by_name),
         AccountKind::Code | AccountKind::Hotp => {
-            let answer = applet.calculate(&row.name, &row.challenge)?;
+            let answer = applet.calculate(&row.name, &row.challenge, Touch::NotNeeded)?;
             Ok(row.is_answered_by(answer.expose()) || by_name)
         }
     }

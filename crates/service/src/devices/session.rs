@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use mfad_core::model::{DeviceId, Firmware, Moment, Sensitive, Serial};
-use mfad_hardware::card::{CardFault, CardSession, Identity, identify};
+use mfad_core::model::{DeviceId, Firmware, KeyId, Moment, Sensitive};
+use mfad_hardware::card::{CardFault, CardSession, Identity, Maker, identify};
 use mfad_hardware::device::Slot;
-use mfad_hardware::oath::{AccessKey, Applet};
-use mfad_store::DeviceRow;
+use mfad_hardware::oath::{AccessKey, Applet, Dialect, dialect_of};
+use mfad_store::{DeviceRow, ProvisioningState};
 
 use super::super::{RequestContext, Service};
-use super::types::{DeviceRef, KeyState};
+use super::types::{Attention, DeviceRef, KeyState};
 
 /// Time limit for one visit to a key, touches not included.
 pub(super) const VISIT: Duration = Duration::from_secs(10);
@@ -18,9 +18,10 @@ pub(super) const VISIT: Duration = Duration::from_secs(10);
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The identity of a key, to check later in the visit that it is still the same (HW-4).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct KeyIdentity {
-    pub(super) serial: Serial,
+    pub(super) id: KeyId,
+    pub(super) dialect: &'static dyn Dialect,
     pub(super) device_id: DeviceId,
     pub(super) firmware: Firmware,
     pub(super) model: &'static str,
@@ -44,30 +45,38 @@ impl Service {
     /// First contact with a new key, or another contact with a key that has unfinished work. Announces the key.
     pub fn contact(&self, slot: &Slot, now: &Moment) {
         let context = &RequestContext::of_host(now);
-        let (serial, state) = match self.visit(context, slot) {
+        let (key, state) = match self.visit(context, slot, Attention::Unattended) {
             Ok(met) => met,
             Err(error) => {
                 tracing::info!(reader = slot.reader, %error, "cannot communicate with a hardware key");
                 (None, KeyState::Unreachable)
             }
         };
-        self.hardware_keys.met(slot, serial, state, now.wall_ms);
+        self.hardware_keys.met(slot, key, state, now.wall_ms);
     }
 
-    fn visit(&self, context: &RequestContext, slot: &Slot) -> Result<(Option<Serial>, KeyState), Error> {
+    /// Settles what is unfinished on a key, and returns its id and state.
+    pub(super) fn visit(
+        &self,
+        context: &RequestContext,
+        slot: &Slot,
+        attention: Attention,
+    ) -> Result<(Option<KeyId>, KeyState), Error> {
         let mut card = self.hardware_keys.open(slot)?;
         let mut session = CardSession::new(&mut *card, VISIT);
         let identity = identify(&mut session)?;
-        let Some(serial) = identity.serial else { return Ok((None, KeyState::New)) };
-        let Ok(mut applet) = Applet::select(&mut session) else { return Ok((Some(serial), KeyState::New)) };
-        let known = self.device_row(serial)?;
-        let device_id = applet.device_id()?;
+        let Some(key) = identity.id else { return Ok((None, KeyState::New)) };
+        let selected = Applet::select(&mut session, dialect_of(identity.maker));
+        let Ok(mut applet) = selected else { return Ok((Some(key), KeyState::New)) };
+        let known = self.device_row(key)?;
         // Without the password nothing can be settled now; the rest of the contact goes on.
-        if self.unlock_if_known(known.as_ref(), &mut applet)? {
-            self.settle(context, serial, &mut applet)?;
+        let is_open = self.unlock_if_known(known.as_ref(), &mut applet)?;
+        if is_open {
+            self.settle(context, key, &mut applet, attention)?;
         }
-        self.notice_reset(context, serial, &device_id)?;
-        Ok((Some(serial), state_of(known.as_ref(), &device_id)))
+        let state = self.state_of(known.as_ref(), &mut applet, is_open)?;
+        self.notice_reset(context, known.as_ref(), state)?;
+        Ok((Some(key), state))
     }
 
     /// Returns the slot of the key that is meant, or a clear refusal if there is none or more than one.
@@ -78,28 +87,57 @@ impl Service {
                 [] => Err(Error::NoDevice("no key is plugged in".to_owned())),
                 [one] => Ok(one.clone()),
                 several => {
-                    let mut serials: Vec<Serial> = several.iter().filter_map(|slot| self.serial_in(slot)).collect();
-                    serials.sort_unstable();
-                    Err(Error::ManyDevices(serials))
+                    let mut keys: Vec<KeyId> = several.iter().filter_map(|slot| self.key_in(slot)).collect();
+                    keys.sort_unstable();
+                    Err(Error::ManyDevices(keys))
                 }
             },
-            DeviceRef::Serial(serial) => slots
-                .into_iter()
-                .find(|slot| self.serial_in(slot) == Some(serial))
-                .ok_or_else(|| Error::NoDevice(format!("the key {serial} is not plugged in"))),
+            DeviceRef::Key(key) => {
+                let mut here = slots.into_iter().filter(|slot| self.key_in(slot) == Some(key));
+                match (here.next(), here.next()) {
+                    (None, _) => Err(Error::NoDevice(format!("the key {key} is not plugged in"))),
+                    (Some(one), None) => Ok(one),
+                    (Some(_), Some(_)) => Err(Error::TwinDevices(key)),
+                }
+            }
         }
     }
 
-    /// Returns the serial number of the key in a slot. Asks the key itself if its first contact is not done yet.
-    pub(super) fn serial_in(&self, slot: &Slot) -> Option<Serial> {
-        self.hardware_keys.serial_in(slot).or_else(|| {
+    /// Returns the id of the key in a slot. Asks the key itself if its first contact is not done yet.
+    pub(super) fn key_in(&self, slot: &Slot) -> Option<KeyId> {
+        self.hardware_keys.key_in(slot).or_else(|| {
             let mut card = self.hardware_keys.open(slot).ok()?;
-            identify(&mut CardSession::new(&mut *card, VISIT)).ok()?.serial
+            identify(&mut CardSession::new(&mut *card, VISIT)).ok()?.id
         })
     }
 
-    pub(super) fn device_row(&self, serial: Serial) -> Result<Option<DeviceRow>, Error> {
-        Ok(self.store.read(PATIENCE, |view| view.device(serial))?)
+    /// Returns the state of a key that shows this applet. Where the salt does not tell that the applet was reset, it
+    /// counts as reset if none of the accounts that are programmed on it is listed.
+    pub(super) fn state_of(
+        &self,
+        known: Option<&DeviceRow>,
+        applet: &mut Applet<'_, '_>,
+        is_open: bool,
+    ) -> Result<KeyState, Error> {
+        let Some(known) = known else { return Ok(KeyState::New) };
+        if known.device_id != applet.device_id()? {
+            return Ok(KeyState::Reset);
+        }
+        if applet.dialect().salt_identifies() || !is_open {
+            return Ok(KeyState::Known);
+        }
+        let mut rows = self.store.read(PATIENCE, |view| view.oath_accounts_on(known.key))?;
+        rows.retain(|row| row.state == ProvisioningState::Programmed);
+        if rows.is_empty() {
+            return Ok(KeyState::Known);
+        }
+        let listed = applet.list()?;
+        let is_there = rows.iter().any(|row| listed.iter().any(|account| account.name == row.name));
+        Ok(if is_there { KeyState::Known } else { KeyState::Reset })
+    }
+
+    pub(super) fn device_row(&self, key: KeyId) -> Result<Option<DeviceRow>, Error> {
+        Ok(self.store.read(PATIENCE, |view| view.device(key))?)
     }
 
     /// Unlocks the applet with the given password, or else with the stored one.
@@ -145,11 +183,23 @@ impl Service {
     }
 }
 
-/// Returns the identity of a key. A key without a serial number is refused, since it cannot be told from another one.
+/// Why a key cannot be told from another one.
+pub(super) fn without_id(maker: Maker) -> Error {
+    let why = match maker {
+        Maker::Yubico => "this key hides its serial number; make it visible and try again",
+        Maker::CanoKey | Maker::Nitrokey | Maker::Pico | Maker::Compatible | Maker::Unknown => {
+            "nothing tells this key from another of its kind: it reports no serial number, and its applet has no salt \
+             that stays the same; use another key"
+        }
+    };
+    Error::Unsupported(why.to_owned())
+}
+
+/// Returns the identity of a key. A key that cannot be told from another one is refused.
 pub(super) fn key_identity(identity: &Identity, applet: &Applet<'_, '_>) -> Result<KeyIdentity, Error> {
-    let hidden = || Error::Unsupported("this key hides its serial number; make it visible and try again".to_owned());
     Ok(KeyIdentity {
-        serial: identity.serial.ok_or_else(hidden)?,
+        id: identity.id.ok_or_else(|| without_id(identity.maker))?,
+        dialect: applet.dialect(),
         device_id: applet.device_id()?,
         firmware: identity.firmware.unwrap_or_else(|| applet.version()),
         model: identity.model,
@@ -157,15 +207,15 @@ pub(super) fn key_identity(identity: &Identity, applet: &Applet<'_, '_>) -> Resu
     })
 }
 
-/// Identifies the key and selects its OATH applet. Refuses if another serial number was meant (HW-4).
+/// Identifies the key and selects its OATH applet. Refuses if another key was meant (HW-4).
 pub(super) fn meet<'a, 'card>(
     session: &'a mut CardSession<'card>,
-    meant: Option<Serial>,
+    meant: Option<KeyId>,
 ) -> Result<(KeyIdentity, Applet<'a, 'card>), Error> {
     let identity = identify(session)?;
-    let applet = Applet::select(session)?;
+    let applet = Applet::select(session, dialect_of(identity.maker))?;
     let key = key_identity(&identity, &applet)?;
-    if meant.is_some_and(|serial| serial != key.serial) {
+    if meant.is_some_and(|meant| meant != key.id) {
         return Err(Error::DeviceChanged);
     }
     Ok((key, applet))
@@ -174,15 +224,6 @@ pub(super) fn meet<'a, 'card>(
 /// Checks that it is still the same key with the same applet (HW-4). Ends the present selection.
 pub(super) fn still_there(session: &mut CardSession<'_>, before: &KeyIdentity) -> Result<(), Error> {
     let (now, _) = meet(session, None)?;
-    let is_same = now.serial == before.serial && now.device_id == before.device_id;
+    let is_same = now.id == before.id && now.device_id == before.device_id;
     if is_same { Ok(()) } else { Err(Error::DeviceChanged) }
-}
-
-/// Returns the state of a key that shows this applet.
-pub(super) fn state_of(known: Option<&DeviceRow>, device_id: &DeviceId) -> KeyState {
-    match known {
-        None => KeyState::New,
-        Some(known) if known.device_id == *device_id => KeyState::Known,
-        Some(_) => KeyState::Reset,
-    }
 }

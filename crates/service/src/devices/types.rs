@@ -1,16 +1,24 @@
 //! Types of requests and replies about hardware keys.
 
-use mfad_core::model::{
-    AccountName, Algorithm, DeviceId, Firmware, Label, Profile, SecretId, Sensitive, Serial, Text, UserId,
-};
+use mfad_core::model::{AccountName, DeviceId, Firmware, KeyId, Label, Profile, SecretId, Sensitive, Text, UserId};
+use mfad_hardware::oath::Gives;
 
 /// The hardware key that a request means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceRef {
     /// The only key that is plugged in; with several the request is refused.
     Any,
-    /// The key with this serial number.
-    Serial(Serial),
+    /// The key with this id.
+    Key(KeyId),
+}
+
+/// Whether somebody is at the key who expects it to blink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attention {
+    /// The call asks for a touch.
+    Attended,
+    /// Nobody knows that the key is used.
+    Unattended,
 }
 
 /// The party that confirms a new factor on a hardware key.
@@ -47,7 +55,7 @@ pub struct ProvisionOrder {
     pub device: DeviceRef,
     /// Password of the key's OATH applet, if it has one that the daemon does not know.
     pub password: Option<Sensitive<String>>,
-    /// Whether each code requires a touch of the key. Needs firmware 4.2.6.
+    /// Whether each code requires a touch of the key. Not every key can require one.
     pub touch: bool,
     /// The party that confirms the factor.
     pub activation: Activation,
@@ -100,8 +108,8 @@ impl KeyState {
 /// A hardware key, as shown.
 #[derive(Debug)]
 pub struct KeyView {
-    /// Serial number; `None` if the key hides it.
-    pub serial: Option<Serial>,
+    /// Id of the key; `None` if nothing tells it from others of its kind.
+    pub key: Option<KeyId>,
     /// Product name; `None` if the key is unreachable.
     pub model: Option<&'static str>,
     /// Firmware version; `None` if unknown.
@@ -120,26 +128,26 @@ pub struct KeyView {
     pub state: KeyState,
     /// Number of factors of this daemon on it.
     pub programmed: usize,
-    /// Reason why it is unreachable.
+    /// Reason why it is unreachable, or cannot be programmed.
     pub problem: Option<crate::error::Error>,
 }
 
 /// The OATH applet of a key, as shown.
 #[derive(Debug)]
 pub struct AppletView {
-    /// Applet version, the same as the firmware version from 4.0 on.
+    /// Applet version; on a YubiKey the same as the firmware version from 4.0 on.
     pub version: Firmware,
     /// Identity of the applet, derived from its salt; a reset changes it.
     pub device_id: DeviceId,
     /// Number of accounts; `None` while the applet is locked.
     pub accounts: Option<usize>,
-    /// Maximum number of accounts; `None` before version 4.0, where it depends on what else is on the key.
+    /// Maximum number of accounts; `None` where only the key knows.
     pub capacity: Option<u32>,
     /// Whether it has a password.
     pub has_password: bool,
     /// Whether the daemon keeps that password and it is right.
     pub is_password_known: bool,
-    /// Whether it can require a touch for codes (firmware 4.2.6).
+    /// Whether it can require a touch for codes.
     pub has_touch: bool,
 }
 
@@ -163,11 +171,9 @@ pub struct CredentialView {
 pub struct AccountView {
     /// Its name on the key.
     pub name: AccountName,
-    /// Whether it is counter-based (HOTP).
-    pub is_hotp: bool,
-    /// Hash algorithm of its codes.
-    pub algorithm: Algorithm,
-    /// Whether each code requires a touch; `None` for HOTP, since the key does not report it.
+    /// What it gives.
+    pub gives: Gives,
+    /// Whether each code requires a touch; `None` except for TOTP, since the key does not report it.
     pub touch: Option<bool>,
     /// The factor it belongs to, with its user; `None` if another program wrote it.
     pub owner: Option<(SecretId, UserId)>,
@@ -176,8 +182,8 @@ pub struct AccountView {
 /// The hardware key that a factor is on, as shown with the factor.
 #[derive(Clone, Debug)]
 pub struct DeviceOfSecret {
-    /// The key's serial number.
-    pub serial: Serial,
+    /// Id of the key.
+    pub key: KeyId,
     /// The key's firmware when it was programmed.
     pub firmware: String,
     /// Identity of the applet that the account was written to.
@@ -186,6 +192,8 @@ pub struct DeviceOfSecret {
     pub name: AccountName,
     /// Whether each code requires a touch.
     pub touch: bool,
+    /// Number of challenges that proved the account.
+    pub proofs: u32,
     /// When the account was proved, in milliseconds since 1970.
     pub proved: i64,
 }
@@ -218,8 +226,8 @@ pub struct DeviceEvent {
     pub is_attached: bool,
     /// Name of its PC/SC reader.
     pub reader: String,
-    /// The key's serial number; `None` if the key hides it or is unreachable.
-    pub serial: Option<Serial>,
+    /// Id of the key; `None` if nothing tells it from others, or it is unreachable.
+    pub key: Option<KeyId>,
     /// State compared with the store; `None` when the key went.
     pub state: Option<KeyState>,
 }

@@ -164,7 +164,7 @@ fn harden(tx: &Transaction<'_>, how: &Restoration<'_>, restored: &mut Restored) 
     restored.timed = count("SELECT count(*) FROM secrets WHERE status = 'active' AND period IS NOT NULL")?;
     restored.counted = count("SELECT count(*) FROM secrets WHERE status = 'active' AND counter IS NOT NULL")?;
     restored.api_keys = count("SELECT count(*) FROM secrets WHERE status = 'active' AND type = 'apikey'")?;
-    restored.devices = count("SELECT count(DISTINCT serial) FROM credentials WHERE state = 'programmed'")?;
+    restored.devices = count("SELECT count(DISTINCT key) FROM credentials WHERE state = 'programmed'")?;
     // No token issued since can have this epoch. The keys that signed those tokens are deleted too.
     tx.execute("UPDATE users SET epoch = max(epoch + 1, ?1)", [how.now])?;
     tx.execute("DELETE FROM signing_keys WHERE purpose = 'token'", [])?;

@@ -6,7 +6,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::{OpenFault, Vault, folding, guard, summaries};
 
 /// The SQL of each schema version, applied in order. Released entries are never edited.
-const MIGRATIONS: [&str; 8] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
+const MIGRATIONS: [&str; 9] =
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
 /// First schema version in which every user has a summary.
 const SUMMARIZED: u32 = 6;
 /// First schema version whose summaries hold the seeds.
@@ -337,6 +338,31 @@ CREATE INDEX secrets_unproved ON secrets (user) WHERE unproved = 1;
 CREATE INDEX secrets_weak ON secrets (user) WHERE weak = 1;
 -- HOTP: by how many the counter of another program may be ahead of the token. 0 once a code was accepted here.
 ALTER TABLE moving_factors ADD COLUMN ahead INTEGER NOT NULL DEFAULT 0 CHECK (ahead BETWEEN 0 AND 100);
+";
+
+// Keys of other makers than Yubico have no number that fits into an integer.
+const VERSION_9: &str = "
+CREATE TABLE devices_9 (
+    key       TEXT PRIMARY KEY CHECK (length(key) BETWEEN 1 AND 64),
+    device_id TEXT NOT NULL,
+    firmware  TEXT NOT NULL,
+    model     TEXT NOT NULL,
+    seen      INTEGER NOT NULL,
+    was_reset INTEGER NOT NULL DEFAULT 0 CHECK (was_reset IN (0, 1)),
+    access    BLOB,
+    escrow    TEXT
+) STRICT, WITHOUT ROWID;
+INSERT INTO devices_9 SELECT CAST(serial AS TEXT), device_id, firmware, model, seen, was_reset, access, escrow FROM devices;
+DROP TABLE devices;
+ALTER TABLE devices_9 RENAME TO devices;
+
+DROP INDEX credentials_by_serial;
+DROP INDEX credentials_unsettled;
+ALTER TABLE credentials ADD COLUMN key TEXT NOT NULL DEFAULT '';
+UPDATE credentials SET key = CAST(serial AS TEXT);
+ALTER TABLE credentials DROP COLUMN serial;
+CREATE INDEX credentials_by_key ON credentials (key);
+CREATE INDEX credentials_unsettled ON credentials (key) WHERE state <> 'programmed';
 ";
 
 /// The newest schema version that this program knows.

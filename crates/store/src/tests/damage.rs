@@ -241,6 +241,7 @@ fn a_store_that_was_made_older_is_not_upgraded_anew() {
     };
     store.write(PATIENCE, move |tx| keep(tx.audit(&entry)?)).unwrap();
     store.close();
+    raw(dir.path()).execute_batch(BEFORE_9).unwrap();
     raw(dir.path())
         .execute_batch(
             "DELETE FROM secrets; DROP INDEX secrets_unproved; DROP INDEX secrets_weak; ALTER TABLE secrets DROP COLUMN unproved;

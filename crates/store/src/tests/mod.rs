@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 mod audit;
 mod damage;
+mod hardware_keys;
 mod moving_factors;
 
 use super::*;
@@ -39,6 +40,27 @@ fn under_umask<T>(job: impl FnOnce() -> T) -> T {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     job()
 }
+
+/// Puts the tables of hardware keys back to what they were before version 9.
+const BEFORE_9: &str = "
+DROP TABLE devices;
+CREATE TABLE devices (
+    serial    INTEGER PRIMARY KEY CHECK (serial BETWEEN 1 AND 4294967295),
+    device_id TEXT NOT NULL,
+    firmware  TEXT NOT NULL,
+    model     TEXT NOT NULL,
+    seen      INTEGER NOT NULL,
+    was_reset INTEGER NOT NULL DEFAULT 0 CHECK (was_reset IN (0, 1)),
+    access    BLOB,
+    escrow    TEXT
+) STRICT;
+DROP INDEX credentials_by_key;
+DROP INDEX credentials_unsettled;
+ALTER TABLE credentials ADD COLUMN serial INTEGER NOT NULL DEFAULT 7;
+ALTER TABLE credentials DROP COLUMN key;
+CREATE INDEX credentials_by_serial ON credentials (serial);
+CREATE INDEX credentials_unsettled ON credentials (serial) WHERE state <> 'programmed';
+";
 
 fn open(dir: &Path) -> Store {
     Store::open(dir, None, &key(1), Listeners::default()).unwrap()

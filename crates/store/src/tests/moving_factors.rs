@@ -261,6 +261,7 @@ fn a_mark_moves_with_the_last_of_a_generation_only() {
 fn to_version_6(dir: &TempDir) {
     fold(dir);
     let connection = raw(dir.path());
+    connection.execute_batch(BEFORE_9).unwrap();
     connection
         .execute_batch(
             "ALTER TABLE secrets ADD COLUMN resync INTEGER; ALTER TABLE secrets ADD COLUMN last_step INTEGER;

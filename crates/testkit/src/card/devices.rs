@@ -6,9 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mfad_core::model::Sensitive;
-use mfad_hardware::device::{Card, DeviceFault, Devices, Slot};
+use mfad_hardware::device::{Card, DeviceFault, Devices, ReaderFacts, Slot};
 
 use super::slot::{Gone, Reader, Watcher};
+use super::vpcd::ATR;
 
 /// The virtual readers of a host. The test keeps handles to them.
 pub struct VirtualDevices {
@@ -81,7 +82,8 @@ impl Devices for VirtualDevices {
             .name("virtual-card".to_owned())
             .spawn(move || carry(&reader, insertion, &turn, &queue))
             .map_err(|cause| DeviceFault::Failed(cause.to_string()))?;
-        Ok(Box::new(VirtualCard { commands, fault: None, insertion: slot.insertion, held }))
+        let facts = ReaderFacts { name: place.name.clone(), usb: place.reader.usb(), atr: ATR.to_vec() };
+        Ok(Box::new(VirtualCard { commands, fault: None, insertion: slot.insertion, held, facts }))
     }
 }
 
@@ -96,6 +98,7 @@ struct VirtualCard {
     fault: Option<DeviceFault>,
     insertion: u64,
     held: Held,
+    facts: ReaderFacts,
 }
 
 impl VirtualCard {
@@ -112,6 +115,10 @@ impl VirtualCard {
 }
 
 impl Card for VirtualCard {
+    fn reader(&self) -> &ReaderFacts {
+        &self.facts
+    }
+
     fn transmit(
         &mut self,
         command: &Sensitive<Vec<u8>>,

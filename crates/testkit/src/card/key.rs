@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use super::foreign::ForeignApplet;
 use super::maker::{Attestation, Attested, Maker};
+use super::model::Model;
 use super::oath::{Account, Conditions, Oath};
 use super::{management, otp, piv, tlv};
 
@@ -36,6 +38,10 @@ pub enum Applet {
     Oath,
     Otp,
     Piv,
+    /// The admin applet of a CanoKey.
+    CanoKeyAdmin,
+    /// The rescue applet of pico-fido.
+    PicoRescue,
 }
 
 impl Applet {
@@ -49,18 +55,31 @@ impl Applet {
             }
             // A partial name is enough (SP 800-73-4 part 2, section 3.1.1).
             [0xA0, 0x00, 0x00, 0x03, 0x08, ..] => Some(Self::Piv),
+            [0xF0, 0x00, 0x00, 0x00, 0x00] => Some(Self::CanoKeyAdmin),
+            [0xA0, 0x58, 0x3F, 0xC1, 0x9B, 0x7E, 0x4F, 0x21] => Some(Self::PicoRescue),
             _ => None,
         }
     }
 
-    /// The instruction that fetches the rest of a long response.
-    fn send_remaining(self) -> u8 {
+    /// Whether keys of this model have the applet.
+    fn is_on(self, model: Model) -> bool {
         match self {
-            Self::Oath => 0xA5,
-            Self::Management | Self::Otp | Self::Piv => 0xC0,
+            Self::Oath => true,
+            Self::Management => matches!(model, Model::YubiKey | Model::Pico),
+            Self::Otp | Self::Piv => model == Model::YubiKey,
+            Self::CanoKeyAdmin => model == Model::CanoKey,
+            Self::PicoRescue => model == Model::Pico,
         }
     }
+
+    /// The instruction that fetches the rest of a long response.
+    fn send_remaining(self, model: Model) -> u8 {
+        if self == Self::Oath { model.send_remaining() } else { 0xC0 }
+    }
 }
+
+/// How long a key blinks by default before it is touched. Nobody is faster.
+const TOUCH_DELAY: Duration = Duration::from_millis(100);
 
 /// Whether the key is touched when it blinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +90,7 @@ pub enum Touch {
 
 /// Properties of the key that no command changes.
 pub(super) struct Identity {
+    pub model: Model,
     pub serial: u32,
     pub firmware: Firmware,
     pub form_factor: u8,
@@ -104,7 +124,7 @@ fn carried(rest: &[u8], length: usize, most: usize) -> Option<&[u8]> {
     (expected.len() <= most).then_some(data)
 }
 
-/// A virtual YubiKey with its applets and settings.
+/// A virtual key with its applets and settings.
 pub struct Key {
     /// The outcome of each request for a touch.
     pub touch: Touch,
@@ -117,6 +137,7 @@ pub struct Key {
     capacity: Option<usize>,
     oath: Oath,
     attestation: Option<Attestation>,
+    foreign: Option<ForeignApplet>,
     selected: Option<Applet>,
     chained: Vec<u8>,
     remaining: Vec<u8>,
@@ -128,12 +149,19 @@ impl Key {
     pub fn new(serial: u32) -> Self {
         Self {
             touch: Touch::Given,
-            touch_delay: Duration::ZERO,
+            touch_delay: TOUCH_DELAY,
             chunk: 255,
-            identity: Identity { serial, firmware: (5, 4, 3), form_factor: 0x01, hidden: Vec::new() },
+            identity: Identity {
+                model: Model::YubiKey,
+                serial,
+                firmware: (5, 4, 3),
+                form_factor: 0x01,
+                hidden: Vec::new(),
+            },
             capacity: None,
             oath: Oath::new(),
             attestation: None,
+            foreign: None,
             selected: None,
             chained: Vec::new(),
             remaining: Vec::new(),
@@ -145,6 +173,57 @@ impl Key {
     /// reports.
     pub fn neo(serial: u32) -> Self {
         Self::new(serial).with_firmware(3, 4, 9)
+    }
+
+    /// A factory-fresh key of that model. Its number is in the place where keys of the model have one.
+    pub fn of(model: Model, serial: u32) -> Self {
+        let mut key = Self::new(serial);
+        key.identity.model = model;
+        key.identity.firmware = model.version().unwrap_or(key.identity.firmware);
+        key
+    }
+
+    /// A Nitrokey with the maker's own applet, in a process of its own. Accounts and settings of this value say nothing
+    /// about it; only APDUs do.
+    pub fn real_nitrokey() -> Self {
+        let mut key = Self::of(Model::Nitrokey, 0xA1B2_C3D4);
+        key.foreign = Some(ForeignApplet::nitrokey());
+        key.touch_delay = Duration::ZERO;
+        key
+    }
+
+    /// Whose key it is.
+    pub fn model(&self) -> Model {
+        self.identity.model
+    }
+
+    /// The text that names the key, as the daemon shows it.
+    pub fn id(&self) -> String {
+        let serial = self.identity.serial;
+        match self.identity.model {
+            Model::YubiKey => serial.to_string(),
+            Model::CanoKey => format!("canokey:{serial:08x}"),
+            Model::Nitrokey => format!("nitrokey:{serial:08x}"),
+            Model::Pico => format!("pico:{serial}"),
+        }
+    }
+
+    /// Makes accounts show that they need a touch and give codes without one.
+    pub fn with_loose_touch(mut self) -> Self {
+        self.oath.is_touch_loose = true;
+        self
+    }
+
+    /// Makes the key report that it set or removed a password, or reset itself, without doing so.
+    pub fn with_false_reports(mut self) -> Self {
+        self.oath.is_false = true;
+        self
+    }
+
+    /// Makes the key refuse CALCULATE ALL.
+    pub fn without_calculate_all(mut self) -> Self {
+        self.oath.lacks_calculate_all = true;
+        self
     }
 
     /// Sets the firmware, on which the features of the key depend.
@@ -198,6 +277,9 @@ impl Key {
     /// Executes one command APDU, and returns data and status word.
     pub fn transmit(&mut self, apdu: &[u8]) -> Vec<u8> {
         self.apdus += 1;
+        if let Some(applet) = &mut self.foreign {
+            return applet.transmit(apdu, self.touch);
+        }
         match self.answer(apdu) {
             Ok(data) => self.give(data),
             Err(status) => status.to_be_bytes().to_vec(),
@@ -216,12 +298,27 @@ impl Key {
 
     /// Returns how long the key would blink before it answers this command.
     pub fn blinks(&mut self, apdu: &[u8]) -> Duration {
-        let delay = self.touch_delay;
-        self.addressed(apdu, 0xA2).filter(|account| account.touch).map_or(Duration::ZERO, |_| delay)
+        let (delay, is_loose) = (self.touch_delay, self.oath.is_touch_loose);
+        if self.changes_by_touch(apdu) {
+            return delay;
+        }
+        self.addressed(apdu, 0xA2).filter(|account| account.touch && !is_loose).map_or(Duration::ZERO, |_| delay)
+    }
+
+    /// Whether the key waits for a touch before it carries out this change.
+    fn changes_by_touch(&self, apdu: &[u8]) -> bool {
+        let Some(command) = Command::parse(apdu) else { return false };
+        self.selected == Some(Applet::Oath)
+            && self.identity.model.changes_by_touch()
+            && !(command.ins == SELECT && command.p1 == BY_NAME)
+            && super::oath::is_change(command.ins, &command.data, self.identity.model)
     }
 
     /// Cuts the power: the applet is deselected and locked, and the rest of a split response is lost.
     pub fn power_off(&mut self) {
+        if let Some(applet) = &mut self.foreign {
+            applet.power_off();
+        }
         self.selected = None;
         self.chained.clear();
         self.remaining.clear();
@@ -236,6 +333,11 @@ impl Key {
     /// Returns the account of that name.
     pub fn account(&self, name: impl AsRef<[u8]>) -> Option<&Account> {
         self.accounts().iter().find(|account| account.name == name.as_ref())
+    }
+
+    /// Returns the account of that name, to change it as another program or its user would.
+    pub fn account_mut(&mut self, name: impl AsRef<[u8]>) -> Option<&mut Account> {
+        self.oath.accounts.iter_mut().find(|account| account.name == name.as_ref())
     }
 
     /// Returns the code that an authenticator shows for a TOTP account at that time, in seconds since 1970.
@@ -284,20 +386,25 @@ impl Key {
         }
         let applet = self.selected.ok_or(NO_SUCH_INSTRUCTION)?;
         let remaining = std::mem::take(&mut self.remaining);
-        if command.ins == applet.send_remaining() {
-            return if remaining.is_empty() { Err(NOT_NOW) } else { Ok(remaining) };
+        if command.ins == applet.send_remaining(self.identity.model) {
+            // A CanoKey announces a last part even if it is empty.
+            let is_whole = remaining.is_empty() && self.identity.model != Model::CanoKey;
+            return if is_whole { Err(NOT_NOW) } else { Ok(remaining) };
         }
         match applet {
             Applet::Management => management::execute(&command, &self.identity),
             Applet::Otp => otp::execute(&command, &self.identity),
             Applet::Piv => piv::execute(&command, &self.identity, self.attestation.as_ref(), self.touch),
             Applet::Oath => self.oath.execute(&command, &self.conditions()),
+            Applet::CanoKeyAdmin if command.ins == 0x32 => Ok(self.identity.serial.to_be_bytes().to_vec()),
+            Applet::CanoKeyAdmin | Applet::PicoRescue => Err(NO_SUCH_INSTRUCTION),
         }
     }
 
     fn select(&mut self, aid: &[u8]) -> Answer {
         self.remaining.clear();
-        let applet = Applet::named(aid).filter(|applet| !self.identity.hidden.contains(applet));
+        let model = self.identity.model;
+        let applet = Applet::named(aid).filter(|applet| applet.is_on(model) && !self.identity.hidden.contains(applet));
         let applet = applet.ok_or(NO_SUCH_APPLET)?;
         self.selected = Some(applet);
         self.oath.lock();
@@ -305,14 +412,21 @@ impl Key {
             Applet::Management => management::select(&self.identity),
             Applet::Otp => otp::status(&self.identity),
             Applet::Piv => piv::select(),
-            Applet::Oath => self.oath.select(self.identity.firmware),
+            Applet::Oath => self.oath.select(&self.identity),
+            Applet::CanoKeyAdmin | Applet::PicoRescue => Vec::new(),
         })
     }
 
     /// Returns the part of a response that fits into one APDU, and keeps the rest for GET RESPONSE.
     fn give(&mut self, mut data: Vec<u8>) -> Vec<u8> {
         let chunk = self.chunk.clamp(1, 256);
-        if data.len() <= chunk {
+        // A CanoKey sees only after a full part that nothing is left.
+        let fits = if self.identity.model == Model::CanoKey && self.selected == Some(Applet::Oath) {
+            data.len() < chunk
+        } else {
+            data.len() <= chunk
+        };
+        if fits {
             data.extend([0x90, 0x00]);
             return data;
         }
@@ -325,11 +439,13 @@ impl Key {
     fn conditions(&self) -> Conditions {
         let firmware = self.identity.firmware;
         let usual = match firmware {
+            _ if self.identity.model != Model::YubiKey => self.identity.model.capacity().unwrap_or_default(),
             (0..=3, _, _) => 28,
             earlier if earlier < (5, 7, 0) => 32,
             _ => 64,
         };
-        Conditions { firmware, capacity: self.capacity.unwrap_or(usual), touch: self.touch }
+        let capacity = self.capacity.unwrap_or(usual);
+        Conditions { model: self.identity.model, firmware, capacity, touch: self.touch }
     }
 
     /// Returns the account that a command with this instruction names, if the OATH applet is selected.

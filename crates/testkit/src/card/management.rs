@@ -67,7 +67,7 @@ fn enabled(supported: u16, identity: &Identity) -> u16 {
 
 fn capability(applet: Applet) -> u16 {
     match applet {
-        Applet::Management => 0x0000,
+        Applet::Management | Applet::CanoKeyAdmin | Applet::PicoRescue => 0x0000,
         Applet::Oath => 0x0020,
         Applet::Otp => 0x0001,
         Applet::Piv => 0x0010,

@@ -3,9 +3,11 @@
 //! is checked with Yubico's own `ykman`, and shares no code with the daemon's implementation of them.
 
 mod devices;
+mod foreign;
 mod key;
 mod maker;
 mod management;
+mod model;
 mod oath;
 mod otp;
 mod pcscd;
@@ -17,6 +19,7 @@ mod vpcd;
 pub use devices::VirtualDevices;
 pub use key::{Applet, Firmware, Key, Touch};
 pub use maker::{Attested, Maker};
+pub use model::Model;
 pub use oath::{Account, HOTP, SHA1, SHA256, SHA512, TOTP};
 pub use pcscd::{Pcscd, refuse_everybody};
 pub use slot::{Fault, Gone, Hook, Reader, Watcher};

@@ -6,9 +6,10 @@ use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 
 use super::key::{
-    Answer, Command, Firmware, NO_SPACE, NO_SUCH_INSTRUCTION, NO_SUCH_OBJECT, NOT_ALLOWED, Touch, WRONG_PARAMETERS,
-    WRONG_SYNTAX,
+    Answer, Command, Firmware, Identity, NO_SPACE, NO_SUCH_INSTRUCTION, NO_SUCH_OBJECT, NOT_ALLOWED, NOT_NOW, Touch,
+    WRONG_PARAMETERS, WRONG_SYNTAX,
 };
+use super::model::Model;
 use super::tlv;
 
 /// Kind of a counter-based account (RFC 4226).
@@ -24,7 +25,6 @@ const PUT: u8 = 0x01;
 const DELETE: u8 = 0x02;
 const SET_CODE: u8 = 0x03;
 const RESET: u8 = 0x04;
-const RENAME: u8 = 0x05;
 const LIST: u8 = 0xA1;
 const CALCULATE: u8 = 0xA2;
 const VALIDATE: u8 = 0xA3;
@@ -42,6 +42,7 @@ const VERSION: u8 = 0x79;
 const INITIAL_COUNTER: u8 = 0x7A;
 const ALGORITHM: u8 = 0x7B;
 const NEEDS_TOUCH: u8 = 0x7C;
+const SERIAL: u8 = 0x8F;
 
 const TOUCH_PROPERTY: u8 = 0x02;
 
@@ -96,6 +97,7 @@ impl Account {
 
 /// The state outside the applet on which its responses depend.
 pub(super) struct Conditions {
+    pub model: Model,
     pub firmware: Firmware,
     pub capacity: usize,
     pub touch: Touch,
@@ -109,6 +111,9 @@ struct Access {
 pub(super) struct Oath {
     pub salt: [u8; 8],
     pub accounts: Vec<Account>,
+    pub is_touch_loose: bool,
+    pub is_false: bool,
+    pub lacks_calculate_all: bool,
     access: Option<Access>,
     challenge: [u8; 8],
     unlocked: bool,
@@ -116,7 +121,16 @@ pub(super) struct Oath {
 
 impl Oath {
     pub(super) fn new() -> Self {
-        Self { salt: random(), accounts: Vec::new(), access: None, challenge: random(), unlocked: false }
+        Self {
+            salt: random(),
+            accounts: Vec::new(),
+            is_touch_loose: false,
+            is_false: false,
+            lacks_calculate_all: false,
+            access: None,
+            challenge: random(),
+            unlocked: false,
+        }
     }
 
     pub(super) fn set_password(&mut self, password: &str) {
@@ -131,7 +145,16 @@ impl Oath {
         self.unlocked = false;
     }
 
-    pub(super) fn select(&mut self, (major, minor, patch): Firmware) -> Vec<u8> {
+    pub(super) fn select(&mut self, identity: &Identity) -> Vec<u8> {
+        let (major, minor, patch) = identity.firmware;
+        if identity.model == Model::Nitrokey {
+            // Another salt each time.
+            let mut out = tlv::one(VERSION, &[major, minor, patch]);
+            tlv::push(&mut out, NAME, &random());
+            tlv::push(&mut out, SERIAL, &identity.serial.to_be_bytes());
+            self.unlocked = true;
+            return out;
+        }
         self.challenge = random();
         self.unlocked = self.access.is_none();
         let mut out = tlv::one(VERSION, &[major, minor, patch]);
@@ -147,23 +170,40 @@ impl Oath {
         if !self.unlocked && !matches!(command.ins, VALIDATE | RESET) {
             return Err(NOT_ALLOWED);
         }
+        let model = conditions.model;
+        let is_change = model.changes_by_touch() && is_change(command.ins, &command.data, model);
+        if is_change && conditions.touch == Touch::Refused {
+            return Err(model.untouched());
+        }
+        let is_nitrokey = model == Model::Nitrokey;
         match command.ins {
             PUT => self.put(&command.data, conditions),
-            DELETE => self.delete(&command.data),
+            DELETE => self.delete(&command.data, model),
+            // On a Nitrokey the instruction asks for a status of another kind.
+            SET_CODE if is_nitrokey => Ok(vec![4, 16, 0, 0x42, 0x42, 0x42]),
             SET_CODE => self.set_code(&command.data),
-            RESET => self.reset(command.p1, command.p2),
-            RENAME if conditions.firmware >= (5, 3, 1) => self.rename(&command.data),
-            LIST => Ok(self.list()),
-            CALCULATE => self.calculate(&command.data, is_truncated(command.p2)?, conditions.touch),
-            VALIDATE => self.validate(&command.data),
+            RESET if model == Model::CanoKey => Err(NO_SUCH_INSTRUCTION),
+            RESET => self.reset(command.p1, command.p2, model),
+            ins if ins == model.rename() => self.rename(&command.data, conditions),
+            LIST => Ok(self.list(is_nitrokey && command.data == [1])),
+            CALCULATE if is_nitrokey && command.p2 == 0 => Err(NO_SUCH_INSTRUCTION),
+            CALCULATE => self.calculate(&command.data, is_truncated(command.p2)?, conditions),
+            VALIDATE if is_nitrokey => Err(NO_SUCH_INSTRUCTION),
+            VALIDATE => self.validate(&command.data, model),
+            CALCULATE_ALL if is_nitrokey || self.lacks_calculate_all => Err(NO_SUCH_INSTRUCTION),
             CALCULATE_ALL => self.calculate_all(&command.data, is_truncated(command.p2)?),
             _ => Err(NO_SUCH_INSTRUCTION),
         }
     }
 
     fn put(&mut self, data: &[u8], conditions: &Conditions) -> Answer {
-        let account = parse_account(data, conditions.firmware)?;
+        let mut account = parse_account(data, conditions)?;
+        // Dropped without a word.
+        account.touch &= conditions.model != Model::Pico;
         if let Some(same) = self.accounts.iter_mut().find(|same| same.name == account.name) {
+            if let Some(refusal) = conditions.model.exists() {
+                return Err(refusal);
+            }
             *same = account;
         } else if self.accounts.len() < conditions.capacity {
             self.accounts.push(account);
@@ -173,16 +213,19 @@ impl Oath {
         Ok(Vec::new())
     }
 
-    fn delete(&mut self, data: &[u8]) -> Answer {
+    fn delete(&mut self, data: &[u8], model: Model) -> Answer {
         let [name] = fields(data, [NAME])?;
-        let at = self.position(name)?;
+        let at = self.position(name).map_err(|_| model.absent())?;
         self.accounts.remove(at);
         Ok(Vec::new())
     }
 
-    fn rename(&mut self, data: &[u8]) -> Answer {
+    fn rename(&mut self, data: &[u8], conditions: &Conditions) -> Answer {
+        if conditions.model == Model::YubiKey && conditions.firmware < (5, 3, 1) {
+            return Err(NO_SUCH_INSTRUCTION);
+        }
         let [old, new] = fields(data, [NAME, NAME])?;
-        let at = self.position(old)?;
+        let at = self.position(old).map_err(|_| conditions.model.absent())?;
         if !is_name(new) || self.position(new).is_ok_and(|other| other != at) {
             return Err(WRONG_SYNTAX);
         }
@@ -191,6 +234,9 @@ impl Oath {
     }
 
     fn set_code(&mut self, data: &[u8]) -> Answer {
+        if self.is_false {
+            return Ok(Vec::new());
+        }
         if matches!(fields(data, [KEY]), Ok([[]])) {
             self.access = None;
             return Ok(Vec::new());
@@ -208,38 +254,62 @@ impl Oath {
         Ok(Vec::new())
     }
 
-    fn validate(&mut self, data: &[u8]) -> Answer {
+    fn validate(&mut self, data: &[u8], model: Model) -> Answer {
         let access = self.access.as_ref().ok_or(NO_SUCH_OBJECT)?;
         let [response, theirs] = fields(data, [RESPONSE, CHALLENGE])?;
         if hmac(access.algorithm, &access.key, &self.challenge) != response {
-            return Err(WRONG_SYNTAX);
+            return Err(if model == Model::Pico { NO_SUCH_OBJECT } else { WRONG_SYNTAX });
         }
         self.unlocked = true;
         Ok(tlv::one(RESPONSE, &hmac(access.algorithm, &access.key, theirs)))
     }
 
-    fn reset(&mut self, p1: u8, p2: u8) -> Answer {
+    fn reset(&mut self, p1: u8, p2: u8, model: Model) -> Answer {
         if (p1, p2) != (0xDE, 0xAD) {
             return Err(WRONG_PARAMETERS);
         }
-        *self = Self { unlocked: true, ..Self::new() };
+        if self.is_false {
+            return Ok(Vec::new());
+        }
+        // The salt of pico-fido comes from the chip.
+        let salt = if model == Model::Pico { self.salt } else { random() };
+        let Self { is_touch_loose, is_false, lacks_calculate_all, .. } = *self;
+        *self = Self { salt, unlocked: true, is_touch_loose, is_false, lacks_calculate_all, ..Self::new() };
         Ok(Vec::new())
     }
 
-    fn list(&self) -> Vec<u8> {
+    fn list(&self, with_properties: bool) -> Vec<u8> {
         let mut out = Vec::new();
         for account in &self.accounts {
-            tlv::push(&mut out, LISTED, &[&[account.kind_and_algorithm()][..], &account.name].concat());
+            let mut entry = [&[account.kind_and_algorithm()][..], &account.name].concat();
+            if with_properties {
+                entry.push(u8::from(account.touch));
+            }
+            tlv::push(&mut out, LISTED, &entry);
         }
         out
     }
 
-    fn calculate(&mut self, data: &[u8], truncated: bool, touch: Touch) -> Answer {
+    fn calculate(&mut self, data: &[u8], truncated: bool, conditions: &Conditions) -> Answer {
+        let model = conditions.model;
         let [name, challenge] = fields(data, [NAME, CHALLENGE])?;
-        let at = self.position(name)?;
+        let at = self.position(name).map_err(|_| model.absent())?;
+        let is_loose = self.is_touch_loose;
         let account = &mut self.accounts[at];
-        if account.touch && touch == Touch::Refused {
-            return Err(NOT_ALLOWED);
+        if account.touch && !is_loose && conditions.touch == Touch::Refused {
+            return Err(model.untouched());
+        }
+        if !matches!(account.kind, HOTP | TOTP) {
+            return Err(NOT_NOW);
+        }
+        if model == Model::Nitrokey && account.algorithm == SHA512 {
+            return Err(0x6A81);
+        }
+        // A CanoKey raises the counter before it uses it.
+        if account.kind == HOTP && model == Model::CanoKey {
+            account.counter += 1;
+            let mac = account.response(&account.counter.to_be_bytes());
+            return Ok(response(account.digits, &mac, truncated));
         }
         if account.kind == TOTP {
             return Ok(response(account.digits, &account.response(challenge), truncated));
@@ -277,7 +347,18 @@ fn fields<const N: usize>(data: &[u8], tags: [u8; N]) -> Result<[&[u8]; N], u16>
     Ok(std::array::from_fn(|at| elements[at].1))
 }
 
-fn parse_account(data: &[u8], firmware: Firmware) -> Result<Account, u16> {
+/// Whether a command changes accounts, so that some keys want a touch for it.
+pub(super) fn is_change(ins: u8, data: &[u8], model: Model) -> bool {
+    let writes_touch = || {
+        let mut rest = data;
+        let is_account = tlv::take_tagged(&mut rest, NAME).and(tlv::take_tagged(&mut rest, KEY)).is_some();
+        is_account && take_touch(&mut rest)
+    };
+    matches!(ins, DELETE | RESET) || ins == model.rename() || (ins == PUT && writes_touch())
+}
+
+fn parse_account(data: &[u8], conditions: &Conditions) -> Result<Account, u16> {
+    let firmware = conditions.firmware;
     let mut rest = data;
     let name = tlv::take_tagged(&mut rest, NAME).filter(|name| is_name(name)).ok_or(WRONG_SYNTAX)?;
     let key = tlv::take_tagged(&mut rest, KEY).ok_or(WRONG_SYNTAX)?;
@@ -290,7 +371,8 @@ fn parse_account(data: &[u8], firmware: Firmware) -> Result<Account, u16> {
         && is_algorithm(algorithm)
         && (6..=8).contains(digits)
         && (14..=64).contains(&key.len());
-    let is_supported = (!touch || firmware >= (4, 2, 6)) && (algorithm != SHA512 || firmware >= (4, 3, 1));
+    let is_supported = conditions.model != Model::YubiKey
+        || (!touch || firmware >= (4, 2, 6)) && (algorithm != SHA512 || firmware >= (4, 3, 1));
     if !is_well_formed || !is_supported {
         return Err(WRONG_SYNTAX);
     }

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use mfad_hardware::device::UsbDevice;
+
 use super::key::Key;
 
 /// The key is not in the reader, or is no longer.
@@ -138,6 +140,12 @@ impl Reader {
         let mut state = self.state();
         let state = &mut *state;
         look(state.key.as_mut().or(state.beside.as_mut()).expect("no key in the reader, nor beside it"))
+    }
+
+    /// Returns the USB device that the present key is; `None` without a key.
+    pub fn usb(&self) -> Option<UsbDevice> {
+        let (vendor, product) = self.state().key.as_ref()?.model().usb();
+        Some(UsbDevice { vendor, product, serial: None })
     }
 
     /// Returns the number of the present insertion; `None` without a key.

@@ -145,7 +145,7 @@ fn old_firmware_refuses_what_it_does_not_know() {
     assert_eq!(put(&mut key, "a", TOTP | SHA1, 6, &SEED[..20], &[PROPERTY, TOUCH_PROPERTY]), [0x6A, 0x80]);
     assert_eq!(put(&mut key, "a", TOTP | SHA512, 6, &SEED[..20], &[]), [0x6A, 0x80]);
     let names = [tlv::one(NAME, b"a"), tlv::one(NAME, b"b")].concat();
-    assert_eq!(key.transmit(&apdu(RENAME, 0x00, &names)), [0x6D, 0x00]);
+    assert_eq!(key.transmit(&apdu(0x05, 0x00, &names)), [0x6D, 0x00]);
 }
 
 #[test]
@@ -154,8 +154,8 @@ fn accounts_are_renamed_and_deleted_by_name() {
     put(&mut key, "a", TOTP | SHA1, 6, &SEED[..20], &[]);
     let names = [tlv::one(NAME, b"a"), tlv::one(NAME, b"b")].concat();
 
-    assert_eq!(key.transmit(&apdu(RENAME, 0x00, &names)), DONE);
-    assert_eq!(key.transmit(&apdu(RENAME, 0x00, &names)), [0x69, 0x84]);
+    assert_eq!(key.transmit(&apdu(0x05, 0x00, &names)), DONE);
+    assert_eq!(key.transmit(&apdu(0x05, 0x00, &names)), [0x69, 0x84]);
     assert_eq!(key.transmit(&apdu(DELETE, 0x00, &tlv::one(NAME, b"b"))), DONE);
     assert_eq!(key.transmit(&apdu(DELETE, 0x00, &tlv::one(NAME, b"b"))), [0x69, 0x84]);
 }

@@ -1,0 +1,37 @@
+//! Keys with the firmware pico-fido (version 8.0.0 of the applet was run).
+
+use std::time::Duration;
+
+use mfad_core::model::Firmware;
+
+use super::Dialect;
+use crate::card::GET_RESPONSE;
+
+pub(super) struct Pico;
+
+impl Dialect for Pico {
+    fn continuation(&self) -> u8 {
+        GET_RESPONSE
+    }
+
+    fn rename(&self, _: Firmware) -> Result<u8, &'static str> {
+        Ok(0x05)
+    }
+
+    /// The salt comes from the chip, so it stays after a reset.
+    fn salt_identifies(&self) -> bool {
+        false
+    }
+
+    fn sha512(&self, _: Firmware) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    fn touch(&self, _: Firmware) -> Result<Duration, &'static str> {
+        Err("pico-fido drops the setting that a code requires a touch; leave out `touch`")
+    }
+
+    fn capacity(&self, _: Firmware) -> Option<u32> {
+        None
+    }
+}
