@@ -18,7 +18,7 @@ MANUAL := $(RELEASE)/manual
 PROOF := $(CARGO_TARGET_DIR)/proof
 # Tests with a long form for `make proof`, and tests that exist only in a long form and are `#[ignore]`d otherwise.
 LONG := test(proof::) | test(proofs::) | test(races::) | test(memory::) | test(leaks::) \
-	| test(/_at_50_points_|_batch_of_500_|_a_kill_at_any_apdu_|many_logins_in_one_/)
+	| test(/_at_50_points_|_batch_of_500_|_batch_of_200_|_a_kill_at_any_apdu_|many_logins_in_one_/)
 
 .PHONY: demo run build test proof fuzz mutants coverage vm bench deb manual install fmt clean
 

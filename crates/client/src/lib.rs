@@ -48,7 +48,8 @@ pub use mfad_api::{HostLogin, SecretString};
 pub use request::{Authority, Method, Request};
 pub use stream::{Stopper, Stream};
 
-/// Default time limit of one exchange: the longest time that the daemon works on a request.
+/// Default time limit of one exchange: the longest time that the daemon works on a request. Where a hardware key may wait
+/// for touches, the daemon works up to 100 s.
 const EXCHANGE_TIME: Duration = Duration::from_secs(30);
 
 /// A client of one daemon. It keeps one connection open between exchanges.

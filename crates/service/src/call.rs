@@ -178,6 +178,27 @@ pub enum Call {
     Version,
 }
 
+impl Call {
+    /// Whether a hardware key may wait for touches before it answers, for as long as its maker lets it.
+    pub fn may_wait_for_touches(&self) -> bool {
+        match self {
+            Self::CreateSecret(_, order) => matches!(order, SecretOrder::Hardware(_)),
+            Self::Enroll(_, _, first, _) => matches!(first, FirstCode::Device),
+            Self::AnswerChallenge(proof)
+            | Self::StepUp { proof, .. }
+            | Self::Verify(_, proof)
+            | Self::VerifyHostLogin(_, proof, _) => matches!(proof, Proof::Device { .. }),
+            Self::DeleteSecret(..)
+            | Self::RenameAccount(..)
+            | Self::DeleteAccount(..)
+            | Self::ResetDevice(_)
+            | Self::AttestDevice(..)
+            | Self::ReturnDevice(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Every reply to a call that was carried out. Times are in milliseconds since 1970, unless stated otherwise.
 pub enum Reply {
     /// A user was created.

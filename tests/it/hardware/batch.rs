@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::bench::{Bench, can_have_readers};
-use crate::card::{Fault, Key, Reader};
+use crate::card::{Account, Fault, Key, Model, Reader};
 use crate::host::wait;
 use crate::otp;
 use crate::proof::report;
@@ -25,6 +25,10 @@ const MANY_KEYS: usize = 500;
 
 struct Plan {
     keys: usize,
+    /// The models of the keys, in turn.
+    models: &'static [Model],
+    /// So many further keys have no room for an account.
+    full: usize,
     readers: usize,
     /// Every so many keys are pulled in the middle.
     pull_every: usize,
@@ -43,19 +47,30 @@ fn mfactl(bench: &Bench, manifest: &Path) -> Child {
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-/// Serial number, then user and status.
-type Lines = BTreeMap<u32, (String, String)>;
+/// Id of the key, then user and status.
+type Lines = BTreeMap<String, (String, String)>;
 
 /// The file of results. It is read only when it has grown: those who look at it all the time share the
 /// processors with what is measured.
 struct Results {
     path: PathBuf,
+    log: PathBuf,
     read: Mutex<(u64, Arc<Lines>)>,
 }
 
 impl Results {
     fn of(manifest: &Path) -> Self {
-        Self { path: manifest.with_extension("results.csv"), read: Mutex::default() }
+        Self {
+            path: manifest.with_extension("results.csv"),
+            log: manifest.with_extension("log"),
+            read: Mutex::default(),
+        }
+    }
+
+    /// Whether the operator was told that this key is not for a user.
+    fn is_refused(&self, id: &str) -> bool {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        log.contains(&format!("hardware key {id} is not for"))
     }
 
     fn now(&self) -> Arc<Lines> {
@@ -64,8 +79,7 @@ impl Results {
         if read.0 != length {
             let text = fs::read(&self.path).unwrap_or_default();
             let mut lines = csv::ReaderBuilder::new().from_reader(text.as_slice());
-            let fields =
-                |line: csv::StringRecord| Some((line[2].parse().ok()?, (line[0].to_owned(), line[4].to_owned())));
+            let fields = |line: csv::StringRecord| Some((line[2].to_owned(), (line[0].to_owned(), line[4].to_owned())));
             let found = lines.records().filter_map(|line| fields(line.ok()?)).collect();
             *read = (length, Arc::new(found));
         }
@@ -85,13 +99,17 @@ fn feed(
 ) {
     loop {
         let Some((key, fault)) = keys.lock().unwrap().pop() else { return };
-        let serial = key.serial();
+        let (id, serial, is_full) = (key.id(), key.serial(), key.account("x").is_some());
         reader.insert(key);
         if let Some(fault) = fault {
             let at = usize::try_from(serial).unwrap() % 18;
             reader.plan(at, fault);
         }
-        while !results.now().contains_key(&serial) {
+        while !results.now().contains_key(&id) {
+            // The operator is told that the key is not for this user, and takes a full one out.
+            if is_full && results.is_refused(&id) {
+                break;
+            }
             if over.load(Ordering::Relaxed) {
                 return;
             }
@@ -104,7 +122,9 @@ fn feed(
             thread::sleep(GLANCE);
         }
         reader.clear();
-        if let Some(key) = reader.pull() {
+        if let Some(key) = reader.pull()
+            && !is_full
+        {
             done.lock().unwrap().push(key);
         }
     }
@@ -136,7 +156,14 @@ fn run(test: &str, plan: &Plan) {
             Fault::LostAnswer
         })
     };
-    let keys = (0..plan.keys).map(|number| (Key::new(FIRST_SERIAL + u32::try_from(number).unwrap()), fault(number)));
+    let key_of = |number: usize| {
+        let model = plan.models[number % plan.models.len()];
+        Key::of(model, FIRST_SERIAL + u32::try_from(number).unwrap())
+    };
+    let full = (plan.keys..plan.keys + plan.full)
+        .map(|number| (key_of(number).with_capacity(1).with_account(Account::foreign("x")), None));
+    // The last ones are plugged in first.
+    let keys = (0..plan.keys).map(|number| (key_of(number), fault(number))).chain(full);
     let (keys, done, over) = (Mutex::new(keys.collect()), Mutex::new(Vec::new()), AtomicBool::new(false));
     let readers = bench.readers.clone();
     readers.iter().for_each(|reader| reader.set_cost(plan.cost));
@@ -179,12 +206,14 @@ fn run(test: &str, plan: &Plan) {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&bench, &ids, &lines, &done)))
     };
     let swapped = confuse(|lines| {
-        let (first, second) = (lines[&FIRST_SERIAL].clone(), lines[&(FIRST_SERIAL + 1)].clone());
-        lines.extend([(FIRST_SERIAL, second), (FIRST_SERIAL + 1, first)]);
+        let (one, other) = two_of(lines);
+        let (first, second) = (lines[&one].clone(), lines[&other].clone());
+        lines.extend([(one, second), (other, first)]);
     });
     let doubled = confuse(|lines| {
-        let first = lines[&FIRST_SERIAL].clone();
-        lines.insert(FIRST_SERIAL + 1, first);
+        let (one, other) = two_of(lines);
+        let first = lines[&one].clone();
+        lines.insert(other, first);
     });
     assert!(swapped.is_err() && doubled.is_err(), "the harness finds keys that were mixed up");
     let spent: Duration = readers.iter().map(Reader::apdu_time).sum();
@@ -201,12 +230,18 @@ fn run(test: &str, plan: &Plan) {
     report(&name, figure, format!("0, 0 of {MANY_KEYS}, at most 1.2 x"), plan.keys >= MANY_KEYS && ratio <= 1.2);
 }
 
+/// The ids of two keys.
+fn two_of(lines: &Lines) -> (String, String) {
+    let mut ids = lines.keys().cloned();
+    (ids.next().unwrap(), ids.next().unwrap())
+}
+
 /// Everybody has one key, every key one account, and it is that user's: the key's code is taken.
 fn check(bench: &Bench, ids: &BTreeMap<String, String>, results: &Lines, keys: &[Key]) {
     let named: BTreeSet<&String> = results.values().map(|(user, _)| user).collect();
     assert_eq!((results.len(), named.len(), keys.len()), (ids.len(), ids.len(), ids.len()));
     for key in keys {
-        let (user, status) = &results[&key.serial()];
+        let (user, status) = &results[&key.id()];
         assert_eq!(status, "done", "key {}", key.serial());
         let names: Vec<_> = key.accounts().iter().map(|a| String::from_utf8_lossy(&a.name).into_owned()).collect();
         assert_eq!(names, [format!("mfad:{user}")], "key {}", key.serial());
@@ -222,6 +257,8 @@ fn r17_a_batch_of_keys_with_pulls_and_kills_ends_complete() {
         "r17_a_batch_of_keys_with_pulls_and_kills_ends_complete",
         &Plan {
             keys: 24,
+            models: &[Model::YubiKey],
+            full: 0,
             readers: 4,
             pull_every: 5,
             kills: 2,
@@ -238,8 +275,45 @@ fn r17_a_batch_of_500_keys_with_pulls_and_kills_ends_complete() {
         "r17_a_batch_of_500_keys_with_pulls_and_kills_ends_complete",
         &Plan {
             keys: MANY_KEYS,
+            models: &[Model::YubiKey],
+            full: 0,
             readers: 8,
             pull_every: 20,
+            kills: 2,
+            cost: Duration::from_millis(20),
+            patience: Duration::from_secs(1200),
+        },
+    );
+}
+
+#[test]
+fn r17_a_batch_of_keys_of_four_makers_ends_complete() {
+    run(
+        "r17_a_batch_of_keys_of_four_makers_ends_complete",
+        &Plan {
+            keys: 20,
+            models: &Model::ALL,
+            full: 3,
+            readers: 4,
+            pull_every: 5,
+            kills: 2,
+            cost: Duration::from_millis(20),
+            patience: Duration::from_secs(180),
+        },
+    );
+}
+
+#[test]
+#[ignore = "takes minutes: 200 keys at the pace of real ones"]
+fn r17_a_batch_of_200_keys_of_four_makers_with_pulls_and_kills_ends_complete() {
+    run(
+        "r17_a_batch_of_200_keys_of_four_makers_with_pulls_and_kills_ends_complete",
+        &Plan {
+            keys: 200,
+            models: &Model::ALL,
+            full: 3,
+            readers: 8,
+            pull_every: 19,
             kills: 2,
             cost: Duration::from_millis(20),
             patience: Duration::from_secs(1200),

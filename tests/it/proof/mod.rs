@@ -10,6 +10,7 @@ mod flips;
 mod fuzz;
 mod guard;
 mod guessing;
+mod hung;
 mod model;
 mod power;
 mod soak;

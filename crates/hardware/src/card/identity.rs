@@ -123,7 +123,7 @@ fn reported(session: &mut CardSession<'_>, reader: &ReaderFacts, report: Report)
     if own_vendor(reader).is_none() && is_like_yubicos(reader, &report) {
         return Ok(yubikey(report));
     }
-    Ok(Identity::of_report(Maker::Compatible, IdSource::Compatible, report, "YubiKey compatible"))
+    Ok(Identity::of_report(Maker::Compatible, IdSource::Compatible, report, "compatible key"))
 }
 
 fn yubikey(report: Report) -> Identity {

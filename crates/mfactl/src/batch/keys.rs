@@ -1,7 +1,9 @@
 //! Tracks which hardware keys are plugged in and which of them may be programmed. It must not know the daemon.
 
-use mfad_core::model::KeyId;
+use mfad_core::model::{IdSource, KeyId};
 use std::collections::{BTreeMap, BTreeSet};
+
+use super::queue::Touch;
 
 /// The hardware keys of a batch, by id.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub(super) struct Keys {
     used: BTreeMap<KeyId, String>,
     /// Keys that are not used again until they are unplugged.
     aside: BTreeSet<KeyId>,
+    /// Keys that cannot require a touch.
+    without_touch: BTreeSet<KeyId>,
     /// Used keys that were already reported since they were plugged in.
     told: BTreeSet<KeyId>,
 }
@@ -22,6 +26,9 @@ pub(super) struct Keys {
 impl Keys {
     /// Records that a key was plugged in. Without a id, one that is known for the reader stays.
     pub(super) fn attached(&mut self, reader: String, key: Option<KeyId>) {
+        // Known by what numbers the key: the daemon asks no such key to require a touch.
+        let never = |key: &KeyId| matches!(key.source(), IdSource::Pico | IdSource::Compatible);
+        self.without_touch.extend(key.filter(never));
         match self.present.iter_mut().find(|(name, _)| *name == reader) {
             Some((_, known)) => *known = key.or(*known),
             None => self.present.push((reader, key)),
@@ -99,6 +106,22 @@ impl Keys {
     /// Excludes a key until it is unplugged.
     pub(super) fn put_aside(&mut self, key: KeyId) {
         self.aside.insert(key);
+    }
+
+    /// Records that a key cannot require a touch. Returns `false` if that was known.
+    pub(super) fn note_without_touch(&mut self, key: KeyId) -> bool {
+        self.without_touch.insert(key)
+    }
+
+    /// Whether a key can require a touch, as far as is known.
+    pub(super) fn touch(&self, key: KeyId) -> Touch {
+        if self.without_touch.contains(&key) {
+            Touch::Never
+        } else if self.without_touch.is_empty() {
+            Touch::Possible
+        } else {
+            Touch::Scarce
+        }
     }
 
     /// Returns the used keys that were plugged in, with their users; each key once per time it is plugged in.

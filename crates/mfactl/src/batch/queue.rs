@@ -41,6 +41,17 @@ impl Open {
     }
 }
 
+/// Whether a key can require a touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Touch {
+    /// It cannot, so it is for a row that asks for none.
+    Never,
+    /// It can, as far as is known.
+    Possible,
+    /// It can, and other keys of this batch cannot. So rows that ask for a touch come first.
+    Scarce,
+}
+
 /// Rows that are neither done nor being worked on, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Queue(VecDeque<Open>);
@@ -57,10 +68,14 @@ impl Queue {
 
     /// Takes the row for an unused key: the row that may have left an account on it, otherwise the first row that does
     /// not wait for another attached key. So a key that an attempt left behind half done goes to its own user.
-    pub(super) fn take_for(&mut self, key: KeyId, present: &[KeyId]) -> Option<Open> {
-        let is_its_own = |open: &Open| open.held.contains(&key);
-        let is_free = |open: &Open| !present.iter().any(|key| open.held.contains(key));
-        let at = self.0.iter().position(is_its_own).or_else(|| self.0.iter().position(is_free))?;
+    pub(super) fn take_for(&mut self, key: KeyId, present: &[KeyId], can: Touch) -> Option<Open> {
+        let fits = |open: &Open| can != Touch::Never || !open.row.touch;
+        let is_its_own = |open: &Open| open.held.contains(&key) && fits(open);
+        let is_free = |open: &Open| !present.iter().any(|key| open.held.contains(key)) && fits(open);
+        let is_wanted = |open: &Open| can == Touch::Scarce && open.row.touch && is_free(open);
+        let rows = || self.0.iter();
+        let own = rows().position(is_its_own);
+        let at = own.or_else(|| rows().position(is_wanted)).or_else(|| rows().position(is_free))?;
         self.0.remove(at)
     }
 
@@ -101,7 +116,7 @@ mod tests {
     }
 
     fn taken(queue: &mut Queue, key: KeyId, present: &[KeyId]) -> Option<String> {
-        queue.take_for(key, present).map(|open| open.row.user)
+        queue.take_for(key, present, Touch::Possible).map(|open| open.row.user)
     }
 
     #[test]
@@ -135,6 +150,29 @@ mod tests {
 
         assert_eq!(taken(&mut queue, id(9), &ids([8, 9])).as_deref(), Some("bob"));
         assert_eq!(taken(&mut queue, id(8), &ids([8, 9])).as_deref(), Some("ann"));
+    }
+
+    #[test]
+    fn a_key_that_cannot_require_a_touch_goes_to_a_row_without() {
+        let mut queue = Queue::default();
+        let ann = open("ann", &[]);
+        queue.push(Open { row: Row { touch: true, ..ann.row.clone() }, ..ann });
+        queue.push(open("bob", &[]));
+
+        assert_eq!(queue.take_for(id(7), &[id(7)], Touch::Never).map(|open| open.row.user).as_deref(), Some("bob"));
+        assert!(queue.take_for(id(7), &[id(7)], Touch::Never).is_none());
+        assert_eq!(queue.take_for(id(8), &[id(8)], Touch::Possible).map(|open| open.row.user).as_deref(), Some("ann"));
+    }
+
+    #[test]
+    fn where_touch_is_scarce_it_is_kept_for_the_rows_that_ask_for_it() {
+        let mut queue = Queue::default();
+        queue.push(open("ann", &[]));
+        let bob = open("bob", &[]);
+        queue.push(Open { row: Row { touch: true, ..bob.row.clone() }, ..bob });
+
+        assert_eq!(queue.take_for(id(7), &[id(7)], Touch::Scarce).map(|open| open.row.user).as_deref(), Some("bob"));
+        assert_eq!(queue.take_for(id(8), &[id(8)], Touch::Scarce).map(|open| open.row.user).as_deref(), Some("ann"));
     }
 
     #[test]

@@ -46,9 +46,9 @@ pub(super) enum Outcome {
         code: String,
         /// Error message, for the terminal.
         text: String,
-        /// Whether the key would fail for other users too.
-        spoils_key: bool,
     },
+    /// The key is in the way: it is full, locked, or cannot do what the row asks for. The row goes on with another key.
+    OtherKey(Failure),
     /// The batch cannot continue.
     Stop(Failure),
 }
@@ -57,22 +57,22 @@ impl Outcome {
     fn of(failure: Failure) -> Self {
         match Verdict::of(&failure) {
             Verdict::Again => Self::Again(failure),
-            Verdict::Failed => Self::failed(&failure, false),
-            Verdict::Spoiled => Self::failed(&failure, true),
+            Verdict::Failed => Self::failed(&failure),
+            Verdict::OtherKey => Self::OtherKey(failure),
             Verdict::Stop => Self::Stop(failure),
         }
     }
 
-    fn failed(failure: &Failure, spoils_key: bool) -> Self {
+    fn failed(failure: &Failure) -> Self {
         let code = match failure {
             Failure::Refused(problem) => problem.code.clone(),
             other => other.to_string(),
         };
-        Self::Failed { code, text: failure.to_string(), spoils_key }
+        Self::Failed { code, text: failure.to_string() }
     }
 
     fn taken() -> Self {
-        Self::Failed { code: "secret-name-taken".to_owned(), text: TAKEN.to_owned(), spoils_key: false }
+        Self::Failed { code: "secret-name-taken".to_owned(), text: TAKEN.to_owned() }
     }
 }
 

@@ -18,7 +18,7 @@ use super::results::{Entry, ResultsFile, Status};
 use super::row::{Outcome, Plan, work};
 use crate::client::Client;
 use crate::failure::Failure;
-use mfad_core::model::KeyId;
+use mfad_core::model::{IdSource, KeyId};
 
 /// With `--no-wait`: attempts per row, and failed reconnects in a row, before giving up. Otherwise there is no limit.
 const TRIES: u32 = 8;
@@ -128,10 +128,13 @@ impl RunState<'_> {
             if !self.runner.keys.is_fresh(key) {
                 continue;
             }
-            let Some(open) = self.runner.queue.take_for(key, &present) else { continue };
+            let touch = self.runner.keys.touch(key);
+            let Some(open) = self.runner.queue.take_for(key, &present, touch) else { continue };
             self.runner.keys.begin(key, open.held.clone());
             self.has_asked = false;
-            if open.row.touch && !self.runner.plan.pending {
+            // A Nitrokey also wants a touch before it lets go of what an earlier attempt left on it.
+            let is_left_on = open.held.contains(&key) && key.source() == IdSource::Nitrokey;
+            if (open.row.touch && !self.runner.plan.pending) || is_left_on {
                 self.runner
                     .progress
                     .say(&format!("hardware key {key} is for {}: touch it when it blinks", open.row.user));
@@ -178,11 +181,10 @@ impl RunState<'_> {
                 self.again(open, key, &failure);
                 Ok(())
             }
-            Outcome::Failed { code, text, spoils_key } => {
-                if spoils_key {
-                    self.runner.keys.put_aside(key);
-                }
-                self.runner.failed(&open.row, Some(key), &code, &text)
+            Outcome::Failed { code, text } => self.runner.failed(&open.row, Some(key), &code, &text),
+            Outcome::OtherKey(failure) => {
+                self.other_key(open, key, &failure);
+                Ok(())
             }
             Outcome::Stop(failure) => Err(failure),
         }
@@ -203,6 +205,16 @@ impl RunState<'_> {
         self.runner.progress.say(&format!("hardware key {} is the first key of {}", first.key, open.row.user));
         let first = ProvisionedKey { receipt: None, codes: Vec::new(), ..first };
         self.runner.queue.put_back(Open { first: Some(first), held: BTreeSet::new(), attempts: 0, ..open });
+    }
+
+    /// Returns a row to the queue whose key is in the way. The key may still do for a row that asks for no touch.
+    fn other_key(&mut self, open: Open, key: KeyId, failure: &Failure) {
+        self.runner.progress.say(&format!("hardware key {key} is not for {}: {failure}", open.row.user));
+        let is_unsupported = matches!(failure, Failure::Refused(problem) if problem.code == "unsupported");
+        if !(is_unsupported && open.row.touch && self.runner.keys.note_without_touch(key)) {
+            self.runner.keys.put_aside(key);
+        }
+        self.runner.queue.put_back(open);
     }
 
     fn again(&mut self, open: Open, key: KeyId, failure: &Failure) {

@@ -10,8 +10,8 @@ pub(super) enum Verdict {
     Again,
     /// The row of this user fails. The key can be used for other users.
     Failed,
-    /// The row of this user fails, and so would any other user's row on this key.
-    Spoiled,
+    /// The key is in the way. The row goes on with another key.
+    OtherKey,
     /// Attempts fail for every user and key, so the batch stops.
     Stop,
 }
@@ -37,7 +37,7 @@ impl Verdict {
         match (problem.code.as_str(), problem.status) {
             ("touch-timeout" | "device-changed", _) | (_, 429 | 502..=504) => Self::Again,
             ("name-taken" | "device-full" | "device-locked" | "device-in-use" | "not-genuine" | "unsupported", _)
-            | ("wrong-device-password", _) => Self::Spoiled,
+            | ("wrong-device-password", _) => Self::OtherKey,
             ("forbidden" | "unauthenticated", _) => Self::Stop,
             _ => Self::Failed,
         }
@@ -90,10 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_key_refuses_would_hit_the_next_user_too() {
+    fn what_a_key_refuses_leaves_the_user_to_the_next_key() {
         for (status, code) in [(409, "device-full"), (409, "name-taken"), (423, "device-locked"), (409, "unsupported")]
         {
-            assert_eq!(Verdict::of(&refused(status, code)), Verdict::Spoiled, "{code}");
+            assert_eq!(Verdict::of(&refused(status, code)), Verdict::OtherKey, "{code}");
         }
     }
 

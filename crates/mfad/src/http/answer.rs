@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ use super::{Server, context_of, ui};
 
 /// Time limit of a whole request, from the end of its header block to its response (HTTP-1).
 const REQUEST_TIME: Duration = Duration::from_secs(30);
+/// Further time of a request while a hardware key waits for touches: two, of the key that waits longest.
+const TOUCH_TIME: Duration = Duration::from_secs(70);
 /// Interval at which a long call checks whether its client has disconnected.
 const LOOK: Duration = Duration::from_millis(250);
 /// Time that a stopping daemon waits for the first request of a connection that it has accepted.
@@ -136,21 +139,37 @@ fn unread_answer(server: &Server, uid: u32, problem: &Problem) -> Vec<u8> {
     raw_answer(problem, &id, &now)
 }
 
+/// Waits for the outcome of a request, and refuses it when its time is over.
+async fn within_time<T>(
+    attempt: impl Future<Output = Result<T, Problem>>,
+    may_wait: &AtomicBool,
+) -> Result<T, Problem> {
+    let mut attempt = pin!(attempt);
+    match tokio::time::timeout(REQUEST_TIME, &mut attempt).await {
+        Ok(outcome) => outcome,
+        Err(_) if may_wait.load(Ordering::Relaxed) => {
+            tokio::time::timeout(TOUCH_TIME, attempt).await.unwrap_or_else(|_| Err(Problem::busy()))
+        }
+        Err(_) => Err(Problem::busy()),
+    }
+}
+
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         self.signals.start_answering();
         let id = request_id(&self.server.clock.now());
         let (parts, body) = request.into_parts();
         let mut is_read = false;
+        let may_wait = AtomicBool::new(false);
         let attempt = async {
             // The body is read even if the request is going to be refused: the next request on the connection starts
             // after it.
             let body = read_body(body, &self.signals).await;
             let body = body.inspect_err(|problem| self.server.note_refusal(&id, self.peer.uid, problem))?;
             is_read = true;
-            self.attempt(&parts, body, &id).await
+            self.attempt(&parts, body, &id, &may_wait).await
         };
-        let outcome = tokio::time::timeout(REQUEST_TIME, attempt).await.unwrap_or_else(|_| Err(Problem::busy()));
+        let outcome = within_time(attempt, &may_wait).await;
         let mut answer = outcome.unwrap_or_else(|problem| {
             log_cause(&id, &problem);
             problem_answer(&explained(problem, parts.uri.path(), &parts.headers), &id)
@@ -162,7 +181,14 @@ impl Connection {
         answer
     }
 
-    async fn attempt(&self, parts: &request::Parts, body: Sensitive<Vec<u8>>, id: &str) -> Result<Answer, Problem> {
+    /// Sets `may_wait` once it is known that a hardware key may wait for touches.
+    async fn attempt(
+        &self,
+        parts: &request::Parts,
+        body: Sensitive<Vec<u8>>,
+        id: &str,
+        may_wait: &AtomicBool,
+    ) -> Result<Answer, Problem> {
         check_host(&parts.uri, &parts.headers)?;
         let path = parts.uri.path();
         if let Some(page) = &self.server.page {
@@ -194,6 +220,7 @@ impl Connection {
                 return self.event_answer(caller, now, id, Call::DeviceEvents { after: None }, events::devices).await;
             }
         };
+        may_wait.store(call.may_wait_for_touches(), Ordering::Relaxed);
         let context = context_of(caller, now, id);
         let kept = match key {
             None => self.perform(context, call, qr).await?,

@@ -136,7 +136,7 @@ pub(super) fn genuine(genuine: &GenuineView) -> api::GenuineDevice {
 pub(super) fn account_left(key: KeyId, name: &AccountName) -> api::AccountLeft {
     let detail = format!(
         "the factor is deleted, and its account {name} is still on the key {key}, which erases accounts only when it is \
-         touched: return the key with POST /devices/{key}/return and touch it when it blinks"
+         touched: return the key with POST /devices/{key}/return, or program it again, and touch it when it blinks"
     );
     api::AccountLeft { key: key.to_string(), credential: name.to_string(), detail }
 }

@@ -42,7 +42,8 @@ impl Service {
         key.attested_by = attested.map(|said| said.root);
         let known = self.device_row(key.id)?;
         self.unlock_for(context, &access, known.as_ref(), &mut applet, order.password.as_ref())?;
-        self.settle(context, key.id, &mut applet, Attention::Unattended)?;
+        // Whoever programs a key holds it, and can touch it for what was left on it.
+        self.settle(context, key.id, &mut applet, Attention::Attended)?;
         let credential = self.new_credential(context, &access, &order, &mut applet)?;
         // Overwriting the account of another factor would end that factor without its user knowing.
         if self.programmed_on(&key)?.iter().any(|row| row.name == credential.name) {

@@ -1,7 +1,8 @@
 //! The Management applet, limited to READ CONFIG, which reports the identity of the key (Yubico, "Management
 //! application").
 
-use super::key::{Answer, Applet, Command, Identity, NO_SUCH_INSTRUCTION, WRONG_PARAMETERS};
+use super::applets::Applet;
+use super::key::{Answer, Command, Identity, NO_SUCH_INSTRUCTION, WRONG_PARAMETERS};
 use super::tlv;
 
 const READ_CONFIG: u8 = 0x1D;

@@ -2,6 +2,7 @@
 //! `Card` and `Devices`, or behind a real pcscd through vsmartcard's vpcd. It implements Yubico's published protocols,
 //! is checked with Yubico's own `ykman`, and shares no code with the daemon's implementation of them.
 
+mod applets;
 mod devices;
 mod foreign;
 mod key;
@@ -16,8 +17,9 @@ mod slot;
 mod tlv;
 mod vpcd;
 
+pub use applets::Applet;
 pub use devices::VirtualDevices;
-pub use key::{Applet, Firmware, Key, Touch};
+pub use key::{Firmware, Key, Touch};
 pub use maker::{Attested, Maker};
 pub use model::Model;
 pub use oath::{Account, HOTP, SHA1, SHA256, SHA512, TOTP};
