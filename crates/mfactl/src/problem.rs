@@ -166,7 +166,9 @@ fn device_advice(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::DeviceRemoved => Some("leave the key in until the command has ended"),
         ErrorCode::DeviceFull => Some("mfactl device accounts shows what is on it"),
         ErrorCode::DeviceLocked => Some("give the daemon its password with mfactl device password --learn"),
-        ErrorCode::WrongDevicePassword => Some("if it is lost, mfactl device reset erases it with all accounts"),
+        ErrorCode::WrongDevicePassword => Some(
+            "if it is lost, a reset erases it with all accounts (mfactl device reset; a CanoKey needs its own program)",
+        ),
         ErrorCode::TouchDenied => Some("run the command again if it was a mistake"),
         ErrorCode::PinRequired => Some("give the PIN with --pin-file or --pin-stdin"),
         ErrorCode::PinWrong => {

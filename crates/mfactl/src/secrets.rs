@@ -5,10 +5,12 @@ use crate::acting::Acting;
 use crate::args::ActOnUser;
 use crate::call::{Authority, Body, Call, segment};
 use crate::cli::{CodesCommand, SecretCommand};
+use crate::code::ask_for_touch;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
-use mfad_api::{BackupCodes, Secret, SecretList};
+use mfad_api::{AccountLeft, BackupCodes, Secret, SecretList};
+use mfad_core::model::KeyId;
 
 pub(crate) async fn run(context: &mut Context, command: &SecretCommand) -> Result<(), Failure> {
     let on = match command {
@@ -178,11 +180,19 @@ pub(crate) async fn remove(context: &mut Context, acting: &Acting, secret: &Secr
         _ => "",
     };
     context.prompter.confirm(format!("delete {}?{warning}", visible(&what))).await?;
+    if secret.device.as_ref().is_some_and(|on| KeyId::parse(&on.key).is_some_and(|key| key.changes_by_touch())) {
+        ask_for_touch(context.out);
+    }
     let answer = context.client.ask(Call::delete(one(acting, secret)).by(&acting.authority)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
     }
-    context.out.note(&format!("deleted {}", visible(&what)))
+    context.out.note(&format!("deleted {}", visible(&what)))?;
+    match answer.read::<AccountLeft>() {
+        Ok(left) => context.out.note(&visible(&left.detail)),
+        // Nothing is left.
+        Err(_) => Ok(()),
+    }
 }
 
 async fn renew(context: &mut Context, acting: &Acting, on: &ActOnUser) -> Result<(), Failure> {

@@ -132,7 +132,7 @@ pub enum Error {
     )]
     ManyDevices(Vec<KeyId>),
     /// Two keys, or two slots of one key, have the same id, so the daemon cannot tell which one is meant.
-    #[error("more than one key is plugged in with the number {0}; leave only one of them plugged in")]
+    #[error("more than one key is plugged in with the id {0}; leave only one of them plugged in")]
     TwinDevices(KeyId),
     /// Another program, or another request, uses the key.
     #[error("{}", busy_sentence(.holder.as_deref()))]

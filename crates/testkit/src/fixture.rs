@@ -248,6 +248,31 @@ impl HardwareFixture {
         }
     }
 
+    /// As [`Self::provision`], by a user who has logged in and has no right besides.
+    pub fn provision_by_own_token(
+        &self,
+        user: UserId,
+        name: &str,
+        password: &str,
+        order: ProvisionOrder,
+    ) -> Result<SecretView, Error> {
+        let login = Call::LogIn { login: name.to_owned(), password: Sensitive::new(password.to_owned()) };
+        let Ok(Reply::Auth(auth)) = self.ask(login) else { panic!("no login") };
+        let mut context = self.context();
+        context.caller.reason = None;
+        context.caller.token = Some(Arc::new(auth.token));
+        match self.service.handle(&context, Call::CreateSecret(UserRef::Id(user), SecretOrder::Hardware(order)))? {
+            Reply::Provisioned { secret, .. } => Ok(secret),
+            _ => panic!("another answer"),
+        }
+    }
+
+    /// Reads one number from the database file, bypassing the service.
+    pub fn of_store(&self, query: &str) -> i64 {
+        let store = rusqlite::Connection::open(self.dir.path().join(mfad_store::DATABASE)).unwrap();
+        store.query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
     pub fn secrets(&self) -> Vec<SecretView> {
         match self.ask(Call::ListSecrets(UserRef::Id(self.user))) {
             Ok(Reply::Secrets(secrets)) => secrets.into_iter().filter(|secret| secret.kind == "mfa").collect(),

@@ -414,6 +414,8 @@ fn nothing_blinks_on_a_key_that_nobody_attends() {
     fixture.ask(Call::DeleteSecret(UserRef::Id(fixture.user), SecretRef::Id(secret.id), None)).unwrap();
 
     fixture.reader().insert(key);
+    fixture.attend();
+    assert!(fixture.service.unsettled_slots().is_empty(), "the key is not visited for it again and again");
     for _ in 0..3 {
         fixture.attend();
         fixture.keys();
@@ -443,4 +445,97 @@ fn hotp_with_touch_goes_on_with_the_counter_after_the_proofs() {
                 .with_key(|key| key.account(NAME).unwrap().kind == HOTP && key.account(NAME).unwrap().touch)
         );
     }
+}
+
+#[test]
+fn a_user_cannot_end_what_is_known_of_a_key_with_a_card_that_shows_its_id() {
+    for model in [Model::YubiKey, Model::CanoKey] {
+        let fixture = with(model);
+        set_password(&fixture, model).unwrap();
+        fixture.provision(by_device(totp())).unwrap();
+        let real = fixture.reader().pull().unwrap();
+        fixture.reader().insert(Key::of(model, NUMBER));
+        fixture.attend();
+
+        let eve = fixture.make_user("eve", Some("correct horse"));
+        let made = fixture.provision_by_own_token(eve, "eve", "correct horse", order(totp()));
+        assert!(matches!(made, Err(Error::DeviceChanged)), "{model:?}: {:?}", made.err());
+
+        fixture.reader().insert(real);
+        fixture.attend();
+        assert_eq!(accounts(&fixture, model).len(), 1, "{model:?}: the daemon still has the password");
+    }
+}
+
+#[test]
+fn hw_10_an_account_of_another_program_stays_until_it_was_really_replaced() {
+    for model in [Model::YubiKey, Model::CanoKey, Model::Nitrokey] {
+        let theirs = Account { touch: true, ..Account::foreign(NAME) };
+        for at in 0..MOST_APDUS {
+            let fixture = HardwareFixture::with_key(Key::of(model, NUMBER).with_account(theirs.clone()));
+            fixture.reader().plan(at, Fault::Gone);
+            let order = ProvisionOrder { touch: true, replace: true, ..order(totp()) };
+            let made = fixture.provision(order);
+            let was_pulled = fixture.reader().pulled();
+            let removed = fixture.reader().with_key(|key| key.account(NAME) != Some(&theirs));
+            fixture.reader().clear();
+            fixture.reader().reinsert();
+            fixture.attend();
+            fixture.ask(Call::ReturnDevice(id(model))).unwrap();
+
+            let is_there = fixture.reader().with_key(|key| key.account(NAME) == Some(&theirs));
+            assert_eq!(is_there, !removed, "{model:?} at {at}: {:?}", made.err());
+            if !was_pulled {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_account_that_waits_to_be_erased_is_not_renamed_away_from_its_journal() {
+    let fixture = with(Model::Nitrokey);
+    let secret = fixture.provision(by_device(totp())).unwrap();
+    let key = fixture.reader().pull().unwrap();
+    fixture.ask(Call::DeleteSecret(UserRef::Id(fixture.user), SecretRef::Id(secret.id), None)).unwrap();
+    fixture.reader().insert(key);
+    fixture.attend();
+
+    let renamed = fixture.ask(Call::RenameAccount(id(Model::Nitrokey), name(NAME), name("mine")));
+
+    assert!(matches!(renamed, Err(Error::DeviceInUse)), "{:?}", renamed.err());
+    fixture.ask(Call::ReturnDevice(id(Model::Nitrokey))).unwrap();
+    assert!(fixture.names_on_key().is_empty());
+}
+
+#[test]
+fn a_key_is_returned_although_its_user_deleted_one_of_its_accounts() {
+    for model in Model::ALL {
+        let fixture = with(model);
+        let first = fixture.provision(by_device(totp())).unwrap();
+        let account = Some(mfad_core::model::Text::parse("second", 64).unwrap());
+        fixture.provision(ProvisionOrder { account, ..by_device(totp()) }).unwrap();
+        let key = fixture.reader().pull().unwrap().without_account(NAME);
+        fixture.reader().insert(key);
+        fixture.attend();
+
+        let Ok(Reply::Returned { credentials, .. }) = fixture.ask(Call::ReturnDevice(id(model))) else {
+            panic!("{model:?}: no answer")
+        };
+
+        let revoked: Vec<bool> = credentials.iter().map(|one| one.is_revoked).collect();
+        assert_eq!(revoked, [false, true], "{model:?}");
+        assert_eq!(fixture.secrets().iter().map(|secret| secret.id).collect::<Vec<_>>(), [first.id], "{model:?}");
+    }
+}
+
+#[test]
+fn the_journal_of_a_nitrokey_tells_no_code_that_still_counts() {
+    let fixture = with(Model::Nitrokey);
+    fixture.provision(order(hotp())).unwrap();
+
+    // One digest of 32 bytes for each counter that the proofs used up.
+    let length: i64 = fixture.of_store("SELECT length(responses) FROM credentials");
+
+    assert_eq!(length, 3 * 32);
 }

@@ -119,6 +119,11 @@ impl KeyId {
         (self.source == IdSource::Yubico).then(|| Serial::parse(self.number())).flatten()
     }
 
+    /// Whether the key is known to want a touch before it changes an account.
+    pub fn changes_by_touch(&self) -> bool {
+        self.source == IdSource::Nitrokey
+    }
+
     fn number(&self) -> &str {
         // Only ASCII is ever stored.
         self.number.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()

@@ -29,6 +29,8 @@ const YUBICO: u16 = 0x1050;
 /// USB vendor numbers of makers of keys, where the reader is the key itself: Yubico; Clay Logic, which numbers Nitrokeys
 /// and CanoKeys; and the numbers that pico-fido uses.
 pub const KEY_MAKERS: [u16; 4] = [YUBICO, 0x20a0, 0xfeff, 0x2e8a];
+/// A USB serial number of fewer characters is not taken for a number of one device.
+const SHORTEST_SERIAL: usize = 6;
 /// Yubico has made no firmware with a higher major version. Imitations report such ones.
 const NEWEST_YUBICO: u8 = 5;
 
@@ -97,7 +99,7 @@ pub fn identify(session: &mut CardSession<'_>) -> Result<Identity, CardFault> {
     if let Some(serial) = first.as_ref().and_then(|greeting| greeting.serial) {
         // A key without a number of its own reports zeros.
         let id = (serial != [0; 4]).then(|| KeyId::new(IdSource::Nitrokey, &HEXLOWER.encode(&serial))).flatten();
-        return Ok(Identity::of(Maker::Nitrokey, id.or_else(|| by_usb(&reader)), "Nitrokey"));
+        return Ok(Identity::of(Maker::Nitrokey, id.or_else(|| by_usb(&reader, IdSource::Nitrokey)), "Nitrokey"));
     }
     let canokey = canokey_serial(session)?;
     let (maker, model) = match canokey {
@@ -105,7 +107,7 @@ pub fn identify(session: &mut CardSession<'_>) -> Result<Identity, CardFault> {
         None => (Maker::Unknown, "smart card"),
     };
     let own = canokey.flatten().and_then(|serial| KeyId::new(IdSource::CanoKey, &HEXLOWER.encode(&serial)));
-    let id = match own.or_else(|| by_usb(&reader)) {
+    let id = match own.or_else(|| by_usb(&reader, IdSource::Usb)) {
         Some(id) => Some(id),
         None => by_salt(session, first.and_then(|greeting| greeting.salt))?,
     };
@@ -114,13 +116,19 @@ pub fn identify(session: &mut CardSession<'_>) -> Result<Identity, CardFault> {
 
 /// Judges a key that has Yubico's Management applet.
 fn reported(session: &mut CardSession<'_>, reader: &ReaderFacts, report: Report) -> Result<Identity, CardFault> {
-    if own_vendor(reader) == Some(YUBICO) {
-        return Ok(yubikey(report));
+    // Asked first, since this firmware can be given any USB vendor number. Asked twice, since one false answer would make
+    // another key of a YubiKey.
+    if answers(session, &PICO_RESCUE)? && answers(session, &PICO_RESCUE)? {
+        // The number in the report is the beginning of the chip's, which chips of one batch share. USB has all of it.
+        let whole = by_usb(reader, IdSource::Pico);
+        let identity = Identity::of_report(Maker::Pico, IdSource::Pico, report, "pico-fido");
+        return Ok(Identity { id: whole.or(identity.id), ..identity });
     }
-    if answers(session, &PICO_RESCUE)? {
-        return Ok(Identity::of_report(Maker::Pico, IdSource::Pico, report, "pico-fido"));
-    }
-    if own_vendor(reader).is_none() && is_like_yubicos(reader, &report) {
+    let is_yubicos = match own_vendor(reader) {
+        Some(vendor) => vendor == YUBICO,
+        None => is_like_yubicos(reader, &report),
+    };
+    if is_yubicos {
         return Ok(yubikey(report));
     }
     Ok(Identity::of_report(Maker::Compatible, IdSource::Compatible, report, "compatible key"))
@@ -144,11 +152,18 @@ fn is_like_yubicos(reader: &ReaderFacts, report: &Report) -> bool {
     is_named && report.firmware.is_none_or(|firmware| firmware.0 <= NEWEST_YUBICO)
 }
 
-/// Takes the serial number of the USB device. A long or odd one is replaced by its digest.
-fn by_usb(reader: &ReaderFacts) -> Option<KeyId> {
-    own_vendor(reader)?;
-    let serial = reader.usb.as_ref()?.serial.as_deref()?;
-    KeyId::new(IdSource::Usb, serial).or_else(|| KeyId::new(IdSource::Usb, &digest(serial.as_bytes())))
+/// Takes the serial number of the USB device. A long or odd one is replaced by its digest. One that is too short, or the
+/// same character throughout, is that of many devices.
+fn by_usb(reader: &ReaderFacts, source: IdSource) -> Option<KeyId> {
+    let vendor = own_vendor(reader)?;
+    let serial = reader.usb.as_ref()?.serial.as_deref().filter(|serial| serial.len() >= SHORTEST_SERIAL)?;
+    if serial.bytes().all(|byte| serial.as_bytes().first() == Some(&byte)) {
+        return None;
+    }
+    // Two makers may number alike.
+    let numbered = format!("{vendor:04x}-{serial}");
+    let serial = if source == IdSource::Usb { numbered.as_str() } else { serial };
+    KeyId::new(source, serial).or_else(|| KeyId::new(source, &digest(serial.as_bytes())))
 }
 
 /// Takes the salt of the OATH applet, if the applet shows the same one again.

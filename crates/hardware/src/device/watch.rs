@@ -162,7 +162,7 @@ fn follow_service(monitor: &Weak<ReaderMonitor>, context: &Context) -> DeviceFau
     }
 }
 
-/// The makers of readers that no word names, as far as they were asked for. Each reader is asked once.
+/// The makers of readers that no word names, as far as they were asked for. Each reader is asked until it tells.
 #[derive(Default)]
 struct Makers(RefCell<BTreeMap<CString, Option<u16>>>);
 
@@ -177,20 +177,24 @@ impl Makers {
             return false;
         }
         let mut makers = self.0.borrow_mut();
-        let maker = makers.entry(name.clone()).or_insert_with(|| maker_of(context, name));
-        maker.is_some_and(|maker| vendors.contains(&maker))
+        if !makers.contains_key(name) {
+            // A reader that another program holds cannot be asked now. It is asked again at the next look.
+            let Ok(maker) = maker_of(context, name) else { return false };
+            makers.insert(name.clone(), maker);
+        }
+        makers.get(name).copied().flatten().is_some_and(|maker| vendors.contains(&maker))
     }
 }
 
 /// Asks the driver which USB device a reader is. The connection is direct: it sends nothing to a card in the reader.
-fn maker_of(context: &Context, name: &CStr) -> Option<u16> {
-    let reader = context.connect(name, ShareMode::Direct, Protocols::UNDEFINED).ok()?;
+fn maker_of(context: &Context, name: &CStr) -> Result<Option<u16>, Error> {
+    let reader = context.connect(name, ShareMode::Direct, Protocols::UNDEFINED)?;
     let channel = reader.get_attribute_owned(Attribute::ChannelId).ok();
     // Dropping the connection instead would reset a card.
     if let Err((reader, _)) = reader.disconnect(Disposition::LeaveCard) {
         std::mem::forget(reader);
     }
-    device_of(&channel?).map(|device| device.vendor)
+    Ok(channel.and_then(|channel| device_of(&channel)).map(|device| device.vendor))
 }
 
 /// Keeps the state of readers that stay, drops those that went, and adds those that came.

@@ -197,10 +197,10 @@ impl<'a, 'card> Applet<'a, 'card> {
         Ok(())
     }
 
-    /// Writes an account over one of the same name. No applet is trusted to do so in one step: DELETE, then PUT.
-    pub fn replace(&mut self, new: &NewAccount<'_>) -> Result<(), CardFault> {
-        match self.delete(new.name) {
-            Ok(()) | Err(CardFault::NoSuchAccount) => self.put(new),
+    /// Removes an account, if there is one of that name.
+    pub fn remove(&mut self, name: &AccountName) -> Result<(), CardFault> {
+        match self.delete(name) {
+            Ok(()) | Err(CardFault::NoSuchAccount) => Ok(()),
             Err(fault) => Err(fault),
         }
     }

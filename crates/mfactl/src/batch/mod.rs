@@ -106,7 +106,7 @@ async fn take_up(context: &mut Context, runner: &mut BatchRunner, row: &Row, uid
         }
         Err(failure) => return Err(failure),
     };
-    let mut open = Open { row: row.clone(), uid, first: None, held: BTreeSet::new(), attempts: 0 };
+    let mut open = Open { row: row.clone(), uid, first: None, held: BTreeSet::new(), attempts: 0, refusals: 0 };
     match left {
         Remaining::Nothing(placed) => return runner.done(row, &placed),
         Remaining::Taken => return runner.failed(row, None, "secret-name-taken", TAKEN),

@@ -24,6 +24,8 @@ pub(super) struct Open {
     pub held: BTreeSet<KeyId>,
     /// Attempts so far that ended without a result.
     pub attempts: u32,
+    /// Keys that were in the way so far.
+    pub refusals: u32,
 }
 
 impl Open {
@@ -106,7 +108,14 @@ mod tests {
 
     fn open(user: &str, held: &[u32]) -> Open {
         let row = Row { line: 2, user: user.to_owned(), label: "key".to_owned(), touch: false };
-        Open { row, uid: user.to_owned(), first: None, held: held.iter().copied().map(id).collect(), attempts: 0 }
+        Open {
+            row,
+            uid: user.to_owned(),
+            first: None,
+            held: held.iter().copied().map(id).collect(),
+            attempts: 0,
+            refusals: 0,
+        }
     }
 
     fn queue(rows: &[(&str, &[u32])]) -> Queue {

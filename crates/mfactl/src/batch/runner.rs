@@ -18,10 +18,13 @@ use super::results::{Entry, ResultsFile, Status};
 use super::row::{Outcome, Plan, work};
 use crate::client::Client;
 use crate::failure::Failure;
-use mfad_core::model::{IdSource, KeyId};
+use mfad_core::model::KeyId;
 
 /// With `--no-wait`: attempts per row, and failed reconnects in a row, before giving up. Otherwise there is no limit.
 const TRIES: u32 = 8;
+
+/// Keys that may be in the way of one row before the row fails.
+const MOST_REFUSALS: u32 = 5;
 
 /// Counts for the summary.
 #[derive(Debug, Default)]
@@ -133,8 +136,9 @@ impl RunState<'_> {
             self.runner.keys.begin(key, open.held.clone());
             self.has_asked = false;
             // A Nitrokey also wants a touch before it lets go of what an earlier attempt left on it.
-            let is_left_on = open.held.contains(&key) && key.source() == IdSource::Nitrokey;
-            if (open.row.touch && !self.runner.plan.pending) || is_left_on {
+            let is_left_on = open.held.contains(&key) && key.changes_by_touch();
+            let is_confirmed = !self.runner.plan.pending || key.changes_by_touch();
+            if (open.row.touch && is_confirmed) || is_left_on {
                 self.runner
                     .progress
                     .say(&format!("hardware key {key} is for {}: touch it when it blinks", open.row.user));
@@ -182,10 +186,7 @@ impl RunState<'_> {
                 Ok(())
             }
             Outcome::Failed { code, text } => self.runner.failed(&open.row, Some(key), &code, &text),
-            Outcome::OtherKey(failure) => {
-                self.other_key(open, key, &failure);
-                Ok(())
-            }
+            Outcome::OtherKey(failure) => self.other_key(open, key, &failure),
             Outcome::Stop(failure) => Err(failure),
         }
     }
@@ -207,14 +208,26 @@ impl RunState<'_> {
         self.runner.queue.put_back(Open { first: Some(first), held: BTreeSet::new(), attempts: 0, ..open });
     }
 
-    /// Returns a row to the queue whose key is in the way. The key may still do for a row that asks for no touch.
-    fn other_key(&mut self, open: Open, key: KeyId, failure: &Failure) {
-        self.runner.progress.say(&format!("hardware key {key} is not for {}: {failure}", open.row.user));
-        let is_unsupported = matches!(failure, Failure::Refused(problem) if problem.code == "unsupported");
-        if !(is_unsupported && open.row.touch && self.runner.keys.note_without_touch(key)) {
+    /// Returns a row to the queue whose key is in the way. The key may still do for a row that asks for no touch. After
+    /// many keys the fault is not theirs.
+    fn other_key(&mut self, mut open: Open, key: KeyId, failure: &Failure) -> Result<(), Failure> {
+        open.refusals = open.refusals.saturating_add(1);
+        let (code, is_about_touch) = match failure {
+            Failure::Refused(problem) => (problem.code.clone(), problem.to_string().contains("touch")),
+            other => (other.to_string(), false),
+        };
+        let is_for_others = code == "unsupported" && is_about_touch && open.row.touch;
+        if !(is_for_others && self.runner.keys.note_without_touch(key)) {
             self.runner.keys.put_aside(key);
         }
+        // What is left on the key is the daemon's to remove, so the row need not wait for it.
+        open.held.remove(&key);
+        if open.refusals >= MOST_REFUSALS {
+            return self.runner.failed(&open.row, Some(key), &code, &failure.to_string());
+        }
+        self.runner.progress.say(&format!("hardware key {key} is not for {}: {failure}", open.row.user));
         self.runner.queue.put_back(open);
+        Ok(())
     }
 
     fn again(&mut self, open: Open, key: KeyId, failure: &Failure) {
@@ -224,6 +237,7 @@ impl RunState<'_> {
         held.insert(key);
         if self.runner.no_wait && attempts >= TRIES {
             self.runner.keys.put_aside(key);
+            held.remove(&key);
         }
         self.runner.queue.put_back(Open { attempts, held, ..open });
     }

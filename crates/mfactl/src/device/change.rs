@@ -10,9 +10,17 @@ use crate::output::{Output, Tone, visible};
 use mfad_api::{ReturnedCredential, ReturnedDevice};
 use mfad_core::model::KeyId;
 
+/// Asks for the touch that some keys want for every change.
+fn ask_if_needed(out: Output, key: KeyId) {
+    if key.changes_by_touch() {
+        ask_for_touch(out);
+    }
+}
+
 pub(super) async fn rename(context: &mut Context, on: &ChangeKey, name: &str, new: &str) -> Result<(), Failure> {
     let authority = Authority::Reason(on.reason.clone());
     let body = Body::new().member("name", new);
+    ask_if_needed(context.out, on.key);
     let answer = context.client.ask(Call::put(account(on.key, name)).by(&authority).with(body)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
@@ -25,6 +33,7 @@ pub(super) async fn delete(context: &mut Context, on: &ChangeKey, name: &str, fo
         context.prompter.confirm(format!("delete account {} from hardware key {}?", visible(name), on.key)).await?;
     }
     let authority = Authority::Reason(on.reason.clone());
+    ask_if_needed(context.out, on.key);
     let answer = context.client.ask(Call::delete(account(on.key, name)).by(&authority)).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());
@@ -40,6 +49,7 @@ pub(super) async fn reset(context: &mut Context, on: &ChangeKey, force: bool) ->
     }
     let authority = Authority::Reason(on.reason.clone());
     let path = format!("/v1/devices/{}/oath/reset", on.key);
+    ask_if_needed(context.out, on.key);
     let answer = context.client.ask(Call::post(path).by(&authority).with(Body::new())).await?;
     if context.out.is_json() {
         return context.out.document(answer.text());

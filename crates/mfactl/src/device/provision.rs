@@ -30,7 +30,8 @@ async fn provision(context: &mut Context, acting: &Acting, args: &ProvisionArgs)
         Some(wanted) => Some(find(context, acting, wanted).await?.uid),
         None => None,
     };
-    if args.touch && !args.pending {
+    let changes_by_touch = args.key.is_some_and(|key| key.changes_by_touch());
+    if args.touch && (!args.pending || changes_by_touch) {
         ask_for_touch(context.out);
     }
     let call = Call::post(acting.path("/secrets")).by(&acting.authority).with(body(args, spare_of.as_deref()));

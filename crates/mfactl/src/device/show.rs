@@ -17,7 +17,7 @@ pub(super) async fn list(context: &mut Context) -> Result<(), Failure> {
     }
     let list: DeviceList = answer.read()?;
     let rows: Vec<[String; 6]> = list.devices.iter().map(row).collect();
-    context.out.table(["SERIAL", "MODEL", "FIRMWARE", "STATE", "ACCOUNTS", "READER"], &["READER"], rows)?;
+    context.out.table(["KEY", "MODEL", "FIRMWARE", "STATE", "ACCOUNTS", "READER"], &["READER"], rows)?;
     list.devices.iter().for_each(|device| remark(context.out, device));
     if list.devices.is_empty() { context.out.note("no hardware key is plugged in") } else { Ok(()) }
 }

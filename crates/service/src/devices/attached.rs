@@ -1,4 +1,4 @@
-//! The hardware keys that are plugged in: card slots with the serial numbers of the keys in them, and the events of
+//! The hardware keys that are plugged in: card slots with the ids of the keys in them, and the events of
 //! keys that came and went.
 
 use std::collections::VecDeque;

@@ -4,7 +4,7 @@ use crate::error::Error;
 use mfad_api::AuditEvent;
 use mfad_core::model::{AccountName, KeyId, OtpKind};
 use mfad_core::oath::{hotp, step_at};
-use mfad_hardware::card::CardSession;
+use mfad_hardware::card::{CardFault, CardSession};
 use mfad_hardware::device::Card;
 use mfad_hardware::oath::{Applet, Touch};
 use mfad_store::{OathAccount, Outcome};
@@ -27,6 +27,10 @@ impl Service {
         let mut session = CardSession::new(&mut *card, VISIT);
         let (key, mut applet) = self.begin(context, id, &mut session, Attention::Unattended)?;
         let before = self.account(&key, &mut applet, name)?;
+        if self.unsettled_on(id)?.iter().any(|row| row.name == *name && row.device_id == key.device_id) {
+            // It would not be found any more when it is to be erased.
+            return Err(Error::DeviceInUse);
+        }
         if new.is_long() {
             return Err(Error::Malformed("the new name exceeds 64 bytes; choose a shorter one".to_owned()));
         }
@@ -93,7 +97,7 @@ impl Service {
             let is_proved = self.proves(context, &mut applet, &row)?;
             if is_proved {
                 self.revoke(context, &row)?;
-                // Without a right code this may be another key with the same serial number, so the factor stays.
+                // Without a right code this may be another key with the same id, so the factor stays.
                 self.settle(context, id, &mut applet, Attention::Attended)?;
             }
             let is_erased = is_proved && !applet.list()?.iter().any(|account| account.name == row.name);
@@ -125,18 +129,26 @@ impl Service {
         let Some((seed, secret)) = found else { return Ok(false) };
         let profile = secret.profile.ok_or_else(|| Error::Internal("a factor without parameters".to_owned()))?;
         let touch = if row.touch { Touch::Needed } else { Touch::NotNeeded };
+        let given = |applet: &mut Applet<'_, '_>, challenge: [u8; 8]| {
+            match applet.code(&row.name, &challenge, profile.digits, touch) {
+                Ok(code) => Ok(Some(code)),
+                // The user deleted it with another program.
+                Err(CardFault::NoSuchAccount) => Ok(None),
+                Err(fault) => Err(fault),
+            }
+        };
         let code = |counter: u64| hotp(seed.expose(), profile.algorithm, counter, profile.digits);
         Ok(match profile.moving {
             OtpKind::Totp(period) => {
                 let step = step_at(context.now.unix_seconds(), period);
-                applet.code(&row.name, &step.to_be_bytes(), profile.digits, touch)? == code(step)
+                given(applet, step.to_be_bytes())? == Some(code(step))
             }
             OtpKind::Hotp => {
                 // The account moves its own counter, so any code within the resynchronisation range is accepted.
-                let given = applet.code(&row.name, &[0; 8], profile.digits, touch)?;
+                let given = given(applet, [0; 8])?;
                 let expected = secret.counter.unwrap_or(0);
                 let ahead = u64::from(mfad_core::oath::RESYNC_RANGE);
-                (expected..=expected.saturating_add(ahead)).any(|counter| code(counter) == given)
+                (expected..=expected.saturating_add(ahead)).any(|counter| Some(code(counter)) == given)
             }
         })
     }

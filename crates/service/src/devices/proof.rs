@@ -1,7 +1,7 @@
 //! Codes that the daemon reads from a hardware key itself, in place of codes that a user types.
 
 use crate::error::Error;
-use mfad_core::model::{IdSource, KeyId, Profile, SecretId, TokenInput, UserId};
+use mfad_core::model::{Profile, SecretId, TokenInput, UserId};
 use mfad_hardware::card::{CardSession, Maker};
 use mfad_hardware::oath::{Touch, dialect_of};
 use mfad_store::{OathAccount, ProvisioningState, Status, View};
@@ -54,7 +54,11 @@ impl Service {
         })?;
         let keys: Vec<_> = found.iter().map(|(credential, _)| credential.key).collect();
         let slots = self.hardware_keys.slots()?;
-        let here: Vec<_> = slots.iter().filter_map(|slot| self.key_in(slot)).filter(|key| keys.contains(key)).collect();
+        // Keys that were met are found without asking any other key, which may be slow or in use.
+        let mut here: Vec<_> = slots.iter().filter_map(|slot| self.hardware_keys.key_in(slot)).collect();
+        if !here.iter().any(|key| keys.contains(key)) {
+            here = slots.iter().filter_map(|slot| self.key_in(slot)).collect();
+        }
         let plugged = found.into_iter().filter(|(credential, _)| here.contains(&credential.key));
         let (usable, silent): (Vec<_>, Vec<_>) = plugged.partition(|(credential, _)| without_touch || credential.touch);
         match usable.first() {
@@ -98,7 +102,7 @@ impl Service {
     /// Erases the account of a deleted factor now if its key is plugged in; otherwise the next contact with the key
     /// does. Returns whether the account stays until somebody touches the key for it.
     pub(crate) fn erase_if_here(&self, context: &RequestContext, credential: &OathAccount) -> bool {
-        let needs_touch = erases_by_touch(credential.key);
+        let needs_touch = credential.key.changes_by_touch();
         let Ok(slot) = self.slot_of(DeviceRef::Key(credential.key)) else { return needs_touch };
         if let Err(error) = self.visit(&RequestContext::of_host(&context.now), &slot, Attention::Attended) {
             tracing::info!(reader = slot.reader, %error, "could not erase an account of a deleted factor");
@@ -108,14 +112,9 @@ impl Service {
     }
 }
 
-/// Whether keys of this kind erase accounts only when they are touched.
-fn erases_by_touch(key: KeyId) -> bool {
-    key.source() == IdSource::Nitrokey
-}
-
 /// Returns how many challenges proved an account.
 pub(crate) fn proofs_of(credential: &OathAccount) -> u32 {
-    let maker = if erases_by_touch(credential.key) { Maker::Nitrokey } else { Maker::Yubico };
+    let maker = if credential.key.changes_by_touch() { Maker::Nitrokey } else { Maker::Yubico };
     let dialect = dialect_of(maker);
     if credential.touch && dialect.changes_need_touch() { 1 } else { dialect.proofs() }
 }

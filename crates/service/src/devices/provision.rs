@@ -41,6 +41,12 @@ impl Service {
         let (mut key, mut applet) = meet(&mut session, meant)?;
         key.attested_by = attested.map(|said| said.root);
         let known = self.device_row(key.id)?;
+        // The key says itself which one it is. With their own token alone, users may not end what the daemon knows of
+        // another one by a key that shows its id.
+        let is_another = known.as_ref().is_some_and(|known| known.device_id != key.device_id);
+        if is_another && matches!(access.by, Authority::Own { .. }) {
+            return Err(Error::DeviceChanged);
+        }
         self.unlock_for(context, &access, known.as_ref(), &mut applet, order.password.as_ref())?;
         // Whoever programs a key holds it, and can touch it for what was left on it.
         self.settle(context, key.id, &mut applet, Attention::Attended)?;

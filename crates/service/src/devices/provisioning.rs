@@ -8,7 +8,7 @@ use mfad_core::entropy;
 use mfad_core::model::{AccountName, OtpKind, Profile, SecretId, Sensitive, TokenInput, UserId};
 use mfad_core::oath::{hmac_of, step_at};
 use mfad_hardware::card::CardSession;
-use mfad_hardware::oath::{AccountKind, Applet, Dialect, NewAccount, Touch};
+use mfad_hardware::oath::{AccountKind, Answers, Applet, Dialect, NewAccount, Touch};
 use mfad_store::{NewSecret, OathAccount, Outcome, ProvisioningState, SecretRow, SecretType, Status, Tx};
 
 use super::super::authorise::UserAccess;
@@ -105,13 +105,12 @@ impl Provisioning<'_> {
             counter: 0,
         };
         if self.credential.replaces {
-            applet.replace(&account)?;
+            applet.remove(account.name)?;
             // The account that had this name before is gone, so from now on the name alone identifies the new one.
             let id = self.credential.id;
             self.service.device_change(self.context, move |tx, _| Ok(tx.overwritten(id)?))?;
-        } else {
-            applet.put(&account)?;
         }
+        applet.put(&account)?;
         let touch = if account.touch { Touch::ToBeProved } else { Touch::NotNeeded };
         for proof in 0..self.proofs() {
             let challenge = match self.credential.profile.moving {
@@ -131,7 +130,9 @@ impl Provisioning<'_> {
             account.touch = true;
             // The second write must not set the counter back: the proofs used up the first ones on both sides.
             account.counter = if self.credential.profile.moving == OtpKind::Hotp { self.proofs() } else { 0 };
-            applet.replace(&account)?;
+            // No applet is trusted to write over an account in one step.
+            applet.remove(account.name)?;
+            applet.put(&account)?;
         }
         // This proves that the second write took effect, without a touch and without moving a counter.
         let shown = applet.shown()?.into_iter().find(|(name, _)| *name == self.credential.name).map(|(_, shown)| shown);
@@ -273,9 +274,14 @@ fn first_of_pair(
 /// Returns the SHA-256 digests of the answers that identify the account later. The journal must not hold the seed.
 fn known_answers(credential: &Credential, dialect: &dyn Dialect, challenge: &[u8; 8]) -> Result<Vec<u8>, Error> {
     let first = u64::from(dialect.counters_ahead());
+    let count = match dialect.answers() {
+        Answers::Whole => KNOWN_COUNTERS,
+        // Few enough to be found by trying. So only those are recorded that the proofs use up.
+        Answers::Truncated => u64::from(dialect.proofs()),
+    };
     let messages: Vec<[u8; 8]> = match credential.profile.moving {
         OtpKind::Totp(_) => vec![*challenge],
-        OtpKind::Hotp => (first..first.saturating_add(KNOWN_COUNTERS)).map(u64::to_be_bytes).collect(),
+        OtpKind::Hotp => (first..first.saturating_add(count)).map(u64::to_be_bytes).collect(),
     };
     let mut digests = Vec::new();
     for message in messages {

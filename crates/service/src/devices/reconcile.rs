@@ -78,7 +78,8 @@ impl Service {
         self.unsettled_on(key)?.iter().try_for_each(|row| self.close_journal(context, row, Settled::Reset))
     }
 
-    fn unsettled_on(&self, key: KeyId) -> Result<Vec<OathAccount>, Error> {
+    /// Returns the accounts on a key that are unfinished or to be erased.
+    pub(super) fn unsettled_on(&self, key: KeyId) -> Result<Vec<OathAccount>, Error> {
         let mut rows = self.store.read(PATIENCE, |view| view.oath_accounts_on(key))?;
         rows.retain(|row| row.state != ProvisioningState::Programmed);
         Ok(rows)
@@ -108,7 +109,7 @@ impl Service {
     ) -> Result<(), Error> {
         let Some(known) = known.filter(|known| state == KeyState::Reset && !known.was_reset) else { return Ok(()) };
         let (key, at) = (known.key, context.now.wall_ms);
-        let detail = format!("key {key}: its OATH application was reset, or another key has its number");
+        let detail = format!("key {key}: its OATH application was reset, or another key has its id");
         let entry = context.entry_with(AuditEvent::DeviceResetSeen, Outcome::Refused, None, None, detail);
         Ok(self.store.write(PATIENCE, move |tx| {
             if tx.note_reset(key, at)? {
@@ -151,15 +152,17 @@ fn erase(applet: &mut Applet<'_, '_>, row: &OathAccount, shown: &KindsOnKey) -> 
 fn is_ours(applet: &mut Applet<'_, '_>, row: &OathAccount, kind: Option<AccountKind>) -> Result<bool, Error> {
     let is_half_done = row.state == ProvisioningState::Intended;
     let by_name = is_half_done && !row.replaces;
+    // Until the account of another program is known to be gone, what has the name may be that one.
+    let may_be_new = !(is_half_done && row.replaces);
     // An applet that cannot tell the kind is written to no more, so the row is from before that was checked.
     let Some(kind) = kind else { return Ok(by_name || !is_half_done) };
     match kind {
         // CALCULATE would wait for a touch, so name and kind decide.
-        AccountKind::Touch => Ok(row.touch && !row.counts),
+        AccountKind::Touch => Ok(row.touch && !row.counts && may_be_new),
         // The kind is not the one that was written, so it is ours only if the name was free.
         AccountKind::Hotp if !row.counts => Ok(by_name),
         // A HOTP account does not show whether it requires a touch, and its counter may be anywhere.
-        AccountKind::Hotp if !is_half_done || row.touch => Ok(true),
+        AccountKind::Hotp if !is_half_done || row.touch => Ok(may_be_new),
         AccountKind::Code if row.counts => Ok(by_name),
         AccountKind::Code | AccountKind::Hotp => {
             let answer = applet.calculate(&row.name, &row.challenge, Touch::NotNeeded)?;

@@ -36,10 +36,12 @@ impl Service {
         self.hardware_keys.changes(seen, patience, now.wall_ms)
     }
 
-    /// Returns the slots of keys that are plugged in and have unfinished or "to be erased" accounts.
+    /// Returns the slots of keys that are plugged in and have unfinished or "to be erased" accounts. Keys that want a
+    /// touch for it are left out: a visit would achieve nothing.
     pub fn unsettled_slots(&self) -> Vec<Slot> {
-        let unsettled = self.store.read(PATIENCE, |view| view.unsettled_devices());
-        unsettled.map(|serials| self.hardware_keys.slots_of(&serials)).unwrap_or_default()
+        let mut unsettled = self.store.read(PATIENCE, |view| view.unsettled_devices()).unwrap_or_default();
+        unsettled.retain(|key| !key.changes_by_touch());
+        self.hardware_keys.slots_of(&unsettled)
     }
 
     /// First contact with a new key, or another contact with a key that has unfinished work. Announces the key.
@@ -93,11 +95,16 @@ impl Service {
                 }
             },
             DeviceRef::Key(key) => {
-                let mut here = slots.into_iter().filter(|slot| self.key_in(slot) == Some(key));
+                // A key that was met is found without asking any other key, which may be slow or in use.
+                let met: Vec<Slot> = self.hardware_keys.slots_of(&[key]);
+                let mut here = slots.iter().filter(|slot| met.contains(slot));
                 match (here.next(), here.next()) {
-                    (None, _) => Err(Error::NoDevice(format!("the key {key} is not plugged in"))),
-                    (Some(one), None) => Ok(one),
+                    (Some(one), None) => Ok(one.clone()),
                     (Some(_), Some(_)) => Err(Error::TwinDevices(key)),
+                    (None, _) => {
+                        let found = slots.into_iter().find(|slot| self.key_in(slot) == Some(key));
+                        found.ok_or_else(|| Error::NoDevice(format!("the key {key} is not plugged in")))
+                    }
                 }
             }
         }

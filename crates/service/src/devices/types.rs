@@ -87,7 +87,7 @@ pub enum KeyState {
     New,
     /// It shows the same applet as when it was programmed.
     Known,
-    /// Its applet was reset since it was programmed, or another key has its serial number.
+    /// Its applet was reset since it was programmed, or another key has its id.
     Reset,
     /// It does not answer, or another program holds it.
     Unreachable,
