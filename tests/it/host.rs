@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mfad_hardware::device::SecurityKeys;
+use mfad_hardware::device::{Devices, SecurityKeys};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -153,9 +153,18 @@ impl Host {
 
     /// A daemon in this process, with its own socket and store as ever, and with these security keys in its ports.
     pub fn with_keys(extra_config: &str, keys: Arc<dyn SecurityKeys>) -> Self {
+        Self::inside(extra_config, None, keys)
+    }
+
+    /// As [`Self::with_keys`], with hardware keys too.
+    pub fn with_hardware(extra_config: &str, hardware: Arc<dyn Devices>, keys: Arc<dyn SecurityKeys>) -> Self {
+        Self::inside(extra_config, Some(hardware), keys)
+    }
+
+    fn inside(extra_config: &str, hardware: Option<Arc<dyn Devices>>, keys: Arc<dyn SecurityKeys>) -> Self {
         let dirs = TestDirs::new(extra_config);
         assert!(dirs.init().success(), "init: {}", dirs.log_text());
-        let inside = Some(Inside::start(&dirs, keys));
+        let inside = Some(Inside::start(&dirs, hardware, keys));
         let host = Self { dirs, daemon: None, inside, environment: Vec::new(), watch: OnceLock::new() };
         host.begin_watch();
         host

@@ -11,6 +11,7 @@ use crate::args::{ActOnUser, ActingArgs, CodeFrom, PasswordFrom, PinFrom, ProofF
 use crate::audit_args::AuditCommand;
 use crate::completion;
 use crate::device_args::{DeviceCommand, ProvisionCommand, ReceiptCommand};
+use crate::device_args::{SecurityKeySetup, key_id};
 use crate::export_args::ExportArgs;
 use crate::format::Format;
 use crate::help;
@@ -19,6 +20,7 @@ use crate::pam_args::PamCommand;
 use crate::session_args::{LogoutArgs, StepUpArgs, WhoamiArgs};
 use crate::socket::socket;
 use crate::user_args::UserCommand;
+use mfad_core::model::KeyId;
 
 impl Globals {
     /// The socket of the flag, of the variable `MFAD_SOCKET`, or of the package. An empty path counts for nothing.
@@ -345,6 +347,14 @@ pub(crate) struct Fido2EnrollArgs {
     pub uv: Option<String>,
     #[command(flatten)]
     pub pin: PinFrom,
+    /// The hardware key whose FIDO2 side is meant, as mfactl device list shows it
+    #[arg(long, value_name = "ID", value_parser = key_id)]
+    pub key: Option<KeyId>,
+    /// Set the PIN on a security key that has none
+    #[arg(long)]
+    pub set_pin: bool,
+    #[command(flatten)]
+    pub setup: SecurityKeySetup,
 }
 
 #[derive(Debug, Args)]

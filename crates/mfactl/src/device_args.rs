@@ -76,7 +76,7 @@ pub(crate) enum DeviceCommand {
 }
 
 /// Reads the id of a hardware key.
-fn key_id(text: &str) -> Result<KeyId, &'static str> {
+pub(crate) fn key_id(text: &str) -> Result<KeyId, &'static str> {
     KeyId::parse(text)
         .ok_or("give the number of a YubiKey, or an id as mfactl device list shows it, such as nitrokey:a1b2c3d4")
 }
@@ -201,6 +201,29 @@ impl KeyProfileArgs {
     }
 }
 
+/// Settings of a security key that an operator hands out.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct SecurityKeySetup {
+    /// The shortest PIN that the security key takes from then on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(4..=63))]
+    pub min_pin_length: Option<u8>,
+    /// Let the security key verify its user for every request
+    #[arg(long)]
+    pub always_uv: bool,
+    /// Let the security key keep the credential, so that a browser finds the user without a name
+    #[arg(long)]
+    pub resident: bool,
+}
+
+impl SecurityKeySetup {
+    /// Adds the settings to a request.
+    pub(crate) fn add_to(self, body: Body) -> Body {
+        body.optional("minPinLength", self.min_pin_length)
+            .optional("alwaysUv", self.always_uv.then_some(true))
+            .optional("resident", self.resident.then_some(true))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProvisionCommand {
     /// Program one hardware key after the other for the users in a manifest
@@ -227,6 +250,14 @@ pub(crate) struct BatchArgs {
     /// Set a random password on each hardware key that has none
     #[arg(long)]
     pub protect: bool,
+    /// Register the FIDO2 side of each hardware key too
+    #[arg(long)]
+    pub fido2: bool,
+    /// Set a random PIN on each security key, and write it to this directory, one file per key
+    #[arg(long, value_name = "DIR", requires = "fido2")]
+    pub pins: Option<PathBuf>,
+    #[command(flatten)]
+    pub setup: SecurityKeySetup,
     /// Write the receipts to this directory, one file per hardware key
     #[arg(long, value_name = "DIR")]
     pub receipts: Option<PathBuf>,

@@ -10,6 +10,7 @@ use crate::code::ask_key;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
+use crate::prompt::Source;
 use crate::secrets::{find, or_dash, print_first_codes, remove};
 use mfad_api::{Secret, SecretList, SecurityKey, SecurityKeyList};
 
@@ -36,12 +37,19 @@ pub(crate) async fn run(context: &mut Context, command: &Fido2Command) -> Result
 }
 
 async fn enroll(context: &mut Context, acting: &Acting, args: &Fido2EnrollArgs) -> Result<(), Failure> {
+    if args.set_pin && args.pin.source() == Source::Prompt {
+        // Otherwise the key would be asked without one first.
+        return Err(Failure::Usage("--set-pin takes the new PIN from --pin-file or --pin-stdin".to_owned()));
+    }
     let body = || {
-        Body::new()
+        let body = Body::new()
             .member("type", "fido2")
             .member("local", true)
             .optional("name", args.name.as_deref())
             .optional("uv", args.uv.as_deref())
+            .optional("key", args.key.map(|key| key.to_string()))
+            .optional("setPin", args.set_pin.then_some(true));
+        args.setup.add_to(body)
     };
     let call = || Call::post(acting.path("/secrets")).by(&acting.authority);
     let answer = ask_key(context, call, body, &args.pin.source()).await?;

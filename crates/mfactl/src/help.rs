@@ -245,12 +245,15 @@ Each unused hardware key that is plugged in is programmed for the next user.
 Several readers are used at the same time. After each key, a line with its
 id is written to the results file. To resume after an interruption,
 run the same command again: users who are done are skipped, failed ones are
-tried again.
+tried again. A key that is full, locked or cannot do what is asked is put
+aside, and the user gets the next one.
 
 Examples:
   mfactl provision batch staff.csv --reason 'new staff, ticket 71'
   mfactl provision batch staff.csv --spare --receipts receipts \\
-      --codes letters --reason 'ticket 71'";
+      --codes letters --reason 'ticket 71'
+  mfactl provision batch staff.csv --fido2 --pins pins --codes letters \\
+      --reason 'ticket 71'";
 
 pub(crate) const RECEIPT_VERIFY: &str = "\
 Works without the daemon. Exits with 1 if the receipt is not valid.

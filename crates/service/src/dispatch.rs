@@ -87,8 +87,8 @@ impl Service {
             Call::CreateSecret(_, SecretOrder::Mfa(order)) => self.create_factor(context, evidence.user()?, order),
             Call::CreateSecret(_, SecretOrder::Hardware(order)) => self.provision(context, evidence.user()?, order),
             Call::CreateSecret(_, SecretOrder::Key(order)) => self.create_key(context, evidence.user()?, order),
-            Call::CreateSecret(_, SecretOrder::LocalKey(order, pin)) => {
-                self.register_here(context, &evidence.user()?, order, pin.as_ref())
+            Call::CreateSecret(_, SecretOrder::LocalKey(order)) => {
+                self.register_here(context, &evidence.user()?, order)
             }
             Call::CreateSecret(_, SecretOrder::Password(password)) => {
                 self.create_password(context, evidence.user()?, &password)

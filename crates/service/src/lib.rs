@@ -85,7 +85,7 @@ pub use orders::{
 pub use policy::{ExportPolicy, ImportedFactors, PeerRule, Policy, Who};
 pub use repeat::Told;
 pub use secrets::LONGEST_URI;
-pub use security_keys::KeyOrder;
+pub use security_keys::{KeyOrder, KeySetup, LocalKeyOrder};
 pub use views::{AuthView, LockView, SecretView, UserView};
 
 use ceremonies::WebAuthn;

@@ -8,16 +8,16 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::fido::{Assertion, AuthenticationAnswer, Client, FidoFault, KeyRecord, Location, RegistrationAnswer};
 use mfad_api::AuditEvent;
-use mfad_core::model::{Pin, UserId};
+use mfad_core::model::{KeyId, Pin, Sensitive, UserId};
 use mfad_core::stopwatch::Stopwatch;
 use mfad_core::sync::thread;
-use mfad_hardware::ctap::{Authenticator, CtapFault};
+use mfad_hardware::ctap::{Authenticator, CtapFault, Permission};
 use mfad_hardware::device::{DeviceFault, Port, SecurityKey, Wait};
 use mfad_store::Subject;
 
-use super::authorise::UserAccess;
+use super::authorise::{Authority, UserAccess};
 use super::secrets::has_room;
-use super::security_keys::KeyOrder;
+use super::security_keys::{KeySetup, LocalKeyOrder};
 use super::{Reply, RequestContext, Service};
 
 /// Time limit of one ceremony, the touch included. A whole request has less than a minute.
@@ -88,18 +88,33 @@ impl Service {
         &self,
         context: &RequestContext,
         access: &UserAccess,
-        order: KeyOrder,
-        pin: Option<&Pin>,
+        order: LocalKeyOrder,
     ) -> Result<Reply, Error> {
+        let LocalKeyOrder { key: order, pin, on, setup, resident } = order;
+        // The daemon cannot tell whose key is plugged in. So with their own token alone, users may not change its
+        // settings.
+        if setup != KeySetup::default() && matches!(access.by, Authority::Own { .. }) {
+            return Err(Error::Forbidden("app"));
+        }
         let relying_party = self.relying_party()?;
         let user = access.user.id;
         self.refuse_throttled(context, &Subject::factors(user))?;
         self.look(context, |view| has_room(view, user, order.name.as_ref()))??;
         // All refusals that need no key come first, so that no touch is asked for in vain.
         let (options, asked) = self.start_registration(context, &relying_party, access, order.verification)?;
-        let mut key = self.the_only_key(context)?;
-        let client = relying_party.client(pin.map(Pin::text));
-        let answer = self.hold_ceremony(context, user, &mut *key, |key| client.create(key, &options))?;
+        let mut key = match on {
+            Some(on) => self.security_side_of(context, on)?,
+            None => self.the_only_key(context)?,
+        };
+        let pin = pin.as_ref().map(Pin::text);
+        let client = relying_party.client(pin).keeping(resident);
+        let answer = self.hold_ceremony(context, user, &mut *key, |key| {
+            if resident && !key.has_resident() {
+                return Err(CtapFault::Unsupported("it keeps no credentials itself"));
+            }
+            set_up(key, setup, pin, relying_party.id())?;
+            client.create(key, &options)
+        })?;
         let record = RegistrationAnswer::read(&answer)
             .and_then(|answer| relying_party.finish_registration(&asked, &answer))
             .map_err(of_key)?;
@@ -166,6 +181,21 @@ impl Service {
                 taken => return taken,
             }
         }
+    }
+
+    /// Returns the security key that is the same USB device as this hardware key. Nothing else shows that both are one.
+    fn security_side_of(&self, context: &RequestContext, on: KeyId) -> Result<Box<dyn SecurityKey>, Error> {
+        let place = self.usb_place_of(on)?.ok_or_else(|| {
+            let why = "the reader does not tell which USB device it is, so no security key is known to be the same key; \
+                       leave out `key`, and plug in only that one";
+            Error::Unsupported(why.to_owned())
+        })?;
+        let ports = self.webauthn.ports.ports()?;
+        let port = ports.iter().find(|port| port.usb == Some(place));
+        let port = port.ok_or_else(|| {
+            Error::Unsupported(format!("the key {on} has no FIDO2 application, or it is switched off over USB"))
+        })?;
+        Ok(self.take_key(context, port)?)
     }
 
     /// Returns the only security key that is plugged in. Keys older than FIDO2 are left out if there is another one.
@@ -260,4 +290,39 @@ fn of_key(fault: FidoFault) -> Error {
             Error::DeviceFailed(fault.to_string())
         }
     }
+}
+
+/// Applies the settings of an operator. All that the key cannot do is refused before anything is changed.
+fn set_up(
+    key: &mut Authenticator<'_>,
+    setup: KeySetup,
+    pin: Option<&Sensitive<String>>,
+    relying_party: &str,
+) -> Result<(), CtapFault> {
+    if setup.sets_pin && key.has_pin().is_none() {
+        return Err(CtapFault::Unsupported("it cannot have a PIN"));
+    }
+    let shortest = match (setup.shortest_pin, key.shortest_pin()) {
+        (Some(_), None) => return Err(CtapFault::Unsupported("the shortest length of its PIN cannot be set")),
+        // It can only be raised.
+        (Some(wanted), Some(now)) => (wanted > now).then_some(wanted),
+        (None, _) => None,
+    };
+    let always = match (setup.always_verifies, key.always_verifies()) {
+        (true, None) => return Err(CtapFault::Unsupported("it cannot be set to verify its user for every request")),
+        (wanted, now) => wanted && now == Some(false),
+    };
+    // An earlier attempt may have set the PIN already.
+    if setup.sets_pin
+        && key.has_pin() == Some(false)
+        && let Some(pin) = pin
+    {
+        key.set_pin(pin)?;
+    }
+    if shortest.is_none() && !always {
+        return Ok(());
+    }
+    let token = key.verify_user(pin, relying_party, Permission::Configure)?;
+    let token = token.ok_or(CtapFault::Unsupported("its settings cannot be changed"))?;
+    key.configure(&token, shortest, always)
 }

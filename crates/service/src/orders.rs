@@ -7,7 +7,7 @@ use mfad_core::model::{
 };
 
 use super::devices::ProvisionOrder;
-use super::security_keys::KeyOrder;
+use super::security_keys::{KeyOrder, LocalKeyOrder};
 
 /// The secret that a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +97,8 @@ pub enum SecretOrder {
     Hardware(ProvisionOrder),
     /// A security key to be registered through a browser; pending until it has answered.
     Key(KeyOrder),
-    /// A security key in a port of this host, with its PIN if it asks for one. It becomes active at once.
-    LocalKey(KeyOrder, Option<Pin>),
+    /// A security key in a port of this host. It becomes active at once.
+    LocalKey(LocalKeyOrder),
     /// A password, 8–1024 bytes. A user has at most one.
     Password(Sensitive<String>),
     /// An API key, which acts as the user without a login.

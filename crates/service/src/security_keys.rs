@@ -12,7 +12,7 @@ use crate::fido::{
     RelyingParty, Verification,
 };
 use mfad_api::AuditEvent;
-use mfad_core::model::{ChallengeId, Label, Method, SecretId, Sensitive, UserId};
+use mfad_core::model::{ChallengeId, KeyId, Label, Method, Pin, SecretId, Sensitive, UserId};
 use mfad_store::{Decision, Fault, NewSecret, Outcome, SecretRow, SecretType, Tx, View};
 
 use super::authorise::{Scope, UserAccess};
@@ -29,6 +29,32 @@ pub struct KeyOrder {
     pub name: Option<Label>,
     /// Whether the key must verify its user, by PIN or fingerprint.
     pub verification: Verification,
+}
+
+/// An order to register a security key in a port of this host.
+#[derive(Debug)]
+pub struct LocalKeyOrder {
+    /// Name, and whether the key must verify its user.
+    pub key: KeyOrder,
+    /// The PIN of the key, if it asks for one.
+    pub pin: Option<Pin>,
+    /// The hardware key whose other side the security key is; `None` for the only security key that is plugged in.
+    pub on: Option<KeyId>,
+    /// What is set on the key before.
+    pub setup: KeySetup,
+    /// Whether the key keeps the credential, so that it finds its user without being told a name.
+    pub resident: bool,
+}
+
+/// Settings that an operator gives a security key before it is registered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeySetup {
+    /// Set the PIN of the order, if the key has none.
+    pub sets_pin: bool,
+    /// The shortest PIN that the key takes from then on, in characters.
+    pub shortest_pin: Option<u8>,
+    /// Whether the key verifies its user for every request from then on.
+    pub always_verifies: bool,
 }
 
 /// A registered key, and its backup codes if it is the first factor.

@@ -12,18 +12,19 @@ use mfad_core::model::{
     TokenInput, UserId, UserName, UserRef,
 };
 use mfad_core::oath::Window;
-use mfad_hardware::device::{NoDevices, Slot};
+use mfad_hardware::device::{Devices, SecurityKeys, Slot};
 use mfad_service::error::Error;
 use mfad_service::token::TokenFormat;
 use mfad_service::{
     Activation, Attestation, AuditRow, Call, Caller, CancellationToken, Confinement, Dependencies, DeviceEvent,
     DeviceRef, HashCost, KeySource, KeyView, MasterKey, MasterKeyStore, Metrics, NewUserOrder, Policy, Proof,
-    ProvisionOrder, Reply, RequestContext, SecretOrder, SecretView, Service, UserChange,
+    ProvisionOrder, RelyingParty, Reply, RequestContext, SecretOrder, SecretView, Service, UserChange,
 };
 use mfad_store::{Listeners, Store};
 use tempfile::TempDir;
 
 use crate::card::{Key, Reader, VirtualDevices};
+use crate::fido::{self, VirtualPorts};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,6 +33,7 @@ pub struct HardwareFixture {
     pub service: Service,
     pub devices: Arc<VirtualDevices>,
     pub readers: Vec<Reader>,
+    pub ports: Arc<VirtualPorts>,
     pub user: UserId,
     pub clock: Clock,
     /// Number of the newest event that the service has announced.
@@ -83,6 +85,10 @@ impl HardwareFixture {
     }
 
     fn with_policy(readers: usize, policy: Policy) -> Self {
+        Self::with_ports(readers, policy, Arc::default())
+    }
+
+    fn with_ports(readers: usize, policy: Policy, ports: Arc<VirtualPorts>) -> Self {
         let dir = tempfile::Builder::new().prefix("mfad-it-").tempdir().unwrap();
         mfad_store::create(dir.path(), &key()).unwrap();
         let readers: Vec<Reader> = (0..readers).map(|_| Reader::new()).collect();
@@ -90,8 +96,9 @@ impl HardwareFixture {
         let devices = Arc::new(VirtualDevices::new(named.collect()));
         let clock = Clock::new().unwrap();
         let announced = Arc::default();
-        let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced).unwrap();
-        let mut fixture = Self { service, devices, readers, user: UserId::at(0, &[0; 10]), clock, announced, dir };
+        let service = open(&dir, policy, (&devices, &ports), &clock, &announced).unwrap();
+        let user = UserId::at(0, &[0; 10]);
+        let mut fixture = Self { service, devices, readers, ports, user, clock, announced, dir };
         fixture.user = fixture.new_user("ann");
         fixture
     }
@@ -109,14 +116,14 @@ impl HardwareFixture {
     }
 
     fn restart_under(self, policy: Policy) -> Self {
-        let Self { service, devices, readers, user, clock, announced, dir } = self;
+        let Self { service, devices, readers, ports, user, clock, announced, dir } = self;
         service.close();
         // A store with a foreign trigger does not open.
         let store = rusqlite::Connection::open(dir.path().join(mfad_store::DATABASE)).unwrap();
         store.execute_batch("DROP TRIGGER IF EXISTS refusal").unwrap();
         drop(store);
-        let service = open(&dir, policy, Arc::clone(&devices), &clock, &announced).unwrap();
-        Self { service, devices, readers, user, clock, announced, dir }
+        let service = open(&dir, policy, (&devices, &ports), &clock, &announced).unwrap();
+        Self { service, devices, readers, ports, user, clock, announced, dir }
     }
 
     /// Ends the service, and returns the bytes of its store.
@@ -135,9 +142,10 @@ impl HardwareFixture {
         let devices = Arc::new(VirtualDevices::new(Vec::new()));
         let clock = Clock::new().unwrap();
         let announced = Arc::default();
-        let service = open(&dir, policy(), Arc::clone(&devices), &clock, &announced)?;
+        let ports = Arc::default();
+        let service = open(&dir, policy(), (&devices, &ports), &clock, &announced)?;
         let user = UserId::at(0, &[0; 10]);
-        Some(Self { service, devices, readers: Vec::new(), user, clock, announced, dir })
+        Some(Self { service, devices, readers: Vec::new(), ports, user, clock, announced, dir })
     }
 
     /// Makes the store refuse one kind of write, such as `INSERT ON audit`, with the message `why`.
@@ -197,6 +205,22 @@ impl HardwareFixture {
         fixture
     }
 
+    /// Creates a fixture with one reader for each of these keys, whose security key is in a port of the same USB device.
+    /// The service is a relying party.
+    pub fn with_both_sides(keys: impl IntoIterator<Item = (Key, fido::Key)>) -> Self {
+        let origin = url::Url::parse("https://login.example.org").unwrap();
+        let party = RelyingParty::new("example.org", &[origin], "mfad").unwrap();
+        let keys: Vec<(Key, fido::Key)> = keys.into_iter().collect();
+        let policy = Policy { relying_party: Some(Arc::new(party)), ..policy() };
+        let fixture = Self::with_ports(keys.len(), policy, Arc::default());
+        for (reader, (key, side)) in fixture.readers.iter().zip(keys) {
+            reader.insert(key);
+            fixture.ports.plug_in_at(side, reader.usb().map(|usb| usb.place));
+        }
+        fixture.attend();
+        fixture
+    }
+
     /// Creates a fixture with one reader that holds this key, under these settings of attestation.
     pub fn under(attestation: Attestation, key: Key) -> Self {
         let fixture = Self::with_policy(1, Policy { attestation, ..policy() });
@@ -248,6 +272,22 @@ impl HardwareFixture {
         }
     }
 
+    /// Creates a secret as a user who has logged in and has no right besides.
+    pub fn create_by_own_token(
+        &self,
+        user: UserId,
+        name: &str,
+        password: &str,
+        order: SecretOrder,
+    ) -> Result<Reply, Error> {
+        let login = Call::LogIn { login: name.to_owned(), password: Sensitive::new(password.to_owned()) };
+        let Ok(Reply::Auth(auth)) = self.ask(login) else { panic!("no login") };
+        let mut context = self.context();
+        context.caller.reason = None;
+        context.caller.token = Some(Arc::new(auth.token));
+        self.service.handle(&context, Call::CreateSecret(UserRef::Id(user), order))
+    }
+
     /// As [`Self::provision`], by a user who has logged in and has no right besides.
     pub fn provision_by_own_token(
         &self,
@@ -256,12 +296,7 @@ impl HardwareFixture {
         password: &str,
         order: ProvisionOrder,
     ) -> Result<SecretView, Error> {
-        let login = Call::LogIn { login: name.to_owned(), password: Sensitive::new(password.to_owned()) };
-        let Ok(Reply::Auth(auth)) = self.ask(login) else { panic!("no login") };
-        let mut context = self.context();
-        context.caller.reason = None;
-        context.caller.token = Some(Arc::new(auth.token));
-        match self.service.handle(&context, Call::CreateSecret(UserRef::Id(user), SecretOrder::Hardware(order)))? {
+        match self.create_by_own_token(user, name, password, SecretOrder::Hardware(order))? {
             Reply::Provisioned { secret, .. } => Ok(secret),
             _ => panic!("another answer"),
         }
@@ -367,7 +402,7 @@ fn key() -> MasterKey {
 fn open(
     dir: &TempDir,
     policy: Policy,
-    devices: Arc<VirtualDevices>,
+    (devices, ports): (&Arc<VirtualDevices>, &Arc<VirtualPorts>),
     clock: &Clock,
     announced: &Arc<AtomicU64>,
 ) -> Option<Service> {
@@ -375,8 +410,8 @@ fn open(
     let store = Store::open(dir.path(), None, &key(), Listeners::default()).ok()?;
     let equipment = Dependencies {
         key_store: Box::new(NoKeyStore),
-        devices,
-        security_keys: Arc::new(NoDevices),
+        devices: Arc::clone(devices) as Arc<dyn Devices>,
+        security_keys: Arc::clone(ports) as Arc<dyn SecurityKeys>,
         on_device: Box::new(move |newest| announced.store(newest, Ordering::SeqCst)),
         metrics: Metrics::default(),
         confinement: Confinement::None,

@@ -3,6 +3,7 @@
 mod agreement;
 mod batch;
 mod bench;
+mod both_sides;
 mod commands;
 mod crash;
 mod faults;

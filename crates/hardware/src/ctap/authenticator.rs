@@ -13,10 +13,18 @@ const GET_ASSERTION: u8 = 0x02;
 const GET_INFO: u8 = 0x04;
 const CLIENT_PIN: u8 = 0x06;
 const SELECTION: u8 = 0x0B;
+const CONFIG: u8 = 0x0D;
+
+/// Subcommands of `CONFIG` (CTAP 2.1 section 6.11).
+const TOGGLE_ALWAYS_VERIFY: u8 = 0x02;
+const SET_SHORTEST_PIN: u8 = 0x03;
+/// The shortest PIN of a key that reports none.
+const SHORTEST_PIN: u8 = 4;
 
 /// Subcommands of `CLIENT_PIN` (CTAP 2.1 section 6.5.5).
 const PIN_RETRIES: i8 = 0x01;
 const KEY_AGREEMENT: i8 = 0x02;
+const SET_PIN: i8 = 0x03;
 const TOKEN_BY_PIN: i8 = 0x05;
 const TOKEN_BY_UV_FOR: i8 = 0x06;
 const TOKEN_BY_PIN_FOR: i8 = 0x09;
@@ -57,6 +65,8 @@ pub struct NewCredential<'a> {
     pub algorithms: &'a [i64],
     /// Ids of credentials of which none may be on the key already.
     pub excluded: &'a [Vec<u8>],
+    /// Whether the key keeps the credential, so that it finds its user without being told a name.
+    pub resident: bool,
 }
 
 /// The response to a request for a new credential.
@@ -102,6 +112,22 @@ impl<'a> Authenticator<'a> {
     /// Whether the key can now verify its user by itself, by a fingerprint; `None` if it never can.
     pub fn has_built_in_verification(&self) -> Option<bool> {
         self.option("uv")
+    }
+
+    /// Whether the key always verifies its user; `None` if that cannot be set.
+    pub fn always_verifies(&self) -> Option<bool> {
+        self.option("alwaysUv")
+    }
+
+    /// The shortest PIN that the key takes; `None` if that cannot be set.
+    pub fn shortest_pin(&self) -> Option<u8> {
+        self.option("setMinPINLength").filter(|can| *can)?;
+        Some(integer(self.info.number(0x0D)).unwrap_or(SHORTEST_PIN))
+    }
+
+    /// Whether the key can keep credentials of its own, by which it finds its user without being told a name.
+    pub fn has_resident(&self) -> bool {
+        self.option("rk") == Some(true)
     }
 
     /// Whether the key can verify its user in its present state.
@@ -156,6 +182,54 @@ impl<'a> Authenticator<'a> {
         }
     }
 
+    /// Returns the preferred protocol, which the key lists first. A key that lists none is older than protocol two.
+    fn protocol(&self) -> Protocol {
+        let named = list(self.info.number(0x06)).iter().filter_map(|n| Protocol::of_number(integer(Some(n))?)).next();
+        named.unwrap_or(Protocol::One)
+    }
+
+    fn agree(&mut self, protocol: Protocol) -> Result<Shared, CtapFault> {
+        let theirs = self.client_pin(protocol, KEY_AGREEMENT, [])?;
+        let theirs = map(theirs.number(0x01)).ok_or(CtapFault::Nonsense("no key to agree with"))?;
+        Shared::agree(protocol, theirs)
+    }
+
+    /// Sets the first PIN of a key that can have one and has none (CTAP 2.1 section 6.5.5.5).
+    pub fn set_pin(&mut self, pin: &Sensitive<String>) -> Result<(), CtapFault> {
+        let protocol = self.protocol();
+        let shared = self.agree(protocol)?;
+        let (sealed, proof) = shared.hide_new_pin(pin)?;
+        self.client_pin(protocol, SET_PIN, [(0x03, shared.ours.clone()), (0x04, proof), (0x05, sealed)])?;
+        self.info = self.ask(GET_INFO, None)?;
+        Ok(())
+    }
+
+    /// Changes the settings of the key, as a token for [`Permission::Configure`] allows (CTAP 2.1 section 6.11): the
+    /// shortest PIN that it takes from now on, and that it verifies its user for every request.
+    pub fn configure(
+        &mut self,
+        token: &PinToken,
+        shortest_pin: Option<u8>,
+        always_verifies: bool,
+    ) -> Result<(), CtapFault> {
+        if let Some(length) = shortest_pin {
+            self.set(token, SET_SHORTEST_PIN, Some(numbered([(0x01, Value::from(length))])))?;
+        }
+        if always_verifies {
+            self.set(token, TOGGLE_ALWAYS_VERIFY, None)?;
+        }
+        self.info = self.ask(GET_INFO, None)?;
+        Ok(())
+    }
+
+    fn set(&mut self, token: &PinToken, command: u8, parameters: Option<Value>) -> Result<(), CtapFault> {
+        let encoded = parameters.as_ref().map(canonical).transpose()?.unwrap_or_default();
+        let (protocol, proof) = token.prove(&[&[0xFF; 32][..], &[CONFIG, command], &encoded].concat())?;
+        let members = [(0x01, Value::from(command)), (0x03, protocol), (0x04, proof)];
+        let parameters = parameters.map(|parameters| (0x02, parameters));
+        self.ask(CONFIG, Some(numbered(members.into_iter().chain(parameters)))).map(drop)
+    }
+
     fn token(
         &mut self,
         pin: Option<&Sensitive<String>>,
@@ -163,9 +237,7 @@ impl<'a> Authenticator<'a> {
         relying_party: &str,
         permission: Permission,
     ) -> Result<PinToken, CtapFault> {
-        // The key lists its preferred protocol first. A key that lists none is older than protocol two.
-        let named = list(self.info.number(0x06)).iter().filter_map(|n| Protocol::of_number(integer(Some(n))?)).next();
-        let protocol = named.unwrap_or(Protocol::One);
+        let protocol = self.protocol();
         // Asked each time, since other programs may have used up attempts, too.
         if pin.is_some() {
             match self.pins_left(protocol)? {
@@ -174,9 +246,7 @@ impl<'a> Authenticator<'a> {
                 _ => {}
             }
         }
-        let theirs = self.client_pin(protocol, KEY_AGREEMENT, [])?;
-        let theirs = map(theirs.number(0x01)).ok_or(CtapFault::Nonsense("no key to agree with"))?;
-        let shared = Shared::agree(protocol, theirs)?;
+        let shared = self.agree(protocol)?;
         let command = match (pin, has_permissions) {
             (None, _) => TOKEN_BY_UV_FOR,
             (Some(_), true) => TOKEN_BY_PIN_FOR,
@@ -184,7 +254,8 @@ impl<'a> Authenticator<'a> {
         };
         let hidden = pin.map(|pin| shared.hide_pin(pin)).transpose()?;
         // The token is bound to one operation and one relying party.
-        let scope = has_permissions.then(|| [(0x09, permission.bits()), (0x0A, Value::from(relying_party.to_owned()))]);
+        let party = (permission != Permission::Configure).then(|| (0x0A, Value::from(relying_party.to_owned())));
+        let scope = has_permissions.then(|| [Some((0x09, permission.bits())), party].into_iter().flatten());
         let ours = [(0x03, shared.ours.clone())].into_iter();
         let members = ours.chain(hidden.map(|hidden| (0x06, hidden))).chain(scope.into_iter().flatten());
         let answer = match self.client_pin(protocol, command, members) {
@@ -234,6 +305,9 @@ impl<'a> Authenticator<'a> {
         ]);
         request.add_credentials(0x05, new.excluded);
         request.verify(user, new.client_data_hash, (0x08, 0x09), 0x07)?;
+        if new.resident {
+            request.add_option(0x07, "rk");
+        }
         let answer = self.ask(MAKE_CREDENTIAL, Some(request.0)).map_err(|fault| self.explain(fault))?;
         let data = bytes(answer.number(0x02)).ok_or(CtapFault::Nonsense("no authenticator data"))?;
         Ok(Made { authenticator_data: data.to_vec() })
@@ -347,6 +421,15 @@ impl Request {
 
     fn add_options(&mut self, number: i8, options: impl IntoIterator<Item = (&'static str, bool)>) {
         self.add(number, named(options.into_iter().map(|(name, is_on)| (name, Value::from(is_on)))));
+    }
+
+    /// Switches one option on, beside those that are set already.
+    fn add_option(&mut self, number: i8, name: &'static str) {
+        if let Value::Map(members) = &mut self.0
+            && let Value::Map(options) = members.entry(Value::from(number)).or_insert_with(|| Value::Map(Map::new()))
+        {
+            options.insert(Value::from(name.to_owned()), Value::from(true));
+        }
     }
 
     /// Adds the user verification to a request. The member numbers depend on the command.

@@ -7,7 +7,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use p256::{PublicKey, SecretKey};
 use sha2::{Digest, Sha256};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use mfad_core::entropy;
 use mfad_core::model::Sensitive;
@@ -15,6 +15,8 @@ use mfad_core::model::Sensitive;
 use super::CtapFault;
 use super::value::{Map, Members, Value, bytes, integer, numbered};
 
+/// Length in bytes to which a new PIN is padded.
+const NEW_PIN: usize = 64;
 /// Length of an AES block in bytes.
 const BLOCK: usize = 16;
 
@@ -49,6 +51,8 @@ pub enum Permission {
     Make,
     /// Giving one assertion to the relying party.
     Assert,
+    /// Changing the settings of the key. It is for no relying party.
+    Configure,
 }
 
 impl Permission {
@@ -56,6 +60,7 @@ impl Permission {
         Value::from(match self {
             Self::Make => 0x01i8,
             Self::Assert => 0x02,
+            Self::Configure => 0x20,
         })
     }
 }
@@ -80,6 +85,8 @@ pub(super) struct Shared {
     /// The public key of this side, as the COSE key that the security key expects.
     pub(super) ours: Value,
     key: Sensitive<[u8; 32]>,
+    /// Authenticates what is sent with a new PIN.
+    mac: Sensitive<[u8; 32]>,
 }
 
 impl Shared {
@@ -90,14 +97,20 @@ impl Shared {
         let agreed = secret.diffie_hellman(&theirs);
         let agreed = agreed.raw_secret_bytes();
         let mut key: [u8; 32] = Sha256::digest(agreed).into();
-        // Protocol two derives an HMAC key and an AES key. Only the latter is needed here.
+        let mut mac = key;
+        // Protocol two derives an AES key and an HMAC key; protocol one uses one key for both.
         if protocol == Protocol::Two {
-            let expanded = Hkdf::<Sha256>::new(Some(&[0; 32]), agreed).expand(b"CTAP2 AES key", &mut key);
-            expanded.map_err(|_| CtapFault::Internal("a key of that length cannot be made"))?;
+            let expand = |label: &[u8], key: &mut [u8; 32]| {
+                let expanded = Hkdf::<Sha256>::new(Some(&[0; 32]), agreed).expand(label, key);
+                expanded.map_err(|_| CtapFault::Internal("a key of that length cannot be made"))
+            };
+            expand(b"CTAP2 AES key", &mut key)?;
+            expand(b"CTAP2 HMAC key", &mut mac)?;
         }
-        let shared = Self { protocol, ours, key: Sensitive::new(key) };
-        // `Sensitive` holds a copy of the array.
+        let shared = Self { protocol, ours, key: Sensitive::new(key), mac: Sensitive::new(mac) };
+        // `Sensitive` holds copies of the arrays.
         key.zeroize();
+        mac.zeroize();
         Ok(shared)
     }
 
@@ -118,6 +131,26 @@ impl Shared {
             Protocol::Two => &iv,
         };
         Ok(Value::Bytes([prefix, block.as_slice()].concat()))
+    }
+
+    /// Returns a new PIN, padded with zeros to 64 bytes and encrypted, and the proof that goes with it.
+    pub(super) fn hide_new_pin(&self, pin: &Sensitive<String>) -> Result<(Value, Value), CtapFault> {
+        let iv = match self.protocol {
+            Protocol::One => [0; BLOCK],
+            Protocol::Two => entropy::public().map_err(|_| CtapFault::Internal("no random bytes"))?,
+        };
+        let mut padded = Zeroizing::new([0u8; NEW_PIN]);
+        let place = padded.get_mut(..pin.expose().len()).filter(|place| place.len() < NEW_PIN);
+        place.ok_or(CtapFault::Unsupported("a PIN of more than 63 bytes"))?.copy_from_slice(pin.expose().as_bytes());
+        let mut encryptor = cbc::Encryptor::<Aes256>::new(self.key.expose().into(), &iv.into());
+        let mut sealed = if self.protocol == Protocol::Two { iv.to_vec() } else { Vec::new() };
+        for block in padded.as_chunks::<BLOCK>().0 {
+            let mut block = Block::<Aes256>::from(*block);
+            encryptor.encrypt_block(&mut block);
+            sealed.extend_from_slice(&block);
+        }
+        let proof = authenticate(self.protocol, self.mac.expose(), &sealed)?;
+        Ok((Value::Bytes(sealed), Value::Bytes(proof)))
     }
 
     /// Decrypts the token that a key gave.

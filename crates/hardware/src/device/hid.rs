@@ -14,6 +14,7 @@ use rustix::io::{Errno, read, write};
 use mfad_core::entropy;
 
 use super::channel::{Channel, REPORT, Report, Reports};
+use super::usb::place_above;
 use super::{DeviceFault, Port, SecurityKey, SecurityKeys};
 
 /// The usage page of FIDO (CTAP 2.1 section 11.2.8.2).
@@ -48,7 +49,7 @@ impl HidKeys {
         let name = facts.lines().find_map(|line| line.strip_prefix("HID_NAME=")).unwrap_or("security key");
         // The name comes from the device, so only printable ASCII of bounded length is kept.
         let product = name.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(LONGEST_NAME).collect();
-        Some(Port { node: node.to_owned(), product })
+        Some(Port { node: node.to_owned(), product, usb: place_above(&device) })
     }
 }
 
@@ -180,7 +181,7 @@ mod tests {
 
         let ports = keys.ports().unwrap();
 
-        let port = |node: &str, product: &str| Port { node: node.to_owned(), product: product.to_owned() };
+        let port = |node: &str, product: &str| Port { node: node.to_owned(), product: product.to_owned(), usb: None };
         assert_eq!(ports, [port("hidraw10", "security key"), port("hidraw2", "Maker Key 5")]);
         let none = HidKeys { classes: dir.path().join("none"), nodes: dir.path().to_owned() };
         assert_eq!(none.ports(), Ok(Vec::new()));
@@ -190,7 +191,7 @@ mod tests {
     fn a_node_that_another_holds_or_that_is_gone_says_so() {
         let dir = tempfile::tempdir().unwrap();
         let keys = HidKeys { classes: dir.path().to_owned(), nodes: dir.path().to_owned() };
-        let port = Port { node: "hidraw0".to_owned(), product: String::new() };
+        let port = Port { node: "hidraw0".to_owned(), product: String::new(), usb: None };
         assert_eq!(keys.open(&port).err(), Some(DeviceFault::Removed));
 
         let held = File::create(dir.path().join("hidraw0")).unwrap();

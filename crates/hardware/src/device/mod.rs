@@ -18,7 +18,7 @@ use mfad_core::stopwatch::Stopwatch;
 pub use channel::{Channel, REPORT, Report, Reports};
 pub use hid::HidKeys;
 pub use pcsc::PcscDevices;
-pub use usb::UsbDevice;
+pub use usb::{UsbDevice, UsbPlace};
 
 /// One insertion of one card into one reader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -131,6 +131,8 @@ pub struct Port {
     pub node: String,
     /// The product name that the key reports, in printable ASCII.
     pub product: String,
+    /// Where its USB device is; `None` if the key is no USB device.
+    pub usb: Option<UsbPlace>,
 }
 
 /// The limits of a wait for a security key, which may itself wait for a touch.

@@ -8,9 +8,20 @@ const DEVICES: &str = "/sys/bus/usb/devices";
 /// The longest serial number that is taken over, in characters.
 const LONGEST_SERIAL: usize = 128;
 
+/// Where a USB device is: its bus, and its address there. No two devices of a host have the same at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UsbPlace {
+    /// The number of the bus.
+    pub bus: u8,
+    /// The address on the bus.
+    pub address: u8,
+}
+
 /// A USB device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsbDevice {
+    /// Where it is.
+    pub place: UsbPlace,
     /// The maker's number (idVendor), assigned by the USB Implementers Forum.
     pub vendor: u16,
     /// The maker's number of the product (idProduct).
@@ -27,20 +38,28 @@ pub(super) fn device_of(channel: &[u8]) -> Option<UsbDevice> {
     if [kind_high, kind_low] != [0x00, 0x20] {
         return None;
     }
-    device_at(Path::new(DEVICES), bus, address)
+    device_at(Path::new(DEVICES), UsbPlace { bus, address })
 }
 
-fn device_at(devices: &Path, bus: u8, address: u8) -> Option<UsbDevice> {
+/// Returns the place of the USB device that a directory of sysfs belongs to: the nearest one above it.
+pub(super) fn place_above(directory: &Path) -> Option<UsbPlace> {
+    let whole = fs::canonicalize(directory).ok()?;
+    whole.ancestors().find_map(place_of)
+}
+
+fn place_of(device: &Path) -> Option<UsbPlace> {
+    let number = |name| read(device, name)?.parse::<u8>().ok();
+    Some(UsbPlace { bus: number("busnum")?, address: number("devnum")? })
+}
+
+fn device_at(devices: &Path, place: UsbPlace) -> Option<UsbDevice> {
     let entries = fs::read_dir(devices).ok()?;
-    let is_it = |entry: &fs::DirEntry| {
-        let number = |name| read(&entry.path(), name)?.parse::<u8>().ok();
-        number("busnum") == Some(bus) && number("devnum") == Some(address)
-    };
-    let path = entries.filter_map(Result::ok).find(is_it)?.path();
+    let path = entries.filter_map(Result::ok).find(|entry| place_of(&entry.path()) == Some(place))?.path();
     let hex = |name| u16::from_str_radix(&read(&path, name)?, 16).ok();
     let serial = read(&path, "serial")
         .map(|text| text.chars().filter(char::is_ascii_graphic).take(LONGEST_SERIAL).collect::<String>());
     Some(UsbDevice {
+        place,
         vendor: hex("idVendor")?,
         product: hex("idProduct")?,
         serial: serial.filter(|serial| !serial.is_empty()),
@@ -70,12 +89,17 @@ mod tests {
         // An interface has no address.
         device(root.path(), "1-4:1.0", &[("bInterfaceClass", "0b")]);
 
-        let found = device_at(root.path(), 1, 7);
+        let place = UsbPlace { bus: 1, address: 7 };
+        let found = device_at(root.path(), place);
 
         let serial = Some("A1B2C3".to_owned());
-        assert_eq!(found, Some(UsbDevice { vendor: 0x20a0, product: 0x42b2, serial }));
-        assert_eq!(device_at(root.path(), 2, 7), None);
-        assert_eq!(device_at(&root.path().join("none"), 1, 7), None);
+        assert_eq!(found, Some(UsbDevice { place, vendor: 0x20a0, product: 0x42b2, serial }));
+        assert_eq!(device_at(root.path(), UsbPlace { bus: 2, ..place }), None);
+        assert_eq!(device_at(&root.path().join("none"), place), None);
+        let node = root.path().join("1-4/1-4:1.1/hidraw");
+        fs::create_dir_all(&node).unwrap();
+        assert_eq!(place_above(&node), Some(place));
+        assert_eq!(place_above(&root.path().join("1-4:1.0")), None);
     }
 
     #[test]

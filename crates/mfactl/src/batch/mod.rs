@@ -21,12 +21,14 @@ use self::keys::Keys;
 use self::manifest::Row;
 use self::progress::Progress;
 use self::queue::{Open, Queue};
-use self::remaining::{Labels, Remaining};
+use self::remaining::{Labels, ProvisionedKey, Remaining, other_sides};
 use self::results::ResultsFile;
 use self::row::{Plan, TAKEN, look};
 use self::runner::{BatchRunner, Tally};
-use crate::acting::uids_of;
-use crate::call::Authority;
+use mfad_api::SecretList;
+
+use crate::acting::{self, uids_of};
+use crate::call::{Authority, Call};
 use crate::context::Context;
 use crate::device_args::{BatchArgs, ProvisionCommand};
 use crate::failure::{Exit, Failure};
@@ -37,7 +39,7 @@ pub(crate) async fn run(context: &mut Context, command: &ProvisionCommand) -> Re
     let results = args.results.clone().unwrap_or_else(|| args.manifest.with_extension("results.csv"));
     let results = ResultsFile::open(&results)?;
     let total = rows.len();
-    let open: Vec<Row> = rows.into_iter().filter(|row| !is_done(&results, row, args.spare)).collect();
+    let open: Vec<Row> = rows.into_iter().filter(|row| !is_done(&results, row, args)).collect();
     let skipped = total.saturating_sub(open.len());
     let mut runner = runner(context, args, results, open.len())?;
     let worked = batch(context, &mut runner, open).await;
@@ -52,8 +54,8 @@ pub(crate) async fn run(context: &mut Context, command: &ProvisionCommand) -> Re
     if runner.tally.failed == 0 && runner.queue.is_empty() { Ok(()) } else { Err(Failure::Reported(Exit::Denied)) }
 }
 
-fn is_done(results: &ResultsFile, row: &Row, spare: bool) -> bool {
-    Labels::of(&row.label, spare).all().all(|label| results.has(&row.user, label))
+fn is_done(results: &ResultsFile, row: &Row, args: &BatchArgs) -> bool {
+    Labels::of(&row.label, args.spare, args.fido2).all().all(|label| results.has(&row.user, &label))
 }
 
 fn runner(context: &Context, args: &BatchArgs, results: ResultsFile, rows: usize) -> Result<BatchRunner, Failure> {
@@ -63,6 +65,8 @@ fn runner(context: &Context, args: &BatchArgs, results: ResultsFile, rows: usize
         pending: args.pending,
         spare: args.spare,
         protect: args.protect,
+        fido2: args.fido2.then_some(args.setup),
+        pins: args.pins.clone(),
     };
     let mut keys = Keys::default();
     results.used().for_each(|(key, user)| keys.used_before(key, user));
@@ -98,7 +102,7 @@ async fn batch(context: &mut Context, runner: &mut BatchRunner, rows: Vec<Row>) 
 /// Queues a row, or completes it at once if the daemon already has its factors: an earlier run may have been killed
 /// after it programmed a key and before it wrote the result.
 async fn take_up(context: &mut Context, runner: &mut BatchRunner, row: &Row, uid: String) -> Result<(), Failure> {
-    let labels = Labels::of(&row.label, runner.plan.spare);
+    let labels = Labels::of(&row.label, runner.plan.spare, runner.plan.fido2.is_some());
     let left = match look(&mut context.client, &runner.plan, &uid, &labels, &[]).await {
         Ok(left) => left,
         Err(Failure::Refused(problem)) if problem.status == 404 => {
@@ -106,9 +110,17 @@ async fn take_up(context: &mut Context, runner: &mut BatchRunner, row: &Row, uid
         }
         Err(failure) => return Err(failure),
     };
-    let mut open = Open { row: row.clone(), uid, first: None, held: BTreeSet::new(), attempts: 0, refusals: 0 };
+    let mut open =
+        Open { row: row.clone(), uid, first: None, held: BTreeSet::new(), bound: None, attempts: 0, refusals: 0 };
     match left {
-        Remaining::Nothing(placed) => return runner.done(row, &placed),
+        Remaining::Nothing(placed) => match missing_side(context, runner, &open.uid, &placed).await? {
+            (sides, None) => return runner.done(row, &[placed, sides].concat()),
+            // An earlier run ended between the two sides of this key.
+            (_, Some(missing)) => {
+                runner.keys.free(missing.key);
+                (open.bound, open.attempts) = (Some(missing.key), 1);
+            }
+        },
         Remaining::Taken => return runner.failed(row, None, "secret-name-taken", TAKEN),
         Remaining::First => {}
         Remaining::Second { first, .. } => {
@@ -123,6 +135,21 @@ async fn take_up(context: &mut Context, runner: &mut BatchRunner, row: &Row, uid
     }
     runner.queue.push(open);
     Ok(())
+}
+
+/// Returns the FIDO2 factors of a row, and the key that lacks its one; nothing without `--fido2`.
+async fn missing_side(
+    context: &mut Context,
+    runner: &BatchRunner,
+    uid: &str,
+    placed: &[ProvisionedKey],
+) -> Result<(Vec<ProvisionedKey>, Option<ProvisionedKey>), Failure> {
+    if runner.plan.fido2.is_none() {
+        return Ok((Vec::new(), None));
+    }
+    let call = Call::get(acting::path(uid, "/secrets")).by(&runner.plan.authority);
+    let list: SecretList = context.client.ask(call).await?.read()?;
+    Ok(other_sides(&list.secrets, placed))
 }
 
 fn summary(tally: &Tally, skipped: usize, left: usize) -> String {

@@ -22,6 +22,8 @@ pub(super) struct Open {
     pub first: Option<ProvisionedKey>,
     /// Ids of the keys on which earlier attempts may have left an account.
     pub held: BTreeSet<KeyId>,
+    /// The only key that the row can go on with: a factor of the user is on it, and its FIDO2 side is not registered.
+    pub bound: Option<KeyId>,
     /// Attempts so far that ended without a result.
     pub attempts: u32,
     /// Keys that were in the way so far.
@@ -71,8 +73,11 @@ impl Queue {
     /// Takes the row for an unused key: the row that may have left an account on it, otherwise the first row that does
     /// not wait for another attached key. So a key that an attempt left behind half done goes to its own user.
     pub(super) fn take_for(&mut self, key: KeyId, present: &[KeyId], can: Touch) -> Option<Open> {
-        let fits = |open: &Open| can != Touch::Never || !open.row.touch;
-        let is_its_own = |open: &Open| open.held.contains(&key) && fits(open);
+        let fits = |open: &Open| match open.bound {
+            Some(bound) => bound == key,
+            None => can != Touch::Never || !open.row.touch,
+        };
+        let is_its_own = |open: &Open| (open.held.contains(&key) || open.bound == Some(key)) && fits(open);
         let is_free = |open: &Open| !present.iter().any(|key| open.held.contains(key)) && fits(open);
         let is_wanted = |open: &Open| can == Touch::Scarce && open.row.touch && is_free(open);
         let rows = || self.0.iter();
@@ -113,6 +118,7 @@ mod tests {
             uid: user.to_owned(),
             first: None,
             held: held.iter().copied().map(id).collect(),
+            bound: None,
             attempts: 0,
             refusals: 0,
         }
@@ -182,6 +188,15 @@ mod tests {
 
         assert_eq!(queue.take_for(id(7), &[id(7)], Touch::Scarce).map(|open| open.row.user).as_deref(), Some("bob"));
         assert_eq!(queue.take_for(id(8), &[id(8)], Touch::Scarce).map(|open| open.row.user).as_deref(), Some("ann"));
+    }
+
+    #[test]
+    fn a_row_that_is_bound_to_a_key_waits_for_it() {
+        let mut queue = Queue::default();
+        queue.push(Open { bound: Some(id(7)), ..open("ann", &[]) });
+
+        assert_eq!(taken(&mut queue, id(8), &[id(8)]), None);
+        assert_eq!(taken(&mut queue, id(7), &[id(7), id(8)]).as_deref(), Some("ann"));
     }
 
     #[test]

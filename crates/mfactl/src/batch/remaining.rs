@@ -11,17 +11,25 @@ pub(super) struct Labels {
     pub first: String,
     /// Name of the factor on the spare, with `--spare`.
     pub second: Option<String>,
+    /// Whether each key's FIDO2 side is registered too, with `--fido2`.
+    pub fido2: bool,
 }
 
 impl Labels {
     /// The spare is named like the first factor, with ` spare` appended.
-    pub(super) fn of(label: &str, spare: bool) -> Self {
-        Self { first: label.to_owned(), second: spare.then(|| format!("{label} spare")) }
+    pub(super) fn of(label: &str, spare: bool, fido2: bool) -> Self {
+        Self { first: label.to_owned(), second: spare.then(|| format!("{label} spare")), fido2 }
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.first.as_str()).chain(self.second.as_deref())
+    pub(super) fn all(&self) -> impl Iterator<Item = String> {
+        let oath = std::iter::once(&self.first).chain(&self.second);
+        oath.flat_map(|label| [Some(label.clone()), self.fido2.then(|| other_side(label))].into_iter().flatten())
     }
+}
+
+/// The name of the FIDO2 factor on the key that holds the factor of this name.
+pub(super) fn other_side(label: &str) -> String {
+    format!("{label} fido2")
 }
 
 /// A factor on a hardware key.
@@ -46,6 +54,20 @@ pub(super) struct ProvisionedKey {
 }
 
 impl ProvisionedKey {
+    /// The FIDO2 factor on a key.
+    pub(super) fn registered(secret: &Secret, label: &str, key: KeyId) -> Self {
+        Self {
+            label: label.to_owned(),
+            key,
+            secret: secret.uid.clone(),
+            is_active: secret.status == "active",
+            time: None,
+            is_found: true,
+            receipt: None,
+            codes: Vec::new(),
+        }
+    }
+
     /// Reads the daemon's record of a factor; `None` if it is not on a key.
     pub(super) fn read(secret: &Secret, label: &str) -> Option<Self> {
         let key = secret.device.as_ref().filter(|_| secret.kind == "mfa")?;
@@ -60,6 +82,23 @@ impl ProvisionedKey {
             codes: Vec::new(),
         })
     }
+}
+
+/// The FIDO2 factors on the keys that hold these factors: those that are registered, and the first key whose one is not.
+pub(super) fn other_sides(
+    secrets: &[Secret],
+    placed: &[ProvisionedKey],
+) -> (Vec<ProvisionedKey>, Option<ProvisionedKey>) {
+    let mut registered = Vec::new();
+    for one in placed {
+        let label = other_side(&one.label);
+        let is_it = |secret: &&Secret| secret.kind == "fido2" && secret.name.as_deref() == Some(label.as_str());
+        match secrets.iter().find(is_it) {
+            Some(secret) => registered.push(ProvisionedKey::registered(secret, &label, one.key)),
+            None => return (registered, Some(one.clone())),
+        }
+    }
+    (registered, None)
 }
 
 /// Reads the id of a key. A daemon of an older version tells only the serial number.
@@ -148,7 +187,7 @@ mod tests {
     }
 
     fn left(secrets: &[Secret], spare: bool, present: &[KeyId]) -> Remaining {
-        Remaining::read(secrets, &Labels::of("key", spare), false, present)
+        Remaining::read(secrets, &Labels::of("key", spare, false), false, present)
     }
 
     #[test]
@@ -171,7 +210,10 @@ mod tests {
         let secrets = [secret("key", "pending", Some(id(7)))];
 
         assert!(matches!(left(&secrets, false, &ids([7])), Remaining::Finish(placed) if placed.key == id(7)));
-        assert!(matches!(Remaining::read(&secrets, &Labels::of("key", false), true, &ids([7])), Remaining::Nothing(_)));
+        assert!(matches!(
+            Remaining::read(&secrets, &Labels::of("key", false, false), true, &ids([7])),
+            Remaining::Nothing(_)
+        ));
     }
 
     #[test]
@@ -196,5 +238,29 @@ mod tests {
         assert!(matches!(left(&secrets, true, &[]), Remaining::Finish(placed) if placed.key == id(8)));
         let both = [secret("key", "active", Some(id(7))), secret("key spare", "active", Some(id(8)))];
         assert!(matches!(left(&both, true, &[]), Remaining::Nothing(placed) if placed.len() == 2));
+    }
+
+    #[test]
+    fn the_other_side_of_each_key_is_looked_for_by_its_name() {
+        let on_key = |label: &str, number: u32| ProvisionedKey {
+            label: label.to_owned(),
+            ..ProvisionedKey::read(&secret(label, "active", Some(id(number))), label).unwrap()
+        };
+        let placed = [on_key("key", 7), on_key("key spare", 8)];
+        let side = |name: &str| Secret { kind: "fido2".to_owned(), ..secret(name, "active", None) };
+
+        let (registered, missing) =
+            other_sides(&[side("key fido2"), secret("key spare fido2", "active", None)], &placed);
+
+        assert_eq!(
+            registered.iter().map(|one| (one.label.as_str(), one.key)).collect::<Vec<_>>(),
+            [("key fido2", id(7))]
+        );
+        assert_eq!(missing.map(|one| one.key), Some(id(8)), "a factor of another kind is none");
+        assert!(other_sides(&[side("key fido2"), side("key spare fido2")], &placed).1.is_none());
+        assert_eq!(
+            Labels::of("key", true, true).all().collect::<Vec<_>>(),
+            ["key", "key fido2", "key spare", "key spare fido2"]
+        );
     }
 }

@@ -1,16 +1,19 @@
 //! One attempt to program one row of the manifest onto one hardware key. If a response may have been lost, it first
 //! asks the daemon what is already done. It must not know other rows or keys.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
+use super::folders::pin_for;
 use super::queue::Open;
-use super::remaining::{Labels, ProvisionedKey, Remaining};
+use super::remaining::{Labels, ProvisionedKey, Remaining, other_side, other_sides};
 use super::verdict::{Verdict, tells_of_another};
 use crate::acting;
 use crate::call::{Authority, Body, Call, segment};
 use crate::client::Client;
 use crate::code::by_key;
-use crate::device_args::KeyProfileArgs;
+use crate::device_args::{KeyProfileArgs, SecurityKeySetup};
 use crate::failure::Failure;
 use mfad_api::{BackupCodes, Provisioned, SecretList, SecretString};
 use mfad_core::model::KeyId;
@@ -30,6 +33,10 @@ pub(super) struct Plan {
     pub spare: bool,
     /// Keys without an OATH password get a random one (`--protect`).
     pub protect: bool,
+    /// The FIDO2 side of each key is registered too (`--fido2`), with these settings.
+    pub fido2: Option<SecurityKeySetup>,
+    /// Each security key gets a random PIN, which is written to this directory (`--pins`).
+    pub pins: Option<PathBuf>,
 }
 
 /// Result of an attempt.
@@ -38,6 +45,8 @@ pub(super) enum Outcome {
     Done(Vec<ProvisionedKey>),
     /// The first factor of a pair is on its key.
     Half(ProvisionedKey),
+    /// A factor is on this key, and its FIDO2 side is not registered. The row goes on with this key only.
+    Bound(KeyId),
     /// A temporary failure: try the row again.
     Again(Failure),
     /// A failure that another attempt in this run would not cure.
@@ -107,12 +116,14 @@ pub(super) async fn look(
 
 impl Attempt<'_> {
     async fn run(&self, client: &mut Client) -> Result<Outcome, Failure> {
-        let labels = Labels::of(&self.open.row.label, self.plan.spare);
+        let labels = Labels::of(&self.open.row.label, self.plan.spare, self.plan.fido2.is_some());
         let mut codes = Vec::new();
         let mut left = if self.open.attempts > 0 { self.look(client, &labels).await? } else { self.expected(&labels) };
         for _ in 0..ROUNDS {
             let made = match left {
-                Remaining::Nothing(placed) => return Ok(Outcome::Done(with_codes(placed, codes))),
+                Remaining::Nothing(placed) => {
+                    return self.with_other_sides(client, Outcome::Done(with_codes(placed, codes))).await;
+                }
                 Remaining::Taken => return Ok(Outcome::taken()),
                 Remaining::Finish(placed) => {
                     codes.extend(self.finish(client, &placed).await?);
@@ -121,12 +132,15 @@ impl Attempt<'_> {
                 }
                 Remaining::First => self.make_first(client, &labels).await,
                 // This key is the first of the pair: the response that reported it was lost.
-                Remaining::Second { first, .. } if first.key == self.key => return Ok(Outcome::Half(first)),
+                Remaining::Second { first, .. } if first.key == self.key => {
+                    return self.with_other_sides(client, Outcome::Half(first)).await;
+                }
                 Remaining::Second { first, label } => self.make_second(client, first, &label).await,
             };
             match made {
                 Err(failure) if tells_of_another(&failure) => left = self.look(client, &labels).await?,
-                made => return made,
+                Err(failure) => return Err(failure),
+                Ok(made) => return self.with_other_sides(client, made).await,
             }
         }
         Ok(Outcome::taken())
@@ -142,6 +156,65 @@ impl Attempt<'_> {
 
     async fn look(&self, client: &mut Client, labels: &Labels) -> Result<Remaining, Failure> {
         look(client, self.plan, &self.open.uid, labels, self.present).await
+    }
+
+    /// Registers the FIDO2 side of the key that this attempt is for, and completes the outcome with it. The side has to
+    /// be that of the key that holds the user's other factor, so a row whose other key lacks it goes on with that key.
+    async fn with_other_sides(&self, client: &mut Client, outcome: Outcome) -> Result<Outcome, Failure> {
+        let Some(setup) = self.plan.fido2 else { return Ok(outcome) };
+        let placed = match &outcome {
+            Outcome::Done(placed) => placed.clone(),
+            Outcome::Half(first) => vec![first.clone()],
+            _ => return Ok(outcome),
+        };
+        let mut codes = Vec::new();
+        for _ in 0..ROUNDS {
+            let call = Call::get(acting::path(&self.open.uid, "/secrets")).by(&self.plan.authority);
+            let list: SecretList = client.ask(call).await?.read()?;
+            match other_sides(&list.secrets, &placed) {
+                (sides, None) => {
+                    return Ok(match outcome {
+                        Outcome::Half(first) => Outcome::Half(with_more_codes(first, codes)),
+                        _ => Outcome::Done(with_codes([placed, sides].concat(), codes)),
+                    });
+                }
+                (_, Some(missing)) if missing.key != self.key => return Ok(Outcome::Bound(missing.key)),
+                (_, Some(missing)) => match self.register(client, &other_side(&missing.label), setup).await {
+                    Ok(more) => codes.extend(more),
+                    Err(failure) if tells_of_another(&failure) => {}
+                    // No other key helps: the user's factor is on this one.
+                    Err(failure) if Verdict::of(&failure) == Verdict::OtherKey => {
+                        return Ok(Outcome::failed(&failure));
+                    }
+                    Err(failure) => return Err(failure),
+                },
+            }
+        }
+        Ok(Outcome::taken())
+    }
+
+    /// Registers the FIDO2 side of this key. Returns the backup codes that come with a user's first factor.
+    async fn register(
+        &self,
+        client: &mut Client,
+        label: &str,
+        setup: SecurityKeySetup,
+    ) -> Result<Vec<String>, Failure> {
+        let body = Body::new()
+            .member("type", "fido2")
+            .member("local", true)
+            .member("name", label)
+            .member("key", self.key.to_string());
+        let body = match &self.plan.pins {
+            None => setup.add_to(body),
+            // On disk before the key has it, so that no attempt leaves a PIN that nobody knows.
+            Some(folder) => {
+                let pin = pin_for(folder, self.key, setup.min_pin_length)?;
+                setup.add_to(body.member("setPin", true)).secret("pin", &pin, "$PIN")
+            }
+        };
+        let call = Call::post(acting::path(&self.open.uid, "/secrets")).by(&self.plan.authority).with(body);
+        client.ask(call).await?.read().map(|codes: BackupCodes| plain(codes.codes))
     }
 
     async fn make_first(&self, client: &mut Client, labels: &Labels) -> Result<Outcome, Failure> {
@@ -213,6 +286,11 @@ impl Attempt<'_> {
 /// Backup codes as they are written to their files.
 fn plain(codes: Vec<SecretString>) -> Vec<String> {
     codes.iter().map(|code| code.as_str().to_owned()).collect()
+}
+
+fn with_more_codes(mut placed: ProvisionedKey, codes: Vec<String>) -> ProvisionedKey {
+    placed.codes.extend(codes);
+    placed
 }
 
 fn with_codes(mut placed: Vec<ProvisionedKey>, codes: Vec<String>) -> Vec<ProvisionedKey> {

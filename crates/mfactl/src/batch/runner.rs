@@ -138,7 +138,7 @@ impl RunState<'_> {
             // A Nitrokey also wants a touch before it lets go of what an earlier attempt left on it.
             let is_left_on = open.held.contains(&key) && key.changes_by_touch();
             let is_confirmed = !self.runner.plan.pending || key.changes_by_touch();
-            if (open.row.touch && is_confirmed) || is_left_on {
+            if (open.row.touch && is_confirmed) || is_left_on || self.runner.plan.fido2.is_some() {
                 self.runner
                     .progress
                     .say(&format!("hardware key {key} is for {}: touch it when it blinks", open.row.user));
@@ -161,7 +161,11 @@ impl RunState<'_> {
             return;
         }
         if let Some(open) = self.runner.queue.head() {
-            let which = if open.first.is_some() { "the second hardware key" } else { "a hardware key" };
+            let which = match open.bound {
+                Some(key) => format!("hardware key {key} again"),
+                None if open.first.is_some() => "the second hardware key".to_owned(),
+                None => "a hardware key".to_owned(),
+            };
             self.runner.progress.say(&format!("plug in {which} for {}", open.row.user));
             self.has_asked = true;
         }
@@ -179,6 +183,13 @@ impl RunState<'_> {
             }
             Outcome::Half(first) => {
                 self.half_done(open, first);
+                Ok(())
+            }
+            Outcome::Bound(to) => {
+                self.runner.keys.free(to);
+                // The next attempt asks the daemon what is done.
+                let attempts = open.attempts.max(1);
+                self.runner.queue.put_back(Open { bound: Some(to), attempts, ..open });
                 Ok(())
             }
             Outcome::Again(failure) => {

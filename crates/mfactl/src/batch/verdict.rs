@@ -35,8 +35,11 @@ impl Verdict {
 
     fn of_refusal(problem: &Problem) -> Self {
         match (problem.code.as_str(), problem.status) {
+            // The daemon cannot open security keys at all.
+            ("hid-denied", _) => Self::Stop,
             ("touch-timeout" | "device-changed", _) | (_, 429 | 502..=504) => Self::Again,
             ("name-taken" | "device-full" | "device-locked" | "device-in-use" | "not-genuine" | "unsupported", _)
+            | ("pin-required" | "pin-wrong" | "pin-blocked" | "touch-denied", _)
             | ("wrong-device-password", _) => Self::OtherKey,
             ("forbidden" | "unauthenticated", _) => Self::Stop,
             _ => Self::Failed,

@@ -13,7 +13,7 @@ use mfad_service::{
     SecretChange, SecretOrder, SecretRef, SessionAfter, UserChange, Verification,
 };
 
-use super::device_bodies::{DeviceMember, HardwareMembers, provision_order};
+use super::device_bodies::{DeviceMember, HardwareMembers, LocalKeyMembers, local_key_order, provision_order};
 use super::json::{LONGEST_PASSWORD, SecretText, TokenMember, present};
 use super::problem::Problem;
 
@@ -123,14 +123,22 @@ pub struct SecretBody {
     pub uv: Option<String>,
     pub local: Option<bool>,
     pub pin: Option<SecretText>,
+    pub key: Option<String>,
+    pub set_pin: Option<bool>,
+    pub min_pin_length: Option<u64>,
+    pub always_uv: Option<bool>,
+    pub resident: Option<bool>,
 }
 
 impl TryFrom<SecretBody> for SecretOrder {
     type Error = Problem;
 
     fn try_from(mut body: SecretBody) -> Result<Self, Problem> {
-        if (body.uv.is_some() || body.local.is_some() || body.pin.is_some()) && body.r#type != "fido2" {
-            return Err(Problem::malformed("`uv`, `local` and `pin` are for the type fido2 only"));
+        let local_key = body.local_key_members();
+        let is_about_fido2 =
+            body.uv.is_some() || body.local.is_some() || body.pin.is_some() || local_key != LocalKeyMembers::default();
+        if is_about_fido2 && body.r#type != "fido2" {
+            return Err(Problem::malformed("a member that is for the type fido2 only"));
         }
         let device = body.device.take();
         let hardware = body.hardware_members();
@@ -153,9 +161,9 @@ impl TryFrom<SecretBody> for SecretOrder {
                 let verification = verification.transpose()?.unwrap_or_default();
                 let order = KeyOrder { name: label(body.name)?, verification };
                 match (body.local.unwrap_or(false), pin(body.pin)?) {
-                    (true, pin) => Ok(Self::LocalKey(order, pin)),
-                    (false, None) => Ok(Self::Key(order)),
-                    (false, Some(_)) => Err(Problem::malformed("`pin` goes only with `local: true`")),
+                    (true, pin) => local_key_order(order, pin, local_key).map(Self::LocalKey),
+                    (false, None) if local_key == LocalKeyMembers::default() => Ok(Self::Key(order)),
+                    (false, _) => Err(Problem::malformed("a member that goes only with `local: true`")),
                 }
             }
             "apikey" if !body.has_mfa_members() && body.secret.is_none() => {
@@ -206,6 +214,16 @@ impl KeyBody {
 }
 
 impl SecretBody {
+    fn local_key_members(&mut self) -> LocalKeyMembers {
+        LocalKeyMembers {
+            key: self.key.take(),
+            set_pin: self.set_pin.take(),
+            min_pin_length: self.min_pin_length.take(),
+            always_uv: self.always_uv.take(),
+            resident: self.resident.take(),
+        }
+    }
+
     fn hardware_members(&mut self) -> HardwareMembers {
         HardwareMembers {
             touch: self.touch.take(),

@@ -1,11 +1,17 @@
 //! Bodies and query parameters about hardware keys, and their conversion into the arguments of calls.
 
-use mfad_core::model::{AccountName, KeyId, SecretId, Serial};
-use mfad_service::{Activation, Call, DeviceRef, MfaOrder, OnDevice, PasswordChange, PivSlot, ProvisionOrder};
+use mfad_core::model::{AccountName, KeyId, Pin, SecretId, Serial};
+use mfad_service::{
+    Activation, Call, DeviceRef, KeyOrder, KeySetup, LocalKeyOrder, MfaOrder, OnDevice, PasswordChange, PivSlot,
+    ProvisionOrder,
+};
 use serde::Deserialize;
 
 use super::json::{LONGEST_PASSWORD, SecretText, present};
 use super::problem::Problem;
+
+/// The lengths that a security key can be told to ask of a PIN (CTAP 2.1 section 6.11.4), in characters.
+const PIN_LENGTHS: std::ops::RangeInclusive<u8> = 4..=63;
 
 /// The member `device` of a new factor: the hardware key to program, by id, by serial number or as the only one attached.
 #[serde_with::apply(Option => #[serde(default, deserialize_with = "present")])]
@@ -37,6 +43,36 @@ impl HardwareMembers {
             || self.protect.is_some()
             || self.spare_of.is_some()
     }
+}
+
+/// The members of a security key that are accepted only together with `local: true`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct LocalKeyMembers {
+    pub key: Option<String>,
+    pub set_pin: Option<bool>,
+    pub min_pin_length: Option<u64>,
+    pub always_uv: Option<bool>,
+    pub resident: Option<bool>,
+}
+
+/// Builds the order to register a security key in a port of this host.
+pub(super) fn local_key_order(
+    key: KeyOrder,
+    pin: Option<Pin>,
+    members: LocalKeyMembers,
+) -> Result<LocalKeyOrder, Problem> {
+    let sets_pin = members.set_pin.unwrap_or(false);
+    if sets_pin && pin.is_none() {
+        return Err(Problem::malformed("`setPin` needs the PIN as `pin`"));
+    }
+    let length = |length: u64| u8::try_from(length).ok().filter(|length| PIN_LENGTHS.contains(length));
+    let shortest_pin = members
+        .min_pin_length
+        .map(|given| length(given).ok_or_else(|| Problem::malformed("`minPinLength` is 4 to 63")))
+        .transpose()?;
+    let on = members.key.map(|text| KeyId::parse(&text).ok_or_else(|| Problem::invalid("key"))).transpose()?;
+    let setup = KeySetup { sets_pin, shortest_pin, always_verifies: members.always_uv.unwrap_or(false) };
+    Ok(LocalKeyOrder { key, pin, on, setup, resident: members.resident.unwrap_or(false) })
 }
 
 /// Builds the order to program a factor onto a hardware key.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 use mfad_core::model::{DeviceId, Firmware, KeyId, Moment, Sensitive};
 use mfad_hardware::card::{CardFault, CardSession, Identity, Maker, identify};
-use mfad_hardware::device::Slot;
+use mfad_hardware::device::{Slot, UsbPlace};
 use mfad_hardware::oath::{AccessKey, Applet, Dialect, dialect_of};
 use mfad_store::{DeviceRow, ProvisioningState};
 
@@ -108,6 +108,12 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// Returns where the USB device of a key is that is plugged in; `None` if its reader does not tell.
+    pub(crate) fn usb_place_of(&self, key: KeyId) -> Result<Option<UsbPlace>, Error> {
+        let card = self.take(key)?;
+        Ok(card.reader().usb.as_ref().map(|usb| usb.place))
     }
 
     /// Returns the id of the key in a slot. Asks the key itself if its first contact is not done yet.

@@ -26,9 +26,16 @@ pub struct Client<'a> {
     pub(super) origin: &'a str,
     /// The PIN that the user gave for the key, if any.
     pub(super) pin: Option<&'a Sensitive<String>>,
+    /// Whether the key shall keep a new credential, so that it finds its user without being told a name.
+    pub(super) resident: bool,
 }
 
 impl Client<'_> {
+    /// Lets the key keep a new credential.
+    pub fn keeping(self, resident: bool) -> Self {
+        Self { resident, ..self }
+    }
+
     /// Creates a credential on this key. Returns the JSON that `navigator.credentials.create()` would give, or
     /// [`CtapFault::Excluded`] if the key already has a credential of the user.
     pub fn create(self, key: &mut Authenticator<'_>, options: &Json) -> Result<Json, CtapFault> {
@@ -56,6 +63,7 @@ impl Client<'_> {
             user: User { id: &id, name: asked.text("/user/name")? },
             algorithms: &algorithms,
             excluded: &known,
+            resident: self.resident,
         };
         let made = key.make(&new, user.as_verified())?;
         let id = credential_id(&made.authenticator_data).ok_or(CtapFault::Nonsense("no credential id"))?;

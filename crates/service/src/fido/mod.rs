@@ -196,7 +196,7 @@ impl RelyingParty {
 
     /// Returns the stand-in for a page, with which security keys of this host are used.
     pub fn client<'a>(&'a self, pin: Option<&'a Sensitive<String>>) -> Client<'a> {
-        Client { relying_party: &self.id, origin: &self.origin, pin }
+        Client { relying_party: &self.id, origin: &self.origin, pin, resident: false }
     }
 
     /// Returns the options for `navigator.credentials.create()`, and the state to verify the response with. `user` is

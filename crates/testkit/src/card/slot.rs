@@ -4,7 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use mfad_hardware::device::UsbDevice;
+use mfad_hardware::device::{UsbDevice, UsbPlace};
 
 use super::key::Key;
 
@@ -144,8 +144,12 @@ impl Reader {
 
     /// Returns the USB device that the present key is; `None` without a key.
     pub fn usb(&self) -> Option<UsbDevice> {
-        let (vendor, product) = self.state().key.as_ref()?.model().usb();
-        Some(UsbDevice { vendor, product, serial: None })
+        let state = self.state();
+        let key = state.key.as_ref()?;
+        let (vendor, product) = key.model().usb();
+        // Derived from the number, so that the security key of the same device can be given the same place.
+        let place = UsbPlace { bus: 1, address: key.serial().to_le_bytes()[0] };
+        Some(UsbDevice { place, vendor, product, serial: None })
     }
 
     /// Returns the number of the present insertion; `None` without a key.

@@ -2,12 +2,9 @@
 //! with libfido2's programs. A message that needs a touch is handled again from its start once the touch was given or
 //! denied.
 
-use std::collections::BTreeMap;
-
 use aes::Aes256;
-use aes::cipher::{Block, BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use aes::cipher::{Block, BlockModeEncrypt, KeyIvInit};
 use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit, Mac};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey};
 use p256::elliptic_curve::Generate;
@@ -15,7 +12,9 @@ use p256::{PublicKey, SecretKey};
 use serde_cbor_2::Value;
 use sha2::{Digest, Sha256};
 
-type Map = BTreeMap<Value, Value>;
+use super::values::{
+    Map, bytes, cose, decrypt, integer, list, mac, member, named, numbered, of, option, random, text, text_of,
+};
 
 /// The features and quirks of a virtual security key.
 #[derive(Clone, Debug)]
@@ -39,6 +38,8 @@ pub struct Make {
     pub algorithm: i128,
     /// Creates credentials of its algorithm even if the request does not list it.
     pub is_stubborn: bool,
+    /// Can keep credentials of its own, and settings by CTAP 2.1's authenticatorConfig.
+    pub has_settings: bool,
 }
 
 impl Default for Make {
@@ -54,6 +55,7 @@ impl Default for Make {
             has_neighbours: true,
             algorithm: -7,
             is_stubborn: false,
+            has_settings: false,
         }
     }
 }
@@ -98,6 +100,7 @@ const PIN_AUTH_INVALID: u8 = 0x33;
 const PIN_AUTH_BLOCKED: u8 = 0x34;
 const PIN_NOT_SET: u8 = 0x35;
 const PUAT_REQUIRED: u8 = 0x36;
+const PIN_POLICY_VIOLATION: u8 = 0x37;
 
 const RETRIES: u8 = 8;
 const AAGUID: &[u8; 16] = b"mfad-virtual-key";
@@ -113,7 +116,12 @@ pub struct Authenticator {
     agreement: SecretKey,
     token: [u8; 32],
     /// Permissions and relying party of the token, if the request named them.
-    scope: Option<(i128, String)>,
+    scope: Option<(i128, Option<String>)>,
+    /// The shortest PIN that it takes.
+    pub shortest_pin: i128,
+    pub always_verifies: bool,
+    /// Whether each credential is kept by the key itself.
+    pub kept: Vec<bool>,
     touch: Option<Touch>,
 }
 
@@ -128,8 +136,16 @@ impl Authenticator {
             agreement: SecretKey::generate(),
             token: random(),
             scope: None,
+            shortest_pin: 4,
+            always_verifies: false,
+            kept: Vec::new(),
             touch: None,
         }
+    }
+
+    /// The PIN that is set.
+    pub fn pin(&self) -> Option<&str> {
+        self.make.pin.as_deref()
     }
 
     /// Resets the state that does not survive unplugging.
@@ -156,6 +172,7 @@ impl Authenticator {
             0x04 => Ok(Some(self.info())),
             0x06 => self.client_pin(&parameters),
             0x0B => self.touched().map(|()| None),
+            0x0D if self.make.has_settings => self.configure(&parameters),
             _ => Err(Stop::Status(INVALID_COMMAND)),
         };
         Answer::Done(match done {
@@ -177,12 +194,16 @@ impl Authenticator {
 
     fn info(&self) -> Value {
         let is_new = !self.make.is_old;
-        let mut options = vec![("rk", false), ("up", true), ("plat", false), ("clientPin", self.make.pin.is_some())];
+        let mut options =
+            vec![("rk", self.make.has_settings), ("up", true), ("plat", false), ("clientPin", self.make.pin.is_some())];
         if is_new {
             options.extend([("pinUvAuthToken", true), ("makeCredUvNotRqd", true)]);
         }
         if self.make.fingerprint {
             options.push(("uv", true));
+        }
+        if self.make.has_settings {
+            options.extend([("authnrCfg", true), ("setMinPINLength", true), ("alwaysUv", self.always_verifies)]);
         }
         let versions = if is_new { vec!["FIDO_2_0", "FIDO_2_1"] } else { vec!["FIDO_2_0"] };
         let protocols = if is_new { vec![2, 1] } else { vec![1] };
@@ -192,6 +213,7 @@ impl Authenticator {
             (4, named(options.into_iter().map(|(name, is_on)| (name, Value::Bool(is_on))))),
             (5, Value::Integer(1200)),
             (6, Value::Array(protocols.into_iter().map(Value::Integer).collect())),
+            (0x0D, Value::Integer(self.shortest_pin)),
         ])
     }
 
@@ -207,7 +229,8 @@ impl Authenticator {
         if let Some(proof) = bytes(parameters, places.0) {
             let protocol = integer(parameters, places.0 + 1).ok_or(Stop::Status(MISSING_PARAMETER))?;
             let wanted = if makes { 0x01 } else { 0x02 };
-            let is_for_this = self.scope.as_ref().is_none_or(|(bits, of)| bits & wanted != 0 && of == rp);
+            let is_for_this =
+                self.scope.as_ref().is_none_or(|(bits, of)| bits & wanted != 0 && of.as_deref() == Some(rp));
             if !is_for_this || mac(protocol, &self.token, &[hash]) != proof {
                 return Err(Stop::Status(PIN_AUTH_INVALID));
             }
@@ -251,6 +274,7 @@ impl Authenticator {
         .concat();
         let signature: Signature = key.sign(&[data.clone(), hash].concat());
         self.credentials.push((id, rp, key));
+        self.kept.push(option(parameters, 7, "rk") == Some(true));
         let statement = [("alg", own), ("sig", Value::Bytes(signature.to_der().as_bytes().to_vec()))];
         Ok(Some(numbered([(1, text("packed")), (2, Value::Bytes(data)), (3, named(statement))])))
     }
@@ -309,7 +333,7 @@ impl Authenticator {
             Some(6) if self.make.fingerprint && !self.make.is_old => {
                 let (_, cipher) = self.shared(parameters, protocol)?;
                 self.touched()?;
-                self.scope = integer(parameters, 9).zip(text_of(parameters, 10));
+                self.scope = integer(parameters, 9).map(|bits| (bits, text_of(parameters, 10)));
                 self.new_token(protocol, &cipher)
             }
             _ => Err(Stop::Status(INVALID_PARAMETER)),
@@ -346,7 +370,37 @@ impl Authenticator {
         }
         let pin = decrypt(protocol, &cipher, &sealed);
         let end = pin.iter().position(|byte| *byte == 0).unwrap_or(pin.len());
-        self.make.pin = Some(String::from_utf8(pin[..end].to_vec()).map_err(|_| Stop::Status(INVALID_PARAMETER))?);
+        let pin = String::from_utf8(pin[..end].to_vec()).map_err(|_| Stop::Status(INVALID_PARAMETER))?;
+        if i128::try_from(pin.chars().count()).unwrap() < self.shortest_pin {
+            return Err(Stop::Status(PIN_POLICY_VIOLATION));
+        }
+        self.make.pin = Some(pin);
+        Ok(None)
+    }
+
+    /// authenticatorConfig (CTAP 2.1 section 6.11).
+    fn configure(&mut self, parameters: &Map) -> Done {
+        let command = integer(parameters, 1).ok_or(Stop::Status(MISSING_PARAMETER))?;
+        let protocol = integer(parameters, 3).ok_or(Stop::Status(MISSING_PARAMETER))?;
+        let values = parameters.get(&Value::Integer(2));
+        let encoded = values.map(|values| serde_cbor_2::to_vec(values).unwrap()).unwrap_or_default();
+        let head = [0x0D, u8::try_from(command).unwrap_or_default()];
+        let proof = mac(protocol, &self.token, &[&[0xFF; 32], &head, &encoded]);
+        let is_permitted = self.scope.as_ref().is_some_and(|(bits, _)| bits & 0x20 != 0);
+        if !is_permitted || bytes(parameters, 4) != Some(proof) {
+            return Err(Stop::Status(PIN_AUTH_INVALID));
+        }
+        match (command, values) {
+            (2, None) => self.always_verifies = !self.always_verifies,
+            (3, Some(Value::Map(values))) => {
+                let length = integer(values, 1).ok_or(Stop::Status(MISSING_PARAMETER))?;
+                if length < self.shortest_pin {
+                    return Err(Stop::Status(PIN_POLICY_VIOLATION));
+                }
+                self.shortest_pin = length;
+            }
+            _ => return Err(Stop::Status(INVALID_PARAMETER)),
+        }
         Ok(None)
     }
 
@@ -371,7 +425,7 @@ impl Authenticator {
             }));
         }
         (self.retries, self.wrong_in_a_row) = (RETRIES, 0);
-        self.scope = integer(parameters, 9).zip(text_of(parameters, 10));
+        self.scope = integer(parameters, 9).map(|bits| (bits, text_of(parameters, 10)));
         self.new_token(protocol, &cipher)
     }
 
@@ -386,103 +440,5 @@ impl Authenticator {
             sealed.extend_from_slice(&block);
         }
         Ok(Some(numbered([(2, Value::Bytes(sealed))])))
-    }
-}
-
-fn decrypt(protocol: i128, cipher: &[u8; 32], sealed: &[u8]) -> Vec<u8> {
-    let (iv, sealed) =
-        if protocol == 1 { ([0; 16], sealed) } else { (sealed[..16].try_into().unwrap(), &sealed[16..]) };
-    let mut decryptor = cbc::Decryptor::<Aes256>::new(cipher.into(), &iv.into());
-    let open = |block: &[u8; 16]| {
-        let mut block = Block::<Aes256>::from(*block);
-        decryptor.decrypt_block(&mut block);
-        block
-    };
-    sealed.as_chunks::<16>().0.iter().map(open).flat_map(|block| block.to_vec()).collect()
-}
-
-fn mac(protocol: i128, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    parts.iter().for_each(|part| mac.update(part));
-    let mut tag = mac.finalize().into_bytes().to_vec();
-    tag.truncate(if protocol == 1 { 16 } else { 32 });
-    tag
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).unwrap();
-    bytes
-}
-
-fn cose(point: &[u8], algorithm: i128) -> Value {
-    let coordinate = |part: &[u8]| Value::Bytes(part.to_vec());
-    numbered([
-        (1, Value::Integer(2)),
-        (3, Value::Integer(algorithm)),
-        (-1, Value::Integer(1)),
-        (-2, coordinate(&point[1..33])),
-        (-3, coordinate(&point[33..])),
-    ])
-}
-
-fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
-}
-
-fn numbered(members: impl IntoIterator<Item = (i128, Value)>) -> Value {
-    Value::Map(members.into_iter().map(|(number, value)| (Value::Integer(number), value)).collect())
-}
-
-fn named(members: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
-    Value::Map(members.into_iter().map(|(name, value)| (text(name), value)).collect())
-}
-
-fn bytes(map: &Map, number: i128) -> Option<Vec<u8>> {
-    match map.get(&Value::Integer(number)) {
-        Some(Value::Bytes(bytes)) => Some(bytes.clone()),
-        _ => None,
-    }
-}
-
-fn text_of(map: &Map, number: i128) -> Option<String> {
-    match map.get(&Value::Integer(number)) {
-        Some(Value::Text(text)) => Some(text.clone()),
-        _ => None,
-    }
-}
-
-fn integer(map: &Map, number: i128) -> Option<i128> {
-    match map.get(&Value::Integer(number)) {
-        Some(Value::Integer(value)) => Some(*value),
-        _ => None,
-    }
-}
-
-fn list(map: &Map, number: i128) -> &[Value] {
-    match map.get(&Value::Integer(number)) {
-        Some(Value::Array(list)) => list,
-        _ => &[],
-    }
-}
-
-fn of<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
-    match value {
-        Value::Map(map) => map.get(&text(name)),
-        _ => None,
-    }
-}
-
-fn member(map: &Map, number: i128, name: &str) -> Option<String> {
-    match of(map.get(&Value::Integer(number))?, name) {
-        Some(Value::Text(text)) => Some(text.clone()),
-        _ => None,
-    }
-}
-
-fn option(map: &Map, number: i128, name: &str) -> Option<bool> {
-    match of(map.get(&Value::Integer(number))?, name) {
-        Some(Value::Bool(is_on)) => Some(*is_on),
-        _ => None,
     }
 }

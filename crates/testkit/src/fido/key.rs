@@ -180,6 +180,15 @@ impl Key {
         }
     }
 
+    /// The settings of the key: its PIN, the shortest PIN that it takes, whether it always verifies its user, and which
+    /// credentials it keeps itself.
+    pub fn settings(&self) -> (Option<String>, i128, bool, Vec<bool>) {
+        let state = self.state();
+        let authenticator = &state.authenticator;
+        let pin = authenticator.pin().map(str::to_owned);
+        (pin, authenticator.shortest_pin, authenticator.always_verifies, authenticator.kept.clone())
+    }
+
     pub fn set_counter(&self, counter: u32) {
         self.state().authenticator.counter = counter;
     }

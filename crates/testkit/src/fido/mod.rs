@@ -4,6 +4,7 @@ pub mod authenticator;
 mod key;
 mod ports;
 mod uhid;
+mod values;
 
 pub use authenticator::{Make, Touch};
 pub use key::{Finger, Key, Line};

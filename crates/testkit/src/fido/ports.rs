@@ -4,16 +4,23 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mfad_core::model::Sensitive;
-use mfad_hardware::device::{Channel, DeviceFault, Port, SecurityKey, SecurityKeys, Wait};
+use mfad_hardware::device::{Channel, DeviceFault, Port, SecurityKey, SecurityKeys, UsbPlace, Wait};
 
 use super::key::{Key, Line};
 
 /// The ports. Each key can be held by one caller at a time.
 #[derive(Default)]
 pub struct VirtualPorts {
-    keys: Mutex<Vec<(String, Key, Arc<AtomicBool>)>>,
+    keys: Mutex<Vec<Plugged>>,
     refusal: Mutex<Option<DeviceFault>>,
     busy: AtomicUsize,
+}
+
+struct Plugged {
+    node: String,
+    usb: Option<UsbPlace>,
+    key: Key,
+    is_held: Arc<AtomicBool>,
 }
 
 impl VirtualPorts {
@@ -24,9 +31,14 @@ impl VirtualPorts {
     }
 
     pub fn plug_in(&self, key: Key) {
+        self.plug_in_at(key, None);
+    }
+
+    /// Plugs in a key that belongs to this USB device.
+    pub fn plug_in_at(&self, key: Key, usb: Option<UsbPlace>) {
         let mut keys = self.keys.lock().unwrap();
         let node = format!("hidraw{}", keys.len());
-        keys.push((node, key, Arc::default()));
+        keys.push(Plugged { node, usb, key, is_held: Arc::default() });
     }
 
     /// Makes every attempt to open a key fail with this fault from now on; `None` makes them work again.
@@ -42,9 +54,9 @@ impl VirtualPorts {
 
 impl SecurityKeys for VirtualPorts {
     fn ports(&self) -> Result<Vec<Port>, DeviceFault> {
-        let port = |node: &str| Port { node: node.to_owned(), product: "Virtual key".to_owned() };
+        let port = |one: &Plugged| Port { node: one.node.clone(), product: "Virtual key".to_owned(), usb: one.usb };
         let keys = self.keys.lock().unwrap();
-        Ok(keys.iter().filter(|(_, key, _)| !key.is_pulled()).map(|(node, ..)| port(node)).collect())
+        Ok(keys.iter().filter(|one| !one.key.is_pulled()).map(port).collect())
     }
 
     fn open(&self, port: &Port) -> Result<Box<dyn SecurityKey>, DeviceFault> {
@@ -55,7 +67,7 @@ impl SecurityKeys for VirtualPorts {
             return Err(DeviceFault::Busy { holder: None });
         }
         let keys = self.keys.lock().unwrap();
-        let (_, key, is_held) = keys.iter().find(|(node, ..)| *node == port.node).ok_or(DeviceFault::Removed)?;
+        let Plugged { key, is_held, .. } = keys.iter().find(|one| one.node == port.node).ok_or(DeviceFault::Removed)?;
         if is_held.swap(true, Ordering::SeqCst) {
             return Err(DeviceFault::Busy { holder: None });
         }
