@@ -93,7 +93,11 @@ fn random_digits(count: usize) -> Result<Hidden, Failure> {
     while digits.as_str().len() < count {
         let bytes = entropy::secret_of_length(count)
             .map_err(|_| Failure::Internal("the operating system gave no random bytes".to_owned()))?;
-        let fair = bytes.expose().iter().filter(|byte| **byte < 250).map(|byte| char::from(b'0' + byte % 10));
+        let fair = bytes
+            .expose()
+            .iter()
+            .filter(|byte| **byte < 250)
+            .filter_map(|byte| char::from_digit(u32::from(byte % 10), 10));
         let room = count.saturating_sub(digits.as_str().len());
         digits.extend(fair.take(room));
     }
