@@ -1,13 +1,13 @@
 //! `mfactl` as scripts use it: answers as JSON on standard output, secrets on standard input, exit codes.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::fed::output_of;
 use crate::host::Host;
 use crate::identity;
 use crate::people::{PASSWORD, text};
@@ -16,10 +16,7 @@ use crate::wire::Request;
 pub fn mfactl(host: &Host, arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
     let mut command = Command::new(mfad_testkit::program("mfactl"));
     command.arg("--socket").arg(host.socket()).args(arguments).env_remove("MFAD_SOCKET");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // A program that refuses its arguments does not read its input.
-    let _ = child.stdin.take().unwrap().write_all(input.as_ref());
-    child.wait_with_output().unwrap()
+    output_of(command, input.as_ref())
 }
 
 #[track_caller]

@@ -18,6 +18,7 @@
 use mfad_testkit::{asking, card, fido, otp};
 
 mod document;
+mod fed;
 mod host;
 mod identity;
 mod inside;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::card::{Attached, Key, Pcscd, Reader, attach};
+use crate::fed::output_of;
 use crate::host::{Host, TestDirs};
 use crate::people::{text, with};
 use crate::wire::{Answer, Request};
@@ -128,7 +129,6 @@ impl Bench {
 
     /// Yubico's own program on the first reader.
     pub fn ykman(&self, arguments: &[&str], input: &str) -> Output {
-        use std::io::Write;
         let program = mfad_testkit::root().join(".venv/bin/ykman");
         let program = std::env::var_os("MFAD_TEST_PYTHON")
             .map(|python| Path::new(&python).with_file_name("ykman"))
@@ -138,9 +138,7 @@ impl Bench {
         command.env("PCSCLITE_CSOCK_NAME", self.pcscd.socket()).env("HOME", self.dir.path());
         command.env("XDG_CONFIG_HOME", self.dir.path()).env("XDG_DATA_HOME", self.dir.path());
         command.env("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        child.wait_with_output().unwrap()
+        output_of(command, input.as_bytes())
     }
 
     #[track_caller]

@@ -1,12 +1,12 @@
 //! `mfactl` with hardware keys, as an operator and as a script use it.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
 use super::bench::{Bench, can_have_readers};
 use crate::card::{Account, Attested, Fault, Key, Maker, Touch, refuse_everybody};
+use crate::fed::output_of;
 use crate::host::{Host, TestDirs};
 use crate::people::text;
 use crate::wire::Request;
@@ -18,10 +18,8 @@ fn mfactl(bench: &Bench, arguments: &[&str], input: &str) -> Output {
 fn run(host: &Host, arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(mfad_testkit::program("mfactl"));
     command.arg("--socket").arg(host.socket()).args(["--no-input", "--yes"]).args(arguments);
-    command.env_remove("MFAD_SOCKET").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
+    command.env_remove("MFAD_SOCKET");
+    output_of(command, input.as_bytes())
 }
 
 #[track_caller]

@@ -406,15 +406,21 @@ fn a_journal_row_ends_on_a_key_that_lost_the_command_to_show_it() {
     assert!(fixture.service.unsettled_slots().is_empty());
 }
 
-#[test]
-fn nothing_blinks_on_a_key_that_nobody_attends() {
+/// A key that came back after its secret was deleted: its account waits for a touch.
+fn with_an_account_that_waits_for_a_touch() -> HardwareFixture {
     let fixture = with(Model::Nitrokey);
     let secret = fixture.provision(by_device(totp())).unwrap();
     let key = fixture.reader().pull().unwrap();
     fixture.ask(Call::DeleteSecret(UserRef::Id(fixture.user), SecretRef::Id(secret.id), None)).unwrap();
-
     fixture.reader().insert(key);
     fixture.attend();
+    fixture
+}
+
+#[test]
+fn nothing_blinks_on_a_key_that_nobody_attends() {
+    let fixture = with_an_account_that_waits_for_a_touch();
+
     assert!(fixture.service.unsettled_slots().is_empty(), "the key is not visited for it again and again");
     for _ in 0..3 {
         fixture.attend();
@@ -494,12 +500,7 @@ fn hw_10_an_account_of_another_program_stays_until_it_was_really_replaced() {
 
 #[test]
 fn an_account_that_waits_to_be_erased_is_not_renamed_away_from_its_journal() {
-    let fixture = with(Model::Nitrokey);
-    let secret = fixture.provision(by_device(totp())).unwrap();
-    let key = fixture.reader().pull().unwrap();
-    fixture.ask(Call::DeleteSecret(UserRef::Id(fixture.user), SecretRef::Id(secret.id), None)).unwrap();
-    fixture.reader().insert(key);
-    fixture.attend();
+    let fixture = with_an_account_that_waits_for_a_touch();
 
     let renamed = fixture.ask(Call::RenameAccount(id(Model::Nitrokey), name(NAME), name("mine")));
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::bench::{Bench, can_have_readers};
 use crate::card::{Account, Attested, Key, Maker};
+use crate::fed::output_of;
 use crate::people::{Factor, PASSWORD, text};
 use crate::tour::RECIPIENT;
 use crate::wire::Request;
@@ -77,9 +78,7 @@ impl Walk {
     #[track_caller]
     fn run(&mut self, form: Form, arguments: &[&str], input: &str, fine: &[i32]) -> String {
         self.note(form, arguments);
-        let mut child = self.command(form, arguments).spawn().unwrap();
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
+        let output = output_of(self.command(form, arguments), input.as_bytes());
         let (said, aside) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
         let code = output.status.code().expect("an exit code");
         assert!(fine.contains(&code), "{arguments:?} ends with {code}: {said}{aside}");

@@ -1,12 +1,13 @@
 //! Stacks for the module, and `pamtester` in them (with `pam_wrapper`, so that the host's `/etc/pam.d` does not matter).
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
+
+use crate::fed::output_of;
 
 /// The module as it was built beside the daemon.
 pub fn module() -> PathBuf {
@@ -137,12 +138,8 @@ fn answer(command: Command, answers: &[u8]) -> Shown {
 }
 
 /// Runs the command with these answers as its input.
-pub fn run(mut command: Command, answers: &[u8]) -> Shown {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("pamtester and valgrind; tools/needs test installs them");
-    // It may end before it has read everything.
-    let _ = child.stdin.take().unwrap().write_all(answers);
-    let output = child.wait_with_output().unwrap();
+pub fn run(command: Command, answers: &[u8]) -> Shown {
+    let output = output_of(command, answers);
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     Shown { success: output.status.success(), text }
 }
