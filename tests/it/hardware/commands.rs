@@ -90,7 +90,7 @@ fn without_pcscd_or_its_leave_mfactl_says_what_to_do() {
     host.nobody("ann");
     // The first look may be under way when the daemon is ready.
     let is_seen = |code: &str, host: &Host| host.ask(&Request::get("/devices")).json()["code"] == code;
-    assert!((0..1000).any(|_| is_seen("no-pcscd", &host)));
+    mfad_testkit::daemon::until(|| is_seen("no-pcscd", &host));
     refused(&host, &PROVISION, "no-pcscd", "install and start pcscd");
 
     let mut dirs = TestDirs::new("");
@@ -99,7 +99,7 @@ fn without_pcscd_or_its_leave_mfactl_says_what_to_do() {
     assert!(dirs.init().success(), "init: {}", dirs.log_text());
     let host = Host::on(dirs);
     host.nobody("ann");
-    assert!((0..1000).any(|_| is_seen("pcscd-denied", &host)), "{}", host.dirs.log_text());
+    mfad_testkit::daemon::until(|| is_seen("pcscd-denied", &host));
     refused(&host, &PROVISION, "pcscd-denied", "polkit");
     let listed = run(&host, &["device", "list"], "");
     assert_eq!(listed.status.code(), Some(5));
