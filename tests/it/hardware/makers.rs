@@ -253,6 +253,37 @@ fn a_full_key_says_so_itself_and_nothing_is_left() {
     }
 }
 
+#[test]
+fn a_key_that_could_not_list_another_account_is_full() {
+    let names: Vec<String> = (0..215).map(|number| format!("name {number:05}")).collect();
+    let key = names.iter().fold(Key::of(Model::Pico, NUMBER), |key, name| key.with_account(Account::foreign(name)));
+    let fixture = HardwareFixture::with_key(key);
+
+    let refusal = fixture.provision(by_device(totp())).unwrap_err();
+    assert!(matches!(refusal, Error::DeviceFull), "{refusal}");
+    let rename = |new: &str| fixture.ask(Call::RenameAccount(id(Model::Pico), name(&names[0]), name(new)));
+    assert!(matches!(rename("a name that is longer").err(), Some(Error::DeviceFull)));
+    assert!(rename("short").is_ok());
+    assert_eq!(accounts(&fixture, Model::Pico).len(), names.len());
+    assert!(fixture.service.unsettled_slots().is_empty());
+}
+
+#[test]
+fn a_key_with_more_accounts_than_it_can_list_is_refused_with_nothing_written() {
+    let names: Vec<String> = (0..220).map(|number| format!("name {number:05}")).collect();
+    let key = names.iter().fold(Key::of(Model::Pico, NUMBER), |key, name| key.with_account(Account::foreign(name)));
+    let fixture = HardwareFixture::with_key(key);
+
+    unsupported(Model::Pico, &fixture.provision(by_device(totp())).unwrap_err());
+    assert_eq!(fixture.names_on_key().len(), names.len());
+    let listed = fixture.ask(Call::DeviceAccounts(id(Model::Pico)));
+    unsupported(Model::Pico, &listed.err().expect("a refusal"));
+    assert!(fixture.service.unsettled_slots().is_empty());
+    // The way out.
+    assert!(fixture.ask(Call::ResetDevice(id(Model::Pico))).is_ok());
+    assert_eq!(fixture.provision(by_device(totp())).unwrap().status, "active");
+}
+
 fn set_password(fixture: &HardwareFixture, model: Model) -> Result<Reply, Error> {
     let new = PasswordChange::Set(Sensitive::new("hunter2 hunter2".to_owned()));
     fixture.ask(Call::ChangeDevicePassword { key: id(model), change: new, current: None })

@@ -31,6 +31,12 @@ const CALCULATE_ALL: u8 = 0xa4;
 const WHOLE: u8 = 0x00;
 const TRUNCATED: u8 = 0x01;
 
+/// What CALCULATE ALL gives for an account beside the bytes of its name: two heads, the number of digits, and a code.
+const SHOWN_WITH_NAME: usize = 9;
+
+const WRONG_LENGTH: u16 = 0x6700;
+const LISTS_NONE: &str = "it has more accounts than it can list; delete some with the maker's program";
+
 const TAG_NAME: u8 = 0x71;
 const TAG_LISTED: u8 = 0x72;
 const TAG_KEY: u8 = 0x73;
@@ -181,7 +187,7 @@ impl<'a, 'card> Applet<'a, 'card> {
 
     /// Returns all accounts, also those of other programs (LIST).
     pub fn list(&mut self) -> Result<Vec<Account>, CardFault> {
-        let answer = self.run(&Command::new(LIST, 0, 0))?;
+        let answer = self.run_list(&Command::new(LIST, 0, 0))?;
         let values = tlv::parse(answer.expose())?;
         values.iter().map(|value| if value.tag == TAG_LISTED { account(value.value) } else { Err(ODD_LIST) }).collect()
     }
@@ -195,6 +201,16 @@ impl<'a, 'card> Applet<'a, 'card> {
             self.dialect.sha512(self.version).map_err(CardFault::Unsupported)?;
         }
         Ok(())
+    }
+
+    /// Whether an account of this name fits beside these, as far as it can be known before it is written.
+    pub fn has_room<'n>(&self, others: impl Iterator<Item = &'n AccountName>, new: &AccountName) -> bool {
+        let sizes = others.map(|name| name.as_bytes().len().saturating_add(SHOWN_WITH_NAME));
+        let (count, size) =
+            sizes.fold((0_u32, 0_usize), |(count, whole), size| (count.saturating_add(1), whole.saturating_add(size)));
+        let whole = size.saturating_add(new.as_bytes().len()).saturating_add(SHOWN_WITH_NAME);
+        self.dialect.capacity(self.version).is_none_or(|most| count < most)
+            && self.dialect.longest_list().is_none_or(|longest| whole <= longest)
     }
 
     /// Removes an account, if there is one of that name.
@@ -301,7 +317,7 @@ impl<'a, 'card> Applet<'a, 'card> {
     fn shown_by_calculation(&mut self) -> Result<Vec<(AccountName, AccountKind)>, CardFault> {
         // The challenge does not matter: only the kind of each response is read.
         let command = Command::new(CALCULATE_ALL, 0, TRUNCATED).tlv(TAG_CHALLENGE, &[0; CHALLENGE_LENGTH]);
-        let answer = self.run(&command)?;
+        let answer = self.run_list(&command)?;
         let values = tlv::parse(answer.expose())?;
         let pairs = values.chunks(2).map(|pair| match pair {
             [name, shown] if name.tag == TAG_NAME => {
@@ -314,7 +330,7 @@ impl<'a, 'card> Applet<'a, 'card> {
     }
 
     fn shown_by_list(&mut self) -> Result<Vec<(AccountName, AccountKind)>, CardFault> {
-        let answer = self.run(&Command::new(LIST, 0, 0).raw(&[WITH_PROPERTIES]))?;
+        let answer = self.run_list(&Command::new(LIST, 0, 0).raw(&[WITH_PROPERTIES]))?;
         let values = tlv::parse(answer.expose())?;
         let entries = values.iter().map(|value| {
             let (properties, entry) = value.value.split_last().filter(|_| value.tag == TAG_LISTED).ok_or(ODD_LIST)?;
@@ -360,6 +376,15 @@ impl<'a, 'card> Applet<'a, 'card> {
         let (answer, status) = self.session.exchange(command, self.dialect.continuation())?;
         self.checked(status)?;
         Ok(answer)
+    }
+
+    /// Runs a command that lists accounts.
+    fn run_list(&mut self, command: &Command) -> Result<Sensitive<Vec<u8>>, CardFault> {
+        self.run(command).map_err(|fault| match fault {
+            // The list does not fit into the applet's buffer.
+            CardFault::Status(WRONG_LENGTH) => CardFault::Unsupported(LISTS_NONE),
+            other => other,
+        })
     }
 
     /// Runs a command that changes accounts, which some keys do only with a touch.

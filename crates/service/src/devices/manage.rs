@@ -34,8 +34,12 @@ impl Service {
         if new.is_long() {
             return Err(Error::Malformed("the new name exceeds 64 bytes; choose a shorter one".to_owned()));
         }
-        if self.account_views(&key, &mut applet)?.iter().any(|account| account.name == *new) {
+        let accounts = self.account_views(&key, &mut applet)?;
+        if accounts.iter().any(|account| account.name == *new) {
             return Err(Error::AccountTaken);
+        }
+        if !applet.has_room(accounts.iter().map(|account| &account.name).filter(|other| *other != name), new) {
+            return Err(Error::DeviceFull);
         }
         applet.rename(name, new)?;
         if let Some((secret, _)) = before.owner {

@@ -142,8 +142,7 @@ impl Service {
                     .to_owned(),
             ));
         }
-        let count = u32::try_from(accounts.len()).unwrap_or(u32::MAX);
-        if !replaces && applet.dialect().capacity(version).is_some_and(|most| count >= most) {
+        if !replaces && !applet.has_room(accounts.iter().map(|account| &account.name), &name) {
             return Err(Error::DeviceFull);
         }
         Ok(Credential {

@@ -71,6 +71,11 @@ impl Model {
         }
     }
 
+    /// Number of bytes that a list can have.
+    pub(super) fn longest_list(self) -> usize {
+        if self == Self::Pico { 4095 } else { usize::MAX }
+    }
+
     /// The status word of a PUT over an account that exists; `None` if it is replaced.
     pub(super) fn exists(self) -> Option<u16> {
         match self {

@@ -7,7 +7,7 @@ use sha2::{Sha256, Sha512};
 
 use super::key::{
     Answer, Command, Firmware, Identity, NO_SPACE, NO_SUCH_INSTRUCTION, NO_SUCH_OBJECT, NOT_ALLOWED, NOT_NOW, Touch,
-    WRONG_PARAMETERS, WRONG_SYNTAX,
+    WRONG_LENGTH, WRONG_PARAMETERS, WRONG_SYNTAX,
 };
 use super::model::Model;
 use super::tlv;
@@ -185,13 +185,15 @@ impl Oath {
             RESET if model == Model::CanoKey => Err(NO_SUCH_INSTRUCTION),
             RESET => self.reset(command.p1, command.p2, model),
             ins if ins == model.rename() => self.rename(&command.data, conditions),
-            LIST => Ok(self.list(is_nitrokey && command.data == [1])),
+            LIST => listed(self.list(is_nitrokey && command.data == [1]), model),
             CALCULATE if is_nitrokey && command.p2 == 0 => Err(NO_SUCH_INSTRUCTION),
             CALCULATE => self.calculate(&command.data, is_truncated(command.p2)?, conditions),
             VALIDATE if is_nitrokey => Err(NO_SUCH_INSTRUCTION),
             VALIDATE => self.validate(&command.data, model),
             CALCULATE_ALL if is_nitrokey || self.lacks_calculate_all => Err(NO_SUCH_INSTRUCTION),
-            CALCULATE_ALL => self.calculate_all(&command.data, is_truncated(command.p2)?),
+            CALCULATE_ALL => {
+                self.calculate_all(&command.data, is_truncated(command.p2)?).and_then(|list| listed(list, model))
+            }
             _ => Err(NO_SUCH_INSTRUCTION),
         }
     }
@@ -419,6 +421,11 @@ fn response(digits: u8, mac: &[u8], truncated: bool) -> Vec<u8> {
 }
 
 /// Dynamic truncation (RFC 4226, 5.3).
+/// The list, if it fits into the applet's buffer.
+fn listed(list: Vec<u8>, model: Model) -> Answer {
+    if list.len() > model.longest_list() { Err(WRONG_LENGTH) } else { Ok(list) }
+}
+
 fn truncate(mac: &[u8]) -> [u8; 4] {
     let offset = usize::from(mac[mac.len() - 1] & 0x0F);
     [mac[offset] & 0x7F, mac[offset + 1], mac[offset + 2], mac[offset + 3]]

@@ -94,6 +94,11 @@ pub trait Dialect: Sync {
     /// Number of accounts that fit; `None` where only the key knows, which then refuses a further one.
     fn capacity(&self, version: Firmware) -> Option<u32>;
 
+    /// Number of bytes that a list of all accounts can have. The applet stores more accounts, but lists none then.
+    fn longest_list(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether PUT may write over an account whose name only begins with the new name.
     fn confuses_prefixes(&self, _: Firmware) -> bool {
         false

@@ -34,4 +34,9 @@ impl Dialect for Pico {
     fn capacity(&self, _: Firmware) -> Option<u32> {
         None
     }
+
+    /// Its buffer for a response.
+    fn longest_list(&self) -> Option<usize> {
+        Some(4095)
+    }
 }
