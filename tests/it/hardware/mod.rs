@@ -1,6 +1,7 @@
 //! Hardware keys: virtual ones, at the APDU line and behind a real pcscd.
 
 mod agreement;
+mod applets;
 mod batch;
 mod bench;
 mod both_sides;
@@ -10,7 +11,6 @@ mod faults;
 mod genuine;
 mod leftovers;
 mod makers;
-mod nitrokey;
 mod provisioning;
 mod refusals;
 mod returns;

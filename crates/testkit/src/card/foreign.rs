@@ -2,6 +2,7 @@
 //! (`tools/nitrokey`).
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::key::Touch;
@@ -15,9 +16,9 @@ pub(super) struct ForeignApplet {
 }
 
 impl ForeignApplet {
-    /// Starts the program of a Nitrokey's applet.
-    pub(super) fn nitrokey() -> Self {
-        let mut command = Command::new(crate::program("mfad-nitrokey"));
+    /// Starts a program with an applet. It speaks as `tools/nitrokey` does.
+    pub(super) fn start(program: &Path) -> Self {
+        let mut command = Command::new(program);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the applet starts");
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Self { child, input, output, touch: Touch::Given }

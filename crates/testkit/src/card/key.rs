@@ -1,6 +1,7 @@
 //! The virtual YubiKey: selection of applets, command chaining and split responses (ISO 7816-4), power and touch. The
 //! applets are in other modules.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::applets::Applet;
@@ -137,11 +138,11 @@ impl Key {
         key
     }
 
-    /// A Nitrokey with the maker's own applet, in a process of its own. Accounts and settings of this value say nothing
-    /// about it; only APDUs do.
-    pub fn real_nitrokey() -> Self {
-        let mut key = Self::of(Model::Nitrokey, 0xA1B2_C3D4);
-        key.foreign = Some(ForeignApplet::nitrokey());
+    /// A key with a maker's own applet: a program that speaks as `tools/nitrokey` does. The number is the applet's.
+    /// Accounts and settings of this value say nothing about it; only APDUs do.
+    pub fn with_applet(model: Model, serial: u32, program: &Path) -> Self {
+        let mut key = Self::of(model, serial);
+        key.foreign = Some(ForeignApplet::start(program));
         key.touch_delay = Duration::ZERO;
         key
     }
