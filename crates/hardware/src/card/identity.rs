@@ -51,6 +51,20 @@ pub enum Maker {
     Unknown,
 }
 
+impl Maker {
+    /// Who made the key with this id, as far as the id tells.
+    pub fn of(id: KeyId) -> Self {
+        match id.source() {
+            IdSource::Yubico => Self::Yubico,
+            IdSource::CanoKey => Self::CanoKey,
+            IdSource::Nitrokey => Self::Nitrokey,
+            IdSource::Pico => Self::Pico,
+            IdSource::Compatible => Self::Compatible,
+            IdSource::Usb | IdSource::Salt => Self::Unknown,
+        }
+    }
+}
+
 /// The data that a hardware key reports about itself. Only an attestation proves them (`piv`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {

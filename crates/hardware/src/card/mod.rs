@@ -15,6 +15,7 @@ pub use identity::{Identity, KEY_MAKERS, Maker, identify};
 pub use session::CardSession;
 pub(crate) use session::{DONE, GET_RESPONSE, SEND_REMAINING};
 pub use yubico::FormFactor;
+pub(crate) use yubico::YUBIKEY_TOUCH;
 
 /// Why a hardware key did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,11 +2,16 @@
 //! report it in their Management applet, older ones report the serial number in the OTP applet. Keys of other makers
 //! imitate the applets, so nothing here proves who made a key.
 
+use std::time::Duration;
+
 use mfad_core::model::{Firmware, Serial};
 
 use super::command::Command;
 use super::session::{CardSession, DONE, GET_RESPONSE};
 use super::{CardFault, tlv};
+
+/// How long a YubiKey waits for a touch.
+pub(crate) const YUBIKEY_TOUCH: Duration = Duration::from_secs(15);
 
 const MANAGEMENT: [u8; 8] = [0xa0, 0x00, 0x00, 0x05, 0x27, 0x47, 0x11, 0x17];
 const OTP: [u8; 7] = [0xa0, 0x00, 0x00, 0x05, 0x27, 0x20, 0x01];

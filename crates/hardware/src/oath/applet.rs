@@ -31,7 +31,8 @@ const CALCULATE_ALL: u8 = 0xa4;
 const WHOLE: u8 = 0x00;
 const TRUNCATED: u8 = 0x01;
 
-/// What CALCULATE ALL gives for an account beside the bytes of its name: two heads, the number of digits, and a code.
+/// The size of an account in a response to CALCULATE ALL, without its name, in bytes: two heads, the number of digits and
+/// a code.
 const SHOWN_WITH_NAME: usize = 9;
 
 const WRONG_LENGTH: u16 = 0x6700;

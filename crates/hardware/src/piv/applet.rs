@@ -2,14 +2,10 @@
 //! nothing.
 
 use std::fmt;
-use std::time::Duration;
 
-use crate::card::{CardFault, CardSession, Command, DONE, GET_RESPONSE, tlv};
+use crate::card::{CardFault, CardSession, Command, DONE, GET_RESPONSE, YUBIKEY_TOUCH, tlv};
 
 use super::{Challenge, Curve};
-
-/// How long a YubiKey waits for a touch.
-const TOUCH: Duration = Duration::from_secs(15);
 
 const APPLICATION: [u8; 5] = [0xa0, 0x00, 0x00, 0x03, 0x08];
 
@@ -108,7 +104,7 @@ pub fn sign(
     template.extend_from_slice(&challenge.digest);
     let command = Command::new(GENERAL_AUTHENTICATE, algorithm, slot.0).tlv(TAG_TEMPLATE, &template);
     let (answer, status) = if needs_touch {
-        session.exchange_with_touch(&command, GET_RESPONSE, TOUCH)?
+        session.exchange_with_touch(&command, GET_RESPONSE, YUBIKEY_TOUCH)?
     } else {
         session.exchange(&command, GET_RESPONSE)?
     };

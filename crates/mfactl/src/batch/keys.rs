@@ -24,9 +24,9 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Records that a key was plugged in. Without a id, one that is known for the reader stays.
+    /// Records that a key was plugged in. Without an id, one that is known for the reader stays.
     pub(super) fn attached(&mut self, reader: String, key: Option<KeyId>) {
-        // Known by what numbers the key: the daemon asks no such key to require a touch.
+        // The source of the id tells the kind of key, and keys of these kinds cannot require a touch.
         let never = |key: &KeyId| matches!(key.source(), IdSource::Pico | IdSource::Compatible);
         self.without_touch.extend(key.filter(never));
         match self.present.iter_mut().find(|(name, _)| *name == reader) {

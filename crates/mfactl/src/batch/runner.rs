@@ -293,7 +293,7 @@ impl RunState<'_> {
     fn say_unread(&self, reader: &str) {
         self.runner
             .progress
-            .say(&format!("the hardware key in {reader} tells no id; see mfactl device list, or plug it in again"));
+            .say(&format!("the hardware key in {reader} reports no id; see mfactl device list, or plug it in again"));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::Error;
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{KeyId, Sensitive};
-use mfad_hardware::card::CardSession;
+use mfad_hardware::card::{CardFault, CardSession};
 use mfad_hardware::oath::{AccessKey, Applet};
 use mfad_store::Outcome;
 
@@ -43,7 +43,7 @@ impl Service {
         let mut card = self.take(id)?;
         let mut session = CardSession::new(&mut *card, VISIT);
         let (key, mut applet) = meet(&mut session, Some(id))?;
-        applet.dialect().password().map_err(|why| Error::Unsupported(format!("not supported by this key: {why}")))?;
+        applet.dialect().password().map_err(CardFault::Unsupported)?;
         let known = self.device_row(id)?;
         self.unlock(known.as_ref(), &mut applet, current)?;
         self.note_key(context, &key, known.is_some_and(|known| known.device_id != key.device_id))?;

@@ -114,9 +114,7 @@ impl Service {
 
 /// Returns how many challenges proved an account.
 pub(crate) fn proofs_of(credential: &OathAccount) -> u32 {
-    let maker = if credential.key.changes_by_touch() { Maker::Nitrokey } else { Maker::Yubico };
-    let dialect = dialect_of(maker);
-    if credential.touch && dialect.changes_need_touch() { 1 } else { dialect.proofs() }
+    dialect_of(Maker::of(credential.key)).proofs(credential.touch)
 }
 
 /// Returns the OATH account that goes with a factor, or `None` if the factor is on no hardware key. There `on_device`

@@ -5,7 +5,7 @@
 use mfad_api::AuditEvent;
 use mfad_core::entropy;
 use mfad_core::model::{AccountName, Sensitive};
-use mfad_hardware::card::CardSession;
+use mfad_hardware::card::{CardFault, CardSession};
 use mfad_hardware::oath::Applet;
 use mfad_store::{DeviceRow, Subject};
 
@@ -41,8 +41,8 @@ impl Service {
         let (mut key, mut applet) = meet(&mut session, meant)?;
         key.attested_by = attested.map(|said| said.root);
         let known = self.device_row(key.id)?;
-        // The key says itself which one it is. With their own token alone, users may not end what the daemon knows of
-        // another one by a key that shows its id.
+        // A key reports its id itself, so a key with a copied id looks like the genuine one. With their own token alone,
+        // users may not overwrite what the daemon knows of that one.
         let is_another = known.as_ref().is_some_and(|known| known.device_id != key.device_id);
         if is_another && matches!(access.by, Authority::Own { .. }) {
             return Err(Error::DeviceChanged);
@@ -123,10 +123,7 @@ impl Service {
         let version = applet.version();
         applet.check(&order.profile, order.touch)?;
         if (order.protect || policy.protect_keys) && !applet.has_password() {
-            applet
-                .dialect()
-                .password()
-                .map_err(|why| Error::Unsupported(format!("not supported by this key: {why}")))?;
+            applet.dialect().password().map_err(CardFault::Unsupported)?;
         }
         // The commands that a look at the key needs later have to work now, before anything is written.
         applet.shown()?;

@@ -77,7 +77,7 @@ impl Provisioning<'_> {
 
     /// Number of challenges that prove the account. They use up as many counters of a HOTP account, on both sides.
     pub(super) fn proofs(&self) -> u32 {
-        if self.is_written_with_touch() { 1 } else { self.key.dialect.proofs() }
+        self.key.dialect.proofs(self.credential.touch)
     }
 
     /// The counter of the code that a HOTP account gives first after the proofs.
@@ -277,7 +277,7 @@ fn known_answers(credential: &Credential, dialect: &dyn Dialect, challenge: &[u8
     let count = match dialect.answers() {
         Answers::Whole => KNOWN_COUNTERS,
         // Few enough to be found by trying. So only those are recorded that the proofs use up.
-        Answers::Truncated => u64::from(dialect.proofs()),
+        Answers::Truncated => u64::from(dialect.proofs(false)),
     };
     let messages: Vec<[u8; 8]> = match credential.profile.moving {
         OtpKind::Totp(_) => vec![*challenge],

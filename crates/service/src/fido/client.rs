@@ -31,7 +31,7 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Lets the key keep a new credential.
+    /// Sets whether the key keeps a new credential itself.
     pub fn keeping(self, resident: bool) -> Self {
         Self { resident, ..self }
     }

@@ -18,10 +18,6 @@ impl Dialect for CanoKey {
         1
     }
 
-    fn rename(&self, _: Firmware) -> Result<u8, &'static str> {
-        Ok(0x05)
-    }
-
     fn reset(&self) -> Result<(), &'static str> {
         Err("only its own program can reset its OATH application, with the admin PIN")
     }
@@ -32,10 +28,6 @@ impl Dialect for CanoKey {
 
     fn touch(&self, _: Firmware) -> Result<Duration, &'static str> {
         Ok(TOUCH)
-    }
-
-    fn capacity(&self, _: Firmware) -> Option<u32> {
-        None
     }
 
     fn fault(&self, status: u16) -> Option<CardFault> {

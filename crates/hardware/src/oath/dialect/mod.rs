@@ -43,9 +43,11 @@ pub trait Dialect: Sync {
         Answers::Whole
     }
 
-    /// Number of challenges that prove an account. They use up as many counters of a HOTP account, on both sides.
-    fn proofs(&self) -> u32 {
+    /// Number of challenges that prove an account. They use up as many counters of a HOTP account, on both sides. An
+    /// account that requires a touch from the first write on is proved once, so that nobody has to touch it thrice.
+    fn proofs(&self, touch: bool) -> u32 {
         match self.answers() {
+            _ if touch && self.changes_need_touch() => 1,
             Answers::Whole => 2,
             Answers::Truncated => 3,
         }
@@ -62,7 +64,9 @@ pub trait Dialect: Sync {
     }
 
     /// The instruction that renames an account.
-    fn rename(&self, version: Firmware) -> Result<u8, &'static str>;
+    fn rename(&self, _: Firmware) -> Result<u8, &'static str> {
+        Ok(0x05)
+    }
 
     /// Whether DELETE, RENAME and RESET wait for a touch, and PUT of an account with touch.
     fn changes_need_touch(&self) -> bool {
@@ -92,9 +96,11 @@ pub trait Dialect: Sync {
     fn touch(&self, version: Firmware) -> Result<Duration, &'static str>;
 
     /// Number of accounts that fit; `None` where only the key knows, which then refuses a further one.
-    fn capacity(&self, version: Firmware) -> Option<u32>;
+    fn capacity(&self, _: Firmware) -> Option<u32> {
+        None
+    }
 
-    /// Number of bytes that a list of all accounts can have. The applet stores more accounts, but lists none then.
+    /// The longest list of all accounts, in bytes. Beyond it the applet still stores accounts, but no longer lists any.
     fn longest_list(&self) -> Option<usize> {
         None
     }

@@ -50,10 +50,6 @@ impl Dialect for Nitrokey {
         Ok(TOUCH)
     }
 
-    fn capacity(&self, _: Firmware) -> Option<u32> {
-        None
-    }
-
     fn fault(&self, status: u16) -> Option<CardFault> {
         match status {
             0x6a82 => Some(CardFault::NoSuchAccount),

@@ -14,10 +14,6 @@ impl Dialect for Pico {
         GET_RESPONSE
     }
 
-    fn rename(&self, _: Firmware) -> Result<u8, &'static str> {
-        Ok(0x05)
-    }
-
     /// The salt comes from the chip, so it stays after a reset.
     fn salt_identifies(&self) -> bool {
         false
@@ -29,10 +25,6 @@ impl Dialect for Pico {
 
     fn touch(&self, _: Firmware) -> Result<Duration, &'static str> {
         Err("pico-fido drops the setting that a code requires a touch; leave out `touch`")
-    }
-
-    fn capacity(&self, _: Firmware) -> Option<u32> {
-        None
     }
 
     /// Its buffer for a response.

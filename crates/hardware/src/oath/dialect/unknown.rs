@@ -18,19 +18,11 @@ impl Dialect for Unknown {
         if self.has_management { GET_RESPONSE } else { SEND_REMAINING }
     }
 
-    fn rename(&self, _: Firmware) -> Result<u8, &'static str> {
-        Ok(0x05)
-    }
-
     fn sha512(&self, _: Firmware) -> Result<(), &'static str> {
         Err("SHA-512 is not documented for this key; choose SHA1 or SHA256")
     }
 
     fn touch(&self, _: Firmware) -> Result<Duration, &'static str> {
         Err("accounts that require a touch are not documented for this key; leave out `touch`")
-    }
-
-    fn capacity(&self, _: Firmware) -> Option<u32> {
-        None
     }
 }

@@ -5,11 +5,9 @@ use std::time::Duration;
 use mfad_core::model::Firmware;
 
 use super::Dialect;
+use crate::card::YUBIKEY_TOUCH;
 
 pub(super) struct YubiKey;
-
-/// How long a YubiKey waits for a touch.
-const TOUCH: Duration = Duration::from_secs(15);
 
 impl Dialect for YubiKey {
     fn rename(&self, version: Firmware) -> Result<u8, &'static str> {
@@ -21,7 +19,11 @@ impl Dialect for YubiKey {
     }
 
     fn touch(&self, version: Firmware) -> Result<Duration, &'static str> {
-        if version >= Firmware(4, 2, 6) { Ok(TOUCH) } else { Err("accounts that require a touch need firmware 4.2.6") }
+        if version >= Firmware(4, 2, 6) {
+            Ok(YUBIKEY_TOUCH)
+        } else {
+            Err("accounts that require a touch need firmware 4.2.6")
+        }
     }
 
     fn capacity(&self, version: Firmware) -> Option<u32> {
