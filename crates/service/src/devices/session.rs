@@ -97,14 +97,14 @@ impl Service {
             DeviceRef::Key(key) => {
                 // A key that was met is found without asking any other key, which may be slow or in use.
                 let met: Vec<Slot> = self.hardware_keys.slots_of(&[key]);
-                let mut here = slots.iter().filter(|slot| met.contains(slot));
-                match (here.next(), here.next()) {
-                    (Some(one), None) => Ok(one.clone()),
-                    (Some(_), Some(_)) => Err(Error::TwinDevices(key)),
-                    (None, _) => {
-                        let found = slots.into_iter().find(|slot| self.key_in(slot) == Some(key));
-                        found.ok_or_else(|| Error::NoDevice(format!("the key {key} is not plugged in")))
-                    }
+                let mut here: Vec<&Slot> = slots.iter().filter(|slot| met.contains(slot)).collect();
+                if here.is_empty() {
+                    here = slots.iter().filter(|slot| self.key_in(slot) == Some(key)).collect();
+                }
+                match here.as_slice() {
+                    [] => Err(Error::NoDevice(format!("the key {key} is not plugged in"))),
+                    [one] => Ok((*one).clone()),
+                    _ => Err(Error::TwinDevices(key)),
                 }
             }
         }
