@@ -12,15 +12,15 @@ use mfad_testkit::fixture::{HardwareFixture, after, by_device, hotp, order, totp
 use serde_json::json;
 
 use super::bench::{Bench, can_have_readers};
-use crate::card::{Fault, Key, Model, Touch};
+use super::makers::nothing_is_left_after_a_pull;
+use crate::card::{Key, Model, Touch};
 use crate::people::text;
 use crate::wire::Request;
 
 const NITROKEY: &str = "nitrokey:a1b2c3d4";
 const NAME: &str = "mfad:ann";
-/// More accounts than any key has room for, and more APDUs than any operation takes.
+/// More accounts than any key has room for.
 const MOST_ACCOUNTS: usize = 300;
-const MOST_APDUS: usize = 80;
 
 /// A maker's applet, and how a program that knows nothing of the daemon talks to it.
 struct Own {
@@ -305,28 +305,7 @@ fn a_password_and_a_reset_are_right_or_refused() {
 fn hw_1_a_pull_at_any_apdu_leaves_nothing_that_a_return_does_not_remove() {
     for applet in Own::all() {
         for touch in [false, true].into_iter().filter(|touch| !touch || applet.has_touch()) {
-            for lost_answer in [false, true] {
-                for at in 0..MOST_APDUS {
-                    let fixture = applet.fixture();
-                    fixture.reader().plan(at, if lost_answer { Fault::LostAnswer } else { Fault::Gone });
-                    let made = fixture.provision(ProvisionOrder { touch, ..by_device(totp()) });
-                    let was_pulled = fixture.reader().pulled();
-                    fixture.reader().clear();
-                    fixture.reader().reinsert();
-                    fixture.attend();
-                    let why = made.as_ref().err();
-                    let seen = format!("{}, touch {touch}, lost {lost_answer}, at {at}: {why:?}", applet.id);
-                    if made.is_err() && applet.model == Model::Nitrokey {
-                        fixture.ask(Call::ReturnDevice(applet.id())).unwrap_or_else(|error| panic!("{seen}: {error}"));
-                    }
-                    assert_eq!(applet.names(&fixture).len(), usize::from(made.is_ok()), "{seen}");
-                    assert_eq!(fixture.secrets().len(), usize::from(made.is_ok()), "{seen}");
-                    assert!(fixture.service.unsettled_slots().is_empty(), "{seen}");
-                    if !was_pulled {
-                        break;
-                    }
-                }
-            }
+            nothing_is_left_after_a_pull(|| applet.key(), applet.id(), touch, |fixture| applet.names(fixture));
         }
     }
 }

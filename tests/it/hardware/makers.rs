@@ -13,7 +13,7 @@ use crate::card::{Account, Fault, HOTP, Key, Model, Touch};
 const NUMBER: u32 = 0x0A1B_2C3D;
 const NAME: &str = "mfad:ann";
 /// More APDUs than any operation takes.
-const MOST_APDUS: usize = 60;
+const MOST_APDUS: usize = 80;
 
 fn with(model: Model) -> HardwareFixture {
     HardwareFixture::with_key(Key::of(model, NUMBER))
@@ -384,31 +384,46 @@ fn two_keys_of_one_number_are_not_told_apart() {
 fn hw_1_a_pull_at_any_apdu_leaves_nothing_that_the_next_contact_or_a_return_does_not_remove() {
     for model in Model::ALL {
         for touch in [false, true].into_iter().filter(|touch| !touch || model != Model::Pico) {
-            for lost_answer in [false, true] {
-                for at in 0..MOST_APDUS {
-                    let mut key = Key::of(model, NUMBER);
-                    key.touch_delay = Duration::from_millis(60);
-                    let fixture = HardwareFixture::with_key(key);
-                    fixture.reader().plan(at, if lost_answer { Fault::LostAnswer } else { Fault::Gone });
-                    let made = fixture.provision(ProvisionOrder { touch, ..by_device(totp()) });
-                    let was_pulled = fixture.reader().pulled();
-                    fixture.reader().clear();
-                    fixture.reader().reinsert();
-                    fixture.attend();
-                    let seen =
-                        format!("{model:?}, touch {touch}, lost {lost_answer}, at {at}: {:?}", made.as_ref().err());
-                    if made.is_err() && model == Model::Nitrokey {
-                        // Nobody was asked for a touch meanwhile.
-                        fixture.ask(Call::ReturnDevice(id(model))).unwrap_or_else(|error| panic!("{seen}: {error}"));
-                    }
-                    assert_eq!(fixture.names_on_key().len(), usize::from(made.is_ok()), "{seen}");
-                    assert_eq!(fixture.secrets().len(), usize::from(made.is_ok()), "{seen}");
-                    assert!(fixture.service.unsettled_slots().is_empty(), "{seen}");
-                    if !was_pulled {
-                        break;
-                    }
-                }
+            let new_key = || {
+                let mut key = Key::of(model, NUMBER);
+                key.touch_delay = Duration::from_millis(60);
+                key
+            };
+            nothing_is_left_after_a_pull(new_key, id(model), touch, HardwareFixture::names_on_key);
+        }
+    }
+}
+
+/// Programs a new key again and again, and pulls it at one APDU after the other: with a lost answer, and before the
+/// command reached it. `names` lists the accounts on the key.
+pub(super) fn nothing_is_left_after_a_pull(
+    new_key: impl Fn() -> Key,
+    id: KeyId,
+    touch: bool,
+    names: impl Fn(&HardwareFixture) -> Vec<String>,
+) {
+    for lost_answer in [false, true] {
+        for at in 0..MOST_APDUS {
+            let fixture = HardwareFixture::with_key(new_key());
+            fixture.reader().plan(at, if lost_answer { Fault::LostAnswer } else { Fault::Gone });
+            let made = fixture.provision(ProvisionOrder { touch, ..by_device(totp()) });
+            let was_pulled = fixture.reader().pulled();
+            fixture.reader().clear();
+            fixture.reader().reinsert();
+            fixture.attend();
+            let seen = format!("{id}, touch {touch}, lost {lost_answer}, at {at}: {:?}", made.as_ref().err());
+            if made.is_err() && id.changes_by_touch() {
+                // Nobody was asked for a touch meanwhile.
+                fixture.ask(Call::ReturnDevice(id)).unwrap_or_else(|error| panic!("{seen}: {error}"));
             }
+            assert_eq!(names(&fixture).len(), usize::from(made.is_ok()), "{seen}");
+            assert_eq!(fixture.secrets().len(), usize::from(made.is_ok()), "{seen}");
+            assert!(fixture.service.unsettled_slots().is_empty(), "{seen}");
+            if !was_pulled {
+                assert!(at > 10, "{seen}: so few APDUs");
+                break;
+            }
+            assert!(at + 1 < MOST_APDUS, "{seen}: the operation does not end");
         }
     }
 }
